@@ -1,0 +1,201 @@
+"""The conversions between JSON and messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar, overload
+
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from chatpb._errors import ConversionError
+from chatpb._json import check_tree, dump, dump_bytes, kind_of, parse, parse_plain, utf8
+from chatpb._reader import reader
+from chatpb._residue import walk
+from chatpb._scan import MAX_DEPTH, find_error
+from chatpb._schema import message_type as mapped_type
+from chatpb._writer import Context, writer
+from chatpb.v1.chat_completion_pb2 import ChatCompletion
+
+MessageT = TypeVar("MessageT", bound=Message)
+_Data = bytes | bytearray | memoryview | str
+
+
+@overload
+def from_json(data: _Data, *, allow_nan: bool = False) -> ChatCompletion: ...
+@overload
+def from_json(data: _Data, message_type: type[MessageT], *, allow_nan: bool = False) -> MessageT: ...
+def from_json(
+    data: _Data, message_type: type[Any] = ChatCompletion, *, allow_nan: bool = False
+) -> Any:
+    """Reads a JSON text into a message.
+
+    The law: ``to_json(from_json(x))`` is the same JSON value as ``x``, for every JSON object ``x``.
+
+    Args:
+        data: A JSON object, in UTF-8 if it is bytes; white space and a byte order mark may stand
+            around it. Of a duplicate member the last value counts.
+        message_type: The class of the message, one of those of `chatpb.v1` that mirror an object.
+        allow_nan: Whether the words NaN, Infinity and -Infinity, which are not JSON, are kept.
+
+    Returns:
+        The message. What its typed fields cannot say is in its residues.
+
+    Raises:
+        ConversionError: The text is not one JSON object, is not UTF-8, or nests deeper than 200
+            levels.
+    """
+    raw = utf8(data)
+    tree = parse(raw, allow_nan=allow_nan)
+    if type(tree) is not dict:
+        start = len(raw) - len(raw.removeprefix(b"\xef\xbb\xbf").lstrip())
+        raise ConversionError(f"expected an object, got {kind_of(tree)}", offset=start)
+    try:
+        return from_tree(tree, message_type)
+    except ConversionError as error:  # too deep, for nothing else is refused
+        raise find_error(raw, allow_nan=allow_nan) or error from None
+
+
+def to_json(
+    message: Message, *, allow_nan: bool = False, ignore_unknown_fields: bool = False
+) -> bytes:
+    """Writes a message as the JSON text that it stands for.
+
+    The law: ``from_json(to_json(m))`` is ``m`` in its normal form, which says the same with the
+    smallest residue.
+
+    Args:
+        message: A message of `chatpb.v1` that mirrors an object.
+        allow_nan: Whether numbers that are not finite are written, as NaN, Infinity and -Infinity.
+        ignore_unknown_fields: Whether fields and enum values that this version of the schema does
+            not know are left out.
+
+    Returns:
+        Compact JSON in UTF-8, documented members in the order in which api.openai.com sends them,
+        then the others.
+
+    Raises:
+        ConversionError: The message has unknown fields, numbers that are not finite, several values
+            in a union, or text that is no JSON where JSON belongs.
+    """
+    context = Context(lambda text: parse(text, allow_nan=allow_nan), allow_nan)
+    tree = to_tree(message, context, ignore_unknown_fields)
+    text = dump(tree).encode() if allow_nan else dump_bytes(tree)
+    if context.free_brackets > MAX_DEPTH // 2:
+        fault = find_error(text, allow_nan=allow_nan)
+        if fault is not None:
+            raise ConversionError(fault.reason, fault.path)
+    return text
+
+
+@overload
+def from_dict(members: Mapping[str, Any], *, allow_nan: bool = False) -> ChatCompletion: ...
+@overload
+def from_dict(
+    members: Mapping[str, Any], message_type: type[MessageT], *, allow_nan: bool = False
+) -> MessageT: ...
+def from_dict(
+    members: Mapping[str, Any], message_type: type[Any] = ChatCompletion, *, allow_nan: bool = False
+) -> Any:
+    """Reads a JSON object that is already parsed into a message.
+
+    The law: ``to_dict(from_dict(x)) == x``.
+
+    Args:
+        members: The object: mappings with string keys, lists, tuples, strings, numbers, booleans
+            and None.
+        message_type: The class of the message, as for `from_json`.
+        allow_nan: Whether floats that are not finite are kept.
+
+    Raises:
+        ConversionError: A value is none of these, or nests deeper than 200 levels.
+    """
+    tree = check_tree(members, allow_nan=allow_nan)
+    if type(tree) is not dict:
+        raise ConversionError(f"expected an object, got {kind_of(tree)}")
+    return from_tree(tree, message_type)
+
+
+def to_dict(
+    message: Message, *, allow_nan: bool = False, ignore_unknown_fields: bool = False
+) -> dict[str, Any]:
+    """The JSON object that a message stands for, as `json.loads` would give it.
+
+    Args:
+        message: A message of `chatpb.v1` that mirrors an object.
+        allow_nan: Whether numbers that are not finite are written, as floats.
+        ignore_unknown_fields: As for `to_json`.
+
+    Raises:
+        ConversionError: As for `to_json`; also for an integer of more digits than Python reads.
+    """
+    context = Context(lambda text: parse_plain(text, allow_nan=allow_nan), allow_nan)
+    members = to_tree(message, context, ignore_unknown_fields)
+    if context.free_brackets > MAX_DEPTH // 2:
+        check_tree(members, allow_nan=allow_nan)
+    return members
+
+
+def json_to_binary(
+    data: _Data, message_type: type[Message] = ChatCompletion, *, allow_nan: bool = False
+) -> bytes:
+    """Reads a JSON text into the binary form of a message, as `from_json` does.
+
+    Equal texts, white space and the order of documented members aside, give equal bytes.
+
+    Raises:
+        ConversionError: As for `from_json`.
+    """
+    message: Message = from_json(data, message_type, allow_nan=allow_nan)
+    return message.SerializeToString(deterministic=True)
+
+
+def binary_to_json(
+    data: bytes,
+    message_type: type[Message] = ChatCompletion,
+    *,
+    allow_nan: bool = False,
+    ignore_unknown_fields: bool = False,
+) -> bytes:
+    """Writes the binary form of a message as JSON text, as `to_json` does.
+
+    Raises:
+        ConversionError: The bytes are not a message of the type; otherwise as for `to_json`.
+    """
+    try:
+        message = message_type.FromString(data)
+    except DecodeError:
+        name = message_type.DESCRIPTOR.full_name
+        raise ConversionError(f"not the binary form of a {name}") from None
+    return to_json(message, allow_nan=allow_nan, ignore_unknown_fields=ignore_unknown_fields)
+
+
+def from_tree(tree: dict[str, Any], message_type: type[MessageT]) -> MessageT:
+    """Reads a JSON tree into a message."""
+    mapped = mapped_type(message_type.DESCRIPTOR)
+    return message_type(**reader(mapped)(tree, 0))
+
+
+def to_tree(message: Message, context: Context, ignore_unknown_fields: bool) -> dict[str, Any]:
+    """Writes a message as a JSON tree."""
+    mapped = mapped_type(message.DESCRIPTOR)
+    context.ignore_unknown = ignore_unknown_fields
+    if not ignore_unknown_fields:
+        _refuse_unknown_fields(message)
+    tree: dict[str, Any] = writer(mapped)(message, context)
+    return tree
+
+
+def _refuse_unknown_fields(message: Message) -> None:
+    known = type(message)()
+    known.CopyFrom(message)
+    known.DiscardUnknownFields()
+    if known.ByteSize() == message.ByteSize():
+        return
+    for path, part in walk(message):
+        for unknown in UnknownFieldSet(part):
+            raise ConversionError(
+                f"field {unknown.field_number} of {part.DESCRIPTOR.full_name} is not in this"
+                " version of the schema; pass ignore_unknown_fields=True to leave it out",
+                path,
+            )

@@ -1,0 +1,43 @@
+"""The one error of the library."""
+
+from __future__ import annotations
+
+import re
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+class ConversionError(ValueError):
+    """A value that cannot be converted, and where it stands.
+
+    Attributes:
+        path: The place in the JSON document, such as ``$.choices[0].logprobs``.
+        reason: What is wrong there, in lower case, with what was wanted.
+        offset: The byte offset in the JSON text, or None where there is no text.
+    """
+
+    def __init__(self, reason: str, path: str = "$", offset: int | None = None) -> None:
+        super().__init__(reason, path, offset)
+        self.reason = reason
+        self.path = path
+        self.offset = offset
+
+    def __str__(self) -> str:
+        where = self.path if self.offset is None else f"{self.path} (byte {self.offset})"
+        return f"{where}: {self.reason}"
+
+    def below(self, segment: str | int) -> ConversionError:
+        """The same error, seen from the container that holds the value at ``segment``."""
+        return ConversionError(
+            self.reason, "$" + path_segment(segment) + self.path.removeprefix("$"), self.offset
+        )
+
+
+def path_segment(segment: str | int) -> str:
+    """A member name or an array index as it stands in a path."""
+    if isinstance(segment, int):
+        return f"[{segment}]"
+    if _IDENTIFIER.match(segment):
+        return f".{segment}"
+    quoted = segment.replace("\\", "\\\\").replace("'", "\\'")
+    return f"['{quoted.encode('utf-8', 'backslashreplace').decode()}']"

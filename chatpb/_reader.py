@@ -1,0 +1,311 @@
+"""JSON trees to messages.
+
+For each message type one reader is compiled from the descriptors: a function from the members of a
+JSON object to the arguments of the message's constructor. docs/mapping.md has the rules.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import enum
+import math
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from google.protobuf.descriptor import FieldDescriptor
+
+from chatpb._json import JsonNumber, dump
+from chatpb._schema import ARRAY, BASE64, INTEGER_RANGES, NOTHING, RAW, Field, MessageType
+from chatpb.v1 import residue_pb2
+
+_Members: TypeAlias = dict[str, Any]
+_Read: TypeAlias = Callable[[_Members, int], dict[str, Any]]
+# From a JSON value, the number of containers around it, and the members of the object that it
+# stands in, to the value of the field, or an _Outcome.
+_Fit: TypeAlias = Callable[[Any, int, _Members], Any]
+
+_NULLS, _ABSENT, _EMPTIES, _EXTRA = (field.name for field in residue_pb2.Residue.DESCRIPTOR.fields)
+
+
+class _Outcome(enum.Enum):
+    """What becomes of a member whose value the field does not take."""
+
+    UNSET = enum.auto()  # it is what an unset field stands for
+    EMPTY = enum.auto()  # it is [] or {}
+    MISFIT = enum.auto()  # it goes to the residue as it is
+
+
+_readers: dict[MessageType, _Read] = {}
+
+
+def reader(mapped: MessageType) -> _Read:
+    """The reader of a message type that mirrors a JSON object."""
+    if mapped not in _readers:
+        _readers[mapped] = _compile(mapped)
+    return _readers[mapped]
+
+
+def _compile(mapped: MessageType) -> _Read:
+    plans: dict[str, tuple[int, bool, _Fit]] = {}
+
+    def read(members: _Members, depth: int) -> dict[str, Any]:
+        fitted: dict[str, Any] = {}
+        extra: _Members | None = None
+        nulls: list[int] | None = None
+        empties: list[int] | None = None
+        for name, value in members.items():
+            plan = plans.get(name)
+            if plan is None:
+                extra = extra or {}
+                extra[name] = value
+                continue
+            number, stands_for_null, fit = plan
+            if value is None:
+                if not stands_for_null:
+                    nulls = nulls or []
+                    nulls.append(number)
+                continue
+            result = fit(value, depth + 1, members)
+            if type(result) is not _Outcome:
+                fitted[name] = result
+            elif result is _Outcome.MISFIT:
+                extra = extra or {}
+                extra[name] = value
+            elif result is _Outcome.EMPTY:
+                empties = empties or []
+                empties.append(number)
+        complete = expected <= members.keys()
+        if extra or nulls or empties or not complete:
+            fitted[residue_name] = _residue(members, extra, nulls, empties, depth)
+        return fitted
+
+    def _residue(
+        members: _Members,
+        extra: _Members | None,
+        nulls: list[int] | None,
+        empties: list[int] | None,
+        depth: int,
+    ) -> dict[str, Any]:
+        residue: dict[str, Any] = {}
+        if nulls:
+            residue[_NULLS] = sorted(nulls)
+        absent = sorted(plans[name][0] for name in expected - members.keys())
+        if absent:
+            residue[_ABSENT] = absent
+        if empties:
+            residue[_EMPTIES] = sorted(empties)
+        if extra:
+            residue[_EXTRA] = dump(extra, depth)
+        return residue
+
+    _readers[mapped] = read  # before its fields: messages may recurse
+    assert mapped.residue is not None
+    residue_name = mapped.residue.name
+    for field in mapped.fields.values():
+        plans[field.name] = (field.number, field.unset is None, _fit_field(field))
+    expected = {
+        field.name
+        for field in mapped.fields.values()
+        if field.unset is not NOTHING or field.unset_utf8
+    }
+    return read
+
+
+def _fit_field(field: Field) -> _Fit:
+    """The fit of a member: its value, whether list or not, beside what an unset field stands for."""
+    if field.unset_utf8:
+        return _fit_utf8(field)
+    fit = _fit_list(field) if field.is_list else _fit_value(field)
+    unset = field.unset
+    keeps_zero = field.has_presence or field.is_list
+    if unset is NOTHING or unset is None or (not keeps_zero and not unset):
+        return fit
+    if isinstance(unset, int | float):
+        raise TypeError(f"{field.descriptor.full_name}: a number cannot be what unset stands for")
+
+    def fit_unless_unset(value: Any, depth: int, members: _Members) -> Any:
+        if value == unset and type(value) is type(unset):
+            return _Outcome.UNSET
+        result = fit(value, depth, members)
+        # Without presence a zero value cannot be told from an unset field.
+        return result if keeps_zero or result else _Outcome.MISFIT
+
+    return fit_unless_unset
+
+
+def _fit_list(field: Field) -> _Fit:
+    if field.map_value is not None:
+        return _fit_map(field.map_value)
+    if field.message is not None and not field.message.is_union:
+        read = _later(field.message)
+
+        def fit_messages(value: Any, depth: int, _: _Members) -> Any:
+            if type(value) is not list:
+                return _Outcome.MISFIT
+            result = []
+            for item in value:
+                if type(item) is not dict:
+                    return _Outcome.MISFIT
+                result.append(read(item, depth + 1))
+            return result or _Outcome.EMPTY
+
+        return fit_messages
+    fit = _fit_value(field)
+
+    def fit_scalars(value: Any, depth: int, members: _Members) -> Any:
+        if type(value) is not list:
+            return _Outcome.MISFIT
+        result = [fit(item, depth + 1, members) for item in value]
+        if _Outcome.MISFIT in result:
+            return _Outcome.MISFIT
+        return result or _Outcome.EMPTY
+
+    return fit_scalars
+
+
+def _fit_map(field: Field) -> _Fit:
+    fit = _fit_value(field)
+    message_class = field.message and field.message.message_class
+
+    def fit_map(value: Any, depth: int, members: _Members) -> Any:
+        if type(value) is not dict:
+            return _Outcome.MISFIT
+        result = {}
+        for key, item in value.items():
+            fitted = fit(item, depth + 1, members)
+            if fitted is _Outcome.MISFIT or not _is_utf8(key):
+                return _Outcome.MISFIT
+            result[key] = message_class(**fitted) if message_class else fitted
+        return result or _Outcome.EMPTY
+
+    return fit_map
+
+
+def _fit_value(field: Field) -> _Fit:
+    """The fit of a single value."""
+    if field.message is not None:
+        return _fit_union(field.message) if field.message.is_union else _fit_message(field.message)
+    if field.enum is not None:
+        return _fit_enum(field)
+    if field.encoding == ARRAY:
+        return _fit_byte_array
+    if field.encoding == BASE64:
+        return _fit_base64
+    if field.encoding == RAW:
+        return lambda value, depth, _: dump(value, depth)
+    kind = field.descriptor.type
+    if kind == FieldDescriptor.TYPE_STRING:
+        return _fit_string
+    if kind == FieldDescriptor.TYPE_DOUBLE:
+        return _fit_double
+    if kind == FieldDescriptor.TYPE_BOOL:
+        return lambda value, *_: value if type(value) is bool else _Outcome.MISFIT
+    least, most = INTEGER_RANGES[kind]
+    return lambda value, *_: (
+        value if type(value) is int and least <= value <= most else _Outcome.MISFIT
+    )
+
+
+def _later(mapped: MessageType) -> _Read:
+    """The reader of a message type; that of a type that contains itself is not compiled yet."""
+    return reader(mapped)
+
+
+def _fit_message(mapped: MessageType) -> _Fit:
+    read = _later(mapped)
+    return lambda value, depth, _: (
+        read(value, depth) if type(value) is dict else _Outcome.MISFIT
+    )
+
+
+def _fit_union(mapped: MessageType) -> _Fit:
+    fits = [
+        (field.name, _fit_list(field) if field.is_list else _fit_value(field))
+        for field in mapped.fields.values()
+    ]
+    has_list = any(field.is_list for field in mapped.fields.values())
+
+    def fit_union(value: Any, depth: int, members: _Members) -> Any:
+        if value == [] and has_list:
+            return {}
+        for name, fit in fits:
+            result = fit(value, depth, members)
+            if type(result) is not _Outcome:
+                return {name: result}
+        return _Outcome.MISFIT
+
+    return fit_union
+
+
+def _fit_enum(field: Field) -> _Fit:
+    assert field.enum is not None
+    numbers = field.enum.numbers
+    return lambda value, *_: (
+        numbers.get(value, _Outcome.MISFIT) if type(value) is str else _Outcome.MISFIT
+    )
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether a string has no lone surrogate, which protobuf cannot hold."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _fit_string(value: Any, _depth: int, _members: _Members) -> Any:
+    return value if type(value) is str and _is_utf8(value) else _Outcome.MISFIT
+
+
+def _fit_double(value: Any, _depth: int, _members: _Members) -> Any:
+    if type(value) is JsonNumber or type(value) is float:
+        number = float(value)
+        return _Outcome.MISFIT if math.isinf(number) and type(value) is JsonNumber else number
+    if type(value) is not int:
+        return _Outcome.MISFIT
+    try:
+        number = float(value)
+    except OverflowError:
+        return _Outcome.MISFIT
+    return number if number == value else _Outcome.MISFIT
+
+
+def _fit_byte_array(value: Any, _depth: int, _members: _Members) -> Any:
+    if type(value) is not list:
+        return _Outcome.MISFIT
+    try:
+        data = bytes(value)
+    except (TypeError, ValueError):
+        return _Outcome.MISFIT
+    # Python takes true and false for 1 and 0.
+    if (0 in data or 1 in data) and bool in map(type, value):
+        return _Outcome.MISFIT
+    return data
+
+
+def _fit_utf8(field: Field) -> _Fit:
+    """The fit of bytes that are most often the UTF-8 of the string beside them."""
+    fit, text_name = _fit_value(field), field.unset_utf8
+
+    def fit_utf8(value: Any, depth: int, members: _Members) -> Any:
+        data = fit(value, depth, members)
+        text = members.get(text_name)
+        if type(text) is not str or not _is_utf8(text):
+            text = ""
+        return _Outcome.UNSET if data == text.encode() else data
+
+    return fit_utf8
+
+
+def _fit_base64(value: Any, _depth: int, _members: _Members) -> Any:
+    if type(value) is not str:
+        return _Outcome.MISFIT
+    try:
+        data = base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        return _Outcome.MISFIT
+    return data if base64.b64encode(data) == value.encode() else _Outcome.MISFIT

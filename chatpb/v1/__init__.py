@@ -1,0 +1,238 @@
+"""The generated messages and enums of the schema, all in one place.
+
+The gRPC stub and servicer are in `chatpb.v1.chat_completion_service_pb2_grpc`, which needs grpcio.
+"""
+
+from chatpb.v1.annotation_pb2 import (
+    Annotation,
+    UrlCitation,
+)
+from chatpb.v1.chat_completion_audio_pb2 import (
+    ChatCompletionAudio,
+)
+from chatpb.v1.chat_completion_chunk_pb2 import (
+    ChatCompletionChunk,
+    ChoiceDelta,
+    ChunkChoice,
+)
+from chatpb.v1.chat_completion_message_param_pb2 import (
+    ChatCompletionMessageParam,
+    ContentPart,
+    ContentPartType,
+    ImageDetail,
+    ImageUrl,
+    InputAudio,
+    InputAudioFormat,
+    InputFile,
+    MessageContent,
+    PromptCacheBreakpoint,
+    PromptCacheMode,
+    PromptCacheTtl,
+)
+from chatpb.v1.chat_completion_pb2 import (
+    ChatCompletion,
+    ChatCompletionMessage,
+    Choice,
+)
+from chatpb.v1.chat_completion_request_pb2 import (
+    ApproximateLocation,
+    AudioFormat,
+    AudioParam,
+    ChatCompletionRequest,
+    CustomVoice,
+    Modality,
+    ModerationMode,
+    ModerationParam,
+    ModerationPolicy,
+    ModerationPolicyRule,
+    PredictionContent,
+    PromptCacheOptions,
+    PromptCacheRetention,
+    ReasoningEffort,
+    SearchContextSize,
+    Stop,
+    StreamOptions,
+    UserLocation,
+    Verbosity,
+    Voice,
+    WebSearchOptions,
+)
+from chatpb.v1.chat_completion_service_pb2 import (
+    CreateChatCompletionRequest,
+    CreateChatCompletionResponse,
+    StreamChatCompletionRequest,
+    StreamChatCompletionResponse,
+)
+from chatpb.v1.completion_usage_pb2 import (
+    CompletionTokensDetails,
+    CompletionUsage,
+    PromptTokensDetails,
+)
+from chatpb.v1.error_pb2 import (
+    Error,
+    ErrorResponse,
+    Misalignment,
+    MisalignmentSteer,
+)
+from chatpb.v1.finish_reason_pb2 import (
+    FinishReason,
+)
+from chatpb.v1.logprobs_pb2 import (
+    ChatCompletionTokenLogprob,
+    ChoiceLogprobs,
+    TopLogprob,
+)
+from chatpb.v1.moderation_pb2 import (
+    Moderation,
+    ModerationInputType,
+    ModerationInputTypes,
+    ModerationOutcome,
+    ModerationOutcomeType,
+    ModerationResult,
+)
+from chatpb.v1.options_pb2 import (
+    Fold,
+    JsonEncoding,
+)
+from chatpb.v1.residue_pb2 import (
+    Residue,
+)
+from chatpb.v1.response_format_pb2 import (
+    JsonSchema,
+    ResponseFormat,
+    ResponseFormatType,
+)
+from chatpb.v1.role_pb2 import (
+    Role,
+)
+from chatpb.v1.service_tier_pb2 import (
+    ServiceTier,
+)
+from chatpb.v1.stored_chat_completion_pb2 import (
+    ChatCompletionDeleted,
+    ChatCompletionList,
+    ChatCompletionStoreMessage,
+    ChatCompletionStoreMessageList,
+    ChatCompletionUpdate,
+)
+from chatpb.v1.tool_call_pb2 import (
+    CustomToolCall,
+    FunctionCall,
+    ToolCall,
+    ToolType,
+)
+from chatpb.v1.tool_pb2 import (
+    AllowedTools,
+    CustomTool,
+    CustomToolFormat,
+    CustomToolFormatType,
+    FunctionCallMode,
+    FunctionCallOption,
+    FunctionDefinition,
+    Grammar,
+    GrammarSyntax,
+    NamedToolChoice,
+    Tool,
+    ToolChoice,
+    ToolChoiceMode,
+    ToolChoiceType,
+    ToolName,
+)
+
+__all__ = [
+    "AllowedTools",
+    "Annotation",
+    "ApproximateLocation",
+    "AudioFormat",
+    "AudioParam",
+    "ChatCompletion",
+    "ChatCompletionAudio",
+    "ChatCompletionChunk",
+    "ChatCompletionDeleted",
+    "ChatCompletionList",
+    "ChatCompletionMessage",
+    "ChatCompletionMessageParam",
+    "ChatCompletionRequest",
+    "ChatCompletionStoreMessage",
+    "ChatCompletionStoreMessageList",
+    "ChatCompletionTokenLogprob",
+    "ChatCompletionUpdate",
+    "Choice",
+    "ChoiceDelta",
+    "ChoiceLogprobs",
+    "ChunkChoice",
+    "CompletionTokensDetails",
+    "CompletionUsage",
+    "ContentPart",
+    "ContentPartType",
+    "CreateChatCompletionRequest",
+    "CreateChatCompletionResponse",
+    "CustomTool",
+    "CustomToolCall",
+    "CustomToolFormat",
+    "CustomToolFormatType",
+    "CustomVoice",
+    "Error",
+    "ErrorResponse",
+    "FinishReason",
+    "Fold",
+    "FunctionCall",
+    "FunctionCallMode",
+    "FunctionCallOption",
+    "FunctionDefinition",
+    "Grammar",
+    "GrammarSyntax",
+    "ImageDetail",
+    "ImageUrl",
+    "InputAudio",
+    "InputAudioFormat",
+    "InputFile",
+    "JsonEncoding",
+    "JsonSchema",
+    "MessageContent",
+    "Misalignment",
+    "MisalignmentSteer",
+    "Modality",
+    "Moderation",
+    "ModerationInputType",
+    "ModerationInputTypes",
+    "ModerationMode",
+    "ModerationOutcome",
+    "ModerationOutcomeType",
+    "ModerationParam",
+    "ModerationPolicy",
+    "ModerationPolicyRule",
+    "ModerationResult",
+    "NamedToolChoice",
+    "PredictionContent",
+    "PromptCacheBreakpoint",
+    "PromptCacheMode",
+    "PromptCacheOptions",
+    "PromptCacheRetention",
+    "PromptCacheTtl",
+    "PromptTokensDetails",
+    "ReasoningEffort",
+    "Residue",
+    "ResponseFormat",
+    "ResponseFormatType",
+    "Role",
+    "SearchContextSize",
+    "ServiceTier",
+    "Stop",
+    "StreamChatCompletionRequest",
+    "StreamChatCompletionResponse",
+    "StreamOptions",
+    "Tool",
+    "ToolCall",
+    "ToolChoice",
+    "ToolChoiceMode",
+    "ToolChoiceType",
+    "ToolName",
+    "ToolType",
+    "TopLogprob",
+    "UrlCitation",
+    "UserLocation",
+    "Verbosity",
+    "Voice",
+    "WebSearchOptions",
+]

@@ -13,16 +13,20 @@ from chatpb._convert import (
     to_json,
 )
 from chatpb._errors import ConversionError
+from chatpb._fold import fold
 from chatpb._residue import ResidueMember, residue
+from chatpb._unfold import unfold
 
 __all__ = [
     "ConversionError",
     "ResidueMember",
     "binary_to_json",
+    "fold",
     "from_dict",
     "from_json",
     "json_to_binary",
     "residue",
     "to_dict",
     "to_json",
+    "unfold",
 ]

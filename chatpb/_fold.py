@@ -1,0 +1,247 @@
+"""A stream of chunks to the completion that it makes.
+
+Chunks are joined as JSON trees, member by member, by the rules that the schema gives for each field
+and for members that it does not know. docs/mapping.md has the rules.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable
+from typing import Any
+
+from chatpb._convert import from_tree, to_tree
+from chatpb._errors import ConversionError
+from chatpb._json import parse
+from chatpb._schema import BASE64, Field, MessageType, message_type
+from chatpb._writer import Context
+from chatpb.v1 import options_pb2
+from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
+from chatpb.v1.chat_completion_pb2 import ChatCompletion
+
+CHUNK = message_type(ChatCompletionChunk.DESCRIPTOR)
+COMPLETION = message_type(ChatCompletion.DESCRIPTOR)
+REPLACE, APPEND, APPEND_ARRAYS, BY_KEY, DROP, KIND = options_pb2.Fold.values()
+_MISSING = object()
+
+
+def fold(
+    chunks: Iterable[ChatCompletionChunk], *, ignore_unknown_fields: bool = False
+) -> ChatCompletion:
+    """Assembles the chunks of one stream into the completion that they make.
+
+    Content, refusal, reasoning, arguments, audio and log probabilities are appended; choices and
+    tool calls are told apart by their index, or by their position where the index is missing. A
+    later chunk that says nothing of a member, or null, does not erase it. The completion has just
+    the members that the chunks had, those that the schema does not know included.
+
+    The law: ``fold(unfold(c)) == c``.
+
+    Args:
+        chunks: The chunks, in the order in which they came.
+        ignore_unknown_fields: As for `to_json`.
+
+    Raises:
+        ConversionError: There is no chunk, or a chunk cannot be read (see `to_json`).
+    """
+    folded: dict[Any, Any] = {}
+    count = 0
+    for chunk in chunks:
+        context = Context(_parse_free, allow_nan=True)
+        tree = to_tree(chunk, context, ignore_unknown_fields)
+        for name in outside_schema(chunk, CHUNK):
+            # Kept as it is, whatever the rule for the typed field of that name.
+            field = CHUNK.fields.get(name)
+            if field is not None and fold_rule(field) in (DROP, KIND):
+                folded[name] = _join(folded.get(name, _MISSING), tree.pop(name), REPLACE)
+        _join_members(folded, tree, CHUNK, REPLACE)
+        count += 1
+    if not count:
+        raise ConversionError("expected at least one chunk, got none")
+    return from_tree(_finish(folded), ChatCompletion)
+
+
+def _parse_free(text: str) -> Any:
+    return parse(text, allow_nan=True)
+
+
+def fold_rule(field: Field) -> int:
+    """How the values of a field are joined."""
+    rule: int = field.options[options_pb2.fold]
+    return rule
+
+
+def folded_name(field: Field) -> str:
+    """The member that a field becomes when it is folded."""
+    return field.options[options_pb2.fold_into] or field.name
+
+
+def outside_schema(chunk: Any, mapped: MessageType) -> Iterable[str]:
+    """The members of a message that its typed fields do not hold."""
+    assert mapped.residue is not None
+    extra = getattr(chunk, mapped.residue.name).extra_json
+    return _parse_free(extra) if extra else ()
+
+
+class _Text(list[str]):
+    """Pieces of a string."""
+
+    def __init__(self, first: str, field: Field | None) -> None:
+        super().__init__([first])
+        self.is_base64 = field is not None and field.encoding == BASE64
+
+    def finish(self) -> str:
+        if self.is_base64 and len(self) > 1:
+            try:
+                pieces = [base64.b64decode(piece, validate=True) for piece in self]
+            except (binascii.Error, ValueError):
+                return "".join(self)
+            return base64.b64encode(b"".join(pieces)).decode()
+        return "".join(self)
+
+
+class _Whole(str):
+    """The name of a member that some servers send whole beside the pieces of it."""
+
+    __slots__ = ()
+
+
+class _Keyed:
+    """The elements of an array that are told apart by a key."""
+
+    def __init__(self, mapped: MessageType) -> None:
+        self.mapped = mapped
+        flags = mapped.fields.values()
+        self.key = next((f.name for f in flags if f.options[options_pb2.fold_key]), None)
+        self.identity = next((f.name for f in flags if f.options[options_pb2.fold_identity]), None)
+        self.chunk = 0
+        self.elements: list[tuple[int, int, Any]] = []  # the chunk, the key, what is joined
+        self.latest: dict[int, tuple[int, int, Any]] = {}
+
+    def add(self, values: list[Any]) -> None:
+        self.chunk += 1
+        for position, value in enumerate(values):
+            if type(value) is not dict:
+                self._insert(position, value)
+                continue
+            key = value.get(self.key)
+            key = key if type(key) is int else position
+            known = self.latest.get(key)
+            if known is None or not self._same(known, value):
+                known = self._insert(key, {})
+            _join_members(known[2], value, self.mapped, REPLACE)
+
+    def _same(self, known: tuple[int, int, Any], value: dict[str, Any]) -> bool:
+        chunk, _, element = known
+        if type(element) is not dict:
+            return False
+        if self.identity is None:  # no chunk has one choice twice
+            return chunk != self.chunk
+        old, new = element.get(self.identity), value.get(self.identity)
+        return not old or not new or old == new
+
+    def _insert(self, key: int, element: Any) -> tuple[int, int, Any]:
+        """Puts a new element where its key belongs, but keeps the order within one chunk."""
+        entry = (self.chunk, key, element)
+        at = len(self.elements)
+        while at and self.elements[at - 1][0] != self.chunk and self.elements[at - 1][1] > key:
+            at -= 1
+        self.elements.insert(at, entry)
+        self.latest[key] = entry
+        return entry
+
+
+def _join_members(
+    joined: dict[Any, Any], members: dict[str, Any], mapped: MessageType | None, unknown: int
+) -> None:
+    """Joins the members of an object into `joined`."""
+    fields = mapped.fields if mapped is not None else {}
+    if mapped is not None:
+        unknown = mapped.options[options_pb2.fold_unknown] or REPLACE
+    for name, value in members.items():
+        field = fields.get(name)
+        if field is None:
+            key = _whole(name, mapped)
+            rule = REPLACE if key is not name else unknown
+            if key is not name and type(value) is dict and value:
+                joined[key] = value
+                continue
+            joined[key] = _join(joined.get(key, _MISSING), value, rule)
+            continue
+        rule = fold_rule(field)
+        if rule == DROP:
+            continue
+        if rule == KIND:
+            rule = REPLACE
+            if value == field.unset:
+                value = COMPLETION.fields[name].unset
+        into = folded_name(field)
+        joined[into] = _join(joined.get(into, _MISSING), value, rule, field)
+
+
+def _whole(name: str, mapped: MessageType | None) -> str:
+    pieces = mapped.fields.values() if mapped is not None else ()
+    if any(folded_name(field) == name for field in pieces):
+        return _Whole(name)
+    return name
+
+
+def _join(old: Any, new: Any, rule: int, field: Field | None = None) -> Any:
+    """Joins two values of a member; what comes out is finished by `_finish`."""
+    if rule == BY_KEY and type(new) in (dict, list) and field and field.message:
+        keyed = old if isinstance(old, _Keyed) else _Keyed(field.message)
+        keyed.add([new] if type(new) is dict else new)
+        return keyed
+    if type(new) is dict:
+        if type(old) is not dict:
+            old = {}
+        _join_members(old, new, field and field.message, rule)
+        return old
+    if rule == APPEND and type(new) is str:
+        return _append_text(old, new, field)
+    if rule in (APPEND, APPEND_ARRAYS) and type(new) is list:
+        if isinstance(old, _Text):
+            old = [old] if any(old) else []
+        elif type(old) is not list:
+            old = []
+        old.extend(new)
+        return old
+    if old is _MISSING or old is None:
+        return new
+    if new is None or (new is not False and not new):
+        return old
+    return new
+
+
+def _append_text(old: Any, new: str, field: Field | None) -> Any:
+    if isinstance(old, _Text):
+        old.append(new)
+        return old
+    if type(old) is not list:
+        return _Text(new, field)
+    if new:  # after an array, text goes on as an element of it
+        if old and isinstance(old[-1], _Text):
+            old[-1].append(new)
+        else:
+            old.append(_Text(new, field))
+    return old
+
+
+def _finish(joined: Any) -> Any:
+    """Turns what `_join` made into a JSON tree."""
+    if isinstance(joined, _Text):
+        return joined.finish()
+    if isinstance(joined, _Keyed):
+        return [_finish(element) for _, _, element in joined.elements]
+    if type(joined) is list:
+        return [_finish(item) for item in joined]
+    if type(joined) is not dict:
+        return joined
+    finished = {k: _finish(v) for k, v in joined.items() if not isinstance(k, _Whole)}
+    for key, value in joined.items():
+        if isinstance(key, _Whole):
+            pieces = finished.get(str(key))
+            both = type(pieces) is dict and type(value) is dict
+            finished[str(key)] = {**pieces, **value} if both else value
+    return finished

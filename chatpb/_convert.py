@@ -13,7 +13,7 @@ from chatpb._json import check_tree, dump, dump_bytes, kind_of, parse, parse_pla
 from chatpb._reader import reader
 from chatpb._residue import walk
 from chatpb._scan import MAX_DEPTH, find_error
-from chatpb._schema import message_type as mapped_type
+from chatpb._schema import mapping_of
 from chatpb._writer import Context, writer
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 
@@ -24,7 +24,9 @@ _Data = bytes | bytearray | memoryview | str
 @overload
 def from_json(data: _Data, *, allow_nan: bool = False) -> ChatCompletion: ...
 @overload
-def from_json(data: _Data, message_type: type[MessageT], *, allow_nan: bool = False) -> MessageT: ...
+def from_json(
+    data: _Data, message_type: type[MessageT], *, allow_nan: bool = False
+) -> MessageT: ...
 def from_json(
     data: _Data, message_type: type[Any] = ChatCompletion, *, allow_nan: bool = False
 ) -> Any:
@@ -172,17 +174,15 @@ def binary_to_json(
 
 def from_tree(tree: dict[str, Any], message_type: type[MessageT]) -> MessageT:
     """Reads a JSON tree into a message."""
-    mapped = mapped_type(message_type.DESCRIPTOR)
-    return message_type(**reader(mapped)(tree, 0))
+    return message_type(**reader(mapping_of(message_type))(tree, 0))
 
 
 def to_tree(message: Message, context: Context, ignore_unknown_fields: bool) -> dict[str, Any]:
     """Writes a message as a JSON tree."""
-    mapped = mapped_type(message.DESCRIPTOR)
     context.ignore_unknown = ignore_unknown_fields
     if not ignore_unknown_fields:
         _refuse_unknown_fields(message)
-    tree: dict[str, Any] = writer(mapped)(message, context)
+    tree: dict[str, Any] = writer(mapping_of(message))(message, context)
     return tree
 
 
@@ -193,7 +193,7 @@ def _refuse_unknown_fields(message: Message) -> None:
     if known.ByteSize() == message.ByteSize():
         return
     for path, part in walk(message):
-        for unknown in UnknownFieldSet(part):
+        for unknown in UnknownFieldSet(part):  # type: ignore[attr-defined]  # has __getitem__
             raise ConversionError(
                 f"field {unknown.field_number} of {part.DESCRIPTOR.full_name} is not in this"
                 " version of the schema; pass ignore_unknown_fields=True to leave it out",

@@ -14,14 +14,14 @@ from typing import Any
 from chatpb._convert import from_tree, to_tree
 from chatpb._errors import ConversionError
 from chatpb._json import parse
-from chatpb._schema import BASE64, Field, MessageType, message_type
+from chatpb._schema import BASE64, Field, MessageType, mapping_of
 from chatpb._writer import Context
 from chatpb.v1 import options_pb2
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 
-CHUNK = message_type(ChatCompletionChunk.DESCRIPTOR)
-COMPLETION = message_type(ChatCompletion.DESCRIPTOR)
+CHUNK = mapping_of(ChatCompletionChunk)
+COMPLETION = mapping_of(ChatCompletion)
 REPLACE, APPEND, APPEND_ARRAYS, BY_KEY, DROP, KIND = options_pb2.Fold.values()
 _MISSING = object()
 
@@ -48,21 +48,17 @@ def fold(
     folded: dict[Any, Any] = {}
     count = 0
     for chunk in chunks:
-        context = Context(_parse_free, allow_nan=True)
+        context = Context(parse_free, allow_nan=True)
         tree = to_tree(chunk, context, ignore_unknown_fields)
-        for name in outside_schema(chunk, CHUNK):
-            # Kept as it is, whatever the rule for the typed field of that name.
-            field = CHUNK.fields.get(name)
-            if field is not None and fold_rule(field) in (DROP, KIND):
-                folded[name] = _join(folded.get(name, _MISSING), tree.pop(name), REPLACE)
-        _join_members(folded, tree, CHUNK, REPLACE)
+        _join_members(folded, tree, CHUNK, REPLACE, frozenset(outside_schema(chunk, CHUNK)))
         count += 1
     if not count:
         raise ConversionError("expected at least one chunk, got none")
     return from_tree(_finish(folded), ChatCompletion)
 
 
-def _parse_free(text: str) -> Any:
+def parse_free(text: str) -> Any:
+    """Reads the JSON text of a free value, whatever it may hold."""
     return parse(text, allow_nan=True)
 
 
@@ -77,11 +73,11 @@ def folded_name(field: Field) -> str:
     return field.options[options_pb2.fold_into] or field.name
 
 
-def outside_schema(chunk: Any, mapped: MessageType) -> Iterable[str]:
+def outside_schema(message: Any, mapped: MessageType) -> Iterable[str]:
     """The members of a message that its typed fields do not hold."""
     assert mapped.residue is not None
-    extra = getattr(chunk, mapped.residue.name).extra_json
-    return _parse_free(extra) if extra else ()
+    extra = getattr(message, mapped.residue.name).extra_json
+    return parse_free(extra) if extra else ()
 
 
 class _Text(list[str]):
@@ -153,26 +149,34 @@ class _Keyed:
 
 
 def _join_members(
-    joined: dict[Any, Any], members: dict[str, Any], mapped: MessageType | None, unknown: int
+    joined: dict[Any, Any],
+    members: dict[str, Any],
+    mapped: MessageType | None,
+    unknown: int,
+    outside: frozenset[str] = frozenset(),
 ) -> None:
-    """Joins the members of an object into `joined`."""
+    """Joins the members of an object into `joined`.
+
+    Members named in `outside` are not those of the fields that have their names, so that what a
+    field would drop or change stays as it is.
+    """
     fields = mapped.fields if mapped is not None else {}
     if mapped is not None:
         unknown = mapped.options[options_pb2.fold_unknown] or REPLACE
     for name, value in members.items():
         field = fields.get(name)
         if field is None:
-            key = _whole(name, mapped)
-            rule = REPLACE if key is not name else unknown
-            if key is not name and type(value) is dict and value:
-                joined[key] = value
-                continue
-            joined[key] = _join(joined.get(key, _MISSING), value, rule)
+            if type(value) is dict and value and _is_whole(name, mapped):
+                joined[_Whole(name)] = value
+            else:
+                joined[name] = _join(joined.get(name, _MISSING), value, unknown)
             continue
         rule = fold_rule(field)
-        if rule == DROP:
+        if name in outside and not (rule == BY_KEY and type(value) is list):
+            rule = REPLACE
+        elif rule == DROP:
             continue
-        if rule == KIND:
+        elif rule == KIND:
             rule = REPLACE
             if value == field.unset:
                 value = COMPLETION.fields[name].unset
@@ -180,11 +184,9 @@ def _join_members(
         joined[into] = _join(joined.get(into, _MISSING), value, rule, field)
 
 
-def _whole(name: str, mapped: MessageType | None) -> str:
-    pieces = mapped.fields.values() if mapped is not None else ()
-    if any(folded_name(field) == name for field in pieces):
-        return _Whole(name)
-    return name
+def _is_whole(name: str, mapped: MessageType | None) -> bool:
+    """Whether a member that the schema does not know is what the pieces of another make."""
+    return mapped is not None and any(folded_name(f) == name for f in mapped.fields.values())
 
 
 def _join(old: Any, new: Any, rule: int, field: Field | None = None) -> Any:
@@ -193,10 +195,12 @@ def _join(old: Any, new: Any, rule: int, field: Field | None = None) -> Any:
         keyed = old if isinstance(old, _Keyed) else _Keyed(field.message)
         keyed.add([new] if type(new) is dict else new)
         return keyed
+    if isinstance(old, _Keyed):
+        return old
     if type(new) is dict:
         if type(old) is not dict:
             old = {}
-        _join_members(old, new, field and field.message, rule)
+        _join_members(old, new, field.message if field else None, rule)
         return old
     if rule == APPEND and type(new) is str:
         return _append_text(old, new, field)
@@ -242,6 +246,6 @@ def _finish(joined: Any) -> Any:
     for key, value in joined.items():
         if isinstance(key, _Whole):
             pieces = finished.get(str(key))
-            both = type(pieces) is dict and type(value) is dict
-            finished[str(key)] = {**pieces, **value} if both else value
+            rest = pieces if type(pieces) is dict else {}
+            finished[str(key)] = {**value, **{k: v for k, v in rest.items() if k not in value}}
     return finished

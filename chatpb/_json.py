@@ -109,7 +109,7 @@ def _refuse_constant(name: str) -> float:
 
 
 def dump(tree: object, depth: int = 0) -> str:
-    """Writes a tree as compact JSON text.
+    r"""Writes a tree as compact JSON text.
 
     Args:
         tree: The tree.
@@ -117,7 +117,7 @@ def dump(tree: object, depth: int = 0) -> str:
 
     Returns:
         The text: no white space, members in their order, numbers as they were written, lone
-        surrogates as ``\\u`` escapes and other characters as they are.
+        surrogates as ``\u`` escapes and other characters as they are.
     """
     pieces: list[str] = []
     try:
@@ -169,7 +169,7 @@ def _quote(text: str) -> str:
 
 
 def number_text(value: float) -> str:
-    """The shortest decimal that is `value`, as RFC 8259 spells it; NaN and the infinities as JSON5."""
+    """The shortest decimal that is `value`; NaN and the infinities as JavaScript names them."""
     if math.isfinite(value):
         return orjson.dumps(value).decode()
     return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
@@ -209,7 +209,9 @@ def check_tree(value: object, *, allow_nan: bool = False, depth: int = 0) -> Any
         return int(value)
     if isinstance(value, float):
         if not allow_nan and not math.isfinite(value):
-            raise ConversionError(f"{number_text(value)} is not JSON; pass allow_nan=True to keep it")
+            raise ConversionError(
+                f"{number_text(value)} is not JSON; pass allow_nan=True to keep it"
+            )
         return float(value)
     if not isinstance(value, Mapping | list | tuple):
         raise ConversionError(f"expected a JSON value, got {type(value).__qualname__}")

@@ -113,7 +113,7 @@ def _compile(mapped: MessageType) -> _Read:
 
 
 def _fit_field(field: Field) -> _Fit:
-    """The fit of a member: its value, whether list or not, beside what an unset field stands for."""
+    """The fit of a member: of its value, list or not, and of what an unset field stands for."""
     if field.unset_utf8:
         return _fit_utf8(field)
     fit = _fit_list(field) if field.is_list else _fit_value(field)
@@ -138,7 +138,7 @@ def _fit_list(field: Field) -> _Fit:
     if field.map_value is not None:
         return _fit_map(field.map_value)
     if field.message is not None and not field.message.is_union:
-        read = _later(field.message)
+        read = reader(field.message)
 
         def fit_messages(value: Any, depth: int, _: _Members) -> Any:
             if type(value) is not list:
@@ -207,16 +207,9 @@ def _fit_value(field: Field) -> _Fit:
     )
 
 
-def _later(mapped: MessageType) -> _Read:
-    """The reader of a message type; that of a type that contains itself is not compiled yet."""
-    return reader(mapped)
-
-
 def _fit_message(mapped: MessageType) -> _Fit:
-    read = _later(mapped)
-    return lambda value, depth, _: (
-        read(value, depth) if type(value) is dict else _Outcome.MISFIT
-    )
+    read = reader(mapped)
+    return lambda value, depth, _: read(value, depth) if type(value) is dict else _Outcome.MISFIT
 
 
 def _fit_union(mapped: MessageType) -> _Fit:
@@ -289,7 +282,7 @@ def _fit_byte_array(value: Any, _depth: int, _members: _Members) -> Any:
 
 def _fit_utf8(field: Field) -> _Fit:
     """The fit of bytes that are most often the UTF-8 of the string beside them."""
-    fit, text_name = _fit_value(field), field.unset_utf8
+    fit, text_name = _fit_value(field), field.unset_utf8 or ""
 
     def fit_utf8(value: Any, depth: int, members: _Members) -> Any:
         data = fit(value, depth, members)

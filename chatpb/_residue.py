@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from chatpb._errors import path_segment
 from chatpb._json import parse_plain
-from chatpb._schema import MessageType, message_type
+from chatpb._schema import MessageType, mapping_of
 from chatpb.v1.residue_pb2 import Residue
 
 
@@ -20,9 +20,9 @@ class ResidueMember:
 
     Attributes:
         path: Where it stands, such as ``$.choices[0].finish_reason``.
-        state: ``null``, ``absent`` or ``empty`` where the schema knows the member but an unset field
-            stands for another value; ``extra`` where the schema does not know the member, or its
-            value does not fit the field.
+        state: ``null``, ``absent`` or ``empty`` where the schema knows the member but an unset
+            field stands for another value; ``extra`` where the schema does not know the member, or
+            its value does not fit the field.
         value: The JSON value: None, None, ``[]``, or what ``extra`` holds.
     """
 
@@ -47,7 +47,7 @@ def residue(message: Message) -> list[ResidueMember]:
     for path, part in walk(message):
         if isinstance(part, Residue):
             continue
-        mapped = message_type(part.DESCRIPTOR)
+        mapped = mapping_of(part)
         if mapped.residue is not None and part.HasField(mapped.residue.name):
             members.extend(_members(path, mapped, getattr(part, mapped.residue.name)))
     return members
@@ -74,7 +74,7 @@ def _members(path: str, mapped: MessageType, said: Residue) -> Iterator[ResidueM
 def walk(message: Message, path: str = "$") -> Iterator[tuple[str, Message]]:
     """A message and the messages in it, residues too, outer before inner, each with its path."""
     yield path, message
-    mapped = message_type(message.DESCRIPTOR)
+    mapped = mapping_of(message)
     if mapped.residue is not None and message.HasField(mapped.residue.name):
         yield path, getattr(message, mapped.residue.name)
     for field in mapped.fields.values():

@@ -37,7 +37,7 @@ def find_error(data: bytes, *, allow_nan: bool) -> ConversionError | None:
         return ConversionError("not UTF-8", scanner.path(), error.start)
     scanner = _Scanner(data, allow_nan)
     reason = scanner.run()
-    return reason and ConversionError(reason, scanner.path(), scanner.at)
+    return None if reason is None else ConversionError(reason, scanner.path(), scanner.at)
 
 
 class _Scanner:
@@ -99,7 +99,8 @@ class _Scanner:
         self._skip(_SPACE)
         in_object = self.stack[-1] is None
         if self.data[self.at : self.at + 1] == (b"}" if in_object else b"]"):
-            return self._close()
+            self._close()
+            return None
         return self._name() if in_object else self._value()
 
     def _close(self) -> None:
@@ -134,7 +135,8 @@ class _Scanner:
         step = self.stack[-1]
         closing = b"]" if isinstance(step, int) else b"}"
         if sign == closing:
-            return self._close()
+            self._close()
+            return None
         if sign != b",":
             self.stack[-1] = None
             return f"expected ',' or '{closing.decode()}', got {self._seen()}"
@@ -153,4 +155,3 @@ class _Scanner:
         if self.data[self.at : self.at + 1] == b"\\":
             return f"expected an escape sequence, got {self._seen()}"
         return f"expected a control character to be escaped, got {self._seen()}"
-

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
@@ -133,12 +133,16 @@ class MessageType:
 _types: dict[str, MessageType] = {}
 
 
-def message_type(descriptor: Descriptor) -> MessageType:
-    """The mapping of a message type, compiled at the first call.
+def mapping_of(message: Message | type[Message]) -> MessageType:
+    """The mapping of a message's type, compiled at the first call.
 
     Raises:
         TypeError: The message does not mirror a JSON value.
     """
+    return _message_type(cast("Descriptor", message.DESCRIPTOR))
+
+
+def _message_type(descriptor: Descriptor) -> MessageType:
     known = _types.get(descriptor.full_name)
     if known is not None:
         return known
@@ -166,16 +170,13 @@ def _field(descriptor: FieldDescriptor) -> Field:
         encoding=options[options_pb2.json_encoding],
         repeated=descriptor.is_repeated and map_value is None,
         map_value=map_value,
-        message=message_type(entry) if entry is not None and map_value is None else None,
+        message=_message_type(entry) if entry is not None and map_value is None else None,
         enum=_enum_words(descriptor.enum_type) if descriptor.enum_type is not None else None,
         options=options,
     )
     is_bytes = descriptor.type == FieldDescriptor.TYPE_BYTES
     if is_bytes != (field.encoding in (ARRAY, BASE64)) or not (
-        is_bytes
-        or entry is not None
-        or field.enum is not None
-        or descriptor.type in _ZEROS
+        is_bytes or entry is not None or field.enum is not None or descriptor.type in _ZEROS
     ):
         raise TypeError(f"{descriptor.full_name}: the type has no spelling in JSON")
     return field

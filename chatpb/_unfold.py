@@ -13,10 +13,11 @@ from chatpb._fold import (
     COMPLETION,
     DROP,
     KIND,
-    _parse_free,
     fold,
     fold_rule,
     folded_name,
+    outside_schema,
+    parse_free,
 )
 from chatpb._json import dump
 from chatpb._schema import Field, MessageType
@@ -45,11 +46,12 @@ def unfold(
     Raises:
         ConversionError: The completion cannot be read (see `to_json`).
     """
-    context = Context(_parse_free, allow_nan=True)
+    context = Context(parse_free, allow_nan=True)
     tree = to_tree(completion, context, ignore_unknown_fields)
     normal = from_tree(tree, ChatCompletion)
+    extra = set(outside_schema(normal, COMPLETION))
     for whole in (False, True):
-        chunks = [from_tree(part, ChatCompletionChunk) for part in _split(tree, whole)]
+        chunks = [from_tree(part, ChatCompletionChunk) for part in _split(tree, extra, whole)]
         if fold(chunks) == normal:
             yield from chunks
             return
@@ -62,20 +64,19 @@ def _single(tree: _Tree) -> ChatCompletionChunk:
     Members that fold would drop or change stand where it keeps what it finds: outside the schema.
     """
     kept = {
-        field.name: tree[field.name]
+        field.name
         for field in CHUNK.fields.values()
         if field.name in tree and fold_rule(field) in (DROP, KIND)
     }
+    kinds = _kinds(tree)
+    kept -= kinds.keys()
     members = {name: value for name, value in tree.items() if name not in kept}
-    members.update(_kinds(kept))
-    for name in members:
-        kept.pop(name, None)
-    chunk = from_tree(members, ChatCompletionChunk)
+    chunk = from_tree({**members, **kinds}, ChatCompletionChunk)
     if kept:
         assert CHUNK.residue is not None
-        residue = getattr(chunk, CHUNK.residue.name)
-        extra = _parse_free(residue.extra_json) if residue.extra_json else {}
-        residue.extra_json = dump({**extra, **kept})
+        kept.update(outside_schema(chunk, CHUNK))
+        extra = {name: value for name, value in tree.items() if name in kept}
+        getattr(chunk, CHUNK.residue.name).extra_json = dump(extra)
     return chunk
 
 
@@ -90,11 +91,12 @@ def _kinds(tree: _Tree) -> _Tree:
     }
 
 
-def _split(tree: _Tree, whole: bool) -> Iterator[_Tree]:
+def _split(tree: _Tree, extra: set[str], whole: bool) -> Iterator[_Tree]:
+    """The pieces of a completion; members outside the schema come once, in the last of them."""
     lists = [f for f in CHUNK.fields.values() if fold_rule(f) == BY_KEY and f.name in tree]
-    every = {name: value for name, value in tree.items() if type(value) not in (dict, list)}
+    once = {k: v for k, v in tree.items() if k in extra or type(v) in (dict, list)}
+    every = {k: v for k, v in tree.items() if k not in once}
     every.update(_kinds(tree))
-    once = {name: value for name, value in tree.items() if type(value) in (dict, list)}
     for field in lists:
         choices = tree[field.name]
         if type(choices) is list and choices and all(type(choice) is dict for choice in choices):

@@ -21,7 +21,6 @@ from chatpb._json import kind_of, number_text
 from chatpb._schema import ARRAY, BASE64, NOTHING, RAW, Field, MessageType
 from chatpb.v1.residue_pb2 import Residue
 
-
 _IGNORE = "pass ignore_unknown_fields=True to leave it out"
 
 
@@ -161,9 +160,7 @@ def _get_field(field: Field) -> _Write:
             )
         if put is _put_as_is:
             return lambda message, _: get(message) or NOTHING
-        return lambda message, context: (
-            put(value, context) if (value := get(message)) else NOTHING
-        )
+        return lambda message, context: put(value, context) if (value := get(message)) else NOTHING
     if put is _put_as_is:
         return lambda message, _: get(message) if message.HasField(name) else NOTHING
     return lambda message, context: (

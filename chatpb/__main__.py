@@ -1,0 +1,5 @@
+"""Lets ``python -m chatpb`` run the command line."""
+
+from chatpb._main import main
+
+main()

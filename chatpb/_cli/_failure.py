@@ -1,0 +1,49 @@
+"""How errors are told: in one line, and with an exit code."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from chatpb._errors import ConversionError
+
+DATA_ERROR: Final = 1  # the data is wrong, or differs
+USAGE_ERROR: Final = 2  # the command line is wrong, or names a file that cannot be opened
+INTERRUPTED: Final = 130  # as a shell says it of SIGINT
+BROKEN_PIPE: Final = 141  # as a shell says it of SIGPIPE
+
+_ARGUMENT: Final = re.compile(r"pass (\w+)=True")
+
+
+class CliError(Exception):
+    """A mistake in the data or on the command line.
+
+    Attributes:
+        text: What is wrong, and where.
+        code: The exit code.
+    """
+
+    def __init__(self, text: str, code: int = DATA_ERROR) -> None:
+        super().__init__(text)
+        self.text = text
+        self.code = code
+
+
+def at(place: str, error: ConversionError) -> CliError:
+    """A converter's error as one of the file, line or event that it is in."""
+    return CliError(f"{place}: {reason(error)}")
+
+
+def reason(error: ConversionError) -> str:
+    """What a converter's error says, with options in place of arguments."""
+    return _ARGUMENT.sub(lambda match: "pass --" + match[1].replace("_", "-"), str(error))
+
+
+def cannot_open(name: str, error: OSError) -> CliError:
+    """The error of a file that cannot be opened."""
+    return CliError(f"{name}: {(error.strerror or str(error)).lower()}", USAGE_ERROR)
+
+
+def one_line(text: str) -> str:
+    """A text with its line breaks and runs of white space as single spaces."""
+    return " ".join(text.split())

@@ -1,0 +1,121 @@
+"""The command ``roundtrip``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import click
+
+import chatpb
+from chatpb._cli._difference import differences
+from chatpb._cli._failure import DATA_ERROR, USAGE_ERROR, CliError, reason
+from chatpb._cli._input import Record, open_source
+from chatpb._cli._kinds import Kind, label
+from chatpb._cli._options import input_options, kind_option
+from chatpb._cli._progress import Advance, progress
+from chatpb._cli._sniff import ENDINGS, Format
+from chatpb._cli._tally import Tally
+from chatpb._errors import ConversionError
+from chatpb._json import dump, parse
+from chatpb.v1 import ChatCompletion
+
+_ENDINGS: Final = (".json", *ENDINGS)
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option(
+    "--residue",
+    "count_residue",
+    is_flag=True,
+    help="Count too what the typed fields did not hold, by path.",
+)
+@kind_option
+@input_options
+def roundtrip(
+    files: tuple[str, ...],
+    count_residue: bool,
+    kind: Kind | None,
+    form: Format | None,
+    limit: int,
+    allow_nan: bool,
+) -> None:
+    """Check that JSON comes back equal from Protobuf.
+
+    Reads responses, chunks, requests and errors, as JSON, JSON lines or server-sent events; of a
+    directory, all files below it that end in .json, .jsonl, .ndjson or .sse. Each object goes to
+    binary and back. The values must be equal: types, nulls, the order of arrays, integers to the
+    last digit.
+
+    \b
+      chatpb roundtrip recordings/
+      chatpb roundtrip --residue response.json stream.sse
+
+    Prints each difference with its place and path, and for each kind of object how many came back
+    equal, the bytes of the JSON without white space and those in Protobuf. Exit code 1 if an object
+    differs or cannot be read.
+    """  # noqa: D301 (click's mark of lines that keep their breaks)
+    names = list(_walk(files))
+    tally = Tally()
+    with progress(names) as advance:
+        for name in names:
+            for record in _records(name, form, limit, advance, tally):
+                found = kind or record.kind(ChatCompletion)
+                _check(record, found, tally, allow_nan, count_residue)
+    click.echo(tally.table(count_residue))
+    if tally.is_bad:
+        click.get_current_context().exit(DATA_ERROR)
+
+
+def _check(record: Record, kind: Kind, tally: Tally, allow_nan: bool, residue: bool) -> None:
+    try:
+        if record.source.is_binary:
+            raise ConversionError("binary, but expected JSON")
+        expected = parse(record.data, allow_nan=allow_nan)
+        binary = chatpb.json_to_binary(record.data, kind, allow_nan=allow_nan)
+        got = parse(chatpb.binary_to_json(binary, kind, allow_nan=allow_nan), allow_nan=allow_nan)
+    except ConversionError as error:
+        _tell(tally, f"{record.place}: {reason(error)}")
+        return
+    equal = True
+    for difference in differences(expected, got):
+        equal = False
+        click.echo(f"{record.place} {difference}")
+    row = tally.kinds[label(kind)]
+    row.add(equal, len(dump(expected).encode()), len(binary))
+    if residue:
+        members = chatpb.residue(kind.FromString(binary))
+        row.clean += not members
+        tally.add_residue(members)
+
+
+def _tell(tally: Tally, failure: str) -> None:
+    tally.unread += 1
+    click.echo(failure.replace("\n", " "))
+
+
+def _records(
+    name: str, form: Format | None, limit: int, advance: Advance, tally: Tally
+) -> Iterator[Record]:
+    """The records of a file, up to its end or to what cannot be read."""
+    try:
+        with open_source(name, form, limit, advance) as source:
+            yield from source.records()
+    except CliError as failure:
+        _tell(tally, failure.text)
+
+
+def _walk(names: Sequence[str]) -> Iterator[str]:
+    for name in names:
+        if name != "-" and not os.path.exists(name):
+            raise CliError(f"{name}: no such file or directory", USAGE_ERROR)
+        if not os.path.isdir(name):
+            yield name
+            continue
+        for folder, folders, members in os.walk(name):
+            folders.sort()
+            for member in sorted(members):
+                if member.endswith(_ENDINGS):
+                    yield os.path.join(folder, member)

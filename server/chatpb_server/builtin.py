@@ -1,0 +1,86 @@
+"""The upstream in the process: a deterministic model that needs no key and no network.
+
+It answers in the JSON that api.openai.com sends, honours what bears on the form of an answer, and
+refuses what OpenAI refuses. The words mean nothing; equal requests get equal ones.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any
+
+import orjson
+
+from chatpb_server import _builtin_render as render
+from chatpb_server._builtin_checks import check
+from chatpb_server._builtin_model import Answer, answers, fingerprint
+from chatpb_server._builtin_refusals import need_object, refusal
+
+
+class BuiltinUpstream:
+    """An `Upstream` that makes up its answers.
+
+    Honoured are n, logprobs and top_logprobs, max_completion_tokens and max_tokens, stop, tools and
+    tool_choice, functions and function_call, seed, response_format, service_tier and
+    stream_options.include_usage. Offered tools, the model calls them unless the last message is a
+    tool's result.
+
+    Args:
+        clock: Gives the time of creation, in seconds since the Unix epoch.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+
+    async def create(self, request: bytes) -> bytes:
+        """Answers with a whole completion, as `Upstream.create` says."""
+        body = _read(request)
+        choices = answers(body)
+        return orjson.dumps(render.completion(self._envelope(body), choices, _usage(body, choices)))
+
+    async def stream(self, request: bytes) -> AsyncGenerator[Sequence[bytes], None]:
+        """Answers chunk by chunk, one in each item, as `Upstream.stream` says."""
+        body = _read(request)
+        choices = answers(body)
+        wanted = (body.get("stream_options") or {}).get("include_usage")
+        usage = _usage(body, choices) if wanted else None
+        for chunk in render.chunks(self._envelope(body), choices, usage):
+            yield (orjson.dumps(chunk),)
+
+    async def close(self) -> None:
+        """Does nothing: there is nothing to free."""
+
+    def _envelope(self, body: dict[str, Any]) -> dict[str, Any]:
+        asked = {k: v for k, v in body.items() if k not in ("stream", "stream_options")}
+        tier = body.get("service_tier") or "auto"
+        return {
+            "id": f"chatcmpl-{fingerprint(asked)[:29]}",
+            "created": int(self._clock()),
+            "model": body["model"],
+            "service_tier": "default" if tier == "auto" else tier,
+        }
+
+
+def _read(request: bytes) -> dict[str, Any]:
+    try:
+        body = need_object(orjson.loads(request), "body")
+    except orjson.JSONDecodeError:
+        raise refusal("We could not parse the JSON body of your request.") from None
+    check(body)
+    return body
+
+
+def _usage(body: dict[str, Any], choices: Sequence[Answer]) -> dict[str, Any]:
+    return render.usage(_prompt_tokens(body), sum(answer.tokens for answer in choices))
+
+
+def _prompt_tokens(body: dict[str, Any]) -> int:
+    """About as many as OpenAI would count: one for four bytes, and some for each message."""
+    offered = [body[name] for name in ("tools", "functions") if body.get(name)]
+    size = sum(len(orjson.dumps(tools)) for tools in offered)
+    for message in body["messages"]:
+        content = message.get("content") or ""
+        texts = [content] if isinstance(content, str) else [p.get("text") or "" for p in content]
+        size += sum(len(text.encode()) for text in texts if isinstance(text, str))
+    return 3 + 4 * len(body["messages"]) + (size + 3) // 4

@@ -1,0 +1,29 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples in every run; `make soak` looks at many more.
+settings.register_profile(
+    "default",
+    max_examples=25,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("soak", settings.get_profile("default"), max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """The folder of recorded traffic that the environment variable CHATPB_CORPUS names."""
+    folder = os.environ.get("CHATPB_CORPUS")
+    if not folder:
+        pytest.skip("CHATPB_CORPUS names no folder of recorded traffic")
+    return Path(folder)

@@ -112,22 +112,24 @@ class MessageType:
         self.descriptor = descriptor
         self.options = descriptor.GetOptions().Extensions
         self.is_union: bool = self.options[options_pb2.json_union]
-        self.residue: FieldDescriptor | None = None
-        self.fields: dict[str, Field] = {}
-        self.by_number: dict[int, Field] = {}
-        for field in descriptor.fields:
-            if field.message_type is not None and field.message_type.full_name == RESIDUE:
-                self.residue = field
-            else:
-                self.fields[field.name] = _field(field)
-        self.by_number = {field.number: field for field in self.fields.values()}
+        self.residue: FieldDescriptor | None = next(
+            (field for field in descriptor.fields if _is_residue(field)), None
+        )
         if self.is_union == (self.residue is not None):
             raise TypeError(f"{descriptor.full_name} is neither a JSON object nor a JSON union")
+        self.fields: dict[str, Field] = {
+            field.name: _field(field) for field in descriptor.fields if not _is_residue(field)
+        }
+        self.by_number = {field.number: field for field in self.fields.values()}
 
     @property
     def message_class(self) -> type[Message]:
         """The generated class."""
         return GetMessageClass(self.descriptor)
+
+
+def _is_residue(field: FieldDescriptor) -> bool:
+    return field.message_type is not None and field.message_type.full_name == RESIDUE
 
 
 _types: dict[str, MessageType] = {}

@@ -1,0 +1,94 @@
+# `make` alone prints the vocabulary: every target with a "##" is a word of it.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# The stubs are generated with the oldest toolchain that is supported, in a place of its own: its
+# grpcio-tools would hold protobuf back in the development environment.
+GEN    := .venv-gen
+GEN_PACKAGES := grpcio-tools==1.76.0 mypy-protobuf==5.1.0 setuptools
+FLOOR  := .venv-floor
+FLOOR_PACKAGES := protobuf==6.31.1 grpcio==1.76.0 grpcio-health-checking==1.76.0 \
+                  grpcio-reflection==1.76.0 grpcio-status==1.76.0 orjson==3.10.0 \
+                  pytest pytest-asyncio hypothesis
+OUT    ?= .
+AGAINST ?= .git\#branch=main
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-floor soak check lint format types gen drift proto golden serve roundtrip clean
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.done ## Set up the development environment in .venv
+
+$(VENV)/.done: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "chatpb needs Python 3.11 or newer; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(GEN)/.done: Makefile
+	$(PYTHON) -m venv $(GEN)
+	$(GEN)/bin/python -m pip install --quiet --disable-pip-version-check $(GEN_PACKAGES)
+	@touch $@
+
+demo: setup ## Set up, convert an example, start the relay, call it, fold the stream
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
+
+test: setup ## Set up and run the tests
+	$(BIN)/python -m pytest
+
+test-floor: Makefile ## Run the tests with the oldest supported dependencies
+	$(PYTHON) -m venv $(FLOOR)
+	$(FLOOR)/bin/python -m pip install --quiet --disable-pip-version-check $(FLOOR_PACKAGES)
+	$(FLOOR)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(FLOOR)/bin/python -m pytest tests/test_convert.py tests/test_vectors.py tests/test_fold.py
+
+soak: setup ## Run the property tests on 80 times as many examples
+	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/test_lossless.py tests/test_fold.py tests/test_scan.py tests/test_sse.py
+
+check: test lint types drift proto ## Run all checks that need no other language
+
+lint: setup ## Look at style
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: setup ## Mend style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/buf format --write
+
+types: setup ## Check types
+	$(BIN)/mypy
+
+gen: $(GEN)/.done ## Generate chatpb/v1 from proto
+	@mkdir -p $(OUT)
+	cd proto && PATH="$(CURDIR)/$(GEN)/bin:$$PATH" python -m grpc_tools.protoc -I . \
+	  --python_out=$(abspath $(OUT)) --mypy_out=quiet:$(abspath $(OUT)) chatpb/v1/*.proto
+	cd proto && PATH="$(CURDIR)/$(GEN)/bin:$$PATH" python -m grpc_tools.protoc -I . \
+	  --grpc_python_out=$(abspath $(OUT)) --mypy_grpc_out=quiet:$(abspath $(OUT)) chatpb/v1/*_service.proto
+	cd proto && PATH="$(CURDIR)/$(GEN)/bin:$$PATH" python -m grpc_tools.protoc -I . \
+	  --include_imports --descriptor_set_out=$(abspath $(OUT))/chatpb/v1/descriptor_set.binpb chatpb/v1/*.proto
+
+drift: ## Check that the committed stubs are those that `make gen` gives
+	@rm -rf build/gen
+	@$(MAKE) --no-print-directory gen OUT=build/gen
+	@cp chatpb/v1/__init__.py build/gen/chatpb/v1/
+	diff -r -x __pycache__ build/gen/chatpb/v1 chatpb/v1
+
+proto: setup ## Check the schema: lint, format, and no breaking change against main
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+	$(BIN)/buf breaking --against '$(AGAINST)'
+
+golden: setup ## Write the golden descriptors and vectors anew; review the difference
+	$(BIN)/python tests/golden_files.py
+
+serve: setup ## Start the relay with its builtin model on 127.0.0.1:50051
+	$(BIN)/chatpb-server
+
+roundtrip: setup ## Send FILES (files or folders of JSON and SSE) to protobuf and back
+	$(BIN)/chatpb roundtrip --residue $(FILES)
+
+clean: ## Remove what was built and installed
+	rm -rf $(VENV) $(GEN) $(FLOOR) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,107 @@
+"""The command line as a process: pipes, signals, memory, what is not installed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+from command_line import PYTHON, run, start
+
+CHUNK = b'{"choices":[{"index":0,"delta":{"content":"hello"}}]}'
+LIMIT_MIB = 200
+
+
+def test_help_and_version() -> None:
+    from importlib.metadata import version
+
+    assert f"chatpb {version('chatpb')}\n" == run("--version").stdout
+    assert "  chatpb fold stream.sse  " in run("--help").stdout
+    for command in ("to-binary", "to-json", "fold", "roundtrip", "inspect", "call"):
+        assert f"\n    chatpb {command} " in run(command, "--help").stdout
+
+
+def test_answers_while_input_is_open() -> None:
+    """One line of output for each line of input, at once, but the first: it tells the format."""
+    with start(["to-json"]) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(CHUNK + b"\n" + CHUNK + b"\n")
+        process.stdin.flush()
+        for _ in range(2):
+            assert "hello" in json.loads(process.stdout.readline())["choices"][0]["delta"].values()
+        process.stdin.close()
+        assert process.wait(10) == 0
+
+
+def test_interrupt_is_quiet() -> None:
+    with start(["to-json", "--format", "jsonl"]) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(CHUNK + b"\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+        assert process.stderr.read().strip() == b""
+
+
+def test_reader_that_goes_away_is_quiet() -> None:
+    with start(["to-json", "--format", "jsonl"]) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        process.stdin.write(CHUNK + b"\n")
+        process.stdin.close()
+        assert process.wait(10) == 141
+        assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize("command", [["to-binary"], ["to-json"], ["fold"], ["roundtrip", "-"]])
+def test_memory_is_bounded(command: list[str]) -> None:
+    """300 MiB of lines through each command, none of which holds what it read."""
+    pad = b'{"choices":[{"index":0,"delta":{}}],"obfuscation":"%s"}\n' % (b"x" * 999_000)
+    measure = (
+        "import resource, sys; from chatpb._main import main\n"
+        "try: main()\n"
+        "finally: sys.stderr.write(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))"
+    )
+    arguments = [sys.executable, "-c", measure, *command]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(arguments, stdin=pipe, stdout=subprocess.DEVNULL, stderr=pipe) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        for _ in range(315):
+            process.stdin.write(pad)
+        process.stdin.close()
+        said = process.stderr.read()
+        assert process.wait(60) == 0, said
+    assert int(said.split()[-1]) < LIMIT_MIB << 10
+
+
+def test_says_what_to_install() -> None:
+    script = "import sys; sys.modules['click'] = None; from chatpb._main import main; main()"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    hint = b"chatpb: error: the command line needs click: pip install 'chatpb[cli]'\n"
+    assert (2, b"", hint) == (result.returncode, result.stdout, result.stderr)
+
+
+def test_binary_is_not_written_to_a_terminal() -> None:
+    pty = pytest.importorskip("pty", reason="no terminals here")
+    import os
+
+    primary, secondary = pty.openpty()
+    try:
+        command = [*PYTHON, "to-binary"]
+        result = subprocess.run(
+            command, input=CHUNK, stdout=secondary, stderr=subprocess.PIPE, check=False
+        )
+    finally:
+        os.close(secondary)
+        os.close(primary)
+    reason = b"binary is not written to a terminal: pass -o FILE, or a pipe"
+    assert (2, b"chatpb: error: " + reason + b"\n") == (result.returncode, result.stderr)

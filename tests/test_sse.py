@@ -1,0 +1,75 @@
+"""The event stream decoder, on what servers send and however the bytes arrive."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatpb import ConversionError
+from chatpb.sse import DONE, Decoder, Event
+
+ROWS = [
+    pytest.param(b"data: {}\n\ndata: [DONE]\n\n", [Event(b"{}"), Event(DONE)], id="openai"),
+    pytest.param(
+        b'data: {"a":1}\r\n\r\ndata: 2\r\n\r\n', [Event(b'{"a":1}'), Event(b"2")], id="crlf"
+    ),
+    pytest.param(b"data: 1\r\rdata: 2\r\r", [Event(b"1"), Event(b"2")], id="cr"),
+    pytest.param(b"data:{}\n\n", [Event(b"{}")], id="no space"),
+    pytest.param(b"data:  {}\n\n", [Event(b" {}")], id="only one space is cut"),
+    pytest.param(b": OPENROUTER PROCESSING\n\ndata: 1\n\n: bye\n", [Event(b"1")], id="comments"),
+    pytest.param(
+        b"event: error\ndata: {}\n\ndata: 1\n\n", [Event(b"{}", "error"), Event(b"1")], id="name"
+    ),
+    pytest.param(b"data: 1\ndata: 2\n\n", [Event(b"1\n2")], id="two lines"),
+    pytest.param(b"data: 1", [Event(b"1")], id="no line end at the end"),
+    pytest.param(b"data: 1\n", [Event(b"1")], id="no blank line at the end"),
+    pytest.param(
+        b'data:{"a":1}\ndata:{"b":2}\ndata: [DONE]\n',
+        [Event(b'{"a":1}'), Event(b'{"b":2}'), Event(DONE)],
+        id="no blank lines between texts",
+    ),
+    pytest.param(b"data: {\ndata: }\n\n", [Event(b"{\n}")], id="one text on two lines"),
+    pytest.param(b"data:\n\ndata: 1\n\n", [Event(b"1")], id="empty data"),
+    pytest.param(b"\xef\xbb\xbfdata: 1\n\n", [Event(b"1")], id="bom"),
+    pytest.param(b"id: 7\nretry: 1\nfoo\ndata: 1\n\n", [Event(b"1")], id="other fields"),
+    pytest.param(b"", [], id="nothing"),
+]
+
+
+@pytest.mark.parametrize(("stream", "expected"), ROWS)
+def test_events(stream: bytes, expected: list[Event]) -> None:
+    whole = Decoder()
+    assert expected == [*whole.feed(stream), *whole.close()]
+
+    bytewise = Decoder()
+    pieces = [event for i in range(len(stream)) for event in bytewise.feed(stream[i : i + 1])]
+    assert expected == [*pieces, *bytewise.close()]
+
+
+@given(
+    lines=st.lists(st.sampled_from([b"data: {}", b"data:1", b"event: e", b": c", b"", b"x"])),
+    ends=st.lists(st.sampled_from([b"\n", b"\r\n", b"\r"])),
+    cuts=st.lists(st.integers(0, 200)),
+)
+def test_any_split_gives_the_same_events(
+    lines: list[bytes], ends: list[bytes], cuts: list[int]
+) -> None:
+    stream = b"".join(
+        line + (ends[i % len(ends)] if ends else b"\n") for i, line in enumerate(lines)
+    )
+    whole, split = Decoder(), Decoder()
+    bounds = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    pieces = [
+        event
+        for start, end in zip(bounds, bounds[1:], strict=False)
+        for event in split.feed(stream[start:end])
+    ]
+    assert [*whole.feed(stream), *whole.close()] == [*pieces, *split.close()]
+
+
+@pytest.mark.parametrize("line", [b"data: " + b"x" * 100, b"data: 1234567\n" * 20, b":" * 200])
+def test_an_endless_event_is_refused(line: bytes) -> None:
+    decoder = Decoder(max_event_bytes=99)
+    with pytest.raises(ConversionError, match="longer than 99 bytes"):
+        decoder.feed(line)

@@ -24,7 +24,7 @@ setup: $(VENV)/.done ## Set up the development environment in .venv
 $(VENV)/.done: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "chatpb needs Python 3.11 or newer; try make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
 $(GEN)/.done: Makefile
@@ -41,7 +41,7 @@ test: setup ## Set up and run the tests
 test-floor: Makefile ## Run the tests with the oldest supported dependencies
 	$(PYTHON) -m venv $(FLOOR)
 	$(FLOOR)/bin/python -m pip install --quiet --disable-pip-version-check $(FLOOR_PACKAGES)
-	$(FLOOR)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	PYTHONWARNINGS=ignore $(FLOOR)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	$(FLOOR)/bin/python -m pytest tests/test_convert.py tests/test_vectors.py tests/test_fold.py
 
 soak: setup ## Run the property tests on 80 times as many examples

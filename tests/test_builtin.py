@@ -520,16 +520,18 @@ async def test_json_schema_without_end() -> None:
     assert isinstance(await follow({"$ref": "#"}), str)
 
 
-async def test_json_schema_that_is_none() -> None:
-    error = await refused(
-        tools=[
-            {**WEATHER, "function": {"name": "f", "parameters": {"type": "array", "minItems": "x"}}}
-        ]
-    )
-    assert ("Invalid schema for function 'f'.", "invalid_schema") == (
-        error["message"],
-        error["code"],
-    )
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        pytest.param({"type": "array", "minItems": "x"}, id="type"),
+        pytest.param({"allOf": [{"$ref": "#"}]}, id="recursion"),
+        pytest.param({"type": "array", "minItems": 2, "maxItems": -9}, id="bounds"),
+    ],
+)
+async def test_json_schema_that_is_none(parameters: Any) -> None:
+    error = await refused(tools=[{**CLOCK, "function": {"name": "f", "parameters": parameters}}])
+    assert "Invalid schema for function 'f'." == error["message"]
+    assert "invalid_schema" == error["code"]
 
 
 async def test_unknown_members_and_nulls_are_fine() -> None:

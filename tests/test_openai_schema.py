@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 import pytest
-from golden_files import descriptors
+from golden_files import enums, messages
 from google.protobuf.message import Message
 from openai.types.chat import (
     ChatCompletion,
@@ -91,7 +91,7 @@ def test_words_that_openai_does_not_document_have_a_reason() -> None:
     documented = walk(*ROOTS).words
     undocumented = {
         f"{enum.full_name}.{value.name}"
-        for enum in descriptors().enums
+        for enum in enums()
         if enum.file.name != "chatpb/v1/options.proto"
         for value in enum.values
         if value.number != 0
@@ -108,7 +108,7 @@ def test_fields_below_100_are_those_that_openai_documents() -> None:
     documented = walk(*ROOTS).fields
     below = {
         field.full_name
-        for message in descriptors().messages
+        for message in messages()
         if message.file.name
         not in ("chatpb/v1/residue.proto", "chatpb/v1/chat_completion_service.proto")
         for field in message.fields
@@ -121,6 +121,10 @@ def test_fields_below_100_are_those_that_openai_documents() -> None:
 class _Details(pydantic.BaseModel):
     reasoning_tokens: int | None = None
     thinking_tokens: int | None = None
+
+
+class _Choice(pydantic.BaseModel):
+    finish_reason: Literal["stop", "eos"]
 
 
 class _Typed(TypedDict):
@@ -160,7 +164,7 @@ def _fake(**members: Any) -> type[pydantic.BaseModel]:
         ),
         pytest.param(
             v1.ChatCompletion,
-            {"choices": list[_fake(finish_reason=Literal["stop", "eos"])]},
+            {"choices": list[_Choice]},
             [Finding("$.choices[].finish_reason", "chatpb.v1.FinishReason has no word 'eos'")],
             id="a new word",
         ),

@@ -147,7 +147,8 @@ def test_every_field_occurs() -> None:
         for part in _all_parts()
         for field, _ in part.ListFields()  # set fields only
     }
-    assert not sorted(expected - found)
+    missing = sorted(expected - found)
+    assert not missing
 
 
 def test_every_enum_value_occurs() -> None:
@@ -165,7 +166,8 @@ def test_every_enum_value_occurs() -> None:
         if field.enum_type is not None
         for number in (value if field.is_repeated else [value])
     }
-    assert not sorted(expected - found)
+    missing = sorted(expected - found)
+    assert not missing
 
 
 def test_every_state_of_the_residue_occurs_in_every_family() -> None:

@@ -159,7 +159,7 @@ def _arguments(tool: ToolSpec, rng: Random) -> str:
 def _fitting(schema: Any, rng: Random, owner: str) -> str:
     try:
         return orjson.dumps(SchemaModel(schema, rng).value()).decode()
-    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
         # Whatever is wrong in a schema surfaces as one of these.
         raise refusal(f"Invalid schema for {owner}.", None, "invalid_schema") from None
 

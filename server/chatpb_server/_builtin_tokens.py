@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 from typing import Any, Final
 
-# A word with the space before it, digits by threes, any other character by itself.
-_TOKEN: Final = re.compile(r" ?[^\W\d_]{1,7}|\d{1,3}|[^\w\s]|_|\s")
+# A word with the space before it, digits or the marks of JSON by threes, other characters alone.
+_TOKEN: Final = re.compile(r" ?[^\W\d_]{1,7}|\d{1,3}|[\[\]{}\":,]{1,3}|[^\w\s]|_|\s")
 
 # More than the 20 alternatives that a request may ask for; two are no whole characters.
 _ALTERNATIVES: Final = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -58,7 +57,8 @@ async def serving(
         AddressError: The address cannot be listened on.
     """
     try:
-        server = aio.server(interceptors=[ErrorInterceptor()], options=_OPTIONS)
+        interceptor = ErrorInterceptor()
+        server = aio.server(interceptors=[interceptor], options=_OPTIONS)
         port = _bind(server, Address.parse(listen))
         add_ChatCompletionServiceServicer_to_server(ChatCompletionService(upstream), server)
         health_servicer = health.aio.HealthServicer()
@@ -73,9 +73,9 @@ async def serving(
             await health_servicer.enter_graceful_shutdown()
             try:
                 await server.stop(grace)
-            except asyncio.CancelledError:
+            finally:
                 await server.stop(None)
-                raise
+                await interceptor.finished()
     finally:
         await upstream.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import uuid
@@ -19,7 +20,11 @@ from chatpb_server.upstream import UpstreamError
 
 _logger = logging.getLogger(__name__)
 
+_Respond = Callable[..., Awaitable[Any]]
 _Handler = Any  # grpc.RpcMethodHandler, whose type knows nothing of asyncio
+
+
+_KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 
 class ErrorInterceptor(aio.ServerInterceptor):
@@ -29,26 +34,47 @@ class ErrorInterceptor(aio.ServerInterceptor):
     one for health.
     """
 
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def finished(self) -> None:
+        """Waits until no handler is running: a server that has stopped may still cancel some."""
+        while self._running:
+            await asyncio.wait(self._running)
+
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> _Handler:
-        """Wraps the handlers of calls with one request."""
+        """Wraps the handler of a call."""
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        method = handler_call_details.method
-        if inspect.iscoroutinefunction(handler.unary_unary):
-            return handler._replace(unary_unary=_guard(handler.unary_unary, method))
-        # A handler that writes its responses by itself, such as the one for watching health, is
-        # no generator.
-        if inspect.isasyncgenfunction(handler.unary_stream):
-            return handler._replace(unary_stream=_guard(_write_all(handler.unary_stream), method))
-        return handler
+        [kind] = [kind for kind in _KINDS if getattr(handler, kind) is not None]
+        respond = getattr(handler, kind)
+        if inspect.isasyncgenfunction(respond):
+            respond = _write_all(respond)
+        return handler._replace(**{kind: self._guard(respond, handler_call_details.method)})
+
+    def _guard(self, respond: _Respond, method: str) -> _Respond:
+        async def guarded(request: Any, context: Any) -> Any:
+            task = asyncio.current_task()
+            assert task is not None
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+            try:
+                return await respond(request, context)
+            except aio.AbortError:
+                raise
+            except Exception as error:
+                status = _status(error, method)
+            await context.abort_with_status(status)
+
+        return guarded
 
 
-def _write_all(respond: Callable[..., Any]) -> Callable[..., Awaitable[None]]:
+def _write_all(respond: Callable[..., Any]) -> _Respond:
     """The generator as a coroutine: a cancelled call then closes it before the call ends.
 
     The runtime would leave a generator that it does not exhaust to the garbage collector.
@@ -60,19 +86,6 @@ def _write_all(respond: Callable[..., Any]) -> Callable[..., Awaitable[None]]:
                 await context.write(response)
 
     return write
-
-
-def _guard(respond: Callable[..., Awaitable[Any]], method: str) -> Callable[..., Awaitable[Any]]:
-    async def guarded(request: Any, context: Any) -> Any:
-        try:
-            return await respond(request, context)
-        except aio.AbortError:
-            raise
-        except Exception as error:
-            status = _status(error, method)
-        await context.abort_with_status(status)
-
-    return guarded
 
 
 def _status(error: Exception, method: str) -> grpc.Status:

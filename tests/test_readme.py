@@ -1,0 +1,66 @@
+"""The README's code runs, and its table is what the command prints."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import chatpb
+import chatpb.v1
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def test_python_blocks_run() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        done = subprocess.run(
+            [sys.executable, "-c", block], capture_output=True, text=True, cwd=ROOT, check=True
+        )
+        assert "$.service_tier extra on_demand" in done.stdout.splitlines()
+
+
+def test_the_table_is_what_the_command_prints() -> None:
+    command = [sys.executable, "-m", "chatpb", "roundtrip", "examples/completion.json"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    for line in done.stdout.splitlines():
+        assert f"    {line}".rstrip() in README.splitlines()
+
+
+def test_every_public_name_is_mentioned() -> None:
+    for name in chatpb.__all__:
+        assert f"`{name}" in README or f"chatpb.{name}(" in README or name == "ResidueMember", name
+    for rpc in ("CreateChatCompletion", "StreamChatCompletion"):
+        assert f"`{rpc}`" in README
+
+
+def test_the_public_names() -> None:
+    assert [
+        "ConversionError",
+        "ResidueMember",
+        "binary_to_json",
+        "fold",
+        "from_dict",
+        "from_json",
+        "json_to_binary",
+        "residue",
+        "to_dict",
+        "to_json",
+        "unfold",
+    ] == chatpb.__all__
+
+
+def test_v1_exports_every_message_and_enum() -> None:
+    modules = [name for name in sys.modules if re.fullmatch(r"chatpb\.v1\.\w+_pb2", name)]
+    names = {
+        name
+        for module in modules
+        for table in ("message_types_by_name", "enum_types_by_name")
+        for name in getattr(sys.modules[module].DESCRIPTOR, table)
+    }
+    service = {name for name in names if re.search(r"(Create|Stream)ChatCompletionRe", name)}
+    assert sorted(names | service) == sorted({*chatpb.v1.__all__, *service})

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, overload
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from chatpb._canonical import canonical
 from chatpb._errors import ConversionError
 from chatpb._json import check_tree, dump, dump_bytes, kind_of, parse, parse_plain, utf8
 from chatpb._reader import reader
@@ -123,6 +124,8 @@ def to_dict(
 ) -> dict[str, Any]:
     """The JSON object that a message stands for, as `json.loads` would give it.
 
+    A number outside the schema that is beyond the range of doubles, such as 1e400, is infinite.
+
     Args:
         message: A message of `chatpb.v1` that mirrors an object.
         allow_nan: Whether numbers that are not finite are written, as floats.
@@ -149,7 +152,7 @@ def json_to_binary(
         ConversionError: As for `from_json`.
     """
     message: Message = from_json(data, message_type, allow_nan=allow_nan)
-    return message.SerializeToString(deterministic=True)
+    return canonical(message)
 
 
 def binary_to_json(
@@ -166,7 +169,7 @@ def binary_to_json(
     """
     try:
         message = message_type.FromString(data)
-    except DecodeError:
+    except (DecodeError, UnicodeDecodeError):  # the latter from the runtime in pure Python
         name = message_type.DESCRIPTOR.full_name
         raise ConversionError(f"not the binary form of a {name}") from None
     return to_json(message, allow_nan=allow_nan, ignore_unknown_fields=ignore_unknown_fields)

@@ -35,7 +35,7 @@ values: st.SearchStrategy[Any] = st.recursive(
 
 def json_objects(mapped: MessageType, depth: int = 4) -> st.SearchStrategy[dict[str, Any]]:
     """JSON objects with the members of a message type, fitting and not, and with others."""
-    known = {
+    known: dict[str, st.SearchStrategy[Any]] = {
         name: _fitting(field, depth) | st.none() | st.just([]) | st.just({}) | values
         for name, field in mapped.fields.items()
     }

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from equality import exact
 from google.protobuf.message import Message
 
 import chatpb
@@ -34,7 +35,6 @@ from chatpb.v1 import (
     ToolChoiceMode,
     ToolType,
 )
-from equality import exact
 
 # Both directions: the JSON gives the message, and the message gives the JSON.
 ROWS = [
@@ -223,12 +223,12 @@ def test_members_come_in_the_order_of_openai() -> None:
         service_tier=2,  # type: ignore[arg-type]
         residue=Residue(extra_json='{"provider":"x"}'),
     )
-    assert (
+    assert chatpb.to_json(completion) == (
         b'{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"m","choices":'
         b'[{"index":0,"message":{"role":"assistant","content":"hi","refusal":null,"annotations":[]}'
         b',"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":0,"completion_tokens":'
         b'0,"total_tokens":3},"service_tier":"default","system_fingerprint":null,"provider":"x"}'
-    ) == chatpb.to_json(completion)
+    )
 
 
 @pytest.mark.parametrize(
@@ -258,16 +258,16 @@ def test_extra_json(text: str, expected: str) -> None:
 def test_minus_zero() -> None:
     text = b'{"index":-0,"message":{},"logprobs":null,"finish_reason":null}'
     choice = chatpb.from_json(text, Choice)
-    assert '{"index":-0}' == choice.residue.extra_json
+    assert choice.residue.extra_json == '{"index":-0}'
     text = b'{"token":"a","logprob":-0,"bytes":null,"top_logprobs":[]}'
     token = chatpb.from_json(text, ChatCompletionTokenLogprob)
-    assert -1.0 == math.copysign(1, token.logprob)
+    assert math.copysign(1, token.logprob) == -1.0
     assert b'"logprob":-0.0' in chatpb.to_json(token)
 
 
 def test_a_str_may_hold_lone_surrogates() -> None:
     message = chatpb.from_json('{"name":"\ud83d"}', FunctionDefinition)
-    assert b'{"name":"\\ud83d"}' == chatpb.to_json(message)
+    assert chatpb.to_json(message) == b'{"name":"\\ud83d"}'
 
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
@@ -275,7 +275,7 @@ def test_numbers_that_are_not_finite(word: str) -> None:
     text = f'{{"token":"a","logprob":{word},"bytes":null,"top_logprobs":[],"x":[{word}]}}'
     with pytest.raises(chatpb.ConversionError, match="pass allow_nan=True") as refused:
         chatpb.from_json(text, ChatCompletionTokenLogprob)
-    assert ("$.logprob", 23) == (refused.value.path, refused.value.offset)
+    assert (refused.value.path, refused.value.offset) == ("$.logprob", 23)
 
     message = chatpb.from_json(text, ChatCompletionTokenLogprob, allow_nan=True)
     assert not math.isfinite(message.logprob)
@@ -336,7 +336,7 @@ def test_python_values_that_are_json() -> None:
     class Name(str):
         pass
 
-    members = {Name("a"): (1, Role.ROLE_USER, Name("b"))}
+    members: dict[str, Any] = {Name("a"): (1, Role.ROLE_USER, Name("b"))}
     assert b'"a":[1,3,"b"]' in chatpb.to_json(chatpb.from_dict(members))
 
 
@@ -417,7 +417,7 @@ def test_messages_that_stand_for_no_json(message: Message, path: str, reason: st
 def test_binary_that_is_no_message() -> None:
     with pytest.raises(chatpb.ConversionError) as error:
         chatpb.binary_to_json(b"\x0a\xff")
-    assert "$: not the binary form of a chatpb.v1.ChatCompletion" == str(error.value)
+    assert str(error.value) == "$: not the binary form of a chatpb.v1.ChatCompletion"
 
 
 def test_a_message_without_a_mapping() -> None:
@@ -433,8 +433,8 @@ def test_a_typed_value_wins_over_null_and_a_member_outside_the_schema_over_both(
 
     members = chatpb.to_dict(choice)
 
-    assert "hi" == members["message"]["content"]
-    assert "eos" == members["finish_reason"]
+    assert members["message"]["content"] == "hi"
+    assert members["finish_reason"] == "eos"
 
 
 def test_residue_lists_what_the_typed_fields_cannot_say() -> None:
@@ -460,4 +460,4 @@ def test_residue_lists_what_the_typed_fields_cannot_say() -> None:
         chatpb.ResidueMember("$.choices[0].message.refusal", "absent"),
         chatpb.ResidueMember("$.choices[0].message.annotations", "absent"),
     ] == chatpb.residue(completion)
-    assert [] == chatpb.residue(ChatCompletion(id="x", choices=[Choice()]))
+    assert chatpb.residue(ChatCompletion(id="x", choices=[Choice()])) == []

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from equality import tagged
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import json_objects
@@ -16,7 +17,6 @@ import chatpb
 from chatpb import sse
 from chatpb._schema import mapping_of
 from chatpb.v1 import ChatCompletion, ChatCompletionChunk
-from equality import tagged
 
 _HEAD = {
     "id": "chatcmpl-1",
@@ -111,8 +111,9 @@ def test_choices_are_told_apart_by_index() -> None:
         *choices({"content": "b2"}, index=1),
         *choices({"content": "a2"}),
     ]
-    assert [(0, "a1a2"), (1, "b1b2")] == [
-        (c["index"], c["message"]["content"]) for c in folded(*chunks)["choices"]
+    assert [(c["index"], c["message"]["content"]) for c in folded(*chunks)["choices"]] == [
+        (0, "a1a2"),
+        (1, "b1b2"),
     ]
 
 
@@ -277,7 +278,7 @@ def test_the_whole_message_beside_the_deltas_counts_once() -> None:
     chunks[0]["choices"][0]["message"] = {"role": "assistant", "content": "a"}
     chunks[1]["choices"][0]["message"] = {"role": "assistant", "content": "ab"}
 
-    assert {"role": "assistant", "content": "ab"} == folded(*chunks)["choices"][0]["message"]
+    assert folded(*chunks)["choices"][0]["message"] == {"role": "assistant", "content": "ab"}
 
 
 def test_numbers_outside_the_schema_keep_their_spelling() -> None:
@@ -291,7 +292,9 @@ def test_no_chunks_are_no_completion() -> None:
 
 
 def test_unfold_streams_token_by_token() -> None:
-    tokens = [{"token": text, "logprob": -1.0, "bytes": None, "top_logprobs": []} for text in "ab"]
+    tokens: list[dict[str, Any]] = [
+        {"token": text, "logprob": -1.0, "bytes": None, "top_logprobs": []} for text in "ab"
+    ]
     completion = chatpb.from_dict(
         {
             "id": "c",
@@ -311,17 +314,20 @@ def test_unfold_streams_token_by_token() -> None:
     )
     chunks = [chatpb.to_dict(chunk) for chunk in chatpb.unfold(completion)]
 
-    assert ["chat.completion.chunk"] * 5 == [chunk["object"] for chunk in chunks]
-    assert [
+    assert [chunk["object"] for chunk in chunks] == ["chat.completion.chunk"] * 5
+    assert [chunk["choices"][0]["delta"] for chunk in chunks[:-1]] == [
         {"role": "assistant", "refusal": None},
         {"content": "a"},
         {"content": "b"},
         {},
-    ] == [chunk["choices"][0]["delta"] for chunk in chunks[:-1]]
-    assert [None, None, None, "stop"] == [
-        chunk["choices"][0]["finish_reason"] for chunk in chunks[:-1]
     ]
-    assert ([], 3) == (chunks[-1]["choices"], chunks[-1]["usage"]["total_tokens"])
+    assert [chunk["choices"][0]["finish_reason"] for chunk in chunks[:-1]] == [
+        None,
+        None,
+        None,
+        "stop",
+    ]
+    assert (chunks[-1]["choices"], chunks[-1]["usage"]["total_tokens"]) == ([], 3)
 
 
 def _stream(path: Path) -> list[bytes]:

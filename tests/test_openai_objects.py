@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from equality import tagged
 from openai.types import chat
 
 import chatpb
 from chatpb.openai import from_openai, to_openai
 from chatpb.v1 import ChatCompletionChunk
-from equality import tagged
 
 _COMPLETION = (
     b'{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,'
@@ -35,8 +35,8 @@ def test_a_completion() -> None:
     assert isinstance(model, chat.ChatCompletion)
     (choice,) = model.choices
     assert choice.message.tool_calls is not None
-    assert "f" == choice.message.tool_calls[0].function.name  # type: ignore[union-attr]
-    assert "eos" == choice.finish_reason  # type: ignore[comparison-overlap]
+    assert choice.message.tool_calls[0].function.name == "f"  # type: ignore[union-attr]
+    assert choice.finish_reason == "eos"  # type: ignore[comparison-overlap]
     assert message == from_openai(model)
 
 
@@ -46,7 +46,7 @@ def test_a_chunk() -> None:
     model = to_openai(message)
 
     assert isinstance(model, chat.ChatCompletionChunk)
-    assert "hi" == model.choices[0].delta.content
+    assert model.choices[0].delta.content == "hi"
     assert message == from_openai(model)
 
 

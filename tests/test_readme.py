@@ -39,7 +39,7 @@ def test_every_public_name_is_mentioned() -> None:
 
 
 def test_the_public_names() -> None:
-    assert [
+    assert chatpb.__all__ == [
         "ConversionError",
         "ResidueMember",
         "binary_to_json",
@@ -51,7 +51,7 @@ def test_the_public_names() -> None:
         "to_dict",
         "to_json",
         "unfold",
-    ] == chatpb.__all__
+    ]
 
 
 def test_v1_exports_every_message_and_enum() -> None:

@@ -13,6 +13,7 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from chatpb import binary_to_json, from_dict, from_json, json_to_binary, residue, to_dict, to_json
+from chatpb._canonical import canonical
 
 ALL = vectors()
 
@@ -53,9 +54,8 @@ def test_text_says_what_each_field_holds(vector: Vector) -> None:
 
 
 @each
-def test_protobuf_writes_the_same_bytes(vector: Vector) -> None:
-    message = vector.message_type.FromString(vector.binary)
-    assert vector.binary == message.SerializeToString(deterministic=True)
+def test_serializing_gives_the_same_bytes(vector: Vector) -> None:
+    assert vector.binary == canonical(vector.message_type.FromString(vector.binary))
 
 
 @each

@@ -106,7 +106,7 @@ def recognise(data: bytes, name: str = "", *, in_stream: bool = False, event: st
 
 def _by_members(members: dict[str, Any], in_stream: bool, event: str) -> Kind | None:
     choices = members.get("choices")
-    parts = [part for part in choices or () if isinstance(part, dict)] if _is_list(choices) else []
+    parts = _objects(choices)
     has_delta = any("delta" in part for part in parts)
     if in_stream and has_delta:
         return ChatCompletionChunk
@@ -115,7 +115,7 @@ def _by_members(members: dict[str, Any], in_stream: bool, event: str) -> Kind | 
         return _OBJECT_WORDS[word]
     if word == "list":
         items = members.get("data")
-        whole = not items or (_is_list(items) and any("choices" in item for item in items))
+        whole = not items or any("choices" in item for item in _objects(items))
         return ChatCompletionList if whole else ChatCompletionStoreMessageList
     if "choices" in members and not ("error" in members and choices is None):
         has_message = any("message" in part for part in parts)
@@ -136,8 +136,10 @@ def _by_name(name: str, in_stream: bool) -> Kind:
     return ChatCompletionChunk if in_stream else ChatCompletion
 
 
-def _is_list(value: object) -> bool:
-    return isinstance(value, list)
+def _objects(value: object) -> list[dict[str, Any]]:
+    """The objects in an array; none if it is no array."""
+    items = value if isinstance(value, list) else []
+    return [item for item in items if isinstance(item, dict)]
 
 
 def _mirrors_object(found: Kind) -> bool:

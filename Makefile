@@ -44,7 +44,7 @@ test-floor: Makefile ## Run the tests with the oldest supported dependencies
 	PYTHONWARNINGS=ignore $(FLOOR)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	$(FLOOR)/bin/python -m pytest tests/test_convert.py tests/test_vectors.py tests/test_fold.py
 
-soak: setup ## Run the property tests on 80 times as many examples
+soak: setup ## Run the property tests on 20 times as many examples
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/test_lossless.py tests/test_fold.py tests/test_scan.py tests/test_sse.py
 
 check: test lint types drift proto ## Run all checks that need no other language

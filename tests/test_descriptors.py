@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+
+from chatpb.v1 import options_pb2
 from golden_files import (
     DESCRIPTORS,
     RENEW,
@@ -19,9 +22,6 @@ from golden_files import (
     lines_to_bytes,
     messages,
 )
-from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
-
-from chatpb.v1 import options_pb2
 
 PROTO = Path(__file__).parents[1] / "proto"
 SERVICE = "chatpb/v1/chat_completion_service.proto"

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from equality import tagged
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import json_objects
 
 import chatpb
 from chatpb import sse
 from chatpb._schema import mapping_of
 from chatpb.v1 import ChatCompletion, ChatCompletionChunk
+from equality import tagged
+from strategies import json_objects
 
 _HEAD = {
     "id": "chatcmpl-1",

@@ -7,10 +7,10 @@ where the wire type is 0 for integers, 1 for doubles, and 2 for what has a lengt
 from __future__ import annotations
 
 import pytest
-from equality import exact
 from google.protobuf.message import Message
 
 from chatpb import binary_to_json, json_to_binary, v1
+from equality import exact
 
 # Members that an unset field stands for, which leave no bytes.
 COMPLETION = '"object":"chat.completion","choices":[]'

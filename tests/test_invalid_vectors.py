@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from golden_files import VECTORS, message_class
 
 from chatpb import ConversionError, binary_to_json, from_json, json_to_binary
 from chatpb.v1 import ChatCompletion, Residue
+from golden_files import VECTORS, message_class
 
 INVALID = VECTORS / "invalid"
 ENTRIES: list[dict[str, Any]] = json.loads((INVALID / "manifest.json").read_bytes())

@@ -6,14 +6,14 @@ import json
 from typing import Any
 
 import pytest
-from equality import exact, tagged
 from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import MIRRORS, json_objects, messages, values
 
 import chatpb
 from chatpb._schema import mapping_of
+from equality import exact, tagged
+from strategies import MIRRORS, json_objects, messages, values
 
 kinds = pytest.mark.parametrize("kind", MIRRORS, ids=lambda kind: kind.__name__)
 

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from equality import tagged
 from openai.types import chat
 
 import chatpb
 from chatpb.openai import from_openai, to_openai
 from chatpb.v1 import ChatCompletionChunk
+from equality import tagged
 
 _COMPLETION = (
     b'{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,'

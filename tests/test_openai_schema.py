@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 import pytest
-from golden_files import enums, messages
 from google.protobuf.message import Message
 from openai.types.chat import (
     ChatCompletion,
@@ -23,11 +22,12 @@ from openai.types.chat.completion_create_params import (
 )
 from openai.types.completion_usage import CompletionUsage
 from openai.types.shared import ErrorObject
-from openai_walk import Finding, Walk
 from typing_extensions import TypeAliasType, TypedDict
 
 from chatpb import v1
 from chatpb._schema import mapping_of
+from golden_files import enums, messages
+from openai_walk import Finding, Walk
 
 ROOTS: Mapping[str, tuple[Any, type[Message]]] = {
     "ChatCompletion": (ChatCompletion, v1.ChatCompletion),

@@ -1,7 +1,6 @@
 """The relay: a real server and a real channel, and the process as its users start it."""
 
 # Assertions read `expected == actual`, also where what is expected is a literal.
-# ruff: noqa: SIM300
 
 from __future__ import annotations
 
@@ -17,12 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from chatpb_server.address import Address, AddressError
-from chatpb_server.app import SERVICE_NAME, serving
-from chatpb_server.builtin import BuiltinUpstream
-from chatpb_server.status import status_code
-from chatpb_server.upstream import Upstream, UpstreamError
-from google.rpc import status_pb2  # type: ignore[import-untyped]  # has stubs, but no py.typed
+from google.rpc import status_pb2
 from grpc import StatusCode, aio
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
@@ -37,6 +31,11 @@ from chatpb.v1.chat_completion_service_pb2 import (
 )
 from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
 from chatpb.v1.error_pb2 import ErrorResponse
+from chatpb_server.address import Address, AddressError
+from chatpb_server.app import SERVICE_NAME, serving
+from chatpb_server.builtin import BuiltinUpstream
+from chatpb_server.status import status_code
+from chatpb_server.upstream import Upstream, UpstreamError
 
 # No call takes so long; a test that hangs fails.
 TIMEOUT = 20

@@ -7,9 +7,9 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import values
 
 from chatpb._scan import find_error
+from strategies import values
 
 
 @pytest.mark.parametrize(

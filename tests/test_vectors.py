@@ -7,13 +7,13 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from equality import exact, tagged
-from golden_files import RENEW, VECTORS, Vector, enums, messages, text_of, vectors
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from chatpb import binary_to_json, from_dict, from_json, json_to_binary, residue, to_dict, to_json
 from chatpb._canonical import canonical
+from equality import exact, tagged
+from golden_files import RENEW, VECTORS, Vector, enums, messages, text_of, vectors
 
 ALL = vectors()
 

@@ -100,9 +100,11 @@ class SchemaModel:
         return {name: self._value(properties[name], depth + 1) for name in names}
 
     def _array(self, schema: dict[str, Any], depth: int, deep: bool) -> list[Any]:
-        low = int(schema.get("minItems", 0 if deep else 1))
-        high = int(schema.get("maxItems", max(low, 0 if deep else 2)))
-        count = min(low + int(self._rng.random() * (high - low + 1)), max(low, 3), _MAX_VALUES)
+        usual = 0 if deep else 1
+        high = int(schema.get("maxItems", _MAX_VALUES))
+        low = int(schema.get("minItems", min(usual, high)))
+        high = min(high, low + usual)
+        count = min(low + int(self._rng.random() * (high - low + 1)), _MAX_VALUES)
         if depth > 2 * _MAX_DEPTH:
             return []
         return [self._value(schema.get("items", {}), depth + 1) for _ in range(count)]

@@ -23,7 +23,6 @@ _logger = logging.getLogger(__name__)
 _Respond = Callable[..., Awaitable[Any]]
 _Handler = Any  # grpc.RpcMethodHandler, whose type knows nothing of asyncio
 
-
 _KINDS = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 

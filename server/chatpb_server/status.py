@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from google.rpc import status_pb2  # type: ignore[import-untyped]  # has stubs, but no py.typed
+from google.rpc import status_pb2
 from grpc import Status, StatusCode
 from grpc_status.rpc_status import to_status
 

@@ -16,7 +16,16 @@ from typing import Any, TypeAlias
 from google.protobuf.descriptor import FieldDescriptor
 
 from chatpb._json import JsonNumber, dump
-from chatpb._schema import ARRAY, BASE64, INTEGER_RANGES, NOTHING, RAW, Field, MessageType
+from chatpb._schema import (
+    ARRAY,
+    BASE64,
+    INTEGER_RANGES,
+    NOTHING,
+    RAW,
+    Compiled,
+    Field,
+    MessageType,
+)
 from chatpb.v1 import residue_pb2
 
 _Members: TypeAlias = dict[str, Any]
@@ -36,17 +45,7 @@ class _Outcome(enum.Enum):
     MISFIT = enum.auto()  # it goes to the residue as it is
 
 
-_readers: dict[MessageType, _Read] = {}
-
-
-def reader(mapped: MessageType) -> _Read:
-    """The reader of a message type that mirrors a JSON object."""
-    if mapped not in _readers:
-        _readers[mapped] = _compile(mapped)
-    return _readers[mapped]
-
-
-def _compile(mapped: MessageType) -> _Read:
+def _compile(mapped: MessageType) -> tuple[_Read, Callable[[], None]]:
     plans: dict[str, tuple[int, bool, _Fit]] = {}
 
     def read(members: _Members, depth: int) -> dict[str, Any]:
@@ -99,17 +98,22 @@ def _compile(mapped: MessageType) -> _Read:
             residue[_EXTRA] = dump(extra, depth)
         return residue
 
-    _readers[mapped] = read  # before its fields: messages may recurse
+    def compile_fields() -> None:
+        for field in mapped.fields.values():
+            plans[field.name] = (field.number, field.unset is None, _fit_field(field))
+
     assert mapped.residue is not None
     residue_name = mapped.residue.name
-    for field in mapped.fields.values():
-        plans[field.name] = (field.number, field.unset is None, _fit_field(field))
     expected = {
         field.name
         for field in mapped.fields.values()
         if field.unset is not NOTHING or field.unset_utf8
     }
-    return read
+    return read, compile_fields
+
+
+reader = Compiled(_compile)
+"""The reader of a message type that mirrors a JSON object."""
 
 
 def _fit_field(field: Field) -> _Fit:

@@ -7,9 +7,10 @@ them, and the converters are compiled from what it finds. It names none of them 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
@@ -18,6 +19,8 @@ from google.protobuf.message_factory import GetMessageClass
 from chatpb._json import parse_plain
 from chatpb.v1 import options_pb2, residue_pb2
 
+_K = TypeVar("_K")
+_T = TypeVar("_T")
 RESIDUE: Final = residue_pb2.Residue.DESCRIPTOR.full_name
 INTEGER_RANGES: Final[Mapping[int, tuple[int, int]]] = {
     FieldDescriptor.TYPE_INT32: (-(2**31), 2**31 - 1),
@@ -108,7 +111,6 @@ class MessageType:
     """
 
     def __init__(self, descriptor: Descriptor) -> None:
-        _types[descriptor.full_name] = self  # before its fields: messages may recurse
         self.descriptor = descriptor
         self.options = descriptor.GetOptions().Extensions
         self.is_union: bool = self.options[options_pb2.json_union]
@@ -117,10 +119,14 @@ class MessageType:
         )
         if self.is_union == (self.residue is not None):
             raise TypeError(f"{descriptor.full_name} is neither a JSON object nor a JSON union")
-        self.fields: dict[str, Field] = {
-            field.name: _field(field) for field in descriptor.fields if not _is_residue(field)
-        }
-        self.by_number = {field.number: field for field in self.fields.values()}
+        self.fields: dict[str, Field] = {}
+        self.by_number: dict[int, Field] = {}
+
+    def read_fields(self) -> None:
+        """Reads the fields, whose types may be this one."""
+        for field in self.descriptor.fields:
+            if not _is_residue(field):
+                self.fields[field.name] = self.by_number[field.number] = _field(field)
 
     @property
     def message_class(self) -> type[Message]:
@@ -132,7 +138,39 @@ def _is_residue(field: FieldDescriptor) -> bool:
     return field.message_type is not None and field.message_type.full_name == RESIDUE
 
 
-_types: dict[str, MessageType] = {}
+class Compiled(Generic[_K, _T]):
+    """What is made of each message type once, also where types recurse and threads race.
+
+    Args:
+        make: Gives the thing that is made of a type, and a function that completes it, which may
+            ask for what is made of other types.
+    """
+
+    def __init__(self, make: Callable[[_K], tuple[_T, Callable[[], None]]]) -> None:
+        self._make = make
+        self._complete: dict[_K, _T] = {}
+        self._begun: dict[_K, _T] = {}
+        self._lock = threading.RLock()
+
+    def __call__(self, kind: _K) -> _T:
+        """What is made of a type."""
+        made = self._complete.get(kind)
+        if made is not None:
+            return made
+        with self._lock:
+            if kind in self._complete or kind in self._begun:
+                return self._complete.get(kind) or self._begun[kind]
+            is_first = not self._begun
+            try:
+                made, complete = self._make(kind)
+                self._begun[kind] = made
+                complete()
+                if is_first:
+                    self._complete.update(self._begun)
+            finally:
+                if is_first:
+                    self._begun.clear()
+        return made
 
 
 def mapping_of(message: Message | type[Message]) -> MessageType:
@@ -144,15 +182,12 @@ def mapping_of(message: Message | type[Message]) -> MessageType:
     return _message_type(cast("Descriptor", message.DESCRIPTOR))
 
 
-def _message_type(descriptor: Descriptor) -> MessageType:
-    known = _types.get(descriptor.full_name)
-    if known is not None:
-        return known
-    try:
-        return MessageType(descriptor)
-    except TypeError:
-        del _types[descriptor.full_name]
-        raise
+def _make_message_type(descriptor: Descriptor) -> tuple[MessageType, Callable[[], None]]:
+    mapped = MessageType(descriptor)
+    return mapped, mapped.read_fields
+
+
+_message_type = Compiled(_make_message_type)
 
 
 def _field(descriptor: FieldDescriptor) -> Field:

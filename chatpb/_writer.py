@@ -18,7 +18,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from chatpb._errors import ConversionError
 from chatpb._json import kind_of, number_text
-from chatpb._schema import ARRAY, BASE64, NOTHING, RAW, Field, MessageType
+from chatpb._schema import ARRAY, BASE64, NOTHING, RAW, Compiled, Field, MessageType
 from chatpb.v1.residue_pb2 import Residue
 
 _IGNORE = "pass ignore_unknown_fields=True to leave it out"
@@ -50,20 +50,16 @@ class Context:
 # From a message to a JSON value, or NOTHING.
 _Write: TypeAlias = Callable[[Any, Context], Any]
 
-_writers: dict[MessageType, _Write] = {}
+
+def _compile(mapped: MessageType) -> tuple[_Write, Callable[[], None]]:
+    return _compile_union(mapped) if mapped.is_union else _compile_object(mapped)
 
 
-def writer(mapped: MessageType) -> _Write:
-    """The writer of a message type: from a message to a JSON object, or the value of a union."""
-    if mapped not in _writers:
-        if mapped.is_union:
-            _compile_union(mapped)
-        else:
-            _compile_object(mapped)
-    return _writers[mapped]
+writer = Compiled(_compile)
+"""The writer of a message type: from a message to a JSON object, or the value of a union."""
 
 
-def _compile_object(mapped: MessageType) -> None:
+def _compile_object(mapped: MessageType) -> tuple[_Write, Callable[[], None]]:
     gets: list[tuple[str, int, _Write, _Write]] = []
 
     def write(message: Any, context: Context) -> dict[str, Any]:
@@ -89,14 +85,16 @@ def _compile_object(mapped: MessageType) -> None:
             members.update(extra)
         return members
 
-    _writers[mapped] = write  # before its fields: messages may recurse
+    def compile_fields() -> None:
+        gets.extend(
+            (field.name, field.number, _get_field(field), _get_default(field))
+            for field in mapped.fields.values()
+        )
+
     assert mapped.residue is not None
     residue_name = mapped.residue.name
     no_members: dict[Any, Any] = {}
-    gets.extend(
-        (field.name, field.number, _get_field(field), _get_default(field))
-        for field in mapped.fields.values()
-    )
+    return write, compile_fields
 
 
 def _extra(residue: Residue, context: Context) -> dict[str, Any]:
@@ -201,7 +199,7 @@ def _get_map(get: Callable[[Any], Any], put: _Write) -> _Write:
     return get_map
 
 
-def _compile_union(mapped: MessageType) -> None:
+def _compile_union(mapped: MessageType) -> tuple[_Write, Callable[[], None]]:
     gets: list[tuple[str, _Write]] = []
 
     def write(message: Any, context: Context) -> Any:
@@ -214,9 +212,11 @@ def _compile_union(mapped: MessageType) -> None:
                 found = value
         return [] if found is NOTHING and has_list else found
 
-    _writers[mapped] = write
+    def compile_fields() -> None:
+        gets.extend((field.name, _get_field(field)) for field in mapped.fields.values())
+
     has_list = any(field.repeated for field in mapped.fields.values())
-    gets.extend((field.name, _get_field(field)) for field in mapped.fields.values())
+    return write, compile_fields
 
 
 def _put_value(field: Field) -> _Write:

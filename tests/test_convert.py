@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from equality import exact
 from google.protobuf.message import Message
 
 import chatpb
@@ -35,6 +36,7 @@ from chatpb.v1 import (
     ToolChoiceMode,
     ToolType,
 )
+from equality import exact
 
 # Both directions: the JSON gives the message, and the message gives the JSON.
 ROWS = [
@@ -461,3 +463,24 @@ def test_residue_lists_what_the_typed_fields_cannot_say() -> None:
         chatpb.ResidueMember("$.choices[0].message.annotations", "absent"),
     ] == chatpb.residue(completion)
     assert chatpb.residue(ChatCompletion(id="x", choices=[Choice()])) == []
+
+
+def test_threads_may_begin_at_once() -> None:
+    """The mapping of a type is compiled at its first use, whoever else is using it."""
+    code = """
+import sys, threading
+import chatpb
+sys.setswitchinterval(1e-6)
+text = b'{"id":"x","choices":[{"index":0,"message":{"content":"hi"},"finish_reason":"stop"}]}'
+start, results = threading.Barrier(8), []
+def run():
+    start.wait()
+    message = chatpb.from_json(text)
+    results.append((message.choices[0].message.content, chatpb.to_json(message)))
+threads = [threading.Thread(target=run) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(len(results), len(set(results)), results[0][0])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "8 1 hi\n" == done.stdout

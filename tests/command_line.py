@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from click.testing import CliRunner, Result
 
 from chatpb._cli import app
 
 PYTHON = (sys.executable, "-m", "chatpb")
+SECONDS = 60
 
 
 def run(*args: object, stdin: bytes | str | None = None) -> Result:
@@ -19,8 +21,18 @@ def run(*args: object, stdin: bytes | str | None = None) -> Result:
     return CliRunner().invoke(app, [str(arg) for arg in args], input=stdin, prog_name="chatpb")
 
 
-def start(args: Sequence[object], **options: object) -> subprocess.Popen[bytes]:
-    """Starts a command as a process of its own, with pipes."""
-    environment = {**os.environ, "PYTHONUNBUFFERED": ""}
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | options
-    return subprocess.Popen([*PYTHON, *map(str, args)], env=environment, **pipes)  # type: ignore[call-overload, no-any-return]
+@contextmanager
+def started(*args: object) -> Iterator[subprocess.Popen[bytes]]:
+    """Starts a command as a process of its own, with pipes; it is ended after SECONDS."""
+    pipe = subprocess.PIPE
+    command = [*PYTHON, *map(str, args)]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        watchdog = threading.Timer(SECONDS, process.kill)
+        watchdog.start()
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            watchdog.cancel()

@@ -11,7 +11,6 @@ from typing import Any
 
 import grpc
 import pytest
-from command_line import PYTHON
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
@@ -31,6 +30,7 @@ from chatpb.v1.chat_completion_service_pb2_grpc import (
     ChatCompletionServiceServicer,
     add_ChatCompletionServiceServicer_to_server,
 )
+from command_line import PYTHON
 
 REQUEST = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 OPENAI = {"error": {"message": "no such\nmodel", "type": "invalid", "param": None, "code": None}}
@@ -51,7 +51,7 @@ class _Echo(ChatCompletionServiceServicer):
         completion = ChatCompletion(id="a", model=request.request.model * size)
         return CreateChatCompletionResponse(completion=completion)
 
-    async def StreamChatCompletion(  # type: ignore[override]  # noqa: N802
+    async def StreamChatCompletion(  # noqa: N802
         self, request: StreamChatCompletionRequest, context: Any
     ) -> AsyncIterator[StreamChatCompletionResponse]:
         yield StreamChatCompletionResponse(

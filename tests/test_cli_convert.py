@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from command_line import run
 from google.protobuf.message import Message
 
 import chatpb
 from chatpb._cli._delimited import delimited
 from chatpb.v1 import ChatCompletion, ChatCompletionChunk, ChatCompletionRequest
+from command_line import run
 
 JSON = b'{"id":"a","object":"chat.completion","created":7,"model":"m","choices":[],"x":1.50}'
 CHUNKS = [b'{"id":"%d","choices":[{"index":0,"delta":{"content":"h"}}]}' % i for i in range(3)]
@@ -109,9 +109,9 @@ def test_unknown_fields_need_an_option() -> None:
         pytest.param(["to-json", "."], b"", 2, ".: is a directory", id="directory"),
         pytest.param(
             ["to-json"],
-            b'{"a":{"b":tru}}',
+            b'{"a":{"b":}}',
             1,
-            "<stdin>: $.a.b (byte 10): expected a value, got 'tru'",
+            "<stdin>: $.a.b (byte 10): expected a value, got '}}'",
             id="syntax",
         ),
         pytest.param(
@@ -181,3 +181,24 @@ def test_bad_line_keeps_what_stands_before() -> None:
     assert (
         result.stderr == "chatpb: error: <stdin>:3: $ (byte 0): expected an object, got an array\n"
     )
+
+
+@pytest.mark.parametrize("command", ["to-json", "to-binary", "inspect", "roundtrip"])
+def test_format_may_be_told(command: str) -> None:
+    """Here of what looks like one JSON value over two lines."""
+    result = run(command, "--format", "jsonl", "-", stdin=b"{\n}")
+    assert result.exit_code == 1
+    assert "<stdin>:1: $ (byte 1)" in result.output
+
+
+def test_formats_exclude_each_other() -> None:
+    result = run("to-json", "-d", "--format", "sse")
+    reason = "--delimited and --format sse exclude each other (see chatpb to-json --help)"
+    assert (result.exit_code, result.stderr) == (2, f"chatpb: error: {reason}\n")
+
+
+def test_output_is_left_alone_if_there_is_no_input(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"x")
+    assert run("to-json", tmp_path / "none", "-o", path).exit_code == 2
+    assert path.read_bytes() == b"x"

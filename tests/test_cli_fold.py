@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from command_line import run
 
 import chatpb
 from chatpb._cli._delimited import delimited
 from chatpb.v1 import ChatCompletion, ChatCompletionChunk
+from command_line import run
 
 
 def _chunk(**delta: str) -> bytes:

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from command_line import run
 
 import chatpb
 from chatpb._cli._delimited import delimited
 from chatpb.v1 import ChatCompletionRequest
+from command_line import run
 
 
 def _token(text: str, logprob: float, *top: tuple[str, float]) -> dict[str, object]:

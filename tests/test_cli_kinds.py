@@ -163,7 +163,7 @@ def test_records_are_bounded(form: Format) -> None:
 @pytest.mark.parametrize("size", [0, 1, 127, 128, 16_383, 16_384, 300_000])
 def test_delimited_messages(size: int) -> None:
     data = delimited(b"x" * size)
-    stream = io.BufferedReader(io.BytesIO(data + data))  # type: ignore[type-var]
+    stream = io.BufferedReader(io.BytesIO(data + data))
     found = list(read_delimited(stream, size))
     assert [(0, b"x" * size), (len(data), b"x" * size)] == found
 

@@ -8,7 +8,11 @@ import subprocess
 import sys
 
 import pytest
-from command_line import PYTHON, run, start
+
+import chatpb
+from chatpb._cli._delimited import delimited
+from chatpb.v1 import ChatCompletionChunk
+from command_line import PYTHON, run, started
 
 CHUNK = b'{"choices":[{"index":0,"delta":{"content":"hello"}}]}'
 LIMIT_MIB = 200
@@ -25,7 +29,7 @@ def test_help_and_version() -> None:
 
 def test_answers_while_input_is_open() -> None:
     """One line of output for each line of input, at once, but the first: it tells the format."""
-    with start(["to-json"]) as process:
+    with started("to-json") as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(CHUNK + b"\n" + CHUNK + b"\n")
@@ -37,7 +41,7 @@ def test_answers_while_input_is_open() -> None:
 
 
 def test_interrupt_is_quiet() -> None:
-    with start(["to-json", "--format", "jsonl"]) as process:
+    with started("to-json", "--format", "jsonl") as process:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
@@ -50,7 +54,7 @@ def test_interrupt_is_quiet() -> None:
 
 
 def test_reader_that_goes_away_is_quiet() -> None:
-    with start(["to-json", "--format", "jsonl"]) as process:
+    with started("to-json", "--format", "jsonl") as process:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
@@ -61,10 +65,24 @@ def test_reader_that_goes_away_is_quiet() -> None:
         assert process.stderr.read() == b""
 
 
-@pytest.mark.parametrize("command", [["to-binary"], ["to-json"], ["fold"], ["roundtrip", "-"]])
-def test_memory_is_bounded(command: list[str]) -> None:
-    """300 MiB of lines through each command, none of which holds what it read."""
-    pad = b'{"choices":[{"index":0,"delta":{}}],"obfuscation":"%s"}\n' % (b"x" * 999_000)
+TEXT = b'{"choices":[{"index":0,"delta":{}}],"obfuscation":"%s"}' % (b"x" * 999_000)
+LINE, EVENT = TEXT + b"\n", b"data: " + TEXT + b"\n\n"
+MESSAGE = delimited(chatpb.json_to_binary(TEXT, ChatCompletionChunk))
+
+
+@pytest.mark.parametrize(
+    ("command", "record"),
+    [
+        pytest.param(["to-binary"], LINE, id="to-binary-lines"),
+        pytest.param(["to-json"], EVENT, id="to-json-events"),
+        pytest.param(["to-json", "-d", "--type", "chunk"], MESSAGE, id="to-json-delimited"),
+        pytest.param(["fold"], EVENT, id="fold-events"),
+        pytest.param(["fold"], MESSAGE, id="fold-delimited"),
+        pytest.param(["roundtrip", "-"], LINE, id="roundtrip-lines"),
+    ],
+)
+def test_memory_is_bounded(command: list[str], record: bytes) -> None:
+    """300 MiB through each command; none holds what it read."""
     measure = (
         "import resource, sys; from chatpb._main import main\n"
         "try: main()\n"
@@ -76,7 +94,7 @@ def test_memory_is_bounded(command: list[str]) -> None:
         assert process.stdin is not None
         assert process.stderr is not None
         for _ in range(315):
-            process.stdin.write(pad)
+            process.stdin.write(record)
         process.stdin.close()
         said = process.stderr.read()
         assert process.wait(60) == 0, said

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command_line import run
 
 import chatpb
 from chatpb._cli._difference import differences
 from chatpb._json import parse
+from command_line import run
 
 CORPUS = os.environ.get("CHATPB_CORPUS")
 
@@ -77,11 +77,11 @@ def test_table(tmp_path: Path) -> None:
     rows = [line.split() for line in result.stdout.splitlines()]
     assert rows[0] == ["kind", "objects", "equal", "JSON", "bytes", "protobuf", "bytes", "ratio"]
     assert [row[:4] for row in rows[1:4]] == [
-        ["chunk", "2", "2", "65"],
+        ["chunk", "2", "2", "67"],
         ["error", "1", "1", "13"],
         ["request", "1", "1", "27"],
     ]
-    assert rows[4][:4] == ["total", "4", "4", "105"]
+    assert rows[4][:4] == ["total", "4", "4", "107"]
     assert [len(rows)] == [5]
 
 

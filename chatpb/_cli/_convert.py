@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 import click
 from google.protobuf.message import DecodeError
 
+import chatpb
 from chatpb._cli._delimited import delimited
 from chatpb._cli._failure import USAGE_ERROR, CliError, at
 from chatpb._cli._input import Record, open_source
 from chatpb._cli._kinds import Kind, label
 from chatpb._cli._options import (
+    Reading,
     delimited_option,
     files_argument,
     input_options,
@@ -22,7 +24,6 @@ from chatpb._cli._options import (
 from chatpb._cli._output import open_output
 from chatpb._cli._progress import Advance, progress
 from chatpb._cli._sniff import Format
-from chatpb._convert import binary_to_json, json_to_binary
 from chatpb._errors import ConversionError
 from chatpb.v1 import ChatCompletion
 
@@ -45,9 +46,7 @@ def to_binary(
     output: str,
     many: bool | None,
     kind: Kind | None,
-    form: Format | None,
-    limit: int,
-    allow_nan: bool,
+    reading: Reading,
 ) -> None:
     """Write messages in Protobuf's binary form.
 
@@ -68,12 +67,12 @@ def to_binary(
         open_output(output, names, binary=True) as out,
         progress(names, output=output) as advance,
     ):
-        for count, record in enumerate(_records(names, form, limit, advance)):
+        for count, record in enumerate(_records(names, reading, advance)):
             if many is None:
                 many = len(names) > 1 or record.source.holds_many
             if count and not many:
                 raise CliError("several messages need --delimited", USAGE_ERROR)
-            data = _binary(record, types.of(record), allow_nan)
+            data = _binary(record, types.of(record), reading.allow_nan)
             out.write(delimited(data) if many else data)
             if record.source.is_live:
                 out.flush()
@@ -90,10 +89,8 @@ def to_json(
     files: tuple[str, ...],
     output: str,
     kind: Kind | None,
-    form: Format | None,
     ignore_unknown: bool,
-    limit: int,
-    allow_nan: bool,
+    reading: Reading,
 ) -> None:
     """Write messages as OpenAI's JSON, one on each line.
 
@@ -113,14 +110,17 @@ def to_json(
         open_output(output, names, binary=False) as out,
         progress(names, output=output) as advance,
     ):
-        for record in _records(names, form, limit, advance):
+        for record in _records(names, reading, advance):
             found = kind or record.kind(ChatCompletion)
             data = record.data
             try:
                 if not record.source.is_binary:
-                    data = json_to_binary(data, found, allow_nan=allow_nan)
-                text = binary_to_json(
-                    data, found, allow_nan=allow_nan, ignore_unknown_fields=ignore_unknown
+                    data = chatpb.json_to_binary(data, found, allow_nan=reading.allow_nan)
+                text = chatpb.binary_to_json(
+                    data,
+                    found,
+                    allow_nan=reading.allow_nan,
+                    ignore_unknown_fields=ignore_unknown,
                 )
             except ConversionError as error:
                 raise _explained(record, error) from None
@@ -150,18 +150,16 @@ class _OneType:
         return self._kind
 
 
-def _records(
-    names: Sequence[str], form: Format | None, limit: int, advance: Advance
-) -> Iterator[Record]:
+def _records(names: Sequence[str], reading: Reading, advance: Advance) -> Iterator[Record]:
     for name in names:
-        with open_source(name, form, limit, advance) as source:
+        with open_source(name, reading.form, reading.limit, advance) as source:
             yield from source.records()
 
 
 def _binary(record: Record, kind: Kind, allow_nan: bool) -> bytes:
     try:
         if not record.source.is_binary:
-            return json_to_binary(record.data, kind, allow_nan=allow_nan)
+            return chatpb.json_to_binary(record.data, kind, allow_nan=allow_nan)
         kind.FromString(record.data)
     except ConversionError as error:
         raise at(record.place, error) from None

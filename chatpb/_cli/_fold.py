@@ -10,7 +10,7 @@ import chatpb
 from chatpb._cli._failure import CliError, at, one_line
 from chatpb._cli._input import Record, Source, open_source
 from chatpb._cli._kinds import Kind, label
-from chatpb._cli._options import delimited_option, input_options, output_option
+from chatpb._cli._options import Reading, delimited_option, input_options, output_option
 from chatpb._cli._output import open_output
 from chatpb._cli._progress import progress
 from chatpb._cli._sniff import Format
@@ -24,9 +24,7 @@ from chatpb.v1 import ChatCompletionChunk, ErrorResponse
 @click.option("--binary", is_flag=True, help="Write the completion in binary, not as JSON.")
 @delimited_option
 @input_options
-def fold(
-    file: str, output: str, binary: bool, form: Format | None, limit: int, allow_nan: bool
-) -> None:
+def fold(file: str, output: str, binary: bool, reading: Reading) -> None:
     """Put the chunks of a stream together.
 
     Writes the completion that they make. Reads server-sent events, JSON lines or length-delimited
@@ -44,12 +42,12 @@ def fold(
     with (
         open_output(output, [file], binary=binary) as out,
         progress([file]) as advance,
-        open_source(file, form, limit, advance, Format.DELIMITED) as source,
+        open_source(file, reading.form, reading.limit, advance, Format.DELIMITED) as source,
     ):
-        chunks = _Chunks(source, allow_nan)
+        chunks = _Chunks(source, reading.allow_nan)
         try:
             completion = chatpb.fold(chunks)
-            text = chatpb.to_json(completion, allow_nan=allow_nan)
+            text = chatpb.to_json(completion, allow_nan=reading.allow_nan)
         except ConversionError as error:
             raise chunks.failure or at(source.name, error) from None
         out.write(completion.SerializeToString(deterministic=True) if binary else text + b"\n")

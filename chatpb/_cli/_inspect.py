@@ -15,8 +15,7 @@ from chatpb._cli._difference import shown
 from chatpb._cli._failure import CliError, at
 from chatpb._cli._input import Record, open_source
 from chatpb._cli._kinds import Kind
-from chatpb._cli._options import delimited_option, input_options, kind_option
-from chatpb._cli._sniff import Format
+from chatpb._cli._options import Reading, delimited_option, input_options, kind_option
 from chatpb._cli._view import json_view, token_tables
 from chatpb._errors import ConversionError
 from chatpb._json import parse
@@ -52,9 +51,7 @@ def inspect(
     top: int,
     messages: int,
     kind: Kind | None,
-    form: Format | None,
-    limit: int,
-    allow_nan: bool,
+    reading: Reading,
 ) -> None:
     """Show a message, its residue and its tokens.
 
@@ -71,12 +68,12 @@ def inspect(
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True)
-    with open_source(file, form, limit) as source:
+    with open_source(file, reading.form, reading.limit) as source:
         records = source.records()
         for count, record in enumerate(islice(records, messages)):
             if count:
                 console.print()
-            data = _message(record, kind or record.kind(ChatCompletion), allow_nan)
+            data = _message(record, kind or record.kind(ChatCompletion), reading.allow_nan)
             _show(console, record, data, tokens, top)
         more = sum(1 for _ in records)
     if more:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass
+from typing import Any, Final
 
 import click
 
 from chatpb._cli._kinds import kind_named
 from chatpb._cli._sniff import Format
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 _MAX_MIB: Final = 2047  # no message may be longer
 _TYPES: Final = "completion, chunk, request, error, or a message's name such as ChatCompletionList"
 
@@ -31,8 +32,38 @@ nan_option = click.option(
 )
 
 
-def input_options(command: _Command) -> _Command:
-    """How the input is read."""
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the input is read.
+
+    Attributes:
+        form: Its format, or None to find out.
+        limit: The most bytes that one message, line or event may have.
+        allow_nan: Whether NaN and infinities are kept.
+    """
+
+    form: Format | None
+    limit: int
+    allow_nan: bool
+
+
+def input_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options of reading, as its argument ``reading``."""
+
+    @functools.wraps(command)
+    def with_reading(
+        *,
+        form: Format | None,
+        limit: int,
+        allow_nan: bool,
+        delimited_input: bool = False,
+        **others: Any,
+    ) -> None:
+        if delimited_input and form not in (None, Format.DELIMITED):
+            raise click.UsageError(f"--delimited and --format {form} exclude each other")
+        form = Format.DELIMITED if delimited_input else form
+        command(reading=Reading(form, limit, allow_nan), **others)
+
     for option in (
         nan_option,
         click.option(
@@ -51,8 +82,8 @@ def input_options(command: _Command) -> _Command:
             help="The format of the input. Default: by the file's ending and content.",
         ),
     ):
-        command = option(command)
-    return command
+        with_reading = option(with_reading)
+    return with_reading
 
 
 kind_option = click.option(
@@ -72,8 +103,8 @@ output_option = click.option(
 delimited_option = click.option(
     "-d",
     "--delimited",
-    "form",
-    flag_value=Format.DELIMITED,
+    "delimited_input",
+    is_flag=True,
     help="The input is length-delimited messages; short for --format delimited.",
 )
 unknown_option = click.option(

@@ -34,8 +34,9 @@ def open_output(name: str, inputs: Sequence[str] = (), *, binary: bool) -> Itera
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    if any(source != STDIN and _same(source, name) for source in inputs):
-        raise CliError(f"{name}: is both input and output", USAGE_ERROR)
+    for source in inputs:
+        if source != STDIN and _same_file(source, name):
+            raise CliError(f"{name}: is both input and output", USAGE_ERROR)
     try:
         stream = open(name, "wb")  # noqa: SIM115 (closed below; errors in the body are not ours)
     except OSError as error:
@@ -44,8 +45,13 @@ def open_output(name: str, inputs: Sequence[str] = (), *, binary: bool) -> Itera
         yield stream
 
 
-def _same(left: str, right: str) -> bool:
+def _same_file(source: str, output: str) -> bool:
+    """Whether two names are of one file. The first must exist, or the second is emptied in vain."""
     try:
-        return os.path.samefile(left, right)
+        found = os.stat(source)
+    except OSError as error:
+        raise cannot_open(source, error) from None
+    try:
+        return os.path.samestat(found, os.stat(output))
     except OSError:
         return False

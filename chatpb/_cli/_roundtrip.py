@@ -13,9 +13,9 @@ from chatpb._cli._difference import differences
 from chatpb._cli._failure import DATA_ERROR, USAGE_ERROR, CliError, reason
 from chatpb._cli._input import Record, open_source
 from chatpb._cli._kinds import Kind, label
-from chatpb._cli._options import input_options, kind_option
+from chatpb._cli._options import Reading, input_options, kind_option
 from chatpb._cli._progress import Advance, progress
-from chatpb._cli._sniff import ENDINGS, Format
+from chatpb._cli._sniff import ENDINGS
 from chatpb._cli._tally import Tally
 from chatpb._errors import ConversionError
 from chatpb._json import dump, parse
@@ -38,9 +38,7 @@ def roundtrip(
     files: tuple[str, ...],
     count_residue: bool,
     kind: Kind | None,
-    form: Format | None,
-    limit: int,
-    allow_nan: bool,
+    reading: Reading,
 ) -> None:
     """Check that JSON comes back equal from Protobuf.
 
@@ -61,9 +59,9 @@ def roundtrip(
     tally = Tally()
     with progress(names) as advance:
         for name in names:
-            for record in _records(name, form, limit, advance, tally):
+            for record in _records(name, reading, advance, tally):
                 found = kind or record.kind(ChatCompletion)
-                _check(record, found, tally, allow_nan, count_residue)
+                _check(record, found, tally, reading.allow_nan, count_residue)
     click.echo(tally.table(count_residue))
     if tally.is_bad:
         click.get_current_context().exit(DATA_ERROR)
@@ -96,12 +94,10 @@ def _tell(tally: Tally, failure: str) -> None:
     click.echo(failure.replace("\n", " "))
 
 
-def _records(
-    name: str, form: Format | None, limit: int, advance: Advance, tally: Tally
-) -> Iterator[Record]:
+def _records(name: str, reading: Reading, advance: Advance, tally: Tally) -> Iterator[Record]:
     """The records of a file, up to its end or to what cannot be read."""
     try:
-        with open_source(name, form, limit, advance) as source:
+        with open_source(name, reading.form, reading.limit, advance) as source:
             yield from source.records()
     except CliError as failure:
         _tell(tally, failure.text)

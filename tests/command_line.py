@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from click.testing import CliRunner, Result
 
@@ -36,3 +38,13 @@ def started(*args: object) -> Iterator[subprocess.Popen[bytes]]:
             raise
         finally:
             watchdog.cancel()
+
+
+def peak_memory() -> int:
+    """The most bytes of memory that this process has held since its program began."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would count the process that this one was forked from
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) << 10
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak << 10

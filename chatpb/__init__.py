@@ -14,6 +14,7 @@ from chatpb._convert import (
 )
 from chatpb._errors import ConversionError
 from chatpb._fold import fold
+from chatpb._implementation import implementation
 from chatpb._residue import ResidueMember, residue
 from chatpb._unfold import unfold
 
@@ -24,6 +25,7 @@ __all__ = [
     "fold",
     "from_dict",
     "from_json",
+    "implementation",
     "json_to_binary",
     "residue",
     "to_dict",

@@ -10,6 +10,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from chatpb._canonical import canonical
 from chatpb._errors import ConversionError
+from chatpb._implementation import native_type, transcoder
 from chatpb._json import check_tree, dump, dump_bytes, kind_of, parse, parse_plain, utf8
 from chatpb._reader import reader
 from chatpb._residue import walk
@@ -49,6 +50,9 @@ def from_json(
             levels.
     """
     raw = utf8(data)
+    binary = _native_binary(raw, message_type)
+    if binary is not None:
+        return message_type.FromString(binary)
     tree = parse(raw, allow_nan=allow_nan)
     if type(tree) is not dict:
         start = len(raw) - len(raw.removeprefix(b"\xef\xbb\xbf").lstrip())
@@ -81,6 +85,10 @@ def to_json(
         ConversionError: The message has unknown fields, numbers that are not finite, several values
             in a union, or text that is no JSON where JSON belongs.
     """
+    if transcoder is not None and not ignore_unknown_fields:
+        native = _native_json(message.SerializeToString(), type(message))
+        if native is not None:
+            return native
     context = Context(lambda text: parse(text, allow_nan=allow_nan), allow_nan)
     tree = to_tree(message, context, ignore_unknown_fields)
     text = dump(tree).encode() if allow_nan else dump_bytes(tree)
@@ -151,7 +159,11 @@ def json_to_binary(
     Raises:
         ConversionError: As for `from_json`.
     """
-    message: Message = from_json(data, message_type, allow_nan=allow_nan)
+    raw = utf8(data)
+    binary = _native_binary(raw, message_type)
+    if binary is not None:
+        return binary
+    message: Message = from_json(raw, message_type, allow_nan=allow_nan)
     return canonical(message)
 
 
@@ -167,12 +179,32 @@ def binary_to_json(
     Raises:
         ConversionError: The bytes are not a message of the type; otherwise as for `to_json`.
     """
+    if transcoder is not None and not ignore_unknown_fields:
+        native = _native_json(bytes(data), message_type)
+        if native is not None:
+            return native
     try:
         message = message_type.FromString(data)
     except (DecodeError, UnicodeDecodeError):  # the latter from the runtime in pure Python
         name = message_type.DESCRIPTOR.full_name
         raise ConversionError(f"not the binary form of a {name}") from None
     return to_json(message, allow_nan=allow_nan, ignore_unknown_fields=ignore_unknown_fields)
+
+
+def _native_binary(data: bytes, message_type: type[Message]) -> bytes | None:
+    """What the native implementation reads; None if it declines or is not there."""
+    number = native_type(message_type) if transcoder is not None else None
+    if transcoder is None or number is None:
+        return None
+    return transcoder.json_to_binary(data, number)
+
+
+def _native_json(data: bytes, message_type: type[Message]) -> bytes | None:
+    """What the native implementation writes; None if it declines or is not there."""
+    number = native_type(message_type) if transcoder is not None else None
+    if transcoder is None or number is None:
+        return None
+    return transcoder.binary_to_json(data, number)
 
 
 def from_tree(tree: dict[str, Any], message_type: type[MessageT]) -> MessageT:

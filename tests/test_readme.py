@@ -46,6 +46,7 @@ def test_the_public_names() -> None:
         "fold",
         "from_dict",
         "from_json",
+        "implementation",
         "json_to_binary",
         "residue",
         "to_dict",

@@ -15,5 +15,7 @@ def main() -> None:
         missing = (error.name or "").partition(".")[0]
         if missing not in _EXTRA:
             raise
-        sys.exit(f"chatpb-server: {missing} is not installed; try: pip install 'chatpb[server]'")
+        hint = f"chatpb-server: error: needs {missing}: pip install 'chatpb[server]'"
+        print(hint, file=sys.stderr)
+        sys.exit(2)
     sys.exit(run())

@@ -1,0 +1,423 @@
+//! JSON text (RFC 8259): a cursor over it, and the compact form in which free values are kept.
+
+use std::collections::HashSet;
+
+use crate::{Declined, MAX_DEPTH};
+
+/// How many member names of an object are compared one by one before they are hashed.
+const FEW_NAMES: usize = 16;
+
+/// A place in a JSON text that is valid UTF-8.
+pub struct Cursor<'a> {
+    pub data: &'a [u8],
+    pub at: usize,
+    /// The number of containers around the place.
+    pub depth: usize,
+}
+
+/// A string, where it stands.
+#[derive(Clone, Copy)]
+pub struct Text<'a> {
+    /// What stands between the quotes.
+    pub raw: &'a [u8],
+    pub has_escapes: bool,
+}
+
+impl<'a> Cursor<'a> {
+    pub fn new(data: &'a [u8]) -> Self {
+        Self { data, at: 0, depth: 0 }
+    }
+
+    /// The byte here, or 0 at the end.
+    #[inline]
+    pub fn peek(&self) -> u8 {
+        *self.data.get(self.at).unwrap_or(&0)
+    }
+
+    #[inline]
+    pub fn skip_space(&mut self) {
+        while matches!(self.peek(), b' ' | b'\n' | b'\t' | b'\r') {
+            self.at += 1;
+        }
+    }
+
+    /// White space and the byte behind it.
+    #[inline]
+    pub fn next(&mut self) -> u8 {
+        self.skip_space();
+        self.peek()
+    }
+
+    #[inline]
+    pub fn expect(&mut self, byte: u8) -> Result<(), Declined> {
+        if self.next() != byte {
+            return Err(Declined);
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// Enters a container, whose opening bracket is here.
+    #[inline]
+    pub fn enter(&mut self) -> Result<(), Declined> {
+        if self.depth >= MAX_DEPTH {
+            return Err(Declined);
+        }
+        self.depth += 1;
+        self.at += 1;
+        Ok(())
+    }
+
+    /// Leaves a container or goes on in it: whether another element follows.
+    #[inline]
+    pub fn more(&mut self, closing: u8) -> Result<bool, Declined> {
+        let byte = self.next();
+        self.at += 1;
+        if byte == closing {
+            self.depth -= 1;
+            return Ok(false);
+        }
+        if byte == b',' { Ok(true) } else { Err(Declined) }
+    }
+
+    /// After `enter`: whether the container has an element; leaves it if not.
+    #[inline]
+    pub fn any(&mut self, closing: u8) -> bool {
+        if self.next() == closing {
+            self.at += 1;
+            self.depth -= 1;
+            return false;
+        }
+        true
+    }
+
+    /// A literal that must stand here.
+    #[inline]
+    pub fn literal(&mut self, word: &[u8]) -> Result<(), Declined> {
+        if self.data[self.at..].starts_with(word) {
+            self.at += word.len();
+            return Ok(());
+        }
+        Err(Declined)
+    }
+
+    /// A string, whose opening quote must stand here.
+    #[inline]
+    pub fn string(&mut self) -> Result<Text<'a>, Declined> {
+        if self.peek() != b'"' {
+            return Err(Declined);
+        }
+        let start = self.at + 1;
+        let mut end = start;
+        let mut has_escapes = false;
+        loop {
+            end = special(self.data, end);
+            match self.data.get(end) {
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    has_escapes = true;
+                    end += 2; // what follows is looked at when it is decoded
+                }
+                _ => return Err(Declined),
+            }
+        }
+        self.at = end + 1;
+        let raw = &self.data[start..end];
+        Ok(Text { raw, has_escapes })
+    }
+
+    /// A number, as it is written, and whether it has neither fraction nor exponent.
+    #[inline]
+    pub fn number(&mut self) -> Result<(&'a [u8], bool), Declined> {
+        let start = self.at;
+        if self.peek() == b'-' {
+            self.at += 1;
+        }
+        if self.peek() == b'0' {
+            self.at += 1;
+        } else {
+            self.digits()?;
+        }
+        let mut is_integer = true;
+        if self.peek() == b'.' {
+            self.at += 1;
+            self.digits()?;
+            is_integer = false;
+        }
+        if matches!(self.peek(), b'e' | b'E') {
+            self.at += 1;
+            if matches!(self.peek(), b'+' | b'-') {
+                self.at += 1;
+            }
+            self.digits()?;
+            is_integer = false;
+        }
+        Ok((&self.data[start..self.at], is_integer))
+    }
+
+    #[inline]
+    fn digits(&mut self) -> Result<(), Declined> {
+        let start = self.at;
+        while self.peek().is_ascii_digit() {
+            self.at += 1;
+        }
+        if self.at == start { Err(Declined) } else { Ok(()) }
+    }
+
+    /// Appends the compact form of the value here.
+    pub fn compact(&mut self, out: &mut Vec<u8>) -> Result<(), Declined> {
+        match self.next() {
+            b'"' => {
+                let text = self.string()?;
+                put_normal(text, out)
+            }
+            b'{' => {
+                self.enter()?;
+                out.push(b'{');
+                let mut more = self.any(b'}');
+                let mut names = Names::default();
+                while more {
+                    self.skip_space();
+                    let start = out.len();
+                    put_normal(self.string()?, out)?;
+                    names.add(out, start)?;
+                    self.expect(b':')?;
+                    out.push(b':');
+                    self.compact(out)?;
+                    more = self.more(b'}')?;
+                    if more {
+                        out.push(b',');
+                    }
+                }
+                out.push(b'}');
+                Ok(())
+            }
+            b'[' => {
+                self.enter()?;
+                out.push(b'[');
+                let mut more = self.any(b']');
+                while more {
+                    self.compact(out)?;
+                    more = self.more(b']')?;
+                    if more {
+                        out.push(b',');
+                    }
+                }
+                out.push(b']');
+                Ok(())
+            }
+            first => {
+                let start = self.at;
+                match first {
+                    b't' => self.literal(b"true")?,
+                    b'f' => self.literal(b"false")?,
+                    b'n' => self.literal(b"null")?,
+                    _ => {
+                        self.number()?;
+                    }
+                }
+                out.extend_from_slice(&self.data[start..self.at]);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The member names of an object, to find one that stands there twice.
+#[derive(Default)]
+pub struct Names {
+    few: Vec<(usize, usize)>,
+    many: HashSet<Box<[u8]>>,
+}
+
+impl Names {
+    /// Adds the name that stands at the end of `out`, in its normal form.
+    pub fn add(&mut self, out: &[u8], start: usize) -> Result<(), Declined> {
+        let name = &out[start..];
+        if self.few.len() < FEW_NAMES {
+            if self.few.iter().any(|&(from, to)| &out[from..to] == name) {
+                return Err(Declined);
+            }
+            self.few.push((start, out.len()));
+            return Ok(());
+        }
+        if self.many.is_empty() {
+            let few = self.few.iter().map(|&(from, to)| out[from..to].into());
+            self.many.extend(few);
+        }
+        if self.many.insert(name.into()) { Ok(()) } else { Err(Declined) }
+    }
+}
+
+/// The place of the first byte from `at` on that ends a plain run of string characters: a quote,
+/// a backslash or a control character. The length of the text if there is none.
+#[inline]
+pub fn special(data: &[u8], mut at: usize) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const TOPS: u64 = ONES << 7;
+    while let Some(chunk) = data.get(at..at + 8) {
+        let word = u64::from_le_bytes([
+            chunk[0], chunk[1], chunk[2], chunk[3], chunk[4], chunk[5], chunk[6], chunk[7],
+        ]);
+        let zero = |x: u64| x.wrapping_sub(ONES) & !x;
+        let quote = zero(word ^ (ONES * b'"' as u64));
+        let backslash = zero(word ^ (ONES * b'\\' as u64));
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        // Borrows make wrong marks only above a right one.
+        let marks = (quote | backslash | control) & TOPS;
+        if marks != 0 {
+            return at + (marks.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    while let Some(&byte) = data.get(at) {
+        if byte == b'"' || byte == b'\\' || byte < 0x20 {
+            break;
+        }
+        at += 1;
+    }
+    at
+}
+
+/// One character of a string with escapes.
+enum Piece<'a> {
+    Plain(&'a [u8]),
+    Char(char),
+    LoneSurrogate(u16),
+}
+
+/// Calls `each` with the pieces of a string.
+fn decode<'a>(text: Text<'a>, mut each: impl FnMut(Piece<'a>)) -> Result<(), Declined> {
+    let raw = text.raw;
+    let mut at = 0;
+    while at < raw.len() {
+        let end = special(raw, at);
+        if end > at {
+            each(Piece::Plain(&raw[at..end]));
+            at = end;
+            continue;
+        }
+        let escape = *raw.get(at + 1).ok_or(Declined)?;
+        at += 2;
+        each(Piece::Char(match escape {
+            b'"' | b'\\' | b'/' => char::from(escape),
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => {
+                let unit = hex4(raw, at)?;
+                at += 4;
+                match unit {
+                    0xd800..=0xdbff => {
+                        if raw.get(at) == Some(&b'\\')
+                            && raw.get(at + 1) == Some(&b'u')
+                            && let low @ 0xdc00..=0xdfff = hex4(raw, at + 2)?
+                        {
+                            at += 6;
+                            let code = 0x10000
+                                + ((u32::from(unit) - 0xd800) << 10)
+                                + (u32::from(low) - 0xdc00);
+                            char::from_u32(code).ok_or(Declined)?
+                        } else {
+                            each(Piece::LoneSurrogate(unit));
+                            continue;
+                        }
+                    }
+                    0xdc00..=0xdfff => {
+                        each(Piece::LoneSurrogate(unit));
+                        continue;
+                    }
+                    _ => char::from_u32(u32::from(unit)).ok_or(Declined)?,
+                }
+            }
+            _ => return Err(Declined),
+        }));
+    }
+    Ok(())
+}
+
+fn hex4(raw: &[u8], at: usize) -> Result<u16, Declined> {
+    let digits = raw.get(at..at + 4).ok_or(Declined)?;
+    let mut unit = 0;
+    for &digit in digits {
+        let value = char::from(digit).to_digit(16).ok_or(Declined)?;
+        unit = unit << 4 | value as u16;
+    }
+    Ok(unit)
+}
+
+/// Appends the UTF-8 of a string. False if it has a lone surrogate: then what is appended is junk.
+#[inline]
+pub fn put_utf8(text: Text<'_>, out: &mut Vec<u8>) -> Result<bool, Declined> {
+    if !text.has_escapes {
+        out.extend_from_slice(text.raw);
+        return Ok(true);
+    }
+    let mut is_utf8 = true;
+    decode(text, |piece| match piece {
+        Piece::Plain(bytes) => out.extend_from_slice(bytes),
+        Piece::Char(char) => out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
+        Piece::LoneSurrogate(_) => is_utf8 = false,
+    })?;
+    Ok(is_utf8)
+}
+
+/// Appends a string in quotes, in its normal form.
+#[inline]
+pub fn put_normal(text: Text<'_>, out: &mut Vec<u8>) -> Result<(), Declined> {
+    out.push(b'"');
+    if text.has_escapes {
+        decode(text, |piece| match piece {
+            Piece::Plain(bytes) => out.extend_from_slice(bytes),
+            Piece::Char(char) => put_char(char, out),
+            Piece::LoneSurrogate(unit) => {
+                out.extend_from_slice(format!("\\u{unit:04x}").as_bytes());
+            }
+        })?;
+    } else {
+        out.extend_from_slice(text.raw);
+    }
+    out.push(b'"');
+    Ok(())
+}
+
+fn put_char(char: char, out: &mut Vec<u8>) {
+    match char {
+        '\0'..='\u{1f}' | '"' | '\\' => put_escape(char as u8, out),
+        _ => out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
+    }
+}
+
+/// Appends UTF-8 as a string in quotes.
+#[inline]
+pub fn put_quoted(utf8: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    let mut start = 0;
+    loop {
+        let end = special(utf8, start);
+        out.extend_from_slice(&utf8[start..end]);
+        let Some(&byte) = utf8.get(end) else { break };
+        put_escape(byte, out);
+        start = end + 1;
+    }
+    out.push(b'"');
+}
+
+fn put_escape(byte: u8, out: &mut Vec<u8>) {
+    let short = match byte {
+        b'"' => b'"',
+        b'\\' => b'\\',
+        0x8 => b'b',
+        0xc => b'f',
+        b'\n' => b'n',
+        b'\r' => b'r',
+        b'\t' => b't',
+        _ => {
+            out.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
+            return;
+        }
+    };
+    out.extend_from_slice(&[b'\\', short]);
+}

@@ -1,0 +1,37 @@
+//! JSON of OpenAI chat completions to protobuf and back, in one pass, driven by descriptors.
+//!
+//! The rules are those of `docs/mapping.md`. No field and no enum word is named here: the tables
+//! come from the descriptors and their options. What is refused, and a few rare forms, are not
+//! decided here but by the reference implementation: see [`Declined`].
+#![forbid(unsafe_code)]
+
+mod json;
+mod read;
+mod schema;
+mod wire;
+mod write;
+
+pub use schema::Schema;
+
+/// The input is left to the reference implementation.
+///
+/// It says what is wrong with it and where, or transcodes it after all: objects with a member
+/// twice, numbers that are not finite, integers of 16 digits or more for a double, and messages
+/// that no serializer of one message writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Declined;
+
+/// The most containers that may stand around a value.
+const MAX_DEPTH: usize = 200;
+
+impl Schema {
+    /// Reads a JSON text into the binary form of a message.
+    pub fn json_to_binary(&self, data: &[u8], message_type: usize) -> Result<Vec<u8>, Declined> {
+        read::json_to_binary(self, data, message_type)
+    }
+
+    /// Writes the binary form of a message as JSON text.
+    pub fn binary_to_json(&self, data: &[u8], message_type: usize) -> Result<Vec<u8>, Declined> {
+        write::binary_to_json(self, data, message_type)
+    }
+}

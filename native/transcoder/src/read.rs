@@ -1,0 +1,605 @@
+//! JSON text to the binary form of a message.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::Declined;
+use crate::json::{Cursor, Names, put_normal, put_utf8};
+use crate::schema::{Field, Kind, MessageType, Schema, Shape, Unset};
+use crate::wire::{close, open, put_bytes, put_tag, put_varint};
+use crate::wire::{FIXED64, LENGTH_DELIMITED, VARINT};
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+pub fn json_to_binary(schema: &Schema, data: &[u8], index: usize) -> Result<Vec<u8>, Declined> {
+    simdutf8::basic::from_utf8(data).map_err(|_| Declined)?;
+    let mut reader = Reader {
+        schema,
+        json: Cursor::new(data.strip_prefix(BOM).unwrap_or(data)),
+        out: Vec::with_capacity(data.len() / 3),
+        segments: Vec::new(),
+        extra: Vec::new(),
+        scratch: Vec::new(),
+    };
+    if reader.json.next() != b'{' {
+        return Err(Declined);
+    }
+    let mapped = schema.messages.get(index).ok_or(Declined)?;
+    reader.object(mapped)?;
+    reader.json.skip_space();
+    if reader.json.at != reader.json.data.len() {
+        return Err(Declined);
+    }
+    Ok(reader.out)
+}
+
+/// What becomes of a member whose value the field does not take, and of one that it does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fit {
+    /// The field is written.
+    Set,
+    /// The value is what an unset field stands for.
+    Unset,
+    /// The value is [] or {}.
+    Empty,
+    /// The value goes to the residue as it is.
+    Misfit,
+}
+
+struct Reader<'a> {
+    schema: &'a Schema,
+    json: Cursor<'a>,
+    out: Vec<u8>,
+    /// The fields of the messages that are being read: their numbers and where they begin in `out`.
+    segments: Vec<(u32, usize)>,
+    /// The members outside the schema of the messages that are being read, each after a comma.
+    extra: Vec<u8>,
+    scratch: Vec<u8>,
+}
+
+/// What the JSON said of the members of one object, a bit for each field.
+#[derive(Default)]
+struct Said {
+    seen: u64,
+    nulls: u64,
+    empties: u64,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads the object here and appends the fields of its message.
+    fn object(&mut self, mapped: &'a MessageType) -> Result<(), Declined> {
+        self.json.enter()?;
+        let start = self.out.len();
+        let first_segment = self.segments.len();
+        let extra_start = self.extra.len();
+        let mut said = Said::default();
+        let mut unknown = Names::default();
+        let mut later = None;
+        let mut guess = 0;
+        let mut more = self.json.any(b'}');
+        while more {
+            self.json.skip_space();
+            let name = self.json.string()?;
+            let place = if name.has_escapes {
+                self.scratch.clear();
+                let is_utf8 = put_utf8(name, &mut self.scratch)?;
+                is_utf8.then(|| mapped.by_name(&self.scratch, guess)).flatten()
+            } else {
+                mapped.by_name(name.raw, guess)
+            };
+            self.json.expect(b':')?;
+            self.json.skip_space();
+            match place {
+                None => {
+                    self.extra.push(b',');
+                    let name_start = self.extra.len();
+                    put_normal(name, &mut self.extra)?;
+                    unknown.add(&self.extra, name_start)?;
+                    self.extra.push(b':');
+                    self.json.compact(&mut self.extra)?;
+                }
+                Some(index) => {
+                    guess = index + 1;
+                    if said.seen & 1 << index != 0 {
+                        return Err(Declined);
+                    }
+                    said.seen |= 1 << index;
+                    let field = &mapped.fields[index];
+                    if let Unset::Utf8(text) = field.unset
+                        && said.seen & 1 << text == 0
+                    {
+                        later = Some((index, self.json.at));
+                        self.scratch.clear();
+                        self.json.compact(&mut self.scratch)?;
+                    } else {
+                        self.member(mapped, index, first_segment, &mut said)?;
+                    }
+                }
+            }
+            more = self.json.more(b'}')?;
+        }
+        if let Some((index, at)) = later {
+            // The string that it is compared with stands behind it, or nowhere.
+            let end = std::mem::replace(&mut self.json.at, at);
+            self.json.depth += 1;
+            let extra_end = self.extra.len();
+            self.member(mapped, index, first_segment, &mut said)?;
+            if self.extra.len() > extra_end {
+                return Err(Declined); // it would not stand in its place
+            }
+            self.json.depth -= 1;
+            self.json.at = end;
+        }
+        self.residue(mapped, &said, extra_start);
+        self.sort_fields(start, first_segment);
+        Ok(())
+    }
+
+    /// Reads the value of a known member.
+    fn member(
+        &mut self,
+        mapped: &'a MessageType,
+        index: usize,
+        first_segment: usize,
+        said: &mut Said,
+    ) -> Result<(), Declined> {
+        let field = &mapped.fields[index];
+        if self.json.peek() == b'n' {
+            self.json.literal(b"null")?;
+            if !matches!(field.unset, Unset::Null) {
+                said.nulls |= 1 << index;
+            }
+            return Ok(());
+        }
+        let (at, depth) = (self.json.at, self.json.depth);
+        let (out_start, extra_start) = (self.out.len(), self.extra.len());
+        let segments = self.segments.len();
+        let fit = match field.shape {
+            Shape::Repeated => self.list(field)?,
+            Shape::Map => self.map(field)?,
+            _ => self.single(mapped, field, first_segment)?,
+        };
+        match fit {
+            Fit::Set => {
+                if self.out.len() > out_start {
+                    self.segments.push((field.number, out_start));
+                }
+            }
+            Fit::Unset => {}
+            Fit::Empty => said.empties |= 1 << index,
+            Fit::Misfit => {
+                self.out.truncate(out_start);
+                self.extra.truncate(extra_start);
+                self.segments.truncate(segments);
+                (self.json.at, self.json.depth) = (at, depth);
+                self.extra.push(b',');
+                self.extra.extend_from_slice(&field.member);
+                self.json.compact(&mut self.extra)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A value that is neither list nor map, with what an unset field stands for.
+    fn single(
+        &mut self,
+        mapped: &'a MessageType,
+        field: &'a Field,
+        first_segment: usize,
+    ) -> Result<Fit, Declined> {
+        if let Unset::Utf8(text) = field.unset {
+            return self.bytes_of_text(mapped, field, text, first_segment);
+        }
+        if let Unset::Text(word) = &field.unset
+            && self.json.peek() == b'"'
+        {
+            let at = self.json.at;
+            let text = self.json.string()?;
+            self.scratch.clear();
+            put_utf8(text, &mut self.scratch)?;
+            if self.scratch == word.as_bytes() {
+                return Ok(Fit::Unset);
+            }
+            // Without presence a zero value cannot be told from an unset field.
+            if field.shape == Shape::Implicit && self.scratch.is_empty() {
+                return Ok(Fit::Misfit);
+            }
+            self.json.at = at;
+        }
+        if matches!(field.unset, Unset::EmptyObject) && self.json.peek() == b'{' {
+            let at = self.json.at;
+            self.json.enter()?;
+            if !self.json.any(b'}') {
+                return Ok(Fit::Unset);
+            }
+            self.json.depth -= 1;
+            self.json.at = at;
+        }
+        self.value(field.number, &field.kind, field.shape == Shape::Implicit)
+    }
+
+    /// Writes the value here as a field; `implicit` leaves out a zero.
+    fn value(&mut self, number: u32, kind: &'a Kind, implicit: bool) -> Result<Fit, Declined> {
+        let first = self.json.peek();
+        match kind {
+            Kind::String => {
+                if first != b'"' {
+                    return Ok(Fit::Misfit);
+                }
+                let text = self.json.string()?;
+                if implicit && text.raw.is_empty() {
+                    return Ok(Fit::Set);
+                }
+                if !text.has_escapes {
+                    put_bytes(&mut self.out, number, text.raw);
+                    return Ok(Fit::Set);
+                }
+                self.scratch.clear();
+                if !put_utf8(text, &mut self.scratch)? {
+                    return Ok(Fit::Misfit);
+                }
+                put_bytes(&mut self.out, number, &self.scratch);
+                Ok(Fit::Set)
+            }
+            Kind::Double => self.double(number, implicit),
+            Kind::Int32 => self.integer(number, implicit, i64::from(i32::MIN)..=i64::from(i32::MAX)),
+            Kind::Int64 => self.integer(number, implicit, i64::MIN..=i64::MAX),
+            Kind::Bool => {
+                let value = match first {
+                    b't' => self.json.literal(b"true").map(|()| true)?,
+                    b'f' => self.json.literal(b"false").map(|()| false)?,
+                    _ => return Ok(Fit::Misfit),
+                };
+                if value || !implicit {
+                    put_tag(&mut self.out, number, VARINT);
+                    self.out.push(u8::from(value));
+                }
+                Ok(Fit::Set)
+            }
+            Kind::Enum(words) => {
+                let Some(value) = self.word(words)? else {
+                    return Ok(Fit::Misfit);
+                };
+                put_tag(&mut self.out, number, VARINT);
+                put_varint(&mut self.out, value as i64 as u64);
+                Ok(Fit::Set)
+            }
+            Kind::Raw => {
+                let start = open(&mut self.out, number);
+                self.json.compact(&mut self.out)?;
+                close(&mut self.out, start);
+                Ok(Fit::Set)
+            }
+            Kind::ByteArray => {
+                if !self.byte_array()? {
+                    return Ok(Fit::Misfit);
+                }
+                put_bytes(&mut self.out, number, &self.scratch);
+                Ok(Fit::Set)
+            }
+            Kind::Base64 => {
+                if first != b'"' {
+                    return Ok(Fit::Misfit);
+                }
+                let text = self.json.string()?;
+                self.scratch.clear();
+                put_utf8(text, &mut self.scratch)?;
+                let Ok(data) = STANDARD.decode(&self.scratch) else {
+                    return Ok(Fit::Misfit);
+                };
+                put_bytes(&mut self.out, number, &data);
+                Ok(Fit::Set)
+            }
+            Kind::Object(index) => {
+                if first != b'{' {
+                    return Ok(Fit::Misfit);
+                }
+                let start = open(&mut self.out, number);
+                self.object(&self.schema.messages[*index])?;
+                close(&mut self.out, start);
+                Ok(Fit::Set)
+            }
+            Kind::Union(index) => {
+                let start = open(&mut self.out, number);
+                let fit = self.union(&self.schema.messages[*index])?;
+                close(&mut self.out, start);
+                Ok(fit)
+            }
+        }
+    }
+
+    /// The value here as the one member of a union that it fits.
+    fn union(&mut self, mapped: &'a MessageType) -> Result<Fit, Declined> {
+        let (at, depth) = (self.json.at, self.json.depth);
+        let out_start = self.out.len();
+        let (extra_start, segments) = (self.extra.len(), self.segments.len());
+        for field in &mapped.fields {
+            let fit = match field.shape {
+                Shape::Repeated => self.list(field)?,
+                Shape::Map => self.map(field)?,
+                _ => self.value(field.number, &field.kind, false)?,
+            };
+            if fit != Fit::Misfit {
+                return Ok(Fit::Set); // an empty list, too, is the value
+            }
+            self.out.truncate(out_start);
+            self.extra.truncate(extra_start);
+            self.segments.truncate(segments);
+            (self.json.at, self.json.depth) = (at, depth);
+        }
+        Ok(Fit::Misfit)
+    }
+
+    fn list(&mut self, field: &'a Field) -> Result<Fit, Declined> {
+        if self.json.peek() != b'[' {
+            return Ok(Fit::Misfit);
+        }
+        self.json.enter()?;
+        if !self.json.any(b']') {
+            let is_unset = matches!(field.unset, Unset::EmptyArray);
+            return Ok(if is_unset { Fit::Unset } else { Fit::Empty });
+        }
+        let packed = match field.kind {
+            Kind::Enum(_) => Some(open(&mut self.out, field.number)),
+            _ => None,
+        };
+        loop {
+            self.json.skip_space();
+            if let Kind::Enum(words) = &field.kind {
+                let Some(value) = self.word(words)? else {
+                    return Ok(Fit::Misfit);
+                };
+                put_varint(&mut self.out, value as i64 as u64);
+            } else if self.value(field.number, &field.kind, false)? != Fit::Set {
+                return Ok(Fit::Misfit);
+            }
+            if !self.json.more(b']')? {
+                break;
+            }
+        }
+        if let Some(start) = packed {
+            close(&mut self.out, start);
+        }
+        Ok(Fit::Set)
+    }
+
+    fn map(&mut self, field: &'a Field) -> Result<Fit, Declined> {
+        if self.json.peek() != b'{' {
+            return Ok(Fit::Misfit);
+        }
+        self.json.enter()?;
+        if !self.json.any(b'}') {
+            let is_unset = matches!(field.unset, Unset::EmptyObject);
+            return Ok(if is_unset { Fit::Unset } else { Fit::Empty });
+        }
+        let start = self.out.len();
+        let mut entries: Vec<(Vec<u8>, std::ops::Range<usize>)> = Vec::new();
+        loop {
+            self.json.skip_space();
+            let mut key = Vec::new();
+            if !put_utf8(self.json.string()?, &mut key)? {
+                return Ok(Fit::Misfit);
+            }
+            self.json.expect(b':')?;
+            self.json.skip_space();
+            let from = self.out.len();
+            let entry = open(&mut self.out, field.number);
+            put_bytes(&mut self.out, 1, &key);
+            if self.value(2, &field.kind, false)? != Fit::Set {
+                return Ok(Fit::Misfit);
+            }
+            close(&mut self.out, entry);
+            entries.push((key, from..self.out.len()));
+            if !self.json.more(b'}')? {
+                break;
+            }
+        }
+        entries.sort_by(|one, other| one.0.cmp(&other.0));
+        if entries.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+            return Err(Declined);
+        }
+        let sorted: Vec<u8> = entries
+            .iter()
+            .flat_map(|(_, range)| &self.out[range.clone()])
+            .copied()
+            .collect();
+        self.out.truncate(start);
+        self.out.extend_from_slice(&sorted);
+        Ok(Fit::Set)
+    }
+
+    /// Bytes that an unset field takes from the string beside them.
+    fn bytes_of_text(
+        &mut self,
+        mapped: &'a MessageType,
+        field: &'a Field,
+        text: usize,
+        first_segment: usize,
+    ) -> Result<Fit, Declined> {
+        if !self.byte_array()? {
+            return Ok(Fit::Misfit);
+        }
+        let text = self.written_string(mapped.fields[text].number, first_segment)?;
+        if self.scratch == text {
+            return Ok(Fit::Unset);
+        }
+        put_bytes(&mut self.out, field.number, &self.scratch);
+        Ok(Fit::Set)
+    }
+
+    /// The string that was written for a field of the message; empty if there is none.
+    fn written_string(&self, number: u32, first_segment: usize) -> Result<&[u8], Declined> {
+        let segments = &self.segments[first_segment..];
+        let Some(place) = segments.iter().position(|segment| segment.0 == number) else {
+            return Ok(&[]);
+        };
+        let end = segments.get(place + 1).map_or(self.out.len(), |next| next.1);
+        let field = &self.out[segments[place].1..end];
+        match crate::wire::Fields::new(field).next()? {
+            Some((_, crate::wire::Value::Bytes(bytes))) => Ok(bytes),
+            _ => Err(Declined),
+        }
+    }
+
+    /// Reads an array of bytes into `scratch`; false if it is something else.
+    fn byte_array(&mut self) -> Result<bool, Declined> {
+        if self.json.peek() != b'[' {
+            return Ok(false);
+        }
+        self.scratch.clear();
+        self.json.enter()?;
+        if !self.json.any(b']') {
+            return Ok(true);
+        }
+        loop {
+            self.json.skip_space();
+            let start = self.json.at;
+            let mut value = 0u32;
+            while let digit @ b'0'..=b'9' = self.json.peek() {
+                value = value * 10 + u32::from(digit - b'0');
+                self.json.at += 1;
+                if value > 255 {
+                    return Ok(false);
+                }
+            }
+            let digits = self.json.at - start;
+            if digits == 0 || digits > 1 && self.json.data[start] == b'0' {
+                return Ok(false);
+            }
+            self.scratch.push(value as u8);
+            match self.json.next() {
+                b',' => self.json.at += 1,
+                b']' => break,
+                _ => return Ok(false),
+            }
+        }
+        self.json.at += 1;
+        self.json.depth -= 1;
+        Ok(true)
+    }
+
+    fn word(&mut self, words: &[(String, i32)]) -> Result<Option<i32>, Declined> {
+        if self.json.peek() != b'"' {
+            return Ok(None);
+        }
+        let text = self.json.string()?;
+        let mut word = text.raw;
+        if text.has_escapes {
+            self.scratch.clear();
+            if !put_utf8(text, &mut self.scratch)? {
+                return Ok(None);
+            }
+            word = &self.scratch;
+        }
+        let known = words.iter().find(|known| known.0.as_bytes() == word);
+        Ok(known.map(|known| known.1))
+    }
+
+    fn integer(
+        &mut self,
+        number: u32,
+        implicit: bool,
+        range: std::ops::RangeInclusive<i64>,
+    ) -> Result<Fit, Declined> {
+        if !matches!(self.json.peek(), b'-' | b'0'..=b'9') {
+            return Ok(Fit::Misfit);
+        }
+        let Ok((text, true)) = self.json.number() else {
+            return Ok(Fit::Misfit); // also what is no number, which is refused there
+        };
+        let Some(value) = parse_integer(text) else {
+            return Ok(Fit::Misfit);
+        };
+        if !range.contains(&value) || text == b"-0" {
+            return Ok(Fit::Misfit);
+        }
+        if value != 0 || !implicit {
+            put_tag(&mut self.out, number, VARINT);
+            put_varint(&mut self.out, value as u64);
+        }
+        Ok(Fit::Set)
+    }
+
+    fn double(&mut self, number: u32, implicit: bool) -> Result<Fit, Declined> {
+        if !matches!(self.json.peek(), b'-' | b'0'..=b'9') {
+            // NaN and Infinity are for the reference to judge: compact() declines them.
+            return Ok(Fit::Misfit);
+        }
+        let (text, is_integer) = self.json.number()?;
+        if is_integer && text.len() > 15 {
+            return Err(Declined);
+        }
+        let value: f64 = fast_float2::parse(text).map_err(|_| Declined)?;
+        if value.is_infinite() {
+            return Ok(Fit::Misfit);
+        }
+        if value.to_bits() != 0 || !implicit {
+            put_tag(&mut self.out, number, FIXED64);
+            self.out.extend_from_slice(&value.to_le_bytes());
+        }
+        Ok(Fit::Set)
+    }
+
+    /// Appends what the typed fields cannot say, and takes it off `extra`.
+    fn residue(&mut self, mapped: &'a MessageType, said: &Said, extra_start: usize) {
+        let absent = mapped.expected & !said.seen;
+        let has_extra = self.extra.len() > extra_start;
+        if said.nulls | absent | said.empties == 0 && !has_extra {
+            return;
+        }
+        self.segments.push((mapped.residue, self.out.len()));
+        let start = open(&mut self.out, mapped.residue);
+        for (number, bits) in [(1, said.nulls), (2, absent), (3, said.empties)] {
+            if bits != 0 {
+                let fields = mapped.fields.iter().enumerate();
+                let named = fields.filter(|(index, _)| bits & 1 << index != 0);
+                let mut numbers: Vec<u32> = named.map(|(_, field)| field.number).collect();
+                numbers.sort_unstable();
+                let list = open(&mut self.out, number);
+                for number in numbers {
+                    put_varint(&mut self.out, u64::from(number));
+                }
+                close(&mut self.out, list);
+            }
+        }
+        if has_extra {
+            let members = &self.extra[extra_start + 1..]; // behind the first comma
+            put_tag(&mut self.out, 4, LENGTH_DELIMITED);
+            put_varint(&mut self.out, members.len() as u64 + 2);
+            self.out.push(b'{');
+            self.out.extend_from_slice(members);
+            self.out.push(b'}');
+            self.extra.truncate(extra_start);
+        }
+        close(&mut self.out, start);
+    }
+
+    /// Puts the fields of a message in the order of their numbers.
+    fn sort_fields(&mut self, start: usize, first_segment: usize) {
+        let segments = &self.segments[first_segment..];
+        if !segments.is_sorted() {
+            let ends = segments[1..].iter().map(|segment| segment.1);
+            let ends = ends.chain([self.out.len()]);
+            let mut ranges: Vec<(u32, usize, usize)> = segments
+                .iter()
+                .zip(ends)
+                .map(|(&(number, from), to)| (number, from, to))
+                .collect();
+            ranges.sort_unstable();
+            let sorted: Vec<u8> = ranges
+                .iter()
+                .flat_map(|&(_, from, to)| &self.out[from..to])
+                .copied()
+                .collect();
+            self.out.truncate(start);
+            self.out.extend_from_slice(&sorted);
+        }
+        self.segments.truncate(first_segment);
+    }
+}
+
+/// An integer, or None if it does not fit.
+#[inline]
+fn parse_integer(text: &[u8]) -> Option<i64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}

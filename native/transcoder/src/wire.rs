@@ -1,0 +1,112 @@
+//! The protobuf wire format (https://protobuf.dev/programming-guides/encoding/).
+
+use crate::Declined;
+
+pub const VARINT: u32 = 0;
+pub const FIXED64: u32 = 1;
+pub const LENGTH_DELIMITED: u32 = 2;
+
+#[inline]
+pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+#[inline]
+pub fn put_tag(out: &mut Vec<u8>, number: u32, wire_type: u32) {
+    put_varint(out, u64::from(number << 3 | wire_type));
+}
+
+#[inline]
+pub fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
+    put_tag(out, number, LENGTH_DELIMITED);
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+/// Opens a length-delimited field whose length is not known yet. Gives the place for `close`.
+#[inline]
+pub fn open(out: &mut Vec<u8>, number: u32) -> usize {
+    put_tag(out, number, LENGTH_DELIMITED);
+    out.push(0);
+    out.len()
+}
+
+/// Closes a field that `open` opened.
+#[inline]
+pub fn close(out: &mut Vec<u8>, start: usize) {
+    let size = out.len() - start;
+    if size < 0x80 {
+        out[start - 1] = size as u8;
+        return;
+    }
+    let mut length = Vec::with_capacity(10);
+    put_varint(&mut length, size as u64);
+    out.splice(start - 1..start, length);
+}
+
+/// A field on the wire.
+pub enum Value<'a> {
+    Varint(u64),
+    Fixed64(u64),
+    Bytes(&'a [u8]),
+}
+
+/// The fields of a serialized message.
+pub struct Fields<'a> {
+    data: &'a [u8],
+    pub at: usize,
+}
+
+impl<'a> Fields<'a> {
+    pub fn new(data: &'a [u8]) -> Self {
+        Self { data, at: 0 }
+    }
+
+    /// The next field, or None at the end.
+    #[inline]
+    pub fn next(&mut self) -> Result<Option<(u32, Value<'a>)>, Declined> {
+        if self.at >= self.data.len() {
+            return Ok(None);
+        }
+        let tag = self.varint()?;
+        let number = u32::try_from(tag >> 3).map_err(|_| Declined)?;
+        let value = match (tag & 7) as u32 {
+            VARINT => Value::Varint(self.varint()?),
+            FIXED64 => {
+                let bytes = self.take(8)?;
+                Value::Fixed64(u64::from_le_bytes(bytes.try_into().map_err(|_| Declined)?))
+            }
+            LENGTH_DELIMITED => {
+                let size = usize::try_from(self.varint()?).map_err(|_| Declined)?;
+                Value::Bytes(self.take(size)?)
+            }
+            _ => return Err(Declined),
+        };
+        Ok(Some((number, value)))
+    }
+
+    fn take(&mut self, size: usize) -> Result<&'a [u8], Declined> {
+        let end = self.at.checked_add(size).ok_or(Declined)?;
+        let bytes = self.data.get(self.at..end).ok_or(Declined)?;
+        self.at = end;
+        Ok(bytes)
+    }
+
+    #[inline]
+    pub fn varint(&mut self) -> Result<u64, Declined> {
+        let mut value = 0;
+        for shift in 0..10 {
+            let byte = *self.data.get(self.at).ok_or(Declined)?;
+            self.at += 1;
+            value |= u64::from(byte & 0x7f) << (7 * shift);
+            if byte < 0x80 {
+                return if shift == 9 && byte > 1 { Err(Declined) } else { Ok(value) };
+            }
+        }
+        Err(Declined)
+    }
+}

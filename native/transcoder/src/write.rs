@@ -1,0 +1,502 @@
+//! The binary form of a message to JSON text.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::json::{Cursor, Names, put_normal, put_quoted, put_utf8};
+use crate::schema::{Field, Kind, MessageType, NO_FIELD, Schema, Shape, Unset};
+use crate::wire::{Fields, Value};
+use crate::{Declined, MAX_DEPTH};
+
+const MAX_FIELDS: usize = 64;
+
+pub fn binary_to_json(schema: &Schema, data: &[u8], index: usize) -> Result<Vec<u8>, Declined> {
+    let mapped = schema.messages.get(index).ok_or(Declined)?;
+    let mut writer = Writer {
+        schema,
+        out: Vec::with_capacity(data.len() * 4),
+        scratch: Vec::new(),
+    };
+    writer.object(mapped, data, 0)?;
+    Ok(writer.out)
+}
+
+/// Where the value of a field stands: of a list, from its first field to behind its last.
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    start: u32,
+    end: u32,
+    bits: u64,
+}
+
+/// What the residue says.
+#[derive(Default)]
+struct Residue<'a> {
+    nulls: u64,
+    absent: u64,
+    empties: u64,
+    extra: &'a [u8],
+}
+
+struct Writer<'a> {
+    schema: &'a Schema,
+    out: Vec<u8>,
+    scratch: Vec<u8>,
+}
+
+impl<'a> Writer<'a> {
+    fn object(&mut self, mapped: &'a MessageType, data: &[u8], depth: usize) -> Result<(), Declined> {
+        if depth >= MAX_DEPTH {
+            return Err(Declined);
+        }
+        let mut slots = [Slot::default(); MAX_FIELDS];
+        let (seen, residue) = scan(mapped, data, &mut slots)?;
+        let mut silenced = 0;
+        let mut extra = Vec::new();
+        let residue = match residue {
+            None => None,
+            Some(residue) => {
+                let residue = read_residue(mapped, residue)?;
+                if !residue.extra.is_empty() {
+                    silenced = self.extra(mapped, residue.extra, depth, &mut extra)?;
+                }
+                Some(residue)
+            }
+        };
+        self.out.push(b'{');
+        let start = self.out.len();
+        for (index, field) in mapped.fields.iter().enumerate() {
+            let bit = 1u64 << index;
+            if silenced & bit != 0 {
+                continue;
+            }
+            let before = self.out.len();
+            if before > start {
+                self.out.push(b',');
+            }
+            self.out.extend_from_slice(&field.member);
+            let slot = slots[index];
+            if seen & bit != 0 && self.field(field, data, slot, depth + 1)? {
+                continue;
+            }
+            let (nulls, absent, empties) = match &residue {
+                Some(residue) => (residue.nulls, residue.absent, residue.empties),
+                None => (0, 0, 0),
+            };
+            if empties & bit != 0 {
+                let is_map = field.shape == Shape::Map;
+                self.out.extend_from_slice(if is_map { b"{}" } else { b"[]" });
+            } else if nulls & bit != 0 {
+                self.out.extend_from_slice(b"null");
+            } else if absent & bit != 0 || !self.unset(field, data, seen, &slots)? {
+                self.out.truncate(before);
+            }
+        }
+        if !extra.is_empty() {
+            if self.out.len() > start {
+                self.out.push(b',');
+            }
+            self.out.extend_from_slice(&extra);
+        }
+        self.out.push(b'}');
+        Ok(())
+    }
+
+    /// Writes what an unset field stands for; false if that is no member at all.
+    fn unset(
+        &mut self,
+        field: &Field,
+        data: &[u8],
+        seen: u64,
+        slots: &[Slot],
+    ) -> Result<bool, Declined> {
+        match &field.unset {
+            Unset::Nothing => return Ok(false),
+            Unset::Null => self.out.extend_from_slice(b"null"),
+            Unset::EmptyArray => self.out.extend_from_slice(b"[]"),
+            Unset::EmptyObject => self.out.extend_from_slice(b"{}"),
+            Unset::Text(word) => put_quoted(word.as_bytes(), &mut self.out),
+            Unset::Zero(text) => self.out.extend_from_slice(text.as_bytes()),
+            Unset::Utf8(text) => {
+                let slot = if seen & 1 << *text != 0 { slots[*text] } else { Slot::default() };
+                put_byte_array(&data[slot.start as usize..slot.end as usize], &mut self.out);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes the value of a field that is on the wire; false if it counts as unset.
+    fn field(
+        &mut self,
+        field: &'a Field,
+        data: &[u8],
+        slot: Slot,
+        depth: usize,
+    ) -> Result<bool, Declined> {
+        let bytes = data.get(slot.start as usize..slot.end as usize).ok_or(Declined)?;
+        match field.shape {
+            Shape::Repeated => self.list(field, bytes, depth),
+            Shape::Map => self.map(field, bytes, depth),
+            shape => self.value(&field.kind, bytes, slot.bits, shape == Shape::Implicit, depth),
+        }
+    }
+
+    /// Writes a value; false if it counts as unset.
+    fn value(
+        &mut self,
+        kind: &'a Kind,
+        bytes: &[u8],
+        bits: u64,
+        implicit: bool,
+        depth: usize,
+    ) -> Result<bool, Declined> {
+        match kind {
+            Kind::String => {
+                if implicit && bytes.is_empty() {
+                    return Ok(false);
+                }
+                simdutf8::basic::from_utf8(bytes).map_err(|_| Declined)?;
+                put_quoted(bytes, &mut self.out);
+            }
+            Kind::Double => {
+                let value = f64::from_bits(bits);
+                if !value.is_finite() {
+                    return Err(Declined);
+                }
+                if implicit && bits == 0 {
+                    return Ok(false);
+                }
+                let mut buffer = zmij::Buffer::new();
+                self.out.extend_from_slice(buffer.format_finite(value).as_bytes());
+            }
+            Kind::Int32 => return Ok(self.integer(i64::from(bits as i32), implicit)),
+            Kind::Int64 => return Ok(self.integer(bits as i64, implicit)),
+            Kind::Bool => {
+                if implicit && bits == 0 {
+                    return Ok(false);
+                }
+                let word: &[u8] = if bits != 0 { b"true" } else { b"false" };
+                self.out.extend_from_slice(word);
+            }
+            Kind::Enum(words) => {
+                let number = bits as i32;
+                if number == 0 {
+                    return Ok(false);
+                }
+                let word = words.iter().find(|word| word.1 == number).ok_or(Declined)?;
+                put_quoted(word.0.as_bytes(), &mut self.out);
+            }
+            Kind::Raw => {
+                simdutf8::basic::from_utf8(bytes).map_err(|_| Declined)?;
+                let mut cursor = Cursor::new(bytes);
+                cursor.depth = depth;
+                cursor.compact(&mut self.out)?;
+                cursor.skip_space();
+                if cursor.at != bytes.len() {
+                    return Err(Declined);
+                }
+            }
+            Kind::ByteArray => {
+                if depth >= MAX_DEPTH {
+                    return Err(Declined);
+                }
+                put_byte_array(bytes, &mut self.out);
+            }
+            Kind::Base64 => {
+                self.out.push(b'"');
+                self.out.extend_from_slice(STANDARD.encode(bytes).as_bytes());
+                self.out.push(b'"');
+            }
+            Kind::Object(index) => self.object(&self.schema.messages[*index], bytes, depth)?,
+            Kind::Union(index) => return self.union(&self.schema.messages[*index], bytes, depth),
+        }
+        Ok(true)
+    }
+
+    fn integer(&mut self, value: i64, implicit: bool) -> bool {
+        if implicit && value == 0 {
+            return false;
+        }
+        let mut buffer = itoa::Buffer::new();
+        self.out.extend_from_slice(buffer.format(value).as_bytes());
+        true
+    }
+
+    /// Writes the one value of a union; false if it has none.
+    fn union(&mut self, mapped: &'a MessageType, data: &[u8], depth: usize) -> Result<bool, Declined> {
+        let mut slots = [Slot::default(); MAX_FIELDS];
+        let (seen, _) = scan(mapped, data, &mut slots)?;
+        if seen.count_ones() > 1 {
+            return Err(Declined);
+        }
+        if seen != 0 {
+            let index = seen.trailing_zeros() as usize;
+            if self.field(&mapped.fields[index], data, slots[index], depth)? {
+                return Ok(true);
+            }
+        }
+        if mapped.fields.iter().any(Field::is_list) {
+            self.out.extend_from_slice(b"[]");
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    fn list(&mut self, field: &'a Field, run: &[u8], depth: usize) -> Result<bool, Declined> {
+        if depth >= MAX_DEPTH {
+            return Err(Declined);
+        }
+        let start = self.out.len();
+        let mut fields = Fields::new(run);
+        while let Some((number, value)) = fields.next()? {
+            if number != field.number {
+                continue;
+            }
+            match (&field.kind, value) {
+                (Kind::Enum(_), Value::Bytes(packed)) => {
+                    let mut values = Fields::new(packed);
+                    while values.at < packed.len() {
+                        let bits = values.varint()?;
+                        self.element(field, &[], bits, start, depth)?;
+                    }
+                }
+                (Kind::Enum(_), Value::Varint(bits)) => {
+                    self.element(field, &[], bits, start, depth)?;
+                }
+                (Kind::Object(_) | Kind::String, Value::Bytes(bytes)) => {
+                    self.element(field, bytes, 0, start, depth)?;
+                }
+                _ => return Err(Declined),
+            }
+        }
+        if self.out.len() == start {
+            return Ok(false);
+        }
+        self.out.push(b']');
+        Ok(true)
+    }
+
+    fn element(
+        &mut self,
+        field: &'a Field,
+        bytes: &[u8],
+        bits: u64,
+        start: usize,
+        depth: usize,
+    ) -> Result<(), Declined> {
+        let first = self.out.len() == start;
+        self.out.push(if first { b'[' } else { b',' });
+        if self.value(&field.kind, bytes, bits, false, depth + 1)? {
+            Ok(())
+        } else {
+            Err(Declined)
+        }
+    }
+
+    fn map(&mut self, field: &'a Field, run: &[u8], depth: usize) -> Result<bool, Declined> {
+        if depth >= MAX_DEPTH {
+            return Err(Declined);
+        }
+        let mut entries: Vec<(&[u8], &[u8], u64)> = Vec::new();
+        let mut fields = Fields::new(run);
+        while let Some((number, value)) = fields.next()? {
+            if number != field.number {
+                continue;
+            }
+            let Value::Bytes(entry) = value else {
+                return Err(Declined);
+            };
+            let (mut key, mut bytes, mut bits): (&[u8], &[u8], u64) = (&[], &[], 0);
+            let mut parts = Fields::new(entry);
+            while let Some(part) = parts.next()? {
+                match (part, wire_type(&field.kind)) {
+                    ((1, Value::Bytes(text)), _) => key = text,
+                    ((2, Value::Bytes(value)), Wire::Bytes) => bytes = value,
+                    ((2, Value::Varint(value)), Wire::Varint)
+                    | ((2, Value::Fixed64(value)), Wire::Fixed64) => bits = value,
+                    _ => return Err(Declined),
+                }
+            }
+            simdutf8::basic::from_utf8(key).map_err(|_| Declined)?;
+            entries.push((key, bytes, bits));
+        }
+        if entries.is_empty() {
+            return Ok(false);
+        }
+        entries.sort_unstable_by_key(|entry| entry.0);
+        if entries.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+            return Err(Declined);
+        }
+        for (index, &(key, bytes, bits)) in entries.iter().enumerate() {
+            self.out.push(if index == 0 { b'{' } else { b',' });
+            put_quoted(key, &mut self.out);
+            self.out.push(b':');
+            if !self.value(&field.kind, bytes, bits, false, depth + 1)? {
+                return Err(Declined);
+            }
+        }
+        self.out.push(b'}');
+        Ok(true)
+    }
+
+    /// Appends the members outside the schema, and says which fields they silence.
+    fn extra(
+        &mut self,
+        mapped: &MessageType,
+        text: &[u8],
+        depth: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<u64, Declined> {
+        simdutf8::basic::from_utf8(text).map_err(|_| Declined)?;
+        let mut cursor = Cursor::new(text);
+        cursor.depth = depth;
+        if cursor.next() != b'{' {
+            return Err(Declined);
+        }
+        cursor.enter()?;
+        let mut silenced = 0;
+        let mut names = Names::default();
+        let mut more = cursor.any(b'}');
+        while more {
+            cursor.skip_space();
+            let name = cursor.string()?;
+            self.scratch.clear();
+            if put_utf8(name, &mut self.scratch)?
+                && let Some(index) = mapped.by_name(&self.scratch, 0)
+            {
+                silenced |= 1 << index;
+            }
+            if !out.is_empty() {
+                out.push(b',');
+            }
+            let start = out.len();
+            put_normal(name, out)?;
+            names.add(out, start)?;
+            cursor.expect(b':')?;
+            out.push(b':');
+            cursor.compact(out)?;
+            more = cursor.more(b'}')?;
+        }
+        cursor.skip_space();
+        if cursor.at != text.len() {
+            return Err(Declined);
+        }
+        Ok(silenced)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wire {
+    Varint,
+    Fixed64,
+    Bytes,
+}
+
+fn wire_type(kind: &Kind) -> Wire {
+    match kind {
+        Kind::Bool | Kind::Int32 | Kind::Int64 | Kind::Enum(_) => Wire::Varint,
+        Kind::Double => Wire::Fixed64,
+        _ => Wire::Bytes,
+    }
+}
+
+/// Finds where the fields of a message stand. Gives a bit for each that is there, and the residue.
+#[allow(clippy::type_complexity)]
+fn scan<'d>(
+    mapped: &MessageType,
+    data: &'d [u8],
+    slots: &mut [Slot; MAX_FIELDS],
+) -> Result<(u64, Option<&'d [u8]>), Declined> {
+    // Slots hold 32-bit places: protobuf messages are smaller than 2 GiB.
+    if u32::try_from(data.len()).is_err() {
+        return Err(Declined);
+    }
+    let mut seen = 0u64;
+    let mut residue = None;
+    let mut fields = Fields::new(data);
+    let mut at = 0;
+    while let Some((number, value)) = fields.next()? {
+        let start = std::mem::replace(&mut at, fields.at);
+        let index = mapped.by_number(number);
+        if index == NO_FIELD {
+            match value {
+                Value::Bytes(bytes) if number == mapped.residue && residue.is_none() => {
+                    residue = Some(bytes);
+                    continue;
+                }
+                _ => return Err(Declined),
+            }
+        }
+        let field = &mapped.fields[index as usize];
+        let bit = 1u64 << index;
+        let slot = &mut slots[index as usize];
+        if field.is_list() {
+            if seen & bit == 0 {
+                slot.start = start as u32;
+            }
+            slot.end = fields.at as u32;
+        } else {
+            match (value, wire_type(&field.kind)) {
+                (Value::Bytes(bytes), Wire::Bytes) => {
+                    // Messages given twice are merged: for the reference.
+                    if seen & bit != 0 {
+                        return Err(Declined);
+                    }
+                    slot.end = fields.at as u32;
+                    slot.start = slot.end - bytes.len() as u32;
+                }
+                (Value::Varint(bits), Wire::Varint) | (Value::Fixed64(bits), Wire::Fixed64) => {
+                    slot.bits = bits;
+                }
+                _ => return Err(Declined),
+            }
+        }
+        seen |= bit;
+    }
+    Ok((seen, residue))
+}
+
+fn read_residue<'d>(mapped: &MessageType, data: &'d [u8]) -> Result<Residue<'d>, Declined> {
+    let mut residue = Residue::default();
+    let mut fields = Fields::new(data);
+    while let Some((number, value)) = fields.next()? {
+        let bits = match number {
+            1 => &mut residue.nulls,
+            2 => &mut residue.absent,
+            3 => &mut residue.empties,
+            4 => {
+                let Value::Bytes(text) = value else {
+                    return Err(Declined);
+                };
+                residue.extra = text;
+                continue;
+            }
+            _ => return Err(Declined),
+        };
+        let Value::Bytes(packed) = value else {
+            return Err(Declined);
+        };
+        let mut numbers = Fields::new(packed);
+        while numbers.at < packed.len() {
+            let named = u32::try_from(numbers.varint()?).map_err(|_| Declined)?;
+            let index = mapped.by_number(named);
+            if index == NO_FIELD || number == 3 && !mapped.fields[index as usize].is_list() {
+                return Err(Declined);
+            }
+            *bits |= 1 << index;
+        }
+    }
+    Ok(residue)
+}
+
+fn put_byte_array(bytes: &[u8], out: &mut Vec<u8>) {
+    let mut buffer = itoa::Buffer::new();
+    out.push(b'[');
+    for (index, byte) in bytes.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(buffer.format(*byte).as_bytes());
+    }
+    out.push(b']');
+}

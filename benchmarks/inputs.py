@@ -12,7 +12,7 @@ from typing import Any, Final
 
 SEED: Final = 20_250_701
 TOKENS: Final = 500
-LARGE: Final = (f"{TOKENS} x 20, float32", f"{TOKENS} x 20, widened")
+LARGE: Final = (f"{TOKENS}x20 OpenAI", f"{TOKENS}x20 vLLM")
 SMALL: Final = "small"
 
 
@@ -35,11 +35,11 @@ def generated() -> Iterator[Input]:
     """The inputs that need no file."""
     small = (_text(_completion(_SENTENCE)),)
     yield Input(SMALL, "ChatCompletion", small, "a short answer")
-    for spelling, spell in (("float32", shortest), ("widened", widened)):
+    for server, spell, numbers in _SPELLINGS:
         for alternatives in (0, 5, 20):
-            name = f"{TOKENS} x {alternatives}, {spelling}"
+            name = f"{TOKENS}x{alternatives} {server}"
             document = logprobs(TOKENS, alternatives, spell)
-            about = f"{TOKENS} tokens, top_logprobs {alternatives}, {spell.__doc__}"
+            about = f"{TOKENS} tokens, {alternatives} alternatives each, {numbers}"
             yield Input(name, "ChatCompletion", (document,), about)
     yield Input("stream", "ChatCompletionChunk", tuple(_stream()), "the chunks of one stream")
     request = (_text(_request()),)
@@ -79,7 +79,7 @@ def logprobs(tokens: int, alternatives: int, spell: Callable[[float], float]) ->
 
 
 def shortest(number: float) -> float:
-    """logprobs as OpenAI sends them: the shortest decimal of a float32."""
+    """The shortest decimal that names a float32."""
     exact = widened(number)
     return next(
         decimal
@@ -89,7 +89,7 @@ def shortest(number: float) -> float:
 
 
 def widened(number: float) -> float:
-    """logprobs as vLLM sends them: a float32 widened to a double, in all its digits."""
+    """A float32 as a double, which is written with all its digits."""
     wide: float = struct.unpack("f", struct.pack("f", number))[0]
     return wide
 
@@ -113,8 +113,8 @@ def _token(token: str, logprob: float) -> dict[str, Any]:
 def _vocabulary(size: int = 5_000) -> list[str]:
     """Made-up words, most with a space before them; about one in 13 is not ASCII.
 
-    They have seven bytes on average. In recorded answers it is four to six: the shorter the tokens,
-    the larger the binary form in relation to the JSON (by a hundredth for two bytes).
+    They have seven bytes on average; the tokens of recorded answers are often shorter. The shorter,
+    the larger the binary form in relation to the JSON: about 0.27 of it at four bytes.
     """
     rng = random.Random(SEED)
     words = set(" .,;:!?()\n\"'-") | {" 👋", "🙂", " –", "“", "”", "…"}
@@ -175,7 +175,9 @@ def _chunk(choices: list[Any], usage: dict[str, Any] | None, rng: random.Random)
         "system_fingerprint": "fp_b376dfbbd5",
         "choices": choices,
         "usage": usage,
-        "obfuscation": "".join(rng.choices("abcdefghijkLMNOPQRSTUV0123456789", k=rng.randint(2, 16))),
+        "obfuscation": "".join(
+            rng.choices("abcdefghijkLMNOPQRSTUV0123456789", k=rng.randint(2, 16))
+        ),
     }
 
 
@@ -234,6 +236,10 @@ def _text(members: dict[str, Any]) -> bytes:
     return json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode()
 
 
+_SPELLINGS: Final = (
+    ("OpenAI", shortest, "the shortest decimals of float32"),
+    ("vLLM", widened, "float32 widened to double"),
+)
 _SENTENCE: Final = (
     "A protocol buffer is a compact binary form of a message whose fields have names,"
     " numbers and types in a schema. What else would you like to know?"

@@ -68,7 +68,9 @@ def _fill(
             _add_message(message, file, seen)
 
 
-def _add_field(field: FieldDescriptor, proto: FieldDescriptorProto, mirror: DescriptorProto) -> None:
+def _add_field(
+    field: FieldDescriptor, proto: FieldDescriptorProto, mirror: DescriptorProto
+) -> None:
     encoding = field.GetOptions().Extensions[options_pb2.json_encoding]
     proto.ClearField("options")
     proto.ClearField("oneof_index")

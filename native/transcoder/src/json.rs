@@ -16,7 +16,7 @@ pub struct Cursor<'a> {
 }
 
 /// A string, where it stands.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct Text<'a> {
     /// What stands between the quotes.
     pub raw: &'a [u8],
@@ -227,7 +227,7 @@ impl<'a> Cursor<'a> {
 #[derive(Default)]
 pub struct Names {
     few: Vec<(usize, usize)>,
-    many: HashSet<Box<[u8]>>,
+    many: Option<HashSet<Box<[u8]>>>,
 }
 
 impl Names {
@@ -241,11 +241,9 @@ impl Names {
             self.few.push((start, out.len()));
             return Ok(());
         }
-        if self.many.is_empty() {
-            let few = self.few.iter().map(|&(from, to)| out[from..to].into());
-            self.many.extend(few);
-        }
-        if self.many.insert(name.into()) { Ok(()) } else { Err(Declined) }
+        let few = self.few.iter().map(|&(from, to)| out[from..to].into());
+        let many = self.many.get_or_insert_with(|| few.collect());
+        if many.insert(name.into()) { Ok(()) } else { Err(Declined) }
     }
 }
 
@@ -255,10 +253,8 @@ impl Names {
 pub fn special(data: &[u8], mut at: usize) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const TOPS: u64 = ONES << 7;
-    while let Some(chunk) = data.get(at..at + 8) {
-        let word = u64::from_le_bytes([
-            chunk[0], chunk[1], chunk[2], chunk[3], chunk[4], chunk[5], chunk[6], chunk[7],
-        ]);
+    while let Some(chunk) = data.get(at..).and_then(|rest| rest.first_chunk()) {
+        let word = u64::from_le_bytes(*chunk);
         let zero = |x: u64| x.wrapping_sub(ONES) & !x;
         let quote = zero(word ^ (ONES * b'"' as u64));
         let backslash = zero(word ^ (ONES * b'\\' as u64));

@@ -31,7 +31,7 @@ pub struct MessageType {
 pub struct Field {
     pub name: String,
     /// The name and the colon, as they stand in JSON.
-    pub member: Vec<u8>,
+    pub member: Member,
     pub number: u32,
     pub kind: Kind,
     pub shape: Shape,
@@ -60,6 +60,58 @@ pub enum Kind {
     Enum(Vec<(String, i32)>),
     Object(usize),
     Union(usize),
+}
+
+/// A short text that is copied often: padded, so that it is copied as a block of fixed size.
+pub struct Member {
+    padded: [u8; Member::SIZE],
+    text: Vec<u8>,
+    /// The first 16 bytes, as a number, and which bits of it count.
+    head: u128,
+    mask: u128,
+}
+
+impl Member {
+    const SIZE: usize = 32;
+
+    fn new(name: &str) -> Self {
+        let text = format!("\"{name}\":").into_bytes();
+        let mut padded = [0; Self::SIZE];
+        let size = text.len().min(Self::SIZE);
+        padded[..size].copy_from_slice(&text[..size]);
+        let mut head = [0; 16];
+        head.copy_from_slice(&padded[..16]);
+        let mask = if size >= 16 { u128::MAX } else { (1 << (8 * size)) - 1 };
+        Self { padded, text, head: u128::from_le_bytes(head), mask }
+    }
+
+    /// Whether a text begins with this one.
+    #[inline]
+    pub fn begins(&self, text: &[u8]) -> bool {
+        let Some(head) = text.first_chunk() else {
+            return text.starts_with(&self.text);
+        };
+        u128::from_le_bytes(*head) & self.mask == self.head
+            && (self.text.len() <= 16 || text.starts_with(&self.text))
+    }
+
+    #[inline]
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Appends the text.
+    #[inline]
+    pub fn put(&self, out: &mut Vec<u8>) {
+        let size = self.text.len();
+        if size > Self::SIZE {
+            out.extend_from_slice(&self.text);
+            return;
+        }
+        let end = out.len() + size;
+        out.extend_from_slice(&self.padded);
+        out.truncate(end);
+    }
 }
 
 /// What an unset field stands for.
@@ -105,14 +157,8 @@ impl Schema {
 }
 
 impl MessageType {
-    /// The place of a field by its name; `guess` is the place to look at first.
-    #[inline]
-    pub fn by_name(&self, name: &[u8], guess: usize) -> Option<usize> {
-        if let Some(field) = self.fields.get(guess)
-            && field.name.as_bytes() == name
-        {
-            return Some(guess);
-        }
+    /// The place of a field by its name.
+    pub fn by_name(&self, name: &[u8]) -> Option<usize> {
         self.fields
             .iter()
             .position(|field| field.name.as_bytes() == name)
@@ -240,7 +286,7 @@ impl Options {
         }
         Ok(Field {
             name: field.name().to_string(),
-            member: format!("\"{}\":", field.name()).into_bytes(),
+            member: Member::new(field.name()),
             number: field.number(),
             kind,
             shape,

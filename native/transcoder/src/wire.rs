@@ -67,7 +67,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The next field, or None at the end.
-    #[inline]
+    #[inline(always)]
     pub fn next(&mut self) -> Result<Option<(u32, Value<'a>)>, Declined> {
         if self.at >= self.data.len() {
             return Ok(None);
@@ -89,6 +89,7 @@ impl<'a> Fields<'a> {
         Ok(Some((number, value)))
     }
 
+    #[inline(always)]
     fn take(&mut self, size: usize) -> Result<&'a [u8], Declined> {
         let end = self.at.checked_add(size).ok_or(Declined)?;
         let bytes = self.data.get(self.at..end).ok_or(Declined)?;
@@ -96,8 +97,18 @@ impl<'a> Fields<'a> {
         Ok(bytes)
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn varint(&mut self) -> Result<u64, Declined> {
+        match self.data.get(self.at) {
+            Some(&byte) if byte < 0x80 => {
+                self.at += 1;
+                Ok(u64::from(byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, Declined> {
         let mut value = 0;
         for shift in 0..10 {
             let byte = *self.data.get(self.at).ok_or(Declined)?;

@@ -8,13 +8,12 @@ use crate::schema::{Field, Kind, MessageType, NO_FIELD, Schema, Shape, Unset};
 use crate::wire::{Fields, Value};
 use crate::{Declined, MAX_DEPTH};
 
-const MAX_FIELDS: usize = 64;
-
 pub fn binary_to_json(schema: &Schema, data: &[u8], index: usize) -> Result<Vec<u8>, Declined> {
     let mapped = schema.messages.get(index).ok_or(Declined)?;
     let mut writer = Writer {
         schema,
         out: Vec::with_capacity(data.len() * 4),
+        slots: Vec::new(),
         scratch: Vec::new(),
     };
     writer.object(mapped, data, 0)?;
@@ -41,6 +40,8 @@ struct Residue<'a> {
 struct Writer<'a> {
     schema: &'a Schema,
     out: Vec<u8>,
+    /// Where the fields of the messages that are being written stand.
+    slots: Vec<Slot>,
     scratch: Vec<u8>,
 }
 
@@ -49,8 +50,8 @@ impl<'a> Writer<'a> {
         if depth >= MAX_DEPTH {
             return Err(Declined);
         }
-        let mut slots = [Slot::default(); MAX_FIELDS];
-        let (seen, residue) = scan(mapped, data, &mut slots)?;
+        let first_slot = self.slots.len();
+        let (seen, residue) = scan(mapped, data, &mut self.slots)?;
         let mut silenced = 0;
         let mut extra = Vec::new();
         let residue = match residue {
@@ -74,8 +75,8 @@ impl<'a> Writer<'a> {
             if before > start {
                 self.out.push(b',');
             }
-            self.out.extend_from_slice(&field.member);
-            let slot = slots[index];
+            field.member.put(&mut self.out);
+            let slot = self.slots[first_slot + index];
             if seen & bit != 0 && self.field(field, data, slot, depth + 1)? {
                 continue;
             }
@@ -88,7 +89,7 @@ impl<'a> Writer<'a> {
                 self.out.extend_from_slice(if is_map { b"{}" } else { b"[]" });
             } else if nulls & bit != 0 {
                 self.out.extend_from_slice(b"null");
-            } else if absent & bit != 0 || !self.unset(field, data, seen, &slots)? {
+            } else if absent & bit != 0 || !self.unset(field, data, seen, first_slot)? {
                 self.out.truncate(before);
             }
         }
@@ -99,6 +100,7 @@ impl<'a> Writer<'a> {
             self.out.extend_from_slice(&extra);
         }
         self.out.push(b'}');
+        self.slots.truncate(first_slot);
         Ok(())
     }
 
@@ -108,7 +110,7 @@ impl<'a> Writer<'a> {
         field: &Field,
         data: &[u8],
         seen: u64,
-        slots: &[Slot],
+        first_slot: usize,
     ) -> Result<bool, Declined> {
         match &field.unset {
             Unset::Nothing => return Ok(false),
@@ -118,7 +120,8 @@ impl<'a> Writer<'a> {
             Unset::Text(word) => put_quoted(word.as_bytes(), &mut self.out),
             Unset::Zero(text) => self.out.extend_from_slice(text.as_bytes()),
             Unset::Utf8(text) => {
-                let slot = if seen & 1 << *text != 0 { slots[*text] } else { Slot::default() };
+                let is_set = seen & 1 << *text != 0;
+                let slot = if is_set { self.slots[first_slot + text] } else { Slot::default() };
                 put_byte_array(&data[slot.start as usize..slot.end as usize], &mut self.out);
             }
         }
@@ -155,8 +158,14 @@ impl<'a> Writer<'a> {
                 if implicit && bytes.is_empty() {
                     return Ok(false);
                 }
-                simdutf8::basic::from_utf8(bytes).map_err(|_| Declined)?;
-                put_quoted(bytes, &mut self.out);
+                if !is_plain(bytes) {
+                    simdutf8::basic::from_utf8(bytes).map_err(|_| Declined)?;
+                    put_quoted(bytes, &mut self.out);
+                    return Ok(true);
+                }
+                self.out.push(b'"');
+                self.out.extend_from_slice(bytes);
+                self.out.push(b'"');
             }
             Kind::Double => {
                 let value = f64::from_bits(bits);
@@ -224,17 +233,20 @@ impl<'a> Writer<'a> {
 
     /// Writes the one value of a union; false if it has none.
     fn union(&mut self, mapped: &'a MessageType, data: &[u8], depth: usize) -> Result<bool, Declined> {
-        let mut slots = [Slot::default(); MAX_FIELDS];
-        let (seen, _) = scan(mapped, data, &mut slots)?;
+        let first_slot = self.slots.len();
+        let (seen, _) = scan(mapped, data, &mut self.slots)?;
         if seen.count_ones() > 1 {
             return Err(Declined);
         }
         if seen != 0 {
             let index = seen.trailing_zeros() as usize;
-            if self.field(&mapped.fields[index], data, slots[index], depth)? {
+            let slot = self.slots[first_slot + index];
+            if self.field(&mapped.fields[index], data, slot, depth)? {
+                self.slots.truncate(first_slot);
                 return Ok(true);
             }
         }
+        self.slots.truncate(first_slot);
         if mapped.fields.iter().any(Field::is_list) {
             self.out.extend_from_slice(b"[]");
             return Ok(true);
@@ -362,7 +374,7 @@ impl<'a> Writer<'a> {
             let name = cursor.string()?;
             self.scratch.clear();
             if put_utf8(name, &mut self.scratch)?
-                && let Some(index) = mapped.by_name(&self.scratch, 0)
+                && let Some(index) = mapped.by_name(&self.scratch)
             {
                 silenced |= 1 << index;
             }
@@ -400,17 +412,18 @@ fn wire_type(kind: &Kind) -> Wire {
     }
 }
 
-/// Finds where the fields of a message stand. Gives a bit for each that is there, and the residue.
-#[allow(clippy::type_complexity)]
+/// Appends where the fields of a message stand. Gives a bit for each that is there, and the residue.
 fn scan<'d>(
     mapped: &MessageType,
     data: &'d [u8],
-    slots: &mut [Slot; MAX_FIELDS],
+    slots: &mut Vec<Slot>,
 ) -> Result<(u64, Option<&'d [u8]>), Declined> {
     // Slots hold 32-bit places: protobuf messages are smaller than 2 GiB.
     if u32::try_from(data.len()).is_err() {
         return Err(Declined);
     }
+    let first_slot = slots.len();
+    slots.resize(first_slot + mapped.fields.len(), Slot::default());
     let mut seen = 0u64;
     let mut residue = None;
     let mut fields = Fields::new(data);
@@ -429,7 +442,7 @@ fn scan<'d>(
         }
         let field = &mapped.fields[index as usize];
         let bit = 1u64 << index;
-        let slot = &mut slots[index as usize];
+        let slot = &mut slots[first_slot + index as usize];
         if field.is_list() {
             if seen & bit == 0 {
                 slot.start = start as u32;
@@ -489,14 +502,46 @@ fn read_residue<'d>(mapped: &MessageType, data: &'d [u8]) -> Result<Residue<'d>,
     Ok(residue)
 }
 
-fn put_byte_array(bytes: &[u8], out: &mut Vec<u8>) {
-    let mut buffer = itoa::Buffer::new();
-    out.push(b'[');
-    for (index, byte) in bytes.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
+/// Whether text is ASCII without anything to escape.
+#[inline]
+fn is_plain(text: &[u8]) -> bool {
+    text.iter().fold(true, |plain, &byte| {
+        plain & (byte >= 0x20) & (byte < 0x80) & (byte != b'"') & (byte != b'\\')
+    })
+}
+
+/// The decimal digits of each byte and a comma behind them, and how many bytes that is.
+const BYTES: [([u8; 4], u8); 256] = {
+    let mut table = [([b','; 4], 0); 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let (hundreds, tens, ones) = (byte / 100, byte / 10 % 10, byte % 10);
+        let mut size = 0;
+        if hundreds > 0 {
+            table[byte].0[size] = b'0' + hundreds as u8;
+            size += 1;
         }
-        out.extend_from_slice(buffer.format(*byte).as_bytes());
+        if byte >= 10 {
+            table[byte].0[size] = b'0' + tens as u8;
+            size += 1;
+        }
+        table[byte].0[size] = b'0' + ones as u8;
+        table[byte].1 = size as u8 + 2;
+        byte += 1;
+    }
+    table
+};
+
+fn put_byte_array(bytes: &[u8], out: &mut Vec<u8>) {
+    out.push(b'[');
+    for &byte in bytes {
+        let (digits, size) = &BYTES[byte as usize];
+        let end = out.len() + *size as usize;
+        out.extend_from_slice(digits);
+        out.truncate(end);
+    }
+    if !bytes.is_empty() {
+        out.pop();
     }
     out.push(b']');
 }

@@ -1,0 +1,89 @@
+"""One process's share of the measurements, printed as JSON. `run.py` starts it.
+
+An implementation of chatpb is chosen when it is imported, so each has processes of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import peers
+import probes
+import subject
+from inputs import LARGE, Input, generated, of_file
+from measure import FULL, QUICK, Effort, seconds
+from rows import NoModelError, Row, Task
+
+
+def main() -> None:
+    """Measures what the arguments say."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("share", choices=("peers", "speed", "memory"))
+    parser.add_argument("files", nargs="*", type=Path)
+    parser.add_argument("--quick", action="store_true")
+    args = parser.parse_args()
+    effort = QUICK if args.quick else FULL
+    json.dump(_share(args.share, args.files, effort), sys.stdout)
+
+
+def _share(share: str, files: list[Path], effort: Effort) -> dict[str, Any]:
+    if share == "memory":
+        return {"memory": probes.peak_memory(files[0])}
+    sources = [*generated(), *map(of_file, files)]
+    if share == "peers":
+        return {"cells": list(_cells(sources, peers.rows(), effort))}
+    large = next(source for source in sources if source.name == LARGE[0])
+    enough_cores = (os.cpu_count() or 1) > 1
+    return {
+        "cells": list(_cells(sources, subject.rows(), effort)),
+        "sizes": [probes.sizes(source) for source in sources],
+        "thread_gain": probes.thread_gain(large, effort.rounds) if enough_cores else None,
+    }
+
+
+def _cells(
+    sources: Iterable[Input], contenders: tuple[Row, ...], effort: Effort
+) -> Iterator[dict[str, Any]]:
+    for source in sources:
+        rows = (*subject.references(), *contenders)
+        tasks, cells = [], []
+        for row in rows:
+            task, cell = _prepare(row, source)
+            cells.append(cell)
+            if task:
+                tasks.append(task)
+        times = iter(seconds(tasks, effort))
+        for cell in cells:
+            if cell["status"] == "measured":
+                cell["seconds"] = next(times)
+        by_name = {cell["row"]: cell.get("seconds") for cell in cells}
+        for row, cell in zip(rows, cells, strict=True):
+            if "seconds" in cell:
+                cell["ratio"] = cell["seconds"] / by_name[row.work.reference]
+                if floor := by_name["simdjson: parse, no objects"]:
+                    cell["ratio_to_simdjson"] = cell["seconds"] / floor
+        yield from cells
+
+
+def _prepare(row: Row, source: Input) -> tuple[Task | None, dict[str, Any]]:
+    cell = {"row": row.name, "work": row.work, "input": source.name, "status": "measured"}
+    try:
+        task = row.prepare(source)
+        task.call(task.arguments[0])
+        return task, {**cell, "keeps": probes.fidelity(row, task, source)}
+    except ImportError as error:
+        return None, {**cell, "status": "not installed", "reason": str(error)}
+    except NoModelError:
+        return None, {**cell, "status": "no model"}
+    except Exception as error:  # whatever a peer raises, it cannot do this input
+        return None, {**cell, "status": "refused", "reason": f"{type(error).__name__}: {error}"}
+
+
+if __name__ == "__main__":
+    main()

@@ -10,21 +10,24 @@ FLOOR  := .venv-floor
 FLOOR_PACKAGES := protobuf==6.31.1 grpcio==1.76.0 grpcio-health-checking==1.76.0 \
                   grpcio-reflection==1.76.0 grpcio-status==1.76.0 orjson==3.10.0 \
                   pytest pytest-asyncio hypothesis
+NATIVE := native/Cargo.toml native/Cargo.lock native/transcoder/Cargo.toml \
+          $(wildcard native/src/*.rs native/transcoder/src/*.rs)
 OUT    ?= .
 AGAINST ?= .git\#branch=main
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-floor soak check lint format types gen drift proto golden serve roundtrip clean
+.PHONY: help setup demo test test-floor soak check lint format types rust bench fuzz gen drift proto golden serve roundtrip clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.done ## Set up the development environment in .venv
 
-$(VENV)/.done: pyproject.toml
+$(VENV)/.done: pyproject.toml setup.py $(NATIVE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "chatpb needs Python 3.11 or newer; try make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python -c 'import chatpb; print("chatpb is set up, with its", chatpb.implementation, "implementation")'
 	@touch $@
 
 $(GEN)/.done: Makefile
@@ -35,8 +38,15 @@ $(GEN)/.done: Makefile
 demo: setup ## Set up, convert an example, start the relay, call it, fold the stream
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
 
-test: setup ## Set up and run the tests
+# What is tested with both implementations: all that converts.
+CONVERTS := tests/test_convert.py tests/test_fold.py tests/test_hand_made_bytes.py \
+            tests/test_invalid_vectors.py tests/test_lossless.py tests/test_vectors.py
+
+test: setup ## Set up and run the tests, those of the converters with both implementations
 	$(BIN)/python -m pytest
+	@$(BIN)/python -c 'import chatpb, sys; sys.exit(chatpb.implementation == "python")' || exit 0; \
+	  echo "the same with the pure Python implementation"; \
+	  CHATPB_IMPLEMENTATION=python $(BIN)/python -m pytest $(CONVERTS)
 
 test-floor: Makefile ## Run the tests with the oldest supported dependencies
 	$(PYTHON) -m venv $(FLOOR)
@@ -60,6 +70,10 @@ format: setup ## Mend style
 
 types: setup ## Check types
 	$(BIN)/mypy
+
+rust: ## Check the native implementation: format and lints
+	cargo fmt --check --manifest-path native/Cargo.toml --all
+	cargo clippy --manifest-path native/Cargo.toml --workspace --all-targets --locked -- -D warnings
 
 gen: $(GEN)/.done ## Generate chatpb/v1 from proto
 	@mkdir -p $(OUT)

@@ -53,18 +53,19 @@ def of_file(path: Path) -> Input:
         ValueError: The file holds something else.
     """
     raw = path.read_bytes()
+    documents = [raw]
     try:
-        documents = (raw,)
-        first = json.loads(raw)
+        values = [json.loads(raw)]
     except ValueError:
-        documents = tuple(line for line in raw.splitlines() if line.strip())
+        documents = [line for line in raw.splitlines() if line.strip()]
         try:
-            first = [json.loads(line) for line in documents][0]
-        except (ValueError, IndexError):
-            raise ValueError(f"{path.name} holds neither a JSON object nor JSON lines") from None
-    if not isinstance(first, dict):
-        raise ValueError(f"{path.name} holds no JSON object")
-    return Input(path.name, _kind(first), documents, "named by the user")
+            values = [json.loads(line) for line in documents]
+        except ValueError:
+            values = []
+    kinds = {_kind(value) if isinstance(value, dict) else "" for value in values}
+    if "" in kinds or len(kinds) != 1:
+        raise ValueError(f"{path.name}: expected a JSON object, or lines of one kind of object")
+    return Input(path.name, kinds.pop(), tuple(documents), "named by the user")
 
 
 def logprobs(tokens: int, alternatives: int, spell: Callable[[float], float]) -> bytes:
@@ -117,16 +118,17 @@ def _vocabulary(size: int = 5_000) -> list[str]:
     the larger the binary form in relation to the JSON: about 0.27 of it at four bytes.
     """
     rng = random.Random(SEED)
-    words = set(" .,;:!?()\n\"'-") | {" 👋", "🙂", " –", "“", "”", "…"}
+    words = set(" .,;:!?()\n\"'-") | {" 👋", "🙂", "“", "”", "…"}
     while len(words) < size:
-        parts = _FOREIGN if rng.random() < 1 / 16 else _SYLLABLES
+        parts = (_FOREIGN if rng.random() < 1 / 16 else _SYLLABLES).split()
         word = "".join(rng.choices(parts, k=rng.choice((1, 1, 2, 2, 2, 3))))
         words.add(word if rng.random() < 0.3 else " " + word)
     return sorted(words)
 
 
 def _completion(content: str) -> dict[str, Any]:
-    message = {"role": "assistant", "content": content, "refusal": None, "annotations": []}
+    message: dict[str, Any] = {"role": "assistant", "content": content}
+    message |= {"refusal": None, "annotations": []}
     return {
         "id": "chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT",
         "object": "chat.completion",
@@ -175,9 +177,7 @@ def _chunk(choices: list[Any], usage: dict[str, Any] | None, rng: random.Random)
         "system_fingerprint": "fp_b376dfbbd5",
         "choices": choices,
         "usage": usage,
-        "obfuscation": "".join(
-            rng.choices("abcdefghijkLMNOPQRSTUV0123456789", k=rng.randint(2, 16))
-        ),
+        "obfuscation": "".join(rng.choices("abcdefghijk0123456789", k=rng.randint(2, 16))),
     }
 
 
@@ -244,8 +244,8 @@ _SENTENCE: Final = (
     "A protocol buffer is a compact binary form of a message whose fields have names,"
     " numbers and types in a schema. What else would you like to know?"
 )
-_SYLLABLES: Final = (
-    "al an ar be con de der dis en er es for gen hal ing in ion ist ka ker lan le ment"
-    " mo na ner on or pa per pre ra re ri sen ser son sta ter the ti tion ve ver yl"
-).split()
-_FOREIGN: Final = "é über ção ñ да при вет 你 好 世界 日本 語 です 안녕 العر ελ λη नम".split()
+_SYLLABLES: Final = """
+    al an ar be con de der dis en er es for gen hal ing in ion ist ka ker lan le ment
+    mo na ner on or pa per pre ra re ri sen ser son sta ter the ti tion ve ver yl
+"""
+_FOREIGN: Final = "é über ção ñ да при вет 你 好 世界 日本 語 です 안녕 العر ελ λη नम"

@@ -1,8 +1,8 @@
 """A plain mirror of the schema, which protobuf's own JSON mapping can read.
 
 It is made from the descriptors at run time, so that it has the same fields: an enum becomes a
-string, `bytes` an array of integers, a union or free JSON a `Value`, a 64-bit integer one of 32 bits
-(ProtoJSON would quote it); the residue is left out.
+string, `bytes` an array of integers, a union or free JSON a `Value`, and a 64-bit integer, which
+ProtoJSON would quote, one of 32 bits. The residue is left out.
 """
 
 from __future__ import annotations

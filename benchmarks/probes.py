@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -72,10 +73,8 @@ def peak_memory(document: Path) -> dict[str, float] | None:
 
 
 def _reset_peak() -> int:
-    try:
+    with suppress(OSError):  # then an earlier peak may count: the figure is too high, not too low
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass  # then an earlier peak may count too: the figure is too high, not too low
     return _memory("VmRSS")
 
 

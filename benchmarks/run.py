@@ -26,7 +26,15 @@ from targets import judge
 HERE: Final = Path(__file__).resolve().parent
 OUTPUT: Final = Path("build/bench.json")
 IMPLEMENTATIONS: Final = ("native", "python")
-PACKAGES: Final = "msgspec openai orjson protobuf protobuf-py pydantic pysimdjson".split()
+PACKAGES: Final = [
+    "msgspec",
+    "openai",
+    "orjson",
+    "protobuf",
+    "protobuf-py",
+    "pydantic",
+    "pysimdjson",
+]
 EXAMPLES: Final = """\
 examples:
   python benchmarks/run.py                        all, about two minutes
@@ -115,7 +123,9 @@ def _implementation(name: str) -> str:
 def _work(implementation: str, share: str, *options: str) -> dict[str, Any]:
     print(f"measuring: {share}, chatpb {implementation}", file=sys.stderr, flush=True)
     command = [sys.executable, str(HERE / "worker.py"), share, *options]
-    process = subprocess.run(command, env=_env(implementation), stdout=subprocess.PIPE, check=True)
+    process = subprocess.run(command, env=_env(implementation), stdout=subprocess.PIPE)
+    if process.returncode:
+        sys.exit(f"measuring {share} with chatpb {implementation} failed: {process.returncode}")
     found: dict[str, Any] = json.loads(process.stdout)
     return found
 

@@ -35,5 +35,5 @@ def _type(field: FieldDescriptorProto, message: DescriptorProto) -> Any:
     entry = next((nested for nested in message.nested_type if nested.name == name), None)
     if entry:
         return dict[str, _type(entry.field[1], entry)]  # type: ignore[misc]
-    kind = Any if name == "Value" else struct_of(name) if name else _SCALARS[field.type]
+    kind: Any = Any if name == "Value" else struct_of(name) if name else _SCALARS[field.type]
     return list[kind] if field.label == FieldDescriptorProto.LABEL_REPEATED else kind

@@ -15,7 +15,8 @@ _PANELS: Final = (
     ("From JSON: time, orjson.loads = 1", (Work.READ, Work.TO_BINARY)),
     ("To JSON: time, orjson.dumps = 1", (Work.WRITE, Work.FROM_BINARY)),
 )
-_WIDTH, _LEFT, _RIGHT, _STEP, _BAR = 780, 240, 20, 22, 14
+_TIMES: Final = "\u00d7"
+_WIDTH, _LEFT, _RIGHT, _STEP, _BAR = 790, 256, 20, 22, 14
 _STYLE: Final = """
 text { font: 13px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #1f2328 }
 .head { font-weight: 600; font-size: 15px } .tick, .foot { fill: #59636e; font-size: 11px }
@@ -71,7 +72,7 @@ def _panel(
         kind = "one" if decade == 0 else "grid"
         yield f'<line class="{kind}" x1="{x:.1f}" x2="{x:.1f}" y1="{first}" y2="{last}"/>'
         text = f'x="{x:.1f}" y="{last + 14}" text-anchor="middle"'
-        yield f'<text class="tick" {text}>{10.0**decade:g}×</text>'
+        yield f'<text class="tick" {text}>{10.0**decade:g}{_TIMES}</text>'
     one = _LEFT - low * scale
     for index, (name, ratio) in enumerate(bars):
         end = _LEFT + (log10(ratio) - low) * scale
@@ -84,7 +85,7 @@ def _panel(
         faster = ratio < 1
         label = f'x="{end - 5 if faster else end + 5:.1f}" y="{y + 11}"'
         anchor = "end" if faster else "start"
-        yield f'<text{own} {label} text-anchor="{anchor}">{number(ratio)}×</text>'
+        yield f'<text{own} {label} text-anchor="{anchor}">{number(ratio)}{_TIMES}</text>'
 
 
 def _colour(name: str) -> str:

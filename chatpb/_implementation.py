@@ -42,8 +42,12 @@ transcoder: Final = _load()
 implementation: Final = "python" if transcoder is None else "native"
 
 
-@functools.cache
 def native_type(message_type: type[Message]) -> int | None:
     """The transcoder's number for a message type; None if it mirrors no JSON object."""
+    return _number(message_type.DESCRIPTOR.full_name)
+
+
+@functools.cache
+def _number(name: str) -> int | None:
     assert transcoder is not None
-    return transcoder.message_type(message_type.DESCRIPTOR.full_name)
+    return transcoder.message_type(name)

@@ -8,10 +8,16 @@ beside it: a last event that no blank line ends, and JSON texts with no blank li
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from chatpb._convert import json_to_binary
 from chatpb._errors import ConversionError
+from chatpb._json import parse
+from chatpb._schema import mapping_of
+from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
+from chatpb.v1.error_pb2 import ErrorResponse
 
 DONE: Final = b"[DONE]"  # the data of the event that ends a stream
 _NEWLINE: Final = re.compile(rb"\r\n|\n|\r")
@@ -109,3 +115,78 @@ class Decoder:
 
     def _too_long(self) -> ConversionError:
         return ConversionError(f"an event of the stream is longer than {self._max} bytes")
+
+
+class ChunkDecoder:
+    """Turns the bytes of an event stream, however they arrive, into chunks in binary form.
+
+    An event named ``error``, or whose data has a member of an error and none of a chunk, is no
+    chunk: it is in `error`. Chunks that follow are still given.
+
+    Args:
+        max_event_bytes: The most bytes that one event may have.
+
+    Attributes:
+        error: The first error event, as the binary form of an ErrorResponse, or None.
+        is_done: Whether the event that ends a stream has come. Some servers never send it.
+    """
+
+    def __init__(self, max_event_bytes: int = 64 * 1024 * 1024) -> None:
+        self.error: bytes | None = None
+        self.is_done = False
+        self._decoder = Decoder(max_event_bytes)
+        self._failure: ConversionError | None = None
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Takes the next bytes and gives the chunks that they complete.
+
+        Returns:
+            The binary form of each, as `chatpb.json_to_binary` gives it.
+
+        Raises:
+            ConversionError: An event is longer than it may be, or its data is no JSON object. The
+                chunks before it are given first, and the error is raised by the next call.
+        """
+        return self._chunks(lambda: self._decoder.feed(data))
+
+    def close(self) -> list[bytes]:
+        """Gives the chunks that the end of the stream completes. To be called until it gives none.
+
+        Raises:
+            ConversionError: As for `feed`.
+        """
+        return self._chunks(self._decoder.close)
+
+    def _chunks(self, events: Callable[[], list[Event]]) -> list[bytes]:
+        if self._failure is not None:
+            raise self._failure
+        chunks: list[bytes] = []
+        try:
+            for event in events():
+                self._take(event, chunks)
+        except ConversionError as error:
+            if not chunks:
+                raise
+            self._failure = error
+        return chunks
+
+    def _take(self, event: Event, chunks: list[bytes]) -> None:
+        if event.data.strip() == DONE:
+            self.is_done = True
+        elif event.event == "error" or _is_error(event.data):
+            self.error = self.error or json_to_binary(event.data, ErrorResponse)
+        else:
+            chunks.append(json_to_binary(event.data, ChatCompletionChunk))
+
+
+_ERROR_NAMES: Final = mapping_of(ErrorResponse).fields.keys()
+_CHUNK_NAMES: Final = mapping_of(ChatCompletionChunk).fields.keys()
+
+
+def _is_error(data: bytes) -> bool:
+    if not any(f'"{name}"'.encode() in data for name in _ERROR_NAMES):
+        return False
+    members = parse(data, allow_nan=True)
+    return isinstance(members, dict) and bool(
+        members.keys() & _ERROR_NAMES and not members.keys() & _CHUNK_NAMES
+    )

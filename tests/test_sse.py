@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatpb import ConversionError
-from chatpb.sse import DONE, Decoder, Event
+from chatpb.sse import DONE, ChunkDecoder, Decoder, Event
+from chatpb.v1 import ChatCompletionChunk, ErrorResponse
 
 ROWS = [
     pytest.param(b"data: {}\n\ndata: [DONE]\n\n", [Event(b"{}"), Event(DONE)], id="openai"),
@@ -75,3 +76,43 @@ def test_an_endless_event_is_refused(line: bytes) -> None:
     decoder = Decoder(max_event_bytes=99)
     with pytest.raises(ConversionError, match="longer than 99 bytes"):
         decoder.feed(line)
+
+
+_STREAM = (
+    b": hello\n\n"
+    b'data: {"id":"a","choices":[]}\r\n\r\n'
+    b'data:{"id":"b","choices":[],"error":{"code":1}}\n\n'
+    b'data: {"error":{"message":"no"}}\n\n'
+    b'event: error\ndata: {"message":"later"}\n\n'
+    b'data: {"id":"c","x":"\\"error\\""}\n\n'
+    b"data: [DONE]\n\n"
+    b'data: {"id":"d"}'
+)
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_chunks(size: int) -> None:
+    decoder = ChunkDecoder()
+    chunks: list[bytes] = []
+    for at in range(0, len(_STREAM), size):
+        chunks += decoder.feed(_STREAM[at : at + size])
+    assert decoder.is_done
+    chunks += decoder.close()
+
+    assert ["a", "b", "c", "d"] == [ChatCompletionChunk.FromString(chunk).id for chunk in chunks]
+    assert decoder.error is not None
+    assert "no" == ErrorResponse.FromString(decoder.error).error.message
+
+
+def test_an_event_that_is_no_object_is_refused() -> None:
+    with pytest.raises(ConversionError, match="expected an object, got an array"):
+        ChunkDecoder().feed(b"data: [1]\n\n")
+
+
+def test_the_chunks_before_a_bad_event_are_not_lost() -> None:
+    decoder = ChunkDecoder()
+    (chunk,) = decoder.feed(b'data: {"id":"a"}\n\ndata: {\n\ndata: {"id":"b"}\n\n')
+    assert "a" == ChatCompletionChunk.FromString(chunk).id
+    for _ in range(2):
+        with pytest.raises(ConversionError, match="expected a member name"):
+            decoder.feed(b"")

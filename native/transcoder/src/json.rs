@@ -25,7 +25,11 @@ pub struct Text<'a> {
 
 impl<'a> Cursor<'a> {
     pub fn new(data: &'a [u8]) -> Self {
-        Self { data, at: 0, depth: 0 }
+        Self {
+            data,
+            at: 0,
+            depth: 0,
+        }
     }
 
     /// The byte here, or 0 at the end.
@@ -77,7 +81,11 @@ impl<'a> Cursor<'a> {
             self.depth -= 1;
             return Ok(false);
         }
-        if byte == b',' { Ok(true) } else { Err(Declined) }
+        if byte == b',' {
+            Ok(true)
+        } else {
+            Err(Declined)
+        }
     }
 
     /// After `enter`: whether the container has an element; leaves it if not.
@@ -161,7 +169,11 @@ impl<'a> Cursor<'a> {
         while self.peek().is_ascii_digit() {
             self.at += 1;
         }
-        if self.at == start { Err(Declined) } else { Ok(()) }
+        if self.at == start {
+            Err(Declined)
+        } else {
+            Ok(())
+        }
     }
 
     /// Appends the compact form of the value here.
@@ -243,7 +255,11 @@ impl Names {
         }
         let few = self.few.iter().map(|&(from, to)| out[from..to].into());
         let many = self.many.get_or_insert_with(|| few.collect());
-        if many.insert(name.into()) { Ok(()) } else { Err(Declined) }
+        if many.insert(name.into()) {
+            Ok(())
+        } else {
+            Err(Declined)
+        }
     }
 }
 

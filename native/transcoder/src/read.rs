@@ -3,11 +3,11 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::{Declined, MAX_DEPTH};
 use crate::json::{Cursor, Names, Text, put_normal, put_utf8};
 use crate::schema::{Field, Kind, MessageType, Schema, Shape, Unset};
-use crate::wire::{close, open, put_bytes, put_tag, put_varint};
 use crate::wire::{FIXED64, LENGTH_DELIMITED, VARINT};
+use crate::wire::{close, open, put_bytes, put_tag, put_varint};
+use crate::{Declined, MAX_DEPTH};
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
@@ -81,7 +81,10 @@ impl<'a> Reader<'a> {
             self.json.skip_space();
             // Most servers send the members in the order of the schema.
             let here = self.json.data.get(self.json.at..).unwrap_or_default();
-            let guessed = mapped.fields.get(guess).is_some_and(|field| field.member.begins(here));
+            let guessed = mapped
+                .fields
+                .get(guess)
+                .is_some_and(|field| field.member.begins(here));
             let (name, place) = if guessed {
                 self.json.at += mapped.fields[guess].member.text().len();
                 (Text::default(), Some(guess))
@@ -251,7 +254,9 @@ impl<'a> Reader<'a> {
                 Ok(Fit::Set)
             }
             Kind::Double => self.double(number, implicit),
-            Kind::Int32 => self.integer(number, implicit, i64::from(i32::MIN)..=i64::from(i32::MAX)),
+            Kind::Int32 => {
+                self.integer(number, implicit, i64::from(i32::MIN)..=i64::from(i32::MAX))
+            }
             Kind::Int64 => self.integer(number, implicit, i64::MIN..=i64::MAX),
             Kind::Bool => {
                 let value = match first {
@@ -442,7 +447,9 @@ impl<'a> Reader<'a> {
         let Some(place) = segments.iter().position(|segment| segment.0 == number) else {
             return Ok(&[]);
         };
-        let end = segments.get(place + 1).map_or(self.out.len(), |next| next.1);
+        let end = segments
+            .get(place + 1)
+            .map_or(self.out.len(), |next| next.1);
         let field = &self.out[segments[place].1..end];
         match crate::wire::Fields::new(field).next()? {
             Some((_, crate::wire::Value::Bytes(bytes))) => Ok(bytes),

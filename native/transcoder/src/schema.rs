@@ -81,8 +81,17 @@ impl Member {
         padded[..size].copy_from_slice(&text[..size]);
         let mut head = [0; 16];
         head.copy_from_slice(&padded[..16]);
-        let mask = if size >= 16 { u128::MAX } else { (1 << (8 * size)) - 1 };
-        Self { padded, text, head: u128::from_le_bytes(head), mask }
+        let mask = if size >= 16 {
+            u128::MAX
+        } else {
+            (1 << (8 * size)) - 1
+        };
+        Self {
+            padded,
+            text,
+            head: u128::from_le_bytes(head),
+            mask,
+        }
     }
 
     /// Whether a text begins with this one.
@@ -301,28 +310,30 @@ impl Options {
     ) -> Result<Kind, String> {
         let options = field.options();
         let encoding = options.get_extension(&self.encoding);
-        Ok(match (field.kind(), encoding.as_enum_number().unwrap_or(0)) {
-            (ProtoKind::Bool, 0) => Kind::Bool,
-            (ProtoKind::Int32, 0) => Kind::Int32,
-            (ProtoKind::Int64, 0) => Kind::Int64,
-            (ProtoKind::Double, 0) => Kind::Double,
-            (ProtoKind::String, 0) => Kind::String,
-            (ProtoKind::String, 3) => Kind::Raw,
-            (ProtoKind::Bytes, 1) => Kind::ByteArray,
-            (ProtoKind::Bytes, 2) => Kind::Base64,
-            (ProtoKind::Enum(descriptor), 0) => Kind::Enum(words(&descriptor)),
-            (ProtoKind::Message(message), 0) => {
-                let index = *by_name
-                    .get(message.full_name())
-                    .ok_or_else(|| format!("{} mirrors no JSON", message.full_name()))?;
-                if self.is_union(&message) {
-                    Kind::Union(index)
-                } else {
-                    Kind::Object(index)
+        Ok(
+            match (field.kind(), encoding.as_enum_number().unwrap_or(0)) {
+                (ProtoKind::Bool, 0) => Kind::Bool,
+                (ProtoKind::Int32, 0) => Kind::Int32,
+                (ProtoKind::Int64, 0) => Kind::Int64,
+                (ProtoKind::Double, 0) => Kind::Double,
+                (ProtoKind::String, 0) => Kind::String,
+                (ProtoKind::String, 3) => Kind::Raw,
+                (ProtoKind::Bytes, 1) => Kind::ByteArray,
+                (ProtoKind::Bytes, 2) => Kind::Base64,
+                (ProtoKind::Enum(descriptor), 0) => Kind::Enum(words(&descriptor)),
+                (ProtoKind::Message(message), 0) => {
+                    let index = *by_name
+                        .get(message.full_name())
+                        .ok_or_else(|| format!("{} mirrors no JSON", message.full_name()))?;
+                    if self.is_union(&message) {
+                        Kind::Union(index)
+                    } else {
+                        Kind::Object(index)
+                    }
                 }
-            }
-            _ => return Err(format!("{} has no spelling in JSON", field.full_name())),
-        })
+                _ => return Err(format!("{} has no spelling in JSON", field.full_name())),
+            },
+        )
     }
 
     fn unset(

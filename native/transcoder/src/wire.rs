@@ -115,7 +115,11 @@ impl<'a> Fields<'a> {
             self.at += 1;
             value |= u64::from(byte & 0x7f) << (7 * shift);
             if byte < 0x80 {
-                return if shift == 9 && byte > 1 { Err(Declined) } else { Ok(value) };
+                return if shift == 9 && byte > 1 {
+                    Err(Declined)
+                } else {
+                    Ok(value)
+                };
             }
         }
         Err(Declined)

@@ -46,7 +46,12 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn object(&mut self, mapped: &'a MessageType, data: &[u8], depth: usize) -> Result<(), Declined> {
+    fn object(
+        &mut self,
+        mapped: &'a MessageType,
+        data: &[u8],
+        depth: usize,
+    ) -> Result<(), Declined> {
         if depth >= MAX_DEPTH {
             return Err(Declined);
         }
@@ -86,7 +91,8 @@ impl<'a> Writer<'a> {
             };
             if empties & bit != 0 {
                 let is_map = field.shape == Shape::Map;
-                self.out.extend_from_slice(if is_map { b"{}" } else { b"[]" });
+                self.out
+                    .extend_from_slice(if is_map { b"{}" } else { b"[]" });
             } else if nulls & bit != 0 {
                 self.out.extend_from_slice(b"null");
             } else if absent & bit != 0 || !self.unset(field, data, seen, first_slot)? {
@@ -121,7 +127,11 @@ impl<'a> Writer<'a> {
             Unset::Zero(text) => self.out.extend_from_slice(text.as_bytes()),
             Unset::Utf8(text) => {
                 let is_set = seen & 1 << *text != 0;
-                let slot = if is_set { self.slots[first_slot + text] } else { Slot::default() };
+                let slot = if is_set {
+                    self.slots[first_slot + text]
+                } else {
+                    Slot::default()
+                };
                 put_byte_array(&data[slot.start as usize..slot.end as usize], &mut self.out);
             }
         }
@@ -136,11 +146,19 @@ impl<'a> Writer<'a> {
         slot: Slot,
         depth: usize,
     ) -> Result<bool, Declined> {
-        let bytes = data.get(slot.start as usize..slot.end as usize).ok_or(Declined)?;
+        let bytes = data
+            .get(slot.start as usize..slot.end as usize)
+            .ok_or(Declined)?;
         match field.shape {
             Shape::Repeated => self.list(field, bytes, depth),
             Shape::Map => self.map(field, bytes, depth),
-            shape => self.value(&field.kind, bytes, slot.bits, shape == Shape::Implicit, depth),
+            shape => self.value(
+                &field.kind,
+                bytes,
+                slot.bits,
+                shape == Shape::Implicit,
+                depth,
+            ),
         }
     }
 
@@ -176,7 +194,8 @@ impl<'a> Writer<'a> {
                     return Ok(false);
                 }
                 let mut buffer = zmij::Buffer::new();
-                self.out.extend_from_slice(buffer.format_finite(value).as_bytes());
+                self.out
+                    .extend_from_slice(buffer.format_finite(value).as_bytes());
             }
             Kind::Int32 => return Ok(self.integer(i64::from(bits as i32), implicit)),
             Kind::Int64 => return Ok(self.integer(bits as i64, implicit)),
@@ -213,7 +232,8 @@ impl<'a> Writer<'a> {
             }
             Kind::Base64 => {
                 self.out.push(b'"');
-                self.out.extend_from_slice(STANDARD.encode(bytes).as_bytes());
+                self.out
+                    .extend_from_slice(STANDARD.encode(bytes).as_bytes());
                 self.out.push(b'"');
             }
             Kind::Object(index) => self.object(&self.schema.messages[*index], bytes, depth)?,
@@ -232,7 +252,12 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes the one value of a union; false if it has none.
-    fn union(&mut self, mapped: &'a MessageType, data: &[u8], depth: usize) -> Result<bool, Declined> {
+    fn union(
+        &mut self,
+        mapped: &'a MessageType,
+        data: &[u8],
+        depth: usize,
+    ) -> Result<bool, Declined> {
         let first_slot = self.slots.len();
         let (seen, _) = scan(mapped, data, &mut self.slots)?;
         if seen.count_ones() > 1 {
@@ -506,7 +531,7 @@ fn read_residue<'d>(mapped: &MessageType, data: &'d [u8]) -> Result<Residue<'d>,
 #[inline]
 fn is_plain(text: &[u8]) -> bool {
     text.iter().fold(true, |plain, &byte| {
-        plain & (byte >= 0x20) & (byte < 0x80) & (byte != b'"') & (byte != b'\\')
+        plain & (0x20..0x80).contains(&byte) & (byte != b'"') & (byte != b'\\')
     })
 }
 

@@ -1,6 +1,7 @@
 //! The native implementation of chatpb's mapping, as a Python extension.
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use chatpb_transcoder::{Declined, Schema};
@@ -38,8 +39,9 @@ impl Transcoder {
         data: &[u8],
         message_type: usize,
     ) -> Option<Bound<'py, PyBytes>> {
-        let binary = run(py, || self.schema.json_to_binary(data, message_type))?;
-        Some(PyBytes::new(py, &binary))
+        run(py, |out| {
+            self.schema.json_to_binary(data, message_type, out)
+        })
     }
 
     /// Writes the binary form of a message as JSON text.
@@ -49,16 +51,31 @@ impl Transcoder {
         data: &[u8],
         message_type: usize,
     ) -> Option<Bound<'py, PyBytes>> {
-        let text = run(py, || self.schema.binary_to_json(data, message_type))?;
-        Some(PyBytes::new(py, &text))
+        run(py, |out| {
+            self.schema.binary_to_json(data, message_type, out)
+        })
     }
 }
 
+thread_local! {
+    /// The output of the last call: memory that is new costs more than what is written to it.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+const MOST_KEPT: usize = 4 << 20;
+
 /// Runs work without the GIL. A bug that panics is left to the reference, like all that is odd.
-fn run(py: Python<'_>, work: impl FnOnce() -> Result<Vec<u8>, Declined> + Send) -> Option<Vec<u8>> {
-    py.detach(|| catch_unwind(AssertUnwindSafe(work)))
-        .ok()?
-        .ok()
+fn run<'py>(
+    py: Python<'py>,
+    work: impl FnOnce(&mut Vec<u8>) -> Result<(), Declined> + Send,
+) -> Option<Bound<'py, PyBytes>> {
+    let mut out = BUFFER.take();
+    out.clear();
+    let done = py.detach(|| catch_unwind(AssertUnwindSafe(|| work(&mut out))));
+    let result = matches!(done, Ok(Ok(()))).then(|| PyBytes::new(py, &out));
+    if out.capacity() <= MOST_KEPT {
+        BUFFER.set(out);
+    }
+    result
 }
 
 #[pymodule]

@@ -25,13 +25,27 @@ pub struct Declined;
 const MAX_DEPTH: usize = 200;
 
 impl Schema {
-    /// Reads a JSON text into the binary form of a message.
-    pub fn json_to_binary(&self, data: &[u8], message_type: usize) -> Result<Vec<u8>, Declined> {
-        read::json_to_binary(self, data, message_type)
+    /// Reads a JSON text into the binary form of a message, and appends it to `out`.
+    ///
+    /// Declined, `out` holds junk behind what it held.
+    pub fn json_to_binary(
+        &self,
+        data: &[u8],
+        message_type: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Declined> {
+        read::json_to_binary(self, data, message_type, out)
     }
 
-    /// Writes the binary form of a message as JSON text.
-    pub fn binary_to_json(&self, data: &[u8], message_type: usize) -> Result<Vec<u8>, Declined> {
-        write::binary_to_json(self, data, message_type)
+    /// Writes the binary form of a message as JSON text, and appends it to `out`.
+    ///
+    /// Declined, `out` holds junk behind what it held.
+    pub fn binary_to_json(
+        &self,
+        data: &[u8],
+        message_type: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Declined> {
+        write::binary_to_json(self, data, message_type, out)
     }
 }

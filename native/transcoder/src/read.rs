@@ -11,26 +11,25 @@ use crate::{Declined, MAX_DEPTH};
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-pub fn json_to_binary(schema: &Schema, data: &[u8], index: usize) -> Result<Vec<u8>, Declined> {
+pub fn json_to_binary(
+    schema: &Schema,
+    data: &[u8],
+    index: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), Declined> {
     simdutf8::basic::from_utf8(data).map_err(|_| Declined)?;
+    out.reserve(data.len() / 3);
     let mut reader = Reader {
         schema,
         json: Cursor::new(data.strip_prefix(BOM).unwrap_or(data)),
-        out: Vec::with_capacity(data.len() / 3),
+        out: std::mem::take(out),
         segments: Vec::new(),
         extra: Vec::new(),
         scratch: Vec::new(),
     };
-    if reader.json.next() != b'{' {
-        return Err(Declined);
-    }
-    let mapped = schema.messages.get(index).ok_or(Declined)?;
-    reader.object(mapped)?;
-    reader.json.skip_space();
-    if reader.json.at != reader.json.data.len() {
-        return Err(Declined);
-    }
-    Ok(reader.out)
+    let read = reader.document(index);
+    *out = reader.out;
+    read
 }
 
 /// What becomes of a member whose value the field does not take, and of one that it does.
@@ -66,6 +65,19 @@ struct Said {
 }
 
 impl<'a> Reader<'a> {
+    fn document(&mut self, index: usize) -> Result<(), Declined> {
+        if self.json.next() != b'{' {
+            return Err(Declined);
+        }
+        let schema = self.schema;
+        self.object(schema.messages.get(index).ok_or(Declined)?)?;
+        self.json.skip_space();
+        if self.json.at != self.json.data.len() {
+            return Err(Declined);
+        }
+        Ok(())
+    }
+
     /// Reads the object here and appends the fields of its message.
     fn object(&mut self, mapped: &'a MessageType) -> Result<(), Declined> {
         self.json.enter()?;

@@ -192,7 +192,7 @@ impl<'a> Writer<'a> {
                     return Ok(true);
                 }
                 self.out.push(b'"');
-                put_short(bytes, &mut self.out);
+                self.out.extend_from_slice(bytes);
                 self.out.push(b'"');
             }
             Kind::Double => {
@@ -204,7 +204,8 @@ impl<'a> Writer<'a> {
                     return Ok(false);
                 }
                 let mut buffer = zmij::Buffer::new();
-                put_short(buffer.format_finite(value).as_bytes(), &mut self.out);
+                self.out
+                    .extend_from_slice(buffer.format_finite(value).as_bytes());
             }
             Kind::Int32 => return Ok(self.integer(i64::from(bits as i32), implicit)),
             Kind::Int64 => return Ok(self.integer(bits as i64, implicit)),
@@ -299,6 +300,11 @@ impl<'a> Writer<'a> {
                 continue;
             }
             match (&field.kind, value) {
+                (Kind::Object(index), Value::Bytes(bytes)) => {
+                    let first = self.out.len() == start;
+                    self.out.push(if first { b'[' } else { b',' });
+                    self.object(&self.schema.messages[*index], bytes, depth + 1)?;
+                }
                 (Kind::Enum(_), Value::Bytes(packed)) => {
                     let mut values = Fields::new(packed);
                     while values.at < packed.len() {
@@ -309,7 +315,7 @@ impl<'a> Writer<'a> {
                 (Kind::Enum(_), Value::Varint(bits)) => {
                     self.element(field, &[], bits, start, depth)?;
                 }
-                (Kind::Object(_) | Kind::String, Value::Bytes(bytes)) => {
+                (Kind::String, Value::Bytes(bytes)) => {
                     self.element(field, bytes, 0, start, depth)?;
                 }
                 _ => return Err(Declined),
@@ -534,35 +540,6 @@ fn read_residue<'d>(mapped: &MessageType, data: &'d [u8]) -> Result<Residue<'d>,
         }
     }
     Ok(residue)
-}
-
-/// Appends what is most often between 4 and 32 bytes, without a call.
-#[inline]
-fn put_short(bytes: &[u8], out: &mut Vec<u8>) {
-    let size = bytes.len();
-    let end = out.len() + size;
-    let mut block = [0; 32];
-    if let (16..=32, Some(first), Some(last)) =
-        (size, bytes.first_chunk::<16>(), bytes.last_chunk::<16>())
-    {
-        block[..16].copy_from_slice(first);
-        block[size - 16..size].copy_from_slice(last);
-    } else if let (8..=16, Some(first), Some(last)) =
-        (size, bytes.first_chunk::<8>(), bytes.last_chunk::<8>())
-    {
-        block[..8].copy_from_slice(first);
-        block[size - 8..size].copy_from_slice(last);
-    } else if let (4..=8, Some(first), Some(last)) =
-        (size, bytes.first_chunk::<4>(), bytes.last_chunk::<4>())
-    {
-        block[..4].copy_from_slice(first);
-        block[size - 4..size].copy_from_slice(last);
-    } else {
-        out.extend_from_slice(bytes);
-        return;
-    }
-    out.extend_from_slice(&block);
-    out.truncate(end);
 }
 
 /// Whether text is ASCII without anything to escape.

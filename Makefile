@@ -12,6 +12,7 @@ FLOOR_PACKAGES := protobuf==6.31.1 grpcio==1.76.0 grpcio-health-checking==1.76.0
                   pytest pytest-asyncio hypothesis
 NATIVE := native/Cargo.toml native/Cargo.lock native/transcoder/Cargo.toml \
           $(wildcard native/src/*.rs native/transcoder/src/*.rs)
+BENCH  := .venv-bench
 OUT    ?= .
 AGAINST ?= .git\#branch=main
 
@@ -95,6 +96,15 @@ proto: setup ## Check the schema: lint, format, and no breaking change against m
 	$(BIN)/buf format --diff --exit-code
 	$(BIN)/buf breaking --against '$(AGAINST)'
 
+$(BENCH)/.done: benchmarks/requirements.txt
+	$(PYTHON) -m venv $(BENCH)
+	PYTHONWARNINGS=ignore $(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+bench: $(BENCH)/.done ## Measure speed, memory and size; FILES=... measures your own JSON too
+	PYTHONWARNINGS=ignore $(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps .
+	$(BENCH)/bin/python benchmarks/run.py $(ARGS) $(FILES)
+
 golden: setup ## Write the golden descriptors and vectors anew; review the difference
 	$(BIN)/python tests/golden_files.py
 
@@ -105,4 +115,4 @@ roundtrip: setup ## Send FILES (files or folders of JSON and SSE) to protobuf an
 	$(BIN)/chatpb roundtrip --residue $(FILES)
 
 clean: ## Remove what was built and installed
-	rm -rf $(VENV) $(GEN) $(FLOOR) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(GEN) $(FLOOR) $(BENCH) native/target build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

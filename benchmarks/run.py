@@ -16,7 +16,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from inputs import TOKENS, logprobs, of_file, shortest
+from documents import logprobs, shortest
+from inputs import TOKENS, of_file
 from measure import FULL, QUICK
 from report import show
 from svg import draw
@@ -108,6 +109,8 @@ def _arguments() -> argparse.Namespace:
             of_file(file)
         except (OSError, ValueError) as error:
             parser.error(str(error))
+    if len({file.name for file in args.files}) < len(args.files):
+        parser.error("two files have the same name, which is how the tables tell them apart")
     return args
 
 

@@ -5,6 +5,7 @@
 //! decided here but by the reference implementation: see [`Declined`].
 #![forbid(unsafe_code)]
 
+mod decimal;
 mod json;
 mod read;
 mod schema;

@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::decimal::skip_array_of;
 use crate::json::{Cursor, Names, Text, put_normal, put_utf8};
 use crate::schema::{Field, Kind, MessageType, Schema, Shape, Unset};
 use crate::wire::{FIXED64, LENGTH_DELIMITED, VARINT};
@@ -442,10 +443,18 @@ impl<'a> Reader<'a> {
         text: usize,
         first_segment: usize,
     ) -> Result<Fit, Declined> {
+        let number = mapped.fields[text].number;
+        if self.json.peek() == b'[' && self.json.depth < MAX_DEPTH {
+            let text = self.written_string(number, first_segment)?;
+            if let Some(end) = skip_array_of(text, self.json.data, self.json.at) {
+                self.json.at = end;
+                return Ok(Fit::Unset);
+            }
+        }
         if !self.byte_array()? {
             return Ok(Fit::Misfit);
         }
-        let text = self.written_string(mapped.fields[text].number, first_segment)?;
+        let text = self.written_string(number, first_segment)?;
         if self.scratch == text {
             return Ok(Fit::Unset);
         }
@@ -473,13 +482,6 @@ impl<'a> Reader<'a> {
     fn byte_array(&mut self) -> Result<bool, Declined> {
         if self.json.peek() != b'[' {
             return Ok(false);
-        }
-        if let Some(end) = plain_bytes(self.json.data, self.json.at, &mut self.scratch) {
-            if self.json.depth >= MAX_DEPTH {
-                return Err(Declined);
-            }
-            self.json.at = end;
-            return Ok(true);
         }
         self.scratch.clear();
         self.json.enter()?;
@@ -560,15 +562,24 @@ impl<'a> Reader<'a> {
             // NaN and Infinity are for the reference to judge: compact() declines them.
             return Ok(Fit::Misfit);
         }
-        let value = if let Some((value, end)) = plain_double(self.json.data, self.json.at) {
-            self.json.at = end;
-            value
-        } else {
-            let (text, is_integer) = self.json.number()?;
-            if is_integer && text.len() > 15 {
-                return Err(Declined);
+        let start = self.json.at;
+        let (plain, end) = plain_double(self.json.data, start);
+        let value: f64 = match plain {
+            Plain::Double(value) => {
+                self.json.at = end;
+                value
             }
-            fast_float2::parse(text).map_err(|_| Declined)?
+            Plain::Long => {
+                self.json.at = end;
+                fast_float2::parse(&self.json.data[start..end]).map_err(|_| Declined)?
+            }
+            Plain::Other => {
+                let (text, is_integer) = self.json.number()?;
+                if is_integer && text.len() > 15 {
+                    return Err(Declined);
+                }
+                fast_float2::parse(text).map_err(|_| Declined)?
+            }
         };
         if value.is_infinite() {
             return Ok(Fit::Misfit);
@@ -644,71 +655,53 @@ fn parse_integer(text: &[u8]) -> Option<i64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// Reads an array of bytes without white space. Gives the place behind it; None if it is another.
-#[inline]
-fn plain_bytes(data: &[u8], at: usize, bytes: &mut Vec<u8>) -> Option<usize> {
-    let digit = |byte: u8| byte.wrapping_sub(b'0') <= 9;
-    let ends = |byte: u8| byte == b',' || byte == b']';
-    bytes.clear();
-    let mut at = at + 1;
-    loop {
-        let &[a, b, c, d] = data.get(at..)?.first_chunk()?;
-        let (value, size) = if digit(a) && ends(b) {
-            (u32::from(a - b'0'), 1)
-        } else if a == b'0' || !digit(a) || !digit(b) {
-            return None;
-        } else if ends(c) {
-            (u32::from(a - b'0') * 10 + u32::from(b - b'0'), 2)
-        } else if digit(c) && ends(d) {
-            let (hundreds, tens) = (u32::from(a - b'0'), u32::from(b - b'0'));
-            (hundreds * 100 + tens * 10 + u32::from(c - b'0'), 3)
-        } else {
-            return None;
-        };
-        bytes.push(u8::try_from(value).ok()?);
-        at += size + 1;
-        if data[at - 1] == b']' {
-            return Some(at);
-        }
-    }
+/// What `plain_double` makes of a number.
+enum Plain {
+    /// The number.
+    Double(f64),
+    /// It has more digits than that: digits, a point and digits.
+    Long,
+    /// It is written in another way.
+    Other,
 }
 
 /// Reads a number with a fraction and no exponent whose digits, without the point, are an integer
 /// that a double holds. A quotient of two doubles is the nearest one, so it is exact: Clinger, How
 /// to read floating point numbers accurately, 1990. Gives the place behind it too.
 #[inline]
-fn plain_double(data: &[u8], start: usize) -> Option<(f64, usize)> {
-    const POWERS: [f64; 19] = [
+fn plain_double(data: &[u8], start: usize) -> (Plain, usize) {
+    const POWERS: [f64; 23] = [
         1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
-        1e17, 1e18,
+        1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
     ];
     let negative = data.get(start) == Some(&b'-');
     let first = start + usize::from(negative);
     let mut digits = 0u64;
     let mut at = first;
-    let mut take = |at: &mut usize, most: usize| {
-        while *at < most
-            && let Some(value @ 0..=9) = data.get(*at).map(|byte| byte.wrapping_sub(b'0'))
-        {
-            digits = digits * 10 + u64::from(value);
+    let mut take = |at: &mut usize| {
+        while let Some(value @ 0..=9) = data.get(*at).map(|byte| byte.wrapping_sub(b'0')) {
+            // Once it is beyond what a double holds, it stays there.
+            if digits <= 1 << 53 {
+                digits = digits * 10 + u64::from(value);
+            }
             *at += 1;
         }
     };
-    // 19 digits cannot overflow.
-    let most = first + 19;
-    take(&mut at, most);
+    take(&mut at);
     let whole = at - first;
     if whole == 0 || whole > 1 && data[first] == b'0' || data.get(at) != Some(&b'.') {
-        return None;
+        return (Plain::Other, at);
     }
     at += 1;
     let point = at;
-    take(&mut at, most + 1);
+    take(&mut at);
     let fraction = at - point;
-    let follows = *data.get(at)?;
-    if fraction == 0 || matches!(follows, b'0'..=b'9' | b'e' | b'E') || digits > 1 << 53 {
-        return None;
+    if fraction == 0 || matches!(data.get(at), Some(b'e' | b'E')) {
+        return (Plain::Other, at);
+    }
+    if digits > 1 << 53 || fraction >= POWERS.len() {
+        return (Plain::Long, at);
     }
     let value = digits as f64 / POWERS[fraction];
-    Some((if negative { -value } else { value }, at))
+    (Plain::Double(if negative { -value } else { value }), at)
 }

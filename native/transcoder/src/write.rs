@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::decimal::DECIMALS;
 use crate::json::{Cursor, Names, put_normal, put_quoted, put_utf8};
 use crate::schema::{Field, Kind, MessageType, NO_FIELD, Schema, Shape, Unset};
 use crate::wire::{Fields, Value};
@@ -550,34 +551,12 @@ fn is_plain(text: &[u8]) -> bool {
     })
 }
 
-/// The decimal digits of each byte and a comma behind them, and how many bytes that is.
-const BYTES: [([u8; 4], u8); 256] = {
-    let mut table = [([b','; 4], 0); 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let (hundreds, tens, ones) = (byte / 100, byte / 10 % 10, byte % 10);
-        let mut size = 0;
-        if hundreds > 0 {
-            table[byte].0[size] = b'0' + hundreds as u8;
-            size += 1;
-        }
-        if byte >= 10 {
-            table[byte].0[size] = b'0' + tens as u8;
-            size += 1;
-        }
-        table[byte].0[size] = b'0' + ones as u8;
-        table[byte].1 = size as u8 + 2;
-        byte += 1;
-    }
-    table
-};
-
 fn put_byte_array(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'[');
     for &byte in bytes {
-        let (digits, size) = &BYTES[byte as usize];
-        let end = out.len() + *size as usize;
-        out.extend_from_slice(digits);
+        let decimal = &DECIMALS[byte as usize];
+        let end = out.len() + decimal.digits + 1;
+        out.extend_from_slice(&decimal.text);
         out.truncate(end);
     }
     if !bytes.is_empty() {

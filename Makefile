@@ -58,6 +58,9 @@ test-floor: Makefile ## Run the tests with the oldest supported dependencies
 soak: setup ## Run the property tests on 20 times as many examples
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/test_lossless.py tests/test_fold.py tests/test_scan.py tests/test_sse.py
 
+fuzz: setup ## Compare both implementations on a million inputs, from a fixed seed
+	$(BIN)/python tests/fuzz.py --count $(or $(COUNT),1000000) --seed $(or $(SEED),1)
+
 check: test lint types drift proto ## Run all checks that need no other language
 
 lint: setup ## Look at style

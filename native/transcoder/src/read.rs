@@ -221,7 +221,9 @@ impl<'a> Reader<'a> {
             let at = self.json.at;
             let text = self.json.string()?;
             self.scratch.clear();
-            put_utf8(text, &mut self.scratch)?;
+            if !put_utf8(text, &mut self.scratch)? {
+                return Ok(Fit::Misfit);
+            }
             if self.scratch == word.as_bytes() {
                 return Ok(Fit::Unset);
             }
@@ -310,7 +312,9 @@ impl<'a> Reader<'a> {
                 }
                 let text = self.json.string()?;
                 self.scratch.clear();
-                put_utf8(text, &mut self.scratch)?;
+                if !put_utf8(text, &mut self.scratch)? {
+                    return Ok(Fit::Misfit);
+                }
                 let Ok(data) = STANDARD.decode(&self.scratch) else {
                     return Ok(Fit::Misfit);
                 };
@@ -562,25 +566,18 @@ impl<'a> Reader<'a> {
             // NaN and Infinity are for the reference to judge: compact() declines them.
             return Ok(Fit::Misfit);
         }
-        let start = self.json.at;
-        let (plain, end) = plain_double(self.json.data, start);
-        let value: f64 = match plain {
-            Plain::Double(value) => {
-                self.json.at = end;
-                value
+        let rest = &self.json.data[self.json.at..];
+        let (value, size) = fast_float2::parse_partial::<f64, _>(rest).map_err(|_| Declined)?;
+        let text = &rest[..size];
+        if is_integer(text)? && size > 15 {
+            // Fits if a double holds it exactly; longer ones are for the reference.
+            let text = std::str::from_utf8(text).map_err(|_| Declined)?;
+            let whole: i128 = text.parse().map_err(|_| Declined)?;
+            if (whole as f64) as i128 != whole {
+                return Ok(Fit::Misfit);
             }
-            Plain::Long => {
-                self.json.at = end;
-                fast_float2::parse(&self.json.data[start..end]).map_err(|_| Declined)?
-            }
-            Plain::Other => {
-                let (text, is_integer) = self.json.number()?;
-                if is_integer && text.len() > 15 {
-                    return Err(Declined);
-                }
-                fast_float2::parse(text).map_err(|_| Declined)?
-            }
-        };
+        }
+        self.json.at += size;
         if value.is_infinite() {
             return Ok(Fit::Misfit);
         }
@@ -655,53 +652,19 @@ fn parse_integer(text: &[u8]) -> Option<i64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// What `plain_double` makes of a number.
-enum Plain {
-    /// The number.
-    Double(f64),
-    /// It has more digits than that: digits, a point and digits.
-    Long,
-    /// It is written in another way.
-    Other,
-}
-
-/// Reads a number with a fraction and no exponent whose digits, without the point, are an integer
-/// that a double holds. A quotient of two doubles is the nearest one, so it is exact: Clinger, How
-/// to read floating point numbers accurately, 1990. Gives the place behind it too.
+/// Whether a number that the parser took has neither fraction nor exponent. The parser takes more
+/// than JSON does: that is declined.
 #[inline]
-fn plain_double(data: &[u8], start: usize) -> (Plain, usize) {
-    const POWERS: [f64; 23] = [
-        1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
-        1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
-    ];
-    let negative = data.get(start) == Some(&b'-');
-    let first = start + usize::from(negative);
-    let mut digits = 0u64;
-    let mut at = first;
-    let mut take = |at: &mut usize| {
-        while let Some(value @ 0..=9) = data.get(*at).map(|byte| byte.wrapping_sub(b'0')) {
-            // Once it is beyond what a double holds, it stays there.
-            if digits <= 1 << 53 {
-                digits = digits * 10 + u64::from(value);
-            }
-            *at += 1;
-        }
-    };
-    take(&mut at);
-    let whole = at - first;
-    if whole == 0 || whole > 1 && data[first] == b'0' || data.get(at) != Some(&b'.') {
-        return (Plain::Other, at);
+fn is_integer(text: &[u8]) -> Result<bool, Declined> {
+    let text = text.strip_prefix(b"-").unwrap_or(text);
+    let whole = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if whole == 0 || whole > 1 && text[0] == b'0' {
+        return Err(Declined);
     }
-    at += 1;
-    let point = at;
-    take(&mut at);
-    let fraction = at - point;
-    if fraction == 0 || matches!(data.get(at), Some(b'e' | b'E')) {
-        return (Plain::Other, at);
+    match text.get(whole) {
+        None => Ok(true),
+        Some(b'.') if text.get(whole + 1).is_some_and(u8::is_ascii_digit) => Ok(false),
+        Some(b'e' | b'E') => Ok(false),
+        _ => Err(Declined),
     }
-    if digits > 1 << 53 || fraction >= POWERS.len() {
-        return (Plain::Long, at);
-    }
-    let value = digits as f64 / POWERS[fraction];
-    (Plain::Double(if negative { -value } else { value }), at)
 }

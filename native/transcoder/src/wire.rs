@@ -72,16 +72,19 @@ impl<'a> Fields<'a> {
         if self.at >= self.data.len() {
             return Ok(None);
         }
-        let tag = self.varint()?;
-        let number = u32::try_from(tag >> 3).map_err(|_| Declined)?;
-        let value = match (tag & 7) as u32 {
+        let tag = self.short_varint()?;
+        let number = tag >> 3;
+        if number == 0 {
+            return Err(Declined);
+        }
+        let value = match tag & 7 {
             VARINT => Value::Varint(self.varint()?),
             FIXED64 => {
                 let bytes = self.take(8)?;
                 Value::Fixed64(u64::from_le_bytes(bytes.try_into().map_err(|_| Declined)?))
             }
             LENGTH_DELIMITED => {
-                let size = usize::try_from(self.varint()?).map_err(|_| Declined)?;
+                let size = self.short_varint()? as usize;
                 Value::Bytes(self.take(size)?)
             }
             _ => return Err(Declined),
@@ -95,6 +98,25 @@ impl<'a> Fields<'a> {
         let bytes = self.data.get(self.at..end).ok_or(Declined)?;
         self.at = end;
         Ok(bytes)
+    }
+
+    /// A tag or a length, which runtimes take in at most five bytes.
+    #[inline(always)]
+    fn short_varint(&mut self) -> Result<u32, Declined> {
+        match self.data.get(self.at) {
+            Some(&byte) if byte < 0x80 => {
+                self.at += 1;
+                Ok(u32::from(byte))
+            }
+            _ => {
+                let start = self.at;
+                let value = self.long_varint()?;
+                if self.at - start > 5 {
+                    return Err(Declined);
+                }
+                u32::try_from(value).map_err(|_| Declined)
+            }
+        }
     }
 
     #[inline(always)]

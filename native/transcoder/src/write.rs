@@ -82,6 +82,9 @@ impl<'a> Writer<'a> {
         for (index, field) in mapped.fields.iter().enumerate() {
             let bit = 1u64 << index;
             if silenced & bit != 0 {
+                if seen & bit != 0 {
+                    return Err(Declined); // what is not written would not be looked at
+                }
                 continue;
             }
             if seen & bit == 0 && residue.is_none() && matches!(field.unset, Unset::Nothing) {
@@ -361,7 +364,12 @@ impl<'a> Writer<'a> {
             };
             let (mut key, mut bytes, mut bits): (&[u8], &[u8], u64) = (&[], &[], 0);
             let mut parts = Fields::new(entry);
+            let mut given = 0;
             while let Some(part) = parts.next()? {
+                if given & 1 << part.0.min(3) != 0 {
+                    return Err(Declined); // two keys, or two values, which may be merged
+                }
+                given |= 1 << part.0.min(3);
                 match (part, wire_type(&field.kind)) {
                     ((1, Value::Bytes(text)), _) => key = text,
                     ((2, Value::Bytes(value)), Wire::Bytes) => bytes = value,
@@ -522,6 +530,9 @@ fn read_residue<'d>(mapped: &MessageType, data: &'d [u8]) -> Result<Residue<'d>,
                 let Value::Bytes(text) = value else {
                     return Err(Declined);
                 };
+                if !residue.extra.is_empty() {
+                    return Err(Declined);
+                }
                 residue.extra = text;
                 continue;
             }

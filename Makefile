@@ -40,7 +40,7 @@ demo: setup ## Set up, convert an example, start the relay, call it, fold the st
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
 
 # What is tested with both implementations: all that converts.
-CONVERTS := tests/test_convert.py tests/test_fold.py tests/test_hand_made_bytes.py \
+CONVERTS := tests/test_convert.py tests/test_sse.py tests/test_fold.py tests/test_hand_made_bytes.py \
             tests/test_invalid_vectors.py tests/test_lossless.py tests/test_vectors.py
 
 test: setup ## Set up and run the tests, those of the converters with both implementations

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from google.protobuf.message import Message
 
 if TYPE_CHECKING:
-    from chatpb._native import Transcoder
+    from chatpb._native import ChunkStream, Transcoder
 
 _VARIABLE: Final = "CHATPB_IMPLEMENTATION"
 
@@ -51,3 +51,16 @@ def native_type(message_type: type[Message]) -> int | None:
 def _number(name: str) -> int | None:
     assert transcoder is not None
     return transcoder.message_type(name)
+
+
+def native_chunk_stream(
+    message_type: type[Message], suspects: list[bytes], max_event_bytes: int
+) -> ChunkStream | None:
+    """The native decoder of event streams; None if it is not there."""
+    if transcoder is None:
+        return None
+    from chatpb._native import ChunkStream
+
+    number = native_type(message_type)
+    assert number is not None
+    return ChunkStream(transcoder, number, suspects, max_event_bytes)

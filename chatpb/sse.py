@@ -8,12 +8,13 @@ beside it: a last event that no blank line ends, and JSON texts with no blank li
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from chatpb._convert import json_to_binary
 from chatpb._errors import ConversionError
+from chatpb._implementation import native_chunk_stream
 from chatpb._json import parse
 from chatpb._schema import mapping_of
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
@@ -54,13 +55,17 @@ class Decoder:
         self._event = ""
         self._after_cr = False
         self._started = False
+        self._failure: ConversionError | None = None
 
     def feed(self, data: bytes) -> list[Event]:
         """Takes the next bytes and gives the events that they complete.
 
         Raises:
-            ConversionError: An event is longer than it may be.
+            ConversionError: An event is longer than it may be. The events before it are given
+                first, and the error is raised by the next call.
         """
+        if self._failure is not None:
+            raise self._failure
         if self._after_cr and data.startswith(b"\n"):
             data = data[1:]
             self._after_cr = False
@@ -73,12 +78,18 @@ class Decoder:
         for line in lines:
             self._take(bytes(self._line), events)
             self._line = bytearray(line)
+            if self._size > self._max:
+                break
         if self._size + len(self._line) > self._max:
-            raise self._too_long()
+            self._failure = _too_long(self._max)
+            if not events:
+                raise self._failure
         return events
 
     def close(self) -> list[Event]:
         """Gives the event that the end of the stream completes, if there is one."""
+        if self._failure is not None:
+            raise self._failure
         events: list[Event] = []
         self._take(bytes(self._line), events)
         self._line.clear()
@@ -102,8 +113,6 @@ class Decoder:
                 self._dispatch(events)
             self._data.append(value)
             self._size += len(value)
-            if self._size > self._max:
-                raise self._too_long()
 
     def _dispatch(self, events: list[Event]) -> None:
         data = b"\n".join(self._data)
@@ -113,8 +122,9 @@ class Decoder:
         self._size = 0
         self._event = ""
 
-    def _too_long(self) -> ConversionError:
-        return ConversionError(f"an event of the stream is longer than {self._max} bytes")
+
+def _too_long(most: int) -> ConversionError:
+    return ConversionError(f"an event of the stream is longer than {most} bytes")
 
 
 class ChunkDecoder:
@@ -134,7 +144,9 @@ class ChunkDecoder:
     def __init__(self, max_event_bytes: int = 64 * 1024 * 1024) -> None:
         self.error: bytes | None = None
         self.is_done = False
+        self._max = max_event_bytes
         self._decoder = Decoder(max_event_bytes)
+        self._native = native_chunk_stream(ChatCompletionChunk, _SUSPECTS, max_event_bytes)
         self._failure: ConversionError | None = None
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -147,6 +159,9 @@ class ChunkDecoder:
             ConversionError: An event is longer than it may be, or its data is no JSON object. The
                 chunks before it are given first, and the error is raised by the next call.
         """
+        native = self._native
+        if native is not None:
+            return self._chunks(lambda: self._found(*native.feed(bytes(data))))
         return self._chunks(lambda: self._decoder.feed(data))
 
     def close(self) -> list[bytes]:
@@ -155,15 +170,32 @@ class ChunkDecoder:
         Raises:
             ConversionError: As for `feed`.
         """
+        native = self._native
+        if native is not None:
+            return self._chunks(lambda: self._found(*native.close()))
         return self._chunks(self._decoder.close)
 
-    def _chunks(self, events: Callable[[], list[Event]]) -> list[bytes]:
+    def _found(
+        self, items: list[bytes | tuple[bytes, str]], is_too_long: bool
+    ) -> Iterator[Event | bytes]:
+        """What the native decoder gives: chunks, and events that it leaves to the reference."""
+        for item in items:
+            yield item if isinstance(item, bytes) else Event(item[0], item[1] or "message")
+        if is_too_long:
+            self._failure = _too_long(self._max)
+            if not items:
+                raise self._failure
+
+    def _chunks(self, events: Callable[[], Iterable[Event | bytes]]) -> list[bytes]:
         if self._failure is not None:
             raise self._failure
         chunks: list[bytes] = []
         try:
             for event in events():
-                self._take(event, chunks)
+                if isinstance(event, bytes):
+                    chunks.append(event)
+                else:
+                    self._take(event, chunks)
         except ConversionError as error:
             if not chunks:
                 raise
@@ -180,11 +212,12 @@ class ChunkDecoder:
 
 
 _ERROR_NAMES: Final = mapping_of(ErrorResponse).fields.keys()
+_SUSPECTS: Final = [f'"{name}"'.encode() for name in _ERROR_NAMES]
 _CHUNK_NAMES: Final = mapping_of(ChatCompletionChunk).fields.keys()
 
 
 def _is_error(data: bytes) -> bool:
-    if not any(f'"{name}"'.encode() in data for name in _ERROR_NAMES):
+    if not any(suspect in data for suspect in _SUSPECTS):
         return False
     members = parse(data, allow_nan=True)
     return isinstance(members, dict) and bool(

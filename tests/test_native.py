@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import sys
 import threading
@@ -10,13 +12,14 @@ from typing import Any
 
 import pytest
 from google.protobuf.message import Message
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import chatpb
 import fuzz
 from chatpb._implementation import transcoder
 from chatpb._schema import mapping_of
+from chatpb.sse import ChunkDecoder
 from chatpb.v1 import (
     AudioParam,
     ChatCompletion,
@@ -116,6 +119,52 @@ def test_json_once_found_to_differ(kind: type[Message], text: bytes) -> None:
 )
 def test_binary_once_found_to_differ(kind: type[Message], binary: bytes) -> None:
     assert fuzz.difference(Case(BINARY, kind, binary)) is None
+
+
+_LINES = [
+    b'data: {"id":"a","choices":[]}',
+    b'data:{"id":"b"}',
+    b'data: {"error":{"message":"no"}}',
+    b'data: {"id":"c","error":1}',
+    b"data: [DONE]",
+    b"data: {",
+    b"data:",
+    b"data",
+    b"event: error",
+    b"event: x",
+    b": comment",
+    b"",
+    b"",
+    b"",
+    b'data: "' + b"x" * 90 + b'"',
+    b"\xef\xbb\xbfdata: {}",
+]
+
+
+@settings(max_examples=500)
+@given(
+    lines=st.lists(st.tuples(st.sampled_from(_LINES), st.sampled_from([b"\n", b"\r", b"\r\n"]))),
+    cuts=st.lists(st.integers(0, 300)),
+    most=st.sampled_from([60, 10_000]),
+)
+def test_event_streams(lines: list[tuple[bytes, bytes]], cuts: list[int], most: int) -> None:
+    stream = b"".join(line + end for line, end in lines)
+    bounds = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    pieces = [stream[start:end] for start, end in itertools.pairwise(bounds)]
+    results = []
+    for is_native in (True, False):
+        decoder = ChunkDecoder(max_event_bytes=most)
+        if not is_native:
+            decoder._native = None
+        calls = [functools.partial(decoder.feed, piece) for piece in pieces]
+        seen: list[object] = []
+        for call in [*calls, decoder.close, decoder.close]:
+            try:
+                seen.append(call())
+            except chatpb.ConversionError as error:
+                seen.append(str(error))
+        results.append((seen, decoder.error, decoder.is_done))
+    assert results[1] == results[0]
 
 
 def _nested(levels: int) -> bytes:

@@ -74,8 +74,10 @@ def test_any_split_gives_the_same_events(
 @pytest.mark.parametrize("line", [b"data: " + b"x" * 100, b"data: 1234567\n" * 20, b":" * 200])
 def test_an_endless_event_is_refused(line: bytes) -> None:
     decoder = Decoder(max_event_bytes=99)
-    with pytest.raises(ConversionError, match="longer than 99 bytes"):
-        decoder.feed(line)
+    assert [Event(b"1")] == decoder.feed(b"data: 1\n\n" + line)
+    for _ in range(2):
+        with pytest.raises(ConversionError, match="longer than 99 bytes"):
+            decoder.feed(line)
 
 
 _STREAM = (

@@ -4,7 +4,8 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use chatpb_transcoder::{Declined, Schema};
+use chatpb_transcoder::{Declined, EventStream, Schema, TooLong};
+use memchr::memmem;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -63,6 +64,92 @@ thread_local! {
 }
 const MOST_KEPT: usize = 4 << 20;
 
+/// Turns the bytes of an event stream, however they arrive, into chunks in binary form.
+#[pyclass(module = "chatpb._native")]
+struct ChunkStream {
+    transcoder: Py<Transcoder>,
+    message_type: usize,
+    /// Data that has one of these is not transcoded here.
+    suspects: Vec<Vec<u8>>,
+    stream: EventStream,
+}
+
+/// A chunk in binary form, or the data and the name of an event that is for the reference.
+#[derive(IntoPyObject)]
+enum Item<'py> {
+    Chunk(Bound<'py, PyBytes>),
+    Event((Bound<'py, PyBytes>, String)),
+}
+
+enum Found {
+    Chunk(Vec<u8>),
+    Event(Vec<u8>, String),
+}
+
+#[pymethods]
+impl ChunkStream {
+    #[new]
+    fn new(
+        transcoder: Py<Transcoder>,
+        message_type: usize,
+        suspects: Vec<Vec<u8>>,
+        max_event_bytes: usize,
+    ) -> Self {
+        Self {
+            transcoder,
+            message_type,
+            suspects,
+            stream: EventStream::new(max_event_bytes),
+        }
+    }
+
+    /// Gives what the next bytes complete, and whether an event is too long.
+    fn feed<'py>(&mut self, py: Python<'py>, data: &[u8]) -> (Vec<Item<'py>>, bool) {
+        self.run(py, |stream, each| stream.feed(data, each))
+    }
+
+    /// Gives what the end of the stream completes, and whether an event is too long.
+    fn close<'py>(&mut self, py: Python<'py>) -> (Vec<Item<'py>>, bool) {
+        self.run(py, |stream, each| stream.close(each))
+    }
+}
+
+impl ChunkStream {
+    fn run<'py>(
+        &mut self,
+        py: Python<'py>,
+        work: impl FnOnce(&mut EventStream, &mut dyn FnMut(&[u8], &[u8])) -> Result<(), TooLong> + Send,
+    ) -> (Vec<Item<'py>>, bool) {
+        let schema = &self.transcoder.get().schema;
+        let (message_type, suspects) = (self.message_type, &self.suspects);
+        let stream = &mut self.stream;
+        let (found, too_long) = py.detach(|| {
+            let mut found = Vec::new();
+            let done = work(stream, &mut |data, name| {
+                let is_plain = name.is_empty()
+                    && !suspects
+                        .iter()
+                        .any(|suspect| memmem::find(data, suspect).is_some());
+                let mut out = Vec::with_capacity(data.len());
+                let mut transcode = || schema.json_to_binary(data, message_type, &mut out);
+                let is_chunk = is_plain
+                    && matches!(catch_unwind(AssertUnwindSafe(&mut transcode)), Ok(Ok(())));
+                found.push(if is_chunk {
+                    Found::Chunk(out)
+                } else {
+                    Found::Event(data.to_vec(), String::from_utf8_lossy(name).into_owned())
+                });
+            });
+            (found, done.is_err())
+        });
+        let items = found.into_iter().map(|found| match found {
+            Found::Chunk(chunk) => Item::Chunk(PyBytes::new(py, &chunk)),
+            Found::Event(data, name) => Item::Event((PyBytes::new(py, &data), name)),
+        });
+        (items.collect(), too_long)
+    }
+}
+
 /// Runs work without the GIL. A bug that panics is left to the reference, like all that is odd.
 fn run<'py>(
     py: Python<'py>,
@@ -80,5 +167,6 @@ fn run<'py>(
 
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<ChunkStream>()?;
     module.add_class::<Transcoder>()
 }

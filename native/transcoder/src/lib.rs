@@ -9,10 +9,12 @@ mod decimal;
 mod json;
 mod read;
 mod schema;
+mod sse;
 mod wire;
 mod write;
 
 pub use schema::Schema;
+pub use sse::{EventStream, TooLong};
 
 /// The input is left to the reference implementation.
 ///

@@ -8,6 +8,7 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -156,7 +157,9 @@ def test_event_streams(lines: list[tuple[bytes, bytes]], cuts: list[int], most: 
         decoder = ChunkDecoder(max_event_bytes=most)
         if not is_native:
             decoder._native = None
-        calls = [functools.partial(decoder.feed, piece) for piece in pieces]
+        calls: list[Callable[[], list[bytes]]] = [
+            functools.partial(decoder.feed, piece) for piece in pieces
+        ]
         seen: list[object] = []
         for call in [*calls, decoder.close, decoder.close]:
             try:

@@ -727,5 +727,5 @@ async def test_without_the_extra_there_is_a_hint(module: str) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", code, stdout=PIPE, stderr=PIPE
     )
-    hint = f"chatpb-server: {module} is not installed; try: pip install 'chatpb[server]'\n"
-    assert (1, "", hint) == await finish(process)
+    hint = f"chatpb-server: error: needs {module}: pip install 'chatpb[server]'\n"
+    assert (2, "", hint) == await finish(process)

@@ -75,9 +75,10 @@ format: setup ## Mend style
 types: setup ## Check types
 	$(BIN)/mypy
 
-rust: ## Check the native implementation: format and lints
+rust: ## Check the native implementation: format, lints and unit tests
 	cargo fmt --check --manifest-path native/Cargo.toml --all
 	cargo clippy --manifest-path native/Cargo.toml --workspace --all-targets --locked -- -D warnings
+	cargo test --manifest-path native/transcoder/Cargo.toml --quiet --locked
 
 gen: $(GEN)/.done ## Generate chatpb/v1 from proto
 	@mkdir -p $(OUT)

@@ -13,11 +13,15 @@ FLOOR_PACKAGES := protobuf==6.31.1 grpcio==1.76.0 grpcio-health-checking==1.76.0
 NATIVE := native/Cargo.toml native/Cargo.lock native/transcoder/Cargo.toml \
           $(wildcard native/src/*.rs native/transcoder/src/*.rs)
 BENCH  := .venv-bench
+CARGO_FUZZ := .cargo-tools/bin/cargo-fuzz
+FUZZ   := $(CARGO_FUZZ) run --fuzz-dir native/fuzz --sanitizer none
+FUZZ_FLAGS := -verbosity=0 -print_final_stats=1 -seed=1 -timeout=10 -max_len=4096 \
+              -dict=native/fuzz/corpus/tokens.dict
 OUT    ?= .
 AGAINST ?= .git\#branch=main
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-floor soak check lint format types rust bench fuzz gen drift proto golden serve roundtrip clean
+.PHONY: help setup demo test test-floor soak check lint format types rust bench fuzz rust-fuzz gen drift proto golden serve roundtrip clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +64,14 @@ soak: setup ## Run the property tests on 20 times as many examples
 
 fuzz: setup ## Compare both implementations on a million inputs, from a fixed seed
 	$(BIN)/python tests/fuzz.py --count $(or $(COUNT),1000000) --seed $(or $(SEED),1)
+
+$(CARGO_FUZZ):
+	cargo install --quiet --locked --root .cargo-tools --version 0.13.2 cargo-fuzz
+
+rust-fuzz: $(CARGO_FUZZ) ## Fuzz the native implementation alone, guided by coverage; RUNS=... bounds it
+	$(PYTHON) native/fuzz/seeds.py
+	$(FUZZ) json -- -runs=$(or $(RUNS),10000000) $(FUZZ_FLAGS)
+	$(FUZZ) binary -- -runs=$(or $(RUNS),10000000) $(FUZZ_FLAGS)
 
 check: test lint types drift proto ## Run all checks that need no other language
 
@@ -119,4 +131,4 @@ roundtrip: setup ## Send FILES (files or folders of JSON and SSE) to protobuf an
 	$(BIN)/chatpb roundtrip --residue $(FILES)
 
 clean: ## Remove what was built and installed
-	rm -rf $(VENV) $(GEN) $(FLOOR) $(BENCH) native/target build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(GEN) $(FLOOR) $(BENCH) native/target native/fuzz/target .cargo-tools build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -82,6 +82,8 @@ def test_vectors_are_not_declined(vector: Any) -> None:
         pytest.param(ChatCompletion, b'{"object":"chat.completion\\ud800"}', id="constant"),
         pytest.param(InputAudio, b'{"data":"YQ==\\ud800"}', id="base64"),
         pytest.param(ChatCompletion, b'{"choices":[{}],"choices":[]}', id="twice"),
+        pytest.param(ChatCompletion, b'{"top_p":%d}' % (2**127 - 1), id="2**127-1"),
+        pytest.param(ChatCompletion, b'{"top_p":%d}' % (2**100), id="2**100"),
         pytest.param(FunctionDefinition, b'{"x":{"a":1,"b":{"a":2,"a":3}}}', id="twice below"),
         pytest.param(ChatCompletion, b'{"cre\\u0061ted":7}', id="escaped name"),
         pytest.param(

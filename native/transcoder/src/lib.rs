@@ -19,7 +19,7 @@ pub use sse::{EventStream, TooLong};
 /// The input is left to the reference implementation.
 ///
 /// It says what is wrong with it and where, or transcodes it after all: objects with a member
-/// twice, numbers that are not finite, integers of 16 digits or more for a double, and messages
+/// twice, numbers that are not finite, integers of 38 digits or more for a double, and messages
 /// that no serializer of one message writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Declined;

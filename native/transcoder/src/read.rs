@@ -570,6 +570,9 @@ impl<'a> Reader<'a> {
         let (value, size) = fast_float2::parse_partial::<f64, _>(rest).map_err(|_| Declined)?;
         let text = &rest[..size];
         if is_integer(text)? && size > 15 {
+            if size > 38 {
+                return Err(Declined);
+            }
             // Fits if a double holds it exactly; longer ones are for the reference.
             let text = std::str::from_utf8(text).map_err(|_| Declined)?;
             let whole: i128 = text.parse().map_err(|_| Declined)?;

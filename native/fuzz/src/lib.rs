@@ -1,0 +1,183 @@
+//! What the fuzz targets share: the message types, and when two JSON texts say the same.
+#![forbid(unsafe_code)]
+
+use std::sync::LazyLock;
+
+use chatpb_transcoder::Schema;
+use prost_reflect::DescriptorPool;
+use serde::Deserialize;
+use serde_json::{Deserializer, Number, Value};
+
+const DESCRIPTOR_SET: &[u8] = include_bytes!("../../../chatpb/v1/descriptor_set.binpb");
+/// What the output holds before: the transcoder appends.
+const BEFORE: &[u8] = b"\x7a\x02{}";
+
+struct Subject {
+    schema: Schema,
+    /// In the order of their names.
+    types: Vec<MessageType>,
+    /// The members that the option `json_unset_utf8` ties to another, as they stand in JSON.
+    tied: Vec<String>,
+}
+
+/// A message type that mirrors a JSON object.
+pub struct MessageType {
+    name: String,
+    number: usize,
+}
+
+static SUBJECT: LazyLock<Subject> = LazyLock::new(|| {
+    let schema = Schema::new(DESCRIPTOR_SET).expect("the tables compile");
+    let pool = DescriptorPool::decode(DESCRIPTOR_SET).expect("the descriptors are whole");
+    let mut types: Vec<_> = pool
+        .all_messages()
+        .filter_map(|message| {
+            let name = message.full_name().to_string();
+            let number = schema.message_type(&name)?;
+            Some(MessageType { name, number })
+        })
+        .collect();
+    types.sort_by(|one, other| one.name.cmp(&other.name));
+    let option = pool
+        .get_extension_by_name("chatpb.v1.json_unset_utf8")
+        .expect("the option is in the set");
+    let tied = pool
+        .all_messages()
+        .flat_map(|message| message.fields().collect::<Vec<_>>())
+        .filter(|field| field.options().has_extension(&option))
+        .map(|field| format!("\"{}\":", field.name()))
+        .collect();
+    Subject {
+        schema,
+        types,
+        tied,
+    }
+});
+
+/// The message type that the first byte picks, by its place in the order of names, and the rest.
+pub fn pick(input: &[u8]) -> Option<(&'static MessageType, &[u8])> {
+    let (&first, rest) = input.split_first()?;
+    let types = &SUBJECT.types;
+    Some((&types[usize::from(first) % types.len()], rest))
+}
+
+impl MessageType {
+    /// Reads JSON; None if that is declined.
+    pub fn read(&self, json: &[u8]) -> Option<Vec<u8>> {
+        let mut out = BEFORE.to_vec();
+        let read = SUBJECT.schema.json_to_binary(json, self.number, &mut out);
+        read.ok().map(|()| self.behind(&out))
+    }
+
+    /// Writes JSON; None if that is declined.
+    pub fn write(&self, binary: &[u8]) -> Option<Vec<u8>> {
+        let mut out = BEFORE.to_vec();
+        let written = SUBJECT.schema.binary_to_json(binary, self.number, &mut out);
+        written.ok().map(|()| self.behind(&out))
+    }
+
+    fn behind(&self, out: &[u8]) -> Vec<u8> {
+        let added = out.strip_prefix(BEFORE);
+        self.must(added.is_some(), "what the output held stays", &[out]);
+        added.unwrap_or_default().to_vec()
+    }
+
+    /// A law; `shown` is what the reader of a failure wants to see.
+    pub fn must(&self, holds: bool, law: &str, shown: &[&[u8]]) {
+        assert!(
+            holds,
+            "{}: {law}\n{}",
+            self.name,
+            shown
+                .iter()
+                .map(|bytes| format!("  b\"{}\"\n", bytes.escape_ascii()))
+                .collect::<String>()
+        );
+    }
+}
+
+/// Whether two JSON texts say the same: members without order, numbers by value.
+pub fn same_value(one: &[u8], other: &[u8]) -> bool {
+    match (parse(one), parse(other)) {
+        (Some(one), Some(other)) => same(&one, &other),
+        _ => false,
+    }
+}
+
+fn parse(json: &[u8]) -> Option<Value> {
+    let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
+    let json = escape_lone_surrogates(json);
+    let mut parser = Deserializer::from_slice(&json);
+    parser.disable_recursion_limit(); // the transcoder has one
+    let value = Value::deserialize(&mut parser).ok()?;
+    parser.end().ok().map(|()| value)
+}
+
+/// Puts a backslash before the escapes of lone surrogates: serde_json refuses them.
+fn escape_lone_surrogates(json: &[u8]) -> Vec<u8> {
+    let unit = |at: usize| {
+        let digits = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
+        u16::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()
+    };
+    let mut out = Vec::with_capacity(json.len());
+    let mut at = 0;
+    while at < json.len() {
+        let size = match unit(at) {
+            Some(0xd800..=0xdbff) if matches!(unit(at + 6), Some(0xdc00..=0xdfff)) => 12,
+            Some(0xd800..=0xdfff) => {
+                out.push(b'\\');
+                out.extend(json[at..at + 6].to_ascii_lowercase());
+                at += 6;
+                continue;
+            }
+            _ if json[at] == b'\\' => 2,
+            _ => 1,
+        };
+        let end = json.len().min(at + size);
+        out.extend_from_slice(&json[at..end]);
+        at = end;
+    }
+    out
+}
+
+fn same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Object(one), Value::Object(other)) => {
+            one.len() == other.len()
+                && one
+                    .iter()
+                    .all(|(name, value)| other.get(name).is_some_and(|there| same(value, there)))
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(a, b)| same(a, b))
+        }
+        (Value::Number(one), Value::Number(other)) => same_number(one, other),
+        _ => one == other,
+    }
+}
+
+fn same_number(one: &Number, other: &Number) -> bool {
+    let digits = |number: &Number| format!("{:.0}", number.as_f64().unwrap_or(f64::NAN));
+    let bits = |number: &Number| number.as_f64().map(f64::to_bits);
+    match (one.is_f64(), other.is_f64()) {
+        _ if one == other => true,
+        (true, true) => bits(one) == bits(other),
+        // An integer becomes a double that holds it exactly.
+        (true, false) => digits(one) == other.to_string(),
+        (false, true) => digits(other) == one.to_string(),
+        (false, false) => false,
+    }
+}
+
+/// Whether reading JSON that was written of some bytes may be declined, because a known member came
+/// from free JSON in them, in one of the forms that are left to the reference: a double
+/// written as an integer beyond 128 bits, or a member that is compared with another, does not fit,
+/// and would not stand in its place.
+pub fn may_be_declined(binary: &[u8], json: &[u8]) -> bool {
+    let digits = |run: &[u8]| run.iter().all(u8::is_ascii_digit);
+    let contains = |name: &String| {
+        json.windows(name.len())
+            .any(|there| there == name.as_bytes())
+    };
+    binary.windows(39).any(digits) || SUBJECT.tied.iter().any(contains)
+}

@@ -1,5 +1,6 @@
-"""Writes what the fuzz targets start from: each vector behind the byte that picks its message type,
-and a dictionary of tokens to insert. Run in the root of the repository.
+"""Writes what the fuzz targets start from; run in the root of the repository.
+
+That is each vector, behind the byte that picks its message type, and a dictionary of tokens.
 """
 
 from __future__ import annotations

@@ -53,14 +53,7 @@ def from_json(
     binary = _native_binary(raw, message_type)
     if binary is not None:
         return message_type.FromString(binary)
-    tree = parse(raw, allow_nan=allow_nan)
-    if type(tree) is not dict:
-        start = len(raw) - len(raw.removeprefix(b"\xef\xbb\xbf").lstrip())
-        raise ConversionError(f"expected an object, got {kind_of(tree)}", offset=start)
-    try:
-        return from_tree(tree, message_type)
-    except ConversionError as error:  # too deep, for nothing else is refused
-        raise find_error(raw, allow_nan=allow_nan) or error from None
+    return _read(raw, message_type, allow_nan)
 
 
 def to_json(
@@ -163,8 +156,7 @@ def json_to_binary(
     binary = _native_binary(raw, message_type)
     if binary is not None:
         return binary
-    message: Message = from_json(raw, message_type, allow_nan=allow_nan)
-    return canonical(message)
+    return canonical(_read(raw, message_type, allow_nan))
 
 
 def binary_to_json(
@@ -205,6 +197,18 @@ def _native_json(data: bytes, message_type: type[Message]) -> bytes | None:
     if transcoder is None or number is None:
         return None
     return transcoder.binary_to_json(data, number)
+
+
+def _read(raw: bytes, message_type: type[MessageT], allow_nan: bool) -> MessageT:
+    """What the reference reads."""
+    tree = parse(raw, allow_nan=allow_nan)
+    if type(tree) is not dict:
+        start = len(raw) - len(raw.removeprefix(b"\xef\xbb\xbf").lstrip())
+        raise ConversionError(f"expected an object, got {kind_of(tree)}", offset=start)
+    try:
+        return from_tree(tree, message_type)
+    except ConversionError as error:  # too deep, for nothing else is refused
+        raise find_error(raw, allow_nan=allow_nan) or error from None
 
 
 def from_tree(tree: dict[str, Any], message_type: type[MessageT]) -> MessageT:

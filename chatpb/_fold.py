@@ -73,6 +73,11 @@ def folded_name(field: Field) -> str:
     return field.options[options_pb2.fold_into] or field.name
 
 
+def marked(mapped: MessageType, option: Any) -> str | None:
+    """The field of a message that has an option set, or None."""
+    return next((f.name for f in mapped.fields.values() if f.options[option]), None)
+
+
 def outside_schema(message: Any, mapped: MessageType) -> Iterable[str]:
     """The members of a message that its typed fields do not hold."""
     assert mapped.residue is not None
@@ -108,9 +113,8 @@ class _Keyed:
 
     def __init__(self, mapped: MessageType) -> None:
         self.mapped = mapped
-        flags = mapped.fields.values()
-        self.key = next((f.name for f in flags if f.options[options_pb2.fold_key]), None)
-        self.identity = next((f.name for f in flags if f.options[options_pb2.fold_identity]), None)
+        self.key = marked(mapped, options_pb2.fold_key)
+        self.identity = marked(mapped, options_pb2.fold_identity)
         self.chunk = 0
         self.elements: list[tuple[int, int, Any]] = []  # the chunk, the key, what is joined
         self.latest: dict[int, tuple[int, int, Any]] = {}

@@ -16,6 +16,7 @@ from chatpb._fold import (
     fold,
     fold_rule,
     folded_name,
+    marked,
     outside_schema,
     parse_free,
 )
@@ -163,8 +164,7 @@ def _parts(message: _Tree, mapped: MessageType) -> tuple[_Tree, _Tree, list[tupl
 def _numbered(values: list[Any], field: Field) -> Iterator[Any]:
     """Elements with the key that tells them apart."""
     assert field.message is not None
-    flags = field.message.fields.values()
-    key = next((f.name for f in flags if f.options[options_pb2.fold_key]), None)
+    key = marked(field.message, options_pb2.fold_key)
     for index, value in enumerate(values):
         yield {key: index, **value} if key is not None and type(value) is dict else value
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +11,6 @@ import chatpb
 from chatpb._cli._difference import differences
 from chatpb._json import parse
 from command_line import run
-
-CORPUS = os.environ.get("CHATPB_CORPUS")
 
 
 @pytest.mark.parametrize(
@@ -138,9 +135,8 @@ def test_missing_file_is_a_mistake_of_usage() -> None:
     ) == (2, "chatpb: error: none: no such file or directory\n")
 
 
-@pytest.mark.skipif(not CORPUS, reason="CHATPB_CORPUS names no directory of recorded traffic")
-def test_corpus_comes_back_equal() -> None:
-    result = run("roundtrip", CORPUS)
+def test_corpus_comes_back_equal(corpus: Path) -> None:
+    result = run("roundtrip", corpus)
     rows = list(_rows(result.stdout))
     assert (result.exit_code, [row for row in rows if row[1] != row[2]]) == (0, [])
     assert int(rows[-1][1].replace(",", "")) > 0

@@ -34,6 +34,7 @@ _Read: TypeAlias = Callable[[_Members, int], dict[str, Any]]
 # stands in, to the value of the field, or an _Outcome.
 _Fit: TypeAlias = Callable[[Any, int, _Members], Any]
 
+_INFINITIES = (math.inf, -math.inf)
 _NULLS, _ABSENT, _EMPTIES, _EXTRA = (field.name for field in residue_pb2.Residue.DESCRIPTOR.fields)
 
 
@@ -45,51 +46,49 @@ class _Outcome(enum.Enum):
     MISFIT = enum.auto()  # it goes to the residue as it is
 
 
+_UNSET, _EMPTY, _MISFIT = _Outcome
+
+
 def _compile(mapped: MessageType) -> tuple[_Read, Callable[[], None]]:
-    plans: dict[str, tuple[int, bool, _Fit]] = {}
+    fits: dict[str, _Fit] = {}
 
     def read(members: _Members, depth: int) -> dict[str, Any]:
         fitted: dict[str, Any] = {}
-        extra: _Members | None = None
-        nulls: list[int] | None = None
-        empties: list[int] | None = None
+        extra: _Members = {}
+        nulls: list[int] = []
+        empties: list[int] = []
+        below = depth + 1
         for name, value in members.items():
-            plan = plans.get(name)
-            if plan is None:
-                extra = extra or {}
+            fit = fits.get(name)
+            if fit is None:
                 extra[name] = value
-                continue
-            number, stands_for_null, fit = plan
-            if value is None:
-                if not stands_for_null:
-                    nulls = nulls or []
-                    nulls.append(number)
-                continue
-            result = fit(value, depth + 1, members)
-            if type(result) is not _Outcome:
-                fitted[name] = result
-            elif result is _Outcome.MISFIT:
-                extra = extra or {}
-                extra[name] = value
-            elif result is _Outcome.EMPTY:
-                empties = empties or []
-                empties.append(number)
-        complete = expected <= members.keys()
-        if extra or nulls or empties or not complete:
+            elif value is None:
+                if name not in null_when_unset:
+                    nulls.append(mapped.fields[name].number)
+            else:
+                result = fit(value, below, members)
+                if result is _MISFIT:
+                    extra[name] = value
+                elif result is _EMPTY:
+                    empties.append(mapped.fields[name].number)
+                elif result is not _UNSET:
+                    fitted[name] = result
+        is_whole = len(members) == len(fits) or expected <= members.keys()
+        if extra or nulls or empties or not is_whole:
             fitted[residue_name] = _residue(members, extra, nulls, empties, depth)
         return fitted
 
     def _residue(
         members: _Members,
-        extra: _Members | None,
-        nulls: list[int] | None,
-        empties: list[int] | None,
+        extra: _Members,
+        nulls: list[int],
+        empties: list[int],
         depth: int,
     ) -> dict[str, Any]:
         residue: dict[str, Any] = {}
         if nulls:
             residue[_NULLS] = sorted(nulls)
-        absent = sorted(plans[name][0] for name in expected - members.keys())
+        absent = sorted(mapped.fields[name].number for name in expected - members.keys())
         if absent:
             residue[_ABSENT] = absent
         if empties:
@@ -99,8 +98,7 @@ def _compile(mapped: MessageType) -> tuple[_Read, Callable[[], None]]:
         return residue
 
     def compile_fields() -> None:
-        for field in mapped.fields.values():
-            plans[field.name] = (field.number, field.unset is None, _fit_field(field))
+        fits.update((field.name, _fit_field(field)) for field in mapped.fields.values())
 
     assert mapped.residue is not None
     residue_name = mapped.residue.name
@@ -109,6 +107,7 @@ def _compile(mapped: MessageType) -> tuple[_Read, Callable[[], None]]:
         for field in mapped.fields.values()
         if field.unset is not NOTHING or field.unset_utf8
     }
+    null_when_unset = {field.name for field in mapped.fields.values() if field.unset is None}
     return read, compile_fields
 
 
@@ -130,10 +129,10 @@ def _fit_field(field: Field) -> _Fit:
 
     def fit_unless_unset(value: Any, depth: int, members: _Members) -> Any:
         if value == unset and type(value) is type(unset):
-            return _Outcome.UNSET
+            return _UNSET
         result = fit(value, depth, members)
         # Without presence a zero value cannot be told from an unset field.
-        return result if keeps_zero or result else _Outcome.MISFIT
+        return result if keeps_zero or result else _MISFIT
 
     return fit_unless_unset
 
@@ -146,24 +145,24 @@ def _fit_list(field: Field) -> _Fit:
 
         def fit_messages(value: Any, depth: int, _: _Members) -> Any:
             if type(value) is not list:
-                return _Outcome.MISFIT
+                return _MISFIT
             result = []
             for item in value:
                 if type(item) is not dict:
-                    return _Outcome.MISFIT
+                    return _MISFIT
                 result.append(read(item, depth + 1))
-            return result or _Outcome.EMPTY
+            return result or _EMPTY
 
         return fit_messages
     fit = _fit_value(field)
 
     def fit_scalars(value: Any, depth: int, members: _Members) -> Any:
         if type(value) is not list:
-            return _Outcome.MISFIT
+            return _MISFIT
         result = [fit(item, depth + 1, members) for item in value]
-        if _Outcome.MISFIT in result:
-            return _Outcome.MISFIT
-        return result or _Outcome.EMPTY
+        if _MISFIT in result:
+            return _MISFIT
+        return result or _EMPTY
 
     return fit_scalars
 
@@ -174,14 +173,14 @@ def _fit_map(field: Field) -> _Fit:
 
     def fit_map(value: Any, depth: int, members: _Members) -> Any:
         if type(value) is not dict:
-            return _Outcome.MISFIT
+            return _MISFIT
         result = {}
         for key, item in value.items():
             fitted = fit(item, depth + 1, members)
-            if fitted is _Outcome.MISFIT or not _is_utf8(key):
-                return _Outcome.MISFIT
+            if fitted is _MISFIT or not _is_utf8(key):
+                return _MISFIT
             result[key] = message_class(**fitted) if message_class else fitted
-        return result or _Outcome.EMPTY
+        return result or _EMPTY
 
     return fit_map
 
@@ -204,16 +203,14 @@ def _fit_value(field: Field) -> _Fit:
     if kind == FieldDescriptor.TYPE_DOUBLE:
         return _fit_double
     if kind == FieldDescriptor.TYPE_BOOL:
-        return lambda value, *_: value if type(value) is bool else _Outcome.MISFIT
+        return lambda value, *_: value if type(value) is bool else _MISFIT
     least, most = INTEGER_RANGES[kind]
-    return lambda value, *_: (
-        value if type(value) is int and least <= value <= most else _Outcome.MISFIT
-    )
+    return lambda value, *_: value if type(value) is int and least <= value <= most else _MISFIT
 
 
 def _fit_message(mapped: MessageType) -> _Fit:
     read = reader(mapped)
-    return lambda value, depth, _: read(value, depth) if type(value) is dict else _Outcome.MISFIT
+    return lambda value, depth, _: read(value, depth) if type(value) is dict else _MISFIT
 
 
 def _fit_union(mapped: MessageType) -> _Fit:
@@ -230,7 +227,7 @@ def _fit_union(mapped: MessageType) -> _Fit:
             result = fit(value, depth, members)
             if type(result) is not _Outcome:
                 return {name: result}
-        return _Outcome.MISFIT
+        return _MISFIT
 
     return fit_union
 
@@ -238,9 +235,7 @@ def _fit_union(mapped: MessageType) -> _Fit:
 def _fit_enum(field: Field) -> _Fit:
     assert field.enum is not None
     numbers = field.enum.numbers
-    return lambda value, *_: (
-        numbers.get(value, _Outcome.MISFIT) if type(value) is str else _Outcome.MISFIT
-    )
+    return lambda value, *_: numbers.get(value, _MISFIT) if type(value) is str else _MISFIT
 
 
 def _is_utf8(text: str) -> bool:
@@ -255,32 +250,37 @@ def _is_utf8(text: str) -> bool:
 
 
 def _fit_string(value: Any, _depth: int, _members: _Members) -> Any:
-    return value if type(value) is str and _is_utf8(value) else _Outcome.MISFIT
+    if type(value) is str and (value.isascii() or _is_utf8(value)):
+        return value
+    return _MISFIT
 
 
 def _fit_double(value: Any, _depth: int, _members: _Members) -> Any:
-    if type(value) is JsonNumber or type(value) is float:
+    kind = type(value)
+    if kind is JsonNumber:
         number = float(value)
-        return _Outcome.MISFIT if math.isinf(number) and type(value) is JsonNumber else number
-    if type(value) is not int:
-        return _Outcome.MISFIT
+        return _MISFIT if number in _INFINITIES else number
+    if kind is float:
+        return value
+    if kind is not int:
+        return _MISFIT
     try:
         number = float(value)
     except OverflowError:
-        return _Outcome.MISFIT
-    return number if number == value else _Outcome.MISFIT
+        return _MISFIT
+    return number if number == value else _MISFIT
 
 
 def _fit_byte_array(value: Any, _depth: int, _members: _Members) -> Any:
     if type(value) is not list:
-        return _Outcome.MISFIT
+        return _MISFIT
     try:
         data = bytes(value)
     except (TypeError, ValueError):
-        return _Outcome.MISFIT
+        return _MISFIT
     # Python takes true and false for 1 and 0.
     if (0 in data or 1 in data) and bool in map(type, value):
-        return _Outcome.MISFIT
+        return _MISFIT
     return data
 
 
@@ -291,18 +291,18 @@ def _fit_utf8(field: Field) -> _Fit:
     def fit_utf8(value: Any, depth: int, members: _Members) -> Any:
         data = fit(value, depth, members)
         text = members.get(text_name)
-        if type(text) is not str or not _is_utf8(text):
+        if type(text) is not str or not (text.isascii() or _is_utf8(text)):
             text = ""
-        return _Outcome.UNSET if data == text.encode() else data
+        return _UNSET if data == text.encode() else data
 
     return fit_utf8
 
 
 def _fit_base64(value: Any, _depth: int, _members: _Members) -> Any:
     if type(value) is not str:
-        return _Outcome.MISFIT
+        return _MISFIT
     try:
         data = base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):
-        return _Outcome.MISFIT
-    return data if base64.b64encode(data) == value.encode() else _Outcome.MISFIT
+        return _MISFIT
+    return data if base64.b64encode(data) == value.encode() else _MISFIT

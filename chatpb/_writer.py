@@ -61,13 +61,24 @@ writer = Compiled(_compile)
 
 def _compile_object(mapped: MessageType) -> tuple[_Write, Callable[[], None]]:
     gets: list[tuple[str, int, _Write, _Write]] = []
+    gets_or_defaults: list[tuple[str, _Write]] = []
 
     def write(message: Any, context: Context) -> dict[str, Any]:
         if message.HasField(residue_name):
-            residue = getattr(message, residue_name)
-            extra, said = _extra(residue, context), _said(mapped, residue, context)
-        else:
-            extra = said = no_members
+            return write_all(message, context)
+        members: dict[str, Any] = {}
+        try:
+            for name, get in gets_or_defaults:
+                value = get(message, context)
+                if value is not NOTHING:
+                    members[name] = value
+        except ConversionError as error:
+            raise error.below(name) from None
+        return members
+
+    def write_all(message: Any, context: Context) -> dict[str, Any]:
+        residue = getattr(message, residue_name)
+        extra, said = _extra(residue, context), _said(mapped, residue, context)
         members: dict[str, Any] = {}
         for name, number, get, default in gets:
             if name in extra:
@@ -81,19 +92,17 @@ def _compile_object(mapped: MessageType) -> tuple[_Write, Callable[[], None]]:
                 if value is NOTHING:
                     continue
             members[name] = value
-        if extra:
-            members.update(extra)
+        members.update(extra)
         return members
 
     def compile_fields() -> None:
-        gets.extend(
-            (field.name, field.number, _get_field(field), _get_default(field))
-            for field in mapped.fields.values()
-        )
+        for field in mapped.fields.values():
+            default = _get_default(field)
+            gets.append((field.name, field.number, _get_field(field, _get_nothing), default))
+            gets_or_defaults.append((field.name, _get_field(field, default)))
 
     assert mapped.residue is not None
     residue_name = mapped.residue.name
-    no_members: dict[Any, Any] = {}
     return write, compile_fields
 
 
@@ -128,6 +137,10 @@ def _said(mapped: MessageType, residue: Residue, context: Context) -> dict[int, 
     return said
 
 
+def _get_nothing(_message: Any, _context: Context) -> Any:
+    return NOTHING
+
+
 def _get_default(field: Field) -> _Write:
     """From a message to what the unset field stands for."""
     unset = field.unset
@@ -139,34 +152,46 @@ def _get_default(field: Field) -> _Write:
     return lambda *_: unset
 
 
-def _get_field(field: Field) -> _Write:
-    """From a message to the value of a field, or NOTHING if it is unset."""
+def _get_field(field: Field, default: _Write) -> _Write:
+    """From a message to the value of a field, or what `default` gives if it is unset."""
     name = field.name
     get = attrgetter(name)
     if field.map_value is not None:
-        return _get_map(get, _put_value(field.map_value))
+        return _get_map(get, _put_value(field.map_value), default)
     put = _put_value(field)
     if field.repeated:
-        return _get_list(get, put)
-    if not field.has_presence:
-        if field.descriptor.type == FieldDescriptor.TYPE_DOUBLE:
-            # Minus zero is a value of its own.
-            return lambda message, context: (
-                put(value, context)
-                if (value := get(message)) or math.copysign(1, value) < 0
-                else NOTHING
-            )
-        if put is _put_as_is:
-            return lambda message, _: get(message) or NOTHING
-        return lambda message, context: put(value, context) if (value := get(message)) else NOTHING
+        return _get_list(get, put, default)
     if put is _put_as_is:
-        return lambda message, _: get(message) if message.HasField(name) else NOTHING
-    return lambda message, context: (
-        put(get(message), context) if message.HasField(name) else NOTHING
-    )
+        if field.has_presence:
+            return lambda message, context: (
+                get(message) if message.HasField(name) else default(message, context)
+            )
+        return lambda message, context: get(message) or default(message, context)
+
+    def get_present(message: Any, context: Context) -> Any:
+        if message.HasField(name):
+            value = put(get(message), context)
+            if value is not NOTHING:
+                return value
+        return default(message, context)
+
+    if field.has_presence:
+        return get_present
+
+    def get_field(message: Any, context: Context) -> Any:
+        value = get(message)
+        # Minus zero is a value of its own.
+        if value or (is_double and math.copysign(1, value) < 0):
+            value = put(value, context)
+            if value is not NOTHING:
+                return value
+        return default(message, context)
+
+    is_double = field.descriptor.type == FieldDescriptor.TYPE_DOUBLE
+    return get_field
 
 
-def _get_list(get: Callable[[Any], Any], put: _Write) -> _Write:
+def _get_list(get: Callable[[Any], Any], put: _Write, default: _Write) -> _Write:
     def get_list(message: Any, context: Context) -> Any:
         values: list[Any] = []
         try:
@@ -177,12 +202,12 @@ def _get_list(get: Callable[[Any], Any], put: _Write) -> _Write:
                 values.append(value)
         except ConversionError as error:
             raise error.below(len(values)) from None
-        return values or NOTHING
+        return values or default(message, context)
 
     return get_list
 
 
-def _get_map(get: Callable[[Any], Any], put: _Write) -> _Write:
+def _get_map(get: Callable[[Any], Any], put: _Write, default: _Write) -> _Write:
     def get_map(message: Any, context: Context) -> Any:
         entries = get(message)
         values: dict[str, Any] = {}
@@ -194,7 +219,7 @@ def _get_map(get: Callable[[Any], Any], put: _Write) -> _Write:
             except ConversionError as error:
                 raise error.below(key) from None
             values[key] = value
-        return values or NOTHING
+        return values or default(message, context)
 
     return get_map
 
@@ -213,7 +238,9 @@ def _compile_union(mapped: MessageType) -> tuple[_Write, Callable[[], None]]:
         return [] if found is NOTHING and has_list else found
 
     def compile_fields() -> None:
-        gets.extend((field.name, _get_field(field)) for field in mapped.fields.values())
+        gets.extend(
+            (field.name, _get_field(field, _get_nothing)) for field in mapped.fields.values()
+        )
 
     has_list = any(field.repeated for field in mapped.fields.values())
     return write, compile_fields

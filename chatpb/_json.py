@@ -8,6 +8,7 @@ for white space, escapes and all but the last of duplicate members.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -80,22 +81,26 @@ def _parse(data: bytes, number: Callable[[str], Any], allow_nan: bool) -> Any:
 
 def _decode(text: str, number: Callable[[str], Any], allow_nan: bool) -> Any:
     exact = number is JsonNumber
-    decoder = json.JSONDecoder(
-        parse_float=number,
-        parse_int=_exact_int if exact and _MINUS_ZERO.search(text) else None,
-        parse_constant=float if allow_nan else _refuse_constant,
-    )
     try:
-        return decoder.decode(text)
+        return _decoder(number, exact and bool(_MINUS_ZERO.search(text)), allow_nan).decode(text)
     except json.JSONDecodeError:
         raise
     except ValueError:
         if not exact:
             raise
         # An integer too long for int(), or a refused constant, which is refused again.
-        decoder.parse_int = _exact_int
-        decoder.scan_once = json.scanner.make_scanner(decoder)  # type: ignore[attr-defined]
-        return decoder.decode(text)
+        return _decoder(number, True, allow_nan).decode(text)
+
+
+@functools.cache
+def _decoder(
+    number: Callable[[str], Any], exact_integers: bool, allow_nan: bool
+) -> json.JSONDecoder:
+    return json.JSONDecoder(
+        parse_float=number,
+        parse_int=_exact_int if exact_integers else None,
+        parse_constant=float if allow_nan else _refuse_constant,
+    )
 
 
 def _exact_int(text: str) -> int | JsonNumber:

@@ -291,9 +291,11 @@ def _fit_utf8(field: Field) -> _Fit:
     def fit_utf8(value: Any, depth: int, members: _Members) -> Any:
         data = fit(value, depth, members)
         text = members.get(text_name)
-        if type(text) is not str or not (text.isascii() or _is_utf8(text)):
-            text = ""
-        return _UNSET if data == text.encode() else data
+        try:
+            utf8 = text.encode() if type(text) is str else b""
+        except UnicodeEncodeError:
+            utf8 = b""
+        return _UNSET if data == utf8 else data
 
     return fit_utf8
 

@@ -14,7 +14,8 @@ NATIVE := native/Cargo.toml native/Cargo.lock native/transcoder/Cargo.toml \
           $(wildcard native/src/*.rs native/transcoder/src/*.rs)
 BENCH  := .venv-bench
 CARGO_FUZZ := .cargo-tools/bin/cargo-fuzz
-FUZZ   := $(CARGO_FUZZ) run --fuzz-dir native/fuzz --sanitizer none
+FUZZ   := CHATPB_FUZZ_PYTHON="$(CURDIR)/$(BIN)/python" \
+          $(CARGO_FUZZ) run --fuzz-dir native/fuzz --sanitizer none
 FUZZ_FLAGS := -verbosity=0 -print_final_stats=1 -seed=1 -timeout=10 -max_len=4096 \
               -dict=native/fuzz/corpus/tokens.dict
 OUT    ?= .
@@ -62,16 +63,16 @@ test-floor: Makefile ## Run the tests with the oldest supported dependencies
 soak: setup ## Run the property tests on 20 times as many examples
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/test_lossless.py tests/test_fold.py tests/test_scan.py tests/test_sse.py
 
-fuzz: setup ## Compare both implementations on a million inputs, from a fixed seed
+fuzz: setup rust-fuzz ## Compare both implementations: rust-fuzz, then mutations; COUNT=... bounds these
 	$(BIN)/python tests/fuzz.py --count $(or $(COUNT),1000000) --seed $(or $(SEED),1)
 
 $(CARGO_FUZZ):
 	cargo install --quiet --locked --root .cargo-tools --version 0.13.2 cargo-fuzz
 
-rust-fuzz: $(CARGO_FUZZ) ## Fuzz the native implementation alone, guided by coverage; RUNS=... bounds it
+rust-fuzz: setup $(CARGO_FUZZ) ## Compare both implementations, guided by coverage; RUNS=... bounds it
 	$(PYTHON) native/fuzz/seeds.py
-	$(FUZZ) json -- -runs=$(or $(RUNS),10000000) $(FUZZ_FLAGS)
-	$(FUZZ) binary -- -runs=$(or $(RUNS),10000000) $(FUZZ_FLAGS)
+	$(FUZZ) json -- -runs=$(or $(RUNS),5000000) $(FUZZ_FLAGS)
+	$(FUZZ) binary -- -runs=$(or $(RUNS),5000000) $(FUZZ_FLAGS)
 
 check: test lint types drift proto ## Run all checks that need no other language
 

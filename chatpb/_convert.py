@@ -11,8 +11,18 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from chatpb._canonical import canonical
 from chatpb._errors import ConversionError
 from chatpb._implementation import native_type, transcoder
-from chatpb._json import check_tree, dump, dump_bytes, kind_of, parse, parse_plain, utf8
-from chatpb._reader import reader
+from chatpb._json import (
+    InexactError,
+    check_tree,
+    dump,
+    dump_bytes,
+    kind_of,
+    parse,
+    parse_fast,
+    parse_plain,
+    utf8,
+)
+from chatpb._reader import fast_reader, reader
 from chatpb._residue import walk
 from chatpb._scan import MAX_DEPTH, find_error
 from chatpb._schema import mapping_of
@@ -201,6 +211,23 @@ def _native_json(data: bytes, message_type: type[Message]) -> bytes | None:
 
 def _read(raw: bytes, message_type: type[MessageT], allow_nan: bool) -> MessageT:
     """What the reference reads."""
+    message = read_fast(raw, message_type)
+    return read_exact(raw, message_type, allow_nan) if message is None else message
+
+
+def read_fast(raw: bytes, message_type: type[MessageT]) -> MessageT | None:
+    """What `read_exact` gives; None where that cannot be told, or may be an error."""
+    try:
+        tree = parse_fast(raw)
+        if type(tree) is not dict:
+            return None
+        return message_type(**fast_reader(mapping_of(message_type))(tree, 0))
+    except (InexactError, ConversionError):
+        return None
+
+
+def read_exact(raw: bytes, message_type: type[MessageT], allow_nan: bool) -> MessageT:
+    """Reads any text, in the parser of which nothing is lost."""
     tree = parse(raw, allow_nan=allow_nan)
     if type(tree) is not dict:
         start = len(raw) - len(raw.removeprefix(b"\xef\xbb\xbf").lstrip())

@@ -29,6 +29,7 @@ _KINDS: Final = {
     type(None): "null",
 }
 _MINUS_ZERO: Final = re.compile(r"-0(?![.eE\d])")
+_MINUS_ZERO_BYTES: Final = re.compile(_MINUS_ZERO.pattern.encode())
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _MAX_INT_DIGITS: Final = 4300  # what int() takes by default, so that time stays linear
 
@@ -37,6 +38,10 @@ class JsonNumber(str):
     """The text of a JSON number."""
 
     __slots__ = ()
+
+
+class InexactError(Exception):
+    """The fast parser does not tell what `parse` does; `parse` has to be asked."""
 
 
 def kind_of(value: object) -> str:
@@ -64,6 +69,35 @@ def parse(data: bytes | bytearray | memoryview | str, *, allow_nan: bool = False
 def parse_plain(data: bytes | bytearray | memoryview | str, *, allow_nan: bool = False) -> Any:
     """Reads a JSON text into Python's own numbers; otherwise like `parse`."""
     return _parse(utf8(data), float, allow_nan)
+
+
+def parse_fast(data: bytes) -> Any:
+    """Reads a JSON text as `parse` does, three times as fast, but for its numbers.
+
+    orjson and `parse` give the same tree for the same text, with the same one of duplicate members
+    in the same place, but:
+
+    - Numbers with a fraction or an exponent are floats: their spelling is lost. Their value is the
+      nearest double, as of `float`.
+    - Integers beyond 64 bits are floats too, all of them of 2**63 or more, or -2**63 or less.
+    - The integer -0 is 0. A text that may have one is refused here.
+    - A byte order mark, lone surrogates, NaN and the infinities, numbers beyond the range of
+      doubles, and values within 1024 others are refused, as is all that is not JSON or not UTF-8.
+
+    - A member that a later one of its name replaces may nest so deep that `parse` gives up.
+
+    So a tree without floats is that of `parse`. With floats it is so as far as their nearest
+    doubles matter and they are between -2**63 and 2**63.
+
+    Raises:
+        InexactError: The text is refused. `parse` may read it, or says what is wrong.
+    """
+    if _MINUS_ZERO_BYTES.search(data):
+        raise InexactError
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        raise InexactError from None
 
 
 def utf8(data: bytes | bytearray | memoryview | str) -> bytes:
@@ -113,12 +147,13 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
 
 
-def dump(tree: object, depth: int = 0) -> str:
+def dump(tree: object, depth: int = 0, float_text: Callable[[float], str] | None = None) -> str:
     r"""Writes a tree as compact JSON text.
 
     Args:
         tree: The tree.
         depth: The number of containers around it.
+        float_text: What writes a float; `number_text` by default.
 
     Returns:
         The text: no white space, members in their order, numbers as they were written, lone
@@ -126,13 +161,28 @@ def dump(tree: object, depth: int = 0) -> str:
     """
     pieces: list[str] = []
     try:
-        _dump(tree, depth, pieces.append)
+        _dump(tree, depth, pieces.append, float_text or number_text)
     except RecursionError:
         raise ConversionError(TOO_DEEP) from None
     return "".join(pieces)
 
 
-def _dump(value: Any, depth: int, put: Callable[[str], None]) -> None:
+def dump_fast(tree: object, depth: int) -> str:
+    """Writes a tree of `parse_fast` as `dump` writes that of `parse`.
+
+    Raises:
+        InexactError: The tree has a float, whose spelling is lost.
+    """
+    return dump(tree, depth, _refuse_float)
+
+
+def _refuse_float(_: float) -> str:
+    raise InexactError
+
+
+def _dump(
+    value: Any, depth: int, put: Callable[[str], None], float_text: Callable[[float], str]
+) -> None:
     kind = type(value)
     if kind is str:
         put(_quote(value))
@@ -145,14 +195,14 @@ def _dump(value: Any, depth: int, put: Callable[[str], None]) -> None:
     elif kind is int:
         put(str(value))
     elif kind is float:
-        put(number_text(value))
+        put(float_text(value))
     elif depth >= MAX_DEPTH:
         raise ConversionError(TOO_DEEP)
     elif kind is list:
         separator = "["
         for item in value:
             put(separator)
-            _dump(item, depth + 1, put)
+            _dump(item, depth + 1, put, float_text)
             separator = ","
         put("]" if value else "[]")
     else:
@@ -161,7 +211,7 @@ def _dump(value: Any, depth: int, put: Callable[[str], None]) -> None:
             put(separator)
             put(_quote(key))
             put(":")
-            _dump(item, depth + 1, put)
+            _dump(item, depth + 1, put, float_text)
             separator = ","
         put("}" if value else "{}")
 

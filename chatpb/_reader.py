@@ -1,7 +1,8 @@
 """JSON trees to messages.
 
-For each message type one reader is compiled from the descriptors: a function from the members of a
-JSON object to the arguments of the message's constructor. docs/mapping.md has the rules.
+For each message type a reader is compiled from the descriptors: a function from the members of a
+JSON object to the arguments of the message's constructor. docs/mapping.md has the rules. There are
+two readers of each type, for the trees of two parsers.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import binascii
 import enum
 import math
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from chatpb._json import JsonNumber, dump
+from chatpb._json import InexactError, JsonNumber, dump, dump_fast
 from chatpb._schema import (
     ARRAY,
     BASE64,
@@ -35,6 +36,7 @@ _Read: TypeAlias = Callable[[_Members, int], dict[str, Any]]
 _Fit: TypeAlias = Callable[[Any, int, _Members], Any]
 
 _INFINITIES = (math.inf, -math.inf)
+_BEYOND_64_BITS: Final = 2.0**63
 _NULLS, _ABSENT, _EMPTIES, _EXTRA = (field.name for field in residue_pb2.Residue.DESCRIPTOR.fields)
 
 
@@ -49,7 +51,28 @@ class _Outcome(enum.Enum):
 _UNSET, _EMPTY, _MISFIT = _Outcome
 
 
-def _compile(mapped: MessageType) -> tuple[_Read, Callable[[], None]]:
+class _Source:
+    """Where trees come from: what depends on how their numbers are kept.
+
+    Args:
+        dump: Writes a free value, given the number of containers around it.
+        fit_double: The fit of a double.
+
+    Attributes:
+        reader: The reader of a message type that mirrors a JSON object.
+    """
+
+    def __init__(self, dump: Callable[[object, int], str], fit_double: _Fit) -> None:
+        self.dump = dump
+        self.fit_double = fit_double
+        self.reader = Compiled(self._compile)
+
+    def _compile(self, mapped: MessageType) -> tuple[_Read, Callable[[], None]]:
+        return _compile(mapped, self)
+
+
+def _compile(mapped: MessageType, source: _Source) -> tuple[_Read, Callable[[], None]]:
+    dump = source.dump
     fits: dict[str, _Fit] = {}
 
     def read(members: _Members, depth: int) -> dict[str, Any]:
@@ -98,7 +121,7 @@ def _compile(mapped: MessageType) -> tuple[_Read, Callable[[], None]]:
         return residue
 
     def compile_fields() -> None:
-        fits.update((field.name, _fit_field(field)) for field in mapped.fields.values())
+        fits.update((field.name, _fit_field(field, source)) for field in mapped.fields.values())
 
     assert mapped.residue is not None
     residue_name = mapped.residue.name
@@ -111,21 +134,17 @@ def _compile(mapped: MessageType) -> tuple[_Read, Callable[[], None]]:
     return read, compile_fields
 
 
-reader = Compiled(_compile)
-"""The reader of a message type that mirrors a JSON object."""
-
-
-def _fit_field(field: Field) -> _Fit:
+def _fit_field(field: Field, source: _Source) -> _Fit:
     """The fit of a member: of its value, list or not, and of what an unset field stands for."""
     if field.unset_utf8:
-        return _fit_utf8(field)
-    fit = _fit_list(field) if field.is_list else _fit_value(field)
+        return _fit_utf8(field, source)
+    fit = _fit_list(field, source) if field.is_list else _fit_value(field, source)
     unset = field.unset
     keeps_zero = field.has_presence or field.is_list
     if unset is NOTHING or unset is None or (not keeps_zero and not unset):
         return fit
-    if isinstance(unset, int | float):
-        raise TypeError(f"{field.descriptor.full_name}: a number cannot be what unset stands for")
+    if isinstance(unset, int | float) or (isinstance(unset, list | dict) and unset):
+        raise TypeError(f"{field.descriptor.full_name}: unset cannot stand for {unset!r}")
 
     def fit_unless_unset(value: Any, depth: int, members: _Members) -> Any:
         if value == unset and type(value) is type(unset):
@@ -137,11 +156,11 @@ def _fit_field(field: Field) -> _Fit:
     return fit_unless_unset
 
 
-def _fit_list(field: Field) -> _Fit:
+def _fit_list(field: Field, source: _Source) -> _Fit:
     if field.map_value is not None:
-        return _fit_map(field.map_value)
+        return _fit_map(field.map_value, source)
     if field.message is not None and not field.message.is_union:
-        read = reader(field.message)
+        read = source.reader(field.message)
 
         def fit_messages(value: Any, depth: int, _: _Members) -> Any:
             if type(value) is not list:
@@ -154,7 +173,7 @@ def _fit_list(field: Field) -> _Fit:
             return result or _EMPTY
 
         return fit_messages
-    fit = _fit_value(field)
+    fit = _fit_value(field, source)
 
     def fit_scalars(value: Any, depth: int, members: _Members) -> Any:
         if type(value) is not list:
@@ -167,8 +186,8 @@ def _fit_list(field: Field) -> _Fit:
     return fit_scalars
 
 
-def _fit_map(field: Field) -> _Fit:
-    fit = _fit_value(field)
+def _fit_map(field: Field, source: _Source) -> _Fit:
+    fit = _fit_value(field, source)
     message_class = field.message and field.message.message_class
 
     def fit_map(value: Any, depth: int, members: _Members) -> Any:
@@ -185,10 +204,11 @@ def _fit_map(field: Field) -> _Fit:
     return fit_map
 
 
-def _fit_value(field: Field) -> _Fit:
+def _fit_value(field: Field, source: _Source) -> _Fit:
     """The fit of a single value."""
     if field.message is not None:
-        return _fit_union(field.message) if field.message.is_union else _fit_message(field.message)
+        fit_message = _fit_union if field.message.is_union else _fit_message
+        return fit_message(field.message, source)
     if field.enum is not None:
         return _fit_enum(field)
     if field.encoding == ARRAY:
@@ -196,26 +216,26 @@ def _fit_value(field: Field) -> _Fit:
     if field.encoding == BASE64:
         return _fit_base64
     if field.encoding == RAW:
-        return lambda value, depth, _: dump(value, depth)
+        return lambda value, depth, _: source.dump(value, depth)
     kind = field.descriptor.type
     if kind == FieldDescriptor.TYPE_STRING:
         return _fit_string
     if kind == FieldDescriptor.TYPE_DOUBLE:
-        return _fit_double
+        return source.fit_double
     if kind == FieldDescriptor.TYPE_BOOL:
         return lambda value, *_: value if type(value) is bool else _MISFIT
     least, most = INTEGER_RANGES[kind]
     return lambda value, *_: value if type(value) is int and least <= value <= most else _MISFIT
 
 
-def _fit_message(mapped: MessageType) -> _Fit:
-    read = reader(mapped)
+def _fit_message(mapped: MessageType, source: _Source) -> _Fit:
+    read = source.reader(mapped)
     return lambda value, depth, _: read(value, depth) if type(value) is dict else _MISFIT
 
 
-def _fit_union(mapped: MessageType) -> _Fit:
+def _fit_union(mapped: MessageType, source: _Source) -> _Fit:
     fits = [
-        (field.name, _fit_list(field) if field.is_list else _fit_value(field))
+        (field.name, (_fit_list if field.is_list else _fit_value)(field, source))
         for field in mapped.fields.values()
     ]
     has_list = any(field.is_list for field in mapped.fields.values())
@@ -271,6 +291,14 @@ def _fit_double(value: Any, _depth: int, _members: _Members) -> Any:
     return number if number == value else _MISFIT
 
 
+def _fit_fast_double(value: Any, depth: int, members: _Members) -> Any:
+    if type(value) is not float:
+        return _fit_double(value, depth, members)
+    if -_BEYOND_64_BITS < value < _BEYOND_64_BITS:
+        return value
+    raise InexactError  # it may be an integer that no double holds
+
+
 def _fit_byte_array(value: Any, _depth: int, _members: _Members) -> Any:
     if type(value) is not list:
         return _MISFIT
@@ -284,9 +312,9 @@ def _fit_byte_array(value: Any, _depth: int, _members: _Members) -> Any:
     return data
 
 
-def _fit_utf8(field: Field) -> _Fit:
+def _fit_utf8(field: Field, source: _Source) -> _Fit:
     """The fit of bytes that are most often the UTF-8 of the string beside them."""
-    fit, text_name = _fit_value(field), field.unset_utf8 or ""
+    fit, text_name = _fit_value(field, source), field.unset_utf8 or ""
 
     def fit_utf8(value: Any, depth: int, members: _Members) -> Any:
         data = fit(value, depth, members)
@@ -308,3 +336,10 @@ def _fit_base64(value: Any, _depth: int, _members: _Members) -> Any:
     except (binascii.Error, ValueError):
         return _MISFIT
     return data if base64.b64encode(data) == value.encode() else _MISFIT
+
+
+reader = _Source(dump, _fit_double).reader
+"""The reader of a message type that mirrors a JSON object, for trees of `parse`."""
+
+fast_reader = _Source(dump_fast, _fit_fast_double).reader
+"""The same for trees of `parse_fast`. It raises InexactError where `reader` might differ."""

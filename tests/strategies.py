@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -31,6 +32,33 @@ values: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=5,
 )
+
+
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_SPELLINGS = [
+    *["0", "-0", "-0.0", "0.0", "-0e0", "1.0", "1E2", "1e-400", "-1e-400", "1e400", "-1e400", "01"],
+    *["9007199254740993", "9007199254740993.0", "0.1000000000000000055511151231257827", "5e-324"],
+    *[
+        str(sign * 2**bits + step)
+        for sign in (1, -1)
+        for bits in (31, 63, 64)
+        for step in (-1, 0, 1)
+    ],
+    *["9223372036854775807.0", "9223372036854774784.0", "9223372036854775808.0", "1e19"],
+    *[str(2**100), str(2**100 + 1), "9" * 308, "9" * 309, "9" * 5000, "NaN", "-Infinity"],
+]
+
+
+@st.composite
+def json_texts(draw: st.DrawFn, mapped: MessageType) -> bytes:
+    """Texts of JSON objects with numbers in any spelling and members that stand twice."""
+    spellings = st.none() | st.sampled_from(_SPELLINGS)
+    members = []
+    for _ in range(draw(st.sampled_from([1, 1, 2]))):
+        text = json.dumps(draw(json_objects(mapped)), ensure_ascii=draw(st.booleans()))
+        text = _NUMBER.sub(lambda match: draw(spellings) or match.group(), text)
+        members.append(text[1:-1])
+    return f"{{{','.join(filter(None, members))}}}".encode("utf-8", "surrogatepass")
 
 
 def json_objects(mapped: MessageType, depth: int = 4) -> st.SearchStrategy[dict[str, Any]]:

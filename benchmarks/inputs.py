@@ -13,6 +13,7 @@ from documents import SENTENCE, completion, logprobs, request, shortest, stream,
 TOKENS: Final = 500
 LARGE: Final = (f"{TOKENS}x20 OpenAI", f"{TOKENS}x20 vLLM")
 SMALL: Final = "small"
+STREAM: Final = "stream"
 _SPELLINGS: Final = (
     ("OpenAI", shortest, "the shortest decimals of float32"),
     ("vLLM", widened, "float32 widened to double"),
@@ -44,7 +45,7 @@ def generated() -> Iterator[Input]:
             document = logprobs(TOKENS, alternatives, spell)
             about = f"{TOKENS} tokens, {alternatives} alternatives each, {numbers}"
             yield Input(name, "ChatCompletion", (document,), about)
-    yield Input("stream", "ChatCompletionChunk", tuple(stream()), "the chunks of one stream")
+    yield Input(STREAM, "ChatCompletionChunk", tuple(stream()), "the chunks of one stream")
     asked = (text(request()),)
     yield Input("request", "ChatCompletionRequest", asked, "tools and a history of 20 turns")
 

@@ -10,11 +10,11 @@ from time import perf_counter
 from rows import Task
 
 METHOD = (
-    "All rows of an input take turns in one process: in every round each row has one pass untimed"
-    " and then one pass or about {slice_ms:g} ms timed; the garbage collector is off; what a call"
-    " gives is freed within the time. A row's time is its least of {rounds} rounds (fewer, but no"
-    " less than 3, for a row that has used up {budget_s:g} s); the ratio is to orjson's time in the"
-    " same process."
+    "For each input, the rows of an implementation, or those of the peers, take turns in a fresh"
+    " process: in every round each row has one pass untimed and then one pass or about"
+    " {slice_ms:g} ms timed; the garbage collector is off; what a call gives is freed within the"
+    " time. A row's time is its least of {rounds} rounds (fewer, but no less than 3, for a row that"
+    " has used up {budget_s:g} s); the ratio is to orjson's time in the same process."
 )
 
 

@@ -32,9 +32,19 @@ def rows() -> tuple[Row, ...]:
         Row("msgspec: typed encode", Work.WRITE, _writing(_msgspec)),
         Row("openai: model_dump_json", Work.WRITE, _writing(_pydantic)),
         Row("protobuf-py: to_json", Work.WRITE, _writing(_protobuf_py)),
-        Row("json_format: MessageToJson", Work.WRITE, _writing(_json_format)),
+        Row("json_format: MessageToJson, as by default", Work.WRITE, _writing(_json_format)),
+        Row("json_format: MessageToJson, compact", Work.WRITE, _writing(_json_format_compact)),
         Row("protobuf-py: from_binary, to_json", Work.FROM_BINARY, _from_binary(_protobuf_py)),
-        Row("json_format: parse, MessageToJson", Work.FROM_BINARY, _from_binary(_json_format)),
+        Row(
+            "json_format: parse, MessageToJson, as by default",
+            Work.FROM_BINARY,
+            _from_binary(_json_format),
+        ),
+        Row(
+            "json_format: parse, MessageToJson, compact",
+            Work.FROM_BINARY,
+            _from_binary(_json_format_compact),
+        ),
     )
 
 
@@ -115,14 +125,18 @@ def _construct(message_name: str) -> Codec:
     return Codec(lambda text: model.construct(**json.loads(text)), model.model_dump_json)
 
 
-def _json_format(message_name: str) -> Codec:
+def _json_format_compact(message_name: str) -> Codec:
+    return _json_format(message_name, indent=None)  # as compact as what the others write
+
+
+def _json_format(message_name: str, indent: int | None = 2) -> Codec:
     message_type = message_factory.GetMessageClass(
         _mirror_pool().FindMessageTypeByName(f"{PACKAGE}.{message_name}")
     )
     return Codec(
         lambda text: json_format.Parse(text, message_type(), ignore_unknown_fields=True),
         lambda message: json_format.MessageToJson(
-            message, preserving_proto_field_name=True, indent=None
+            message, preserving_proto_field_name=True, indent=indent
         ),
         message_type.SerializeToString,
         message_type.FromString,

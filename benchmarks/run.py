@@ -19,6 +19,7 @@ from typing import Any, Final
 from documents import logprobs, shortest
 from inputs import TOKENS, of_file
 from measure import FULL, QUICK
+from readme import fill, split
 from report import show
 from svg import draw
 from tables import tables
@@ -38,10 +39,10 @@ PACKAGES: Final = [
 ]
 EXAMPLES: Final = """\
 examples:
-  python benchmarks/run.py                        all, about two minutes
-  python benchmarks/run.py --quick                less exact, under a minute
+  python benchmarks/run.py                        all, about three minutes
+  python benchmarks/run.py --quick                less exact, about a minute
   python benchmarks/run.py response.json          your own JSON, or JSON lines, beside the rest
-  python benchmarks/run.py --svg docs/benchmarks.svg
+  python benchmarks/run.py --svg docs/benchmarks.svg --readme README.md
   python benchmarks/run.py --check                exit code 1 if a target is missed
 
 `make bench` installs the project and the peers into .venv-bench first.
@@ -59,6 +60,8 @@ def main() -> int:
     if args.svg:
         args.svg.parent.mkdir(parents=True, exist_ok=True)
         args.svg.write_text(draw(results))
+    if args.readme:
+        args.readme.write_text(fill(args.readme.read_text("utf-8"), results), "utf-8")
     missed = [verdict for verdict in results["targets"] if not verdict["reached"]]
     return 1 if args.check and missed else 0
 
@@ -89,7 +92,7 @@ def measure_all(files: list[Path], *, quick: bool) -> dict[str, Any]:
             for name, share in shares.items()
         },
         "missing": {name: reason for name, reason in found.items() if reason},
-        "targets": judge(shares, present[0]),
+        "targets": judge(shares, peers["cells"], present[0]),
         "cells": cells,
     }
 
@@ -102,11 +105,17 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="fewer rounds, a smaller memory test")
     parser.add_argument("--output", type=Path, default=OUTPUT, help=f"JSON, by default {OUTPUT}")
     parser.add_argument("--svg", type=Path, metavar="PATH", help="also draw a picture")
+    parser.add_argument("--readme", type=Path, metavar="PATH", help="also write tables into a file")
     parser.add_argument("--check", action="store_true", help="fail if a target is missed")
     args = parser.parse_args()
     for file in args.files:
         try:
             of_file(file)
+        except (OSError, ValueError) as error:
+            parser.error(str(error))
+    if args.readme:
+        try:
+            split(args.readme.read_text("utf-8"))
         except (OSError, ValueError) as error:
             parser.error(str(error))
     if len({file.name for file in args.files}) < len(args.files):

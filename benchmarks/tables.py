@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,11 +26,12 @@ class Table:
 
 def tables(results: dict[str, Any]) -> Iterator[Table]:
     """All tables, the targets last."""
+    inputs = [size["input"] for size in results["sizes"]]
     for work in Work:
-        yield _speed(results, work)
-    yield _sizes(results)
+        yield speed(results, work, inputs)
+    yield sizes(results, inputs)
     yield _others(results)
-    yield _targets(results)
+    yield targets(results)
 
 
 def number(value: float | None) -> str:
@@ -40,8 +41,8 @@ def number(value: float | None) -> str:
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
-def _speed(results: dict[str, Any], work: Work) -> Table:
-    inputs = [size["input"] for size in results["sizes"]]
+def speed(results: dict[str, Any], work: Work, inputs: Sequence[str]) -> Table:
+    """The ratios of each contender at one kind of work."""
     table = Table(
         f"{work}, time / {work.reference}", ["", *(i.replace(" ", "\n") for i in inputs), ""]
     )
@@ -69,9 +70,12 @@ def _note(cells: list[dict[str, Any]]) -> str:
     return next((text for grade, text in reversed(_KEEPS.items()) if grade in grades), "")
 
 
-def _sizes(results: dict[str, Any]) -> Table:
+def sizes(results: dict[str, Any], inputs: Sequence[str]) -> Table:
+    """The bytes of both forms."""
     table = Table("Size, bytes", ["", "JSON", "binary", "ratio", ""])
     for size in results["sizes"]:
+        if size["input"] not in inputs:
+            continue
         in_json, in_binary = f"{size['json_bytes']:,}", f"{size['binary_bytes']:,}"
         ratio = f"{size['ratio']:.3f}"
         table.rows.append([size["input"], in_json, in_binary, ratio, size["about"]])
@@ -90,12 +94,13 @@ def _others(results: dict[str, Any]) -> Table:
     return table
 
 
-def _targets(results: dict[str, Any]) -> Table:
+def targets(results: dict[str, Any]) -> Table:
+    """Each target, what each implementation reached, and the verdict."""
     names = list(results["implementations"])
     table = Table("Targets", ["", "limit", *names, ""])
     for verdict in results["targets"]:
         limit = f"{'>=' if verdict['at_least'] else '<='} {verdict['limit']:g}"
-        values = [_exact(verdict["values"][name]) for name in names]
+        values = [_exact(verdict["values"].get(name)) for name in names]
         table.rows.append([verdict["target"], limit, *values, _verdict(verdict)])
     return table
 

@@ -1,4 +1,4 @@
-"""One process's share of the measurements, printed as JSON. `run.py` starts it.
+"""One share of the measurements, printed as JSON. `run.py` starts it.
 
 An implementation of chatpb is chosen when it is imported, so each has processes of its own.
 """
@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,39 +39,46 @@ def _share(share: str, files: list[Path], effort: Effort) -> dict[str, Any]:
     if share == "memory":
         return {"memory": probes.peak_memory(files[0])}
     sources = [*generated(), *map(of_file, files)]
+    found = {"cells": list(_cells(sources, share, effort))}
     if share == "peers":
-        return {"cells": list(_cells(sources, peers.rows(), effort))}
+        return found
     large = next(source for source in sources if source.name == LARGE[0])
     enough_cores = (os.cpu_count() or 1) > 1
-    return {
-        "cells": list(_cells(sources, subject.rows(), effort)),
+    return found | {
         "sizes": [probes.sizes(source) for source in sources],
         "thread_gain": probes.thread_gain(large, effort.rounds) if enough_cores else None,
     }
 
 
-def _cells(
-    sources: Iterable[Input], contenders: tuple[Row, ...], effort: Effort
-) -> Iterator[dict[str, Any]]:
-    for source in sources:
-        rows = (*subject.references(), *contenders)
-        tasks, cells = [], []
-        for row in rows:
-            task, cell = _prepare(row, source)
-            cells.append(cell)
-            if task:
-                tasks.append(task)
-        times = iter(seconds(tasks, effort))
-        for cell in cells:
-            if cell["status"] == "measured":
-                cell["seconds"] = next(times)
-        by_name = {cell["row"]: cell.get("seconds") for cell in cells}
-        for row, cell in zip(rows, cells, strict=True):
-            if "seconds" in cell:
-                cell["ratio"] = cell["seconds"] / by_name[row.work.reference]
-                if floor := by_name["simdjson: parse, no objects"]:
-                    cell["ratio_to_simdjson"] = cell["seconds"] / floor
-        yield from cells
+def _cells(sources: Iterable[Input], share: str, effort: Effort) -> Iterator[dict[str, Any]]:
+    # Each input has a fresh process: in a heap that others have used, objects lie scattered, and
+    # orjson.dumps takes up to twice as long for them; the ratios to it would come out too small.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as pool:
+        for cells in pool.map(partial(_cells_of, share=share, effort=effort), sources):
+            yield from cells
+
+
+def _cells_of(source: Input, share: str, effort: Effort) -> list[dict[str, Any]]:
+    contenders = peers.rows() if share == "peers" else subject.rows()
+    rows = (*subject.references(), *contenders)
+    tasks, cells = [], []
+    for row in rows:
+        task, cell = _prepare(row, source)
+        cells.append(cell)
+        if task:
+            tasks.append(task)
+    times = iter(seconds(tasks, effort))
+    for cell in cells:
+        if cell["status"] == "measured":
+            cell["seconds"] = next(times)
+    by_name = {cell["row"]: cell.get("seconds") for cell in cells}
+    for row, cell in zip(rows, cells, strict=True):
+        if "seconds" in cell:
+            cell["ratio"] = cell["seconds"] / by_name[row.work.reference]
+            if floor := by_name["simdjson: parse, no objects"]:
+                cell["ratio_to_simdjson"] = cell["seconds"] / floor
+    return cells
 
 
 def _prepare(row: Row, source: Input) -> tuple[Task | None, dict[str, Any]]:

@@ -41,6 +41,7 @@ class _Echo(ChatCompletionServiceServicer):
 
     def __init__(self) -> None:
         self.release = asyncio.Event()
+        self.began = asyncio.Event()
         self.cancelled = asyncio.Event()
 
     async def CreateChatCompletion(  # noqa: N802 (gRPC's name)
@@ -63,6 +64,7 @@ class _Echo(ChatCompletionServiceServicer):
 
     async def _trouble(self, request: ChatCompletionRequest, context: Any) -> None:
         if request.model == "slow":
+            self.began.set()
             try:
                 await asyncio.sleep(60)
             finally:
@@ -153,18 +155,17 @@ async def test_timeout() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for other processes")
-async def test_interrupt_cancels_the_call() -> None:
+@pytest.mark.parametrize("stream", [False, True])
+async def test_interrupt_cancels_the_call(stream: bool) -> None:
     import signal
 
     async with _served() as (echo, address):
-        process = await _start(address, "--stream")
+        echo.release.set()
+        process = await _start(address, *["--stream"] * stream)
         assert process.stdin is not None
-        assert process.stdout is not None
         process.stdin.write(json.dumps(REQUEST | {"model": "slow"}).encode())
         process.stdin.close()
-        await process.stdout.readline()
-        echo.release.set()
-        await asyncio.sleep(0.1)
+        await asyncio.wait_for(echo.began.wait(), 20)
         process.send_signal(signal.SIGINT)
         assert await asyncio.wait_for(process.wait(), 10) == 130
         await asyncio.wait_for(echo.cancelled.wait(), 5)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 import chatpb
 import chatpb.v1
@@ -14,14 +17,29 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 
 
-def test_python_blocks_run() -> None:
+@pytest.fixture
+def relay() -> Iterator[str]:
+    """The address of a relay, as its users start it."""
+    script = Path(sys.executable).with_name("chatpb-server")
+    command = [str(script), "--listen", "127.0.0.1:0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().removeprefix("listening on ").strip()
+        process.terminate()
+
+
+def test_python_blocks_run(relay: str) -> None:
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert blocks
+    printed = []
     for block in blocks:
+        code = block.replace("127.0.0.1:50051", relay)
         done = subprocess.run(
-            [sys.executable, "-c", block], capture_output=True, text=True, cwd=ROOT, check=True
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
         )
-        assert "$.service_tier extra on_demand" in done.stdout.splitlines()
+        printed.append(done.stdout.splitlines())
+    converted, [created, streamed] = printed
+    assert "$.service_tier extra on_demand" in converted
+    assert created == streamed.replace("|", "")
 
 
 def test_the_table_is_what_the_command_prints() -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Iterable
 
 import click
 
@@ -15,19 +13,8 @@ from chatpb._cli._input import open_source
 from chatpb._cli._options import nan_option, unknown_option
 from chatpb._cli._sniff import Format
 from chatpb._errors import ConversionError
-from chatpb.v1 import (
-    ChatCompletion,
-    ChatCompletionChunk,
-    ChatCompletionRequest,
-    CreateChatCompletionRequest,
-    ErrorResponse,
-    StreamChatCompletionRequest,
-)
+from chatpb.v1 import ChatCompletion, ChatCompletionChunk, ChatCompletionRequest
 
-if TYPE_CHECKING:
-    import grpc
-
-_UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 _MAX_REQUEST = 1 << 28
 
 
@@ -65,9 +52,24 @@ def call(
     If the call fails, the name of the status and OpenAI's message go to standard error, and the
     exit code is 1.
     """  # noqa: D301 (click's mark of lines that keep their breaks)
+    from chatpb.client import ChatCompletionError, Client  # no other command needs grpc
+
     request = _request(file, allow_nan)
-    to_json = partial(chatpb.to_json, allow_nan=allow_nan, ignore_unknown_fields=ignore_unknown)
-    asyncio.run(_Call(address, timeout, to_json).run(request, stream))
+    try:
+        with Client(address, timeout=timeout or math.inf) as client:
+            messages: Iterable[ChatCompletion | ChatCompletionChunk] = (
+                client.stream(request) if stream else [client.create(request)]
+            )
+            for message in messages:
+                text = chatpb.to_json(
+                    message, allow_nan=allow_nan, ignore_unknown_fields=ignore_unknown
+                )
+                click.echo(text)  # and flushes
+    except ConversionError as error:
+        raise at(address, error) from None
+    except ChatCompletionError as error:
+        click.echo(f"{error.code.name}: {one_line(error.message)}", err=True)
+        raise click.exceptions.Exit(DATA_ERROR) from None
 
 
 def _request(file: str, allow_nan: bool) -> ChatCompletionRequest:
@@ -77,56 +79,3 @@ def _request(file: str, allow_nan: bool) -> ChatCompletionRequest:
             return chatpb.from_json(record.data, ChatCompletionRequest, allow_nan=allow_nan)
         except ConversionError as error:
             raise at(source.name, error) from None
-
-
-class _Call:
-    """One call to a relay."""
-
-    def __init__(self, address: str, timeout: float | None, to_json: Callable[..., bytes]) -> None:
-        self._address = address
-        self._timeout = timeout
-        self._to_json = to_json
-
-    async def run(self, request: ChatCompletionRequest, stream: bool) -> None:
-        """Sends the request and prints what comes."""
-        import grpc.aio
-
-        from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
-
-        try:
-            async with grpc.aio.insecure_channel(self._address, options=_UNLIMITED) as channel:
-                stub = ChatCompletionServiceStub(channel)
-                if stream:
-                    ask = StreamChatCompletionRequest(request=request)
-                    async for part in stub.StreamChatCompletion(ask, timeout=self._timeout):
-                        for chunk in part.chunks:
-                            self._print(chunk)
-                else:
-                    whole = CreateChatCompletionRequest(request=request)
-                    answer = await stub.CreateChatCompletion(whole, timeout=self._timeout)
-                    self._print(answer.completion)
-        except grpc.aio.AioRpcError as error:
-            click.echo(f"{error.code().name}: {one_line(_openai_message(error))}", err=True)
-            raise click.exceptions.Exit(DATA_ERROR) from None
-
-    def _print(self, message: ChatCompletion | ChatCompletionChunk) -> None:
-        try:
-            text = self._to_json(message)
-        except ConversionError as error:
-            raise at(self._address, error) from None
-        click.echo(text)  # and flushes
-
-
-def _openai_message(error: grpc.aio.AioRpcError) -> str:
-    """OpenAI's message in the details of a status; otherwise what the status says."""
-    from grpc_status import rpc_status
-
-    try:
-        status = rpc_status.from_call(error)  # type: ignore[arg-type]
-    except ValueError:  # the details contradict the status
-        status = None
-    for detail in status.details if status is not None else ():
-        response = ErrorResponse()
-        if detail.Unpack(response) and response.error.message:
-            return response.error.message
-    return error.details() or "no details"

@@ -205,7 +205,7 @@ class ChunkDecoder:
     def _take(self, event: Event, chunks: list[bytes]) -> None:
         if event.data.strip() == DONE:
             self.is_done = True
-        elif event.event == "error" or _is_error(event.data):
+        elif event.event == "error" or is_error(event.data):
             self.error = self.error or json_to_binary(event.data, ErrorResponse)
         else:
             chunks.append(json_to_binary(event.data, ChatCompletionChunk))
@@ -216,7 +216,12 @@ _SUSPECTS: Final = [f'"{name}"'.encode() for name in _ERROR_NAMES]
 _CHUNK_NAMES: Final = mapping_of(ChatCompletionChunk).fields.keys()
 
 
-def _is_error(data: bytes) -> bool:
+def is_error(data: bytes) -> bool:
+    """Whether a JSON text is an error, and no chunk or completion.
+
+    Raises:
+        ConversionError: It is not JSON, where it looks like an error.
+    """
     if not any(suspect in data for suspect in _SUSPECTS):
         return False
     members = parse(data, allow_nan=True)

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from chatpb import from_json, residue
+from chatpb.sse import DONE, Decoder
 from chatpb_server._builtin_tokens import pieces, tokenize
 from chatpb_server.builtin import BuiltinUpstream
-from chatpb_server.upstream import UpstreamError
+from chatpb_server.upstream import UpstreamError, UpstreamRequest
 
 HELLO = {"role": "user", "content": "Hello"}
 WEATHER = {
@@ -38,19 +39,23 @@ SHELL = {"type": "custom", "custom": {"name": "shell"}}
 CALLED = {"role": "tool", "tool_call_id": "call_1", "content": "sunny"}
 
 
-def request(**members: Any) -> bytes:
-    return json.dumps({"model": "m", "messages": [HELLO], **members}).encode()
+def request(**members: Any) -> UpstreamRequest:
+    return UpstreamRequest(json.dumps({"model": "m", "messages": [HELLO], **members}).encode())
 
 
 async def create(**members: Any) -> Any:
     """The completion of a request."""
-    return json.loads(await BuiltinUpstream(lambda: 1700000000.9).create(request(**members)))
+    answer = await BuiltinUpstream(lambda: 1700000000.9).create(request(**members))
+    return json.loads(answer.body)
 
 
 async def chunks(**members: Any) -> list[Any]:
     """The chunks of a streamed request."""
-    stream = BuiltinUpstream(lambda: 1700000000.9).stream(request(**members, stream=True))
-    return [json.loads(chunk) async for batch in stream for chunk in batch]
+    upstream = BuiltinUpstream(lambda: 1700000000.9)
+    async with upstream.stream(request(**members, stream=True)) as stream:
+        events = [event async for piece in stream.data for event in Decoder().feed(piece)]
+    assert DONE == events.pop().data
+    return [json.loads(event.data) for event in events]
 
 
 async def choice(**members: Any) -> Any:
@@ -687,7 +692,7 @@ async def test_refusals(
 async def test_refusal_of_what_is_no_json() -> None:
     """A lone surrogate can stand in JSON, but not in the text of a prompt."""
     with pytest.raises(UpstreamError) as caught:
-        await BuiltinUpstream().create(rb'{"model": "\ud800"}')
+        await BuiltinUpstream().create(UpstreamRequest(rb'{"model": "\ud800"}'))
     assert "We could not parse the JSON body" in json.loads(caught.value.body)["error"]["message"]
 
 

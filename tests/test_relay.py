@@ -1,4 +1,4 @@
-"""The relay: a real server and a real channel, and the process as its users start it."""
+"""The relay: a real server and a real channel."""
 
 # Assertions read `expected == actual`, also where what is expected is a literal.
 
@@ -6,13 +6,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
-import socket
-import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, cast
 
 import pytest
@@ -24,6 +19,7 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from chatpb import fold, from_dict, to_dict
+from chatpb.sse import DONE, Decoder
 from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
 from chatpb.v1.chat_completion_service_pb2 import (
     CreateChatCompletionRequest,
@@ -31,11 +27,18 @@ from chatpb.v1.chat_completion_service_pb2 import (
 )
 from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
 from chatpb.v1.error_pb2 import ErrorResponse
-from chatpb_server.address import Address, AddressError
-from chatpb_server.app import SERVICE_NAME, serving
+from chatpb_server.app import Options, serving
 from chatpb_server.builtin import BuiltinUpstream
+from chatpb_server.service import SERVICE_NAME
 from chatpb_server.status import status_code
-from chatpb_server.upstream import Upstream, UpstreamError
+from chatpb_server.upstream import (
+    Upstream,
+    UpstreamAnswer,
+    UpstreamError,
+    UpstreamRequest,
+    UpstreamStream,
+    event,
+)
 
 # No call takes so long; a test that hangs fails.
 TIMEOUT = 20
@@ -50,20 +53,25 @@ class Script:
         self._batches = batches
         self._error = error
 
-    async def create(self, request: bytes) -> bytes:
+    async def create(self, request: UpstreamRequest) -> UpstreamAnswer:
         """The first text of the first batch."""
-        self.requests.append(json.loads(request))
+        self.requests.append(json.loads(request.body))
         if self._error:
             raise self._error
-        return as_bytes(self._batches[0][0])
+        return UpstreamAnswer(as_bytes(self._batches[0][0]))
 
-    async def stream(self, request: bytes) -> AsyncGenerator[Sequence[bytes], None]:
-        """The batches."""
-        self.requests.append(json.loads(request))
+    @asynccontextmanager
+    async def stream(self, request: UpstreamRequest) -> AsyncIterator[UpstreamStream]:
+        """The batches, and the end."""
+        self.requests.append(json.loads(request.body))
+        yield UpstreamStream(self._data())
+
+    async def _data(self) -> AsyncIterator[bytes]:
         for batch in self._batches:
-            yield [as_bytes(chunk) for chunk in batch]
+            yield as_events(batch)
         if self._error:
             raise self._error
+        yield event(DONE)
 
     async def close(self) -> None:
         """Does nothing."""
@@ -85,19 +93,27 @@ class Live:
         self.ended = asyncio.Event()
         self.closed = asyncio.Event()
 
-    async def create(self, request: bytes) -> bytes:  # noqa: ARG002 (the protocol gives it)
+    async def create(self, request: UpstreamRequest) -> UpstreamAnswer:  # noqa: ARG002
         """All that is put into it, joined."""
-        return b"".join([chunk async for batch in self._stream() for chunk in batch])
+        texts = [as_bytes(chunk) async for batch in self._batches() for chunk in batch]
+        return UpstreamAnswer(b"".join(texts))
 
-    def stream(self, request: bytes) -> AsyncGenerator[Sequence[bytes], None]:  # noqa: ARG002
-        """What is put into it."""
-        return self._stream()
+    @asynccontextmanager
+    async def stream(self, request: UpstreamRequest) -> AsyncIterator[UpstreamStream]:  # noqa: ARG002
+        """What is put into it, and the end."""
+        async with aclosing(self._batches()) as batches:
+            yield UpstreamStream(self._data(batches))
 
-    async def _stream(self) -> AsyncGenerator[Sequence[bytes], None]:
+    async def _data(self, batches: AsyncIterator[Sequence[Any]]) -> AsyncIterator[bytes]:
+        async for batch in batches:
+            yield as_events(batch)
+        yield event(DONE)
+
+    async def _batches(self) -> AsyncGenerator[Sequence[Any], None]:
         self.started.set()
         try:
             while (batch := await self.batches.get()) is not None:
-                yield [as_bytes(chunk) for chunk in batch]
+                yield batch
         finally:
             self.ended.set()
 
@@ -109,6 +125,10 @@ class Live:
 
 def as_bytes(value: Any) -> bytes:
     return value if isinstance(value, bytes) else json.dumps(value).encode()
+
+
+def as_events(batch: Sequence[Any]) -> bytes:
+    return b"".join(event(as_bytes(chunk)) for chunk in batch)
 
 
 def create_request(**members: Any) -> CreateChatCompletionRequest:
@@ -176,8 +196,7 @@ def read_error(error: aio.AioRpcError) -> Any:
     assert error.code().value[0] == status.code
     assert error.details() == status.message
     response = ErrorResponse()
-    [detail] = status.details
-    assert detail.Unpack(response)
+    assert status.details[0].Unpack(response)
     return to_dict(response)
 
 
@@ -190,10 +209,10 @@ async def failed(upstream: Upstream, **members: Any) -> aio.AioRpcError:
 
 async def test_unary_is_what_the_upstream_said() -> None:
     request = json.dumps({**PING, "n": 2, "logprobs": True, "top_logprobs": 2}).encode()
-    expected = await BuiltinUpstream(clock=lambda: 5).create(request)
+    expected = await BuiltinUpstream(clock=lambda: 5).create(UpstreamRequest(request))
     upstream = BuiltinUpstream(clock=lambda: 5)
     actual = await created(upstream, create_request(n=2, logprobs=True, top_logprobs=2))
-    assert json.loads(expected) == actual
+    assert json.loads(expected.body) == actual
 
 
 async def test_stream_is_what_the_upstream_said() -> None:
@@ -202,7 +221,11 @@ async def test_stream_is_what_the_upstream_said() -> None:
     members = {"n": 2, "logprobs": True, "seed": 3}
     options = {"stream_options": {"include_usage": True}}
     body = json.dumps({**PING, **members, **options, "stream": True}).encode()
-    expected = [[json.loads(text) for text in batch] async for batch in upstream.stream(body)]
+    async with upstream.stream(UpstreamRequest(body)) as stream:
+        data = b"".join([piece async for piece in stream.data])
+    *events, end = Decoder().feed(data)
+    assert DONE == end.data
+    expected = [[json.loads(part.data)] for part in events]
     actual = await streamed(upstream, stream_request(**members, **options))
     assert expected == actual
     async with connected(upstream) as channel:
@@ -443,11 +466,13 @@ async def test_a_field_of_a_newer_schema_is_refused_not_dropped() -> None:
     assert "field 1007" in (caught.value.details() or "")
 
 
-def incident(failure: aio.AioRpcError, text: str, log: str) -> None:
+def incident(failure: aio.AioRpcError, text: str, log: pytest.LogCaptureFixture) -> None:
     """Checks a fixed text, and that the log has the failure under the id that stands in it."""
     details = failure.details() or ""
     assert details.startswith(text)
-    assert details.rpartition(" ")[2] in log
+    fields: Any = vars(log.records[-1])["fields"]
+    assert details.rpartition(" ")[2] == fields["id"]
+    assert log.records[-1].exc_info is not None
     expected = {"message": details, "type": "server_error", "param": None, "code": None}
     assert {"error": expected} == read_error(failure)
 
@@ -455,7 +480,7 @@ def incident(failure: aio.AioRpcError, text: str, log: str) -> None:
 async def test_no_text_of_an_unknown_error_gets_out(caplog: pytest.LogCaptureFixture) -> None:
     failure = await failed(Script(error=KeyError("secret-path")))
     assert StatusCode.INTERNAL == failure.code()
-    incident(failure, "The relay failed", caplog.text)
+    incident(failure, "The relay failed", caplog)
     assert "secret" not in str(failure)
     assert "secret-path" in caplog.text
 
@@ -467,7 +492,7 @@ async def test_nor_on_the_way(caplog: pytest.LogCaptureFixture) -> None:
         await streamed_into(messages, upstream, stream_request())
     assert [[chunk("a")]] == messages
     assert StatusCode.INTERNAL == caught.value.code()
-    incident(caught.value, "The relay failed", caplog.text)
+    incident(caught.value, "The relay failed", caplog)
     assert "secret" not in str(caught.value)
 
 
@@ -476,7 +501,7 @@ async def test_an_unreadable_completion_is_the_upstreams_fault(
 ) -> None:
     failure = await failed(Script([b'{"id": "secret']))
     assert StatusCode.DATA_LOSS == failure.code()
-    incident(failure, "The upstream's answer could not be read", caplog.text)
+    incident(failure, "The upstream's answer could not be read", caplog)
     assert "secret" not in str(failure)
 
 
@@ -489,7 +514,7 @@ async def test_the_chunks_before_an_unreadable_one_are_sent(
         await streamed_into(messages, upstream, stream_request())
     assert [[chunk("a")]] == messages
     assert StatusCode.DATA_LOSS == caught.value.code()
-    incident(caught.value, "The upstream's answer could not be read", caplog.text)
+    incident(caught.value, "The upstream's answer could not be read", caplog)
 
 
 async def test_openais_refusal_by_the_builtin_upstream() -> None:
@@ -556,7 +581,7 @@ async def draining(upstream: Live, grace: float) -> AsyncIterator[tuple[asyncio.
     ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     async def serve() -> None:
-        async with serving(upstream, grace=grace) as port:
+        async with serving(upstream, options=Options(grace=grace)) as port:
             ready.set_result(port)
             await stop.wait()
 
@@ -588,6 +613,15 @@ async def test_running_calls_finish_while_the_relay_drains() -> None:
     assert upstream.closed.is_set()
 
 
+async def test_calls_that_outlast_the_grace_period_are_told() -> None:
+    upstream = Live()
+    async with draining(upstream, grace=0.1) as (server, call):
+        assert StatusCode.UNAVAILABLE == await call.code()
+        assert "The relay is stopping; call again." == await call.details()
+        await within(server)
+    assert upstream.ended.is_set()
+
+
 async def test_a_relay_that_drains_can_be_stopped_at_once() -> None:
     upstream = Live()
     async with draining(upstream, grace=TIMEOUT) as (server, call):
@@ -596,136 +630,3 @@ async def test_a_relay_that_drains_can_be_stopped_at_once() -> None:
         await within(upstream.ended.wait())
     assert server.cancelled()
     assert upstream.closed.is_set()
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("127.0.0.1:50051", "127.0.0.1:50051"),
-        ("localhost:0", "127.0.0.1:0"),
-        ("127.1.2.3:65535", "127.1.2.3:65535"),
-        ("[::1]:1", "[::1]:1"),
-    ],
-)
-def test_addresses(text: str, expected: str) -> None:
-    assert expected == str(Address.parse(text))
-
-
-@pytest.mark.parametrize(
-    ("text", "part"),
-    [
-        ("0.0.0.0:1", "will not listen on 0.0.0.0: without TLS"),
-        ("[::]:1", "will not listen on ::"),
-        ("192.0.2.1:1", "will not listen on 192.0.2.1"),
-        ("::1:1", "expected brackets"),
-        ("example.com:1", "expected an IP address or localhost, got 'example.com'"),
-        (":50051", "expected an IP address or localhost, got ''"),
-        ("50051", "expected HOST:PORT"),
-        ("127.0.0.1:65536", "a port from 0 to 65535"),
-        ("127.0.0.1:-1", "a port from 0 to 65535"),
-        ("127.0.0.1:", "a port from 0 to 65535"),
-    ],
-)
-async def test_addresses_that_are_refused(text: str, part: str) -> None:
-    upstream = Live()
-    with pytest.raises(AddressError) as caught:
-        async with serving(upstream, text):
-            pass
-    assert part in str(caught.value)
-    assert upstream.closed.is_set()
-
-
-async def start(*arguments: str) -> Process:
-    """The script, as its users start it."""
-    script = Path(sys.executable).with_name("chatpb-server")
-    return await asyncio.create_subprocess_exec(script, *arguments, stdout=PIPE, stderr=PIPE)
-
-
-async def finish(process: Process) -> tuple[int | None, str, str]:
-    """The exit code of a process, and what it has written."""
-    output, errors = await within(process.communicate())
-    return process.returncode, output.decode(), errors.decode()
-
-
-@asynccontextmanager
-async def running() -> AsyncIterator[tuple[Process, aio.Channel]]:
-    """The process, ready, and a channel to it."""
-    process = await start("--listen", "127.0.0.1:0")
-    try:
-        assert process.stdout is not None
-        line = (await within(process.stdout.readline())).decode()
-        assert line.startswith("listening on 127.0.0.1:")
-        target = line.split()[-1]
-        async with aio.insecure_channel(target) as channel:
-            yield process, channel
-    finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-
-
-@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
-async def test_the_process_answers_until_it_is_told_to_stop(signal_number: int) -> None:
-    async with running() as (process, channel):
-        stub = ChatCompletionServiceStub(channel)
-        answer = await stub.CreateChatCompletion(create_request(), timeout=TIMEOUT)
-        assert "m" == answer.completion.model
-        process.send_signal(signal_number)
-        assert (0, "", "") == await finish(process)
-
-
-async def test_a_second_signal_stops_the_process_at_once() -> None:
-    """A watcher of health, who never leaves, holds the first stop up."""
-    async with running() as (process, channel):
-        stub: Any = HealthStub(channel)
-        watch = stub.Watch(HealthCheckRequest(), timeout=TIMEOUT)
-        assert HealthCheckResponse.SERVING == (await watch.read()).status
-        process.send_signal(signal.SIGTERM)
-        assert HealthCheckResponse.NOT_SERVING == (await watch.read()).status
-        process.send_signal(signal.SIGTERM)
-        assert (1, "", "") == await finish(process)
-
-
-async def test_a_taken_port_is_one_line() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        process = await start("--listen", address)
-        expected = f"chatpb-server: cannot listen on {address}: address already in use\n"
-        assert (1, "", expected) == await finish(process)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "part"),
-    [
-        (["--listen", "0.0.0.0:50051"], "will not listen on 0.0.0.0"),
-        (["--listen", "nowhere"], "expected HOST:PORT"),
-        (["--grace", "-1"], "--grace"),
-        (["--loud"], "--loud"),
-        (["extra"], "extra"),
-    ],
-)
-async def test_mistakes_are_one_line(arguments: list[str], part: str) -> None:
-    code, output, errors = await finish(await start(*arguments))
-    assert (2, "") == (code, output)
-    [line] = errors.splitlines()
-    assert line.startswith("chatpb-server: ")
-    assert part in line
-
-
-async def test_help_and_version() -> None:
-    code, output, _ = await finish(await start("--help"))
-    assert 0 == code
-    assert "chatpb-server --listen 127.0.0.1:0" in output
-    code, output, _ = await finish(await start("--version"))
-    assert 0 == code
-    assert output.startswith("chatpb-server, version ")
-
-
-@pytest.mark.parametrize("module", ["click", "grpc", "grpc_health", "grpc_reflection"])
-async def test_without_the_extra_there_is_a_hint(module: str) -> None:
-    code = f"import sys; sys.modules[{module!r}] = None; import chatpb_server._main as m; m.main()"
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", code, stdout=PIPE, stderr=PIPE
-    )
-    hint = f"chatpb-server: error: needs {module}: pip install 'chatpb[server]'\n"
-    assert (2, "", hint) == await finish(process)

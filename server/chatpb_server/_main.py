@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import sys
 
-_EXTRA = ("click", "google", "grpc", "grpc_health", "grpc_reflection", "grpc_status")
+_EXTRA = (
+    "aiohttp",
+    "click",
+    "google",
+    "grpc",
+    "grpc_channelz",
+    "grpc_health",
+    "grpc_reflection",
+    "grpc_status",
+    "prometheus_client",
+    "pydantic",
+)
 
 
 def main() -> None:

@@ -25,12 +25,11 @@ class Address(NamedTuple):
         """Reads ``HOST:PORT``.
 
         Args:
-            text: An address of the loopback interface, or ``localhost``, which is 127.0.0.1; IPv6
-                in brackets. Port 0 asks for a free one.
+            text: An IP address, IPv6 in brackets, or ``localhost``, which is 127.0.0.1. Port 0
+                asks for a free one.
 
         Raises:
-            AddressError: It is no such address. Anything beyond loopback is refused: there is
-                neither TLS nor authentication yet.
+            AddressError: It is no such address.
         """
         host, colon, port = text.rpartition(":")
         if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
@@ -43,12 +42,14 @@ class Address(NamedTuple):
             ip = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
         except ValueError:
             raise AddressError(f"expected an IP address or localhost, got {host!r}") from None
-        if not ip.is_loopback:
-            raise AddressError(
-                f"will not listen on {host}: without TLS and authentication, which are not"
-                " there yet, only loopback addresses such as 127.0.0.1 are safe"
-            )
         return cls(str(ip), int(port))
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        ip = ipaddress.ip_address(self.host)
+        mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+        return (mapped or ip).is_loopback
 
     def check_free(self) -> None:
         """Makes sure that the address can be bound: gRPC's own answer does not say why not.
@@ -65,3 +66,28 @@ class Address(NamedTuple):
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise AddressError(f"cannot listen on {self}: {reason}") from None
+
+
+def check_exposure(address: Address, *, tls: bool, authentication: bool, insecure: bool) -> None:
+    """Makes sure that what others can reach is safe: it has TLS and knows its callers.
+
+    Args:
+        address: Where to listen. Loopback is always safe.
+        tls: Whether there is TLS.
+        authentication: Whether callers need a token, or a certificate.
+        insecure: Whether the user has said that it need not be safe.
+
+    Raises:
+        AddressError: It is not safe.
+    """
+    if address.is_loopback or insecure or (tls and authentication):
+        return
+    ways = {
+        "TLS (--tls-cert and --tls-key)": tls,
+        "authentication (--tokens or --tls-client-ca)": authentication,
+    }
+    missing = " and ".join(way for way, given in ways.items() if not given)
+    raise AddressError(
+        f"will not listen on {address.host}, beyond loopback, without {missing}; if something in"
+        " front of the relay sees to that, say --insecure-listen"
+    )

@@ -7,15 +7,18 @@ refuses what OpenAI refuses. The words mean nothing; equal requests get equal on
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import orjson
 
+from chatpb.sse import DONE
 from chatpb_server import _builtin_render as render
 from chatpb_server._builtin_checks import check
 from chatpb_server._builtin_model import Answer, answers, fingerprint
 from chatpb_server._builtin_refusals import need_object, refusal
+from chatpb_server.upstream import UpstreamAnswer, UpstreamRequest, UpstreamStream, event
 
 
 class BuiltinUpstream:
@@ -33,20 +36,23 @@ class BuiltinUpstream:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
 
-    async def create(self, request: bytes) -> bytes:
+    async def create(self, request: UpstreamRequest) -> UpstreamAnswer:
         """Answers with a whole completion, as `Upstream.create` says."""
-        body = _read(request)
+        body = _read(request.body)
         choices = answers(body)
-        return orjson.dumps(render.completion(self._envelope(body), choices, _usage(body, choices)))
+        completion = render.completion(self._envelope(body), choices, _usage(body, choices))
+        return UpstreamAnswer(orjson.dumps(completion))
 
-    async def stream(self, request: bytes) -> AsyncGenerator[Sequence[bytes], None]:
+    @asynccontextmanager
+    async def stream(self, request: UpstreamRequest) -> AsyncIterator[UpstreamStream]:
         """Answers chunk by chunk, one in each item, as `Upstream.stream` says."""
-        body = _read(request)
+        body = _read(request.body)
         choices = answers(body)
         wanted = (body.get("stream_options") or {}).get("include_usage")
         usage = _usage(body, choices) if wanted else None
-        for chunk in render.chunks(self._envelope(body), choices, usage):
-            yield (orjson.dumps(chunk),)
+        chunks = render.chunks(self._envelope(body), choices, usage)
+        async with aclosing(_events(chunks)) as events:
+            yield UpstreamStream(events)
 
     async def close(self) -> None:
         """Does nothing: there is nothing to free."""
@@ -60,6 +66,12 @@ class BuiltinUpstream:
             "model": body["model"],
             "service_tier": "default" if tier == "auto" else tier,
         }
+
+
+async def _events(chunks: Iterable[dict[str, Any]]) -> AsyncGenerator[bytes, None]:
+    for chunk in chunks:
+        yield event(orjson.dumps(chunk))
+    yield event(DONE)
 
 
 def _read(request: bytes) -> dict[str, Any]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from types import MappingProxyType
+from typing import Any, Final
 
-from google.rpc import status_pb2
+from google.rpc import error_details_pb2, status_pb2
 from grpc import Status, StatusCode
 from grpc_status.rpc_status import to_status
 
-from chatpb import ConversionError, from_json
+from chatpb import ConversionError, from_json, to_dict
 from chatpb.v1.error_pb2 import Error, ErrorResponse
 from chatpb_server.upstream import UpstreamError
 
@@ -38,6 +43,24 @@ STATUS_CODES = MappingProxyType(
     }
 )
 
+#: The HTTP status that OpenAI, or who imitates it, sends with an error of a kind.
+_ERROR_KINDS: Final[Mapping[Any, int]] = MappingProxyType(
+    {
+        "invalid_request_error": 400,
+        "authentication_error": 401,
+        "permission_error": 403,
+        "not_found_error": 404,
+        "rate_limit_error": 429,
+        "rate_limit_exceeded": 429,
+        "insufficient_quota": 429,
+        "overloaded_error": 503,
+        "service_unavailable_error": 503,
+        "timeout_error": 504,
+    }
+)
+_OURS: Final = (StatusCode.INTERNAL, StatusCode.DATA_LOSS, StatusCode.UNAVAILABLE)
+_MAX_RETRY_AFTER: Final = 86_400.0
+
 # A status travels in the trailers, for which clients allow 8 KiB in all. Its message is there
 # three times, once in percent-encoding and twice in base64.
 _MAX_TEXT = 1000
@@ -53,30 +76,88 @@ def status_code(http_status: int) -> StatusCode:
     return StatusCode.INTERNAL if 500 <= http_status < 600 else StatusCode.UNKNOWN
 
 
-def upstream_status(error: UpstreamError) -> Status:
-    """The status for an upstream's error: its code, its message, and the error object as it is."""
+def upstream_status(error: UpstreamError, call_id: str) -> Status:
+    """The status for an upstream's error.
+
+    Args:
+        error: The error. Where its HTTP status says success, as in the middle of a stream, its body
+            is looked at for another one.
+        call_id: The id of the call.
+
+    Returns:
+        A status with the error's message and, in its details, the body as an ErrorResponse, a
+        RetryInfo where the upstream said when to come back, and a RequestInfo.
+    """
     try:
         response = from_json(error.body, ErrorResponse)
+        members = to_dict(response)
     except ConversionError:  # a proxy's HTML page, or nothing
         response = ErrorResponse(error=Error(message=str(error), type="server_error"))
-    return _status(status_code(error.http_status), response.error.message or str(error), response)
+        members = {}
+    http_status = error.http_status if error.http_status >= 300 else _http_status(members)
+    message = response.error.message or str(error)
+    return _status(status_code(http_status), message, response, call_id, retry_after(error.headers))
 
 
-def request_status(error: ConversionError) -> Status:
+def request_status(error: ConversionError, call_id: str) -> Status:
     """The status for a request that has no JSON form."""
     message = f"The request cannot be written as JSON: {error}"
     param = error.path.removeprefix("$").removeprefix(".") or None
     detail = Error(message=message, type="invalid_request_error", param=param)
-    return _status(StatusCode.INVALID_ARGUMENT, message, ErrorResponse(error=detail))
+    return _status(StatusCode.INVALID_ARGUMENT, message, ErrorResponse(error=detail), call_id)
 
 
-def fixed_status(code: StatusCode, message: str) -> Status:
+def fixed_status(
+    code: StatusCode, message: str, call_id: str, retry_after: float | None = None
+) -> Status:
     """The status for a fault that the caller learns nothing about but a text of ours."""
-    detail = Error(message=message, type="server_error")
-    return _status(code, message, ErrorResponse(error=detail))
+    kind = "server_error" if code in _OURS else "invalid_request_error"
+    response = ErrorResponse(error=Error(message=message, type=kind))
+    return _status(code, message, response, call_id, retry_after)
 
 
-def _status(code: StatusCode, message: str, response: ErrorResponse) -> Status:
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """When to try again, in seconds from now, as the headers of an answer say it.
+
+    See https://www.rfc-editor.org/rfc/rfc9110#name-retry-after; OpenAI sends milliseconds as well.
+    """
+    try:
+        if "retry-after-ms" in headers:
+            seconds = float(headers["retry-after-ms"]) / 1000
+        elif (text := headers.get("retry-after", "")).strip().isdigit():
+            seconds = float(text)
+        else:
+            then = parsedate_to_datetime(text)
+            seconds = (then - datetime.now(then.tzinfo or UTC)).total_seconds()
+    except (ValueError, TypeError):
+        return None
+    return min(max(seconds, 0.0), _MAX_RETRY_AFTER) if math.isfinite(seconds) else None
+
+
+def _http_status(members: dict[str, Any]) -> int:
+    """The HTTP status that an error stands for which came with an HTTP status of success."""
+    error = members.get("error")
+    places = (error, members) if isinstance(error, dict) else (members,)
+    for place in places:
+        for name in ("code", "status", "status_code"):
+            number = place.get(name)
+            if isinstance(number, str) and number.isdigit():
+                number = int(number)
+            if type(number) is int and 400 <= number < 600:
+                return number
+        for name in ("type", "code"):
+            if place.get(name) in _ERROR_KINDS:
+                return _ERROR_KINDS[place[name]]
+    return 500
+
+
+def _status(
+    code: StatusCode,
+    message: str,
+    response: ErrorResponse,
+    call_id: str,
+    retry_after: float | None = None,
+) -> Status:
     message = _clip(message)
     if response.ByteSize() > _MAX_DETAIL:
         error = response.error
@@ -86,6 +167,11 @@ def _status(code: StatusCode, message: str, response: ErrorResponse) -> Status:
                 setattr(response.error, name, _clip(getattr(error, name), _MAX_TEXT // 4))
     status = status_pb2.Status(code=code.value[0], message=message)
     status.details.add().Pack(response)
+    if retry_after is not None:
+        info = error_details_pb2.RetryInfo()
+        info.retry_delay.FromMilliseconds(round(retry_after * 1000))
+        status.details.add().Pack(info)
+    status.details.add().Pack(error_details_pb2.RequestInfo(request_id=call_id))
     return to_status(status)
 
 

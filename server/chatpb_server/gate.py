@@ -1,0 +1,72 @@
+"""How many calls run at once, and how many may wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+
+class OverloadError(Exception):
+    """So many calls run and wait that one more is not taken."""
+
+
+class Gate:
+    """Lets calls in, first come, first served.
+
+    Args:
+        most_running: How many calls run at once.
+        most_waiting: How many more may wait for their turn; the next is refused at once.
+    """
+
+    def __init__(self, most_running: int, most_waiting: int) -> None:
+        self._free = most_running
+        self._most_waiting = most_waiting
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    @asynccontextmanager
+    async def turn(self, on_wait: Callable[[int], None]) -> AsyncIterator[None]:
+        """A turn, for as long as the context lasts.
+
+        Args:
+            on_wait: Is told how many wait, when this call joins them and when it leaves them.
+
+        Raises:
+            OverloadError: There is no room to wait.
+        """
+        if self._free > 0:
+            self._free -= 1
+        else:
+            await self._wait(on_wait)
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    async def _wait(self, on_wait: Callable[[int], None]) -> None:
+        if len(self._waiting) >= self._most_waiting:
+            raise OverloadError
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        on_wait(len(self._waiting))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # the turn came, too late
+                self._pass_on()
+            else:
+                with suppress(ValueError):  # passed over already
+                    self._waiting.remove(turn)
+            raise
+        finally:
+            on_wait(len(self._waiting))
+
+    def _pass_on(self) -> None:
+        """Gives the turn to the one that has waited longest."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1

@@ -1,0 +1,236 @@
+"""A relay as its settings say."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from chatpb_server.address import Address
+from chatpb_server.app import Limits, Options, serving
+from chatpb_server.builtin import BuiltinUpstream
+from chatpb_server.call import Call, Observer
+from chatpb_server.config import BUILTIN, REPLAY, ConfigError, Settings, UpstreamTable
+from chatpb_server.guard import Authenticate, AuthenticationError
+from chatpb_server.http_upstream import HttpSettings, HttpUpstream
+from chatpb_server.logs import LogObserver, log_loop_error
+from chatpb_server.metrics import MetricsObserver, serve_metrics
+from chatpb_server.observers import Observers
+from chatpb_server.replay import ReplayError, ReplayUpstream
+from chatpb_server.routing import RetryPolicy, Route, Router
+from chatpb_server.secret import Secret, SecretError
+from chatpb_server.tls import TlsError, caller_of, server_credentials
+from chatpb_server.tokens import Tokens, TokensError, bearer
+from chatpb_server.tracing import TracingError, tracer_observer
+from chatpb_server.upstream import Upstream
+
+if TYPE_CHECKING:
+    from chatpb_server._spans import SpanObserver
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A relay that serves.
+
+    Attributes:
+        address: Where, with the true port.
+        metrics: Where its metrics are, likewise; None if they are nowhere, or elsewhere.
+    """
+
+    address: Address
+    metrics: Address | None
+
+
+def check(settings: Settings) -> None:
+    """Makes sure that all can be read that the settings name.
+
+    Raises:
+        ConfigError: Something cannot.
+    """
+    parts = _build(settings)
+    if parts.spans is not None:
+        parts.spans.close()
+
+
+@asynccontextmanager
+async def relaying(settings: Settings, *, as_worker: bool = False) -> AsyncIterator[Served]:
+    """Serves for as long as the context lasts; at its end, calls may finish.
+
+    Args:
+        settings: How.
+        as_worker: Whether this process is one of several, which share the port, and another one
+            serves the metrics of all.
+
+    Raises:
+        ConfigError: Something that the settings name cannot be used.
+        AddressError: An address cannot be listened on.
+    """
+    parts = _build(settings, share_port=as_worker)
+    asyncio.get_running_loop().set_exception_handler(log_loop_error)
+    async with AsyncExitStack() as stack:
+        if parts.spans is not None:
+            stack.push_async_callback(asyncio.to_thread, parts.spans.close)
+        metrics = None
+        if parts.metrics is not None and settings.metrics.listen and not as_worker:
+            address = Address.parse(settings.metrics.listen)
+            server = serve_metrics(address, parts.metrics.registry)
+            stack.push_async_callback(asyncio.to_thread, server.close)
+            metrics = server.address
+        port = await stack.enter_async_context(
+            serving(parts.router, settings.listen, parts.options)
+        )
+        yield Served(Address.parse(settings.listen)._replace(port=port), metrics)
+
+
+def log_upstreams(settings: Settings) -> None:
+    """Says in the log where calls go, and with whose key."""
+    for name, table in settings.upstreams.items():
+        _logger.info("upstream %s: %s", name, table)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    router: Router
+    options: Options
+    metrics: MetricsObserver | None
+    spans: SpanObserver | None
+
+
+def _build(settings: Settings, *, share_port: bool = False) -> _Parts:
+    """What the settings say, ready to serve.
+
+    Raises:
+        ConfigError: Something that they name cannot be used.
+    """
+    mistakes: list[str] = []
+    routes = []
+    for name, table in settings.upstreams.items():
+        try:
+            upstream = _upstream(table, settings.limits.max_message_bytes)
+        except (SecretError, ReplayError, _CaError) as error:
+            mistakes.append(f"upstream {name}: {error}")
+        else:
+            routes.append(Route(name, upstream, table.models, table.weight))
+    credentials = authenticate = None
+    try:
+        credentials = _credentials(settings)
+        authenticate = _authenticate(settings)
+    except (TlsError, TokensError) as error:
+        mistakes.append(str(error))
+    if mistakes:
+        raise ConfigError(*mistakes)
+    metrics = MetricsObserver() if settings.metrics.listen else None
+    spans = _spans(settings)
+    watching: list[Observer | None] = [metrics, spans, LogObserver()]
+    observer = Observers([one for one in watching if one is not None])
+    passed_on = settings.passed_on
+    if any(table.auth == "caller" for table in settings.upstreams.values()):
+        passed_on = (*passed_on, "authorization")
+    limits = settings.limits
+    options = Options(
+        grace=settings.grace,
+        limits=Limits(
+            running=limits.max_running,
+            waiting=limits.max_waiting,
+            seconds=limits.timeout or None,
+            message_bytes=limits.max_message_bytes,
+            event_bytes=limits.max_event_bytes,
+        ),
+        observer=observer,
+        credentials=credentials,
+        authenticate=authenticate,
+        headers=settings.passed_back,
+        passed_on=passed_on,
+        share_port=share_port,
+        channelz=settings.channelz,
+    )
+    policy = RetryPolicy(**dict(settings.retry))
+    return _Parts(Router(routes, observer, policy), options, metrics, spans)
+
+
+class _CaError(Exception):
+    """A file of authorities that cannot be used, with a text for the user."""
+
+
+def _upstream(table: UpstreamTable, max_body_bytes: int) -> Upstream:
+    if table.url == BUILTIN:
+        return BuiltinUpstream()
+    if table.url.startswith(REPLAY):
+        return ReplayUpstream(Path(table.url.removeprefix(REPLAY)))
+    secret: Secret | None = None
+    if table.api_key_env is not None:
+        secret = Secret.from_env(table.api_key_env)
+    elif table.api_key_file is not None:
+        secret = Secret.from_file(table.api_key_file)
+    is_bearer = table.api_key_header.lower() == "authorization"
+
+    def headers() -> Mapping[str, str]:
+        if secret is None:
+            return table.headers
+        key = f"Bearer {secret.reveal()}" if is_bearer else secret.reveal()
+        return {**table.headers, table.api_key_header: key}
+
+    settings = HttpSettings(
+        headers=headers,
+        query=table.query,
+        ca_file=None if table.ca_file is None else str(table.ca_file),
+        connect_timeout=table.connect_timeout,
+        silence_timeout=table.silence_timeout or None,
+        max_body_bytes=max_body_bytes,
+        takes_authorization=table.auth == "caller",
+    )
+    try:
+        return HttpUpstream(table.url, settings)
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        if isinstance(error, ssl.SSLError):
+            reason = "expected certificates in PEM form"
+        raise _CaError(f"cannot use the ca_file {table.ca_file}: {reason}") from None
+
+
+def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
+    tls = settings.tls
+    if tls.cert is None or tls.key is None:
+        return None
+    return server_credentials(tls.cert, tls.key, tls.client_ca)
+
+
+def _authenticate(settings: Settings) -> Authenticate | None:
+    """Knows callers by their tokens, else by their certificates, else not at all."""
+    if settings.tokens is None:
+        if settings.tls.client_ca is None:
+            return None
+        return lambda _, context: caller_of(context)
+    tokens = Tokens(settings.tokens)
+
+    def by_token(_: Call, context: Any) -> str:
+        token = bearer(context.invocation_metadata())
+        if token is None:
+            raise AuthenticationError("The relay wants metadata authorization: Bearer TOKEN.")
+        name = tokens.name_of(token)
+        if name is None:
+            raise AuthenticationError("The relay does not know this token.")
+        return name
+
+    return by_token
+
+
+def _spans(settings: Settings) -> SpanObserver | None:
+    if settings.tracing.enabled is False:
+        return None
+    if settings.tracing.enabled and not os.environ.get("OTEL_TRACES_EXPORTER"):
+        os.environ["OTEL_TRACES_EXPORTER"] = "otlp"
+    try:
+        return tracer_observer()
+    except TracingError as error:
+        raise ConfigError(f"tracing: {error}") from None

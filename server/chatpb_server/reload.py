@@ -1,0 +1,92 @@
+"""What is read from files, and read again when they change."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+_logger = logging.getLogger(__name__)
+
+_Value = TypeVar("_Value")
+
+
+class Reloading(Generic[_Value]):
+    """The value that files hold, read again when they have changed.
+
+    A file may be written in place, or replaced by a rename, also of a symbolic link on the way to
+    it. The law: the value is always one that was read without an error, from files that did not
+    change meanwhile. As long as there is no newer one, the last one stays, and each state of the
+    files that cannot be used is one warning in the log. Several threads may ask.
+
+    Args:
+        paths: The files.
+        read: Reads them. Where they cannot be used it raises a `ValueError`, whose text goes to
+            the log and so says nothing of what they hold.
+
+    Raises:
+        ValueError: From `read`.
+    """
+
+    def __init__(self, paths: Sequence[Path], read: Callable[[], _Value]) -> None:
+        self._paths = tuple(paths)
+        self._read = read
+        self._lock = threading.Lock()
+        self._seen = self._state()
+        self._value = read()
+        while (now := self._state()) != self._seen:
+            self._seen, self._value = now, read()
+
+    def get(self) -> _Value:
+        """The latest value. It costs one look at each file's state, and raises nothing."""
+        with self._lock:
+            now = self._state()
+            if now != self._seen:
+                self._update(now)
+            return self._value
+
+    def _update(self, now: object) -> None:
+        failure: ValueError | None = None
+        try:
+            value = self._read()
+        except ValueError as error:
+            failure = error
+        if self._state() != now:  # still being written: the next one who asks looks again
+            return
+        self._seen = now
+        if failure is not None:
+            _logger.warning("%s; what was read before stays in use", failure)
+            return
+        self._value = value
+        _logger.info("read %s again", " and ".join(map(str, self._paths)))
+
+    def _state(self) -> object:
+        return [_state(path) for path in self._paths]
+
+
+def _state(path: Path) -> object:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+def read_bytes(path: Path, what: str, error: Callable[[str], ValueError]) -> bytes:
+    """Reads a file.
+
+    Args:
+        path: Where it is.
+        what: What it holds, for the text of the error, such as ``certificate``.
+        error: The type of the error.
+
+    Raises:
+        ValueError: Of the type `error`: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as failure:
+        reason = (failure.strerror or type(failure).__name__).lower()
+        raise error(f"cannot read the {what} {path}: {reason}") from None

@@ -1,0 +1,113 @@
+"""The outermost fields of a message in binary form, read and written without the message.
+
+The relay forwards messages whose insides are not its business. See
+https://protobuf.dev/programming-guides/encoding/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+_VARINT: Final = 0
+_FIXED64: Final = 1
+_LENGTH: Final = 2
+_FIXED32: Final = 5
+
+
+class WireError(ValueError):
+    """Bytes that are not the binary form of a message."""
+
+
+class Span(NamedTuple):
+    """Where a field stands.
+
+    Attributes:
+        number: Its number.
+        start: Where it begins.
+        value: Where its value begins: after the tag, and after the length if it has one.
+        end: Where it ends.
+    """
+
+    number: int
+    start: int
+    value: int
+    end: int
+
+
+def spans(data: bytes) -> Iterator[Span]:
+    """The fields of a message, in the order in which they stand.
+
+    Raises:
+        WireError: The bytes are cut, or no fields.
+    """
+    at, size = 0, len(data)
+    while at < size:
+        start = at
+        tag, at = _varint(data, at)
+        kind = tag & 7
+        if kind == _LENGTH:
+            length, at = _varint(data, at)
+            end = at + length
+        elif kind == _VARINT:
+            end = _varint(data, at)[1]
+        elif kind == _FIXED64:
+            end = at + 8
+        elif kind == _FIXED32:
+            end = at + 4
+        else:
+            raise WireError(f"wire type {kind} at byte {start}")
+        if end > size or tag < 8:
+            raise WireError(f"a field that is cut or has no number at byte {start}")
+        yield Span(tag >> 3, start, at, end)
+        at = end
+
+
+def joined(data: bytes, number: int) -> bytes:
+    """The embedded message in a field; pieces of one message add up to it."""
+    pieces = [data[span.value : span.end] for span in spans(data) if span.number == number]
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def without(data: bytes, number: int) -> bytes:
+    """The message without a field."""
+    return b"".join(data[span.start : span.end] for span in spans(data) if span.number != number)
+
+
+def embedded(number: int, messages: Iterable[bytes]) -> bytes:
+    """A field that holds a message, once for each message."""
+    tag = _varint_bytes(number << 3 | _LENGTH)
+    pieces: list[bytes] = []
+    for message in messages:
+        pieces += (tag, _varint_bytes(len(message)), message)
+    return b"".join(pieces)
+
+
+def flag(number: int) -> bytes:
+    """A field of type bool that is true."""
+    return _varint_bytes(number << 3 | _VARINT) + b"\x01"
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    try:
+        while True:
+            byte = data[at]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value, at
+            shift += 7
+            if shift > 63:
+                raise WireError(f"a number of more than 64 bits at byte {at}")
+    except IndexError:
+        raise WireError(f"cut at byte {at}") from None
+
+
+def _varint_bytes(value: int) -> bytes:
+    data = bytearray()
+    while value > 0x7F:
+        data.append(value & 0x7F | 0x80)
+        value >>= 7
+    data.append(value)
+    return bytes(data)

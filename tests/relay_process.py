@@ -1,0 +1,164 @@
+"""The relay as a process of its own, as its users start it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from grpc import aio
+
+from chatpb import from_dict
+from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
+from chatpb.v1.chat_completion_service_pb2 import (
+    CreateChatCompletionRequest,
+    StreamChatCompletionRequest,
+)
+
+#: Nothing takes so long, in seconds; a test that hangs fails.
+TIMEOUT = 30
+PING: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "ping"}]}
+COMPLETION = {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": []}
+
+
+async def within(awaitable: Awaitable[Any]) -> Any:
+    """What is awaited, or an error if it takes too long."""
+    return await asyncio.wait_for(awaitable, TIMEOUT)
+
+
+def create_request(**members: Any) -> CreateChatCompletionRequest:
+    """A request, with members beside those of PING or in their place."""
+    return CreateChatCompletionRequest(request=from_dict(PING | members, ChatCompletionRequest))
+
+
+def stream_request(**members: Any) -> StreamChatCompletionRequest:
+    """Likewise."""
+    return StreamChatCompletionRequest(request=from_dict(PING | members, ChatCompletionRequest))
+
+
+async def start(*arguments: object, environ: Mapping[str, str] | None = None) -> Process:
+    """The script, in an environment that says nothing of upstreams but what is given."""
+    script = Path(sys.executable).with_name("chatpb-server")
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("CHATPB_SERVER_", "OPENAI_", "OTEL_", "PROMETHEUS_"))
+        and not name.lower().endswith("_proxy")
+    }
+    return await asyncio.create_subprocess_exec(
+        script, *map(str, arguments), stdout=PIPE, stderr=PIPE, env={**kept, **(environ or {})}
+    )
+
+
+async def finish(process: Process) -> tuple[int | None, str, str]:
+    """The exit code of a process, and what it has written."""
+    output, errors = await within(process.communicate())
+    return process.returncode, output.decode(), errors.decode()
+
+
+async def end(process: Process) -> None:
+    """Ends a process, unless it has ended."""
+    with suppress(ProcessLookupError):
+        process.kill()
+    await process.communicate()
+
+
+async def listening(process: Process) -> str:
+    """The address of a process, from the first line of its output."""
+    assert process.stdout is not None
+    data: bytes = await within(process.stdout.readline())
+    line = data.decode()
+    assert line.startswith("listening on "), (line, await process.communicate())
+    return line.removeprefix("listening on ").rstrip()
+
+
+@asynccontextmanager
+async def running(
+    *arguments: object, environ: Mapping[str, str] | None = None, level: str = "error"
+) -> AsyncIterator[tuple[Process, aio.Channel]]:
+    """The process on a free port, ready, and a channel to it."""
+    free = ("--listen", "127.0.0.1:0", "--log-level", level)
+    process = await start(*free, *arguments, environ=environ)
+    try:
+        async with aio.insecure_channel(await listening(process)) as channel:
+            yield process, channel
+    finally:
+        await end(process)
+
+
+def _events(*texts: str, done: bool = False) -> bytes:
+    events = b""
+    for text in texts:
+        choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
+        chunk = {**COMPLETION, "object": "chat.completion.chunk", "choices": [choice]}
+        events += b"data: %s\n\n" % json.dumps(chunk).encode()
+    return events + (b"data: [DONE]\n\n" if done else b"")
+
+
+class Upstream:
+    """An HTTP server that keeps what it is asked, and answers with COMPLETION or a stream.
+
+    Args:
+        held: Whether streams hold on after their first chunk.
+
+    Attributes:
+        url: Its base URL.
+        asked: The headers of each request, and its first line as "request".
+        go_on: Lets the streams that hold on go on.
+        left: How many streams were left by the relay.
+    """
+
+    def __init__(self, *, held: bool = False) -> None:
+        self.url = ""
+        self.asked: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+        self.go_on = asyncio.Event()
+        self.left = 0
+        if not held:
+            self.go_on.set()
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[Upstream]:
+        """Itself, while it serves."""
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        async with server:
+            yield self
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            request, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            fields = [line.partition(": ") for line in lines]
+            head = {"request": request} | {name.lower(): value for name, _, value in fields}
+            body = json.loads(await reader.readexactly(int(head["content-length"])))
+            self.asked.put_nowait(head)
+            writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\n")
+            if body.get("stream"):
+                writer.write(b"content-type: text/event-stream\r\n\r\n" + _events("one"))
+                await self._hold(reader)
+                writer.write(_events("two", done=True))
+            else:
+                writer.write(b"content-type: application/json\r\n\r\n")
+                writer.write(json.dumps(COMPLETION).encode())
+            await writer.drain()
+        writer.close()
+
+    async def _hold(self, reader: asyncio.StreamReader) -> None:
+        """Waits until the streams may go on.
+
+        Raises:
+            ConnectionError: The relay goes before.
+        """
+        going = asyncio.ensure_future(self.go_on.wait())
+        leaving = asyncio.ensure_future(reader.read())
+        await asyncio.wait((going, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not going.done():
+            self.left += 1
+            going.cancel()
+            raise ConnectionError
+        leaving.cancel()

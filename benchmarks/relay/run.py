@@ -1,0 +1,185 @@
+"""Measure the relay: added latency, throughput and memory, beside three others in the same run.
+
+The others are the upstream called directly, a grpc.aio pass-through that converts nothing, and
+LiteLLM's proxy where it is installed. The upstream is a fast local server that computes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+from chatpb import implementation
+from relay.profiling import profiles
+from relay.results import fill, judge, reduce, split, tables
+from relay.scenarios import (
+    BURSTS,
+    BUSY,
+    FULL,
+    OPEN_STREAMS,
+    PACED,
+    QUICK,
+    STREAMS,
+    WARM_UP,
+    Effort,
+    Scenario,
+    scenarios,
+)
+from relay.subjects import (
+    DIRECT,
+    LITELLM,
+    LITELLM_COMMAND,
+    PASSTHROUGH,
+    RELAY,
+    Stage,
+    Subject,
+    missing,
+    stage,
+)
+from report import show
+
+OUTPUT: Final = Path("build/bench-relay.json")
+PACKAGES: Final = ("aiohttp", "grpcio", "protobuf", "uvloop")
+EXAMPLES: Final = """\
+examples:
+  make bench-relay                       all, about three minutes
+  make bench-relay ARGS=--quick          less exact, about a minute
+  make bench-relay LITELLM=1             also LiteLLM's proxy, from .venv-litellm; about six minutes
+  make bench-relay ARGS=--profile        what the relay spends its time on
+  make bench-relay ARGS="--readme README.md --check"
+
+`make bench-relay` installs the project and what the rest needs into .venv-bench first.
+"""
+
+
+def main() -> int:
+    """Measures, prints and writes what was found."""
+    args = _arguments()
+    effort = QUICK if args.quick else FULL
+    _allow_open_files()
+    with tempfile.TemporaryDirectory() as folder, stage(Path(folder)) as ready:
+        if args.profile:
+            wanted = (BUSY, PACED, BURSTS)
+            show(profiles(ready, [s for s in scenarios(effort) if s.name in wanted]))
+            return 0
+        results = measure_all(ready, effort, with_litellm=args.litellm)
+    show(tables(results))
+    print(results["about"])
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    args.output.write_text(json.dumps(results, indent=1) + "\n")
+    if args.readme:
+        args.readme.write_text(fill(args.readme.read_text("utf-8"), results), "utf-8")
+    missed = [verdict for verdict in results["targets"] if verdict["reached"] is False]
+    return 1 if args.check and (missed or results["failed"]) else 0
+
+
+def measure_all(ready: Stage, effort: Effort, *, with_litellm: bool) -> dict[str, Any]:
+    """Has each subject do each scenario in each round, one after the other."""
+    reasons = {name: missing(name) for name in (DIRECT, PASSTHROUGH, RELAY, LITELLM)}
+    if not with_litellm:
+        reasons[LITELLM] = "not asked for: LITELLM=1"
+    names = [name for name, reason in reasons.items() if not reason]
+    failed: dict[str, str] = {}
+    rounds: dict[str, dict[str, list[dict[str, Any]]]] = {name: {} for name in names}
+
+    def measure(subject: Subject, scenario: Scenario) -> None:
+        found = ready.load.measure(scenario.order(subject))
+        if "error" in found:
+            place = f"{subject.name}, {scenario.name}"
+            print(f"{place} failed: {found['error']}", file=sys.stderr)
+            failed[place] = found["error"]
+        else:
+            rounds[subject.name].setdefault(scenario.name, []).append(found)
+
+    with contextlib.ExitStack() as stack:
+        subjects = [stack.enter_context(ready.subject(name)) for name in names]
+        for subject in subjects:
+            for scenario in WARM_UP:
+                ready.load.measure(scenario.order(subject))
+        for turn in range(effort.rounds):
+            print(f"measuring: round {turn + 1} of {effort.rounds}", file=sys.stderr, flush=True)
+            for scenario in scenarios(effort):
+                for subject in subjects:
+                    measure(subject, scenario)
+    print(f"measuring: {STREAMS:,} open streams", file=sys.stderr, flush=True)
+    for name in names:
+        with ready.subject(name) as subject:  # a fresh process: memory is not given back
+            warm_up, streams = OPEN_STREAMS
+            ready.load.measure(warm_up.order(subject))
+            measure(subject, streams)
+    found = {
+        name: {scenario: reduce(turns) for scenario, turns in by_scenario.items()}
+        for name, by_scenario in rounds.items()
+    }
+    return {
+        "about": _about(effort, with_litellm=LITELLM in names),
+        "missing": {name: reason for name, reason in reasons.items() if reason},
+        "failed": failed,
+        "targets": judge(found),
+        "found": found,
+        "rounds": rounds,
+    }
+
+
+def _about(effort: Effort, *, with_litellm: bool) -> str:
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES]
+    if with_litellm:
+        python, code = LITELLM_COMMAND.with_name("python"), "print(version('litellm'))"
+        command = [str(python), "-c", f"from importlib.metadata import version; {code}"]
+        found = subprocess.run(command, capture_output=True, text=True, check=True)
+        versions.append(f"litellm {found.stdout.strip()}, one worker")
+    return (
+        f"Medians of {effort.rounds} rounds, in which all take turns at every kind of load."
+        " Upstream and load generator are processes of their own that speak just enough HTTP/1.1"
+        " and HTTP/2; all gRPC calls share one connection. Calls run in a closed loop, so many"
+        " open at any time. paced: 64 streams, each a chunk every 20 ms; bursts: 64 streams, each"
+        " 16 chunks every 200 ms; unpaced: 64 streams of 200 chunks, each chunk a write of its own,"
+        " as fast as they are taken. Per core: by the processor time of the server, in all its"
+        f" threads; direct, that of the upstream. Memory: growth of a fresh process."
+        f" chatpb {implementation}; {platform.python_implementation()} {platform.python_version()},"
+        f" {platform.system()} {platform.machine()}, {os.cpu_count()} cores;"
+        f" {', '.join(versions)}."
+    )
+
+
+def _allow_open_files() -> None:
+    """Lets this process and its children open as many files as the system allows."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="make bench-relay",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
+    parser.add_argument("--litellm", action="store_true", help="measure LiteLLM's proxy too")
+    parser.add_argument("--profile", action="store_true", help="profile the relay instead")
+    parser.add_argument("--output", type=Path, default=OUTPUT, help=f"JSON, by default {OUTPUT}")
+    parser.add_argument("--readme", type=Path, metavar="PATH", help="also write tables into a file")
+    parser.add_argument("--check", action="store_true", help="fail if a target is missed")
+    args = parser.parse_args()
+    if args.readme:
+        try:
+            split(args.readme.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            parser.error(str(error))
+    return args
+
+
+if __name__ == "__main__":
+    sys.exit(main())

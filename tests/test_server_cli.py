@@ -339,6 +339,18 @@ async def test_mutual_tls_names_the_caller(tmp_path: Path) -> None:
         await end(process)
 
 
+async def test_it_listens_beyond_loopback_if_told_so_out_loud() -> None:
+    process = await start("--listen", "0.0.0.0:0", "--insecure-listen")
+    try:
+        address = await listening(process)
+        assert address.startswith("0.0.0.0:")
+        async with aio.insecure_channel(address.replace("0.0.0.0", "127.0.0.1")) as channel:
+            stub = ChatCompletionServiceStub(channel)
+            await stub.CreateChatCompletion(create_request(), timeout=TIMEOUT)
+    finally:
+        await end(process)
+
+
 async def test_metrics() -> None:
     async with running("--metrics-listen", "127.0.0.1:0") as (process, channel):
         await created(channel)

@@ -152,6 +152,7 @@ def _build(settings: Settings, *, share_port: bool = False) -> _Parts:
         headers=settings.passed_back,
         passed_on=passed_on,
         share_port=share_port,
+        insecure=settings.insecure_listen,
         channelz=settings.channelz,
     )
     policy = RetryPolicy(**dict(settings.retry))

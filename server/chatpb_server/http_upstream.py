@@ -6,10 +6,12 @@ import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, Final
 from urllib.request import getproxies, proxy_bypass
+from weakref import WeakSet
 
 import aiohttp
 from multidict import CIMultiDict
@@ -83,17 +85,23 @@ class HttpUpstream:
         self._url = url.joinpath(_PATH).with_query({**url.query, **self._settings.query})
         self._ssl = ssl.create_default_context(cafile=self._settings.ca_file)
         self._session: aiohttp.ClientSession | None = None
+        connect = self._settings.connect_timeout
+        # A whole completion takes its time; what bounds it is the call's deadline.
+        self._patient = aiohttp.ClientTimeout(total=None, sock_connect=connect)
+        self._impatient = aiohttp.ClientTimeout(
+            total=None, sock_connect=connect, sock_read=self._settings.silence_timeout
+        )
 
     async def create(self, request: UpstreamRequest) -> UpstreamAnswer:
         """Answers with a whole completion, as `Upstream.create` says."""
-        async with self._post(request, silence=None) as response:
+        async with self._post(request, self._patient) as response:
             body = await _read(response, self._settings.max_body_bytes)
             return UpstreamAnswer(body, _headers(response))
 
     @asynccontextmanager
     async def stream(self, request: UpstreamRequest) -> AsyncIterator[UpstreamStream]:
         """Answers piece by piece, as `Upstream.stream` says."""
-        async with self._post(request, silence=self._settings.silence_timeout) as response:
+        async with self._post(request, self._impatient) as response:
             if response.content_type == "application/json":
                 body = await _read(response, self._settings.max_body_bytes)
                 if not _is_error(body):
@@ -110,20 +118,15 @@ class HttpUpstream:
 
     @asynccontextmanager
     async def _post(
-        self, request: UpstreamRequest, silence: float | None
+        self, request: UpstreamRequest, timeout: aiohttp.ClientTimeout
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer to a request, once its headers are there, if it is no error."""
         session = self._session or self._open()
-        timeout = aiohttp.ClientTimeout(
-            total=None, connect=None, sock_connect=self._settings.connect_timeout, sock_read=silence
-        )
-        reused: list[bool] = []
         # What is large is sent in pieces.
         body = request.body if len(request.body) <= _LARGE else BytesIO(request.body)
         try:
             response = await session.post(
                 self._url,
-                trace_request_ctx=reused,
                 data=body,
                 headers=self._request_headers(request),
                 timeout=timeout,
@@ -136,7 +139,7 @@ class HttpUpstream:
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
             # An upstream that closes a connection which idles may do so while a request is on its
             # way there; it has not seen it then.
-            if reused:
+            if _is_reused.get():
                 raise UpstreamConnectError("the connection had been closed") from error
             raise UpstreamDataError("no answer") from error
         except aiohttp.ClientError as error:
@@ -148,17 +151,14 @@ class HttpUpstream:
             yield response
 
     def _open(self) -> aiohttp.ClientSession:
-        tracing = aiohttp.TraceConfig()
-        tracing.on_connection_reuseconn.append(_note_reuse)
         self._session = aiohttp.ClientSession(
             # How many run at once is bounded where calls come in.
-            connector=aiohttp.TCPConnector(limit=0, ssl=self._ssl),
+            connector=_Connector(limit=0, ssl=self._ssl),
             cookie_jar=aiohttp.DummyCookieJar(),
             # Not `trust_env`, which would look for a proxy, and in ~/.netrc for an authorization,
             # at each request.
             proxy=_proxy(self._url),
             skip_auto_headers=("User-Agent",),
-            trace_configs=[tracing],
         )
         return self._session
 
@@ -189,8 +189,23 @@ def _proxy(url: URL) -> str | None:
     return None if proxy_bypass(url.host or "") else getproxies().get(url.scheme)
 
 
-async def _note_reuse(_session: Any, context: Any, _parameters: Any) -> None:
-    context.trace_request_ctx.append(True)
+_is_reused: Final[ContextVar[bool]] = ContextVar("_is_reused", default=False)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Notes whether the connection that a task has got was used before."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._used: WeakSet[Any] = WeakSet()
+
+    async def connect(self, *arguments: Any, **named: Any) -> Any:
+        # An aiohttp.TraceConfig would say so too, at a twentieth of a whole call's cost.
+        _is_reused.set(False)
+        connection = await super().connect(*arguments, **named)
+        _is_reused.set(connection.protocol in self._used)
+        self._used.add(connection.protocol)
+        return connection
 
 
 async def _pieces(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:

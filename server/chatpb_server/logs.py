@@ -97,8 +97,14 @@ class LogObserver(SilentObserver):
             fields["error"] = _line(error)
             if (cause := _cause(error)) is not None:
                 fields["cause"] = _line(cause)
-        trace = error if level == logging.ERROR else None
-        _logger.log(level, "call ended", exc_info=trace, extra={"fields": fields})
+        trace = None
+        if error is not None and level == logging.ERROR:
+            trace = (type(error), error, error.__traceback__)
+        # Not `log`, which looks for the line of code that called it.
+        record = _logger.makeRecord(
+            _logger.name, level, __file__, 0, "call ended", (), trace, extra={"fields": fields}
+        )
+        _logger.handle(record)
 
 
 def configure_logging(
@@ -225,13 +231,18 @@ class _TextFormatter(logging.Formatter):
 
 
 def _plain(value: object) -> str:
+    if type(value) is int or type(value) is float:
+        return str(value)
     if isinstance(value, str) and _PLAIN.fullmatch(value):
         return value
     return _escaped(value)
 
 
+_encode: Final = json.JSONEncoder(separators=(",", ":"), default=str).encode
+
+
 def _escaped(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"), default=str).replace("\x7f", "\\u007f")
+    return _encode(value).replace("\x7f", "\\u007f")
 
 
 def _cut(text: str) -> str:

@@ -20,7 +20,7 @@ chatpb to-json "$scratch/completion.binpb"
 chatpb roundtrip completion.json
 
 say 'The relay, with its builtin model'
-chatpb-server --listen 127.0.0.1:0 > "$scratch/relay.log" &
+chatpb-server --listen 127.0.0.1:0 --log-level warning > "$scratch/relay.log" &
 relay=$!
 python -c '
 import pathlib, sys, time

@@ -229,13 +229,14 @@ def _verdict(verdict: dict[str, Any]) -> str:
 
 
 def fill(text: str, results: dict[str, Any]) -> str:
-    """The text with the results between its marks.
+    """The text with the results that matter most between its marks.
 
     Raises:
         ValueError: The marks are not there.
     """
     before, after = split(text)
-    shown = [_targets(results), *(t for t in tables(results) if t.title != "Targets")]
+    unary = _latency(results, "unary", "duration", "A unary call, ms")
+    shown = [_targets(results), unary, _throughput(results)]
     parts = [results["about"], *("\n".join(_markdown(table)) for table in shown)]
     return "\n\n".join([before + BEGIN, *parts, END + after])
 

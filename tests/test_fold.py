@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chatpb
-from chatpb import sse
+import recordings
 from chatpb._schema import mapping_of
 from chatpb.v1 import ChatCompletion, ChatCompletionChunk
 from equality import tagged
@@ -330,21 +330,10 @@ def test_unfold_streams_token_by_token() -> None:
     assert (chunks[-1]["choices"], chunks[-1]["usage"]["total_tokens"]) == ([], 3)
 
 
-def _stream(path: Path) -> list[bytes]:
-    data = path.read_bytes()
-    if path.suffix == ".jsonl":
-        return [line for line in data.splitlines() if line.strip()]
-    decoder = sse.Decoder()
-    events = [*decoder.feed(data), *decoder.close()]
-    return [event.data for event in events if event.data != sse.DONE]
-
-
 def test_recorded_streams(corpus: Path) -> None:
     """A plain client that concatenates deltas assembles the same text, logprobs and arguments."""
-    paths = sorted(p for p in corpus.rglob("*") if p.suffix in (".sse", ".jsonl"))
-    assert paths
-    for path in paths:
-        texts = _stream(path)
+    for recording in recordings.streams(corpus):
+        path, texts = recording.path, recording.texts
         completion = chatpb.fold(chatpb.from_json(t, ChatCompletionChunk) for t in texts)
         expected: dict[tuple[int, str], str] = defaultdict(str)
         tokens: dict[int, int] = defaultdict(int)
@@ -368,9 +357,7 @@ def test_recorded_streams(corpus: Path) -> None:
 
 
 def test_recorded_completions(corpus: Path) -> None:
-    paths = [p for p in sorted(corpus.rglob("*.json")) if p.suffixes[-2:-1] == []]
-    assert paths
-    for path in paths:
-        completion = chatpb.from_json(path.read_bytes())
-        assert completion == chatpb.fold(chatpb.unfold(completion)), path
-        assert tagged(json.loads(path.read_text("utf-8"))) == tagged(chatpb.to_dict(completion))
+    for recording in recordings.completions(corpus):
+        completion = chatpb.from_json(recording.body)
+        assert completion == chatpb.fold(chatpb.unfold(completion)), recording.path
+        assert tagged(json.loads(recording.body)) == tagged(chatpb.to_dict(completion))

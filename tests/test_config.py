@@ -299,7 +299,8 @@ def test_a_mistake_in_a_file(file: Path, text: str, expected: str) -> None:
         *(
             pytest.param(
                 url,
-                "expected builtin, replay:PATH, or a base URL such as https://api.openai.com/v1",
+                "expected builtin, replay:PATH, a base URL such as https://api.openai.com/v1, or"
+                " another relay, grpc://HOST:PORT",
                 id=url or "empty",
             )
             for url in (

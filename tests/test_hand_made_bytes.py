@@ -251,11 +251,23 @@ def test_json_and_bytes_are_one_message(
             id="request for a stream",
         ),
         pytest.param(
+            v1.StreamChatCompletionRequest(compact=True),
+            b"\x10\x01",
+            id="request for a compact stream",
+        ),
+        pytest.param(
             v1.StreamChatCompletionResponse(
                 chunks=[v1.ChatCompletionChunk(), v1.ChatCompletionChunk(id="x")]
             ),
             b"\x0a\x00\x0a\x03\x0a\x01x",
             id="piece of a stream",
+        ),
+        pytest.param(
+            v1.StreamChatCompletionResponse(
+                chunks=[v1.ChatCompletionChunk(id="x")], compact_chunks=[v1.ChatCompletionChunk()]
+            ),
+            b"\x0a\x03\x0a\x01x\x12\x00",
+            id="piece of a compact stream",
         ),
     ],
 )

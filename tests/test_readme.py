@@ -37,9 +37,9 @@ def test_python_blocks_run(relay: str) -> None:
             [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
         )
         printed.append(done.stdout.splitlines())
-    converted, [created, streamed] = printed
+    converted, [created, streamed], [answered] = printed
     assert "$.service_tier extra on_demand" in converted
-    assert created == streamed.replace("|", "")
+    assert created == streamed.replace("|", "") == answered
 
 
 def test_the_table_is_what_the_command_prints() -> None:

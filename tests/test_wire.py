@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatpb._wire import Span, WireError, embedded, flag, is_true, joined, spans, without
 from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
 from chatpb.v1.chat_completion_service_pb2 import (
     CreateChatCompletionRequest,
     StreamChatCompletionResponse,
 )
-from chatpb_server.wire import Span, WireError, embedded, flag, joined, spans, without
 
 MODEL = ChatCompletionRequest.MODEL_FIELD_NUMBER
 STREAM = ChatCompletionRequest.STREAM_FIELD_NUMBER
@@ -65,6 +65,13 @@ def test_a_field_is_taken_out_and_put_in() -> None:
     data = without(request.SerializeToString(), STREAM)
     assert ChatCompletionRequest(model="m", n=2) == ChatCompletionRequest.FromString(data)
     assert request == ChatCompletionRequest.FromString(data + flag(STREAM))
+
+
+def test_a_flag_is_read() -> None:
+    assert not is_true(b"", STREAM)
+    assert is_true(flag(STREAM), STREAM)
+    assert not is_true(flag(STREAM) + flag(STREAM, False), STREAM)
+    assert not is_true(flag(STREAM), MODEL)
 
 
 @given(st.lists(st.text(max_size=300), max_size=5))

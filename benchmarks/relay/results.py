@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any, Final
 
 from relay.scenarios import BURSTS, BUSY, CONCURRENCY, MEMORY, PACED, UNPACED
-from relay.subjects import DIRECT, LITELLM, PASSTHROUGH, RELAY
+from relay.subjects import DIRECT, LITELLM, PASSTHROUGH, RELAY, SUBJECTS
 from tables import Table, number
 
 BEGIN: Final = "<!-- begin: written by `make bench-relay` -->"
@@ -133,7 +133,7 @@ def tables(results: dict[str, Any]) -> Iterator[Table]:
 
 
 def _rows(results: dict[str, Any], width: int) -> Iterator[tuple[list[str], Found]]:
-    for name in (DIRECT, PASSTHROUGH, RELAY, LITELLM):
+    for name in SUBJECTS:
         if name in results["missing"]:
             yield [name, *["-"] * width, results["missing"][name]], {}
         else:

@@ -36,11 +36,9 @@ from relay.scenarios import (
     scenarios,
 )
 from relay.subjects import (
-    DIRECT,
     LITELLM,
     LITELLM_COMMAND,
-    PASSTHROUGH,
-    RELAY,
+    SUBJECTS,
     Stage,
     Subject,
     missing,
@@ -85,7 +83,7 @@ def main() -> int:
 
 def measure_all(ready: Stage, effort: Effort, *, with_litellm: bool) -> dict[str, Any]:
     """Has each subject do each scenario in each round, one after the other."""
-    reasons = {name: missing(name) for name in (DIRECT, PASSTHROUGH, RELAY, LITELLM)}
+    reasons = {name: missing(name) for name in SUBJECTS}
     if not with_litellm:
         reasons[LITELLM] = "not asked for: LITELLM=1"
     names = [name for name, reason in reasons.items() if not reason]

@@ -20,7 +20,10 @@ from relay.processes import environment, listening, started, wait_for
 DIRECT: Final = "direct"
 PASSTHROUGH: Final = "grpc.aio pass-through"
 RELAY: Final = "chatpb relay"
+EDGE: Final = "HTTP edge"
+TWO: Final = "HTTP edge, relay"
 LITELLM: Final = "LiteLLM's proxy"
+SUBJECTS: Final = (DIRECT, PASSTHROUGH, RELAY, EDGE, TWO, LITELLM)  # in the order of the tables
 LITELLM_COMMAND: Final = Path(".venv-litellm/bin/litellm")
 _RELAY_COMMAND: Final = Path(sys.executable).parent / "chatpb-server"
 
@@ -76,6 +79,10 @@ class Stage:
             with self._litellm(log) as subject:
                 yield subject
             return
+        if name in (EDGE, TWO):
+            with self._edge(name) as subject:
+                yield subject
+            return
         command: list[str | Path] = [sys.executable, "-P", "-m", "relay.passthrough"]
         arguments = [f"127.0.0.1:{self.grpc_port}"]
         env = dict(os.environ)
@@ -89,6 +96,22 @@ class Stage:
         with started([*command, *arguments], env, log) as process:
             [address] = listening(process, log)
             yield Subject(name, True, int(address.rpartition(":")[2]), process.pid)
+
+    @contextlib.contextmanager
+    def _edge(self, name: str) -> Iterator[Subject]:
+        """A relay called over HTTP, before the upstream or before another relay."""
+        with contextlib.ExitStack() as stack:
+            upstream = f"http://127.0.0.1:{self.direct.port}/v1"
+            if name == TWO:
+                upstream = f"grpc://127.0.0.1:{stack.enter_context(self.subject(RELAY)).port}"
+            flags = ("--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--upstream", upstream)
+            log = self.folder / f"edge-{len(name)}.log"
+            command = [_RELAY_COMMAND, *flags]
+            process = stack.enter_context(started(command, environment(), log))
+            listening(process, log)
+            assert process.stdout
+            url = process.stdout.readline().decode().split()[-1]  # http on http://HOST:PORT/v1
+            yield Subject(name, False, int(url.rpartition(":")[2].partition("/")[0]), process.pid)
 
     @contextlib.contextmanager
     def _litellm(self, log: Path) -> Iterator[Subject]:
@@ -133,5 +156,5 @@ def stage(folder: Path) -> Iterator[Stage]:
 
 def missing(name: str) -> str:
     """Why a subject cannot be measured; nothing if it can."""
-    commands = {LITELLM: LITELLM_COMMAND, RELAY: _RELAY_COMMAND}
+    commands = {LITELLM: LITELLM_COMMAND, **dict.fromkeys((RELAY, EDGE, TWO), _RELAY_COMMAND)}
     return "" if name not in commands or commands[name].exists() else "not installed"

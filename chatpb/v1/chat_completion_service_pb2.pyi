@@ -76,6 +76,9 @@ class StreamChatCompletionRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUEST_FIELD_NUMBER: _builtins.int
+    COMPACT_FIELD_NUMBER: _builtins.int
+    compact: _builtins.bool
+    """Whether chunks may come compact. Unset: all come whole."""
     @_builtins.property
     def request(self) -> _chat_completion_request_pb2.ChatCompletionRequest:
         """The parameters of the completion; the server sets `stream`. Unset: an empty
@@ -86,10 +89,11 @@ class StreamChatCompletionRequest(_message.Message):
         self,
         *,
         request: _chat_completion_request_pb2.ChatCompletionRequest | None = ...,
+        compact: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compact", b"compact", "request", b"request"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -102,18 +106,31 @@ class StreamChatCompletionResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CHUNKS_FIELD_NUMBER: _builtins.int
+    COMPACT_CHUNKS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[_chat_completion_chunk_pb2.ChatCompletionChunk]:
-        """The chunks, in the order in which they came. Empty: never."""
+        """Whole chunks, in the order in which they came. Empty: there are only compact
+        ones.
+        """
+
+    @_builtins.property
+    def compact_chunks(self) -> _containers.RepeatedCompositeFieldContainer[_chat_completion_chunk_pb2.ChatCompletionChunk]:
+        """Compact chunks, which came after those in `chunks`. In each, and in its choices
+        and their deltas, a field with the option `carried` that is unset has the value
+        that it has in the chunk before it, in the choice at the same position. A
+        residue that is empty and an enum that is zero stand there for unset ones.
+        Empty: the request did not ask for them, or all chunks came whole.
+        """
 
     def __init__(
         self,
         *,
         chunks: _abc.Iterable[_chat_completion_chunk_pb2.ChatCompletionChunk] | None = ...,
+        compact_chunks: _abc.Iterable[_chat_completion_chunk_pb2.ChatCompletionChunk] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "compact_chunks", b"compact_chunks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -114,6 +114,7 @@ FOLD_FIELD_NUMBER: _builtins.int
 FOLD_INTO_FIELD_NUMBER: _builtins.int
 FOLD_KEY_FIELD_NUMBER: _builtins.int
 FOLD_IDENTITY_FIELD_NUMBER: _builtins.int
+CARRIED_FIELD_NUMBER: _builtins.int
 JSON_UNION_FIELD_NUMBER: _builtins.int
 FOLD_UNKNOWN_FIELD_NUMBER: _builtins.int
 json_unset: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.str]
@@ -138,6 +139,10 @@ fold_key: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions
 fold_identity: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
 """Whether two elements of the same key are different ones if both give this
 field and the values differ, as when a server uses an index again.
+"""
+carried: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
+"""Whether the field, unset in a compact chunk of a stream, has the value that
+it has in the chunk before. A field that is added later never has this.
 """
 json_union: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, _builtins.bool]
 """Whether the message is not a JSON object but a JSON union: the one member

@@ -29,6 +29,7 @@ Examples:
   OPENAI_API_KEY=... chatpb-server --upstream https://api.openai.com/v1
   chatpb-server --upstream https://llm.example/v1 --api-key-file /run/secrets/llm
   chatpb-server --upstream replay:recordings/                 # recorded answers, in turn
+  chatpb-server --http 127.0.0.1:8080 --upstream grpc://10.0.0.7:50051   # from OpenAI clients
   chatpb-server --config relay.toml --check-config            # is it right? what is it?
   chatpb-server --workers 4 --metrics-listen 127.0.0.1:9464
   chatpb-server token alice >> tokens.txt                     # a new caller; then, for all to call:
@@ -96,8 +97,15 @@ _FILE: Final = click.Path(path_type=Path)
     "upstream",
     show_default="builtin",
     metavar="UPSTREAM",
-    help="What answers: builtin, the base URL of an OpenAI-compatible server, or replay:PATH. It"
-    " stands in place of all the upstreams of a configuration.",
+    help="What answers: builtin, the base URL of an OpenAI-compatible server, another relay as"
+    " grpc://HOST:PORT or grpcs://HOST:PORT, or replay:PATH. It stands in place of all the"
+    " upstreams of a configuration.",
+)
+@_option(
+    "--http",
+    "http.listen",
+    metavar="HOST:PORT",
+    help="Where to serve OpenAI's HTTP API too, for any OpenAI client: http://HOST:PORT/v1.",
 )
 @_option(
     "--api-key-env",
@@ -237,10 +245,10 @@ _FILE: Final = click.Path(path_type=Path)
 def _command(
     context: click.Context, /, config: Path | None, check_config: bool, **parameters: Any
 ) -> int:
-    """Serves chat completions over gRPC, with health and reflection.
+    """Serves chat completions over gRPC, with health and reflection, and over HTTP if asked.
 
     Without an upstream the answers come from the builtin one, a deterministic model that needs no
-    key and no network. When it is ready, the server prints one line, "listening on HOST:PORT".
+    key and no network. When it is ready, the server prints "listening on HOST:PORT" in a line.
     SIGTERM or SIGINT ends it after the running calls, and a second one at once.
 
     Each flag is an environment variable too: --max-running is CHATPB_SERVER_MAX_RUNNING. Flags
@@ -315,6 +323,9 @@ def _given(context: click.Context, parameters: dict[str, Any]) -> dict[str, Give
 
 def _announce(settings: Settings, served: Served) -> None:
     click.echo(f"listening on {served.address}")
+    if served.http is not None:
+        scheme = "http" if settings.tls.cert is None else "https"
+        click.echo(f"http on {scheme}://{served.http}/v1")
     if served.metrics is not None:
         click.echo(f"metrics on {served.metrics}")
     log_upstreams(settings)

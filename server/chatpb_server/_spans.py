@@ -91,7 +91,7 @@ class SpanObserver(SilentObserver):
             self._propagator.extract(call.metadata, Context()),
             SpanKind.SERVER,
             {
-                "rpc.system.name": "grpc",
+                "rpc.system.name": "http" if method.startswith("openai.") else "grpc",
                 "rpc.method": method,
                 "chatpb.call.id": call.id,
                 **_said({"chatpb.caller": call.caller}),
@@ -233,7 +233,7 @@ def console_exporter() -> SpanExporter:
 
 
 def _streams(call: Call) -> bool:
-    return call.method.endswith("/StreamChatCompletion")
+    return call.is_stream or call.method.endswith("/StreamChatCompletion")
 
 
 def _said(texts: Mapping[str, str]) -> dict[str, AttributeValue]:

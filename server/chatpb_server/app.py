@@ -1,12 +1,13 @@
-"""The server: the service, health and reflection on one port."""
+"""The server: the service, health and reflection on one port, OpenAI's HTTP API on another."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from ssl import SSLContext
+from typing import Any, Final, NamedTuple
 
 import grpc
 from grpc import aio
@@ -19,6 +20,7 @@ from chatpb_server.address import Address, AddressError, check_exposure
 from chatpb_server.call import Observer
 from chatpb_server.gate import Gate
 from chatpb_server.guard import Authenticate, Guard
+from chatpb_server.http_edge import HttpEdge
 from chatpb_server.logs import LogObserver
 from chatpb_server.service import SERVICE_NAME, ChatCompletionService
 from chatpb_server.upstream import Upstream
@@ -33,6 +35,7 @@ PASSED_HEADERS: Final = (
     "x-ms-region",
     "retry-after",
     "retry-after-ms",
+    "x-should-retry",
     "cf-ray",
 )
 
@@ -73,11 +76,15 @@ class Options:
         observer: Watches the calls.
         credentials: For TLS. None: none.
         authenticate: Says who calls. None: everybody may.
-        headers: The headers of the upstream's answers that callers get as trailing metadata.
+        headers: The headers of the upstream's answers that callers get, as trailing metadata or as
+            headers.
         passed_on: The callers' metadata that the upstream gets as headers.
-        share_port: Whether other processes may serve the same port, each some of the connections.
+        share_port: Whether other processes may serve the same ports, each some of the connections.
         insecure: Whether to listen beyond loopback also without TLS or without authentication.
         channelz: Whether the state of the connections can be asked for.
+        http: Where to serve OpenAI's HTTP API too, as ``HOST:PORT``. None: nowhere.
+        ssl_context: For TLS there. None: none.
+        models: The models that the HTTP API lists, each with the name of who owns it.
     """
 
     grace: float | None = None
@@ -90,12 +97,36 @@ class Options:
     share_port: bool = False
     insecure: bool = False
     channelz: bool = False
+    http: str | None = None
+    ssl_context: SSLContext | None = None
+    models: Mapping[str, str] = field(default_factory=dict)
+
+
+class Ports(NamedTuple):
+    """Where a relay serves.
+
+    Attributes:
+        grpc: The port of the service.
+        http: That of the HTTP API; None if it is not served.
+    """
+
+    grpc: int
+    http: int | None
 
 
 @asynccontextmanager
 async def serving(
     upstream: Upstream, listen: str = "127.0.0.1:0", options: Options | None = None
 ) -> AsyncIterator[int]:
+    """Serves an upstream as `serving_all` does, and yields the port of the service alone."""
+    async with serving_all(upstream, listen, options) as ports:
+        yield ports.grpc
+
+
+@asynccontextmanager
+async def serving_all(
+    upstream: Upstream, listen: str = "127.0.0.1:0", options: Options | None = None
+) -> AsyncIterator[Ports]:
     """Serves an upstream for as long as the context lasts.
 
     At the end of the context health says NOT_SERVING, no call is taken any more, and the calls that
@@ -107,14 +138,15 @@ async def serving(
         options: How.
 
     Yields:
-        The port.
+        The ports.
 
     Raises:
-        AddressError: The address cannot be listened on.
+        AddressError: An address cannot be listened on.
     """
     options = options or Options()
     limits = options.limits
-    try:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(upstream.close)
         guard = Guard(
             options.observer,
             Gate(limits.running, limits.waiting),
@@ -127,17 +159,13 @@ async def serving(
             options.observer,
             max_event_bytes=limits.event_bytes,
             passed_on=options.passed_on,
+            passed_back=guard.passed_back,
         )
         address = Address.parse(listen)
-        check_exposure(
-            address,
-            tls=options.credentials is not None,
-            authentication=options.authenticate is not None,
-            insecure=options.insecure,
-        )
+        _check_exposure(address, options, tls=options.credentials is not None)
         server = aio.server(options=_arguments(options))
         port = _bind(server, address, options)
-        server.add_generic_rpc_handlers((service.handlers(guard),))
+        server.add_generic_rpc_handlers((service.handlers(guard.rpc),))
         health_servicer = health.aio.HealthServicer()
         add_HealthServicer_to_server(health_servicer, server)
         await health_servicer.set(SERVICE_NAME, HealthCheckResponse.SERVING)
@@ -145,14 +173,35 @@ async def serving(
         if options.channelz:
             names.append(_add_channelz(server))
         reflection.enable_server_reflection(names, server)
+        edge: HttpEdge | None = None
+        http_port = None
+        if options.http is not None:
+            address = Address.parse(options.http)
+            _check_exposure(address, options, tls=options.ssl_context is not None)
+            edge = HttpEdge(
+                service, guard, max_body_bytes=limits.message_bytes, models=options.models
+            )
+            stack.push_async_callback(edge.close)
+            http_port = await edge.start(
+                address, ssl_context=options.ssl_context, share_port=options.share_port
+            )
         await server.start()
         try:
-            yield port
+            yield Ports(port, http_port)
         finally:
+            if edge is not None:
+                await edge.drain()
             await health_servicer.enter_graceful_shutdown()
             await _stop(server, guard, options.grace)
-    finally:
-        await upstream.close()
+
+
+def _check_exposure(address: Address, options: Options, *, tls: bool) -> None:
+    check_exposure(
+        address,
+        tls=tls,
+        authentication=options.authenticate is not None,
+        insecure=options.insecure,
+    )
 
 
 async def _stop(server: aio.Server, guard: Guard, grace: float | None) -> None:

@@ -17,11 +17,13 @@ class Call:
     """What is known of a call; its parts fill in what they learn.
 
     Attributes:
-        method: The full name of the rpc, such as ``/chatpb.v1.ChatCompletionService/...``.
-        metadata: The caller's metadata, the last value of each key.
+        method: The full name of the rpc, such as ``/chatpb.v1.ChatCompletionService/...``; over
+            HTTP a name that begins with ``/openai.v1/``.
+        metadata: The caller's metadata, or headers in lower case; the last value of each key.
         id: A name for the call, in logs and in the errors that its caller gets.
         caller: The name of the caller, where callers have names.
         model: The model that the request names.
+        is_stream: Whether a stream was asked for.
         upstream: The name of the upstream that answers, or was tried last.
         attempts: How many times an upstream was asked.
         headers: The HTTP headers of the upstream's answer, their names in lower case.
@@ -42,6 +44,7 @@ class Call:
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
     caller: str = ""
     model: str = ""
+    is_stream: bool = False
     upstream: str = ""
     attempts: int = 0
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -35,6 +35,8 @@ from chatpb_server.secret import check_header
 
 BUILTIN: Final = "builtin"
 REPLAY: Final = "replay:"
+#: The schemes of the URLs of other relays.
+_GRPC: Final = ("grpc", "grpcs")
 #: The environment variables of flags begin so.
 PREFIX: Final = "CHATPB_SERVER_"
 #: Holds the key of an upstream that is given by its URL alone.
@@ -86,17 +88,20 @@ def _origin(text: str) -> str:
         return text
     try:
         url = urlsplit(text)
-        is_url = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+        is_url = url.scheme in ("http", "https", *_GRPC) and bool(url.hostname) and url.port != 0
     except ValueError:
         is_url = False
     if not is_url:
         raise ValueError(
-            "expected builtin, replay:PATH, or a base URL such as https://api.openai.com/v1"
+            "expected builtin, replay:PATH, a base URL such as https://api.openai.com/v1, or"
+            " another relay, grpc://HOST:PORT"
         )
     if "@" in url.netloc:
         raise ValueError("expected a URL without a user and a password; a key is for api_key_env")
     if url.fragment:
         raise ValueError("expected a URL without #")
+    if url.scheme in _GRPC and (url.port is None or url.path.strip("/") or url.query):
+        raise ValueError(f"expected {url.scheme}://HOST:PORT alone")
     if url.path.rstrip("/").endswith("/chat/completions"):
         raise ValueError("expected the base URL, without /chat/completions")
     return text
@@ -165,7 +170,8 @@ class UpstreamTable(_Table):
     """An upstream.
 
     Attributes:
-        url: ``builtin``, ``replay:PATH``, or a base URL.
+        url: ``builtin``, ``replay:PATH``, a base URL, or another relay: ``grpc://HOST:PORT``, with
+            TLS ``grpcs://HOST:PORT``.
         models: As in a `chatpb_server.routing.Route`.
         weight: Likewise.
         api_key_env: The environment variable that holds the upstream's key.
@@ -200,6 +206,11 @@ class UpstreamTable(_Table):
         return urlsplit(self.url) if _is_url(self.url) else None
 
     @property
+    def is_relay(self) -> bool:
+        """Whether it is another relay."""
+        return self.url.startswith(tuple(f"{scheme}://" for scheme in _GRPC))
+
+    @property
     def has_key(self) -> bool:
         """Whether it has a key of its own."""
         return self.api_key_env is not None or self.api_key_file is not None
@@ -210,6 +221,10 @@ class UpstreamTable(_Table):
             only = {"models", "weight", "url"}
             for name in sorted(self.model_fields_set - only):
                 raise ValueError(f"{name} is for upstreams with a URL, and this is {self.url}")
+        if self.is_relay and self.query:
+            raise ValueError("query is for upstreams behind HTTP, and this is another relay")
+        if self.url.startswith("grpc:") and self.ca_file is not None:
+            raise ValueError("ca_file needs TLS: grpcs://HOST:PORT")
         if self.api_key_env is not None and self.api_key_file is not None:
             raise ValueError("expected api_key_env or api_key_file, not both")
         if self.auth == "key" and not self.has_key:
@@ -223,6 +238,9 @@ class UpstreamTable(_Table):
                 raise ValueError(f"headers: {name} is for api_key_env or api_key_file")
             if name.lower() in _OWN_HEADERS - {"host"}:
                 raise ValueError(f"headers: {name} is the relay's own")
+        for name in (self.api_key_header, *self.headers) if self.is_relay else ():
+            if not _PASSED_ON.fullmatch(name.lower()) or name.lower().startswith("grpc-"):
+                raise ValueError(f"headers: {name} cannot be a key of metadata")
         return self
 
     def __str__(self) -> str:
@@ -246,6 +264,12 @@ class RetryTable(_Table):
     max_delay: _Seconds = RetryPolicy().max_delay
     budget: _Seconds = RetryPolicy().budget
     burst: _Seconds = RetryPolicy().burst
+
+
+class HttpTable(_Table):
+    """Where OpenAI's HTTP API is served too; nowhere without an address."""
+
+    listen: _AddressText | None = None
 
 
 class MetricsTable(_Table):
@@ -291,11 +315,12 @@ class Settings(_Table):
         channelz: As in `chatpb_server.app.Options`.
         tokens: The file of the callers' tokens. None: callers need none.
         passed_on: The callers' metadata that all upstreams get as headers.
-        passed_back: The headers of answers that callers get as trailing metadata.
+        passed_back: The headers of answers that callers get, as trailing metadata or as headers.
         limits: What bounds calls.
         tls: The certificates.
         upstreams: The upstreams, by name; at least one.
         retry: When a request is sent again.
+        http: Where OpenAI's HTTP API is served too.
         metrics: Where the metrics are.
         tracing: Whether calls are traced.
         log: How logs are written.
@@ -313,6 +338,7 @@ class Settings(_Table):
     tls: TlsTable = TlsTable()
     upstreams: Annotated[dict[str, UpstreamTable], Field(min_length=1)]
     retry: RetryTable = RetryTable()
+    http: HttpTable = HttpTable()
     metrics: MetricsTable = MetricsTable()
     tracing: TracingTable = TracingTable()
     log: LogTable = LogTable()
@@ -327,6 +353,7 @@ class Settings(_Table):
         limits = self.limits
         lines = [
             ("listen", f"{self.listen}, {tls}, {callers}, workers: {self.workers}"),
+            ("http", self.http.listen or "off"),
             *(
                 (
                     f"upstream {name}",
@@ -485,6 +512,8 @@ def _lengthen(data: dict[str, Any], places: _Places, environ: Mapping[str, str])
     data["upstreams"] = {"default": table}
     if not isinstance(url, str) or not _is_url(url) or table.keys() & _KEYS:
         return
+    if url.startswith("grpc"):  # another relay's token is none of OpenAI's keys
+        return
     auth = table.get("auth")
     if auth not in (None, "key"):
         return
@@ -527,15 +556,18 @@ def _is_private(url: str) -> bool:
 
 def _conflicts(settings: Settings, places: _Places) -> Iterator[str]:
     """The mistakes that only several settings together make."""
-    try:
-        check_exposure(
-            Address.parse(settings.listen),
-            tls=settings.tls.cert is not None,
-            authentication=settings.tokens is not None or settings.tls.client_ca is not None,
-            insecure=settings.insecure_listen,
-        )
-    except AddressError as error:
-        yield f"{places.find(('listen',))}: {error}"
+    for key, listen in ((("listen",), settings.listen), (("http", "listen"), settings.http.listen)):
+        if listen is None:
+            continue
+        try:
+            check_exposure(
+                Address.parse(listen),
+                tls=settings.tls.cert is not None,
+                authentication=settings.tokens is not None or settings.tls.client_ca is not None,
+                insecure=settings.insecure_listen,
+            )
+        except AddressError as error:
+            yield f"{places.find(key)}: {error}"
     for name, table in settings.upstreams.items():
         key = ("upstreams", name)
         if not _NAME.fullmatch(name):

@@ -1,21 +1,28 @@
-"""What stands around every rpc: admission, the deadline, and how errors become statuses."""
+"""What stands around every call: admission, the deadline, and how errors become failures."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
-from grpc import Status, StatusCode
+from grpc import StatusCode
 
 from chatpb import ConversionError
 from chatpb_server.call import Call, Observer, current_call
 from chatpb_server.gate import Gate, OverloadError
 from chatpb_server.secret import HeaderError
 from chatpb_server.service import CallerGoneError, RequestError, Respond
-from chatpb_server.status import fixed_status, request_status, upstream_status
+from chatpb_server.status import (
+    Failure,
+    RefusalError,
+    own_failure,
+    refusal_failure,
+    request_failure,
+    upstream_failure,
+)
 from chatpb_server.upstream import (
     UpstreamConnectError,
     UpstreamDataError,
@@ -23,16 +30,48 @@ from chatpb_server.upstream import (
     UpstreamTimeoutError,
 )
 
-Authenticate = Callable[[Call, Any], str]
-"""From a call and its context to the caller's name; raises `AuthenticationError`."""
+_Out = TypeVar("_Out")
+
+
+class Peer(Protocol):
+    """Who is at the other end of a call. The context of an rpc is one."""
+
+    def invocation_metadata(self) -> Iterable[tuple[str, str | bytes]] | None:
+        """What came with the call: metadata, or headers."""
+        ...
+
+    def auth_context(self) -> Mapping[str, Iterable[bytes]]:
+        """What is known of the connection's other end, by gRPC's names."""
+        ...
+
+    def time_remaining(self) -> float | None:
+        """How many seconds the peer still waits; None if it does not say."""
+        ...
+
+
+Authenticate = Callable[[Call, Peer], str]
+"""From a call and its peer to the caller's name; raises `AuthenticationError`."""
 
 #: Clients allow 8 KiB of trailers, and a status takes most of it.
 _MAX_TRAILERS: Final = 2000
 _OVERLOAD_RETRY_AFTER: Final = 1.0
+_STOPPING: Final = "The relay is stopping; call again."
 
 
 class AuthenticationError(Exception):
     """A caller that does not say, or does not prove, who it is. The text is for the caller."""
+
+
+class CallError(Exception):
+    """A call that failed, after the observer was told.
+
+    Attributes:
+        failure: What its caller is told.
+    """
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.code)
+        self.failure = failure
 
 
 class Guard:
@@ -42,8 +81,8 @@ class Guard:
         observer: Watches the calls.
         gate: Bounds how many run.
         limit: How many seconds a call may last whose caller sets no deadline, or a later one.
-        headers: The names of the upstream's headers that become trailing metadata, in lower case;
-            ``*`` stands for any text.
+        headers: The names of the upstream's headers that are passed back, in lower case; ``*``
+            stands for any text.
         authenticate: Says who calls. None: everybody may.
     """
 
@@ -63,7 +102,7 @@ class Guard:
         self._running: set[asyncio.Task[Any]] = set()
         self._stopping = False
         # gRPC keeps names with this beginning for itself; those with that end are binary.
-        self._is_passed_on = lru_cache(1024)(
+        self._is_passed_back = lru_cache(1024)(
             lambda name: (
                 any(fnmatchcase(name, pattern) for pattern in headers)
                 and not name.startswith("grpc-")
@@ -71,44 +110,81 @@ class Guard:
             )
         )
 
-    def __call__(self, method: str, respond: Respond) -> Respond:
+    def rpc(self, method: str, respond: Respond) -> Respond:
         """What the server is to call in place of an rpc."""
 
         async def guarded(data: bytes, context: Any) -> Any:
-            task = asyncio.current_task()
-            assert task is not None
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
             call = Call(method, dict(context.invocation_metadata() or ()))
-            current_call.set(call)
-            self._observer.began(call)
-            cause: BaseException
             try:
-                response = await self._respond(respond, data, context, call)
-            except asyncio.CancelledError as error:
-                left = context.time_remaining()
-                is_late = left is not None and left <= 0
-                if is_late or not self._stopping:
-                    code = StatusCode.DEADLINE_EXCEEDED if is_late else StatusCode.CANCELLED
-                    self._observer.ended(call, code, error)
-                    raise
-                task.uncancel()
-                text = "The relay is stopping; call again."
-                status, cause = fixed_status(StatusCode.UNAVAILABLE, text, call.id), error
-            except CallerGoneError as error:
-                self._observer.ended(call, StatusCode.CANCELLED, error)
-                raise asyncio.CancelledError from error
-            except Exception as error:
-                status, cause = self._status(error, call), error
-            else:
-                context.set_trailing_metadata(self._trailers(call.headers))
-                self._observer.ended(call, StatusCode.OK, None)
-                return response
-            self._observer.ended(call, status.code, cause)
-            trailers = (*status.trailing_metadata, *self._trailers(call.headers))
-            await context.abort(status.code, status.details, trailers)
+                response = await self.serve(call, context, lambda: respond(data, context))
+            except CallError as error:
+                failure = error.failure
+                trailers = (*failure.trailers(), *self.passed_back(call.headers))
+                await context.abort(failure.code, failure.details, trailers)
+            context.set_trailing_metadata(self.passed_back(call.headers))
+            return response
 
         return guarded
+
+    async def serve(
+        self,
+        call: Call,
+        peer: Peer,
+        respond: Callable[[], Awaitable[_Out]],
+        read: Callable[[], Awaitable[None]] | None = None,
+    ) -> _Out:
+        """Serves a call, in a task that is the call's own.
+
+        Args:
+            call: The call.
+            peer: Who calls.
+            respond: Gives the answer, in the call's turn.
+            read: Reads what is still to come of the request, before it waits for its turn.
+
+        Raises:
+            CallError: It failed.
+            CancelledError: The caller went, or waits no longer.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        current_call.set(call)
+        self._observer.began(call)
+        cause: BaseException
+        try:
+            response = await self._respond(call, peer, respond, read)
+        except asyncio.CancelledError as error:
+            left = peer.time_remaining()
+            is_late = left is not None and left <= 0
+            if is_late or not self._stopping:
+                code = StatusCode.DEADLINE_EXCEEDED if is_late else StatusCode.CANCELLED
+                self._observer.ended(call, code, error)
+                raise
+            task.uncancel()
+            failure, cause = own_failure(StatusCode.UNAVAILABLE, _STOPPING, call.id), error
+        except CallerGoneError as error:
+            self._observer.ended(call, StatusCode.CANCELLED, error)
+            raise asyncio.CancelledError from error
+        except Exception as error:
+            failure, cause = self._failure(error, call), error
+        else:
+            self._observer.ended(call, StatusCode.OK, None)
+            return response
+        call.headers = failure.headers or call.headers
+        self._observer.ended(call, failure.code, cause)
+        raise CallError(failure) from cause
+
+    def passed_back(self, headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+        """The headers of an upstream's answer that its caller gets, as far as there is room."""
+        passed, room = [], _MAX_TRAILERS
+        for name, value in headers.items():
+            if self._is_passed_back(name) and value.isascii() and value.isprintable():
+                room -= len(name) + len(value) + 32
+                if room < 0:
+                    break
+                passed.append((name, value))
+        return tuple(passed)
 
     async def stop(self, grace: float | None) -> None:
         """Waits until the running calls are over.
@@ -127,62 +203,60 @@ class Guard:
         while self._running:
             await asyncio.wait(self._running)
 
-    async def _respond(self, respond: Respond, data: bytes, context: Any, call: Call) -> Any:
-        """What the rpc answers, in its turn and in time."""
+    async def _respond(
+        self,
+        call: Call,
+        peer: Peer,
+        respond: Callable[[], Awaitable[_Out]],
+        read: Callable[[], Awaitable[None]] | None,
+    ) -> _Out:
+        """The answer to a call, in its turn and in time."""
         if self._authenticate is not None:
-            call.caller = self._authenticate(call, context)
-        limits = [self._limit, context.time_remaining()]
+            call.caller = self._authenticate(call, peer)
+        limits = [self._limit, peer.time_remaining()]
         limit = min((limit for limit in limits if limit is not None), default=None)
         if limit is not None:
             call.deadline = call.started + limit
         try:
             async with asyncio.timeout(limit) as scope:
+                if read is not None:
+                    await read()
                 async with self._gate.turn(lambda waiting: self._observer.queued(call, waiting)):
-                    return await respond(data, context)
+                    return await respond()
         except TimeoutError as error:
             if scope.expired():
                 raise _DeadlineError from error
             raise
 
-    def _trailers(self, headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-        """The headers that are passed on, as far as there is room."""
-        trailers, room = [], _MAX_TRAILERS
-        for name, value in headers.items():
-            if self._is_passed_on(name) and value.isascii() and value.isprintable():
-                room -= len(name) + len(value) + 32
-                if room < 0:
-                    break
-                trailers.append((name, value))
-        return tuple(trailers)
-
-    def _status(self, error: Exception, call: Call) -> Status:
-        """The status for what an rpc raised."""
+    def _failure(self, error: Exception, call: Call) -> Failure:
+        """What the caller is told of what a call raised."""
         if isinstance(error, UpstreamError):
-            call.headers = error.headers
-            return upstream_status(error, call.id)
+            return upstream_failure(error, call.id)
         if isinstance(error, ConversionError):
-            return request_status(error, call.id)
+            return request_failure(error, call.id)
         for kind, code, text in _TEXTS:
             if isinstance(error, kind):
-                return fixed_status(code, f"{text} The relay's log says more: {call.id}", call.id)
+                return own_failure(code, f"{text} The relay's log says more: {call.id}", call.id)
         match error:
+            case RefusalError():
+                return refusal_failure(error, call.id)
             case RequestError():
                 text = "The request is not the binary form of a message."
-                return fixed_status(StatusCode.INVALID_ARGUMENT, text, call.id)
+                return own_failure(StatusCode.INVALID_ARGUMENT, text, call.id)
             case HeaderError():
                 text = f"The metadata cannot be passed on: {error}."
-                return fixed_status(StatusCode.INVALID_ARGUMENT, text, call.id)
+                return own_failure(StatusCode.INVALID_ARGUMENT, text, call.id)
             case AuthenticationError():
-                return fixed_status(StatusCode.UNAUTHENTICATED, str(error), call.id)
+                return own_failure(StatusCode.UNAUTHENTICATED, str(error), call.id)
             case _DeadlineError():
-                return fixed_status(StatusCode.DEADLINE_EXCEEDED, "The time is up.", call.id)
+                return own_failure(StatusCode.DEADLINE_EXCEEDED, "The time is up.", call.id)
             case OverloadError():
                 text = "The relay has no room for more calls now."
-                return fixed_status(
+                return own_failure(
                     StatusCode.RESOURCE_EXHAUSTED, text, call.id, _OVERLOAD_RETRY_AFTER
                 )
         text = f"The relay failed; its log says more: {call.id}"
-        return fixed_status(StatusCode.INTERNAL, text, call.id)
+        return own_failure(StatusCode.INTERNAL, text, call.id)
 
 
 class _DeadlineError(Exception):

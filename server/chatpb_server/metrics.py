@@ -40,6 +40,8 @@ _DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
 _METHODS: Final = frozenset(
     method.name for service in DESCRIPTOR.services_by_name.values() for method in service.methods
 )
+#: What calls of the HTTP API are named.
+_HTTP_METHODS: Final = ("chat.completions", "models")
 _MOST_LENGTH: Final = 128
 # Counters are doubles: beyond this they would stand still, and no true count is near it.
 _MOST_TOKENS: Final = 1 << 40
@@ -122,7 +124,7 @@ class MetricsObserver(SilentObserver):
         self.registry = CollectorRegistry()
         self._models = _Names(models, most_models)
         self._callers = _Names(None, most_callers)
-        self._methods = _Names(_METHODS, 0)
+        self._methods = _Names({*_METHODS, *_HTTP_METHODS}, 0)
         self._running: dict[str, _Running] = {}
 
         def counter(name: str, text: str, *labels: str) -> Counter:

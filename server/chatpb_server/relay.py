@@ -6,20 +6,21 @@ import asyncio
 import logging
 import os
 import ssl
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpc
 
 from chatpb_server.address import Address
-from chatpb_server.app import Limits, Options, serving
+from chatpb_server.app import Limits, Options, serving_all
 from chatpb_server.builtin import BuiltinUpstream
 from chatpb_server.call import Call, Observer
 from chatpb_server.config import BUILTIN, REPLAY, ConfigError, Settings, UpstreamTable
-from chatpb_server.guard import Authenticate, AuthenticationError
+from chatpb_server.grpc_upstream import GrpcSettings, GrpcUpstream
+from chatpb_server.guard import Authenticate, AuthenticationError, Peer
 from chatpb_server.http_upstream import HttpSettings, HttpUpstream
 from chatpb_server.logs import LogObserver, log_loop_error
 from chatpb_server.metrics import MetricsObserver, serve_metrics
@@ -27,7 +28,7 @@ from chatpb_server.observers import Observers
 from chatpb_server.replay import ReplayError, ReplayUpstream
 from chatpb_server.routing import RetryPolicy, Route, Router
 from chatpb_server.secret import Secret, SecretError
-from chatpb_server.tls import TlsError, caller_of, server_credentials
+from chatpb_server.tls import TlsError, caller_of, server_context, server_credentials
 from chatpb_server.tokens import Tokens, TokensError, bearer
 from chatpb_server.tracing import TracingError, tracer_observer
 from chatpb_server.upstream import Upstream
@@ -45,10 +46,12 @@ class Served:
     Attributes:
         address: Where, with the true port.
         metrics: Where its metrics are, likewise; None if they are nowhere, or elsewhere.
+        http: Where the HTTP API is, likewise; None if it is not served.
     """
 
     address: Address
     metrics: Address | None
+    http: Address | None
 
 
 def check(settings: Settings) -> None:
@@ -86,10 +89,13 @@ async def relaying(settings: Settings, *, as_worker: bool = False) -> AsyncItera
             server = serve_metrics(address, parts.metrics.registry)
             stack.push_async_callback(asyncio.to_thread, server.close)
             metrics = server.address
-        port = await stack.enter_async_context(
-            serving(parts.router, settings.listen, parts.options)
+        ports = await stack.enter_async_context(
+            serving_all(parts.router, settings.listen, parts.options)
         )
-        yield Served(Address.parse(settings.listen)._replace(port=port), metrics)
+        http = None
+        if settings.http.listen is not None and ports.http is not None:
+            http = Address.parse(settings.http.listen)._replace(port=ports.http)
+        yield Served(Address.parse(settings.listen)._replace(port=ports.grpc), metrics, http)
 
 
 def log_upstreams(settings: Settings) -> None:
@@ -121,9 +127,9 @@ def _build(settings: Settings, *, share_port: bool = False) -> _Parts:
             mistakes.append(f"upstream {name}: {error}")
         else:
             routes.append(Route(name, upstream, table.models, table.weight))
-    credentials = authenticate = None
+    credentials = context = authenticate = None
     try:
-        credentials = _credentials(settings)
+        credentials, context = _tls(settings)
         authenticate = _authenticate(settings)
     except (TlsError, TokensError) as error:
         mistakes.append(str(error))
@@ -154,6 +160,14 @@ def _build(settings: Settings, *, share_port: bool = False) -> _Parts:
         share_port=share_port,
         insecure=settings.insecure_listen,
         channelz=settings.channelz,
+        http=settings.http.listen,
+        ssl_context=context,
+        models={
+            model: name
+            for name, table in settings.upstreams.items()
+            for model in table.models
+            if not set(model) & set("*?[")
+        },
     )
     policy = RetryPolicy(**dict(settings.retry))
     return _Parts(Router(routes, observer, policy), options, metrics, spans)
@@ -181,6 +195,8 @@ def _upstream(table: UpstreamTable, max_body_bytes: int) -> Upstream:
         key = f"Bearer {secret.reveal()}" if is_bearer else secret.reveal()
         return {**table.headers, table.api_key_header: key}
 
+    if table.is_relay:
+        return _relay(table, headers, max_body_bytes)
     settings = HttpSettings(
         headers=headers,
         query=table.query,
@@ -190,8 +206,32 @@ def _upstream(table: UpstreamTable, max_body_bytes: int) -> Upstream:
         max_body_bytes=max_body_bytes,
         takes_authorization=table.auth == "caller",
     )
-    try:
+    with _ca_file(table):
         return HttpUpstream(table.url, settings)
+
+
+def _relay(
+    table: UpstreamTable, headers: Callable[[], Mapping[str, str]], max_body_bytes: int
+) -> Upstream:
+    settings = GrpcSettings(
+        headers=headers,
+        ca_file=table.ca_file,
+        connect_timeout=table.connect_timeout,
+        silence_timeout=table.silence_timeout or None,
+        max_message_bytes=max_body_bytes,
+        takes_authorization=table.auth == "caller",
+    )
+    with _ca_file(table):
+        if table.ca_file is not None:  # gRPC itself would say nothing of it
+            ssl.create_default_context(cafile=table.ca_file)
+        return GrpcUpstream(table.url, settings)
+
+
+@contextmanager
+def _ca_file(table: UpstreamTable) -> Iterator[None]:
+    """Reading the file of authorities."""
+    try:
+        yield
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
         if isinstance(error, ssl.SSLError):
@@ -199,11 +239,15 @@ def _upstream(table: UpstreamTable, max_body_bytes: int) -> Upstream:
         raise _CaError(f"cannot use the ca_file {table.ca_file}: {reason}") from None
 
 
-def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
+def _tls(settings: Settings) -> tuple[grpc.ServerCredentials | None, ssl.SSLContext | None]:
+    """TLS for the service, and for the HTTP API if there is one."""
     tls = settings.tls
     if tls.cert is None or tls.key is None:
-        return None
-    return server_credentials(tls.cert, tls.key, tls.client_ca)
+        return None, None
+    credentials = server_credentials(tls.cert, tls.key, tls.client_ca)
+    if settings.http.listen is None:
+        return credentials, None
+    return credentials, server_context(tls.cert, tls.key, tls.client_ca)
 
 
 def _authenticate(settings: Settings) -> Authenticate | None:
@@ -211,11 +255,11 @@ def _authenticate(settings: Settings) -> Authenticate | None:
     if settings.tokens is None:
         if settings.tls.client_ca is None:
             return None
-        return lambda _, context: caller_of(context)
+        return lambda _, peer: caller_of(peer)
     tokens = Tokens(settings.tokens)
 
-    def by_token(_: Call, context: Any) -> str:
-        token = bearer(context.invocation_metadata())
+    def by_token(_: Call, peer: Peer) -> str:
+        token = bearer(peer.invocation_metadata())
         if token is None:
             raise AuthenticationError("The relay wants metadata authorization: Bearer TOKEN.")
         name = tokens.name_of(token)

@@ -79,7 +79,7 @@ class RetryPolicy:
     def allows(self, error: UpstreamFault) -> bool:
         """Whether a request that failed so may be sent again."""
         if isinstance(error, UpstreamError):
-            return error.http_status in self.http_statuses
+            return error.http_status in self.http_statuses and not error.is_final
         return isinstance(error, UpstreamConnectError)
 
 

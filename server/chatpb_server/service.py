@@ -14,6 +14,7 @@ from collections.abc import (
     Callable,
     Collection,
     Iterator,
+    Mapping,
     Sequence,
 )
 from contextlib import aclosing, suppress
@@ -23,6 +24,8 @@ import grpc
 from grpc import aio
 
 from chatpb import ConversionError, binary_to_json, json_to_binary, to_dict
+from chatpb._compact import Compactor
+from chatpb._wire import WireError, embedded, flag, is_true, joined, spans, without
 from chatpb.sse import ChunkDecoder, is_error
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
@@ -44,12 +47,12 @@ from chatpb_server.upstream import (
     UpstreamFault,
     UpstreamRequest,
 )
-from chatpb_server.wire import WireError, embedded, flag, joined, spans, without
 
 SERVICE: Final = DESCRIPTOR.services_by_name["ChatCompletionService"]
 SERVICE_NAME: Final[str] = SERVICE.full_name
 
 _CHUNKS: Final = StreamChatCompletionResponse.CHUNKS_FIELD_NUMBER
+_COMPACT_CHUNKS: Final = StreamChatCompletionResponse.COMPACT_CHUNKS_FIELD_NUMBER
 #: Above so many bytes a conversion takes milliseconds, and goes to a thread.
 _LARGE: Final = 256 * 1024
 #: Clients take messages of 4 MiB if they are not told otherwise.
@@ -62,6 +65,7 @@ _AFTER_ERROR: Final = 1.0
 _T = TypeVar("_T")
 Respond = Callable[[bytes, Any], Awaitable[Any]]
 """An rpc: from the request's bytes and the context to the response's bytes, or None."""
+Metadata = tuple[tuple[str, str], ...]
 
 
 class CallerGoneError(Exception):
@@ -80,6 +84,7 @@ class ChatCompletionService:
         observer: Is told what is sent, and has headers for the upstream.
         max_event_bytes: The most bytes of one event of a stream.
         passed_on: The names of the callers' metadata that become headers of the upstream's request.
+        passed_back: From the headers of an upstream's answer to those that callers get.
     """
 
     def __init__(
@@ -89,11 +94,13 @@ class ChatCompletionService:
         *,
         max_event_bytes: int,
         passed_on: Collection[str] = (),
+        passed_back: Callable[[Mapping[str, str]], Metadata] = lambda _: (),
     ) -> None:
         self._upstream = upstream
         self._observer = observer
         self._max_event_bytes = max_event_bytes
         self._passed_on = passed_on
+        self._passed_back = passed_back
 
     def handlers(self, guard: Callable[[str, Respond], Respond]) -> grpc.GenericRpcHandler:
         """What the server is to call.
@@ -115,7 +122,21 @@ class ChatCompletionService:
         """CreateChatCompletion: answers with the upstream's completion."""
         call = current_call.get()
         request = joined_request(data, CreateChatCompletionRequest.REQUEST_FIELD_NUMBER)
-        answer = await self._upstream.create(await self._read(call, request, stream=False))
+        call.model, body = await _convert(_request_json, request, False)
+        _, completion = await self.create(call, body)
+        return embedded(CreateChatCompletionResponse.COMPLETION_FIELD_NUMBER, (completion,))
+
+    async def create(self, call: Call, body: bytes) -> tuple[bytes, bytes]:
+        """Asks the upstream for a completion.
+
+        Args:
+            call: The call, which names the model.
+            body: The request in JSON.
+
+        Returns:
+            The completion as the upstream wrote it, and in binary form.
+        """
+        answer = await self._upstream.create(self._request(call, body))
         call.headers = answer.headers
         try:
             if is_error(answer.body):
@@ -125,35 +146,68 @@ class ChatCompletionService:
             raise UpstreamDataError("unreadable completion") from error
         _learn(call, ChatCompletion, completion)
         self._sent(call, 1)
-        return embedded(CreateChatCompletionResponse.COMPLETION_FIELD_NUMBER, (completion,))
+        return answer.body, completion
 
     async def _stream(self, data: bytes, context: Any) -> None:
         """StreamChatCompletion: as many chunks in a response as arrived together."""
         call = current_call.get()
         request = joined_request(data, StreamChatCompletionRequest.REQUEST_FIELD_NUMBER)
+        is_compact = is_true(data, StreamChatCompletionRequest.COMPACT_FIELD_NUMBER)
+        compactor = Compactor() if is_compact else None
+        call.model, body = await _convert(_request_json, request, True)
+
+        async def begin(headers: Metadata) -> None:
+            if headers:
+                await context.send_initial_metadata(headers)
+
+        async with aclosing(self.stream(call, body, begin)) as batches:
+            async for batch in batches:
+                try:
+                    for response in _responses(batch, compactor):
+                        await context.write(response)
+                except aio.InternalError as error:
+                    raise CallerGoneError from error
+
+    async def stream(
+        self,
+        call: Call,
+        body: bytes,
+        begin: Callable[[Metadata], Awaitable[None]],
+        copy: Callable[[bytes], Awaitable[None]] | None = None,
+    ) -> AsyncGenerator[Sequence[bytes], None]:
+        """Asks the upstream for a completion piece by piece.
+
+        Args:
+            call: The call, which names the model.
+            body: The request in JSON.
+            begin: Is called when the stream begins, with the headers that are passed back.
+            copy: Is called with the bytes of the event stream, as they come.
+
+        Yields:
+            The binary form of chunks, those that arrived together; they count as sent when the next
+            ones are asked for.
+        """
+        call.is_stream = True
         sent = _SentChunks()
-        async with self._upstream.stream(await self._read(call, request, stream=True)) as stream:
+        async with self._upstream.stream(self._request(call, body)) as stream:
             call.headers = stream.headers
+            await begin(self._passed_back(stream.headers))
             decoder = ChunkDecoder(self._max_event_bytes)
-            async with aclosing(_chunks(stream.data, decoder)) as arrived:
+            async with aclosing(_chunks(stream.data, decoder, copy)) as arrived:
                 async for chunks in arrived:
                     for batch in _batches(chunks):
-                        try:
-                            await context.write(embedded(_CHUNKS, batch))
-                        except aio.InternalError as error:
-                            raise CallerGoneError from error
+                        yield batch
                         self._sent(call, len(batch))
                         sent.add(batch)
         sent.learn(call)
         if decoder.error is not None:
-            body = binary_to_json(decoder.error, ErrorResponse)
-            raise UpstreamError(200, body, stream.headers)
+            error = binary_to_json(decoder.error, ErrorResponse)
+            raise UpstreamError(200, error, stream.headers)
         if not decoder.is_done and not sent.are_finished():
             raise UpstreamDataError("the stream ended before the completion did")
 
-    async def _read(self, call: Call, request: bytes, *, stream: bool) -> UpstreamRequest:
-        """The request for the upstream, from its binary form."""
-        call.model, body = await _convert(_request_json, request, stream)
+    def _request(self, call: Call, body: bytes) -> UpstreamRequest:
+        """The request for the upstream."""
         headers: dict[str, str] = {}
         for name in self._passed_on:
             if name in call.metadata:
@@ -203,12 +257,17 @@ def _request_json(request: bytes, stream: bool) -> tuple[str, bytes]:
 
 
 async def _chunks(
-    data: AsyncIterator[bytes], decoder: ChunkDecoder
+    data: AsyncIterator[bytes],
+    decoder: ChunkDecoder,
+    copy: Callable[[bytes], Awaitable[None]] | None,
 ) -> AsyncGenerator[list[bytes], None]:
     """The chunks of an event stream, all that have arrived in each item."""
     try:
         async for piece in data:
-            if chunks := decoder.feed(piece):
+            chunks = decoder.feed(piece)
+            if copy is not None:
+                await copy(piece)
+            if chunks:
                 yield chunks
             if decoder.is_done or decoder.error is not None:
                 break
@@ -225,7 +284,10 @@ async def _chunks(
         while True:
             async with asyncio.timeout_at(until):
                 piece = await anext(data, b"")
-            if chunks := decoder.feed(piece) if piece else decoder.close():
+            chunks = decoder.feed(piece) if piece else decoder.close()
+            if copy is not None and piece:
+                await copy(piece)
+            if chunks:
                 yield chunks
             elif not piece:
                 return
@@ -250,6 +312,15 @@ def _batches(chunks: list[bytes]) -> Iterator[Sequence[bytes]]:
             start, size = position, 0
         size += len(chunk)
     yield chunks[start:]
+
+
+def _responses(chunks: Sequence[bytes], compactor: Compactor | None) -> Iterator[bytes]:
+    """The responses for chunks that arrived together: one, where none must follow compact ones."""
+    if compactor is None:
+        yield embedded(_CHUNKS, chunks)
+        return
+    for whole, compact in compactor.add(chunks):
+        yield embedded(_CHUNKS, whole) + embedded(_COMPACT_CHUNKS, compact)
 
 
 class _SentChunks:

@@ -1,21 +1,42 @@
-"""Errors as gRPC statuses that carry OpenAI's error object."""
+"""What a call that failed tells its caller: a gRPC status with OpenAI's error object, or HTTP."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from typing import Any, Final
 
 from google.rpc import error_details_pb2, status_pb2
-from grpc import Status, StatusCode
+from grpc import StatusCode
 from grpc_status.rpc_status import to_status
 
-from chatpb import ConversionError, from_json, to_dict
+from chatpb import ConversionError, from_json, to_dict, to_json
 from chatpb.v1.error_pb2 import Error, ErrorResponse
 from chatpb_server.upstream import UpstreamError
+
+#: The trailing metadata with the HTTP status of the upstream's answer, where that is an error.
+HTTP_STATUS_KEY: Final = "chatpb-http-status"
+
+
+class RefusalError(Exception):
+    """A request that is refused before an upstream is asked.
+
+    Attributes:
+        http_status: The HTTP status.
+        message: For the caller.
+        code: OpenAI's word for the error, if it has one.
+    """
+
+    def __init__(self, http_status: int, message: str, code: str | None = None) -> None:
+        super().__init__(http_status)
+        self.http_status = http_status
+        self.message = message
+        self.code = code
+
 
 #: The gRPC status for each HTTP status that upstreams answer with. For others see `status_code`.
 STATUS_CODES = MappingProxyType(
@@ -40,6 +61,28 @@ STATUS_CODES = MappingProxyType(
         503: StatusCode.UNAVAILABLE,
         504: StatusCode.DEADLINE_EXCEEDED,
         529: StatusCode.UNAVAILABLE,  # overloaded, says Anthropic
+    }
+)
+
+#: The HTTP status for each gRPC status, where no upstream said one.
+HTTP_STATUSES = MappingProxyType(
+    {
+        StatusCode.CANCELLED: 499,
+        StatusCode.UNKNOWN: 502,
+        StatusCode.INVALID_ARGUMENT: 400,
+        StatusCode.DEADLINE_EXCEEDED: 504,
+        StatusCode.NOT_FOUND: 404,
+        StatusCode.ALREADY_EXISTS: 409,
+        StatusCode.PERMISSION_DENIED: 403,
+        StatusCode.RESOURCE_EXHAUSTED: 429,
+        StatusCode.FAILED_PRECONDITION: 400,
+        StatusCode.ABORTED: 409,
+        StatusCode.OUT_OF_RANGE: 400,
+        StatusCode.UNIMPLEMENTED: 501,
+        StatusCode.INTERNAL: 500,
+        StatusCode.UNAVAILABLE: 503,
+        StatusCode.DATA_LOSS: 502,
+        StatusCode.UNAUTHENTICATED: 401,
     }
 )
 
@@ -76,44 +119,130 @@ def status_code(http_status: int) -> StatusCode:
     return StatusCode.INTERNAL if 500 <= http_status < 600 else StatusCode.UNKNOWN
 
 
-def upstream_status(error: UpstreamError, call_id: str) -> Status:
-    """The status for an upstream's error.
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a call that failed tells its caller.
+
+    Attributes:
+        code: The gRPC status.
+        message: What went wrong.
+        response: OpenAI's error object.
+        call_id: The id of the call.
+        retry_after: In how many seconds to try again, if that is known.
+        http_answer: The HTTP status, where one was said and is not only made of the code.
+        body: The JSON of `response` as the upstream wrote it; empty if it is the relay's own.
+        headers: The headers of the upstream's answer.
+    """
+
+    code: StatusCode
+    message: str
+    response: ErrorResponse
+    call_id: str
+    retry_after: float | None = None
+    http_answer: int | None = None
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def details(self) -> str:
+        """The message, as a gRPC status has it."""
+        return _clip(self.message)
+
+    def trailers(self) -> tuple[tuple[str, str | bytes], ...]:
+        """The trailing metadata of the gRPC status.
+
+        In the status' details are the ErrorResponse, a RetryInfo where the upstream said when to
+        come back, and a RequestInfo.
+        """
+        response = self.response
+        if response.ByteSize() > _MAX_DETAIL:
+            error = response.error
+            response = ErrorResponse(error=Error(message=self.details))
+            for name in ("type", "param", "code"):
+                if error.HasField(name):
+                    setattr(response.error, name, _clip(getattr(error, name), _MAX_TEXT // 4))
+        status = status_pb2.Status(code=self.code.value[0], message=self.details)
+        status.details.add().Pack(response)
+        if self.retry_after is not None:
+            info = error_details_pb2.RetryInfo()
+            info.retry_delay.FromMilliseconds(round(self.retry_after * 1000))
+            status.details.add().Pack(info)
+        status.details.add().Pack(error_details_pb2.RequestInfo(request_id=self.call_id))
+        trailers = tuple(to_status(status).trailing_metadata)
+        if self.http_answer is not None:
+            trailers += ((HTTP_STATUS_KEY, str(self.http_answer)),)
+        return trailers
+
+    @property
+    def http_status(self) -> int:
+        """The HTTP status: the upstream's own, else what stands for the gRPC status."""
+        return self.http_answer or HTTP_STATUSES[self.code]
+
+    @property
+    def http_body(self) -> bytes:
+        """The body of the HTTP answer: the upstream's own JSON, else the error object."""
+        return self.body or to_json(self.response)
+
+    @property
+    def http_headers(self) -> dict[str, str]:
+        """The headers of the HTTP answer, beside those of the upstream that are passed back."""
+        if self.retry_after is None:
+            return {}
+        return {"retry-after": str(math.ceil(self.retry_after))}
+
+
+def upstream_failure(error: UpstreamError, call_id: str) -> Failure:
+    """The failure that is an upstream's error.
 
     Args:
         error: The error. Where its HTTP status says success, as in the middle of a stream, its body
             is looked at for another one.
         call_id: The id of the call.
-
-    Returns:
-        A status with the error's message and, in its details, the body as an ErrorResponse, a
-        RetryInfo where the upstream said when to come back, and a RequestInfo.
     """
+    body = error.body
     try:
-        response = from_json(error.body, ErrorResponse)
+        response = from_json(body, ErrorResponse)
         members = to_dict(response)
     except ConversionError:  # a proxy's HTML page, or nothing
         response = ErrorResponse(error=Error(message=str(error), type="server_error"))
-        members = {}
+        members, body = {}, b""
     http_status = error.http_status if error.http_status >= 300 else _http_status(members)
-    message = response.error.message or str(error)
-    return _status(status_code(http_status), message, response, call_id, retry_after(error.headers))
+    return Failure(
+        status_code(http_status),
+        response.error.message or str(error),
+        response,
+        call_id,
+        retry_after(error.headers),
+        error.http_status if error.http_status >= 400 else None,
+        body,
+        error.headers,
+    )
 
 
-def request_status(error: ConversionError, call_id: str) -> Status:
-    """The status for a request that has no JSON form."""
+def request_failure(error: ConversionError, call_id: str) -> Failure:
+    """The failure of a request that has no JSON form."""
     message = f"The request cannot be written as JSON: {error}"
     param = error.path.removeprefix("$").removeprefix(".") or None
     detail = Error(message=message, type="invalid_request_error", param=param)
-    return _status(StatusCode.INVALID_ARGUMENT, message, ErrorResponse(error=detail), call_id)
+    response = ErrorResponse(error=detail)
+    return Failure(StatusCode.INVALID_ARGUMENT, message, response, call_id)
 
 
-def fixed_status(
+def refusal_failure(error: RefusalError, call_id: str) -> Failure:
+    """The failure of a request that is refused."""
+    failure = own_failure(status_code(error.http_status), error.message, call_id)
+    if error.code is not None:
+        failure.response.error.code = error.code
+    return replace(failure, http_answer=error.http_status)
+
+
+def own_failure(
     code: StatusCode, message: str, call_id: str, retry_after: float | None = None
-) -> Status:
-    """The status for a fault that the caller learns nothing about but a text of ours."""
+) -> Failure:
+    """The failure of a call whose caller learns nothing about the fault but a text of ours."""
     kind = "server_error" if code in _OURS else "invalid_request_error"
     response = ErrorResponse(error=Error(message=message, type=kind))
-    return _status(code, message, response, call_id, retry_after)
+    return Failure(code, message, response, call_id, retry_after)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -149,30 +278,6 @@ def _http_status(members: dict[str, Any]) -> int:
             if place.get(name) in _ERROR_KINDS:
                 return _ERROR_KINDS[place[name]]
     return 500
-
-
-def _status(
-    code: StatusCode,
-    message: str,
-    response: ErrorResponse,
-    call_id: str,
-    retry_after: float | None = None,
-) -> Status:
-    message = _clip(message)
-    if response.ByteSize() > _MAX_DETAIL:
-        error = response.error
-        response = ErrorResponse(error=Error(message=message))
-        for name in ("type", "param", "code"):
-            if error.HasField(name):
-                setattr(response.error, name, _clip(getattr(error, name), _MAX_TEXT // 4))
-    status = status_pb2.Status(code=code.value[0], message=message)
-    status.details.add().Pack(response)
-    if retry_after is not None:
-        info = error_details_pb2.RetryInfo()
-        info.retry_delay.FromMilliseconds(round(retry_after * 1000))
-        status.details.add().Pack(info)
-    status.details.add().Pack(error_details_pb2.RequestInfo(request_id=call_id))
-    return to_status(status)
 
 
 def _clip(text: str, size: int = _MAX_TEXT) -> str:

@@ -71,6 +71,34 @@ def server_credentials(
     )
 
 
+def server_context(certificate: Path, key: Path, client_ca: Path | None = None) -> ssl.SSLContext:
+    """Gives what `server_credentials` gives, for a port of HTTP.
+
+    Raises:
+        TlsError: The files cannot be read, or cannot be used together.
+    """
+
+    def read() -> ssl.SSLContext:
+        _read(certificate, key, client_ca)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["http/1.1"])
+        context.load_cert_chain(certificate, key)
+        if client_ca is not None:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(client_ca)
+        return context
+
+    files = Reloading([path for path in (certificate, key, client_ca) if path is not None], read)
+    first = read()
+
+    def renew(connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        connection.context = files.get()
+
+    first.sni_callback = renew
+    return first
+
+
 def _read(
     certificate: Path, key: Path, client_ca: Path | None
 ) -> grpc.ServerCertificateConfiguration:

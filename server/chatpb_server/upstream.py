@@ -67,15 +67,22 @@ class UpstreamError(UpstreamFault):
         body: The body of the answer: JSON in the shape of OpenAI's error, ``{"error": {...}}``,
             unless the upstream, or a proxy on the way to it, sent something else.
         headers: The HTTP headers of the answer, their names in lower case.
+        is_final: Whether the one that answers has tried again itself, as another relay does.
     """
 
     def __init__(
-        self, http_status: int, body: bytes, headers: Mapping[str, str] = NO_HEADERS
+        self,
+        http_status: int,
+        body: bytes,
+        headers: Mapping[str, str] = NO_HEADERS,
+        *,
+        is_final: bool = False,
     ) -> None:
         super().__init__(http_status, body)
         self.http_status = http_status
         self.body = body
         self.headers = headers
+        self.is_final = is_final
 
     def __str__(self) -> str:
         return f"the upstream answered with HTTP status {self.http_status}"

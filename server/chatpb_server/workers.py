@@ -74,8 +74,13 @@ async def supervise(settings: Settings, on_ready: Callable[[Served], None]) -> b
             stack.callback(server.close)
             metrics = server.address
         settings = settings.model_copy(update={"listen": str(address)})
+        http = None
+        if settings.http.listen:
+            http = stack.enter_context(_reserved(Address.parse(settings.http.listen)))
+            table = settings.http.model_copy(update={"listen": str(http)})
+            settings = settings.model_copy(update={"http": table})
         supervisor = _Supervisor(settings, shared)
-        return await supervisor.run(lambda: on_ready(Served(address, metrics)))
+        return await supervisor.run(lambda: on_ready(Served(address, metrics, http)))
 
 
 @contextmanager

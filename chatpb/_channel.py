@@ -1,6 +1,6 @@
 """How a server is reached, what is sent with each call, and what a call that failed says.
 
-What the client and the transport share; nobody else imports it.
+What the client, the transport and the relay share.
 """
 
 from __future__ import annotations
@@ -17,11 +17,38 @@ import grpc
 import grpc_status.rpc_status
 from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import RequestInfo, RetryInfo
+from grpc import StatusCode
 
 from chatpb.v1.error_pb2 import ErrorResponse
 
 Metadata = Iterable[tuple[str, str | bytes]]
 NO_METADATA: Final[Mapping[str, str | bytes]] = MappingProxyType({})
+
+#: The key of trailing metadata that says the HTTP status of an upstream's own answer.
+HTTP_STATUS_KEY: Final = "chatpb-http-status"
+#: The HTTP status for each gRPC status, where no upstream said one. See
+#: https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto. That counts UNKNOWN
+#: and DATA_LOSS as 500; here the fault is behind the relay.
+HTTP_STATUSES: Final = MappingProxyType(
+    {
+        StatusCode.CANCELLED: 499,
+        StatusCode.UNKNOWN: 502,
+        StatusCode.INVALID_ARGUMENT: 400,
+        StatusCode.DEADLINE_EXCEEDED: 504,
+        StatusCode.NOT_FOUND: 404,
+        StatusCode.ALREADY_EXISTS: 409,
+        StatusCode.PERMISSION_DENIED: 403,
+        StatusCode.RESOURCE_EXHAUSTED: 429,
+        StatusCode.FAILED_PRECONDITION: 400,
+        StatusCode.ABORTED: 409,
+        StatusCode.OUT_OF_RANGE: 400,
+        StatusCode.UNIMPLEMENTED: 501,
+        StatusCode.INTERNAL: 500,
+        StatusCode.UNAVAILABLE: 503,
+        StatusCode.DATA_LOSS: 502,
+        StatusCode.UNAUTHENTICATED: 401,
+    }
+)
 
 _ChannelT = TypeVar("_ChannelT")
 

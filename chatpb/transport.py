@@ -40,7 +40,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 
 from chatpb._convert import binary_to_json, json_to_binary, to_json
@@ -63,7 +62,15 @@ try:
     import httpx2
     from grpc import ChannelConnectivity, StatusCode
 
-    from chatpb._channel import Failure, Metadata, Server, checked, timeout_of
+    from chatpb._channel import (
+        HTTP_STATUS_KEY,
+        HTTP_STATUSES,
+        Failure,
+        Metadata,
+        Server,
+        checked,
+        timeout_of,
+    )
 except ModuleNotFoundError as missing:
     name = (missing.name or "").partition(".")[0]
     hint = f"chatpb.transport needs {name}: pip install 'chatpb[transport]'"
@@ -87,29 +94,6 @@ _RECONNECTING: Final = {
 #: Above so many bytes a conversion takes milliseconds, and leaves the event loop.
 _LARGE: Final = 256 * 1024
 #: The metadata with the HTTP status of the upstream's answer.
-_STATUS_KEY: Final = "chatpb-http-status"
-#: See https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto. That counts
-#: UNKNOWN and DATA_LOSS as 500; here the fault is behind the relay, as in its own HTTP edge.
-_HTTP_STATUSES: Final = MappingProxyType(
-    {
-        StatusCode.CANCELLED: 499,
-        StatusCode.UNKNOWN: 502,
-        StatusCode.INVALID_ARGUMENT: 400,
-        StatusCode.DEADLINE_EXCEEDED: 504,
-        StatusCode.NOT_FOUND: 404,
-        StatusCode.ALREADY_EXISTS: 409,
-        StatusCode.PERMISSION_DENIED: 403,
-        StatusCode.RESOURCE_EXHAUSTED: 429,
-        StatusCode.FAILED_PRECONDITION: 400,
-        StatusCode.ABORTED: 409,
-        StatusCode.OUT_OF_RANGE: 400,
-        StatusCode.UNIMPLEMENTED: 501,
-        StatusCode.INTERNAL: 500,
-        StatusCode.UNAVAILABLE: 503,
-        StatusCode.DATA_LOSS: 502,
-        StatusCode.UNAUTHENTICATED: 401,
-    }
-)
 #: Headers that are about HTTP, the connection or the body.
 _HTTPS_OWN: Final = frozenset(
     {
@@ -635,7 +619,7 @@ def _headers(*metadata: Iterable[tuple[str, str | bytes]] | None) -> list[tuple[
     for pairs in metadata:
         for key, value in pairs or ():
             is_own = key.startswith(("grpc-", "content-")) or key.endswith("-bin")
-            if isinstance(value, str) and not is_own and key not in (*_HTTPS_OWN, _STATUS_KEY):
+            if isinstance(value, str) and not is_own and key not in (*_HTTPS_OWN, HTTP_STATUS_KEY):
                 headers.setdefault(key, value)
     return list(headers.items())
 
@@ -695,10 +679,10 @@ def _failed(error: Any, is_late: bool) -> httpx2.Response:
         if failure.retry_after % 1:
             headers.append(("retry-after-ms", str(round(failure.retry_after * 1000))))
     if failure.response is not None:
-        return _error(status or _HTTP_STATUSES[failure.code], _error_json(failure), headers)
+        return _error(status or HTTP_STATUSES[failure.code], _error_json(failure), headers)
     # Either side's bound; 429 would have the SDK try again.
     is_too_large = "message larger than max" in failure.text
-    status = 413 if is_too_large else _HTTP_STATUSES[failure.code]
+    status = 413 if is_too_large else HTTP_STATUSES[failure.code]
     return _own_error(status, failure.text or failure.code.name, headers)
 
 
@@ -727,7 +711,7 @@ def _error_json(failure: Failure) -> bytes:
 
 def _upstream_status(failure: Failure) -> int | None:
     """The HTTP status of the upstream's error, if the server told it."""
-    text = failure.metadata.get(_STATUS_KEY)
+    text = failure.metadata.get(HTTP_STATUS_KEY)
     status = int(text) if isinstance(text, str) and text.isascii() and text.isdigit() else 0
     return status if 300 <= status < 600 else None
 

@@ -29,6 +29,7 @@ from pydantic import BaseModel
 
 import recordings
 from chatpb import from_dict, to_dict
+from chatpb._channel import HTTP_STATUSES
 from chatpb.transport import AsyncGrpcTransport, GrpcTransport
 from chatpb.v1 import (
     ChatCompletion,
@@ -44,7 +45,6 @@ from chatpb_server.http_upstream import HttpSettings
 from chatpb_server.http_upstream import HttpUpstream as Http
 from chatpb_server.observers import Observers
 from chatpb_server.routing import RetryPolicy, Route, Router
-from chatpb_server.status import HTTP_STATUSES
 from http_upstream import (
     CLOSE,
     HANG,

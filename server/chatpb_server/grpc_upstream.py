@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError, Message
 from grpc import StatusCode, aio
 
 from chatpb import ConversionError, binary_to_json, json_to_binary, to_json
-from chatpb._channel import Failure, Server, mapping
+from chatpb._channel import HTTP_STATUS_KEY, HTTP_STATUSES, Failure, Server, mapping
 from chatpb._compact import Restorer
 from chatpb._wire import WireError, embedded, flag, joined
 from chatpb.sse import DONE
@@ -32,7 +32,6 @@ from chatpb.v1.chat_completion_service_pb2 import (
 )
 from chatpb_server.call import current_call
 from chatpb_server.service import SERVICE_NAME
-from chatpb_server.status import HTTP_STATUS_KEY, HTTP_STATUSES
 from chatpb_server.upstream import (
     UpstreamAnswer,
     UpstreamConnectError,

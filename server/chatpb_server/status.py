@@ -15,11 +15,9 @@ from grpc import StatusCode
 from grpc_status.rpc_status import to_status
 
 from chatpb import ConversionError, from_json, to_dict, to_json
+from chatpb._channel import HTTP_STATUS_KEY, HTTP_STATUSES
 from chatpb.v1.error_pb2 import Error, ErrorResponse
 from chatpb_server.upstream import UpstreamError
-
-#: The trailing metadata with the HTTP status of the upstream's answer, where that is an error.
-HTTP_STATUS_KEY: Final = "chatpb-http-status"
 
 
 class RefusalError(Exception):
@@ -61,28 +59,6 @@ STATUS_CODES = MappingProxyType(
         503: StatusCode.UNAVAILABLE,
         504: StatusCode.DEADLINE_EXCEEDED,
         529: StatusCode.UNAVAILABLE,  # overloaded, says Anthropic
-    }
-)
-
-#: The HTTP status for each gRPC status, where no upstream said one.
-HTTP_STATUSES = MappingProxyType(
-    {
-        StatusCode.CANCELLED: 499,
-        StatusCode.UNKNOWN: 502,
-        StatusCode.INVALID_ARGUMENT: 400,
-        StatusCode.DEADLINE_EXCEEDED: 504,
-        StatusCode.NOT_FOUND: 404,
-        StatusCode.ALREADY_EXISTS: 409,
-        StatusCode.PERMISSION_DENIED: 403,
-        StatusCode.RESOURCE_EXHAUSTED: 429,
-        StatusCode.FAILED_PRECONDITION: 400,
-        StatusCode.ABORTED: 409,
-        StatusCode.OUT_OF_RANGE: 400,
-        StatusCode.UNIMPLEMENTED: 501,
-        StatusCode.INTERNAL: 500,
-        StatusCode.UNAVAILABLE: 503,
-        StatusCode.DATA_LOSS: 502,
-        StatusCode.UNAUTHENTICATED: 401,
     }
 )
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 from inputs import LARGE, SMALL
+from marks import Marks, markdown
 from rows import Work
 from tables import Table, speed, targets
 
-BEGIN: Final = "<!-- begin: written by `make bench` -->"
-END: Final = "<!-- end -->"
+MARKS: Final = Marks("make bench")
 _INPUTS: Final = (SMALL, LARGE[0])
 
 
@@ -20,23 +19,9 @@ def fill(text: str, results: dict[str, Any]) -> str:
     Raises:
         ValueError: The marks are not there.
     """
-    before, after = split(text)
-    tables = (targets(results), _speeds(results))
-    parts = [_about(results), *("\n".join(_markdown(table)) for table in tables)]
-    return "\n\n".join([before + BEGIN, *parts, END + after])
-
-
-def split(text: str) -> tuple[str, str]:
-    """What stands before the first mark, and what after the second.
-
-    Raises:
-        ValueError: The marks are not there.
-    """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"expected {BEGIN} and, after it, {END}")
-    return before, after
+    shown = (targets(results), _speeds(results))
+    tables = (markdown(table.title, table.header[1:], table.rows) for table in shown)
+    return MARKS.fill(text, [_about(results), *tables])
 
 
 def _about(results: dict[str, Any]) -> str:
@@ -68,14 +53,3 @@ def _speeds(results: dict[str, Any]) -> Table:
             if name != work.reference and (name.startswith("chatpb ") or not is_binary):
                 table.rows.append([name, *cells, "; ".join(filter(None, (work, note)))])
     return table
-
-
-def _markdown(table: Table) -> Iterator[str]:
-    numbers = len(table.rows[0]) - 2
-    yield _line([table.title, *table.header[1:]])
-    yield _line(["---", *["--:"] * numbers, "---"])
-    yield from map(_line, table.rows)
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"

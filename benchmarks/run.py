@@ -19,7 +19,7 @@ from typing import Any, Final
 from documents import logprobs, shortest
 from inputs import TOKENS, of_file
 from measure import FULL, QUICK
-from readme import fill, split
+from readme import MARKS, fill
 from report import show
 from svg import draw
 from tables import tables
@@ -115,7 +115,7 @@ def _arguments() -> argparse.Namespace:
             parser.error(str(error))
     if args.readme:
         try:
-            split(args.readme.read_text("utf-8"))
+            MARKS.split(args.readme.read_text("utf-8"))
         except (OSError, ValueError) as error:
             parser.error(str(error))
     if len({file.name for file in args.files}) < len(args.files):

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final
 
+from marks import Marks, markdown
 from relay.scenarios import BURSTS, BUSY, CONCURRENCY, MEMORY, PACED, UNPACED
 from relay.subjects import DIRECT, LITELLM, PASSTHROUGH, RELAY, SUBJECTS, TWO
 from tables import Table, number
 
-BEGIN: Final = "<!-- begin: written by `make bench-relay` -->"
-END: Final = "<!-- end -->"
+MARKS: Final = Marks("make bench-relay")
 _STREAMS: Final = (PACED, BURSTS, UNPACED)
 
 Found = dict[str, dict[str, float]]  # numbers by scenario, of one subject
@@ -240,32 +240,11 @@ def fill(text: str, results: dict[str, Any]) -> str:
     Raises:
         ValueError: The marks are not there.
     """
-    before, after = split(text)
     unary = _latency(results, "unary", "duration", "A unary call, ms")
-    shown = [_targets(results), unary, _throughput(results)]
-    parts = [results["about"], *("\n".join(_markdown(table)) for table in shown)]
-    return "\n\n".join([before + BEGIN, *parts, END + after])
+    shown = (_targets(results), unary, _throughput(results))
+    return MARKS.fill(text, [results["about"], *map(_markdown, shown)])
 
 
-def split(text: str) -> tuple[str, str]:
-    """What stands before the first mark, and what after the second.
-
-    Raises:
-        ValueError: The marks are not there.
-    """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"expected {BEGIN} and, after it, {END}")
-    return before, after
-
-
-def _markdown(table: Table) -> Iterator[str]:
-    header = [table.title, *(name.replace("\n", " ") for name in table.header[1:])]
-    yield _line(header)
-    yield _line(["---", *["--:"] * (len(header) - 2), "---"])
-    yield from map(_line, table.rows)
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _markdown(table: Table) -> str:
+    heads = [name.replace("\n", " ") for name in table.header[1:]]
+    return markdown(table.title, heads, table.rows)

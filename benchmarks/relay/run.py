@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from chatpb import implementation
 from relay.profiling import profiles
-from relay.results import fill, judge, reduce, split, tables
+from relay.results import MARKS, fill, judge, reduce, tables
 from relay.scenarios import (
     BURSTS,
     BUSY,
@@ -173,7 +173,7 @@ def _arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if args.readme:
         try:
-            split(args.readme.read_text("utf-8"))
+            MARKS.split(args.readme.read_text("utf-8"))
         except (OSError, ValueError) as error:
             parser.error(str(error))
     return args

@@ -104,6 +104,10 @@ def files() -> list[FileDescriptor]:
     ]
 
 
+#: The files whose messages have no JSON form: what is sent by the service, and what is stored.
+WITHOUT_JSON = ("chatpb/v1/chat_completion_service.proto", "chatpb/v1/completion_record.proto")
+
+
 def messages() -> list[Descriptor]:
     """The message types of the schema, those of map entries left out."""
     return [message for file in files() for message in file.message_types_by_name.values()]

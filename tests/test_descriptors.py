@@ -15,6 +15,7 @@ from chatpb.v1 import options_pb2
 from golden_files import (
     DESCRIPTORS,
     RENEW,
+    WITHOUT_JSON,
     descriptor_lines,
     enums,
     files,
@@ -24,7 +25,6 @@ from golden_files import (
 )
 
 PROTO = Path(__file__).parents[1] / "proto"
-SERVICE = "chatpb/v1/chat_completion_service.proto"
 RESIDUE = "chatpb.v1.Residue"
 
 
@@ -40,7 +40,9 @@ def is_union(message: Descriptor) -> bool:
 OBJECTS = [
     message
     for message in messages()
-    if message.full_name != RESIDUE and message.file.name != SERVICE and not is_union(message)
+    if message.full_name != RESIDUE
+    and message.file.name not in WITHOUT_JSON
+    and not is_union(message)
 ]
 UNIONS = [message for message in messages() if is_union(message)]
 

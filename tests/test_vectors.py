@@ -13,18 +13,14 @@ from google.protobuf.message import Message
 from chatpb import binary_to_json, from_dict, from_json, json_to_binary, residue, to_dict, to_json
 from chatpb._canonical import canonical
 from equality import exact, tagged
-from golden_files import RENEW, VECTORS, Vector, enums, messages, text_of, vectors
+from golden_files import RENEW, VECTORS, WITHOUT_JSON, Vector, enums, messages, text_of, vectors
 
 ALL = vectors()
 
 each = pytest.mark.parametrize("vector", [pytest.param(vector, id=vector.name) for vector in ALL])
 
 # Messages without a JSON form, which tests of the service and of hand-made bytes cover.
-_ENVELOPES = {
-    message.full_name
-    for message in messages()
-    if message.file.name == "chatpb/v1/chat_completion_service.proto"
-}
+_ENVELOPES = {message.full_name for message in messages() if message.file.name in WITHOUT_JSON}
 
 # A string, kept as it is, or a sign of JSON's, round which white space may stand.
 _TOKEN = re.compile(rb'("(?:[^"\\]|\\.)*")|([\[\]{},:])')

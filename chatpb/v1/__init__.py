@@ -63,6 +63,10 @@ from chatpb.v1.chat_completion_service_pb2 import (
     StreamChatCompletionRequest,
     StreamChatCompletionResponse,
 )
+from chatpb.v1.completion_record_pb2 import (
+    CompletionRecord,
+    LogHeader,
+)
 from chatpb.v1.completion_usage_pb2 import (
     CompletionTokensDetails,
     CompletionUsage,
@@ -161,6 +165,7 @@ __all__ = [
     "ChoiceDelta",
     "ChoiceLogprobs",
     "ChunkChoice",
+    "CompletionRecord",
     "CompletionTokensDetails",
     "CompletionUsage",
     "ContentPart",
@@ -189,6 +194,7 @@ __all__ = [
     "InputFile",
     "JsonEncoding",
     "JsonSchema",
+    "LogHeader",
     "MessageContent",
     "Misalignment",
     "MisalignmentSteer",

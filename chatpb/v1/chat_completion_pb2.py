@@ -37,7 +37,7 @@ from chatpb.v1 import tool_pb2 as chatpb_dot_v1_dot_tool__pb2
 from chatpb.v1 import tool_call_pb2 as chatpb_dot_v1_dot_tool__call__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63hatpb/v1/chat_completion.proto\x12\tchatpb.v1\x1a\x1a\x63hatpb/v1/annotation.proto\x1a%chatpb/v1/chat_completion_audio.proto\x1a chatpb/v1/completion_usage.proto\x1a\x1d\x63hatpb/v1/finish_reason.proto\x1a\x18\x63hatpb/v1/logprobs.proto\x1a\x1a\x63hatpb/v1/moderation.proto\x1a\x17\x63hatpb/v1/options.proto\x1a\x17\x63hatpb/v1/residue.proto\x1a\x1f\x63hatpb/v1/response_format.proto\x1a\x14\x63hatpb/v1/role.proto\x1a\x1c\x63hatpb/v1/service_tier.proto\x1a\x14\x63hatpb/v1/tool.proto\x1a\x19\x63hatpb/v1/tool_call.proto\"\x9a\x07\n\x0e\x43hatCompletion\x12\n\n\x02id\x18\x01 \x01(\t\x12%\n\x06object\x18\x02 \x01(\tB\x15\xa2\x9f\x19\x11\"chat.completion\"\x12\x0f\n\x07\x63reated\x18\x03 \x01(\x03\x12\r\n\x05model\x18\x04 \x01(\t\x12*\n\x07\x63hoices\x18\x05 \x03(\x0b\x32\x11.chatpb.v1.ChoiceB\x06\xa2\x9f\x19\x02[]\x12)\n\x05usage\x18\x06 \x01(\x0b\x32\x1a.chatpb.v1.CompletionUsage\x12\x31\n\x0cservice_tier\x18\x07 \x01(\x0e\x32\x16.chatpb.v1.ServiceTierH\x00\x88\x01\x01\x12)\n\x12system_fingerprint\x18\x08 \x01(\tB\x08\xa2\x9f\x19\x04nullH\x01\x88\x01\x01\x12\x39\n\x08metadata\x18\t \x03(\x0b\x32\'.chatpb.v1.ChatCompletion.MetadataEntry\x12)\n\nmoderation\x18\n \x01(\x0b\x32\x15.chatpb.v1.Moderation\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue\x12\x17\n\nrequest_id\x18\x64 \x01(\tH\x02\x88\x01\x01\x12*\n\x0btool_choice\x18\x65 \x01(\x0b\x32\x15.chatpb.v1.ToolChoice\x12\x11\n\x04seed\x18\x66 \x01(\x03H\x03\x88\x01\x01\x12\x12\n\x05top_p\x18g \x01(\x01H\x04\x88\x01\x01\x12\x18\n\x0btemperature\x18h \x01(\x01H\x05\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18i \x01(\x01H\x06\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18j \x01(\x01H\x07\x88\x01\x01\x12\x17\n\ninput_user\x18k \x01(\tH\x08\x88\x01\x01\x12\x1e\n\x05tools\x18l \x03(\x0b\x32\x0f.chatpb.v1.Tool\x12\x32\n\x0fresponse_format\x18m \x01(\x0b\x32\x19.chatpb.v1.ResponseFormat\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0f\n\r_service_tierB\x15\n\x13_system_fingerprintB\r\n\x0b_request_idB\x07\n\x05_seedB\x08\n\x06_top_pB\x0e\n\x0c_temperatureB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penaltyB\r\n\x0b_input_user\"\xfd\x01\n\x06\x43hoice\x12\x13\n\x05index\x18\x01 \x01(\x05\x42\x04\xc8\x9f\x19\x01\x12\x31\n\x07message\x18\x02 \x01(\x0b\x32 .chatpb.v1.ChatCompletionMessage\x12\x35\n\x08logprobs\x18\x03 \x01(\x0b\x32\x19.chatpb.v1.ChoiceLogprobsB\x08\xa2\x9f\x19\x04null\x12=\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x17.chatpb.v1.FinishReasonB\x08\xa2\x9f\x19\x04nullH\x00\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x10\n\x0e_finish_reason\"\xea\x03\n\x15\x43hatCompletionMessage\x12\x33\n\x04role\x18\x01 \x01(\x0e\x32\x0f.chatpb.v1.RoleB\x0f\xa2\x9f\x19\x0b\"assistant\"H\x00\x88\x01\x01\x12\x1e\n\x07\x63ontent\x18\x02 \x01(\tB\x08\xa2\x9f\x19\x04nullH\x01\x88\x01\x01\x12\'\n\ntool_calls\x18\x05 \x03(\x0b\x32\x13.chatpb.v1.ToolCall\x12.\n\rfunction_call\x18\x06 \x01(\x0b\x32\x17.chatpb.v1.FunctionCall\x12\x1e\n\x07refusal\x18\x03 \x01(\tB\x08\xa2\x9f\x19\x04nullH\x02\x88\x01\x01\x12\x32\n\x0b\x61nnotations\x18\x04 \x03(\x0b\x32\x15.chatpb.v1.AnnotationB\x06\xa2\x9f\x19\x02[]\x12-\n\x05\x61udio\x18\x07 \x01(\x0b\x32\x1e.chatpb.v1.ChatCompletionAudio\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue\x12\x1e\n\x11reasoning_content\x18\x64 \x01(\tH\x03\x88\x01\x01\x12\x16\n\treasoning\x18\x65 \x01(\tH\x04\x88\x01\x01\x42\x07\n\x05_roleB\n\n\x08_contentB\n\n\x08_refusalB\x14\n\x12_reasoning_contentB\x0c\n\n_reasoningb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63hatpb/v1/chat_completion.proto\x12\tchatpb.v1\x1a\x1a\x63hatpb/v1/annotation.proto\x1a%chatpb/v1/chat_completion_audio.proto\x1a chatpb/v1/completion_usage.proto\x1a\x1d\x63hatpb/v1/finish_reason.proto\x1a\x18\x63hatpb/v1/logprobs.proto\x1a\x1a\x63hatpb/v1/moderation.proto\x1a\x17\x63hatpb/v1/options.proto\x1a\x17\x63hatpb/v1/residue.proto\x1a\x1f\x63hatpb/v1/response_format.proto\x1a\x14\x63hatpb/v1/role.proto\x1a\x1c\x63hatpb/v1/service_tier.proto\x1a\x14\x63hatpb/v1/tool.proto\x1a\x19\x63hatpb/v1/tool_call.proto\"\xf0\x07\n\x0e\x43hatCompletion\x12\x12\n\x02id\x18\x01 \x01(\tB\x06\xe2\x9f\x19\x02id\x12%\n\x06object\x18\x02 \x01(\tB\x15\xa2\x9f\x19\x11\"chat.completion\"\x12\x1c\n\x07\x63reated\x18\x03 \x01(\x03\x42\x0b\xe2\x9f\x19\x07\x63reated\x12\x18\n\x05model\x18\x04 \x01(\tB\t\xe2\x9f\x19\x05model\x12*\n\x07\x63hoices\x18\x05 \x03(\x0b\x32\x11.chatpb.v1.ChoiceB\x06\xa2\x9f\x19\x02[]\x12)\n\x05usage\x18\x06 \x01(\x0b\x32\x1a.chatpb.v1.CompletionUsage\x12\x43\n\x0cservice_tier\x18\x07 \x01(\x0e\x32\x16.chatpb.v1.ServiceTierB\x10\xe2\x9f\x19\x0cservice_tierH\x00\x88\x01\x01\x12?\n\x12system_fingerprint\x18\x08 \x01(\tB\x1e\xa2\x9f\x19\x04null\xe2\x9f\x19\x12system_fingerprintH\x01\x88\x01\x01\x12G\n\x08metadata\x18\t \x03(\x0b\x32\'.chatpb.v1.ChatCompletion.MetadataEntryB\x0c\xe2\x9f\x19\x08metadata\x12)\n\nmoderation\x18\n \x01(\x0b\x32\x15.chatpb.v1.Moderation\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue\x12\x17\n\nrequest_id\x18\x64 \x01(\tH\x02\x88\x01\x01\x12*\n\x0btool_choice\x18\x65 \x01(\x0b\x32\x15.chatpb.v1.ToolChoice\x12\x11\n\x04seed\x18\x66 \x01(\x03H\x03\x88\x01\x01\x12\x12\n\x05top_p\x18g \x01(\x01H\x04\x88\x01\x01\x12\x18\n\x0btemperature\x18h \x01(\x01H\x05\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18i \x01(\x01H\x06\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18j \x01(\x01H\x07\x88\x01\x01\x12\x17\n\ninput_user\x18k \x01(\tH\x08\x88\x01\x01\x12\x1e\n\x05tools\x18l \x03(\x0b\x32\x0f.chatpb.v1.Tool\x12\x32\n\x0fresponse_format\x18m \x01(\x0b\x32\x19.chatpb.v1.ResponseFormat\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0f\n\r_service_tierB\x15\n\x13_system_fingerprintB\r\n\x0b_request_idB\x07\n\x05_seedB\x08\n\x06_top_pB\x0e\n\x0c_temperatureB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penaltyB\r\n\x0b_input_user\"\x9a\x02\n\x06\x43hoice\x12\x13\n\x05index\x18\x01 \x01(\x05\x42\x04\xc8\x9f\x19\x01\x12\x31\n\x07message\x18\x02 \x01(\x0b\x32 .chatpb.v1.ChatCompletionMessage\x12@\n\x08logprobs\x18\x03 \x01(\x0b\x32\x19.chatpb.v1.ChoiceLogprobsB\x13\xa2\x9f\x19\x04null\xfa\x9f\x19\x07message\x12O\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x17.chatpb.v1.FinishReasonB\x1a\xa2\x9f\x19\x04null\xe2\x9f\x19\x0e\x66inish_reasonsH\x00\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x10\n\x0e_finish_reason\"\xb9\x04\n\x15\x43hatCompletionMessage\x12\x33\n\x04role\x18\x01 \x01(\x0e\x32\x0f.chatpb.v1.RoleB\x0f\xa2\x9f\x19\x0b\"assistant\"H\x00\x88\x01\x01\x12*\n\x07\x63ontent\x18\x02 \x01(\tB\x14\xa2\x9f\x19\x04null\xe2\x9f\x19\x08\x63ontentsH\x01\x88\x01\x01\x12\'\n\ntool_calls\x18\x05 \x03(\x0b\x32\x13.chatpb.v1.ToolCall\x12=\n\rfunction_call\x18\x06 \x01(\x0b\x32\x17.chatpb.v1.FunctionCallB\r\xea\x9f\x19\tfunction_\x12*\n\x07refusal\x18\x03 \x01(\tB\x14\xa2\x9f\x19\x04null\xe2\x9f\x19\x08refusalsH\x02\x88\x01\x01\x12\x32\n\x0b\x61nnotations\x18\x04 \x03(\x0b\x32\x15.chatpb.v1.AnnotationB\x06\xa2\x9f\x19\x02[]\x12-\n\x05\x61udio\x18\x07 \x01(\x0b\x32\x1e.chatpb.v1.ChatCompletionAudio\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue\x12\x36\n\x11reasoning_content\x18\x64 \x01(\tB\x16\xe2\x9f\x19\x12reasoning_contentsH\x03\x88\x01\x01\x12&\n\treasoning\x18\x65 \x01(\tB\x0e\xe2\x9f\x19\nreasoningsH\x04\x88\x01\x01\x42\x07\n\x05_roleB\n\n\x08_contentB\n\n\x08_refusalB\x14\n\x12_reasoning_contentB\x0c\n\n_reasoningb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,32 +46,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CHATCOMPLETION_METADATAENTRY']._loaded_options = None
   _globals['_CHATCOMPLETION_METADATAENTRY']._serialized_options = b'8\001'
+  _globals['_CHATCOMPLETION'].fields_by_name['id']._loaded_options = None
+  _globals['_CHATCOMPLETION'].fields_by_name['id']._serialized_options = b'\342\237\031\002id'
   _globals['_CHATCOMPLETION'].fields_by_name['object']._loaded_options = None
   _globals['_CHATCOMPLETION'].fields_by_name['object']._serialized_options = b'\242\237\031\021\"chat.completion\"'
+  _globals['_CHATCOMPLETION'].fields_by_name['created']._loaded_options = None
+  _globals['_CHATCOMPLETION'].fields_by_name['created']._serialized_options = b'\342\237\031\007created'
+  _globals['_CHATCOMPLETION'].fields_by_name['model']._loaded_options = None
+  _globals['_CHATCOMPLETION'].fields_by_name['model']._serialized_options = b'\342\237\031\005model'
   _globals['_CHATCOMPLETION'].fields_by_name['choices']._loaded_options = None
   _globals['_CHATCOMPLETION'].fields_by_name['choices']._serialized_options = b'\242\237\031\002[]'
+  _globals['_CHATCOMPLETION'].fields_by_name['service_tier']._loaded_options = None
+  _globals['_CHATCOMPLETION'].fields_by_name['service_tier']._serialized_options = b'\342\237\031\014service_tier'
   _globals['_CHATCOMPLETION'].fields_by_name['system_fingerprint']._loaded_options = None
-  _globals['_CHATCOMPLETION'].fields_by_name['system_fingerprint']._serialized_options = b'\242\237\031\004null'
+  _globals['_CHATCOMPLETION'].fields_by_name['system_fingerprint']._serialized_options = b'\242\237\031\004null\342\237\031\022system_fingerprint'
+  _globals['_CHATCOMPLETION'].fields_by_name['metadata']._loaded_options = None
+  _globals['_CHATCOMPLETION'].fields_by_name['metadata']._serialized_options = b'\342\237\031\010metadata'
   _globals['_CHOICE'].fields_by_name['index']._loaded_options = None
   _globals['_CHOICE'].fields_by_name['index']._serialized_options = b'\310\237\031\001'
   _globals['_CHOICE'].fields_by_name['logprobs']._loaded_options = None
-  _globals['_CHOICE'].fields_by_name['logprobs']._serialized_options = b'\242\237\031\004null'
+  _globals['_CHOICE'].fields_by_name['logprobs']._serialized_options = b'\242\237\031\004null\372\237\031\007message'
   _globals['_CHOICE'].fields_by_name['finish_reason']._loaded_options = None
-  _globals['_CHOICE'].fields_by_name['finish_reason']._serialized_options = b'\242\237\031\004null'
+  _globals['_CHOICE'].fields_by_name['finish_reason']._serialized_options = b'\242\237\031\004null\342\237\031\016finish_reasons'
   _globals['_CHATCOMPLETIONMESSAGE'].fields_by_name['role']._loaded_options = None
   _globals['_CHATCOMPLETIONMESSAGE'].fields_by_name['role']._serialized_options = b'\242\237\031\013\"assistant\"'
   _globals['_CHATCOMPLETIONMESSAGE'].fields_by_name['content']._loaded_options = None
-  _globals['_CHATCOMPLETIONMESSAGE'].fields_by_name['content']._serialized_options = b'\242\237\031\004null'
+  _globals['_CHATCOMPLETIONMESSAGE'].fields_by_name['content']._serialized_options = b'\242\237\031\004null\342\237\031\010contents'
+  _globals['_CHATCOMPLETIONMESSAGE'].fields_by_name['function_call']._loaded_options = None
+  _globals['_CHATCOMPLETIONMESSAGE'].fields_by_name['function_call']._serialized_options = b'\352\237\031\tfunction_'
   _globals['_CHATCOMPLETIONMESSAGE'].fields_by_name['refusal']._loaded_options = None
-  _globals['_CHATCOMPLETIONMESSAGE'].fields_by_name['refusal']._serialized_options = b'\242\237\031\004null'
+  _globals['_CHATCOMPLETIONMESSAGE'].fields_by_name['refusal']._serialized_options = b'\242\237\031\004null\342\237\031\010refusals'
   _globals['_CHATCOMPLETIONMESSAGE'].fields_by_name['annotations']._loaded_options = None
   _globals['_CHATCOMPLETIONMESSAGE'].fields_by_name['annotations']._serialized_options = b'\242\237\031\002[]'
+  _globals['_CHATCOMPLETIONMESSAGE'].fields_by_name['reasoning_content']._loaded_options = None
+  _globals['_CHATCOMPLETIONMESSAGE'].fields_by_name['reasoning_content']._serialized_options = b'\342\237\031\022reasoning_contents'
+  _globals['_CHATCOMPLETIONMESSAGE'].fields_by_name['reasoning']._loaded_options = None
+  _globals['_CHATCOMPLETIONMESSAGE'].fields_by_name['reasoning']._serialized_options = b'\342\237\031\nreasonings'
   _globals['_CHATCOMPLETION']._serialized_start=417
-  _globals['_CHATCOMPLETION']._serialized_end=1339
-  _globals['_CHATCOMPLETION_METADATAENTRY']._serialized_start=1144
-  _globals['_CHATCOMPLETION_METADATAENTRY']._serialized_end=1191
-  _globals['_CHOICE']._serialized_start=1342
-  _globals['_CHOICE']._serialized_end=1595
-  _globals['_CHATCOMPLETIONMESSAGE']._serialized_start=1598
-  _globals['_CHATCOMPLETIONMESSAGE']._serialized_end=2088
+  _globals['_CHATCOMPLETION']._serialized_end=1425
+  _globals['_CHATCOMPLETION_METADATAENTRY']._serialized_start=1230
+  _globals['_CHATCOMPLETION_METADATAENTRY']._serialized_end=1277
+  _globals['_CHOICE']._serialized_start=1428
+  _globals['_CHOICE']._serialized_end=1710
+  _globals['_CHATCOMPLETIONMESSAGE']._serialized_start=1713
+  _globals['_CHATCOMPLETIONMESSAGE']._serialized_end=2282
 # @@protoc_insertion_point(module_scope)

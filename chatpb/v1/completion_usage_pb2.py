@@ -22,20 +22,31 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from chatpb.v1 import options_pb2 as chatpb_dot_v1_dot_options__pb2
 from chatpb.v1 import residue_pb2 as chatpb_dot_v1_dot_residue__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n chatpb/v1/completion_usage.proto\x12\tchatpb.v1\x1a\x17\x63hatpb/v1/residue.proto\"\x84\x02\n\x0f\x43ompletionUsage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x03\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\x03\x12\x14\n\x0ctotal_tokens\x18\x03 \x01(\x03\x12=\n\x15prompt_tokens_details\x18\x04 \x01(\x0b\x32\x1e.chatpb.v1.PromptTokensDetails\x12\x45\n\x19\x63ompletion_tokens_details\x18\x05 \x01(\x0b\x32\".chatpb.v1.CompletionTokensDetails\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue\"\xf5\x01\n\x13PromptTokensDetails\x12\x15\n\rcached_tokens\x18\x01 \x01(\x03\x12\x1f\n\x12\x63\x61\x63he_write_tokens\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x0c\x61udio_tokens\x18\x03 \x01(\x03\x12\x18\n\x0btext_tokens\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12\x19\n\x0cimage_tokens\x18\x05 \x01(\x03H\x02\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x15\n\x13_cache_write_tokensB\x0e\n\x0c_text_tokensB\x0f\n\r_image_tokens\"\xe0\x01\n\x17\x43ompletionTokensDetails\x12\x18\n\x10reasoning_tokens\x18\x01 \x01(\x03\x12\x14\n\x0c\x61udio_tokens\x18\x02 \x01(\x03\x12\"\n\x1a\x61\x63\x63\x65pted_prediction_tokens\x18\x03 \x01(\x03\x12\"\n\x1arejected_prediction_tokens\x18\x04 \x01(\x03\x12\x18\n\x0btext_tokens\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x0e\n\x0c_text_tokensb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n chatpb/v1/completion_usage.proto\x12\tchatpb.v1\x1a\x17\x63hatpb/v1/options.proto\x1a\x17\x63hatpb/v1/residue.proto\"\xc0\x02\n\x0f\x43ompletionUsage\x12(\n\rprompt_tokens\x18\x01 \x01(\x03\x42\x11\xe2\x9f\x19\rprompt_tokens\x12\x30\n\x11\x63ompletion_tokens\x18\x02 \x01(\x03\x42\x15\xe2\x9f\x19\x11\x63ompletion_tokens\x12&\n\x0ctotal_tokens\x18\x03 \x01(\x03\x42\x10\xe2\x9f\x19\x0ctotal_tokens\x12=\n\x15prompt_tokens_details\x18\x04 \x01(\x0b\x32\x1e.chatpb.v1.PromptTokensDetails\x12\x45\n\x19\x63ompletion_tokens_details\x18\x05 \x01(\x0b\x32\".chatpb.v1.CompletionTokensDetails\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue\"\x88\x02\n\x13PromptTokensDetails\x12(\n\rcached_tokens\x18\x01 \x01(\x03\x42\x11\xe2\x9f\x19\rcached_tokens\x12\x1f\n\x12\x63\x61\x63he_write_tokens\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x0c\x61udio_tokens\x18\x03 \x01(\x03\x12\x18\n\x0btext_tokens\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12\x19\n\x0cimage_tokens\x18\x05 \x01(\x03H\x02\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x15\n\x13_cache_write_tokensB\x0e\n\x0c_text_tokensB\x0f\n\r_image_tokens\"\xf6\x01\n\x17\x43ompletionTokensDetails\x12.\n\x10reasoning_tokens\x18\x01 \x01(\x03\x42\x14\xe2\x9f\x19\x10reasoning_tokens\x12\x14\n\x0c\x61udio_tokens\x18\x02 \x01(\x03\x12\"\n\x1a\x61\x63\x63\x65pted_prediction_tokens\x18\x03 \x01(\x03\x12\"\n\x1arejected_prediction_tokens\x18\x04 \x01(\x03\x12\x18\n\x0btext_tokens\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x0e\n\x0c_text_tokensb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'chatpb.v1.completion_usage_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_COMPLETIONUSAGE']._serialized_start=73
-  _globals['_COMPLETIONUSAGE']._serialized_end=333
-  _globals['_PROMPTTOKENSDETAILS']._serialized_start=336
-  _globals['_PROMPTTOKENSDETAILS']._serialized_end=581
-  _globals['_COMPLETIONTOKENSDETAILS']._serialized_start=584
-  _globals['_COMPLETIONTOKENSDETAILS']._serialized_end=808
+  _globals['_COMPLETIONUSAGE'].fields_by_name['prompt_tokens']._loaded_options = None
+  _globals['_COMPLETIONUSAGE'].fields_by_name['prompt_tokens']._serialized_options = b'\342\237\031\rprompt_tokens'
+  _globals['_COMPLETIONUSAGE'].fields_by_name['completion_tokens']._loaded_options = None
+  _globals['_COMPLETIONUSAGE'].fields_by_name['completion_tokens']._serialized_options = b'\342\237\031\021completion_tokens'
+  _globals['_COMPLETIONUSAGE'].fields_by_name['total_tokens']._loaded_options = None
+  _globals['_COMPLETIONUSAGE'].fields_by_name['total_tokens']._serialized_options = b'\342\237\031\014total_tokens'
+  _globals['_PROMPTTOKENSDETAILS'].fields_by_name['cached_tokens']._loaded_options = None
+  _globals['_PROMPTTOKENSDETAILS'].fields_by_name['cached_tokens']._serialized_options = b'\342\237\031\rcached_tokens'
+  _globals['_COMPLETIONTOKENSDETAILS'].fields_by_name['reasoning_tokens']._loaded_options = None
+  _globals['_COMPLETIONTOKENSDETAILS'].fields_by_name['reasoning_tokens']._serialized_options = b'\342\237\031\020reasoning_tokens'
+  _globals['_COMPLETIONUSAGE']._serialized_start=98
+  _globals['_COMPLETIONUSAGE']._serialized_end=418
+  _globals['_PROMPTTOKENSDETAILS']._serialized_start=421
+  _globals['_PROMPTTOKENSDETAILS']._serialized_end=685
+  _globals['_COMPLETIONTOKENSDETAILS']._serialized_start=688
+  _globals['_COMPLETIONTOKENSDETAILS']._serialized_end=934
 # @@protoc_insertion_point(module_scope)

@@ -115,6 +115,11 @@ FOLD_INTO_FIELD_NUMBER: _builtins.int
 FOLD_KEY_FIELD_NUMBER: _builtins.int
 FOLD_IDENTITY_FIELD_NUMBER: _builtins.int
 CARRIED_FIELD_NUMBER: _builtins.int
+COLUMN_FIELD_NUMBER: _builtins.int
+COLUMN_PREFIX_FIELD_NUMBER: _builtins.int
+COLUMN_TIME_UNIT_FIELD_NUMBER: _builtins.int
+COLUMN_TEXT_FIELD_NUMBER: _builtins.int
+COLUMN_REPEATS_FIELD_NUMBER: _builtins.int
 JSON_UNION_FIELD_NUMBER: _builtins.int
 FOLD_UNKNOWN_FIELD_NUMBER: _builtins.int
 json_unset: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.str]
@@ -143,6 +148,27 @@ field and the values differ, as when a server uses an index again.
 carried: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
 """Whether the field, unset in a compact chunk of a stream, has the value that
 it has in the chunk before. A field that is added later never has this.
+"""
+column: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.str]
+"""The name of the column of a table that the field's values are moved to. Unset:
+they stay in the message. The rules are written out in docs/storage.md.
+"""
+column_prefix: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.str]
+"""What the names of the columns of the messages in this field begin with, after
+what those of the message around it begin with. Unset: with nothing more.
+"""
+column_time_unit: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.str]
+"""The unit, such as `us`, of a number that is a time since the Unix epoch: its
+column is one of timestamps. Unset: the number is no such time.
+"""
+column_text: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.str]
+"""The name of the field beside this one whose texts are made of the tokens in this
+one: its text `content` of those in `content`. A table does not keep them twice.
+Unset: there is none.
+"""
+column_repeats: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
+"""Whether an element of the list may say again what the message around it says. A
+table does not keep it twice.
 """
 json_union: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, _builtins.bool]
 """Whether the message is not a JSON object but a JSON union: the one member

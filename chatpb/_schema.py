@@ -208,7 +208,7 @@ def _field(descriptor: FieldDescriptor) -> Field:
         repeated=descriptor.is_repeated and map_value is None,
         map_value=map_value,
         message=_message_type(entry) if entry is not None and map_value is None else None,
-        enum=_enum_words(descriptor.enum_type) if descriptor.enum_type is not None else None,
+        enum=enum_words(descriptor.enum_type) if descriptor.enum_type is not None else None,
         options=options,
     )
     is_bytes = descriptor.type == FieldDescriptor.TYPE_BYTES
@@ -229,7 +229,8 @@ def _unset(descriptor: FieldDescriptor) -> Any:
 
 
 @functools.cache
-def _enum_words(descriptor: EnumDescriptor) -> EnumWords:
+def enum_words(descriptor: EnumDescriptor) -> EnumWords:
+    """The words of an enum, compiled once."""
     zero = descriptor.values_by_number[0].name
     prefix = zero.removesuffix("UNSPECIFIED")
     numbers = {

@@ -1,0 +1,130 @@
+"""Records as rows of a table: record batches, and how they are written to Parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute
+from google.protobuf.message import DecodeError
+
+from chatpb._columns import SCHEMA
+from chatpb._errors import ConversionError
+from chatpb._fold import fold
+from chatpb._shred import assemble, shred
+from chatpb.v1.completion_record_pb2 import CompletionRecord
+
+_PAGE_BYTES: Final = 4 << 20  # long pages compress better
+_DICTIONARY_BYTES: Final = 64 << 20  # all tokens of a row group find room
+_SAMPLE: Final = 10_000
+
+
+def to_batch(records: Iterable[bytes | CompletionRecord]) -> pa.RecordBatch:
+    """Records to a record batch: one row for each record, nothing lost.
+
+    The law: ``from_batch(to_batch(records))`` are the same messages, in binary form.
+
+    Args:
+        records: The records, as messages or in binary form.
+
+    Returns:
+        A batch with the columns of `SCHEMA`.
+
+    Raises:
+        ConversionError: Bytes are not the binary form of a record; its path says which, such as
+            ``$[3]``.
+    """
+    return shred([_with_folded(*each) for each in enumerate(records)])
+
+
+def from_batch(batch: pa.RecordBatch) -> list[bytes]:
+    """A record batch to the records that it was made of, in binary form.
+
+    Args:
+        batch: Rows with all columns of `SCHEMA`, in any order; others are left out.
+
+    Raises:
+        ConversionError: A column is missing, or the rows are not what `to_batch` makes.
+    """
+    missing = [name for name in SCHEMA.names if name not in batch.schema.names]
+    if missing:
+        raise ConversionError(
+            f"the rows lack the column {missing[0]}; records are read from all columns"
+        )
+    return [record.SerializeToString(deterministic=True) for record in assemble(batch)]
+
+
+def parquet_options(batch: pa.RecordBatch, *, level: int = 3) -> dict[str, Any]:
+    """How rows are written to Parquet, as arguments for `pyarrow.parquet.ParquetWriter`.
+
+    Args:
+        batch: Rows like those that are to be written: columns whose values often recur in them get
+            a dictionary.
+        level: The level of zstd, from 1 to 22.
+    """
+    with_dictionary, encodings = [], {}
+    for path, values in _leaves(batch):
+        if pa.types.is_floating(values.type) and values.type.bit_width == 32:
+            encodings[path] = "BYTE_STREAM_SPLIT"
+        elif _recurs(values):
+            with_dictionary.append(path)
+        elif pa.types.is_integer(values.type) or pa.types.is_timestamp(values.type):
+            encodings[path] = "DELTA_BINARY_PACKED"
+    return {
+        "compression": "zstd",
+        "compression_level": level,
+        "use_dictionary": with_dictionary,
+        "column_encoding": encodings,
+        "data_page_size": _PAGE_BYTES,
+        "dictionary_pagesize_limit": _DICTIONARY_BYTES,
+        "store_schema": False,  # readers would take dictionaries for another type
+    }
+
+
+def _leaves(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.Array]]:
+    """The columns as Parquet has them: their paths, and their values."""
+    todo = [(name, batch.column(name)) for name in reversed(batch.schema.names)]
+    while todo:
+        path, values = todo.pop()
+        if pa.types.is_map(values.type):
+            todo.append((f"{path}.key_value.value", values.items))
+            todo.append((f"{path}.key_value.key", values.keys))
+        elif pa.types.is_list(values.type):
+            todo.append((f"{path}.list.element", values.flatten()))
+        elif pa.types.is_struct(values.type):
+            names = [field.name for field in values.type]
+            inner = zip(names, values.flatten(), strict=True)
+            todo += [(f"{path}.{name}", part) for name, part in reversed(list(inner))]
+        else:
+            yield path, values
+
+
+def _recurs(values: pa.Array) -> bool:
+    """Whether values recur so often that a dictionary of them makes them shorter."""
+    if pa.types.is_dictionary(values.type):
+        return True
+    sample = values.drop_null()[:_SAMPLE]
+    if pa.types.is_boolean(values.type):
+        return False
+    return len(sample) == 0 or pa.compute.count_distinct(sample).as_py() < len(sample) / 2
+
+
+def _with_folded(index: int, data: bytes | CompletionRecord) -> tuple[CompletionRecord, Any]:
+    record = CompletionRecord()
+    try:
+        record.MergeFromString(data if isinstance(data, bytes) else data.SerializeToString())
+    except (DecodeError, UnicodeDecodeError):
+        name = CompletionRecord.DESCRIPTOR.full_name
+        raise ConversionError(f"not the binary form of a {name}", f"$[{index}]") from None
+    return record, _folded(record)
+
+
+def _folded(record: CompletionRecord) -> Any:
+    """The completion that the chunks of a record make, or None."""
+    if not record.chunks or record.HasField("completion"):
+        return None
+    try:
+        return fold(record.chunks)
+    except ConversionError:
+        return None

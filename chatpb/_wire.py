@@ -54,13 +54,13 @@ def field_at(data: bytes, start: int) -> tuple[int, int, int]:
     Raises:
         WireError: It is cut, or no field.
     """
-    tag, at = _varint(data, start)
+    tag, at = varint(data, start)
     kind = tag & 7
     if kind == _LENGTH:
-        length, at = _varint(data, at)
+        length, at = varint(data, at)
         end = at + length
     elif kind == _VARINT:
-        end = _varint(data, at)[1]
+        end = varint(data, at)[1]
     elif kind == _FIXED64:
         end = at + 8
     elif kind == _FIXED32:
@@ -85,16 +85,16 @@ def without(data: bytes, number: int) -> bytes:
 
 def embedded(number: int, messages: Iterable[bytes]) -> bytes:
     """A field that holds a message, once for each message."""
-    tag = _varint_bytes(number << 3 | _LENGTH)
+    tag = varint_bytes(number << 3 | _LENGTH)
     pieces: list[bytes] = []
     for message in messages:
-        pieces += (tag, _varint_bytes(len(message)), message)
+        pieces += (tag, varint_bytes(len(message)), message)
     return b"".join(pieces)
 
 
 def flag(number: int, value: bool = True) -> bytes:
     """A field of type bool; with False as an enum that is zero is written, if it has presence."""
-    return _varint_bytes(number << 3 | _VARINT) + (b"\x01" if value else b"\x00")
+    return varint_bytes(number << 3 | _VARINT) + (b"\x01" if value else b"\x00")
 
 
 def is_true(data: bytes, number: int) -> bool:
@@ -103,7 +103,12 @@ def is_true(data: bytes, number: int) -> bool:
     return bool(values) and values[-1] != b"\0"
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def varint(data: bytes, at: int) -> tuple[int, int]:
+    """The number that begins at a place, and where it ends.
+
+    Raises:
+        WireError: It is cut, or has more than 64 bits.
+    """
     value = shift = 0
     try:
         if data[at] < 0x80:  # as most are
@@ -124,7 +129,8 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 _SMALL: Final = [bytes((value,)) for value in range(0x80)]
 
 
-def _varint_bytes(value: int) -> bytes:
+def varint_bytes(value: int) -> bytes:
+    """A number as it stands in a message, and before a message where messages follow another."""
     if value < 0x80:
         return _SMALL[value]
     data = bytearray()

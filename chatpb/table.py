@@ -1,0 +1,21 @@
+"""The table: records as rows of Parquet, that DuckDB, pandas, Polars and Spark read as they are.
+
+Needs the extra ``table``. docs/storage.md says what the columns are.
+"""
+
+from chatpb._columns import SCHEMA
+from chatpb._commit import DatasetError, DatasetLockedError
+from chatpb._dataset import Added, Dataset, DatasetWriter, Part
+from chatpb._table import from_batch, to_batch
+
+__all__ = [
+    "SCHEMA",
+    "Added",
+    "Dataset",
+    "DatasetError",
+    "DatasetLockedError",
+    "DatasetWriter",
+    "Part",
+    "from_batch",
+    "to_batch",
+]

@@ -27,6 +27,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from chatpb._dataset_errors import DatasetError, DatasetLockedError
+
 COMMIT: Final = "_chatpb.json"
 STAGING: Final = "_staging"
 _NEW: Final = COMMIT + ".new"
@@ -37,24 +39,6 @@ _MAGIC: Final = b"PAR1"
 _TRAILER: Final = 8  # bytes: the length of the footer, and the magic word
 _HIDDEN: Final = ("_", ".")
 _GENERATION: Final = re.compile(r"part-(\d+)-")
-
-
-class DatasetError(Exception):
-    """A dataset that cannot be read or written.
-
-    Attributes:
-        path: The file or directory.
-        reason: What is wrong with it.
-    """
-
-    def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
-        super().__init__(f"{os.fspath(path)}: {reason}")
-        self.path = os.fspath(path)
-        self.reason = reason
-
-
-class DatasetLockedError(DatasetError):
-    """A dataset that is being written by another process."""
 
 
 @dataclass(frozen=True, slots=True)

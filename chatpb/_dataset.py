@@ -17,7 +17,7 @@ import pyarrow.parquet
 
 from chatpb import _commit
 from chatpb._columns import RECORD, SCHEMA
-from chatpb._commit import DatasetError
+from chatpb._dataset_errors import DatasetError
 from chatpb._record import json_size
 from chatpb._table import from_batch, parquet_options, to_batch
 from chatpb.v1.completion_record_pb2 import CompletionRecord

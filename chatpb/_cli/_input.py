@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from chatpb import sse
 from chatpb._cli._delimited import read_delimited
-from chatpb._cli._failure import CliError, at, cannot_open
+from chatpb._cli._failure import USAGE_ERROR, CliError, at, cannot_open
 from chatpb._cli._kinds import Kind, recognise
 from chatpb._cli._sniff import Format, by_content, by_name
 from chatpb._errors import ConversionError
@@ -33,12 +34,16 @@ class Record:
         place: The file, and the line, event or byte where it stands.
         source: The file that it is from.
         event: The name of the server-sent event around it.
+        end: Of a line, the byte of the file after it.
+        is_cut: Of a line, whether no line break ends it.
     """
 
     data: bytes
     place: str
     source: Source
     event: str = ""
+    end: int = 0
+    is_cut: bool = False
 
     def kind(self, of_binary: Kind) -> Kind:
         """Which message it is: of JSON what the rule says, of binary what the caller says."""
@@ -81,6 +86,7 @@ class Source:
         limit: The most bytes that one record may have.
         advance: Is told of bytes that were read.
         binary: The format of what is found to be binary.
+        skipped: The lines of a file of JSON lines that are not read, and their bytes.
     """
 
     def __init__(
@@ -91,9 +97,11 @@ class Source:
         limit: int = 1 << 28,
         advance: Callable[[int], None] = lambda _: None,
         binary: Format = Format.BINARY,
+        skipped: tuple[int, int] = (0, 0),
     ) -> None:
         self.name = name
         self._limit = limit
+        self._skipped = skipped
         head = bytearray()
         form = form or by_name(name)
         if form is None:
@@ -145,15 +153,17 @@ class Source:
         yield Record(data, self.name, self)
 
     def _lines(self) -> Iterator[Record]:
-        number = 0
+        number, end = self._skipped
         while line := self._stream.readline(self._limit + 1):
             number += 1
+            end += len(line)
+            is_cut = not line.endswith(b"\n")
             if len(line) > self._limit:
                 raise self._too_long(f"{self.name}:{number}")
             if number == 1:
                 line = line.removeprefix(_BOM)
             if line := line.strip():
-                yield Record(line, f"{self.name}:{number}", self)
+                yield Record(line, f"{self.name}:{number}", self, end=end, is_cut=is_cut)
 
     def _events(self) -> Iterator[Record]:
         decoder = sse.Decoder(self._limit)
@@ -179,8 +189,9 @@ def open_source(
     limit: int = 1 << 28,
     advance: Callable[[int], None] = lambda _: None,
     binary: Format = Format.BINARY,
+    skipped: tuple[int, int] = (0, 0),
 ) -> Iterator[Source]:
-    """Opens a file, or standard input for ``-``.
+    """Opens a file, or standard input for ``-``. The arguments are those of `Source`.
 
     Raises:
         CliError: The file cannot be opened.
@@ -193,4 +204,24 @@ def open_source(
     except OSError as error:
         raise cannot_open(name, error) from None
     with stream:
-        yield Source(name, stream, form, limit, advance, binary)
+        stream.seek(skipped[1])
+        yield Source(name, stream, form, limit, advance, binary, skipped)
+
+
+def walk(names: Sequence[str], endings: tuple[str, ...]) -> Iterator[str]:
+    """The files of those names; of a directory, all below it with one of the endings.
+
+    Raises:
+        CliError: There is no such file.
+    """
+    for name in names:
+        if name != STDIN and not os.path.exists(name):
+            raise CliError(f"{name}: no such file or directory", USAGE_ERROR)
+        if not os.path.isdir(name):
+            yield name
+            continue
+        for folder, folders, members in os.walk(name):
+            folders.sort()
+            for member in sorted(members):
+                if member.endswith(endings):
+                    yield os.path.join(folder, member)

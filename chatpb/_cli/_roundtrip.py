@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 import click
 
 import chatpb
 from chatpb._cli._difference import differences
-from chatpb._cli._failure import DATA_ERROR, USAGE_ERROR, CliError, reason
-from chatpb._cli._input import Record, open_source
+from chatpb._cli._failure import DATA_ERROR, CliError, reason
+from chatpb._cli._input import Record, open_source, walk
 from chatpb._cli._kinds import Kind, label
 from chatpb._cli._options import Reading, input_options, kind_option
 from chatpb._cli._progress import Advance, progress
@@ -55,7 +54,7 @@ def roundtrip(
     equal, the bytes of the JSON without white space and those in Protobuf. Exit code 1 if an object
     differs or cannot be read.
     """  # noqa: D301 (click's mark of lines that keep their breaks)
-    names = list(_walk(files))
+    names = list(walk(files, _ENDINGS))
     tally = Tally()
     with progress(names) as advance:
         for name in names:
@@ -101,17 +100,3 @@ def _records(name: str, reading: Reading, advance: Advance, tally: Tally) -> Ite
             yield from source.records()
     except CliError as failure:
         _tell(tally, failure.text)
-
-
-def _walk(names: Sequence[str]) -> Iterator[str]:
-    for name in names:
-        if name != "-" and not os.path.exists(name):
-            raise CliError(f"{name}: no such file or directory", USAGE_ERROR)
-        if not os.path.isdir(name):
-            yield name
-            continue
-        for folder, folders, members in os.walk(name):
-            folders.sort()
-            for member in sorted(members):
-                if member.endswith(_ENDINGS):
-                    yield os.path.join(folder, member)

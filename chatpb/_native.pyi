@@ -1,3 +1,11 @@
+_Node = tuple[
+    list[tuple[int, int, bool]],
+    list[tuple[int, bool, int]],
+    list[int],
+    list[tuple[int, int, int, int]],
+    list[int],
+]
+
 class Transcoder:
     def __init__(self, descriptor_set: bytes) -> None: ...
     def message_type(self, name: str) -> int | None: ...
@@ -14,3 +22,16 @@ class ChunkStream:
     ) -> None: ...
     def feed(self, data: bytes) -> tuple[list[bytes | tuple[bytes, str]], bool]: ...
     def close(self) -> tuple[list[bytes | tuple[bytes, str]], bool]: ...
+
+class Shredder:
+    def __init__(
+        self,
+        columns: list[tuple[str, bool, list[int]]],
+        nodes: list[_Node],
+        token: tuple[int, int, int, int],
+        alternative: tuple[int, int, int, int],
+        repeats: bool,
+        folded: int,
+    ) -> None: ...
+    def shred(self, records: list[tuple[bytes, bytes | None]]) -> list[bytes | None] | int: ...
+    def assemble(self, rows: int, buffers: list[bytes | None]) -> list[bytes] | None: ...

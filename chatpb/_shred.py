@@ -6,7 +6,6 @@ left of the message is a column of its own.
 
 from __future__ import annotations
 
-import math
 import struct
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
@@ -39,6 +38,8 @@ from chatpb._columns import (
 from chatpb.v1.completion_record_pb2 import CompletionRecord
 
 _MOST_RANK: Final = 2**15 - 1
+_LEAST: Final = 2.0**-126
+_MOST: Final = (2 - 2.0**-23) * 2.0**127
 _Token = dict[str, Any]
 
 
@@ -348,17 +349,8 @@ def _numbers(positions: Sequence[_Token]) -> Iterator[_Token]:
 
 
 def _is_spelled(value: float) -> bool:
-    """Whether a number is a float32 and a correction: it is finite, and not too large or small."""
-    if not math.isfinite(value):
-        return False
-    single = np.array([value]).astype(np.float32)
-    return bool(np.isfinite(single[0])) and all(
-        abs(correction) < 2**31
-        for correction in (
-            *_corrections(np.array([value]), _decimals(single)),
-            *_corrections(np.array([value]), single.astype(np.float64)),
-        )
-    )
+    """Whether a number is zero, or of a size that float32 has with all its digits."""
+    return value == 0 or _LEAST <= abs(value) <= _MOST
 
 
 def _spell(positions: Sequence[_Token]) -> tuple[bool | None, list[int] | None]:

@@ -9,15 +9,22 @@ import pyarrow as pa
 import pyarrow.compute
 from google.protobuf.message import DecodeError
 
+from chatpb._buffers import shredder, to_arrays, to_buffers
 from chatpb._columns import SCHEMA
 from chatpb._errors import ConversionError
 from chatpb._fold import fold
 from chatpb._shred import assemble, shred
+from chatpb._wire import WireError, spans
+from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.completion_record_pb2 import CompletionRecord
 
 _PAGE_BYTES: Final = 4 << 20  # long pages compress better
 _DICTIONARY_BYTES: Final = 64 << 20  # all tokens of a row group find room
 _SAMPLE: Final = 10_000
+_CHUNKS: Final = CompletionRecord.CHUNKS_FIELD_NUMBER
+_COMPLETION: Final = CompletionRecord.COMPLETION_FIELD_NUMBER
+#: What rows that no table has make the reference raise.
+_FAULTS: Final = (DecodeError, LookupError, StopIteration, TypeError, ValueError)
 
 
 def to_batch(records: Iterable[bytes | CompletionRecord]) -> pa.RecordBatch:
@@ -35,7 +42,30 @@ def to_batch(records: Iterable[bytes | CompletionRecord]) -> pa.RecordBatch:
         ConversionError: Bytes are not the binary form of a record; its path says which, such as
             ``$[3]``.
     """
-    return shred([_with_folded(*each) for each in enumerate(records)])
+    given = [each if isinstance(each, bytes) else each.SerializeToString() for each in records]
+    folded = [_folded(data, index) for index, data in enumerate(given)]
+    native = _shred_natively(given, folded)
+    if native is not None:
+        return native
+    parsed = [_parsed(data, index) for index, data in enumerate(given)]
+    makings = [None if data is None else ChatCompletion.FromString(data) for data in folded]
+    return shred(list(zip(parsed, makings, strict=True)))
+
+
+def _shred_natively(given: list[bytes], folded: list[bytes | None]) -> pa.RecordBatch | None:
+    """What the native implementation gives; None if it declines or is not there."""
+    native = shredder()
+    if native is None:
+        return None
+    mended = set()
+    while isinstance(found := native.shred(list(zip(given, folded, strict=True))), int):
+        if found in mended:
+            return None
+        # In a form that no serializer writes, or no record at all.
+        record = _parsed(given[found], found)
+        given[found] = record.SerializeToString(deterministic=True)
+        mended.add(found)
+    return to_arrays(found, len(given))
 
 
 def from_batch(batch: pa.RecordBatch) -> list[bytes]:
@@ -52,7 +82,15 @@ def from_batch(batch: pa.RecordBatch) -> list[bytes]:
         raise ConversionError(
             f"the rows lack the column {missing[0]}; records are read from all columns"
         )
-    return [record.SerializeToString(deterministic=True) for record in assemble(batch)]
+    native = shredder()
+    try:
+        if native is not None:
+            records: list[bytes] | None = native.assemble(len(batch), to_buffers(batch))
+            if records is not None:
+                return records
+        return [record.SerializeToString(deterministic=True) for record in assemble(batch)]
+    except (pa.ArrowException, *_FAULTS) as error:
+        raise ConversionError(f"the rows are not those of a table: {error}") from error
 
 
 def parquet_options(batch: pa.RecordBatch, *, level: int = 3) -> dict[str, Any]:
@@ -110,21 +148,27 @@ def _recurs(values: pa.Array) -> bool:
     return len(sample) == 0 or pa.compute.count_distinct(sample).as_py() < len(sample) / 2
 
 
-def _with_folded(index: int, data: bytes | CompletionRecord) -> tuple[CompletionRecord, Any]:
-    record = CompletionRecord()
+def _parsed(data: bytes, index: int) -> CompletionRecord:
     try:
-        record.MergeFromString(data if isinstance(data, bytes) else data.SerializeToString())
+        return CompletionRecord.FromString(data)
     except (DecodeError, UnicodeDecodeError):
-        name = CompletionRecord.DESCRIPTOR.full_name
-        raise ConversionError(f"not the binary form of a {name}", f"$[{index}]") from None
-    return record, _folded(record)
+        raise _no_record(index) from None
 
 
-def _folded(record: CompletionRecord) -> Any:
-    """The completion that the chunks of a record make, or None."""
-    if not record.chunks or record.HasField("completion"):
+def _no_record(index: int) -> ConversionError:
+    name = CompletionRecord.DESCRIPTOR.full_name
+    return ConversionError(f"not the binary form of a {name}", f"$[{index}]")
+
+
+def _folded(data: bytes, index: int) -> bytes | None:
+    """The completion that the chunks of a record make; None if there are none, or they make none."""
+    try:
+        numbers = {span.number for span in spans(data)}
+    except WireError:
+        raise _no_record(index) from None
+    if _CHUNKS not in numbers or _COMPLETION in numbers:
         return None
     try:
-        return fold(record.chunks)
+        return fold(_parsed(data, index).chunks).SerializeToString(deterministic=True)
     except ConversionError:
         return None

@@ -1,6 +1,8 @@
 //! The native implementation of chatpb's mapping, as a Python extension.
 #![forbid(unsafe_code)]
 
+mod table;
+
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -168,5 +170,6 @@ fn run<'py>(
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ChunkStream>()?;
+    module.add_class::<table::Shredder>()?;
     module.add_class::<Transcoder>()
 }

@@ -5,15 +5,22 @@
 //! decided here but by the reference implementation: see [`Declined`].
 #![forbid(unsafe_code)]
 
+mod assemble;
+mod columns;
 mod decimal;
 mod json;
+pub mod plan;
 mod read;
 mod schema;
+mod shred;
 mod sse;
 mod wire;
 mod write;
 
+pub use assemble::assemble;
+pub use columns::Buffers;
 pub use schema::Schema;
+pub use shred::shred;
 pub use sse::{EventStream, TooLong};
 
 /// The input is left to the reference implementation.

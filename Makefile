@@ -24,10 +24,10 @@ OUT    ?= .
 AGAINST ?= .git\#branch=main
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-node test-envoy test-floor soak check lint format types rust bench bench-relay bench-stream fuzz rust-fuzz gen drift proto golden serve roundtrip clean
+.PHONY: help setup demo test test-node test-envoy test-floor soak check lint format types rust bench bench-relay bench-storage bench-stream fuzz rust-fuzz gen drift proto golden serve roundtrip clean
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.done ## Set up the development environment in .venv
 
@@ -149,6 +149,10 @@ bench: $(BENCH)/.done ## Measure speed, memory and size; FILES=... measures your
 bench-relay: $(BENCH)/.done $(if $(LITELLM),$(BENCH_LITELLM)/.done) ## Measure the relay beside a plain pass-through; LITELLM=1 adds LiteLLM's proxy
 	PYTHONWARNINGS=ignore $(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check '.[server]'
 	PYTHONPATH=benchmarks $(BENCH)/bin/python -P -m relay.run $(if $(LITELLM),--litellm) $(ARGS)
+
+bench-storage: $(BENCH)/.done ## Measure sizes and speeds of log and table; FILES=... measures your own JSON too
+	PYTHONWARNINGS=ignore $(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check '.[table]'
+	PYTHONPATH=benchmarks $(BENCH)/bin/python -P -m storage.run $(ARGS) $(FILES)
 
 bench-stream: setup ## Measure the bytes of a stream as events, in gRPC and compact; FILES=... measures your own
 	$(BIN)/python benchmarks/stream_bytes.py $(ARGS) $(FILES)

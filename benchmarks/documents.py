@@ -14,8 +14,8 @@ SEED: Final = 20_250_701
 def logprobs(tokens: int, alternatives: int, spell: Callable[[float], float]) -> bytes:
     """A completion with log probabilities."""
     rng = random.Random(SEED + alternatives)
-    words = _vocabulary()
-    content = [_position(rng, words, alternatives, spell) for _ in range(tokens)]
+    draw = uniform(rng, vocabulary())
+    content = [position(rng, draw, alternatives, spell) for _ in range(tokens)]
     answer = completion("".join(position["token"] for position in content))
     answer["choices"][0]["logprobs"] = {"content": content, "refusal": None}
     answer["usage"]["completion_tokens"] = tokens
@@ -38,12 +38,21 @@ def widened(number: float) -> float:
     return wide
 
 
-def _position(
-    rng: random.Random, words: list[str], alternatives: int, spell: Callable[[float], float]
+Draw = Callable[[int], list[str]]  # so many different words
+
+
+def uniform(rng: random.Random, words: list[str]) -> Draw:
+    """Words that all are as likely."""
+    return lambda count: rng.sample(words, count)
+
+
+def position(
+    rng: random.Random, draw: Draw, alternatives: int, spell: Callable[[float], float]
 ) -> dict[str, Any]:
+    """A token of `logprobs`, with its alternatives."""
     logprob = -(rng.expovariate(1.5) ** 4)
     ranked = []
-    for word in rng.sample(words, max(alternatives, 1)):
+    for word in draw(max(alternatives, 1)):
         ranked.append(_token(word, spell(logprob)))
         logprob -= rng.expovariate(1.0)
     sampled = ranked[1] if alternatives > 1 and rng.random() < 0.1 else ranked[0]
@@ -54,7 +63,7 @@ def _token(token: str, logprob: float) -> dict[str, Any]:
     return {"token": token, "logprob": logprob, "bytes": list(token.encode())}
 
 
-def _vocabulary(size: int = 5_000) -> list[str]:
+def vocabulary(size: int = 5_000) -> list[str]:
     """Made-up words, most with a space before them; about one in 13 is not ASCII.
 
     They have seven bytes on average; the tokens of recorded answers are often shorter. The shorter,
@@ -104,7 +113,7 @@ def stream(length: int = 200) -> Iterator[bytes]:
     """The chunks of a stream with usage."""
     rng = random.Random(SEED)
     head = {"role": "assistant", "content": "", "refusal": None}
-    deltas = [head, *({"content": word} for word in rng.choices(_vocabulary(), k=length)), {}]
+    deltas = [head, *({"content": word} for word in rng.choices(vocabulary(), k=length)), {}]
     for delta in deltas:
         reason = None if delta else "stop"
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
@@ -129,7 +138,7 @@ def _chunk(choices: list[Any], usage: dict[str, Any] | None, rng: random.Random)
 def request(turns: int = 20) -> dict[str, Any]:
     """A request with tools and a history."""
     rng = random.Random(SEED)
-    words = _vocabulary()
+    words = vocabulary()
     messages: list[dict[str, Any]] = [{"role": "system", "content": SENTENCE}]
     for turn in range(turns):
         question = "".join(rng.choices(words, k=30))

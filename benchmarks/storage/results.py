@@ -1,0 +1,277 @@
+"""What was found: the targets, the tables, and the part of the README."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Final
+
+from marks import Marks, markdown
+from storage.forms import DUCKDB, FORMS, LOG, TABLE, ZSTD_19, Work
+from storage.inputs import CHATS, DECIMALS, FLOATS
+from storage.rows import JSON_SUM, SUMS, TABLE_SUM, TYPED_SUM
+from tables import Table, number
+
+MARKS: Final = Marks("make bench-storage")
+_TIMED: Final = (DECIMALS, FLOATS, CHATS)
+_MB: Final = 1e6
+
+
+class Found:
+    """The medians of what the rounds found.
+
+    Args:
+        rounds: Each form's turn at an input.
+        sums: The turns at the million rows.
+    """
+
+    def __init__(self, rounds: Iterable[dict[str, Any]], sums: Iterable[dict[str, Any]]) -> None:
+        self._turns: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+        for turn in rounds:
+            key = turn["work"], turn["form"], turn["input"]
+            self._turns.setdefault(key, []).append(turn)
+        for turn in sums:
+            self._turns.setdefault((_SUM, turn["sum_of"], ""), []).append(turn)
+
+    def size(self, form: str, source: str) -> float | None:
+        """The bytes of a form, as a ratio to JSON lines with zstd -19."""
+        own, base = (self._turns.get((Work.WRITE, name, source)) for name in (form, ZSTD_19))
+        return own[0]["bytes"] / base[0]["bytes"] if own and base else None
+
+    def share(self, form: str, source: str) -> float | None:
+        """The bytes of a form, as a ratio to the JSON."""
+        turns = self._turns.get((Work.WRITE, form, source))
+        return turns[0]["bytes"] / turns[0]["json_bytes"] if turns else None
+
+    def speed(self, work: str, form: str, source: str, by: str = "cpu_s") -> float | None:
+        """MB of JSON in a second."""
+        turns = self._turns.get((work, form, source))
+        return turns[0]["json_bytes"] / _MB / median(t[by] for t in turns) if turns else None
+
+    def milliseconds(self, name: str, by: str = "cpu_s") -> float | None:
+        """The time of a sum."""
+        turns = self._turns.get((_SUM, name, ""))
+        return median(turn[by] for turn in turns) * 1e3 if turns else None
+
+    def unequal(self, form: str) -> int | None:
+        """How many lines did not come back; None if none were read."""
+        counts = [
+            turn["unequal"]
+            for (work, name, _), turns in self._turns.items()
+            for turn in turns
+            if work == Work.READ and name == form and "unequal" in turn
+        ]
+        return sum(counts) if counts else None
+
+
+_SUM: Final = "sum"
+
+
+@dataclass(frozen=True)
+class _Target:
+    name: str
+    limit: float
+    value: Callable[[Found], float | None]
+    at_least: bool = True
+
+
+def _least(
+    value: Callable[[Found, str], float | None], sources: Sequence[str] = _TIMED
+) -> Callable[[Found], float | None]:
+    """Of several inputs the worst counts; if one is missing, none does."""
+
+    def least(found: Found) -> float | None:
+        values = [value(found, source) for source in sources]
+        present = [each for each in values if each is not None]
+        return min(present) if len(present) == len(values) else None
+
+    return least
+
+
+def _faster(work: str, form: str, peer: str) -> Callable[[Found, str], float | None]:
+    def value(found: Found, source: str) -> float | None:
+        own, other = (found.speed(work, name, source) for name in (form, peer))
+        return own / other if own and other else None
+
+    return value
+
+
+def _sum_faster(found: Found) -> float | None:
+    own = found.milliseconds(TABLE_SUM)
+    others = [found.milliseconds(name) for name in (JSON_SUM, TYPED_SUM)]
+    fastest = min((other for other in others if other), default=None)
+    return fastest / own if own and fastest else None
+
+
+def _size_target(source: str, limit: float) -> _Target:
+    name = f"{source}: table at zstd -3 / JSON lines at zstd -19, bytes"
+    return _Target(name, limit, lambda found: found.size(TABLE, source), at_least=False)
+
+
+# Of several inputs the worst counts, and of DuckDB's two ways to the sum the faster one.
+_TARGETS: Final = (
+    _size_target(DECIMALS, 0.55),
+    _size_target(FLOATS, 0.42),
+    _size_target(CHATS, 0.85),
+    _Target(
+        "write: table's speed / that of JSON lines at zstd -19",
+        5,
+        _least(_faster(Work.WRITE, TABLE, ZSTD_19)),
+    ),
+    _Target(
+        "write: JSON to table, MB/s per core",
+        100,
+        _least(lambda found, source: found.speed(Work.WRITE, TABLE, source)),
+    ),
+    _Target("a column of a million rows: speed / DuckDB's over JSON lines", 10, _sum_faster),
+    _Target(
+        "full read to JSON: speed / DuckDB's over JSON lines",
+        2,
+        _least(_faster(Work.READ, TABLE, DUCKDB)),
+    ),
+    _Target(
+        "log: JSON to log, fsync each second, MB/s per core",
+        50,
+        _least(lambda found, source: found.speed(Work.WRITE, LOG, source)),
+    ),
+)
+
+
+def judge(rounds: list[dict[str, Any]], sums: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each target, with what chatpb reached: None where it was not measured."""
+    found = Found(rounds, sums)
+    verdicts = []
+    for target in _TARGETS:
+        value = target.value(found)
+        within = value is not None and (
+            value >= target.limit if target.at_least else value <= target.limit
+        )
+        verdicts.append(
+            {
+                "target": target.name,
+                "limit": target.limit,
+                "at_least": target.at_least,
+                "value": value,
+                "reached": None if value is None else within,
+            }
+        )
+    return verdicts
+
+
+def tables(results: dict[str, Any]) -> Iterator[Table]:
+    """All tables, the targets last."""
+    found = Found(results["rounds"], results["sums"])
+    names = [each["name"] for each in results["inputs"]]
+    timed = [each["name"] for each in results["inputs"] if each["is_timed"]]
+    yield _inputs(results)
+    yield _grid("Bytes / those of JSON lines, zstd -19", names, found.size)
+    yield _grid("Bytes / those of the JSON", names, found.share)
+    for by, title in (("cpu_s", "per core"), ("wall_s", "by the clock")):
+        for work, verb in ((Work.WRITE, "Write JSON to"), (Work.READ, "Read to JSON")):
+            yield _speeds(found, work, f"{verb}, MB/s {title}", timed, by)
+    if results["sums"]:
+        yield _sums(results, found)
+    yield _targets(results)
+
+
+def _inputs(results: dict[str, Any]) -> Table:
+    table = Table("Inputs", ["", "lines", "MB", ""])
+    for each in results["inputs"]:
+        size = f"{each['size'] / _MB:.1f}"
+        table.rows.append([each["name"], f"{each['lines']:,}", size, each["about"]])
+    return table
+
+
+def _grid(title: str, names: Sequence[str], value: Callable[[str, str], float | None]) -> Table:
+    table = Table(title, ["", *(name.replace(" ", "\n") for name in names), ""])
+    for form in FORMS:
+        values = [value(form.name, name) for name in names]
+        if any(each is not None for each in values):
+            cells = ["-" if each is None else f"{each:.3f}" for each in values]
+            table.rows.append([form.name, *cells, ""])
+    return table
+
+
+def _speeds(found: Found, work: Work, title: str, names: Sequence[str], by: str) -> Table:
+    table = Table(title, ["", *(name.replace(" ", "\n") for name in names), ""])
+    for form in FORMS:
+        values = [found.speed(work, form.name, name, by) for name in names]
+        if any(each is not None for each in values):
+            note = _kept(found.unequal(form.name)) if work is Work.READ else ""
+            table.rows.append([form.name, *map(number, values), note])
+    return table
+
+
+def _kept(unequal: int | None) -> str:
+    if unequal is None:
+        return ""
+    return f"{unequal:,} lines come back changed" if unequal else "all come back equal"
+
+
+def _sums(results: dict[str, Any], found: Found) -> Table:
+    title = f"Sum of total_tokens of {results['rows']:,} rows, ms"
+    table = Table(title, ["", "processor", "clock", ""])
+    for name in SUMS:
+        times = [number(found.milliseconds(name, by)) for by in ("cpu_s", "wall_s")]
+        table.rows.append([name, *times, ""])
+    return table
+
+
+def _targets(results: dict[str, Any]) -> Table:
+    table = Table("Targets", ["", "limit", "chatpb", ""])
+    for verdict in results["targets"]:
+        limit = f"{'>=' if verdict['at_least'] else '<='} {verdict['limit']:g}"
+        table.rows.append([verdict["target"], limit, _exact(verdict["value"]), _verdict(verdict)])
+    return table
+
+
+def _exact(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}" if value < 1 else number(value)
+
+
+def _verdict(verdict: dict[str, Any]) -> str:
+    if verdict["reached"] is None:
+        return "not measured"
+    return "reached" if verdict["reached"] else "not reached"
+
+
+def fill(text: str, results: dict[str, Any]) -> str:
+    """The text with the results that matter most between its marks.
+
+    Raises:
+        ValueError: The marks are not there.
+    """
+    found = Found(results["rounds"], results["sums"])
+    names = [each["name"] for each in results["inputs"] if each["is_timed"]]
+    shown = [_targets(results), _compact(found, names)]
+    if results["sums"]:
+        shown.append(_sums(results, found))
+    return MARKS.fill(text, [results["about"] + _about_inputs(results), *map(_markdown, shown)])
+
+
+def _about_inputs(results: dict[str, Any]) -> str:
+    said = (
+        f" `{each['name']}`: {each['size'] / _MB:.0f} MB, {each['about']}."
+        for each in results["inputs"]
+        if each["is_timed"]
+    )
+    return "".join(said)
+
+
+def _compact(found: Found, names: Sequence[str]) -> Table:
+    """Sizes and speeds in one table."""
+    heads = [f"{what}: {name}" for what in ("bytes", "write", "read") for name in names]
+    table = Table("Bytes / zstd -19's; MB/s per core", ["", *heads, ""])
+    for form in FORMS:
+        row = [form.name]
+        row += ["-" if v is None else f"{v:.3f}" for v in (found.size(form.name, n) for n in names)]
+        for work in Work:
+            row += [number(found.speed(work, form.name, name)) for name in names]
+        table.rows.append([*row, _kept(found.unequal(form.name))])
+    return table
+
+
+def _markdown(table: Table) -> str:
+    heads = [name.replace("\n", " ") for name in table.header[1:]]
+    return markdown(table.title, heads, table.rows)

@@ -1,0 +1,199 @@
+"""Measure chatpb's forms of storage: sizes and speeds, beside those of others in the same run.
+
+The inputs are made from a fixed seed; your own files are measured beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from chatpb import implementation
+from report import show
+from storage.forms import FORMS, Form, Work
+from storage.inputs import Source, generated, named
+from storage.results import MARKS, fill, judge, tables
+from storage.rows import COUNT, SUMS
+
+OUTPUT: Final = Path("build/bench-storage.json")
+PACKAGES: Final = ("duckdb", "protobuf", "pyarrow", "zstandard")
+EXAMPLES: Final = """\
+examples:
+  make bench-storage                       all, about eight minutes
+  make bench-storage ARGS=--quick          less exact, about a minute
+  make bench-storage FILES="answers.jsonl recordings/"     your own too: JSON, JSON lines, folders
+  make bench-storage ARGS="--readme README.md --check"
+
+`make bench-storage` installs the project and what the rest needs into .venv-bench first.
+"""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured.
+
+    Attributes:
+        rounds: How often.
+        share: How much of the inputs.
+    """
+
+    rounds: int
+    share: float
+
+
+FULL: Final = Effort(rounds=3, share=1)
+QUICK: Final = Effort(rounds=1, share=0.1)
+
+
+def main() -> int:
+    """Measures, prints and writes what was found."""
+    args = _arguments()
+    effort = QUICK if args.quick else FULL
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+        try:
+            sources = [named(Path(folder), path) for path in args.files]
+        except (OSError, ValueError) as error:
+            sys.exit(str(error))
+        if not args.only_files:
+            _say("making inputs")
+            sources = [*generated(Path(folder), share=effort.share), *sources]
+        results = measure_all(Path(folder), sources, effort, with_rows=not args.only_files)
+    show(tables(results))
+    print(results["about"])
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    args.output.write_text(json.dumps(results, indent=1) + "\n")
+    if args.readme:
+        args.readme.write_text(fill(args.readme.read_text("utf-8"), results), "utf-8")
+    missed = [verdict for verdict in results["targets"] if verdict["reached"] is False]
+    return 1 if args.check and missed else 0
+
+
+def measure_all(
+    folder: Path, sources: list[Source], effort: Effort, *, with_rows: bool
+) -> dict[str, Any]:
+    """Has each form do its work on each input in each round, each time in a fresh process."""
+    rounds: list[dict[str, Any]] = []
+    for turn in range(effort.rounds):
+        for source in sources:
+            if turn and not source.is_timed:
+                continue
+            _say(f"round {turn + 1} of {effort.rounds}: {source.name}")
+            for form in FORMS:
+                rounds += _turn(folder, source, form, compare=turn == 0)
+    count = round(COUNT * effort.share)
+    sums = _sums(folder, count, effort.rounds) if with_rows else []
+    return {
+        "about": _about(effort),
+        "inputs": [source.describe() for source in sources],
+        "rounds": rounds,
+        "sums": sums,
+        "rows": count,
+        "targets": judge(rounds, sums),
+    }
+
+
+def _turn(folder: Path, source: Source, form: Form, *, compare: bool) -> Iterator[dict[str, Any]]:
+    """Writes a form and reads it."""
+    stored = folder / f"{source.path.stem}.{form.ending}"
+    place = {"form": form.name, "input": source.name, "json_bytes": source.size}
+    if form.writer:
+        _remove(stored)
+        written = _work("measure", Work.WRITE, form.name, source.kind, source.path, stored)
+        yield place | {"work": Work.WRITE} | written
+    if form.reader and source.is_timed:
+        target = folder / "read.jsonl"
+        read = _work("measure", Work.READ, form.name, source.kind, stored, target)
+        if compare:
+            read |= _work("compare", source.path, target)
+        yield place | {"work": Work.READ} | read
+        _remove(target)
+
+
+def _sums(folder: Path, count: int, rounds: int) -> list[dict[str, Any]]:
+    _say(f"making {count:,} rows")
+    lines, table = folder / "rows.jsonl.zst", folder / "rows.table"
+    size = _work("rows", count, lines, table)["bytes"]
+    found = []
+    for turn in range(rounds):
+        _say(f"round {turn + 1} of {rounds}: a column of {count:,} rows")
+        place = {"json_bytes": size}
+        found += [{"sum_of": n} | place | _work("sum", n, lines, table) for n in SUMS]
+    if len({each["sum"] for each in found}) != 1:
+        sys.exit(f"the sums differ: {found}")
+    return found
+
+
+def _work(task: str, *arguments: object) -> dict[str, Any]:
+    command = [sys.executable, "-P", "-m", "storage.worker", task, *map(str, arguments)]
+    process = subprocess.run(command, stdout=subprocess.PIPE)
+    if process.returncode:
+        sys.exit(f"{' '.join(command[4:])} failed: {process.returncode}")
+    found: dict[str, Any] = json.loads(process.stdout)
+    return found
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _say(what: str) -> None:
+    print(f"measuring: {what}", file=sys.stderr, flush=True)
+
+
+def _about(effort: Effort) -> str:
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES]
+    return (
+        f"Medians of {effort.rounds} rounds; in each, every form has its turn at every input in a"
+        " fresh process. Speed is by processor time of all threads of the process, as MB (10^6"
+        " bytes) of JSON for each second and core; others have one thread. Writing begins with"
+        " JSON lines in a file and ends with a file, reading the other way about. The log"
+        " syncs once a second, the table at its end, others never."
+        f" chatpb {implementation}; {platform.python_implementation()} {platform.python_version()},"
+        f" {platform.system()} {platform.machine()}, {os.cpu_count()} cores;"
+        f" {', '.join(versions)}."
+    )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="make bench-storage",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="a file or a folder")
+    parser.add_argument("--only-files", action="store_true", help="leave out the other inputs")
+    parser.add_argument("--quick", action="store_true", help="one round, a tenth of the inputs")
+    parser.add_argument("--output", type=Path, default=OUTPUT, help=f"JSON, by default {OUTPUT}")
+    parser.add_argument("--folder", type=Path, help="where files are written, and then removed")
+    parser.add_argument("--readme", type=Path, metavar="PATH", help="also write tables into a file")
+    parser.add_argument("--check", action="store_true", help="fail if a target is missed")
+    args = parser.parse_args()
+    if args.only_files and not args.files:
+        parser.error("--only-files needs files")
+    if len({file.name for file in args.files}) < len(args.files):
+        parser.error("two files have the same name, which is how the tables tell them apart")
+    if args.readme:
+        try:
+            MARKS.split(args.readme.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            parser.error(str(error))
+    return args
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""The forms of chatpb: the log, the table, and delimited messages beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute
+import zstandard
+
+import chatpb.v1
+from chatpb import binary_to_json, json_to_binary
+from chatpb._record import members, record_of
+from chatpb._wire import embedded
+from chatpb.log import LogReader, LogWriter
+from chatpb.table import Dataset
+from storage.inputs import records
+
+
+class Converter:
+    """JSON lines of one kind to records in binary form, and back.
+
+    Args:
+        kind: The name of the message type of a line.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self._type: Any = getattr(chatpb.v1, kind)
+        self._kind = kind
+        binary_to_json(json_to_binary(b"{}", self._type), self._type)  # compiles what it needs
+
+    def read(self, source: Path) -> Iterator[tuple[bytes, int]]:
+        """The records of JSON lines, and how long the lines of each are."""
+        return self.convert(records(source, self._kind))
+
+    def convert(self, groups: Iterable[list[bytes]]) -> Iterator[tuple[bytes, int]]:
+        """The records of lines that belong together, and how long these are."""
+        for lines in groups:
+            data = record_of((self._type, json_to_binary(line, self._type)) for line in lines)
+            yield data, sum(map(len, lines))
+
+    def write(self, found: Iterable[bytes], target: Path) -> None:
+        """Writes the JSON lines of records."""
+        with target.open("wb") as file:
+            for record in found:
+                for member in members(record):
+                    file.write(binary_to_json(member.data, member.type) + b"\n")
+
+
+class Delimited:
+    """Messages, each with its length before it, compressed with zstd -3 as a whole."""
+
+    def __init__(self, kind: str) -> None:
+        self._converter = Converter(kind)
+
+    def write(self, source: Path, target: Path) -> None:
+        """JSON lines to the form."""
+        compressor = zstandard.ZstdCompressor(level=3, threads=0)
+        with target.open("wb") as file, compressor.stream_writer(file) as out:
+            for record, _ in self._converter.read(source):
+                out.write(embedded(1, [record])[1:])  # the length, and the record
+
+    def read(self, source: Path, target: Path) -> None:
+        """The form to JSON lines."""
+        with source.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file) as reader:
+            self._converter.write(_delimited(reader), target)
+
+
+class Table:
+    """The table, as `Dataset` makes it when nothing else is said."""
+
+    def __init__(self, kind: str) -> None:
+        self._converter = Converter(kind)
+
+    def write(self, source: Path, target: Path) -> None:
+        """JSON lines to the form."""
+        self._write(self._converter.read(source), target)
+
+    def write_lines(self, lines: Iterable[bytes], target: Path) -> None:
+        """Lines, of which each is a record, to the form."""
+        self._write(self._converter.convert([line] for line in lines), target)
+
+    def _write(self, found: Iterable[tuple[bytes, int]], target: Path) -> None:
+        with Dataset(target).writer() as writer:
+            for record, json_bytes in found:
+                writer.write(record, json_bytes)
+
+    def read(self, source: Path, target: Path) -> None:
+        """The form to JSON lines."""
+        self._converter.write(Dataset(source).records(), target)
+
+
+class Log:
+    """The log, with `fsync` once a second, as `LogWriter` makes it when nothing else is said."""
+
+    def __init__(self, kind: str) -> None:
+        self._converter = Converter(kind)
+
+    def write(self, source: Path, target: Path) -> None:
+        """JSON lines to the form."""
+        with LogWriter(target) as writer:
+            for record, _ in self._converter.read(source):
+                writer.append(record)
+
+    def read(self, source: Path, target: Path) -> None:
+        """The form to JSON lines."""
+        self._converter.write((entry.data for entry in LogReader(source)), target)
+
+
+def sum_of_tokens(table: Path) -> int:
+    """A sum over a column of a table."""
+    batches = Dataset(table).scan(["total_tokens"])
+    return sum(pyarrow.compute.sum(batch["total_tokens"]).as_py() for batch in batches)
+
+
+def _delimited(reader: zstandard.ZstdDecompressionReader) -> Iterator[bytes]:
+    held = b""
+    while more := reader.read(1 << 20):
+        held += more
+        at = 0
+        while found := _message(held, at):
+            start, at = found
+            yield held[start:at]
+        held = held[at:]
+
+
+def _message(data: bytes, at: int) -> tuple[int, int] | None:
+    """Where the message that a length stands before begins and ends, if it is there whole."""
+    length = shift = 0
+    for start in range(at, min(at + 10, len(data))):
+        length |= (data[start] & 0x7F) << shift
+        shift += 7
+        if data[start] < 0x80:
+            end = start + 1 + length
+            return (start + 1, end) if end <= len(data) else None
+    return None

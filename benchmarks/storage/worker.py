@@ -1,0 +1,92 @@
+"""One measurement, printed as JSON. `run.py` starts a fresh process for each."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from itertools import zip_longest
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import Any, Final
+
+import orjson
+import pyarrow
+import zstandard
+
+from storage.forms import BY_NAME, Work
+from storage.rows import SUMS
+from storage.subject import Table
+from storage.traffic import short_chats
+
+
+def main() -> None:
+    """Does what the arguments say."""
+    pyarrow.set_cpu_count(1)
+    pyarrow.set_io_thread_count(1)
+    task, *arguments = sys.argv[1:]
+    found = _TASKS[task](*arguments)
+    json.dump(found, sys.stdout)
+
+
+def measure(work: str, name: str, kind: str, source: str, target: str) -> dict[str, Any]:
+    """The time of writing a form or of reading it, and the bytes that this makes."""
+    form = BY_NAME[name]
+    prepare = form.writer if work == Work.WRITE else form.reader
+    assert prepare
+    call, path = prepare(kind), Path(target)
+    found = _timed(lambda: call(Path(source), path))
+    files = path.rglob("*") if path.is_dir() else [path]
+    return found | {"bytes": sum(file.stat().st_size for file in files if file.is_file())}
+
+
+def rows(count: str, lines: str, table: str) -> dict[str, Any]:
+    """Makes small rows, as compressed JSON lines and as a table."""
+    compressor = zstandard.ZstdCompressor(level=3, threads=0)
+    size = 0
+    with open(lines, "wb") as file, compressor.stream_writer(file) as out:
+
+        def written() -> Iterator[bytes]:
+            nonlocal size
+            for document in short_chats(int(count)):
+                size += out.write(document + b"\n")
+                yield document
+
+        Table("ChatCompletion").write_lines(written(), Path(table))
+    return {"bytes": size}
+
+
+def sum_rows(name: str, lines: str, table: str) -> dict[str, Any]:
+    """The time of a sum over one member of all rows."""
+    call = SUMS[name](Path(lines), Path(table))
+    result = 0
+
+    def run() -> None:
+        nonlocal result
+        result = call()
+
+    return _timed(run) | {"sum": result}
+
+
+def compare(first: str, second: str) -> dict[str, Any]:
+    """How many of two files' lines are not equal as JSON values."""
+    with open(first, "rb") as one, open(second, "rb") as other:
+        pairs = zip_longest(one, other, fillvalue=b"null")
+        return {"unequal": sum(orjson.loads(a) != orjson.loads(b) for a, b in pairs)}
+
+
+def _timed(call: Callable[[], None]) -> dict[str, Any]:
+    wall, cpu = perf_counter(), process_time()
+    call()
+    return {"cpu_s": process_time() - cpu, "wall_s": perf_counter() - wall}
+
+
+_TASKS: Final[dict[str, Callable[..., dict[str, Any]]]] = {
+    "measure": measure,
+    "rows": rows,
+    "sum": sum_rows,
+    "compare": compare,
+}
+
+if __name__ == "__main__":
+    main()

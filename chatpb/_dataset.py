@@ -67,11 +67,26 @@ class Part:
         text = (self.metadata.metadata or {}).get(JSON_BYTES)
         return None if text is None else int(text)
 
+    def row_groups(self, where: pa.compute.Expression | None) -> list[int]:
+        """The numbers of the row groups in which there may be rows that are wanted."""
+        (fragment,) = self._read(self._open).get_fragments()
+        found = fragment.split_by_row_group(where, SCHEMA)
+        return [group.id for each in found for group in each.row_groups]
+
     def batches(
-        self, columns: list[str] | None, where: pa.compute.Expression | None
+        self,
+        columns: list[str] | None,
+        where: pa.compute.Expression | None,
+        row_group: int | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """The rows of it, see `Dataset.scan`."""
+        """The rows of it or of one row group, see `Dataset.scan`."""
         dataset = self._read(self._open)
+        if row_group is not None:
+            (fragment,) = dataset.get_fragments()
+            fragment = fragment.subset(row_group_ids=[row_group], schema=SCHEMA)
+            dataset = pa.dataset.FileSystemDataset(
+                [fragment], SCHEMA, fragment.format, fragment.filesystem
+            )
         scanner = dataset.scanner(
             columns=columns,
             filter=where,

@@ -1,10 +1,18 @@
-"""The entry point of the command line, which needs the extra `cli`."""
+"""The entry point of the command line, which needs the extra `cli`, and more for some commands."""
 
 from __future__ import annotations
 
 import sys
 
-_EXTRA = {"click", "grpc", "grpc_status", "rich"}
+_EXTRAS = {
+    "click": "cli",
+    "grpc": "cli",
+    "grpc_status": "cli",
+    "rich": "cli",
+    "numpy": "cli,table",
+    "pyarrow": "cli,table",
+    "zstandard": "cli,log",
+}
 
 
 def main() -> None:
@@ -15,9 +23,9 @@ def main() -> None:
         app()
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
-        if missing not in _EXTRA:
+        if missing not in _EXTRAS:
             raise
-        sys.stderr.write(
-            f"chatpb: error: the command line needs {missing}: pip install 'chatpb[cli]'\n"
-        )
+        extra = _EXTRAS[missing]
+        what = "the command line" if extra == "cli" else "this command"
+        sys.stderr.write(f"chatpb: error: {what} needs {missing}: pip install 'chatpb[{extra}]'\n")
         sys.exit(2)

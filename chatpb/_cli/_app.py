@@ -9,12 +9,18 @@ from typing import Any, NoReturn
 import click
 
 from chatpb._cli._call import call
+from chatpb._cli._cat import cat, grep
+from chatpb._cli._compact import compact
 from chatpb._cli._convert import to_binary, to_json
+from chatpb._cli._export import export
 from chatpb._cli._failure import BROKEN_PIPE, DATA_ERROR, INTERRUPTED, CliError, reason
 from chatpb._cli._fold import fold
 from chatpb._cli._inspect import inspect
+from chatpb._cli._list import list_files, stat
 from chatpb._cli._roundtrip import roundtrip
+from chatpb._dataset_errors import DatasetError
 from chatpb._errors import ConversionError
+from chatpb._log_errors import LogError
 
 
 class _App(click.Group):
@@ -29,6 +35,8 @@ class _App(click.Group):
             code = _tell(error.text, error.code)
         except ConversionError as error:
             code = _tell(reason(error), DATA_ERROR)
+        except (DatasetError, LogError) as error:
+            code = _tell(str(error).replace("skip_damage=True", "--skip-damage"), DATA_ERROR)
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else "chatpb"
             code = _tell(f"{error.format_message()} (see {command} --help)", error.exit_code)
@@ -72,6 +80,13 @@ def app() -> None:
       chatpb roundtrip recordings/                        does everything come back equal?
       chatpb inspect response.json                        read a message, with its token table
       chatpb call localhost:50051 < request.json          call a relay
+    \b
+      chatpb compact logs/ responses.jsonl table          logs and JSON into a table of Parquet
+      chatpb ls table                                     its files
+      chatpb cat table                                    what is in it, as JSON
+      chatpb grep 'total_tokens > 1000' table             some of that
+      chatpb stat table                                   what takes the space
+      chatpb export --form fine-tuning table              training examples
 
     A file may be JSON, JSON lines, server-sent events, a message in binary, or a stream of
     length-delimited messages; which, its ending and content tell, or --format. Input is standard
@@ -81,5 +96,18 @@ def app() -> None:
     """  # noqa: D301 (click's mark of lines that keep their breaks)
 
 
-for command in (to_binary, to_json, fold, roundtrip, inspect, call):
+for command in (
+    to_binary,
+    to_json,
+    fold,
+    roundtrip,
+    inspect,
+    call,
+    compact,
+    list_files,
+    cat,
+    grep,
+    stat,
+    export,
+):
     app.add_command(command)

@@ -14,7 +14,7 @@ from chatpb import sse
 from chatpb._cli._delimited import read_delimited
 from chatpb._cli._failure import USAGE_ERROR, CliError, at, cannot_open
 from chatpb._cli._kinds import Kind, recognise
-from chatpb._cli._sniff import Format, by_content, by_name
+from chatpb._cli._sniff import ZSTD, Format, by_content, by_name
 from chatpb._errors import ConversionError
 
 STDIN: Final = "-"
@@ -87,6 +87,9 @@ class Source:
         advance: Is told of bytes that were read.
         binary: The format of what is found to be binary.
         skipped: The lines of a file of JSON lines that are not read, and their bytes.
+
+    Raises:
+        CliError: It is a log, or compressed otherwise.
     """
 
     def __init__(
@@ -107,6 +110,8 @@ class Source:
         if form is None:
             form = by_content(head, lambda: stream.read1(_CHUNK), limit)
             form = binary if form is Format.BINARY else form
+            if head.startswith(ZSTD):
+                raise CliError(f"{name}: compressed with zstd; a log is read by `chatpb cat`")
         self.format = form
         self._stream = io.BufferedReader(_Rewound(head, stream, advance), _CHUNK)
 

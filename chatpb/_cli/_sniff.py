@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from enum import StrEnum
@@ -26,6 +27,9 @@ ENDINGS: Final = {
     ".ndjson": Format.JSONL,
     ".sse": Format.SSE,
 }  # the ending .json says little: many a file of JSON lines has it
+
+LOG_ENDING: Final = ".chatpb.zst"
+ZSTD: Final = b"\x28\xb5\x2f\xfd"  # how a log begins, and anything else in zstd
 
 _BOM: Final = b"\xef\xbb\xbf"
 _INK: Final = re.compile(rb"[^ \t\r\n]")
@@ -67,6 +71,14 @@ def by_content(head: bytearray, more: Callable[[], bytes], limit: int) -> Format
     except ConversionError:
         return Format.JSON
     return Format.JSONL
+
+
+def is_log(name: str) -> bool:
+    """Whether a file is a log: it is named as one, or compressed with zstd as logs are."""
+    if name.endswith(LOG_ENDING) or not os.path.isfile(name):
+        return name.endswith(LOG_ENDING)
+    with open(name, "rb") as stream:
+        return stream.read(len(ZSTD)) == ZSTD
 
 
 class _Head:

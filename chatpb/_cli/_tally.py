@@ -100,3 +100,8 @@ def columns(rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:
         )
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with what it counts, such as ``1 file`` or ``1,024 files``."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -1,0 +1,91 @@
+"""Chunks in a file of JSON lines, put together to the streams that they are of."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from google.protobuf.message import Message
+
+from chatpb._record import record_of
+from chatpb.v1 import ChatCompletionChunk, ErrorResponse
+
+_OPEN_BYTES: Final = 64 << 20  # of streams that may go on
+_COST: Final = 200  # bytes of memory that a chunk takes besides its own
+
+
+class Made(NamedTuple):
+    """A record that was made of JSON.
+
+    Attributes:
+        data: It, in binary form.
+        json_bytes: The bytes of the JSON, or None if they were not counted.
+    """
+
+    data: bytes
+    json_bytes: int | None
+
+
+@dataclass
+class Stream:
+    """The messages of one stream."""
+
+    messages: list[tuple[type[Message], bytes]] = field(default_factory=list)
+    json_bytes: int = 0
+    size: int = 0
+
+    def add(self, kind: type[Message], data: bytes, json_bytes: int) -> None:
+        """Adds a chunk, or the error that ended the stream."""
+        self.messages.append((kind, data))
+        self.json_bytes += json_bytes
+        self.size += len(data) + _COST
+
+    def made(self) -> Made:
+        """The record of the stream."""
+        return Made(record_of(self.messages), self.json_bytes)
+
+
+class Streams:
+    """The streams of a file, told apart by the identifiers of their chunks.
+
+    A chunk without identifier is of the stream of the chunk before it; if it is the first, of that
+    of the one after it. An error ends the stream of the chunk before it. A stream that waits for
+    chunks while 64 MiB of others come is over.
+    """
+
+    def __init__(self) -> None:
+        self._open: OrderedDict[str, Stream] = OrderedDict()
+        self._last = ""
+        self._size = 0
+
+    def add(self, data: bytes, json_bytes: int) -> Iterator[Made]:
+        """Takes a chunk and gives the streams that are over."""
+        name = ChatCompletionChunk.FromString(data).id or self._last
+        if name and not self._last and "" in self._open:
+            self._open[name] = self._open.pop("")
+        stream = self._open.setdefault(name, Stream())
+        self._open.move_to_end(name)
+        self._last = name
+        before = stream.size
+        stream.add(ChatCompletionChunk, data, json_bytes)
+        self._size += stream.size - before
+        while self._size > _OPEN_BYTES and len(self._open) > 1:
+            _, over = self._open.popitem(last=False)
+            self._size -= over.size
+            yield over.made()
+
+    def end_with(self, error: bytes, json_bytes: int) -> Made:
+        """The record of the stream that an error ended, or of the error alone."""
+        stream = self._open.pop(self._last, Stream())
+        self._size -= stream.size
+        self._last = ""
+        stream.add(ErrorResponse, error, json_bytes)
+        return stream.made()
+
+    def close(self) -> Iterator[Made]:
+        """The streams that the end of the file ends."""
+        for stream in self._open.values():
+            yield stream.made()
+        self._open.clear()

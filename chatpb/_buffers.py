@@ -1,7 +1,7 @@
 """Record batches from and to the buffers of the native implementation.
 
-Buffers stand in the order of the schema: of each array its bitmap, its offsets, its values, and then
-those of the arrays inside. See https://arrow.apache.org/docs/format/Columnar.html.
+Buffers stand in the order of the schema: of each array its bitmap, its offsets, its values, and
+then those of the arrays inside. See https://arrow.apache.org/docs/format/Columnar.html.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute
 
 from chatpb._columns import COLUMNS, ROOT, SCHEMA, TOKENS, Column, Node, TokenFields
 from chatpb._implementation import transcoder
@@ -142,8 +143,8 @@ def _codes(array: pa.Array, column: Column) -> pa.Array:
     words = pa.array(list(column.words.words.values()), pa.string())
     if not column.is_list:
         return pa.compute.index_in(_plain(array, pa.string()), words)
-    array = _plain(array, column.type)
-    codes = pa.compute.index_in(_moved(array.values), words)
+    array = _as_list(array, column.type)
+    codes = pa.compute.index_in(_plain(array.values, pa.string()), words)
     kind = pa.list_(pa.int32())
     return pa.Array.from_buffers(kind, len(array), array.buffers()[:2], children=[codes])
 
@@ -161,17 +162,15 @@ def _write(array: pa.Array, kind: pa.DataType, out: list[bytes | None]) -> None:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     if pa.types.is_struct(kind):
-        if array.null_count:
-            raise pa.ArrowInvalid("a null among structs")
+        names = {field.name for field in array.type} if pa.types.is_struct(array.type) else set()
+        if array.null_count or not names.issuperset(field.name for field in kind):
+            raise pa.ArrowInvalid(f"nulls, or {array.type}, where {kind} belongs")
         array = _moved(array)
-        for index, field in enumerate(kind):
-            place = array.type.get_field_index(field.name)
-            if place < 0:
-                raise pa.ArrowInvalid(f"no field {field.name}; field {index} of {kind}")
-            _write(array.field(place), field.type, out)
+        for field in kind:
+            _write(array.field(field.name), field.type, out)
         return
     is_nested = pa.types.is_list(kind) or pa.types.is_map(kind)
-    array = _as_list(array) if is_nested else _plain(array, kind)
+    array = _as_list(array, kind) if is_nested else _plain(array, kind)
     own = array.buffers()
     out.append(own[0].to_pybytes() if array.null_count else None)
     if is_nested:
@@ -185,8 +184,10 @@ def _write(array: pa.Array, kind: pa.DataType, out: list[bytes | None]) -> None:
     out.extend(buffer.to_pybytes() if buffer is not None else b"" for buffer in own[1:])
 
 
-def _as_list(array: pa.Array) -> pa.Array:
+def _as_list(array: pa.Array, kind: pa.DataType) -> pa.Array:
     """A list or a map with offsets of 32 bits that begins where its buffers do."""
-    if pa.types.is_large_list(array.type):
-        array = array.cast(pa.list_(array.type.value_type))
+    if pa.types.is_large_list(array.type) or pa.types.is_null(array.type):
+        array = array.cast(kind)
+    if array.type.id != kind.id:
+        raise pa.ArrowInvalid(f"{array.type} where {kind} belongs")
     return _moved(array)

@@ -7,7 +7,7 @@ left of the message is a column of its own.
 from __future__ import annotations
 
 import struct
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Container, Iterator, Sequence
 from typing import Any, Final
 
@@ -93,7 +93,9 @@ def assemble(batch: pa.RecordBatch) -> Iterator[CompletionRecord]:
         positions = tokens[row] or []
         _unspell(positions, decimal[row], corrections[row])
         values = [column[row] for column in columns]
-        _Assembler(values, iter(positions), iter(counts[row] or ())).fill(ROOT, record, None)
+        assembler = _Assembler(values, positions, counts[row] or [])
+        assembler.fill(ROOT, record, None)
+        assembler.close()
         yield record
 
 
@@ -208,10 +210,10 @@ class _Assembler:
         counts: How many of them are in each list.
     """
 
-    def __init__(self, values: list[Any], tokens: Iterator[_Token], counts: Iterator[int]) -> None:
+    def __init__(self, values: list[Any], tokens: list[_Token], counts: list[int]) -> None:
         self._values = values
-        self._tokens = tokens
-        self._counts = counts
+        self._tokens = deque(tokens)
+        self._counts = deque(counts)
         self._elements: Counter[int] = Counter()
 
     def fill(self, node: Node, message: Any, at: int | None) -> None:
@@ -237,8 +239,8 @@ class _Assembler:
                 _put(message, leaf.name, COLUMNS[leaf.column], value)
         for tokens in node.tokens:
             found = getattr(message, tokens.name)
-            for _ in range(next(self._counts)):
-                _assemble_token(TOKENS, next(self._tokens), found.add())
+            for _ in range(self._counts.popleft()):
+                _assemble_token(TOKENS, self._tokens.popleft(), found.add())
         for part in node.parts:
             if part.is_list:
                 for element in getattr(message, part.name):
@@ -250,6 +252,16 @@ class _Assembler:
         for text in made:
             tokens_of = getattr(getattr(message, text.tokens_holder.name), text.tokens.name)
             setattr(getattr(message, text.holder.name), text.text.name, _joined(tokens_of).decode())
+
+
+    def close(self) -> None:
+        """Looks that nothing is left.
+
+        Raises:
+            ValueError: There are more tokens than the record has room for.
+        """
+        if self._tokens or self._counts:
+            raise ValueError(f"{len(self._tokens)} tokens are left")
 
 
 def _made_texts(node: Node, message: Any) -> Iterator[Text]:

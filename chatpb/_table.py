@@ -24,7 +24,7 @@ _SAMPLE: Final = 10_000
 _CHUNKS: Final = CompletionRecord.CHUNKS_FIELD_NUMBER
 _COMPLETION: Final = CompletionRecord.COMPLETION_FIELD_NUMBER
 #: What rows that no table has make the reference raise.
-_FAULTS: Final = (DecodeError, LookupError, StopIteration, TypeError, ValueError)
+_FAULTS: Final = (DecodeError, LookupError, TypeError, ValueError)
 
 
 def to_batch(records: Iterable[bytes | CompletionRecord]) -> pa.RecordBatch:
@@ -75,7 +75,8 @@ def from_batch(batch: pa.RecordBatch) -> list[bytes]:
         batch: Rows with all columns of `SCHEMA`, in any order; others are left out.
 
     Raises:
-        ConversionError: A column is missing, or the rows are not what `to_batch` makes.
+        ConversionError: A column is missing, or a row is not what `to_batch` makes; its path says
+            which, such as ``$[3]``.
     """
     missing = [name for name in SCHEMA.names if name not in batch.schema.names]
     if missing:
@@ -83,14 +84,17 @@ def from_batch(batch: pa.RecordBatch) -> list[bytes]:
             f"the rows lack the column {missing[0]}; records are read from all columns"
         )
     native = shredder()
+    found: list[bytes] = []
     try:
         if native is not None:
             records: list[bytes] | None = native.assemble(len(batch), to_buffers(batch))
             if records is not None:
                 return records
-        return [record.SerializeToString(deterministic=True) for record in assemble(batch)]
+        found.extend(record.SerializeToString(deterministic=True) for record in assemble(batch))
     except (pa.ArrowException, *_FAULTS) as error:
-        raise ConversionError(f"the rows are not those of a table: {error}") from error
+        reason = f"the row is not one of a table: {error}"
+        raise ConversionError(reason, f"$[{len(found)}]") from error
+    return found
 
 
 def parquet_options(batch: pa.RecordBatch, *, level: int = 3) -> dict[str, Any]:
@@ -161,7 +165,7 @@ def _no_record(index: int) -> ConversionError:
 
 
 def _folded(data: bytes, index: int) -> bytes | None:
-    """The completion that the chunks of a record make; None if there are none, or they make none."""
+    """The completion that the chunks of a record make; None if they make none."""
     try:
         numbers = {span.number for span in spans(data)}
     except WireError:

@@ -26,6 +26,7 @@ RENEW = (
 
 _HERE = Path(__file__).parent
 DESCRIPTORS = _HERE / "golden" / "descriptors.txt"
+COLUMNS = _HERE / "golden" / "columns.txt"
 VECTORS = _HERE / "vectors"
 
 _TYPES = {
@@ -205,9 +206,17 @@ def _owner(field: FieldDescriptor) -> str:
     return field.containing_type.full_name if field.containing_type is not None else ""
 
 
+def column_lines() -> list[str]:
+    """The columns of a table, one a line."""
+    from chatpb._columns import SCHEMA  # needs the extra `table`
+
+    return [f"{field.name}: {field.type}" for field in SCHEMA]
+
+
 def golden() -> Iterator[tuple[Path, bytes]]:
     """Every golden file and what it should hold."""
     yield DESCRIPTORS, lines_to_bytes(descriptor_lines())
+    yield COLUMNS, lines_to_bytes(column_lines())
     for vector in vectors():
         message = from_json(vector.json, vector.message_type)
         yield VECTORS / f"{vector.name}.binpb", json_to_binary(vector.json, vector.message_type)

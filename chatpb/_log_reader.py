@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, Self
 from chatpb._frames import BadFrameError, Frame, Source, read_frame
 from chatpb._log_errors import Damage, DamagedLogError, LogError
 from chatpb._log_files import damage_at, header_in, is_locked, log_files
-from chatpb._log_writer import Position
+from chatpb._log_futures import Position
 from chatpb.v1.completion_record_pb2 import CompletionRecord
 
 _logger: Final = logging.getLogger("chatpb.log")
@@ -110,9 +110,14 @@ class LogReader:
             while not self._stopped.is_set():
                 paths = self._paths()
                 for path in paths:
-                    if path not in known:
-                        known.add(path)
+                    if path in known:
+                        continue
+                    known.add(path)
+                    try:
                         files[path] = self._open(path)
+                    except FileNotFoundError:  # it was taken away after it was listed
+                        if not is_directory:
+                            raise
                 has_more = False
                 for path, file in list(files.items()):
                     # Once it has no writer, what is there now is all there will be.
@@ -197,14 +202,17 @@ class _File:
 
     def _next(self, is_final: bool) -> Frame | Damage | None:
         """What comes next; None if it is not there, or not wholly there yet."""
-        try:
-            return read_frame(self._source, self._offset)
-        except BadFrameError:
-            self._source.forget()  # a writer may have taken back what was read ahead
-        try:
-            return read_frame(self._source, self._offset)
-        except BadFrameError as error:
-            damage = damage_at(self._source, self._path, self._offset, error)
+        seen = None
+        while True:
+            try:
+                return read_frame(self._source, self._offset)
+            except BadFrameError as error:
+                damage = damage_at(self._source, self._path, self._offset, error)
+            if damage == seen:
+                break
+            # Meanwhile, a writer may have completed the frame, or taken it back.
+            seen = damage
+            self._source.forget()
         if damage.is_torn:
             return damage if is_final else None
         if self._skip_damage:

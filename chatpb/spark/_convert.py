@@ -1,0 +1,130 @@
+"""The conversions, as functions over columns."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Final
+
+import pyarrow as pa
+from google.protobuf.message import Message
+from pyspark.sql import Column
+from pyspark.sql.protobuf import functions as protobuf
+
+from chatpb._convert import binary_to_json, json_to_binary
+from chatpb.spark._column import Errors, check, converted, mapped
+from chatpb.v1.chat_completion_pb2 import ChatCompletion
+from chatpb.v1.completion_record_pb2 import CompletionRecord
+
+# Of fields without presence a zero is a value, such as the index of the first choice.
+_PROTOBUF_OPTIONS: Final = {"emit.default.values": "true"}
+
+
+def from_json(
+    column: Column | str,
+    message_type: type[Message] = ChatCompletion,
+    *,
+    errors: Errors = "raise",
+    allow_nan: bool = False,
+) -> Column:
+    """A column of JSON texts as one of messages in binary form; see `chatpb.json_to_binary`.
+
+    The law: ``to_json(from_json(c))`` holds the same JSON values as ``c``.
+
+    Args:
+        column: A column of strings, or of bytes in UTF-8, or its name. Null stays null.
+        message_type: The class of the messages.
+        errors: What a text does that is no JSON object: ``raise`` fails the job with the text of
+            its `ConversionError`, ``null`` gives null.
+        allow_nan: As for `chatpb.from_json`.
+    """
+    check(errors)
+
+    def convert(texts: pa.Array) -> pa.Array:
+        return converted(
+            texts, errors, lambda text: json_to_binary(text, message_type, allow_nan=allow_nan)
+        )
+
+    return mapped(column, convert, "binary")
+
+
+def to_json(
+    column: Column | str,
+    message_type: type[Message] = ChatCompletion,
+    *,
+    errors: Errors = "raise",
+    allow_nan: bool = False,
+    ignore_unknown_fields: bool = False,
+) -> Column:
+    """A column of messages in binary form as one of JSON texts; see `chatpb.binary_to_json`.
+
+    Args:
+        column: A column of bytes, or its name. Null stays null.
+        message_type: The class of the messages.
+        errors: What bytes do that stand for no JSON: as for `from_json`.
+        allow_nan: As for `chatpb.to_json`.
+        ignore_unknown_fields: As for `chatpb.to_json`.
+    """
+    check(errors)
+    options = {"allow_nan": allow_nan, "ignore_unknown_fields": ignore_unknown_fields}
+
+    def convert(messages: pa.Array) -> pa.Array:
+        texts = converted(
+            messages, errors, lambda data: binary_to_json(data, message_type, **options)
+        )
+        return texts.cast(pa.string())
+
+    return mapped(column, convert, "string")
+
+
+def descriptor_set() -> bytes:
+    """The schema as a FileDescriptorSet with all imports, as protoc writes it.
+
+    Other tools take it from the file ``descriptor_set.binpb`` in the package `chatpb.v1`.
+    """
+    return (resources.files("chatpb.v1") / "descriptor_set.binpb").read_bytes()
+
+
+def from_protobuf(
+    column: Column | str,
+    message_type: type[Message] = CompletionRecord,
+    options: dict[str, str] | None = None,
+) -> Column:
+    """A column of messages in binary form as one of structs, by Spark's own decoder.
+
+    Needs the package ``org.apache.spark:spark-protobuf_2.13`` in the session, of Spark's version.
+
+    The law: ``to_protobuf(from_protobuf(c))`` are the same messages as ``c``, less fields that the
+    schema does not know.
+
+    Args:
+        column: A column of bytes, or its name.
+        message_type: The class of the messages.
+        options: Those of Spark, such as ``{"mode": "PERMISSIVE"}``. Unless they say otherwise, a
+            field without presence that is not there is zero rather than null, as in all languages.
+    """
+    return protobuf.from_protobuf(
+        column,
+        message_type.DESCRIPTOR.full_name,
+        options=_PROTOBUF_OPTIONS | (options or {}),
+        binaryDescriptorSet=descriptor_set(),
+    )
+
+
+def to_protobuf(
+    column: Column | str,
+    message_type: type[Message] = CompletionRecord,
+    options: dict[str, str] | None = None,
+) -> Column:
+    """A column of structs as one of messages in binary form, by Spark's own encoder.
+
+    Args:
+        column: A column of structs with fields named as in the schema, or its name.
+        message_type: The class of the messages.
+        options: Those of Spark.
+    """
+    return protobuf.to_protobuf(
+        column,
+        message_type.DESCRIPTOR.full_name,
+        options=options,
+        binaryDescriptorSet=descriptor_set(),
+    )

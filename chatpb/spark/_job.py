@@ -1,0 +1,116 @@
+"""The job that compacts logs or JSON lines to a table."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NoReturn
+
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+
+import chatpb.v1 as schema
+from chatpb.log import SUFFIX
+from chatpb.spark._column import local
+from chatpb.spark._source import find, read_json_lines, read_logs
+from chatpb.spark._table import write_table
+from chatpb.table import DatasetError
+
+_KINDS: Final = {
+    "completion": schema.ChatCompletion,
+    "request": schema.ChatCompletionRequest,
+    "error": schema.ErrorResponse,
+}
+_LINES: Final = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+_HELP: Final = """\
+Compact logs or JSON lines to a table, on Spark.
+
+  python -m chatpb.spark logs/ table/                   every *.chatpb.zst below logs/
+  python -m chatpb.spark responses.jsonl table/         JSON lines, of completions
+  python -m chatpb.spark --append 2026-07/ table/       add to a table
+  python -m chatpb.spark --errors null lines/ table/    leave out lines that are no JSON objects
+
+  spark-submit --master spark://10.0.0.1:7077 \\
+    "$(python -c 'import chatpb.spark.__main__ as job; print(job.__file__)')" /mnt/logs /mnt/table
+
+A task reads one log, or one split of the lines. The driver and the executors see both paths under
+the same names. All is added to the table, or nothing, whatever becomes of executors meanwhile."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs the job and exits: 0 all is well, 1 the data is wrong, 2 the command line is."""
+    options = _parser().parse_args(arguments)
+    builder = SparkSession.builder.appName("chatpb")
+    for setting in options.conf:
+        builder = builder.config(*setting.split("=", 1))
+    if options.master:
+        builder = builder.master(options.master)
+    try:
+        session = builder.getOrCreate()
+        try:
+            records = _records(session, options)
+            added = write_table(records, options.dataset, append=options.append)
+        finally:
+            session.stop()
+    except (DatasetError, OSError) as error:
+        sys.exit(_tell(str(error)))
+    except PySparkException as error:
+        sys.exit(_tell(_last_line(error)))
+    ratio = f", {added.table_bytes / added.json_bytes:.1%} of their JSON" if added.records else ""
+    print(
+        f"{added.records:,} records in {len(added.parts):,} files,"
+        f" {added.table_bytes:,} bytes{ratio}"
+    )
+    sys.exit(0)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="chatpb.spark",
+        description=_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("input", metavar="INPUT", help="a file, or a directory")
+    parser.add_argument("dataset", metavar="DATASET", help="the directory of the table")
+    parser.add_argument("--append", action="store_true", help="add to a table that is there")
+    parser.add_argument(
+        "--kind", choices=_KINDS, default="completion", help="what JSON lines are (completion)"
+    )
+    parser.add_argument(
+        "--errors",
+        choices=("raise", "null"),
+        default="raise",
+        help="what a line does that is no JSON object: fail the job, or be left out (raise)",
+    )
+    parser.add_argument("--master", metavar="URL", help="where Spark runs, if not by spark-submit")
+    parser.add_argument(
+        "--conf", metavar="KEY=VALUE", action="append", default=[], help="a setting of Spark"
+    )
+    return parser
+
+
+def _records(session: SparkSession, options: argparse.Namespace) -> DataFrame:
+    """What is to be added: of logs if there are any, else of JSON lines."""
+    top = Path(options.input)
+    if find(top, (SUFFIX,)):
+        return read_logs(session, top)
+    lines = [str(top)] if top.is_file() else find(top, _LINES)
+    if not lines:
+        logs, others = f"*{SUFFIX}", ", ".join(f"*{ending}" for ending in _LINES)
+        raise FileNotFoundError(f"{top}: there are no logs ({logs}) and no JSON lines ({others})")
+    files = [local(path) for path in lines]
+    return read_json_lines(session, files, _KINDS[options.kind], errors=options.errors)
+
+
+def _last_line(error: PySparkException) -> str:
+    """What a task said, without the stacks of Python and of the JVM."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    ours = [line for line in lines if "Error: " in line and not line.startswith((" ", "\t"))]
+    return ours[0] if ours else lines[0]
+
+
+def _tell(text: str) -> int:
+    print("chatpb.spark: error:", " ".join(text.split()), file=sys.stderr)
+    return 1

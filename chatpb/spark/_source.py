@@ -1,0 +1,94 @@
+"""Logs and JSON lines, read by Spark as records."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+from google.protobuf.message import Message
+from pyspark.sql import DataFrame, SparkSession
+
+from chatpb._convert import json_to_binary
+from chatpb._record import holds, record_of
+from chatpb.log import SUFFIX, Damage, read
+from chatpb.spark._column import DATA_DDL, Errors, as_bytes, check, converted, data_batch, slices
+from chatpb.v1.chat_completion_pb2 import ChatCompletion
+
+_logger: Final = logging.getLogger(__name__)
+
+
+def read_logs(spark: SparkSession, path: str | os.PathLike[str]) -> DataFrame:
+    """The records of logs, in the column ``data``; one task for each file.
+
+    The tail of a log that is still being written may be torn: it is left out, with a warning.
+
+    Args:
+        spark: The session.
+        path: A log, or a directory with logs anywhere below it, which all executors see.
+
+    Raises:
+        FileNotFoundError: There is none.
+        chatpb.log.DamagedLogError: A log is damaged; the job fails with its text.
+    """
+    files = find(path, (SUFFIX,))
+    if not files:
+        raise FileNotFoundError(f"{os.fspath(path)}: there is no log (*{SUFFIX})")
+
+    def records(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for number in batch.column(0):
+                with read(files[number.as_py()], on_damage=_warn) as entries:
+                    for some in slices(entry.data for entry in entries):
+                        yield data_batch(some)
+
+    numbers = spark.range(0, len(files), 1, len(files))
+    return numbers.mapInArrow(records, DATA_DDL)
+
+
+def read_json_lines(
+    spark: SparkSession,
+    path: str | list[str],
+    message_type: type[Message] = ChatCompletion,
+    *,
+    errors: Errors = "raise",
+) -> DataFrame:
+    """JSON lines as records that hold one message each, in the column ``data``.
+
+    Args:
+        spark: The session.
+        path: Files or directories, as Spark takes them; it splits large files that are not
+            compressed.
+        message_type: What the lines are: a type that a record has one field of.
+        errors: What a line does that is no JSON object: as for `from_json`; with ``null`` it is
+            left out.
+    """
+    check(errors)
+    if not holds(message_type):
+        raise ValueError(f"a record has no field of type {message_type.DESCRIPTOR.full_name}")
+
+    def record(line: bytes) -> bytes | None:
+        if not line.strip():
+            return None
+        return record_of([(message_type, json_to_binary(line, message_type))])
+
+    def convert(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            yield data_batch(converted(batch.column(0), errors, record).drop_null())
+
+    lines = spark.read.option("lineSep", "\n").text(path)
+    return lines.select(as_bytes("value")).mapInArrow(convert, DATA_DDL)
+
+
+def find(path: str | os.PathLike[str], endings: tuple[str, ...]) -> list[str]:
+    """The files below a directory whose names end so, in order; or the file itself, if it does."""
+    top = Path(path).absolute()
+    files = [top] if top.is_file() else sorted(top.rglob("*"))
+    return [str(file) for file in files if file.name.endswith(endings)]
+
+
+def _warn(damage: Damage) -> None:
+    _logger.warning("left out: %s", damage)

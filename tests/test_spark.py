@@ -1,0 +1,243 @@
+"""The conversions and tables on Spark: a driver, and two executors in processes of their own."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatpb import from_json
+from chatpb.log import LogWriter
+from chatpb.table import Dataset, DatasetError
+from chatpb.v1 import ChatCompletion, ChatCompletionRequest, CompletionRecord
+from equality import exact
+from golden_files import vectors
+from spark_session import hang_once, meet, session
+
+pytest.importorskip("pyspark", reason="pyspark is not installed: make test-spark")
+if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
+    pytest.skip("there is no Java, which Spark runs on", allow_module_level=True)
+chatpb_spark = importlib.import_module("chatpb.spark")
+
+pytestmark = pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas")
+
+ROOT = Path(__file__).parent.parent
+COMPLETION: dict[str, Any] = json.loads((ROOT / "examples" / "completion.json").read_text("utf-8"))
+# Nothing takes so long, in seconds.
+TIMEOUT = 100
+TASKS = 4
+
+
+@pytest.fixture(scope="module")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with session(tmp_path_factory.mktemp("spark")) as found:
+        yield found
+
+
+def completion(number: int) -> dict[str, Any]:
+    return COMPLETION | {"id": f"c{number}", "created": number}
+
+
+def record(number: int) -> bytes:
+    made = CompletionRecord(
+        completion=from_json(json.dumps(completion(number))),
+        start_time_unix_us=1_750_000_000_000_000 + number,
+        status=number % 2,
+        labels={"number": str(number)},
+    )
+    return made.SerializeToString(deterministic=True)
+
+
+def frame(spark: Any, records: Iterable[bytes], tasks: int = TASKS) -> Any:
+    rows = [(bytes(data),) for data in records]
+    return spark.createDataFrame(spark.sparkContext.parallelize(rows, tasks), "data binary")
+
+
+def data_of(frame: Any) -> list[bytes]:
+    return [bytes(row[0]) for row in frame.collect()]
+
+
+def files(folder: Path) -> set[str]:
+    """What lies in the directory of a table beside its lock."""
+    return {path.name for path in folder.iterdir() if path.suffix != ".lock"}
+
+
+# Conversions
+
+
+@pytest.mark.parametrize("kind", ["string", "binary"])
+@pytest.mark.parametrize("message_type", [ChatCompletion, ChatCompletionRequest])
+def test_json_to_binary_and_back(spark: Any, kind: str, message_type: Any) -> None:
+    chosen = [vector for vector in vectors() if vector.message_type is message_type]
+    texts = [None, *(vector.json for vector in chosen)]
+    rows = [(text if text is None or kind == "binary" else text.decode(),) for text in texts]
+    given = spark.createDataFrame(rows, f"json {kind}").coalesce(1)
+    converted = given.select(chatpb_spark.from_json("json", message_type).alias("message"))
+    back = converted.select("message", chatpb_spark.to_json("message", message_type)).collect()
+    assert [None, *(vector.binary for vector in chosen)] == [
+        row[0] and bytes(row[0]) for row in back
+    ]
+    assert [text and exact(text) for text in texts] == [row[1] and exact(row[1]) for row in back]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        pytest.param("[1]", "$ (byte 0): expected an object, got an array", id="an array"),
+        pytest.param('{"a": 1', "$ (byte 7): expected", id="cut"),
+        pytest.param(b'{"a": "\xff"}', "byte 7", id="no UTF-8"),
+    ],
+)
+def test_bad_text_fails_the_job_or_is_null(spark: Any, text: Any, reason: str) -> None:
+    kind = "string" if isinstance(text, str) else "binary"
+    given = spark.createDataFrame([(text,)], f"json {kind}")
+    with pytest.raises(Exception, match="ConversionError") as caught:
+        given.select(chatpb_spark.from_json("json")).collect()
+    assert reason in str(caught.value)
+    assert [(None,)] == given.select(chatpb_spark.from_json("json", errors="null")).collect()
+
+
+def test_bad_binary_fails_the_job_or_is_null(spark: Any) -> None:
+    given = spark.createDataFrame([(b"\xff",)], "message binary")
+    with pytest.raises(Exception, match=r"not the binary form of a chatpb.v1.ChatCompletion"):
+        given.select(chatpb_spark.to_json("message")).collect()
+    assert [(None,)] == given.select(chatpb_spark.to_json("message", errors="null")).collect()
+
+
+def test_other_ways_to_fail_are_refused() -> None:
+    with pytest.raises(ValueError, match="errors is 'ignore'; expected raise or null"):
+        chatpb_spark.from_json("json", errors="ignore")
+
+
+# Tables
+
+
+def test_records_come_back_from_rows_and_from_a_table(spark: Any, tmp_path: Path) -> None:
+    records = [record(number) for number in range(40)]
+    rows = chatpb_spark.to_table(frame(spark, records))
+    assert chatpb_spark.table_schema() == rows.schema
+    assert records == data_of(chatpb_spark.from_table(rows))
+    added = chatpb_spark.write_table(frame(spark, records), tmp_path / "table")
+    assert (40, TASKS) == (added.records, len(added.parts))
+    assert records == list(Dataset(tmp_path / "table").records())
+    assert {*added.parts, "_chatpb.json"} == files(tmp_path / "table")
+    table = chatpb_spark.read_table(spark, tmp_path / "table")
+    assert sorted(records) == sorted(data_of(chatpb_spark.from_table(table)))
+
+
+def test_columns_are_read_and_filtered(spark: Any, tmp_path: Path) -> None:
+    chatpb_spark.write_table(frame(spark, map(record, range(6))), tmp_path / "a table")
+    table = chatpb_spark.read_table(spark, tmp_path / "a table")
+    odd = table.filter("status = 1").orderBy("created")
+    expected = [(f"c{number}", {"number": str(number)}) for number in (1, 3, 5)]
+    assert expected == [tuple(row) for row in odd.select("id", "labels").collect()]
+    assert [record(3)] == data_of(chatpb_spark.from_table(table.filter("labels.number = '3'")))
+
+
+def test_spark_writes_rows_where_pyarrow_cannot(spark: Any, tmp_path: Path) -> None:
+    records = [record(number) for number in range(10)]
+    url = f"file://{tmp_path}/written"
+    chatpb_spark.to_table(frame(spark, records)).write.parquet(url)
+    table = chatpb_spark.read_table(spark, url)
+    assert sorted(records) == sorted(data_of(chatpb_spark.from_table(table)))
+    assert sorted(records) == sorted(Dataset(tmp_path / "written").records())
+
+
+def test_a_table_is_added_to_only_if_asked(spark: Any, tmp_path: Path) -> None:
+    chatpb_spark.write_table(frame(spark, [record(1)], tasks=1), tmp_path)
+    with pytest.raises(DatasetError, match="there is a table already; append=True adds to it"):
+        chatpb_spark.write_table(frame(spark, [record(2)], tasks=1), tmp_path)
+    chatpb_spark.write_table(frame(spark, [record(2)], tasks=2), tmp_path, append=True)
+    assert [record(1), record(2)] == list(Dataset(tmp_path).records())
+    with pytest.raises(DatasetError, match="no such directory"):
+        chatpb_spark.read_table(spark, tmp_path / "none")
+
+
+def test_a_job_that_fails_leaves_the_table_as_it_was(spark: Any, tmp_path: Path) -> None:
+    chatpb_spark.write_table(frame(spark, [record(1)], tasks=1), tmp_path)
+    before = files(tmp_path)
+    bad = frame(spark, [record(2), record(3), record(4), b"\xff"])
+    with pytest.raises(Exception, match=r"not the binary form of a chatpb.v1.CompletionRecord"):
+        chatpb_spark.write_table(bad, tmp_path, append=True)
+    assert before == files(tmp_path)
+    assert [record(1)] == list(Dataset(tmp_path).records())
+
+
+def test_logs_are_read_by_file(spark: Any, tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    for name, numbers in {"a": range(3), "b": range(3, 4), "c": range(4, 9)}.items():
+        with LogWriter(tmp_path / "logs" / f"{name}.chatpb.zst") as log:
+            for number in numbers:
+                log.append(record(number))
+    read = chatpb_spark.read_logs(spark, tmp_path / "logs")
+    assert 3 == read.rdd.getNumPartitions()
+    assert [record(number) for number in range(9)] == data_of(read)
+    with pytest.raises(FileNotFoundError, match="there is no log"):
+        chatpb_spark.read_logs(spark, tmp_path / "logs" / "none")
+
+
+def test_json_lines_are_read_in_splits(spark: Any, tmp_path: Path) -> None:
+    lines = [json.dumps(completion(number)) for number in range(50)]
+    path = tmp_path / "lines.jsonl"
+    path.write_text("\r\n".join(lines) + "\n\n  \n", "utf-8")
+    spark.conf.set("spark.sql.files.maxPartitionBytes", "16384")
+    try:
+        read = chatpb_spark.read_json_lines(spark, str(path))
+        assert read.rdd.getNumPartitions() > 2
+        texts = chatpb_spark.from_table(chatpb_spark.to_table(read))
+        found = [CompletionRecord.FromString(data).completion.id for data in data_of(texts)]
+    finally:
+        spark.conf.unset("spark.sql.files.maxPartitionBytes")
+    assert [f"c{number}" for number in range(50)] == found
+    path.write_text("[]\n" + lines[0], "utf-8")
+    left = chatpb_spark.read_json_lines(spark, str(path), errors="null")
+    assert 1 == left.count()
+
+
+# Executors that die
+
+
+def test_an_executor_that_is_killed_changes_nothing(spark: Any, tmp_path: Path) -> None:
+    """It is killed while it has written a part of a task's records; nothing comes twice."""
+    records = [record(number) for number in range(200)]
+    report = tmp_path / "report"
+    os.mkfifo(report)
+    killed = []
+
+    def kill() -> None:
+        with open(report) as stream:
+            killed.append(int(stream.readline()))
+        os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    given = frame(spark, records).mapInArrow(hang_once(report, 2), "data binary")
+    added = chatpb_spark.write_table(given, tmp_path / "table", row_group_rows=5, max_file_bytes=1)
+    killer.join(TIMEOUT)
+    assert killed
+    assert not Path(f"/proc/{killed[0]}").exists()
+    assert 200 == added.records
+    assert records == list(Dataset(tmp_path / "table").records())
+    assert {*added.parts, "_chatpb.json"} == files(tmp_path / "table")
+    plain = chatpb_spark.write_table(
+        frame(spark, records), tmp_path / "plain", row_group_rows=5, max_file_bytes=1
+    )
+    assert len(plain.parts) == len(added.parts)
+    for one, other in zip(plain.parts, added.parts, strict=True):
+        assert (tmp_path / "plain" / one).read_bytes() == (tmp_path / "table" / other).read_bytes()
+
+
+def test_two_executors_work(spark: Any) -> None:
+    """Each waits until the other has begun, so one alone would not end."""
+    barrier = spark.range(0, 2, 1, 2).rdd.barrier()
+
+    first, second = barrier.mapPartitions(meet).collect()
+    assert len({first, second, os.getpid()}) == 3

@@ -17,7 +17,7 @@ from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
 
 from chatpb_server.address import Address, AddressError, check_exposure
-from chatpb_server.call import Observer
+from chatpb_server.call import Observer, Recorder
 from chatpb_server.gate import Gate
 from chatpb_server.guard import Authenticate, Guard
 from chatpb_server.http_edge import HttpEdge
@@ -74,6 +74,7 @@ class Options:
         grace: How many seconds calls may take to finish at the end. None: they end at once.
         limits: What bounds calls.
         observer: Watches the calls.
+        recorder: Records them. None: nobody does.
         credentials: For TLS. None: none.
         authenticate: Says who calls. None: everybody may.
         headers: The headers of the upstream's answers that callers get, as trailing metadata or as
@@ -90,6 +91,7 @@ class Options:
     grace: float | None = None
     limits: Limits = field(default_factory=Limits)
     observer: Observer = field(default_factory=LogObserver)
+    recorder: Recorder | None = None
     credentials: grpc.ServerCredentials | None = None
     authenticate: Authenticate | None = None
     headers: tuple[str, ...] = PASSED_HEADERS
@@ -153,6 +155,7 @@ async def serving_all(
             limit=limits.seconds,
             headers=options.headers,
             authenticate=options.authenticate,
+            recorder=options.recorder,
         )
         service = ChatCompletionService(
             upstream,

@@ -1,15 +1,17 @@
-"""One call of the relay, and those who watch calls."""
+"""One call of the relay, those who watch calls, and who records them."""
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from grpc import StatusCode
+
+from chatpb_server.status import Failure
 
 
 @dataclass(slots=True)
@@ -37,6 +39,7 @@ class Call:
         first_sent: When the first answer or chunk was sent, likewise; None before.
         last_sent: When the last one was, likewise.
         deadline: When the call ends at the latest, likewise; None if it may last for ever.
+        recording: Keeps what is asked and answered; None if nobody does.
     """
 
     method: str
@@ -58,6 +61,7 @@ class Call:
     first_sent: float | None = None
     last_sent: float | None = None
     deadline: float | None = None
+    recording: Recording | None = field(default=None, repr=False)
 
 
 class Observer(Protocol):
@@ -97,6 +101,38 @@ class Observer(Protocol):
 
     def ended(self, call: Call, code: StatusCode, error: BaseException | None) -> None:
         """The call is over. `error` is what made it fail, None if the status is OK."""
+        ...
+
+
+class Recording(Protocol):
+    """Keeps what a call asks and gets, contents and all. Must not raise; only its end may wait."""
+
+    def asked(self, request: bytes, *, is_json: bool = False) -> None:
+        """A caller that was let in asks this: a request in binary form, or in JSON."""
+        ...
+
+    def begun(self) -> None:
+        """The answer has begun; a failure comes too late to be its HTTP status."""
+        ...
+
+    def answered(self, completion: bytes) -> None:
+        """The upstream has answered with a completion, here in binary form."""
+        ...
+
+    def came(self, chunks: Sequence[bytes]) -> None:
+        """These chunks, in binary form, have come from the upstream, and are sent next."""
+        ...
+
+    async def end(self, code: StatusCode, failure: Failure | None) -> None:
+        """The call is over. `failure` is what its caller is told; None if that is nothing."""
+        ...
+
+
+class Recorder(Protocol):
+    """Records calls."""
+
+    def begin(self, call: Call) -> Recording:
+        """What keeps a call that was let in. It is nothing worth before something is asked."""
         ...
 
 

@@ -11,10 +11,10 @@ from typing import Any, Final, Protocol, TypeVar
 from grpc import StatusCode
 
 from chatpb import ConversionError
-from chatpb_server.call import Call, Observer, current_call
+from chatpb_server.call import Call, Observer, Recorder, current_call
 from chatpb_server.gate import Gate, OverloadError
 from chatpb_server.secret import HeaderError
-from chatpb_server.service import CallerGoneError, RequestError, Respond
+from chatpb_server.service import CallerGoneError, RequestError, Respond, joined_request
 from chatpb_server.status import (
     Failure,
     RefusalError,
@@ -84,6 +84,7 @@ class Guard:
         headers: The names of the upstream's headers that are passed back, in lower case; ``*``
             stands for any text.
         authenticate: Says who calls. None: everybody may.
+        recorder: Records the calls that are let in. None: nobody does.
     """
 
     def __init__(
@@ -94,11 +95,13 @@ class Guard:
         limit: float | None,
         headers: tuple[str, ...],
         authenticate: Authenticate | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self._observer = observer
         self._gate = gate
         self._limit = limit
         self._authenticate = authenticate
+        self._recorder = recorder
         self._running: set[asyncio.Task[Any]] = set()
         self._stopping = False
         # gRPC keeps names with this beginning for itself; those with that end are binary.
@@ -110,13 +113,25 @@ class Guard:
             )
         )
 
-    def rpc(self, method: str, respond: Respond) -> Respond:
-        """What the server is to call in place of an rpc."""
+    def rpc(self, method: str, respond: Respond, request_number: int) -> Respond:
+        """What the server is to call in place of an rpc.
+
+        Args:
+            method: Its full name.
+            respond: The rpc.
+            request_number: The field of its message that holds the request.
+        """
 
         async def guarded(data: bytes, context: Any) -> Any:
             call = Call(method, dict(context.invocation_metadata() or ()))
+
+            async def record_request() -> None:
+                assert call.recording is not None
+                call.recording.asked(joined_request(data, request_number))
+
+            read = None if self._recorder is None else record_request
             try:
-                response = await self.serve(call, context, lambda: respond(data, context))
+                response = await self.serve(call, context, lambda: respond(data, context), read)
             except CallError as error:
                 failure = error.failure
                 trailers = (*failure.trailers(), *self.passed_back(call.headers))
@@ -160,19 +175,23 @@ class Guard:
             if is_late or not self._stopping:
                 code = StatusCode.DEADLINE_EXCEEDED if is_late else StatusCode.CANCELLED
                 self._observer.ended(call, code, error)
+                await _record(call, code)
                 raise
             task.uncancel()
             failure, cause = own_failure(StatusCode.UNAVAILABLE, _STOPPING, call.id), error
         except CallerGoneError as error:
             self._observer.ended(call, StatusCode.CANCELLED, error)
+            await _record(call, StatusCode.CANCELLED)
             raise asyncio.CancelledError from error
         except Exception as error:
             failure, cause = self._failure(error, call), error
         else:
             self._observer.ended(call, StatusCode.OK, None)
+            await _record(call, StatusCode.OK)
             return response
         call.headers = failure.headers or call.headers
         self._observer.ended(call, failure.code, cause)
+        await _record(call, failure.code, failure)
         raise CallError(failure) from cause
 
     def passed_back(self, headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
@@ -213,6 +232,8 @@ class Guard:
         """The answer to a call, in its turn and in time."""
         if self._authenticate is not None:
             call.caller = self._authenticate(call, peer)
+        if self._recorder is not None:
+            call.recording = self._recorder.begin(call)
         limits = [self._limit, peer.time_remaining()]
         limit = min((limit for limit in limits if limit is not None), default=None)
         if limit is not None:
@@ -257,6 +278,11 @@ class Guard:
                 )
         text = f"The relay failed; its log says more: {call.id}"
         return own_failure(StatusCode.INTERNAL, text, call.id)
+
+
+async def _record(call: Call, code: StatusCode, failure: Failure | None = None) -> None:
+    if call.recording is not None:
+        await call.recording.end(code, failure)
 
 
 class _DeadlineError(Exception):

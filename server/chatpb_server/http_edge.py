@@ -207,6 +207,8 @@ class _Answering:
         async def read() -> None:
             self._body = await self._read()
             call.model, self._is_stream = await _asked(self._body)
+            if call.recording is not None:
+                call.recording.asked(self._body, is_json=True)
 
         async def respond() -> bytes | None:
             if self._is_stream:

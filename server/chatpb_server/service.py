@@ -51,6 +51,8 @@ from chatpb_server.upstream import (
 SERVICE: Final = DESCRIPTOR.services_by_name["ChatCompletionService"]
 SERVICE_NAME: Final[str] = SERVICE.full_name
 
+_CREATE_REQUEST: Final = CreateChatCompletionRequest.REQUEST_FIELD_NUMBER
+_STREAM_REQUEST: Final = StreamChatCompletionRequest.REQUEST_FIELD_NUMBER
 _CHUNKS: Final = StreamChatCompletionResponse.CHUNKS_FIELD_NUMBER
 _COMPACT_CHUNKS: Final = StreamChatCompletionResponse.COMPACT_CHUNKS_FIELD_NUMBER
 #: Above so many bytes a conversion takes milliseconds, and goes to a thread.
@@ -102,26 +104,27 @@ class ChatCompletionService:
         self._passed_on = passed_on
         self._passed_back = passed_back
 
-    def handlers(self, guard: Callable[[str, Respond], Respond]) -> grpc.GenericRpcHandler:
+    def handlers(self, guard: Callable[[str, Respond, int], Respond]) -> grpc.GenericRpcHandler:
         """What the server is to call.
 
         Args:
-            guard: From the full name of an rpc, and the rpc, to what is called in its place.
+            guard: From the full name of an rpc, the rpc, and the number of the field that holds its
+                request, to what is called in its place.
         """
         kinds = {
-            False: (grpc.unary_unary_rpc_method_handler, self._create),
-            True: (grpc.unary_stream_rpc_method_handler, self._stream),
+            False: (grpc.unary_unary_rpc_method_handler, self._create, _CREATE_REQUEST),
+            True: (grpc.unary_stream_rpc_method_handler, self._stream, _STREAM_REQUEST),
         }
         handlers: dict[str, Any] = {}
         for method in SERVICE.methods:
-            kind, respond = kinds[method.server_streaming]
-            handlers[method.name] = kind(guard(f"/{SERVICE_NAME}/{method.name}", respond))
+            kind, respond, number = kinds[method.server_streaming]
+            handlers[method.name] = kind(guard(f"/{SERVICE_NAME}/{method.name}", respond, number))
         return grpc.method_handlers_generic_handler(SERVICE_NAME, handlers)
 
     async def _create(self, data: bytes, _context: Any) -> bytes:
         """CreateChatCompletion: answers with the upstream's completion."""
         call = current_call.get()
-        request = joined_request(data, CreateChatCompletionRequest.REQUEST_FIELD_NUMBER)
+        request = joined_request(data, _CREATE_REQUEST)
         call.model, body = await _convert(_request_json, request, False)
         _, completion = await self.create(call, body)
         return embedded(CreateChatCompletionResponse.COMPLETION_FIELD_NUMBER, (completion,))
@@ -145,13 +148,15 @@ class ChatCompletionService:
         except ConversionError as error:
             raise UpstreamDataError("unreadable completion") from error
         _learn(call, ChatCompletion, completion)
+        if call.recording is not None:
+            call.recording.answered(completion)
         self._sent(call, 1)
         return answer.body, completion
 
     async def _stream(self, data: bytes, context: Any) -> None:
         """StreamChatCompletion: as many chunks in a response as arrived together."""
         call = current_call.get()
-        request = joined_request(data, StreamChatCompletionRequest.REQUEST_FIELD_NUMBER)
+        request = joined_request(data, _STREAM_REQUEST)
         is_compact = is_true(data, StreamChatCompletionRequest.COMPACT_FIELD_NUMBER)
         compactor = Compactor() if is_compact else None
         call.model, body = await _convert(_request_json, request, True)
@@ -189,12 +194,17 @@ class ChatCompletionService:
         """
         call.is_stream = True
         sent = _SentChunks()
+        recording = call.recording
         async with self._upstream.stream(self._request(call, body)) as stream:
             call.headers = stream.headers
             await begin(self._passed_back(stream.headers))
+            if recording is not None:
+                recording.begun()
             decoder = ChunkDecoder(self._max_event_bytes)
             async with aclosing(_chunks(stream.data, decoder, copy)) as arrived:
                 async for chunks in arrived:
+                    if recording is not None:
+                        recording.came(chunks)
                     for batch in _batches(chunks):
                         yield batch
                         self._sent(call, len(batch))

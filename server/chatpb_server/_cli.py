@@ -15,8 +15,17 @@ from click.core import ParameterSource
 
 from chatpb_server.address import AddressError
 from chatpb_server.app import Limits
-from chatpb_server.config import PREFIX, ConfigError, Given, Settings, check_variables, load
+from chatpb_server.config import (
+    PREFIX,
+    ConfigError,
+    Given,
+    RecordTable,
+    Settings,
+    check_variables,
+    load,
+)
 from chatpb_server.logs import configure_logging
+from chatpb_server.recording import TRUNCATED
 from chatpb_server.relay import Served, check, log_upstreams, relaying
 from chatpb_server.tokens import TokensError, new_token
 from chatpb_server.workers import WorkerError, supervise
@@ -32,6 +41,7 @@ Examples:
   chatpb-server --http 127.0.0.1:8080 --upstream grpc://10.0.0.7:50051   # from OpenAI clients
   chatpb-server --config relay.toml --check-config            # is it right? what is it?
   chatpb-server --workers 4 --metrics-listen 127.0.0.1:9464
+  chatpb-server --record records/ --record-label team=search  # each exchange, to a log in records/
   chatpb-server token alice >> tokens.txt                     # a new caller; then, for all to call:
   chatpb-server --listen 0.0.0.0:50051 --tokens tokens.txt --tls-cert cert.pem --tls-key key.pem
 
@@ -56,6 +66,10 @@ A configuration, with every flag under the name of its table, and what has no fl
   [upstreams.vllm]
   url = "http://10.0.0.7:8000/v1"
   models = ["llama-*", "qwen-*"]
+  [record]
+  directory = "records"
+  overload = "wait"
+  labels = { team = "search" }
 """
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -75,7 +89,23 @@ def _option(flag: str, name: str, **attributes: Any) -> Callable[[_Function], _F
     )
 
 
+def _labels(
+    _context: click.Context, _parameter: click.Parameter, values: Sequence[str]
+) -> dict[str, str]:
+    """The labels of records."""
+    labels = {}
+    for text in values:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise click.BadParameter(f"expected KEY=VALUE, not {text!r}")
+        if key in labels:
+            raise click.BadParameter(f"{key} has two values")
+        labels[key] = value
+    return labels
+
+
 _LIMITS: Final = Limits()
+_RECORD: Final = RecordTable()
 _FILE: Final = click.Path(path_type=Path)
 
 
@@ -211,6 +241,78 @@ _FILE: Final = click.Path(path_type=Path)
     "metrics.insecure_listen",
     is_flag=True,
     help="Let that be beyond loopback.",
+)
+@_option(
+    "--record",
+    "record.directory",
+    type=_FILE,
+    metavar="DIR",
+    help="Record every exchange in a log there, for chatpb.log: request, answer, times, status."
+    " The directory is made if it is missing; all processes write to it.",
+)
+@_option(
+    "--record-overload",
+    "record.overload",
+    type=click.Choice(["drop", "wait"]),
+    show_default=_RECORD.overload,
+    help="What happens to a record while as many bytes as may wait are waiting to be written: it is"
+    " dropped and counted, or its call waits.",
+)
+@_option(
+    "--record-sync",
+    "record.sync",
+    type=click.Choice(["never", "interval", "commit"]),
+    show_default=_RECORD.sync,
+    help="When the log waits for the disk: never, about once a second, or after each write.",
+)
+@_option(
+    "--record-label",
+    "record.labels",
+    multiple=True,
+    callback=_labels,
+    metavar="KEY=VALUE",
+    help="A label of every record; may be given again. In the variable, spaces separate them.",
+)
+@_option(
+    "--record-exchange-bytes",
+    "record.exchange_bytes",
+    type=int,
+    show_default=str(_RECORD.exchange_bytes),
+    metavar="BYTES",
+    help="The most that is kept of one exchange; the record of a longer one is cut, and has the"
+    f" label {TRUNCATED}.",
+)
+@_option(
+    "--record-running-bytes",
+    "record.running_bytes",
+    type=int,
+    show_default=str(_RECORD.running_bytes),
+    metavar="BYTES",
+    help="The most that is kept of all running exchanges of a process; likewise.",
+)
+@_option(
+    "--record-queue-bytes",
+    "record.queue_bytes",
+    type=int,
+    show_default=str(_RECORD.queue_bytes),
+    metavar="BYTES",
+    help="How many bytes of records may wait to be written, in each process.",
+)
+@_option(
+    "--record-file-bytes",
+    "record.file_bytes",
+    type=int,
+    show_default=str(_RECORD.file_bytes),
+    metavar="BYTES",
+    help="How long a file gets before the next is begun; 0 for any length.",
+)
+@_option(
+    "--record-file-seconds",
+    "record.file_seconds",
+    type=float,
+    show_default=f"{_RECORD.file_seconds:g}",
+    metavar="SECONDS",
+    help="How old; 0 for any age.",
 )
 @_option(
     "--tracing/--no-tracing",

@@ -30,6 +30,7 @@ from pydantic_core import ErrorDetails
 from chatpb_server.address import Address, AddressError, check_exposure
 from chatpb_server.app import PASSED_HEADERS, Limits
 from chatpb_server.logs import LogFormat, LogLevel
+from chatpb_server.recording import OWN_LABELS, Overload, RecordLimits
 from chatpb_server.routing import RetryPolicy
 from chatpb_server.secret import check_header
 
@@ -291,6 +292,56 @@ class MetricsTable(_Table):
         return self
 
 
+class RecordTable(_Table):
+    """Whether exchanges are recorded; see `chatpb_server.recording`.
+
+    Attributes:
+        directory: Where the log is. None: nothing is recorded.
+        overload: As in `chatpb_server.recording.RecordLimits`.
+        exchange_bytes: Likewise.
+        running_bytes: Likewise.
+        queue_bytes: The most bytes of records that wait to be written, in each process.
+        sync: When the log waits for the disk, as in a `chatpb.log.LogWriter`.
+        file_bytes: When the next file of the log is begun. 0: at any size.
+        file_seconds: Likewise. 0: at any age.
+        labels: What every record is labelled with.
+    """
+
+    directory: Path | None = None
+    overload: Overload = RecordLimits().overload
+    exchange_bytes: Annotated[int, Field(ge=1, le=128 * 1024 * 1024)] = (
+        RecordLimits().exchange_bytes
+    )
+    running_bytes: Annotated[int, Field(ge=1)] = RecordLimits().running_bytes
+    queue_bytes: Annotated[int, Field(ge=1)] = 64 * 1024 * 1024
+    sync: Literal["never", "interval", "commit"] = "interval"
+    file_bytes: Annotated[int, Field(ge=0)] = 1024 * 1024 * 1024
+    file_seconds: _Seconds = 3600
+    labels: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.directory is None and self.model_fields_set - {"directory"}:
+            raise ValueError("nothing is recorded without a directory, --record")
+        for label in self.labels:
+            if not label or label.startswith(OWN_LABELS):
+                raise ValueError(
+                    f"labels: {label!r} is no key; {OWN_LABELS}... are the relay's own"
+                )
+        return self
+
+    def __str__(self) -> str:
+        """In one line."""
+        if self.directory is None:
+            return "off"
+        full = "is dropped" if self.overload == "drop" else "waits"
+        labels = "".join(f"; {key}={value}" for key, value in self.labels.items())
+        return (
+            f"{self.directory}, sync: {self.sync}; what finds {self.queue_bytes} bytes before it"
+            f" {full}{labels}"
+        )
+
+
 class TracingTable(_Table):
     """Whether calls are traced; unset: if OpenTelemetry's environment variables ask for it."""
 
@@ -322,6 +373,7 @@ class Settings(_Table):
         retry: When a request is sent again.
         http: Where OpenAI's HTTP API is served too.
         metrics: Where the metrics are.
+        record: Whether exchanges are recorded.
         tracing: Whether calls are traced.
         log: How logs are written.
     """
@@ -340,6 +392,7 @@ class Settings(_Table):
     retry: RetryTable = RetryTable()
     http: HttpTable = HttpTable()
     metrics: MetricsTable = MetricsTable()
+    record: RecordTable = RecordTable()
     tracing: TracingTable = TracingTable()
     log: LogTable = LogTable()
 
@@ -368,6 +421,7 @@ class Settings(_Table):
                 f" {self.grace:g} s of grace",
             ),
             ("metrics", self.metrics.listen or "off"),
+            ("record", str(self.record)),
             ("tracing", tracing[self.tracing.enabled]),
             ("log", f"{self.log.format}, {self.log.level}"),
         ]
@@ -477,6 +531,8 @@ def _read(path: Path) -> dict[str, Any]:
     _anchor(data, path.parent, ("tokens", "api_key_file", "upstream"))
     if isinstance(tls := data.get("tls"), dict):
         _anchor(tls, path.parent, ("cert", "key", "client_ca"))
+    if isinstance(record := data.get("record"), dict):
+        _anchor(record, path.parent, ("directory",))
     if isinstance(upstreams := data.get("upstreams"), dict):
         for table in upstreams.values():
             if isinstance(table, dict):

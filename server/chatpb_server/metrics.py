@@ -193,6 +193,18 @@ class MetricsObserver(SilentObserver):
         if _DIRECTORY not in os.environ:
             ProcessCollector(registry=self.registry)
 
+    def count_records(self, outcomes: Iterable[str]) -> Callable[[str], None]:
+        """What counts the records of calls, where calls are recorded. Any thread may call it.
+
+        Args:
+            outcomes: All that may become of a record.
+        """
+        name = "chatpb_relay_records_total"
+        text = "Records of calls: written, also those that are truncated; dropped; or failed."
+        records = Counter(name, text, ("outcome",), registry=self.registry)
+        series = {outcome: records.labels(outcome) for outcome in outcomes}
+        return lambda outcome: series[outcome].inc()
+
     def began(self, call: Call) -> None:
         """Counts the call as in flight."""
         in_flight = self._in_flight.labels(self._method(call))

@@ -8,7 +8,7 @@ import os
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +18,21 @@ from chatpb_server.address import Address
 from chatpb_server.app import Limits, Options, serving_all
 from chatpb_server.builtin import BuiltinUpstream
 from chatpb_server.call import Call, Observer
-from chatpb_server.config import BUILTIN, REPLAY, ConfigError, Settings, UpstreamTable
+from chatpb_server.config import (
+    BUILTIN,
+    REPLAY,
+    ConfigError,
+    RecordTable,
+    Settings,
+    UpstreamTable,
+)
 from chatpb_server.grpc_upstream import GrpcSettings, GrpcUpstream
 from chatpb_server.guard import Authenticate, AuthenticationError, Peer
 from chatpb_server.http_upstream import HttpSettings, HttpUpstream
 from chatpb_server.logs import LogObserver, log_loop_error
 from chatpb_server.metrics import MetricsObserver, serve_metrics
 from chatpb_server.observers import Observers
+from chatpb_server.recording import OUTCOMES, LogRecorder, Outcome, RecordLimits
 from chatpb_server.replay import ReplayError, ReplayUpstream
 from chatpb_server.routing import RetryPolicy, Route, Router
 from chatpb_server.secret import Secret, SecretError
@@ -89,9 +97,13 @@ async def relaying(settings: Settings, *, as_worker: bool = False) -> AsyncItera
             server = serve_metrics(address, parts.metrics.registry)
             stack.push_async_callback(asyncio.to_thread, server.close)
             metrics = server.address
-        ports = await stack.enter_async_context(
-            serving_all(parts.router, settings.listen, parts.options)
-        )
+        options = parts.options
+        if settings.record.directory is not None:
+            count = None if parts.metrics is None else parts.metrics.count_records(OUTCOMES)
+            recorder = await asyncio.to_thread(_recorder, settings.record, count)
+            stack.push_async_callback(asyncio.to_thread, recorder.close)
+            options = replace(options, recorder=recorder)
+        ports = await stack.enter_async_context(serving_all(parts.router, settings.listen, options))
         http = None
         if settings.http.listen is not None and ports.http is not None:
             http = Address.parse(settings.http.listen)._replace(port=ports.http)
@@ -133,6 +145,8 @@ def _build(settings: Settings, *, share_port: bool = False) -> _Parts:
         authenticate = _authenticate(settings)
     except (TlsError, TokensError) as error:
         mistakes.append(str(error))
+    if settings.record.directory is not None:
+        mistakes += _unrecordable(settings.record.directory)
     if mistakes:
         raise ConfigError(*mistakes)
     metrics = MetricsObserver() if settings.metrics.listen else None
@@ -237,6 +251,53 @@ def _ca_file(table: UpstreamTable) -> Iterator[None]:
         if isinstance(error, ssl.SSLError):
             reason = "expected certificates in PEM form"
         raise _CaError(f"cannot use the ca_file {table.ca_file}: {reason}") from None
+
+
+def _unrecordable(directory: Path) -> Iterator[str]:
+    """Why records cannot be written to a directory that is there, or can be made."""
+    try:
+        import chatpb.log  # noqa: F401 (it has an extra of its own)
+    except ModuleNotFoundError as error:
+        yield f"record: needs {error.name}: pip install 'chatpb[log]'"
+    place = directory
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        yield f"record: {place} is no directory"
+    elif not os.access(place, os.W_OK | os.X_OK):
+        yield f"record: cannot write to the directory {place}"
+
+
+def _recorder(table: RecordTable, count: Callable[[Outcome], None] | None) -> LogRecorder:
+    """Opens the log of records.
+
+    Raises:
+        ConfigError: It cannot be opened.
+    """
+    from chatpb.log import LogError, LogWriter, Sync
+
+    directory = table.directory
+    assert directory is not None
+
+    def open_writer() -> LogWriter:
+        # What callers ask is nobody else's business.
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return LogWriter(
+            directory,
+            sync=Sync(table.sync),
+            max_bytes=table.file_bytes or None,
+            max_seconds=table.file_seconds or None,
+            max_pending_bytes=table.queue_bytes,
+        )
+
+    limits = RecordLimits(table.overload, table.exchange_bytes, table.running_bytes)
+    try:
+        return LogRecorder(open_writer, limits, labels=table.labels, count=count)
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise ConfigError(f"record: cannot write to the directory {directory}: {reason}") from None
+    except LogError as error:
+        raise ConfigError(f"record: {error}") from None
 
 
 def _tls(settings: Settings) -> tuple[grpc.ServerCredentials | None, ssl.SSLContext | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import itertools
 import os
 import random
@@ -76,12 +77,17 @@ def killed(path: Path, first: int, seed: int) -> tuple[list[tuple[int, int]], di
     return repaired, {int(number): place for number, place in (x.split(" ", 1) for x in said)}
 
 
+@functools.cache
+def possible(number: int) -> frozenset[bytes]:
+    return frozenset(record(number, size) for size in SIZES)
+
+
 def survivors(path: Path, torn: list[Damage]) -> dict[int, str]:
     """The number of each record that is in a log, none of which may be wrong, and its place."""
     found: dict[int, str] = {}
     for entry in read(path, on_damage=torn.append):
         number = int(entry.record.call_id)
-        assert entry.data in [record(number, size) for size in SIZES]
+        assert entry.data in possible(number)
         assert number not in found
         name, offset, index = entry.position
         found[number] = f"{name.name} {offset} {index}\n"
@@ -116,12 +122,17 @@ class Killed:
 
 
 def test_killed_at_any_moment(tmp_path: Path) -> None:
-    (tmp_path / "d").mkdir()
-    logs = Killed(tmp_path / NAME), Killed(tmp_path / "d")
-    torn = [logs[number % 2].kill(number) for number in range(KILLS)]
-    assert sum(torn) > 0
-    for log in logs:
-        assert len(log.acknowledged) > 10 * log.kills
+    torn = acknowledged = 0
+    for first in range(0, KILLS, 20):  # kills of the same two logs
+        directory = tmp_path / str(first)
+        directory.mkdir()
+        logs = Killed(tmp_path / f"{first}{SUFFIX}"), Killed(directory)
+        for seed in range(first, min(first + 20, KILLS)):
+            torn += logs[seed % 2].kill(seed)
+        acknowledged += sum(len(log.acknowledged) for log in logs)
+    print(f"{KILLS} kills, {torn} torn ends, {acknowledged} acknowledged records")
+    assert torn > 0
+    assert acknowledged > 10 * KILLS
 
 
 # The file is damaged

@@ -42,6 +42,16 @@ def test_python_blocks_run(relay: str) -> None:
     assert created == streamed.replace("|", "") == answered
 
 
+@pytest.mark.parametrize("page", ["log.md"])
+def test_python_blocks_of_pages_run(page: str) -> None:
+    blocks = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / page).read_text("utf-8"), re.DOTALL
+    )
+    for block in blocks:
+        subprocess.run([sys.executable, "-c", block], cwd=ROOT, check=True)
+    assert blocks
+
+
 def test_the_table_is_what_the_command_prints() -> None:
     command = [sys.executable, "-m", "chatpb", "roundtrip", "examples/completion.json"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)

@@ -22,6 +22,7 @@ STDIN_NAME: Final = "<stdin>"
 _CHUNK: Final = 64 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
 _BINARY: Final = (Format.BINARY, Format.DELIMITED)
+_IN_TABLE: Final = "_chatpb.json"  # is in every directory that is a table, and no input
 _MANY: Final = (Format.JSONL, Format.SSE, Format.DELIMITED)
 
 
@@ -228,5 +229,5 @@ def walk(names: Sequence[str], endings: tuple[str, ...]) -> Iterator[str]:
         for folder, folders, members in os.walk(name):
             folders.sort()
             for member in sorted(members):
-                if member.endswith(endings):
+                if member.endswith(endings) and member != _IN_TABLE:
                     yield os.path.join(folder, member)

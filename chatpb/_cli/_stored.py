@@ -16,7 +16,7 @@ from chatpb import _commit
 from chatpb._cli._failure import USAGE_ERROR, CliError
 from chatpb._cli._predicate import Predicate
 from chatpb._cli._sniff import LOG_ENDING, is_log
-from chatpb._columns import SCHEMA
+from chatpb._columns import COUNTS, SCHEMA
 from chatpb._dataset import Dataset, Part
 from chatpb._errors import ConversionError
 from chatpb._fold import fold
@@ -129,11 +129,15 @@ def _of_part(part: Part, wanted: Predicate | None) -> Iterator[bytes]:
         for rows in part.batches(None, None):
             yield from from_batch(rows)
         return
-    looked_at = sorted(wanted.columns())
+    names = wanted.columns()
+    looked_at = sorted({COUNTS, *names})
     for group in part.row_groups(wanted.pushed()):
         # Most columns are read only where there may be something to find.
         some = part.batches(looked_at, None, group)
-        if any(_lacks_text(rows) or wanted.mask(rows).true_count for rows in some):
+        if any(
+            any(_lacking(rows, name) for name in names) or wanted.mask(rows).true_count
+            for rows in some
+        ):
             for rows in part.batches(None, None, group):
                 yield from from_batch(_chosen(rows, wanted))
 
@@ -150,10 +154,17 @@ def _chosen(rows: pa.RecordBatch, wanted: Predicate) -> pa.RecordBatch:
     return rows.filter(wanted.mask(_with_texts(rows, wanted.columns())))
 
 
-def _lacks_text(rows: pa.RecordBatch) -> bool:
-    return any(
-        _spelled(name) and rows.column(name).flatten().null_count for name in rows.schema.names
-    )
+def _lacking(rows: pa.RecordBatch, column: str) -> list[int]:
+    """The rows in which tokens may spell a text that the column lacks."""
+    with_tokens = rows.column(COUNTS).is_valid()
+    if _spelled(column) is None or not with_tokens.true_count:
+        return []
+    texts = rows.column(column).to_pylist()
+    return [
+        index
+        for index, has_tokens in enumerate(with_tokens.to_pylist())
+        if has_tokens and (texts[index] is None or None in texts[index])
+    ]
 
 
 def _spelled(column: str) -> str | None:
@@ -165,13 +176,13 @@ def _with_texts(rows: pa.RecordBatch, columns: set[str]) -> pa.RecordBatch:
     found: dict[str, Any] = {name: rows.column(name) for name in sorted(columns)}
     for name in columns:
         member = _spelled(name)
-        if member is None or not found[name].flatten().null_count:
+        lacking = _lacking(rows, name)
+        if member is None or not lacking:
             continue
         texts = found[name].to_pylist()
-        for index, row in enumerate(texts):
-            if row is not None and None in row:
-                (data,) = from_batch(rows.slice(index, 1))
-                texts[index] = _texts(CompletionRecord.FromString(data), name, member)
+        for index in lacking:
+            (data,) = from_batch(rows.slice(index, 1))
+            texts[index] = _texts(CompletionRecord.FromString(data), name, member)
         found[name] = pa.array(texts, SCHEMA.field(name).type)
     return pa.RecordBatch.from_pydict(found)
 

@@ -163,10 +163,9 @@ class LogFile:
             LogError: It is no log.
             OSError: It cannot be opened, cut or written.
         """
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        fd = _open_locked(path, os.O_CREAT)
         file = cls(path, fd)
         try:
-            _lock(fd, path)
             file.damage = _recover(fd, path)
             file.size = os.fstat(fd).st_size
             ours = _new_header()
@@ -190,13 +189,14 @@ class LogFile:
         Raises:
             OSError: It cannot be made or written.
         """
-        stamp = max([wall_clock_us(), *(_stamp_us(item) + 1 for item in log_files(directory))])
+        stamps = (_stamp_us(path) for path in reversed(log_files(directory)))
+        newest = next((stamp for stamp in stamps if stamp is not None), -1)
+        stamp = max(wall_clock_us(), newest + 1)
         name = (_EPOCH + timedelta(microseconds=stamp)).strftime(_STAMP)
         path = directory / f"{name}-{secrets.token_hex(4)}{SUFFIX}"
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
+        fd = _open_locked(path, os.O_CREAT | os.O_EXCL)
         file = cls(path, fd)
         try:
-            _lock(fd, path)
             file._begin(_new_header(), encoder, is_durable)
         except BaseException:
             file.close()
@@ -246,13 +246,19 @@ class LogFile:
 
 
 def recover_directory(directory: Path) -> Sequence[Damage]:
-    """Recovers the newest files of a directory, without those that have a writer."""
+    """Recovers the newest files of a directory, without those that have a writer.
+
+    Of a file whose header was not wholly written, nothing is left.
+    """
     found: list[Damage] = []
     for path in log_files(directory)[-_CHECKED:]:
-        with contextlib.suppress(LogError, OSError):  # its reader will say so
-            damage = recover(path)
+        with contextlib.suppress(LogError, OSError), _opened(path, os.O_RDWR) as fd:
+            _lock(fd, path)
+            damage = _recover(fd, path)
             if damage is not None:
                 found.append(damage)
+            if not os.fstat(fd).st_size:
+                path.unlink()
     return found
 
 
@@ -309,13 +315,27 @@ def _schema_sha256() -> bytes:
     return hashlib.sha256(descriptor_set.read_bytes()).digest()
 
 
-def _stamp_us(path: Path) -> int:
-    """The time in the name of a file; before the epoch if it was not named here."""
+def _stamp_us(path: Path) -> int | None:
+    """The time in the name of a file; None if it was not named here."""
     try:
         time_of = datetime.strptime(path.name.partition("-")[0], _STAMP).replace(tzinfo=UTC)
     except ValueError:
-        return -2
+        return None
     return (time_of - _EPOCH) // timedelta(microseconds=1)
+
+
+def _open_locked(path: Path, flags: int) -> int:
+    """Opens a file that others may take away between opening and locking."""
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_APPEND | flags, 0o666)
+        try:
+            _lock(fd, path)
+            if os.fstat(fd).st_nlink:
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
 
 
 def _lock(fd: int, path: Path) -> None:

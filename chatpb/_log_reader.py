@@ -173,7 +173,8 @@ class _File:
 
     def is_left(self) -> bool:
         """Whether it had a writer, which has locked it before it wrote, and has no more."""
-        return self._offset > 0 and not is_locked(self._fd)
+        had_writer = self._offset > 0 or not os.fstat(self._fd).st_nlink
+        return had_writer and not is_locked(self._fd)
 
     def entries(self, is_final: bool) -> Iterator[Entry]:
         """The records up to the end; if that is not final, of what is there now."""

@@ -165,6 +165,21 @@ def test_cut_at_every_byte(tmp_path: Path, frame: str) -> None:
         assert [*data[:-1], record(9)] == contents(path)
 
 
+@pytest.mark.parametrize("length", [1, 100, 1_000_000, 2_999_999])
+def test_a_frame_that_is_longer_than_what_is_read_ahead(tmp_path: Path, length: int) -> None:
+    data = records(3, 3_000_000)
+    path = tmp_path / NAME
+    write(path, data)
+    *_, start, end = frame_offsets(path)
+    assert end - start > 1_500_000
+    with path.open("r+b") as file:
+        file.truncate(start + max(1, length * (end - start) // 3_000_000))
+    damage = recover(path)
+    assert damage is not None
+    assert (start, True) == (damage.offset, damage.is_torn)
+    assert data[:2] == contents(path)
+
+
 @pytest.mark.parametrize("zeros", [1, 63, 64, 5000])
 def test_an_end_that_a_file_system_left_zero(tmp_path: Path, zeros: int) -> None:
     """A file may have grown before its bytes were on the disk."""
@@ -469,6 +484,19 @@ def test_this_process_has_the_file(tmp_path: Path) -> None:
         writer.append(record(0))
     write(tmp_path / NAME, [record(1)])
     assert records(2) == contents(tmp_path / NAME)
+
+
+def test_a_file_that_was_never_begun_is_taken_away(tmp_path: Path) -> None:
+    with LogWriter(tmp_path) as writer:
+        writer.append(record(0))
+    for length in (0, 1, 100):
+        path = tmp_path / f"20990101T000000.00000{length // 50}Z-00000000{SUFFIX}"
+        path.write_bytes(writer.path.read_bytes()[:length])
+    with LogWriter(tmp_path) as after:
+        assert [1, 100] == [damage.size for damage in after.recovered]
+        after.append(record(1))
+    assert [writer.path, after.path] == sorted(tmp_path.iterdir())
+    assert records(2) == contents(tmp_path)
 
 
 def test_two_files_of_a_directory_are_repaired(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import groupby
@@ -120,21 +121,35 @@ def generated(folder: Path, *, share: float) -> Iterator[Source]:
         yield Source(each.name, each.about, path, "ChatCompletion", size, lines, each.is_timed)
 
 
-def named(folder: Path, path: Path) -> Source:
-    """A file, or the files below a folder, as JSON lines of one kind.
+def named(folder: Path, path: Path) -> Iterator[Source]:
+    """A file, or the files below a folder, as JSON lines: those of each kind of object together.
+
+    In a folder, what is something else is left out.
 
     Raises:
-        ValueError: There is something else in it.
+        ValueError: There is nothing that can be measured.
         OSError: It cannot be read.
     """
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    found = [inputs.of_file(file) for file in files if file == path or file.suffix in _ENDINGS]
-    kinds = {each.message_name for each in found}
-    if len(kinds) != 1:
-        raise ValueError(f"{path}: expected files of one kind of object, got {sorted(kinds)}")
-    target = folder / f"named-{path.name}.jsonl"
-    size, lines = _write(target, (_line(text) for each in found for text in each.documents))
-    return Source(path.name, "named by the user", target, kinds.pop(), size, lines)
+    by_kind: dict[str, list[bytes]] = {}
+    if path.is_dir():
+        for file in sorted(path.rglob("*")):
+            if file.suffix in _ENDINGS:
+                with suppress(ValueError):
+                    _add(by_kind, file)
+    else:
+        _add(by_kind, path)
+    if not by_kind:
+        raise ValueError(f"{path}: there are no JSON objects in .json or .jsonl files")
+    for kind, documents in by_kind.items():
+        name = path.name if len(by_kind) == 1 else f"{path.name} {kind}"
+        target = folder / f"named-{name.replace(' ', '-')}.jsonl"
+        size, lines = _write(target, map(_line, documents))
+        yield Source(name, f"{kind}, named by the user", target, kind, size, lines)
+
+
+def _add(by_kind: dict[str, list[bytes]], file: Path) -> None:
+    found = inputs.of_file(file)
+    by_kind.setdefault(found.message_name, []).extend(found.documents)
 
 
 def _line(document: bytes) -> bytes:

@@ -29,8 +29,9 @@ class Found:
     def __init__(self, rounds: Iterable[dict[str, Any]], sums: Iterable[dict[str, Any]]) -> None:
         self._turns: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
         for turn in rounds:
-            key = turn["work"], turn["form"], turn["input"]
-            self._turns.setdefault(key, []).append(turn)
+            if "refused" not in turn:
+                key = turn["work"], turn["form"], turn["input"]
+                self._turns.setdefault(key, []).append(turn)
         for turn in sums:
             self._turns.setdefault((_SUM, turn["sum_of"], ""), []).append(turn)
 

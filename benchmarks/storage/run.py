@@ -62,7 +62,7 @@ def main() -> int:
     effort = QUICK if args.quick else FULL
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         try:
-            sources = [named(Path(folder), path) for path in args.files]
+            sources = [source for path in args.files for source in named(Path(folder), path)]
         except (OSError, ValueError) as error:
             sys.exit(str(error))
         if not args.only_files:
@@ -90,7 +90,7 @@ def measure_all(
                 continue
             _say(f"round {turn + 1} of {effort.rounds}: {source.name}")
             for form in FORMS:
-                rounds += _turn(folder, source, form, compare=turn == 0)
+                rounds += _turn(folder, source, form, is_first=turn == 0)
     count = round(COUNT * effort.share)
     sums = _sums(folder, count, effort.rounds) if with_rows else []
     return {
@@ -103,18 +103,21 @@ def measure_all(
     }
 
 
-def _turn(folder: Path, source: Source, form: Form, *, compare: bool) -> Iterator[dict[str, Any]]:
+def _turn(folder: Path, source: Source, form: Form, *, is_first: bool) -> Iterator[dict[str, Any]]:
     """Writes a form and reads it."""
     stored = folder / f"{source.path.stem}.{form.ending}"
     place = {"form": form.name, "input": source.name, "json_bytes": source.size}
-    if form.writer:
+    if form.writer and (is_first or not form.is_slow):
         _remove(stored)
         written = _work("measure", Work.WRITE, form.name, source.kind, source.path, stored)
         yield place | {"work": Work.WRITE} | written
+        if "refused" in written:
+            print(f"{form.name}, {source.name}: {written['refused']}", file=sys.stderr)
+            return
     if form.reader and source.is_timed:
         target = folder / "read.jsonl"
         read = _work("measure", Work.READ, form.name, source.kind, stored, target)
-        if compare:
+        if is_first and "refused" not in read:
             read |= _work("compare", source.path, target)
         yield place | {"work": Work.READ} | read
         _remove(target)
@@ -158,7 +161,7 @@ def _about(effort: Effort) -> str:
     versions = [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES]
     return (
         f"Medians of {effort.rounds} rounds; in each, every form has its turn at every input in a"
-        " fresh process. Speed is by processor time of all threads of the process, as MB (10^6"
+        " fresh process; zstd -19 compresses once. Speed is by processor time of all threads of the process, as MB (10^6"
         " bytes) of JSON for each second and core; others have one thread. Writing begins with"
         " JSON lines in a file and ends with a file, reading the other way about. The log"
         " syncs once a second, the table at its end, others never."

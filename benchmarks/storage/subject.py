@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow.compute
 import zstandard
 
 import chatpb.v1
 from chatpb import binary_to_json, json_to_binary
-from chatpb._record import members, record_of
-from chatpb._wire import embedded
+from chatpb._wire import embedded, field_at
 from chatpb.log import LogReader, LogWriter
 from chatpb.table import Dataset
+from chatpb.v1 import CompletionRecord
 from storage.inputs import records
+
+_NUMBERS: Final = {
+    field.message_type.name: field.number
+    for field in CompletionRecord.DESCRIPTOR.fields
+    if field.message_type
+}
 
 
 class Converter:
@@ -28,6 +34,7 @@ class Converter:
     def __init__(self, kind: str) -> None:
         self._type: Any = getattr(chatpb.v1, kind)
         self._kind = kind
+        self._number = _NUMBERS[kind]
         binary_to_json(json_to_binary(b"{}", self._type), self._type)  # compiles what it needs
 
     def read(self, source: Path) -> Iterator[tuple[bytes, int]]:
@@ -37,15 +44,17 @@ class Converter:
     def convert(self, groups: Iterable[list[bytes]]) -> Iterator[tuple[bytes, int]]:
         """The records of lines that belong together, and how long these are."""
         for lines in groups:
-            data = record_of((self._type, json_to_binary(line, self._type)) for line in lines)
+            data = embedded(self._number, [json_to_binary(line, self._type) for line in lines])
             yield data, sum(map(len, lines))
 
     def write(self, found: Iterable[bytes], target: Path) -> None:
         """Writes the JSON lines of records."""
         with target.open("wb") as file:
             for record in found:
-                for member in members(record):
-                    file.write(binary_to_json(member.data, member.type) + b"\n")
+                end = 0
+                while end < len(record):
+                    _, start, end = field_at(record, end)
+                    file.write(binary_to_json(record[start:end], self._type) + b"\n")
 
 
 class Delimited:

@@ -16,8 +16,6 @@ import zstandard
 
 from storage.forms import BY_NAME, Work
 from storage.rows import SUMS
-from storage.subject import Table
-from storage.traffic import short_chats
 
 
 def main() -> None:
@@ -30,18 +28,24 @@ def main() -> None:
 
 
 def measure(work: str, name: str, kind: str, source: str, target: str) -> dict[str, Any]:
-    """The time of writing a form or of reading it, and the bytes that this makes."""
+    """The time of writing a form or of reading it, and the bytes that this makes; or why not."""
     form = BY_NAME[name]
     prepare = form.writer if work == Work.WRITE else form.reader
     assert prepare
     call, path = prepare(kind), Path(target)
-    found = _timed(lambda: call(Path(source), path))
+    try:
+        found = _timed(lambda: call(Path(source), path))
+    except Exception as error:  # whatever it raises, it cannot do this input
+        return {"refused": f"{type(error).__name__}: {error}"}
     files = path.rglob("*") if path.is_dir() else [path]
     return found | {"bytes": sum(file.stat().st_size for file in files if file.is_file())}
 
 
 def rows(count: str, lines: str, table: str) -> dict[str, Any]:
     """Makes small rows, as compressed JSON lines and as a table."""
+    from storage.subject import Table
+    from storage.traffic import short_chats
+
     compressor = zstandard.ZstdCompressor(level=3, threads=0)
     size = 0
     with open(lines, "wb") as file, compressor.stream_writer(file) as out:

@@ -324,10 +324,10 @@ class RecordTable(_Table):
         if self.directory is None and self.model_fields_set - {"directory"}:
             raise ValueError("nothing is recorded without a directory, --record")
         for label in self.labels:
-            if not label or label.startswith(OWN_LABELS):
-                raise ValueError(
-                    f"labels: {label!r} is no key; {OWN_LABELS}... are the relay's own"
-                )
+            if not label:
+                raise ValueError("labels: expected a key before the value")
+            if label.startswith(OWN_LABELS):
+                raise ValueError(f"labels: {label}: keys in {OWN_LABELS} are the relay's own")
         return self
 
     def __str__(self) -> str:

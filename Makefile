@@ -50,7 +50,7 @@ demo: setup ## Set up, convert an example, start the relay, call it, fold the st
 
 # What is tested with both implementations: all that converts.
 CONVERTS := tests/test_convert.py tests/test_sse.py tests/test_fold.py tests/test_hand_made_bytes.py \
-            tests/test_invalid_vectors.py tests/test_lossless.py tests/test_vectors.py
+            tests/test_invalid_vectors.py tests/test_lossless.py tests/test_table.py tests/test_vectors.py
 
 PARALLEL := -n auto --dist worksteal
 
@@ -95,10 +95,11 @@ test-floor: Makefile ## Run the tests with the oldest supported dependencies
 
 soak: setup ## Run the property tests on 20 times as many examples, the relay on as many calls as it says it stands, the log with 200 kills
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/test_lossless.py tests/test_fold.py tests/test_scan.py tests/test_sse.py
-	CHATPB_SOAK=1 $(BIN)/python -m pytest tests/test_relay_soak.py tests/test_log_faults.py
+	CHATPB_SOAK=1 $(BIN)/python -m pytest tests/test_relay_soak.py tests/test_log_faults.py tests/test_dataset.py tests/test_compaction.py
 
 fuzz: setup rust-fuzz ## Compare both implementations: rust-fuzz, then mutations; COUNT=... bounds these
 	$(BIN)/python tests/fuzz.py --count $(or $(COUNT),1000000) --seed $(or $(SEED),1)
+	$(BIN)/python tests/fuzz_table.py --count $$(( $(or $(COUNT),1000000) / 50 )) --seed $(or $(SEED),1)
 
 $(CARGO_FUZZ):
 	cargo install --quiet --locked --root .cargo-tools --version 0.13.2 cargo-fuzz

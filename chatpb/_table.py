@@ -14,15 +14,12 @@ from chatpb._columns import SCHEMA
 from chatpb._errors import ConversionError
 from chatpb._fold import fold
 from chatpb._shred import assemble, shred
-from chatpb._wire import WireError, spans
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.completion_record_pb2 import CompletionRecord
 
 _PAGE_BYTES: Final = 4 << 20  # long pages compress better
 _DICTIONARY_BYTES: Final = 64 << 20  # all tokens of a row group find room
 _SAMPLE: Final = 10_000
-_CHUNKS: Final = CompletionRecord.CHUNKS_FIELD_NUMBER
-_COMPLETION: Final = CompletionRecord.COMPLETION_FIELD_NUMBER
 #: What rows that no table has make the reference raise.
 _FAULTS: Final = (DecodeError, LookupError, TypeError, ValueError)
 
@@ -43,7 +40,7 @@ def to_batch(records: Iterable[bytes | CompletionRecord]) -> pa.RecordBatch:
             ``$[3]``.
     """
     given = [each if isinstance(each, bytes) else each.SerializeToString() for each in records]
-    folded = [_folded(data, index) for index, data in enumerate(given)]
+    folded = [_folded(_parsed(data, index)) for index, data in enumerate(given)]
     native = _shred_natively(given, folded)
     if native is not None:
         return native
@@ -57,15 +54,14 @@ def _shred_natively(given: list[bytes], folded: list[bytes | None]) -> pa.Record
     native = shredder()
     if native is None:
         return None
-    mended = set()
-    while isinstance(found := native.shred(list(zip(given, folded, strict=True))), int):
-        if found in mended:
-            return None
-        # In a form that no serializer writes, or no record at all.
-        record = _parsed(given[found], found)
-        given[found] = record.SerializeToString(deterministic=True)
-        mended.add(found)
-    return to_arrays(found, len(given))
+    found = native.shred(list(zip(given, folded, strict=True)))
+    if isinstance(found, int):  # in a form that no serializer writes; those behind it may be too
+        given[found:] = (
+            _parsed(data, found + index).SerializeToString(deterministic=True)
+            for index, data in enumerate(given[found:])
+        )
+        found = native.shred(list(zip(given, folded, strict=True)))
+    return None if isinstance(found, int) else to_arrays(found, len(given))
 
 
 def from_batch(batch: pa.RecordBatch) -> list[bytes]:
@@ -156,23 +152,15 @@ def _parsed(data: bytes, index: int) -> CompletionRecord:
     try:
         return CompletionRecord.FromString(data)
     except (DecodeError, UnicodeDecodeError):
-        raise _no_record(index) from None
+        name = CompletionRecord.DESCRIPTOR.full_name
+        raise ConversionError(f"not the binary form of a {name}", f"$[{index}]") from None
 
 
-def _no_record(index: int) -> ConversionError:
-    name = CompletionRecord.DESCRIPTOR.full_name
-    return ConversionError(f"not the binary form of a {name}", f"$[{index}]")
-
-
-def _folded(data: bytes, index: int) -> bytes | None:
+def _folded(record: CompletionRecord) -> bytes | None:
     """The completion that the chunks of a record make; None if they make none."""
-    try:
-        numbers = {span.number for span in spans(data)}
-    except WireError:
-        raise _no_record(index) from None
-    if _CHUNKS not in numbers or _COMPLETION in numbers:
+    if not record.chunks or record.HasField("completion"):
         return None
     try:
-        return fold(_parsed(data, index).chunks).SerializeToString(deterministic=True)
+        return fold(record.chunks).SerializeToString(deterministic=True)
     except ConversionError:
         return None

@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chatpb
+import fuzz_table
 from chatpb import ConversionError, from_dict
 from chatpb._buffers import shredder
 from chatpb._columns import COLUMNS, SCHEMA
@@ -492,6 +493,7 @@ def test_records_in_odd_forms() -> None:
         serialized(record) + serialized(record),
         serialized(record) + b"\xf8\x3f\x01",
         b"\x12\x04\xfa\x3f\x01x" + serialized(record),
+        b"\x12\x04\x38\x7f\x38\x02",  # a tier that the schema does not know, then one that it does
         serialized(CompletionRecord(chunk_times_us=[1])) + b"\x20\x02\x22\x02\x03\x04",
     ]
     assert same(odd, from_batch(to_batch(odd)))
@@ -568,3 +570,11 @@ def test_nothing_of_pyarrow_is_imported_with_the_package() -> None:
     code = "import sys, chatpb; print(sorted({'pyarrow', 'numpy', 'zstandard'} & set(sys.modules)))"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "[]\n" == process.stdout
+
+
+def test_mutated_records() -> None:
+    if shredder() is None:
+        pytest.skip("the native implementation is not in use")
+    tally = fuzz_table.run(600, seed=1)
+    assert tally["shredded"] > 200
+    assert tally["refused"] > 200

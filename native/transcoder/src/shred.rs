@@ -362,9 +362,8 @@ impl<'p> Shredder<'p> {
                     if seen & 1 << index != 0 && !is_many {
                         return Err(Declined);
                     }
-                    if self.leaf(leaf, value)? {
-                        seen |= 1 << index;
-                    } else {
+                    seen |= 1 << index;
+                    if !self.leaf(leaf, value)? {
                         out.extend_from_slice(whole);
                     }
                 }

@@ -98,12 +98,18 @@ async def test_nor_has_what_is_commented_out(folder: Path) -> None:
     before, _, after = text.partition("# [upstreams.azure]")
     azure, _, rest = after.partition("\n\n")
     text = before + "[upstreams.azure]" + azure.replace("\n# ", "\n") + "\n\n" + rest
+    before, _, after = text.partition("# [record]")
+    record, _, rest = after.partition("\n\n")
+    record = record.replace("\n# ", "\n").replace("/var/lib/chatpb-server", str(folder))
+    text = before + "[record]" + record + "\n\n" + rest
     (folder / CONFIG.name).write_text(text)
     (folder / "azure.key").write_text("key\n")
     actual = await checked("--config", folder / CONFIG.name)
     url = "https://example.openai.azure.com/openai/deployments/gpt"
     key = f"with a key from {folder}/azure.key"
     assert f"upstream azure   {url} {key}; models gpt-*; weight 0.5\n" in actual
+    full = "what finds 67108864 bytes before it is dropped"
+    assert f"record           {folder}/records, sync: interval; {full}; cluster=a\n" in actual
 
 
 async def test_the_unit_starts_a_relay(

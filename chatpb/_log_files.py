@@ -153,6 +153,7 @@ class LogFile:
         self.is_torn = False
         self.size = 0
         self._fd = fd
+        self._is_listed = False  # in its directory, on the disk
 
     @classmethod
     def open(cls, path: Path, encoder: Encoder, is_durable: bool) -> Self:
@@ -200,7 +201,7 @@ class LogFile:
             file._begin(_new_header(), encoder, is_durable)
         except BaseException:
             file.close()
-            path.unlink()
+            path.unlink(missing_ok=True)
             raise
         return file
 
@@ -208,8 +209,6 @@ class LogFile:
         self.write(encoder.encode([CompletionRecord(log_header=header).SerializeToString()]))
         if is_durable:
             self.sync()
-            with _opened(self.path.parent, os.O_RDONLY) as directory:
-                os.fsync(directory)
 
     def write(self, frame: bytes) -> None:
         """Appends a frame, wholly or not at all.
@@ -239,6 +238,10 @@ class LogFile:
             fcntl.fcntl(self._fd, fcntl.F_FULLFSYNC)
         else:
             os.fdatasync(self._fd)
+        if not self._is_listed:
+            with _opened(self.path.parent, os.O_RDONLY) as directory:
+                os.fsync(directory)
+            self._is_listed = True
 
     def close(self) -> None:
         """Gives the file up."""

@@ -43,8 +43,8 @@ class LogReader:
 
     Args:
         path: The file, or a directory whose files are read in the order of their names.
-        start: Where to begin: at a record, of which the file must be in the directory; or, in a
-            file, at the offset of a frame. None is the beginning.
+        start: Where to begin: at a record; or, in a file, at the offset of a frame. None is the
+            beginning. If the record's file is in the directory no more, the next one follows.
         follow: Whether to wait for more at the end, until `stop`; also for more files, in a
             directory. Files that several writers write at a time are read side by side.
         skip_damage: Whether to go on behind damage, at the next whole frame.
@@ -69,7 +69,12 @@ class LogReader:
         poll_seconds: float = 0.2,
     ) -> None:
         self._path = Path(path)
-        self._start = Position(self._path, start, 0) if isinstance(start, int) else start
+        self._is_directory = self._path.is_dir()
+        if isinstance(start, int):
+            start = Position(self._path, start, 0)
+        if start is not None and not self._is_directory:
+            start = start._replace(path=self._path)  # it may have been moved
+        self._start = start
         self._skip_damage = skip_damage
         self._on_damage = on_damage or _log
         self._poll_seconds = poll_seconds
@@ -103,7 +108,6 @@ class LogReader:
                 yield from file.entries(is_final=True)
 
     def _follow(self) -> Generator[Entry, None, None]:
-        is_directory = self._path.is_dir()
         known: set[Path] = set()
         files: dict[Path, _File] = {}
         try:
@@ -116,12 +120,13 @@ class LogReader:
                     try:
                         files[path] = self._open(path)
                     except FileNotFoundError:  # it was taken away after it was listed
-                        if not is_directory:
+                        if not self._is_directory:
                             raise
                 has_more = False
                 for path, file in list(files.items()):
                     # Once it has no writer, what is there now is all there will be.
-                    is_final = is_directory and path != paths[-1] and file.is_left()
+                    is_newest = not self._is_directory or path == paths[-1]
+                    is_final = not is_newest and file.is_left()
                     for entry in file.entries(is_final):
                         has_more = True
                         yield entry

@@ -139,6 +139,7 @@ class LogWriter:
         Returns:
             The future of the record's place. It is done as soon as the record is as durable as
             `sync` says. If it cannot be, the future raises LogError. To cancel it changes nothing.
+            What is called when it is done runs in the writer's thread, and must not wait for it.
 
         Raises:
             PendingFullError: There is no room, and `block` is false.

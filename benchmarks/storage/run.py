@@ -161,14 +161,14 @@ def _about(effort: Effort) -> str:
     versions = [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES]
     return (
         f"Medians of {effort.rounds} rounds; in each, every form has its turn at every input in a"
-        " fresh process; zstd -19 compresses once. Speed is by processor time of all threads of the process, as MB (10^6"
-        " bytes) of JSON for each second and core; others have one thread. Writing begins with"
-        " JSON lines in a file and ends with a file, reading the other way about. The log"
-        " syncs once a second, the table at its end, others never."
+        " fresh process; zstd -19 compresses once. Speed is by processor time of all threads of"
+        " the process, as MB (10^6 bytes) of JSON for each second and core; others have one"
+        " thread. Writing begins with JSON lines in a file and ends with a file, reading the other"
+        " way about. The log syncs once a second, the table at its end, others never."
         f" chatpb {implementation}; {platform.python_implementation()} {platform.python_version()},"
         f" {platform.system()} {platform.machine()}, {os.cpu_count()} cores;"
         f" {', '.join(versions)}."
-    )
+    ) + (f" Inputs of {effort.share:.0%} of the usual size." if effort.share < 1 else "")
 
 
 def _arguments() -> argparse.Namespace:

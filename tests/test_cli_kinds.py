@@ -7,14 +7,19 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chatpb._cli._delimited import delimited, read_delimited
 from chatpb._cli._failure import CliError
 from chatpb._cli._input import Source
-from chatpb._cli._kinds import kind_named, label, recognise
+from chatpb._cli._kinds import as_completion, kind_named, label, recognise
 from chatpb._cli._sniff import Format
+from chatpb._convert import json_to_binary
 from chatpb._errors import ConversionError
+from chatpb._schema import mapping_of
 from chatpb.v1 import ChatCompletion, ChatCompletionChunk, ChatCompletionList, ToolCall
+from strategies import json_objects
 
 DELTA = {"index": 0, "delta": {"content": "x"}}
 MESSAGE = {"index": 0, "message": {"content": "x"}}
@@ -192,3 +197,22 @@ class _Slow:
 
     def read1(self, size: int = -1, /) -> bytes:
         return self._stream.read1(min(size, self._step))
+
+
+@given(
+    members=json_objects(mapping_of(ChatCompletion)),
+    others=st.dictionaries(
+        st.sampled_from(["object", "choices", "error", "messages", "data", "x"]),
+        st.sampled_from(["chat.completion", "list", None, [DELTA], [MESSAGE], [BOTH], {}, []]),
+    ),
+)
+def test_what_is_surely_a_completion(members: dict[str, Any], others: dict[str, Any]) -> None:
+    for value in (members, others, members | others, {"object": "chat.completion"} | others):
+        text = json.dumps(value).encode()
+        found = as_completion(text)
+        if found is not None:
+            assert json_to_binary(text) == found
+            for in_stream in (False, True):
+                assert recognise(text, in_stream=in_stream) is ChatCompletion
+    assert as_completion(b'{"object":"chat.completion","choices":[{"message":{}}]}') is not None
+    assert as_completion(b'{"x":1,"object":"chat.completion"}') is not None

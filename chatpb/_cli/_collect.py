@@ -12,7 +12,7 @@ from typing import Final
 import chatpb
 from chatpb._cli._failure import CliError, at
 from chatpb._cli._input import STDIN, Record, Source, open_source, walk
-from chatpb._cli._kinds import Kind
+from chatpb._cli._kinds import Kind, as_completion
 from chatpb._cli._known import Known
 from chatpb._cli._options import Reading
 from chatpb._cli._progress import Advance
@@ -238,16 +238,8 @@ class _Reader:
     def _lines(self) -> Iterator[Made]:
         streams = Streams()
         for record in self._read():
-            kind = record.kind(ChatCompletion)
             try:
-                if kind is ChatCompletionChunk:
-                    data = self._collector.binary(record, kind)
-                    yield from streams.add(data, len(record.data))
-                elif kind is ErrorResponse:
-                    data = self._collector.binary(record, kind)
-                    yield streams.end_with(data, len(record.data))
-                else:
-                    yield from self._made(record, kind)
+                yield from self._line(record, streams)
             except CliError as failure:
                 if record.is_cut:
                     self._collector.note(f"{failure.text}; left for when the line is whole")
@@ -256,6 +248,19 @@ class _Reader:
             self.lines += 1
             self.end = record.end
         yield from streams.close()
+
+    def _line(self, record: Record, streams: Streams) -> Iterator[Made]:
+        completion = as_completion(record.data)
+        if completion is not None:
+            yield Made(record_of([(ChatCompletion, completion)]), len(record.data))
+            return
+        kind = record.kind(ChatCompletion)
+        if kind is ChatCompletionChunk:
+            yield from streams.add(self._collector.binary(record, kind), len(record.data))
+        elif kind is ErrorResponse:
+            yield streams.end_with(self._collector.binary(record, kind), len(record.data))
+        else:
+            yield from self._made(record, kind)
 
     def _message(self, record: Record) -> Iterator[Made]:
         try:

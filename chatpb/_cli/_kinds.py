@@ -28,7 +28,9 @@ import orjson
 from google.protobuf.message import Message
 
 import chatpb.v1 as schema
+from chatpb import _wire
 from chatpb._cli._failure import USAGE_ERROR, CliError
+from chatpb._convert import json_to_binary
 from chatpb._errors import ConversionError
 from chatpb._json import parse_plain
 from chatpb.v1 import (
@@ -64,6 +66,9 @@ _NAMED_FILES: Final[dict[str, Kind]] = {
     ".request.json": ChatCompletionRequest,
     ".error.json": ErrorResponse,
 }
+
+_OBJECT: Final = ChatCompletion.DESCRIPTOR.fields_by_name["object"].number
+_RESIDUE: Final = ChatCompletion.DESCRIPTOR.fields_by_name["residue"].number
 
 
 def label(kind: Kind) -> str:
@@ -102,6 +107,28 @@ def recognise(data: bytes, name: str = "", *, in_stream: bool = False, event: st
             value = None
     members = value if isinstance(value, dict) else {}
     return _by_members(members, in_stream, event) or _by_name(name, in_stream)
+
+
+def as_completion(data: bytes) -> bytes | None:
+    """The binary form of a JSON text that the rule surely calls a completion, in a stream too.
+
+    It takes a fraction of the time of `recognise`. None says nothing.
+    """
+    if b'"delta"' in data:
+        return None
+    try:
+        binary = json_to_binary(data)
+    except ConversionError:
+        return None
+    for span in _wire.spans(binary):
+        if span.number == _OBJECT:
+            return None
+        if span.number == _RESIDUE:
+            residue = Residue.FromString(binary[span.value : span.end])
+            others = (*residue.null_fields, *residue.absent_fields, *residue.empty_fields)
+            if _OBJECT in others or '"object"' in residue.extra_json:
+                return None
+    return binary  # the object is named by the word that an unset field stands for
 
 
 def _by_members(members: dict[str, Any], in_stream: bool, event: str) -> Kind | None:

@@ -54,8 +54,11 @@ def chunk(text: str, reason: str | None = None) -> dict[str, Any]:
 
 
 def records(directory: Path) -> list[CompletionRecord]:
-    """What is in a log."""
-    return [entry.record for entry in read(directory)]
+    """What is in a log, which is put together as protobuf would write it."""
+    entries = list(read(directory))
+    for entry in entries:
+        assert entry.record.SerializeToString(deterministic=True) == entry.data
+    return [entry.record for entry in entries]
 
 
 async def ending(call: Any) -> StatusCode:

@@ -15,8 +15,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from google.protobuf.message import DecodeError
@@ -24,7 +24,7 @@ from grpc import StatusCode
 
 from chatpb import ConversionError, json_to_binary
 from chatpb._log_errors import LogError, PendingFullError
-from chatpb._wire import embedded
+from chatpb._wire import embedded, varint_bytes
 from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
 from chatpb.v1.completion_record_pb2 import CompletionRecord
 from chatpb_server.call import Call, Recorder, Recording
@@ -40,13 +40,21 @@ Outcome = Literal["written", "truncated", "dropped", "failed"]
 OUTCOMES: Final[tuple[Outcome, ...]] = ("written", "truncated", "dropped", "failed")
 #: Labels that begin so are the relay's own.
 OWN_LABELS: Final = "chatpb."
-#: The label of a record that lacks something: ``request``, ``completion``, ``chunks`` (the last
-#: ones), ``error``, or several of them with commas.
+#: The label of a record that lacks something for want of room: ``request`` (also one in JSON that
+#: nests too deep for the binary form), ``completion``, ``chunks`` (the last ones), ``error``, or
+#: several of them with commas.
 TRUNCATED: Final = "chatpb.truncated"
 
 _REQUEST: Final = CompletionRecord.REQUEST_FIELD_NUMBER
 _COMPLETION: Final = CompletionRecord.COMPLETION_FIELD_NUMBER
 _CHUNKS: Final = CompletionRecord.CHUNKS_FIELD_NUMBER
+_ERROR: Final = CompletionRecord.ERROR_FIELD_NUMBER
+_CALL_ID: Final = CompletionRecord.CALL_ID_FIELD_NUMBER
+# The tags of numbers.
+_START_TIME: Final = varint_bytes(CompletionRecord.START_TIME_UNIX_US_FIELD_NUMBER << 3)
+_DURATION: Final = varint_bytes(CompletionRecord.DURATION_US_FIELD_NUMBER << 3)
+_STATUS: Final = varint_bytes(CompletionRecord.STATUS_FIELD_NUMBER << 3)
+_HTTP_STATUS: Final = varint_bytes(CompletionRecord.HTTP_STATUS_FIELD_NUMBER << 3)
 #: A record of more bytes takes milliseconds to put together, and is left to a thread.
 _LARGE: Final = 256 * 1024
 #: Beside a chunk is kept when it came.
@@ -100,6 +108,7 @@ class LogRecorder(Recorder):
     ) -> None:
         self.limits = limits or RecordLimits()
         self.labels = dict(labels or {})
+        self.label_fields = _labels(self.labels)
         self.held = 0  # by the exchanges that run; the event loop's alone
         self._waits = self.limits.overload == "wait"
         self._open = open_writer
@@ -119,19 +128,29 @@ class LogRecorder(Recorder):
 
     async def take(self, recording: _Recording) -> None:
         """Takes what was recorded of a call that is over."""
-        # Those that wait are written in turn.
-        if recording.size <= _LARGE and not (self._waits and self._behind):
-            is_taken = self._write(recording, block=False)
-            if is_taken:
-                self._release(recording)
-                return
-        writing = asyncio.get_running_loop().run_in_executor(
-            self._thread, self._write, recording, self._waits
-        )
+        loop = asyncio.get_running_loop()
+        if not self._waits:
+            if recording.size <= _LARGE:
+                loop.call_soon(self._take_now, recording)  # once the caller has its answer
+            else:
+                self._hand_over(recording)
+        elif recording.size > _LARGE or self._behind or not self._take_now(recording):
+            # Those that wait are written in turn. A caller that goes does not take its own along.
+            await asyncio.shield(self._hand_over(recording))
+
+    def _take_now(self, recording: _Recording) -> bool:
+        is_taken = self._write(recording, block=False)
+        if is_taken:
+            self.held -= recording.size
+        return is_taken
+
+    def _hand_over(self, recording: _Recording) -> asyncio.Future[bool]:
+        """Leaves a record to the thread."""
+        loop = asyncio.get_running_loop()
+        writing = loop.run_in_executor(self._thread, self._write, recording, self._waits)
         self._behind += 1
         writing.add_done_callback(partial(self._caught_up, recording))
-        if self._waits:  # a caller that goes does not take the record along
-            await asyncio.shield(writing)
+        return writing
 
     def close(self) -> None:
         """Writes all that waits, and ends the log. It blocks, and raises nothing."""
@@ -166,9 +185,6 @@ class LogRecorder(Recorder):
 
     def _caught_up(self, recording: _Recording, _: asyncio.Future[bool]) -> None:
         self._behind -= 1
-        self._release(recording)
-
-    def _release(self, recording: _Recording) -> None:
         self.held -= recording.size
 
     def _settled(self, outcome: Outcome, written: Future[Any]) -> None:
@@ -215,33 +231,49 @@ class LogRecorder(Recorder):
             _logger.error("the log of records cannot be opened again: %s", reason)
 
 
-@dataclass(slots=True, eq=False)
 class _Recording(Recording):
     """What is kept of a call.
 
-    Attributes:
+    Args:
         recorder: Who keeps it.
         call: The call.
+
+    Attributes:
         size: How many bytes are kept.
     """
 
-    recorder: LogRecorder
-    call: Call
-    size: int = 0
-    _start_us: int = field(init=False)
-    _duration_us: int = 0
-    _request: bytes | None = None
-    _is_json: bool = False
-    _is_asked: bool = False
-    _is_begun: bool = False
-    _answer: bytearray = field(default_factory=bytearray)
-    _times: array[int] = field(default_factory=lambda: array("q"))
-    _cut: set[str] = field(default_factory=set)
-    _code: StatusCode = StatusCode.UNKNOWN
-    _failure: Failure | None = None
+    __slots__ = (
+        "_answer",
+        "_call",
+        "_code",
+        "_cut",
+        "_duration_us",
+        "_failure",
+        "_failure_status",
+        "_is_asked",
+        "_is_begun",
+        "_is_json",
+        "_recorder",
+        "_request",
+        "_start_us",
+        "_times",
+        "size",
+    )
 
-    def __post_init__(self) -> None:
+    def __init__(self, recorder: LogRecorder, call: Call) -> None:
+        self.size = 0
+        self._recorder = recorder
+        self._call = call
         self._start_us = time.time_ns() // 1000 - self._now_us()
+        self._duration_us = 0
+        self._request: bytes | None = None
+        self._answer: bytes | bytearray = b""
+        self._times: array[int] | None = None
+        self._cut: tuple[str, ...] = ()
+        self._code = StatusCode.UNKNOWN
+        self._failure: Failure | None = None
+        self._failure_status = 0
+        self._is_asked = self._is_json = self._is_begun = False
 
     @property
     def is_cut(self) -> bool:
@@ -262,14 +294,16 @@ class _Recording(Recording):
     def answered(self, completion: bytes) -> None:
         """Keeps the completion."""
         if self._has_room(len(completion), "completion"):
-            self._answer += embedded(_COMPLETION, (completion,))
+            self._answer = embedded(_COMPLETION, (completion,))
 
     def came(self, chunks: Sequence[bytes]) -> None:
         """Keeps chunks, and when they came."""
-        if self._cut and "chunks" in self._cut:  # none after a gap
+        if "chunks" in self._cut:  # none after a gap
             return
         data = embedded(_CHUNKS, chunks)
         if self._has_room(len(data) + _TIME_BYTES * len(chunks), "chunks"):
+            if self._times is None:
+                self._answer, self._times = bytearray(), array("q")
             self._answer += data
             now = self._now_us()
             for _ in chunks:
@@ -279,10 +313,12 @@ class _Recording(Recording):
         """Gives all to the recorder."""
         self._duration_us = self._now_us()
         self._code = code
-        if failure is not None and self._has_room(failure.response.ByteSize(), "error"):
-            self._failure = failure
+        if failure is not None:
+            self._failure_status = failure.http_status
+            if self._has_room(failure.response.ByteSize(), "error"):
+                self._failure = failure
         self._is_begun |= code is StatusCode.OK
-        await self.recorder.take(self)
+        await self._recorder.take(self)
 
     def record(self) -> bytes | None:
         """The record in binary form, as it is written; None if it is not known what was asked."""
@@ -294,48 +330,70 @@ class _Recording(Recording):
                 request = json_to_binary(request, ChatCompletionRequest, allow_nan=True)
             except ConversionError:
                 request = None
-                self._cut.add("request")
-        elif request is not None and not self.call.attempts and not _is_request(request):
+                self._cut_off("request")
+        elif request is not None and not self._call.attempts and not _is_request(request):
             return None
-        head = b"" if request is None else embedded(_REQUEST, (request,))
-        return b"".join((head, self._answer, self._rest()))
+        pieces: list[bytes | bytearray] = []
+        if request is not None:
+            pieces.append(embedded(_REQUEST, (request,)))
+        pieces.append(self._answer)
+        if self._times is not None:
+            times = CompletionRecord(chunk_times_us=self._times)
+            pieces.append(times.SerializeToString())
+        self._add_ending(pieces)
+        return b"".join(pieces)
 
-    def _rest(self) -> bytes:
-        """What follows the contents."""
-        call, failure = self.call, self._failure
-        labels = self.recorder.labels
+    def _add_ending(self, pieces: list[bytes | bytearray]) -> None:
+        """Adds what follows the contents."""
+        call, failure, recorder = self._call, self._failure, self._recorder
+        pieces += (_START_TIME, varint_bytes(self._start_us))
+        pieces += (_DURATION, varint_bytes(self._duration_us))
+        if call.caller:
+            pieces.append(_text(CompletionRecord.CALLER_FIELD_NUMBER, call.caller))
+        if call.upstream:
+            pieces.append(_text(CompletionRecord.UPSTREAM_FIELD_NUMBER, call.upstream))
+        pieces += (_STATUS, varint_bytes(self._code.value[0]))
+        if self._is_begun:
+            pieces += (_HTTP_STATUS, varint_bytes(200))
+        elif self._failure_status:
+            pieces += (_HTTP_STATUS, varint_bytes(self._failure_status))
+        if failure is not None:
+            error = failure.response.SerializeToString(deterministic=True)
+            pieces.append(embedded(_ERROR, (error,)))
         if self._cut:
-            labels = {**labels, TRUNCATED: ",".join(sorted(self._cut))}
-        http_status = 200 if self._is_begun else None
-        if failure is not None and http_status is None:
-            http_status = failure.http_status
-        rest = CompletionRecord(
-            chunk_times_us=self._times,
-            start_time_unix_us=self._start_us,
-            duration_us=self._duration_us,
-            caller=call.caller or None,
-            upstream=call.upstream or None,
-            status=self._code.value[0],
-            http_status=http_status,
-            error=None if failure is None else failure.response,
-            labels=labels,
-            call_id=call.id,
-        )
-        return rest.SerializeToString(deterministic=True)
+            truncated = {TRUNCATED: ",".join(sorted(self._cut))}
+            pieces.append(_labels(recorder.labels | truncated))
+        else:
+            pieces.append(recorder.label_fields)
+        pieces.append(embedded(_CALL_ID, (call.id.encode(),)))
 
     def _has_room(self, size: int, what: str) -> bool:
         """Takes room for a part of the record, or cuts it."""
-        recorder, limits = self.recorder, self.recorder.limits
+        recorder, limits = self._recorder, self._recorder.limits
         if self.size + size > limits.exchange_bytes or recorder.held + size > limits.running_bytes:
-            self._cut.add(what)
+            self._cut_off(what)
             return False
         self.size += size
         recorder.held += size
         return True
 
+    def _cut_off(self, what: str) -> None:
+        if what not in self._cut:
+            self._cut += (what,)
+
     def _now_us(self) -> int:
         """The microseconds since the call came."""
-        return int((time.monotonic() - self.call.started) * 1_000_000)
+        return int((time.monotonic() - self._call.started) * 1_000_000)
+
+
+@lru_cache(1024)
+def _text(number: int, text: str) -> bytes:
+    """A field that holds one of a few texts."""
+    return embedded(number, (text.encode(),))
+
+
+def _labels(labels: Mapping[str, str]) -> bytes:
+    return CompletionRecord(labels=labels).SerializeToString(deterministic=True)
 
 
 def _is_request(data: bytes) -> bool:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,38 +18,81 @@ import pyarrow as pa
 Batches = Iterable[pa.RecordBatch]
 
 LOOPBACK = "127.0.0.1"
+# Two names of this machine: Spark gives no host two attempts at a task.
+WORKERS = (LOOPBACK, "127.0.0.2")
+QUICK = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # to start, not to run for long
 SETTINGS = {
     "spark.driver.bindAddress": LOOPBACK,
+    "spark.driver.extraJavaOptions": QUICK,
     "spark.driver.host": LOOPBACK,
     "spark.driver.memory": "512m",
+    "spark.executor.extraJavaOptions": QUICK,
     "spark.executor.memory": "512m",
+    "spark.speculation": "true",
+    "spark.speculation.efficiency.enabled": "false",
+    "spark.speculation.multiplier": "1.5",
+    "spark.speculation.quantile": "0.75",
     "spark.sql.session.timeZone": "Asia/Kathmandu",  # no test depends on it
     "spark.sql.shuffle.partitions": "2",
     "spark.ui.enabled": "false",
 }
-CLUSTER = "local-cluster[2,1,512]"  # two workers, each with one core for one executor
+_MASTER = re.compile(r"spark://[0-9.]+:[0-9]+")
 
 
-def environment(folder: Path) -> dict[str, str]:
+def environment(folder: Path, host: str = LOOPBACK) -> dict[str, str]:
     """The environment of Spark's processes, whose files go into a folder."""
     return {
         "PYTHONPATH": str(Path(__file__).parent),  # of tasks, which find this module there
+        "PYTHONWARNINGS": "ignore",
         "PYSPARK_PYTHON": sys.executable,
         "PYSPARK_DRIVER_PYTHON": sys.executable,
+        "SPARK_DAEMON_JAVA_OPTS": QUICK,
+        "SPARK_DAEMON_MEMORY": "128m",
         "SPARK_LOCAL_DIRS": str(folder),
-        "SPARK_LOCAL_IP": LOOPBACK,
-        "PYTHONWARNINGS": "ignore",
+        "SPARK_LOCAL_IP": host,
+        "SPARK_PUBLIC_DNS": host,
     }
 
 
 @contextmanager
-def session(folder: Path, master: str = CLUSTER, **settings: str) -> Iterator[Any]:
-    """A session; the one at this time."""
+def cluster(folder: Path) -> Iterator[str]:
+    """A master and two workers, each with one core for one executor; the address of the master."""
+    with ExitStack() as stack:
+        master = stack.enter_context(_daemon(folder, "master.Master", LOOPBACK))
+        assert master.stderr is not None
+        lines = iter(master.stderr.readline, "")
+        url = next(found[0] for line in lines if (found := _MASTER.search(line)))
+        threading.Thread(target=list, args=(lines,), daemon=True).start()
+        for number, host in enumerate(WORKERS):
+            options = ("--cores", "1", "--memory", "600m", "--work-dir", f"{folder}/{number}", url)
+            worker = stack.enter_context(_daemon(folder, "worker.Worker", host, *options))
+            threading.Thread(target=list, args=(worker.stderr,), daemon=True).start()
+        yield url
+
+
+@contextmanager
+def _daemon(folder: Path, name: str, host: str, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """A process of a cluster, which ends with the block."""
+    from pyspark.find_spark_home import _find_spark_home
+
+    command = [f"{_find_spark_home()}/bin/spark-class", f"org.apache.spark.deploy.{name}"]
+    command += ["--host", host, "--port", "0", "--webui-port", "0", *options]
+    env = os.environ | environment(folder, host)
+    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def session(folder: Path, master: str) -> Iterator[Any]:
+    """A session on a cluster; the one at this time."""
     from pyspark.sql import SparkSession
 
     os.environ.update(environment(folder))
     builder = SparkSession.builder.master(master)
-    for key, value in (SETTINGS | settings).items():
+    for key, value in SETTINGS.items():
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("OFF")  # tasks fail here on purpose
@@ -90,5 +136,26 @@ def hang_once(report: Path, task: int) -> Callable[[Batches], Iterator[pa.Record
                     stream.write(f"{executor_of_this_worker()}\n")
                 signal.pause()
             yield batch.slice(half)
+
+    return passed
+
+
+def wait_for_another(go: Path, task: int) -> Callable[[Batches], Iterator[pa.RecordBatch]]:
+    """Passes records on; the first attempt at a task waits half-way until another is at the end."""
+
+    def passed(batches: Batches) -> Iterator[pa.RecordBatch]:
+        from pyspark import TaskContext
+
+        context = TaskContext.get()
+        assert context is not None
+        attempt = context.attemptNumber() if context.partitionId() == task else None
+        for batch in batches:
+            half = batch.num_rows // 2
+            yield batch.slice(0, half)
+            if attempt == 0:
+                go.read_bytes()
+            yield batch.slice(half)
+        if attempt == 1:
+            go.write_bytes(b"go")
 
     return passed

@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,12 +23,13 @@ from chatpb.table import Dataset, DatasetError
 from chatpb.v1 import ChatCompletion, ChatCompletionRequest, CompletionRecord
 from equality import exact
 from golden_files import vectors
-from spark_session import hang_once, meet, session
+from spark_session import SETTINGS, cluster, environment, hang_once, meet, session, wait_for_another
 
 pytest.importorskip("pyspark", reason="pyspark is not installed: make test-spark")
 if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
     pytest.skip("there is no Java, which Spark runs on", allow_module_level=True)
 chatpb_spark = importlib.import_module("chatpb.spark")
+main = importlib.import_module("chatpb.spark._job").main
 
 pytestmark = pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas")
 
@@ -38,7 +42,8 @@ TASKS = 4
 
 @pytest.fixture(scope="module")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with session(tmp_path_factory.mktemp("spark")) as found:
+    folder = tmp_path_factory.mktemp("spark")
+    with cluster(folder) as master, session(folder, master) as found:
         yield found
 
 
@@ -155,7 +160,10 @@ def test_a_table_is_added_to_only_if_asked(spark: Any, tmp_path: Path) -> None:
     chatpb_spark.write_table(frame(spark, [record(1)], tasks=1), tmp_path)
     with pytest.raises(DatasetError, match="there is a table already; append=True adds to it"):
         chatpb_spark.write_table(frame(spark, [record(2)], tasks=1), tmp_path)
-    chatpb_spark.write_table(frame(spark, [record(2)], tasks=2), tmp_path, append=True)
+    (tmp_path / "_attempts-left").mkdir()  # by a driver that was killed
+    added = chatpb_spark.write_table(frame(spark, [record(2)], tasks=2), tmp_path, append=True)
+    assert (1, 1) == (added.records, len(added.parts))
+    assert not (tmp_path / "_attempts-left").exists()
     assert [record(1), record(2)] == list(Dataset(tmp_path).records())
     with pytest.raises(DatasetError, match="no such directory"):
         chatpb_spark.read_table(spark, tmp_path / "none")
@@ -235,9 +243,111 @@ def test_an_executor_that_is_killed_changes_nothing(spark: Any, tmp_path: Path) 
         assert (tmp_path / "plain" / one).read_bytes() == (tmp_path / "table" / other).read_bytes()
 
 
+def test_of_two_attempts_at_a_task_one_counts(spark: Any, tmp_path: Path) -> None:
+    """Spark starts another attempt at a task that is slow; both write all of its records."""
+    records = [record(number) for number in range(40)]
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    given = frame(spark, records).mapInArrow(wait_for_another(go, 2), "data binary")
+    watch = threading.Timer(TIMEOUT, spark.sparkContext.cancelAllJobs)
+    watch.start()
+    added = chatpb_spark.write_table(given, tmp_path / "table")
+    watch.cancel()
+    assert 40 == added.records
+    assert records == list(Dataset(tmp_path / "table").records())
+    assert {*added.parts, "_chatpb.json"} == files(tmp_path / "table")
+
+
 def test_two_executors_work(spark: Any) -> None:
     """Each waits until the other has begun, so one alone would not end."""
     barrier = spark.range(0, 2, 1, 2).rdd.barrier()
 
     first, second = barrier.mapPartitions(meet).collect()
     assert len({first, second, os.getpid()}) == 3
+
+
+# The job
+
+
+def run(*command: object, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        env=os.environ | environment(folder),
+        cwd=ROOT,
+    )
+
+
+def conf() -> list[str]:
+    return [part for pair in SETTINGS.items() for part in ("--conf", "=".join(pair))]
+
+
+def test_the_job_compacts_logs_and_lines(tmp_path: Path) -> None:
+    given, table = tmp_path / "given", tmp_path / "table"
+    (given / "logs").mkdir(parents=True)
+    with LogWriter(given / "logs" / "a.chatpb.zst") as log:
+        for number in range(5):
+            log.append(record(number))
+    lines = [json.dumps(completion(number)) for number in range(5, 9)]
+    (given / "b.jsonl").write_text("\n".join(lines), "utf-8")
+    expected = [record(number) for number in range(5)]
+    expected += [CompletionRecord(completion=from_json(line)).SerializeToString() for line in lines]
+
+    job = (sys.executable, "-m", "chatpb.spark", "--master", "local[2]", *conf())
+    done = run(*job, given, table, folder=tmp_path / "spark")
+    assert (0, "9 records in 2 files") == (done.returncode, done.stdout[:20]), done.stderr
+    assert sorted(expected) == sorted(Dataset(table).records())
+
+    script = ROOT / "chatpb" / "spark" / "__main__.py"
+    submit = Path(sys.executable).with_name("spark-submit")
+    options = ("--master", "local[2]", *conf(), script, "--append")
+    done = run(submit, *options, given / "b.jsonl", table, folder=tmp_path / "spark")
+    assert (0, "4 records in 1 files") == (done.returncode, done.stdout[:20]), done.stderr
+    assert sorted(expected + expected[5:]) == sorted(Dataset(table).records())
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        pytest.param("[]\n", "$ (byte 0): expected an object, got an array", id="bad line"),
+        pytest.param(None, "there are no logs or JSON lines (*.chatpb.zst,", id="no input"),
+    ],
+)
+def test_the_job_tells_what_is_wrong_in_one_line(
+    spark: Any,  # noqa: ARG001 (the job uses it)
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    given: str | None,
+    error: str,
+) -> None:
+    path = tmp_path / "given.jsonl"
+    if given is not None:
+        path.write_text(given, "utf-8")
+    with pytest.raises(SystemExit) as ended:
+        main([str(path), str(tmp_path / "table")])
+    assert 1 == ended.value.code
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("chatpb.spark: error: ")
+    assert error in line
+
+
+def test_the_examples_of_the_docs_run(spark: Any, tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    with LogWriter(tmp_path / "logs" / "a.chatpb.zst") as log:
+        for number in range(6):
+            log.append(record(number))
+    lines = [json.dumps(completion(number)) for number in range(3)]
+    (tmp_path / "responses.jsonl").write_text("\n".join(lines), "utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "spark.md").read_text(), re.DOTALL)
+    code = "\n".join(block for block in blocks if "from_protobuf" not in block)
+    names = {"spark": spark}
+    exec(code.replace("/mnt/", f"{tmp_path}/"), names)
+    assert [6, 6, 3] == [names[name] for name in ("written", "kept", "converted")]
+
+
+def test_the_job_teaches_by_example(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "python -m chatpb.spark logs/ table/" in capsys.readouterr().out

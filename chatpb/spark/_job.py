@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import functools
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +26,7 @@ _KINDS: Final = {
     "error": schema.ErrorResponse,
 }
 _LINES: Final = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+_RAISED: Final = re.compile(r"(?:\w+\.)*\w*Error: ")
 _HELP: Final = """\
 Compact logs or JSON lines to a table, on Spark.
 
@@ -43,21 +46,23 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs the job and exits: 0 all is well, 1 the data is wrong, 2 the command line is."""
     options = _parser().parse_args(arguments)
     builder = SparkSession.builder.appName("chatpb")
-    for setting in options.conf:
-        builder = builder.config(*setting.split("=", 1))
+    for key, value in options.conf:
+        builder = builder.config(key, value)
     if options.master:
         builder = builder.master(options.master)
     try:
+        is_ours = SparkSession.getActiveSession() is None
         session = builder.getOrCreate()
         try:
             records = _records(session, options)
             added = write_table(records, options.dataset, append=options.append)
         finally:
-            session.stop()
+            if is_ours:
+                session.stop()
     except (DatasetError, OSError) as error:
         sys.exit(_tell(str(error)))
     except PySparkException as error:
-        sys.exit(_tell(_last_line(error)))
+        sys.exit(_tell(_reason(error)))
     ratio = f", {added.table_bytes / added.json_bytes:.1%} of their JSON" if added.records else ""
     print(
         f"{added.records:,} records in {len(added.parts):,} files,"
@@ -86,29 +91,44 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--master", metavar="URL", help="where Spark runs, if not by spark-submit")
     parser.add_argument(
-        "--conf", metavar="KEY=VALUE", action="append", default=[], help="a setting of Spark"
+        "--conf",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        type=_setting,
+        help="a setting of Spark",
     )
     return parser
 
 
+def _setting(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"expected KEY=VALUE, got {text!r}")
+    return key, value
+
+
 def _records(session: SparkSession, options: argparse.Namespace) -> DataFrame:
-    """What is to be added: of logs if there are any, else of JSON lines."""
+    """What is to be added: the records of all logs, then those of all JSON lines."""
     top = Path(options.input)
-    if find(top, (SUFFIX,)):
-        return read_logs(session, top)
-    lines = [str(top)] if top.is_file() else find(top, _LINES)
-    if not lines:
-        logs, others = f"*{SUFFIX}", ", ".join(f"*{ending}" for ending in _LINES)
-        raise FileNotFoundError(f"{top}: there are no logs ({logs}) and no JSON lines ({others})")
-    files = [local(path) for path in lines]
-    return read_json_lines(session, files, _KINDS[options.kind], errors=options.errors)
+    logs = find(top, (SUFFIX,))
+    lines = [str(top)] if top.is_file() and not logs else find(top, _LINES)
+    if not logs and not lines:
+        endings = ", ".join(f"*{ending}" for ending in (SUFFIX, *_LINES))
+        raise FileNotFoundError(f"{top}: there are no logs or JSON lines ({endings})")
+    frames = [read_logs(session, top)] if logs else []
+    if lines:
+        files = [local(path) for path in lines]
+        kind = _KINDS[options.kind]
+        frames.append(read_json_lines(session, files, kind, errors=options.errors))
+    return functools.reduce(DataFrame.union, frames)
 
 
-def _last_line(error: PySparkException) -> str:
+def _reason(error: PySparkException) -> str:
     """What a task said, without the stacks of Python and of the JVM."""
     lines = [line for line in str(error).splitlines() if line.strip()]
-    ours = [line for line in lines if "Error: " in line and not line.startswith((" ", "\t"))]
-    return ours[0] if ours else lines[0]
+    raised = [line for line in lines if _RAISED.match(line)]
+    return _RAISED.sub("", raised[0]) if raised else lines[0]
 
 
 def _tell(text: str) -> int:

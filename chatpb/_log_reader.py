@@ -45,6 +45,7 @@ class LogReader:
         path: The file, or a directory whose files are read in the order of their names.
         start: Where to begin: at a record; or, in a file, at the offset of a frame. None is the
             beginning. If the record's file is in the directory no more, the next one follows.
+            Files before it are left out, also those that another writer had at the same time.
         follow: Whether to wait for more at the end, until `stop`; also for more files, in a
             directory. Files that several writers write at a time are read side by side.
         skip_damage: Whether to go on behind damage, at the next whole frame.
@@ -71,6 +72,8 @@ class LogReader:
         self._path = Path(path)
         self._is_directory = self._path.is_dir()
         if isinstance(start, int):
+            if self._is_directory:
+                raise ValueError(f"{self._path} is a directory; expected a Position to start at")
             start = Position(self._path, start, 0)
         if start is not None and not self._is_directory:
             start = start._replace(path=self._path)  # it may have been moved
@@ -125,7 +128,7 @@ class LogReader:
                 has_more = False
                 for path, file in list(files.items()):
                     # Once it has no writer, what is there now is all there will be.
-                    is_newest = not self._is_directory or path == paths[-1]
+                    is_newest = not self._is_directory or [path] == paths[-1:]
                     is_final = not is_newest and file.is_left()
                     for entry in file.entries(is_final):
                         has_more = True

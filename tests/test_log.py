@@ -560,6 +560,26 @@ def test_following_a_directory_of_several_writers(tmp_path: Path) -> None:
     follower.stop()
 
 
+def test_following_a_directory_that_is_emptied(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"frame_seconds": 0, "sync_seconds": 0}
+    with LogWriter(tmp_path, **options) as writer:
+        follower = Follower(tmp_path)
+        writer.append(record(0))
+        assert records(1) == follower.seen(1)
+        writer.path.unlink()
+        writer.append(record(1))
+        assert records(2) == follower.seen(2)
+    with LogWriter(tmp_path, **options) as writer:
+        writer.append(record(2))
+        assert records(3) == follower.seen(3)
+    assert records(3) == follower.stop()
+
+
+def test_an_offset_is_one_in_a_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is a directory; expected a Position to start at"):
+        read(tmp_path, start=0)
+
+
 def test_following_goes_on_where_one_was(tmp_path: Path) -> None:
     with LogWriter(tmp_path, max_bytes=200, frame_bytes=100) as writer:
         for item in records(50):

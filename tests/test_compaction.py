@@ -87,3 +87,30 @@ def test_killed_at_random_points(tmp_path: Path) -> None:
     assert "nothing new\n" == compacted(given.folder, table)
     stored = {each["id"]: each for each in printed("cat", table)}
     assert {f"chatcmpl-{n}": completion(n) for n in given.numbers} == stored
+
+
+def test_memory_is_bounded(tmp_path: Path) -> None:
+    """Gigabytes would take no more than this: a row group of 64 MiB, a few times."""
+    measure = (
+        "import sys; from chatpb._main import main; from command_line import peak_memory\n"
+        "try: main()\n"
+        "finally: sys.stderr.write(str(peak_memory()))"
+    )
+    text = random.Random(4).randbytes(500_000).hex()
+    with subprocess.Popen(
+        [sys.executable, "-c", measure, "compact", "--format", "jsonl", "-", tmp_path / "table"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        cwd=Path(__file__).parent,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        for number in range(400):
+            line = completion(number)
+            line["choices"][0]["message"]["content"] = text[number:]
+            process.stdin.write(json.dumps(line).encode() + b"\n")
+        process.stdin.close()
+        said = process.stderr.read()
+        assert 0 == process.wait(), said
+    assert int(said) < 300 << 20, said

@@ -43,6 +43,11 @@ sed 's/^.*,"choices":/... "choices":/' "$scratch/stream.jsonl" | cut -c 1-120
 say 'The stream, folded into the completion that it makes'
 chatpb fold "$scratch/stream.jsonl"
 
+say 'Kept in a table, that DuckDB, pandas, Polars and Spark read too'
+chatpb compact completion.json "$scratch/unary.json" "$scratch/stream.jsonl" "$scratch/table"
+chatpb grep --count 'total_tokens > 10' "$scratch/table"
+chatpb export "$scratch/table" | cut -c 1-120
+
 say 'The relay stops'
 kill -TERM "$relay"
 wait "$relay" && echo "exit code 0"

@@ -28,27 +28,35 @@ def relay() -> Iterator[str]:
         process.terminate()
 
 
-def test_python_blocks_run(relay: str) -> None:
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A directory with the examples, where files may be written."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    return tmp_path
+
+
+def test_python_blocks_run(relay: str, place: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     printed = []
     for block in blocks:
         code = block.replace("127.0.0.1:50051", relay)
         done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=place, check=True
         )
         printed.append(done.stdout.splitlines())
-    converted, [created, streamed], [answered] = printed
+    converted, [stored], [created, streamed], [answered] = printed
+    assert "'model': 'example-model', 'total_tokens': 11" in stored
     assert "$.service_tier extra on_demand" in converted
     assert created == streamed.replace("|", "") == answered
 
 
-@pytest.mark.parametrize("page", ["log.md"])
-def test_python_blocks_of_pages_run(page: str) -> None:
+@pytest.mark.parametrize("page", ["log.md", "storage.md"])
+def test_python_blocks_of_pages_run(page: str, place: Path) -> None:
     blocks = re.findall(
         r"```python\n(.*?)```", (ROOT / "docs" / page).read_text("utf-8"), re.DOTALL
     )
     for block in blocks:
-        subprocess.run([sys.executable, "-c", block], cwd=ROOT, check=True)
+        subprocess.run([sys.executable, "-c", block], cwd=place, check=True)
     assert blocks
 
 

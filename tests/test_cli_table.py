@@ -237,6 +237,19 @@ def test_what_cannot_be_read(
     assert "nothing new\n" == run("compact", "--skip-damage", tmp_path, tmp_path / "table").stdout
 
 
+def test_an_empty_file_may_grow(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("")
+    (tmp_path / "b.chatpb.zst").write_bytes(b"")
+    assert "nothing new\n" == compacted(tmp_path, tmp_path / "table")
+    (tmp_path / "c.jsonl").write_text(lines(completion(1)))
+    (tmp_path / "c.request.json").write_text(json.dumps(REQUEST))
+    assert compacted(tmp_path, tmp_path / "table").startswith("1 record, ")
+    (tmp_path / "a.jsonl").write_text(lines(completion(2)))
+    assert compacted(tmp_path, tmp_path / "table").startswith("1 record, ")
+    expected = [{"request": REQUEST, "completion": completion(1)}, {"completion": completion(2)}]
+    assert expected == found(tmp_path / "table")
+
+
 def test_labels(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(completion()))
     compacted("--label", "run=7", "--label", "team=a=b", tmp_path / "a.json", tmp_path / "table")

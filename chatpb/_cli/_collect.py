@@ -106,7 +106,9 @@ class Collector:
                 yield from reader.records()
         if skipped is not None:
             self.known.forget()
-        self.known.take(path, found.st_size if is_whole else reader.end, reader.lines)
+        end = found.st_size if is_whole else reader.end
+        if end:  # of nothing, nothing is known
+            self.known.take(path, end, reader.lines)
 
     def _of_source(self, source: Source) -> Iterator[Made]:
         return _Reader(self, source, 0, 0).records()

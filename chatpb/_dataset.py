@@ -23,6 +23,7 @@ from chatpb.v1.completion_record_pb2 import CompletionRecord
 
 _READ_BYTES: Final = 4 << 20  # of rows that are read at once, as JSON
 _READ_ROWS: Final = 4096
+_READ_NUMBERS: Final = 131_072  # rows, of columns of numbers
 _FORMAT: Final = pa.dataset.ParquetFileFormat(
     default_fragment_scan_options=pa.dataset.ParquetFragmentScanOptions(
         page_checksum_verification=True
@@ -87,7 +88,7 @@ class Part:
         scanner = dataset.scanner(
             columns=columns,
             filter=where,
-            batch_size=self._rows_at_once(),
+            batch_size=self._rows_at_once(columns),
             batch_readahead=1,
             fragment_readahead=1,
         )
@@ -102,7 +103,10 @@ class Part:
             if batch.num_rows:
                 yield batch
 
-    def _rows_at_once(self) -> int:
+    def _rows_at_once(self, columns: list[str] | None) -> int:
+        types = [] if columns is None else [SCHEMA.field(name).type for name in columns]
+        if types and all(map(pa.types.is_primitive, types)):
+            return _READ_NUMBERS
         metadata = self.metadata
         groups = map(metadata.row_group, range(metadata.num_row_groups))
         size: int = self.json_bytes or sum(group.total_byte_size for group in groups)
@@ -184,6 +188,7 @@ class Dataset:
 
         Raises:
             DatasetError: A file is no table.
+            KeyError: There is no such column.
         """
         for part in self.parts():
             yield from part.batches(columns, where)

@@ -28,7 +28,6 @@ import orjson
 from google.protobuf.message import Message
 
 import chatpb.v1 as schema
-from chatpb import _wire
 from chatpb._cli._failure import USAGE_ERROR, CliError
 from chatpb._convert import json_to_binary
 from chatpb._errors import ConversionError
@@ -68,7 +67,6 @@ _NAMED_FILES: Final[dict[str, Kind]] = {
 }
 
 _OBJECT: Final = ChatCompletion.DESCRIPTOR.fields_by_name["object"].number
-_RESIDUE: Final = ChatCompletion.DESCRIPTOR.fields_by_name["residue"].number
 
 
 def label(kind: Kind) -> str:
@@ -120,14 +118,14 @@ def as_completion(data: bytes) -> bytes | None:
         binary = json_to_binary(data)
     except ConversionError:
         return None
-    for span in _wire.spans(binary):
-        if span.number == _OBJECT:
+    message = ChatCompletion.FromString(binary)
+    if message.object:
+        return None
+    if message.HasField("residue"):
+        residue = message.residue
+        others = (*residue.null_fields, *residue.absent_fields, *residue.empty_fields)
+        if _OBJECT in others or '"object"' in residue.extra_json:
             return None
-        if span.number == _RESIDUE:
-            residue = Residue.FromString(binary[span.value : span.end])
-            others = (*residue.null_fields, *residue.absent_fields, *residue.empty_fields)
-            if _OBJECT in others or '"object"' in residue.extra_json:
-                return None
     return binary  # the object is named by the word that an unset field stands for
 
 

@@ -1,4 +1,4 @@
-"""Writes the golden files: `golden/descriptors.txt`, and the vectors' binary and text forms.
+"""Writes the golden files: descriptors, columns, and the vectors' binary and text forms and fields.
 
 Run it as ``make golden`` or ``python tests/golden_files.py``, and review the difference: golden
 files freeze what users have stored and deployed.
@@ -18,6 +18,7 @@ from google.protobuf import text_format
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, FileDescriptor
 from google.protobuf.message import Message
 
+import field_assertions
 from chatpb import from_json, json_to_binary, v1
 
 RENEW = (
@@ -28,6 +29,7 @@ _HERE = Path(__file__).parent
 DESCRIPTORS = _HERE / "golden" / "descriptors.txt"
 COLUMNS = _HERE / "golden" / "columns.txt"
 VECTORS = _HERE / "vectors"
+BINARY_VECTORS = VECTORS / "binary"
 
 _TYPES = {
     number: name.removeprefix("TYPE_").lower()
@@ -66,6 +68,64 @@ class Vector:
     def text(self) -> str:
         """The message in protobuf's text format: what each field holds."""
         return (VECTORS / f"{self.name}.txtpb").read_text("utf-8")
+
+
+@dataclass(frozen=True)
+class BinaryVector:
+    """Bytes, and what a parser makes of them, as `binary/manifest.json` lists them.
+
+    Attributes:
+        name: The name of its files, less their endings.
+        message_type: The class of the message.
+        purpose: What it shows.
+        source: The bytes in hexadecimal, or the message in text format.
+        is_hex: Which of them.
+        is_valid: Whether a parser takes the bytes.
+        has_unknown_fields: Whether there are fields that the schema does not know.
+    """
+
+    name: str
+    message_type: type[Message]
+    purpose: str
+    source: str
+    is_hex: bool
+    is_valid: bool
+    has_unknown_fields: bool
+
+    @property
+    def binary(self) -> bytes:
+        """The bytes."""
+        if self.is_hex:
+            return bytes.fromhex(self.source)
+        return serialized(text_format.Parse(self.source, self.message_type()))
+
+    @property
+    def message(self) -> Message:
+        """The message that a parser finds."""
+        return self.message_type.FromString(self.binary)
+
+
+def binary_vectors() -> list[BinaryVector]:
+    """The vectors that are bytes."""
+    manifest: list[dict[str, Any]] = json.loads((BINARY_VECTORS / "manifest.json").read_bytes())
+    return [
+        BinaryVector(
+            entry["name"],
+            message_class(entry["message_type"]),
+            entry["purpose"],
+            entry.get("hex", entry.get("text")),
+            "hex" in entry,
+            not entry.get("invalid", False),
+            entry.get("unknown_fields", False),
+        )
+        for entry in manifest
+    ]
+
+
+def serialized(message: Message) -> bytes:
+    """The bytes that every serializer writes, but for the order of maps where keys are alike."""
+    data: bytes = message.SerializeToString(deterministic=True)
+    return data
 
 
 def vectors() -> list[Vector]:
@@ -221,6 +281,13 @@ def golden() -> Iterator[tuple[Path, bytes]]:
         message = from_json(vector.json, vector.message_type)
         yield VECTORS / f"{vector.name}.binpb", json_to_binary(vector.json, vector.message_type)
         yield VECTORS / f"{vector.name}.txtpb", text_of(message).encode()
+        yield VECTORS / f"{vector.name}.fields.json", field_assertions.to_lines(message)
+    for case in binary_vectors():
+        yield BINARY_VECTORS / f"{case.name}.binpb", case.binary
+        if case.is_valid:
+            message = case.message
+            yield BINARY_VECTORS / f"{case.name}.fields.json", field_assertions.to_lines(message)
+            yield BINARY_VECTORS / f"{case.name}.canonical.binpb", serialized(message)
 
 
 def lines_to_bytes(lines: Sequence[str]) -> bytes:
@@ -231,7 +298,10 @@ def lines_to_bytes(lines: Sequence[str]) -> bytes:
 def main() -> None:
     """Writes the files that differ, and removes those whose vector is gone."""
     wanted = dict(golden())
-    for stale in {*VECTORS.glob("*.binpb"), *VECTORS.glob("*.txtpb")} - wanted.keys():
+    endings = ("*.binpb", "*.txtpb", "*.fields.json")
+    folders = (VECTORS, BINARY_VECTORS)
+    found = {path for folder in folders for ending in endings for path in folder.glob(ending)}
+    for stale in found - wanted.keys():
         stale.unlink()
         print(f"removed {stale.relative_to(_HERE)}")
     for path, content in wanted.items():

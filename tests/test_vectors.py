@@ -8,12 +8,27 @@ from collections.abc import Iterator
 
 import pytest
 from google.protobuf import text_format
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from chatpb import binary_to_json, from_dict, from_json, json_to_binary, residue, to_dict, to_json
 from chatpb._canonical import canonical
 from equality import exact, tagged
-from golden_files import RENEW, VECTORS, WITHOUT_JSON, Vector, enums, messages, text_of, vectors
+from field_assertions import to_lines
+from golden_files import (
+    BINARY_VECTORS,
+    RENEW,
+    VECTORS,
+    WITHOUT_JSON,
+    BinaryVector,
+    Vector,
+    binary_vectors,
+    enums,
+    messages,
+    serialized,
+    text_of,
+    vectors,
+)
 
 ALL = vectors()
 
@@ -125,8 +140,8 @@ def test_spelling_survives(name: str, lexemes: list[str]) -> None:
 
 def test_files_are_those_of_the_manifest() -> None:
     names = [vector.name for vector in ALL]
-    for ending in ("json", "binpb", "txtpb"):
-        found = {path.stem for path in VECTORS.glob(f"*.{ending}")} - {"manifest"}
+    for ending in ("json", "binpb", "txtpb", "fields.json"):
+        found = {path.name.split(".")[0] for path in VECTORS.glob(f"*.{ending}")} - {"manifest"}
         assert set(names) == found
     assert len(names) == len(set(names))
 
@@ -196,3 +211,54 @@ def _parts(message: Message) -> Iterator[Message]:
         else:
             for item in value if field.is_repeated else [value]:
                 yield from _parts(item)
+
+
+each_of_bytes = pytest.mark.parametrize(
+    "vector", [pytest.param(vector, id=vector.name) for vector in binary_vectors()]
+)
+
+
+@each_of_bytes
+def test_bytes_are_those_of_the_manifest(vector: BinaryVector) -> None:
+    """The files, which other languages read, are made of the manifest."""
+    path = BINARY_VECTORS / f"{vector.name}.binpb"
+    assert path.read_bytes() == vector.binary, RENEW
+
+
+@each_of_bytes
+def test_bytes_give_the_message(vector: BinaryVector) -> None:
+    if not vector.is_valid:
+        with pytest.raises(DecodeError):
+            assert vector.message
+        return
+    message = vector.message
+    place = BINARY_VECTORS / vector.name
+    assert place.with_suffix(".fields.json").read_bytes() == to_lines(message), RENEW
+    assert place.with_suffix(".canonical.binpb").read_bytes() == serialized(message), RENEW
+    assert vector.has_unknown_fields == any(
+        len(UnknownFieldSet(part)) > 0  # type: ignore[arg-type]  # it is sized
+        for part in _parts(message)
+    )
+
+
+@each
+def test_fields_are_asserted(vector: Vector) -> None:
+    message = vector.message_type.FromString(vector.binary)
+    assert (VECTORS / f"{vector.name}.fields.json").read_bytes() == to_lines(message), RENEW
+
+
+def test_every_field_without_json_occurs() -> None:
+    expected = {
+        field.full_name
+        for message in messages()
+        if message.full_name in _ENVELOPES
+        for field in message.fields
+    }
+    found = {
+        field.full_name
+        for vector in binary_vectors()
+        if vector.is_valid
+        for part in _parts(vector.message)
+        for field, _ in part.ListFields()
+    }
+    assert set() == expected - found

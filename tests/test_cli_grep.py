@@ -13,7 +13,7 @@ from chatpb.log import LogWriter
 from chatpb.table import Dataset
 from chatpb.v1 import ChatCompletionChunk, ChatCompletionRequest, CompletionRecord
 from command_line import run
-from tables import (
+from table_files import (
     REQUEST,
     STREAM,
     compacted,

@@ -16,7 +16,7 @@ from chatpb.log import LogWriter
 from chatpb.table import Dataset
 from chatpb.v1 import CompletionRecord
 from command_line import SECONDS, run, started
-from tables import (
+from table_files import (
     ERROR,
     PAGE,
     REQUEST,

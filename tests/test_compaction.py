@@ -14,7 +14,7 @@ from chatpb import from_dict
 from chatpb.log import LogWriter
 from chatpb.table import Dataset
 from chatpb.v1 import CompletionRecord
-from tables import compacted, completion, lines, printed
+from table_files import compacted, completion, lines, printed
 
 SOAK = bool(os.environ.get("CHATPB_SOAK"))
 COMPACT = (

@@ -16,7 +16,7 @@ import pytest
 import chatpb
 from chatpb.log import LogWriter
 from chatpb.v1 import ChatCompletionChunk, ChatCompletionRequest, CompletionRecord, ErrorResponse
-from tables import completion
+from table_files import completion
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "queries.md"
 BLOCKS: Final = re.findall(r"```(python|sh)\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL)

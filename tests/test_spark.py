@@ -296,14 +296,16 @@ def test_two_executors_work(spark: Any) -> None:
 
 # The job
 
+PYTHONS = ("PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON")
 
-def run(*command: object, folder: Path) -> subprocess.CompletedProcess[str]:
+
+def run(*command: object, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(part) for part in command],
         capture_output=True,
         text=True,
         timeout=TIMEOUT,
-        env=os.environ | environment(folder),
+        env={name: value for name, value in os.environ.items() if name not in PYTHONS} | variables,
         cwd=ROOT,
     )
 
@@ -324,14 +326,16 @@ def test_the_job_compacts_logs_and_lines(tmp_path: Path) -> None:
     expected += [CompletionRecord(completion=from_json(line)).SerializeToString() for line in lines]
 
     job = (sys.executable, "-m", "chatpb.spark", "--master", "local[2]", *conf())
-    done = run(*job, given, table, folder=tmp_path / "spark")
+    variables = environment(tmp_path / "spark")
+    pythons = {name: variables.pop(name) for name in PYTHONS}
+    done = run(*job, given, table, **variables)
     assert (0, "9 records in 2 files") == (done.returncode, done.stdout[:20]), done.stderr
     assert sorted(expected) == sorted(Dataset(table).records())
 
     script = ROOT / "chatpb" / "spark" / "__main__.py"
     submit = Path(sys.executable).with_name("spark-submit")
     options = ("--master", "local[2]", *conf(), script, "--append")
-    done = run(submit, *options, given / "b.jsonl", table, folder=tmp_path / "spark")
+    done = run(submit, *options, given / "b.jsonl", table, **variables, **pythons)
     assert (0, "4 records in 1 files") == (done.returncode, done.stdout[:20]), done.stderr
     assert sorted(expected + expected[5:]) == sorted(Dataset(table).records())
 

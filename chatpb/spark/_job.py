@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ _KINDS: Final = {
     "error": schema.ErrorResponse,
 }
 _LINES: Final = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+_GATEWAY: Final = "PYSPARK_GATEWAY_PORT"  # which spark-submit sets
 _RAISED: Final = re.compile(r"(?:\w+\.)*\w*Error: ")
 _HELP: Final = """\
 Compact logs or JSON lines to a table, on Spark.
@@ -45,6 +47,8 @@ the same names. All is added to the table, or nothing, whatever becomes of execu
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs the job and exits: 0 all is well, 1 the data is wrong, 2 the command line is."""
     options = _parser().parse_args(arguments)
+    if _GATEWAY not in os.environ and (options.master or "local").startswith("local"):
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else it would be any python3
     builder = SparkSession.builder.appName("chatpb")
     for key, value in options.conf:
         builder = builder.config(key, value)

@@ -166,6 +166,12 @@ def test_records_come_back_from_rows_and_from_a_table(spark: Any, tmp_path: Path
     assert sorted(records) == sorted(data_of(chatpb_spark.from_table(table)))
 
 
+def test_null_is_no_record(spark: Any, tmp_path: Path) -> None:
+    given = spark.createDataFrame([(record(1),), (None,)], "data binary")
+    assert 1 == chatpb_spark.write_table(given, tmp_path).records
+    assert [record(1)] == data_of(chatpb_spark.from_table(chatpb_spark.to_table(given)))
+
+
 def test_columns_are_read_and_filtered(spark: Any, tmp_path: Path) -> None:
     chatpb_spark.write_table(frame(spark, map(record, range(6))), tmp_path / "a table")
     table = chatpb_spark.read_table(spark, tmp_path / "a table")

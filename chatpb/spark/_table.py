@@ -34,11 +34,12 @@ def to_table(records: DataFrame, column: str = DATA) -> DataFrame:
 
     Args:
         records: A table with records.
-        column: The name of their column; the others are left out.
+        column: The name of their column; the others are left out, and so is null in it.
     """
 
     def convert(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for some in slices(data.as_py() for batch in batches for data in batch.column(0)):
+        columns = (batch.column(0).drop_null() for batch in batches)
+        for some in slices(data.as_py() for column in columns for data in column):
             yield to_batch(some).cast(_COLUMNS)
 
     return records.select(as_bytes(column)).mapInArrow(convert, table_schema())
@@ -94,7 +95,7 @@ def write_table(
         records: A table with records.
         path: The directory, which the driver and all executors see under this name.
         append: Whether there may be a table, to add to.
-        column: The name of the column of records; the others are left out.
+        column: The name of the column of records; the others are left out, and so is null in it.
         **options: Of the files, as for `chatpb.table.Dataset.writer`.
 
     Returns:

@@ -39,7 +39,7 @@ def write(records: DataFrame, folder: Path, append: bool, options: Mapping[str, 
         if not append and _commit.snapshot(folder)[1]:
             raise DatasetError(folder, "there is a table already; append=True adds to it")
         for left in folder.glob(f"{_ATTEMPTS}*"):  # by a driver that was killed
-            shutil.rmtree(left)
+            shutil.rmtree(left, ignore_errors=True)
         attempts = folder / f"{_ATTEMPTS}{uuid.uuid4().hex[:8]}"
         attempts.mkdir()
         try:
@@ -58,7 +58,7 @@ def _attempt(attempts: Path, options: Mapping[str, Any]) -> Any:
         context = TaskContext.get()
         assert context is not None
         task, name = context.partitionId(), str(context.taskAttemptId())
-        records = (data.as_py() for batch in batches for data in batch.column(0))
+        records = (data.as_py() for batch in batches for data in batch.column(0).drop_null())
         added = Dataset(attempts / name).append(records, **options)
         if added.records:
             parts = _commit.read_commit(attempts / name).parts

@@ -13,12 +13,14 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet
+from google.protobuf.message import Message
 
 from chatpb import _commit
 from chatpb._columns import RECORD, SCHEMA
 from chatpb._dataset_errors import DatasetError
 from chatpb._dataset_writer import JSON_BYTES, Added, DatasetWriter, Limits
-from chatpb._table import from_batch
+from chatpb._table import batch_to_json, from_batch
+from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.completion_record_pb2 import CompletionRecord
 
 _READ_BYTES: Final = 4 << 20  # of rows that are read at once, as JSON
@@ -26,7 +28,7 @@ _READ_ROWS: Final = 4096
 _READ_NUMBERS: Final = 131_072  # rows, of columns of numbers
 _FORMAT: Final = pa.dataset.ParquetFileFormat(
     default_fragment_scan_options=pa.dataset.ParquetFragmentScanOptions(
-        page_checksum_verification=True
+        page_checksum_verification=True, pre_buffer=False
     )
 )
 
@@ -205,6 +207,26 @@ class Dataset:
         """
         for batch in self.scan(where=where):
             yield from from_batch(batch)
+
+    def texts(
+        self,
+        message_type: type[Message] = ChatCompletion,
+        where: pa.compute.Expression | None = None,
+    ) -> Iterator[bytes]:
+        """Reads the JSON of the message of a type in each record that has one.
+
+        The same as to read the records and to write their messages, in less time.
+
+        Args:
+            message_type: What is wanted, such as completions or requests.
+            where: As for `scan`.
+
+        Raises:
+            ConversionError: As for `records`.
+            DatasetError: A file is no table.
+        """
+        for batch in self.scan(where=where):
+            yield from (text for text in batch_to_json(batch, message_type) if text is not None)
 
     @contextmanager
     def writer(

@@ -10,16 +10,19 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet
+from google.protobuf.message import Message
 
 from chatpb import _commit
 from chatpb._columns import SCHEMA
 from chatpb._record import json_size
-from chatpb._table import parquet_options, to_batch
+from chatpb._table import json_to_batch, parquet_options, to_batch
+from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.completion_record_pb2 import CompletionRecord
 
 JSON_BYTES: Final = b"chatpb.json_bytes"  # in the metadata of a file
 _SLICE_BYTES: Final = 8 << 20  # of records that become a batch at once
 _SLICE_ROWS: Final = 10_000
+_JSON_PER_BINARY: Final = 4  # bytes, about
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,7 @@ class DatasetWriter:
         self._limits = limits
         self._prefix = f"part-{_commit.next_generation(folder):06}-{uuid.uuid4().hex[:8]}"
         self._slice: list[bytes] = []
+        self._slice_type: type[Message] | None = None  # of JSON texts; None: they are records
         self._slice_bytes = 0
         self._group: list[pa.RecordBatch] = []
         self._group_bytes = 0
@@ -128,15 +132,38 @@ class DatasetWriter:
                 those that become rows together.
         """
         data = record if isinstance(record, bytes) else record.SerializeToString()
-        held, limits = self._group_bytes + self._slice_bytes, self._limits
-        if held and held + len(data) > limits.group_bytes:
-            self._end_group()
-        self._slice.append(data)
-        self._slice_bytes += len(data)
-        self._file = self._file or _File()
         size = json_size(data) if json_bytes is None else json_bytes
-        self._file.json_bytes += size
-        self._json_bytes += size
+        self._add(data, None, len(data), size)
+
+    def write_json(self, text: bytes, message_type: type[Message] = ChatCompletion) -> None:
+        """Adds a record that holds nothing but a message, whose JSON is given.
+
+        The same as to convert it and to write the record, in less time.
+
+        Args:
+            text: A JSON object.
+            message_type: What it is, such as a completion.
+
+        Raises:
+            ConversionError: A text is not one JSON object. Which, its path says, among those that
+                become rows together.
+        """
+        self._add(text, message_type, len(text) // _JSON_PER_BINARY, len(text))
+
+    def _add(
+        self, data: bytes, message_type: type[Message] | None, size: int, json_bytes: int
+    ) -> None:
+        held, limits = self._group_bytes + self._slice_bytes, self._limits
+        if held and held + size > limits.group_bytes:
+            self._end_group()
+        if message_type is not self._slice_type:
+            self._end_slice()
+            self._slice_type = message_type
+        self._slice.append(data)
+        self._slice_bytes += size
+        self._file = self._file or _File()
+        self._file.json_bytes += json_bytes
+        self._json_bytes += json_bytes
         self._records += 1
         if self._group_rows + len(self._slice) >= limits.group_rows:
             self._end_group()
@@ -145,7 +172,9 @@ class DatasetWriter:
 
     def _end_slice(self) -> None:
         if self._slice:
-            self._group.append(to_batch(self._slice))
+            kind = self._slice_type
+            batch = to_batch(self._slice) if kind is None else json_to_batch(self._slice, kind)
+            self._group.append(batch)
             self._group_rows += len(self._slice)
             self._group_bytes += self._slice_bytes
             self._slice = []

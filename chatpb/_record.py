@@ -59,6 +59,17 @@ def holds(message_type: type[Message]) -> bool:
     return message_type in _NUMBERS
 
 
+def record_field(message_type: type[Message]) -> int:
+    """The number of the field of a record that has messages of this type.
+
+    Raises:
+        TypeError: A record has no such messages.
+    """
+    if message_type not in _NUMBERS:
+        raise TypeError(f"a record has no {message_type.DESCRIPTOR.full_name}")
+    return _NUMBERS[message_type]
+
+
 def record_of(messages: Iterable[tuple[type[Message], bytes]]) -> bytes:
     """A record of messages in binary form, each with its type."""
     return b"".join(_wire.embedded(_NUMBERS[kind], [data]) for kind, data in messages)

@@ -253,7 +253,6 @@ class _Assembler:
             tokens_of = getattr(getattr(message, text.tokens_holder.name), text.tokens.name)
             setattr(getattr(message, text.holder.name), text.text.name, _joined(tokens_of).decode())
 
-
     def close(self) -> None:
         """Looks that nothing is left.
 

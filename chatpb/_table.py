@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from chatpb._buffers import shredder, to_arrays, to_buffers
-from chatpb._columns import SCHEMA
+from chatpb._columns import SCHEMA, TOKENS_COLUMN
+from chatpb._convert import binary_to_json, json_to_binary
 from chatpb._errors import ConversionError
 from chatpb._fold import fold
+from chatpb._implementation import native_type, transcoder
+from chatpb._record import record_field
 from chatpb._shred import assemble, shred
+from chatpb._wire import embedded, joined, spans
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.completion_record_pb2 import CompletionRecord
 
 _PAGE_BYTES: Final = 4 << 20  # long pages compress better
 _DICTIONARY_BYTES: Final = 64 << 20  # all tokens of a row group find room
 _SAMPLE: Final = 10_000
+_TOKENS_LEVEL: Final = 3
+_SHORT: Final = 64  # bytes: identifiers, of which many begin alike
+_CHUNKS: Final = CompletionRecord.CHUNKS_FIELD_NUMBER
 #: What rows that no table has make the reference raise.
 _FAULTS: Final = (DecodeError, LookupError, TypeError, ValueError)
 
@@ -74,11 +81,7 @@ def from_batch(batch: pa.RecordBatch) -> list[bytes]:
         ConversionError: A column is missing, or a row is not what `to_batch` makes; its path says
             which, such as ``$[3]``.
     """
-    missing = [name for name in SCHEMA.names if name not in batch.schema.names]
-    if missing:
-        raise ConversionError(
-            f"the rows lack the column {missing[0]}; records are read from all columns"
-        )
+    _need_columns(batch)
     native = shredder()
     found: list[bytes] = []
     try:
@@ -93,29 +96,108 @@ def from_batch(batch: pa.RecordBatch) -> list[bytes]:
     return found
 
 
+def _need_columns(batch: pa.RecordBatch) -> None:
+    missing = [name for name in SCHEMA.names if name not in batch.schema.names]
+    if missing:
+        raise ConversionError(
+            f"the rows lack the column {missing[0]}; records are read from all columns"
+        )
+
+
+def json_to_batch(
+    texts: Sequence[bytes], message_type: type[Message] = ChatCompletion
+) -> pa.RecordBatch:
+    """JSON texts to a record batch: one row for each, whose record holds that message alone.
+
+    The same as to convert each and to make a record of it, in one pass.
+
+    Args:
+        texts: JSON objects, as for `chatpb.from_json`.
+        message_type: What they are: completions, requests, errors or, each of one chunk, chunks.
+
+    Raises:
+        ConversionError: A text is not one JSON object. Its path begins with the place of the text,
+            such as ``$[3]``.
+    """
+    number = record_field(message_type)
+    native, kind = shredder(), native_type(message_type) if transcoder is not None else None
+    if native is not None and kind is not None and number != _CHUNKS:  # which would be folded
+        found = native.shred_json(transcoder, kind, number, texts)
+        if not isinstance(found, int):
+            return to_arrays(found, len(texts))
+    records = []
+    for index, text in enumerate(texts):
+        try:
+            records.append(embedded(number, [json_to_binary(text, message_type)]))
+        except ConversionError as error:
+            raise error.below(index) from None
+    return to_batch(records)
+
+
+def batch_to_json(
+    batch: pa.RecordBatch, message_type: type[Message] = ChatCompletion
+) -> list[bytes | None]:
+    """A record batch to the JSON of the message of that type in each record, where it has one.
+
+    The same as to make the records and to write their messages, in one pass.
+
+    Raises:
+        ConversionError: As for `from_batch` and `chatpb.binary_to_json`.
+    """
+    _need_columns(batch)
+    number = record_field(message_type)
+    native, kind = shredder(), native_type(message_type) if transcoder is not None else None
+    if native is not None and kind is not None and number != _CHUNKS:
+        found: list[bytes | None] | None
+        try:
+            buffers = to_buffers(batch)
+        except pa.ArrowException:
+            found = None  # the reference says what is wrong
+        else:
+            found = native.assemble_json(transcoder, kind, number, len(batch), buffers)
+        if found is not None:
+            return found
+    texts: list[bytes | None] = []
+    for record in from_batch(batch):
+        held = any(span.number == number for span in spans(record))
+        texts.append(binary_to_json(joined(record, number), message_type) if held else None)
+    return texts
+
+
 def parquet_options(batch: pa.RecordBatch, *, level: int = 3) -> dict[str, Any]:
     """How rows are written to Parquet, as arguments for `pyarrow.parquet.ParquetWriter`.
 
     Args:
         batch: Rows like those that are to be written: columns whose values often recur in them get
             a dictionary.
-        level: The level of zstd, from 1 to 22.
+        level: The level of zstd, from 1 to 22; for tokens, which gain nothing by more, 3 at most.
     """
-    with_dictionary, encodings = [], {}
+    with_dictionary, encodings, levels, with_statistics = [], {}, {}, []
     for path, values in _leaves(batch):
-        if pa.types.is_floating(values.type) and values.type.bit_width == 32:
+        is_of_tokens = path.startswith(f"{TOKENS_COLUMN}.")
+        # The numbers of tokens are noise below their first bits, at any level.
+        levels[path] = min(level, _TOKENS_LEVEL) if is_of_tokens else level
+        if not is_of_tokens:
+            with_statistics.append(path)
+        kind = values.type
+        if pa.types.is_float32(kind):
             encodings[path] = "BYTE_STREAM_SPLIT"
         elif _recurs(values):
             with_dictionary.append(path)
-        elif pa.types.is_integer(values.type) or pa.types.is_timestamp(values.type):
-            encodings[path] = "DELTA_BINARY_PACKED"
+        elif pa.types.is_integer(kind) or pa.types.is_timestamp(kind):
+            is_rising = pa.types.is_int64(kind) or pa.types.is_timestamp(kind)
+            encodings[path] = "DELTA_BINARY_PACKED" if is_rising else "BYTE_STREAM_SPLIT"
+        elif pa.types.is_string(kind) or pa.types.is_binary(kind):
+            is_short = len(values) and values.nbytes / len(values) < _SHORT
+            encodings[path] = "DELTA_BYTE_ARRAY" if is_short else "DELTA_LENGTH_BYTE_ARRAY"
     return {
         "compression": "zstd",
-        "compression_level": level,
+        "compression_level": levels,
         "use_dictionary": with_dictionary,
         "column_encoding": encodings,
         "data_page_size": _PAGE_BYTES,
         "dictionary_pagesize_limit": _DICTIONARY_BYTES,
+        "write_statistics": with_statistics,
         "store_schema": False,  # readers would take dictionaries for another type
     }
 

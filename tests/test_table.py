@@ -24,9 +24,10 @@ import fuzz_table
 from chatpb import ConversionError, from_dict
 from chatpb._buffers import shredder
 from chatpb._columns import COLUMNS, SCHEMA
+from chatpb._record import record_field
 from chatpb._shred import assemble, shred
-from chatpb._table import from_batch, parquet_options, to_batch
-from chatpb._wire import spans
+from chatpb._table import batch_to_json, from_batch, json_to_batch, parquet_options, to_batch
+from chatpb._wire import embedded, spans
 from chatpb.v1 import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -472,6 +473,52 @@ def parquet(batch: pa.RecordBatch) -> pa.RecordBatch:
 def test_parquet_gives_the_same(given_records: list[CompletionRecord]) -> None:
     data = [serialized(record) for record in given_records]
     assert same(data, from_batch(parquet(to_batch(data))))
+
+
+TEXTS = [
+    json.dumps(COMPLETION).encode(),
+    b'{"id":"a","choices":[],"x":[1.50,null]}',
+    json.dumps({**COMPLETION, "created": 1.5, "usage": None}).encode(),
+]
+
+
+@pytest.mark.parametrize(
+    ("texts", "message_type"),
+    [
+        pytest.param(TEXTS, ChatCompletion, id="completions"),
+        pytest.param([*TEXTS, b'{"id":"a","id":"b"}'], ChatCompletion, id="a duplicate"),
+        pytest.param([b'{"model":"m","x":1}'], ChatCompletionRequest, id="requests"),
+        pytest.param([b'{"error":{"code":1}}'], ErrorResponse, id="errors"),
+        pytest.param([b'{"id":"a","choices":[]}'], ChatCompletionChunk, id="chunks"),
+        pytest.param([], ChatCompletion, id="none"),
+    ],
+)
+def test_json_to_rows_and_back(texts: list[bytes], message_type: type[Message]) -> None:
+    """In one pass it is the same as step by step."""
+    batch = json_to_batch(texts, message_type)
+    number = record_field(message_type)
+    binary = [chatpb.json_to_binary(text, message_type) for text in texts]
+    assert rows_of(to_batch([embedded(number, [data]) for data in binary])) == rows_of(batch)
+    written = [chatpb.binary_to_json(data, message_type) for data in binary]
+    assert written == batch_to_json(batch, message_type)
+    others: list[type[Message]] = [ChatCompletion, ChatCompletionRequest, ErrorResponse]
+    for other in others:
+        if other is not message_type:
+            assert [None] * len(texts) == batch_to_json(batch, other)
+
+
+@pytest.mark.parametrize("text", [b"{", b"[]", b'{"a":NaN}'])
+def test_text_that_is_no_object_is_named(text: bytes) -> None:
+    with pytest.raises(ConversionError) as caught:
+        json_to_batch([*TEXTS, text])
+    assert caught.value.path.startswith("$[3]")
+
+
+def test_rows_whose_messages_have_no_json() -> None:
+    """As in `to_json`: what the JSON cannot say is an error."""
+    record = CompletionRecord.FromString(b"\x12\x04\x2a\x02\x20\x63")  # finish_reason 99
+    with pytest.raises(ConversionError, match="99"):
+        batch_to_json(to_batch([record]))
 
 
 def test_slices_and_any_order_of_columns() -> None:

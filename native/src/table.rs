@@ -3,11 +3,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use chatpb_transcoder::plan::{ColumnPlan, Kind, Leaf, Node, Part, Plan, TextRule, TokenFields};
-use chatpb_transcoder::{assemble, shred};
+use chatpb_transcoder::{Buffers, Declined, assemble, assemble_json, shred, shred_json};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
+
+use crate::Transcoder;
 
 /// The kind of a column, whether it has lists, and the numbers of its words.
 type ColumnArgs = (String, bool, Vec<i32>);
@@ -96,25 +98,30 @@ impl Shredder {
         records: Vec<(PyBackedBytes, Option<PyBackedBytes>)>,
     ) -> Shredded<'py> {
         let plan = &self.plan;
-        let done = py.detach(|| {
+        shredded(py, || {
             let slices: Vec<(&[u8], Option<&[u8]>)> = records
                 .iter()
                 .map(|(record, folded)| (&record[..], folded.as_deref()))
                 .collect();
-            catch_unwind(AssertUnwindSafe(|| shred(plan, &slices)))
-        });
-        match done {
-            Ok(Ok(buffers)) => {
-                let buffers = buffers.0.into_iter();
-                Shredded::Buffers(
-                    buffers
-                        .map(|buffer| buffer.map(|bytes| PyBytes::new(py, &bytes)))
-                        .collect(),
-                )
-            }
-            Ok(Err(index)) => Shredded::Declined(index),
-            Err(_) => Shredded::Declined(0),
-        }
+            shred(plan, &slices)
+        })
+    }
+
+    /// JSON texts to the buffers of the columns of records that hold nothing but their messages, in
+    /// this field; or the place of a text that is declined.
+    fn shred_json<'py>(
+        &self,
+        py: Python<'py>,
+        transcoder: &Bound<'py, Transcoder>,
+        message_type: usize,
+        field: u32,
+        texts: Vec<PyBackedBytes>,
+    ) -> Shredded<'py> {
+        let (plan, schema) = (&self.plan, &transcoder.get().schema);
+        shredded(py, || {
+            let slices: Vec<&[u8]> = texts.iter().map(|text| &text[..]).collect();
+            shred_json(plan, schema, message_type, field, &slices)
+        })
     }
 
     /// The buffers of so many rows to records; None if they are declined.
@@ -123,29 +130,76 @@ impl Shredder {
         py: Python<'py>,
         rows: usize,
         buffers: Vec<Option<PyBackedBytes>>,
-    ) -> Option<Vec<Bound<'py, PyBytes>>> {
+    ) -> Option<Vec<Option<Bound<'py, PyBytes>>>> {
         let plan = &self.plan;
-        let (mut data, mut ends) = (Vec::new(), Vec::with_capacity(rows));
-        let done = py.detach(|| {
-            let slices: Vec<Option<&[u8]>> = buffers.iter().map(|each| each.as_deref()).collect();
-            catch_unwind(AssertUnwindSafe(|| {
-                assemble(plan, rows, &slices, |record| {
-                    data.extend_from_slice(record);
-                    ends.push(data.len());
-                })
-            }))
-        });
-        if !matches!(done, Ok(Ok(()))) {
-            return None;
-        }
-        let mut start = 0;
-        let records = ends.into_iter().map(|end| {
-            let record = PyBytes::new(py, &data[start..end]);
-            start = end;
-            record
-        });
-        Some(records.collect())
+        assembled(py, rows, buffers, |slices, emit| {
+            assemble(plan, rows, slices, |record| emit(Some(record)))
+        })
     }
+
+    /// The buffers of so many rows to the JSON of the message in this field of each record, where it
+    /// is there; None if they are declined.
+    fn assemble_json<'py>(
+        &self,
+        py: Python<'py>,
+        transcoder: &Bound<'py, Transcoder>,
+        message_type: usize,
+        field: u32,
+        rows: usize,
+        buffers: Vec<Option<PyBackedBytes>>,
+    ) -> Option<Vec<Option<Bound<'py, PyBytes>>>> {
+        let (plan, schema) = (&self.plan, &transcoder.get().schema);
+        assembled(py, rows, buffers, |slices, emit| {
+            assemble_json(plan, schema, message_type, field, rows, slices, emit)
+        })
+    }
+}
+
+/// Shreds without the GIL. A bug that panics is left to the reference.
+fn shredded(py: Python<'_>, work: impl FnOnce() -> Result<Buffers, usize> + Send) -> Shredded<'_> {
+    match py.detach(|| catch_unwind(AssertUnwindSafe(work))) {
+        Ok(Ok(buffers)) => {
+            let buffers = buffers.0.into_iter();
+            Shredded::Buffers(
+                buffers
+                    .map(|buffer| buffer.map(|bytes| PyBytes::new(py, &bytes)))
+                    .collect(),
+            )
+        }
+        Ok(Err(index)) => Shredded::Declined(index),
+        Err(_) => Shredded::Declined(0),
+    }
+}
+
+/// Assembles without the GIL, and then makes a Python object for each row.
+fn assembled<'py>(
+    py: Python<'py>,
+    rows: usize,
+    buffers: Vec<Option<PyBackedBytes>>,
+    work: impl FnOnce(&[Option<&[u8]>], &mut dyn FnMut(Option<&[u8]>)) -> Result<(), Declined> + Send,
+) -> Option<Vec<Option<Bound<'py, PyBytes>>>> {
+    let mut data: Vec<u8> = Vec::new();
+    let mut ends: Vec<Option<usize>> = Vec::with_capacity(rows);
+    let done = py.detach(|| {
+        let slices: Vec<Option<&[u8]>> = buffers.iter().map(|each| each.as_deref()).collect();
+        catch_unwind(AssertUnwindSafe(|| {
+            work(&slices, &mut |found| {
+                data.extend_from_slice(found.unwrap_or_default());
+                ends.push(found.map(|_| data.len()));
+            })
+        }))
+    });
+    if !matches!(done, Ok(Ok(()))) {
+        return None;
+    }
+    let mut start = 0;
+    let objects = ends.into_iter().map(|end| {
+        let end = end?;
+        let object = PyBytes::new(py, &data[start..end]);
+        start = end;
+        Some(object)
+    });
+    Some(objects.collect())
 }
 
 /// The buffers of columns, or the place of a record that was declined.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use crate::Declined;
 use crate::columns::{Bits, Ranges, Source, Texts, number};
 use crate::plan::{Action, ColumnPlan, Insert, Kind, Leaf, Node, Plan, TokenFields, decimal};
+use crate::schema::Schema;
 use crate::wire::{FIXED64, Fields, VARINT, Value};
 use crate::wire::{close, open, put_bytes, put_tag, put_varint};
 
@@ -44,6 +45,52 @@ pub fn assemble(
         emit(&out);
     }
     Ok(())
+}
+
+/// Assembles records, and gives the JSON of the message in this field of each, if it is there.
+pub fn assemble_json(
+    plan: &Plan,
+    schema: &Schema,
+    message_type: usize,
+    field: u32,
+    rows: usize,
+    buffers: &[Option<&[u8]>],
+    mut emit: impl FnMut(Option<&[u8]>),
+) -> Result<(), Declined> {
+    let mut text = Vec::new();
+    let mut written = Ok(());
+    assemble(plan, rows, buffers, |record| {
+        if written.is_err() {
+            return;
+        }
+        text.clear();
+        written = message_of(record, field).and_then(|message| match message {
+            None => {
+                emit(None);
+                Ok(())
+            }
+            Some(message) => {
+                schema.binary_to_json(message, message_type, &mut text)?;
+                emit(Some(&text));
+                Ok(())
+            }
+        });
+    })?;
+    written
+}
+
+/// The message in a field of a record, where it stands once.
+fn message_of(record: &[u8], field: u32) -> Result<Option<&[u8]>, Declined> {
+    let mut found = None;
+    let mut fields = Fields::new(record);
+    while let Some((number, value)) = fields.next()? {
+        if let (true, Value::Bytes(message)) = (number == field, value)
+            && found.replace(message).is_some()
+        {
+            return Err(Declined);
+        }
+    }
+    Ok(found)
 }
 
 struct Column<'a> {

@@ -161,10 +161,27 @@ impl Dictionary {
         Ok(())
     }
 
+    /// The texts that recur most get the least numbers: those are packed into few bits, and compress.
     pub fn finish(self, out: &mut Buffers) {
+        let mut counts = vec![0u32; self.values.count()];
+        for &index in &self.indices {
+            counts[index as usize] += 1;
+        }
+        let mut order: Vec<u32> = (0..counts.len() as u32).collect();
+        order.sort_by_key(|&index| std::cmp::Reverse(counts[index as usize]));
+        let mut places = vec![0i32; order.len()];
+        let mut values = Strings::default();
+        for (place, &index) in order.iter().enumerate() {
+            places[index as usize] = place as i32;
+            values
+                .data
+                .extend_from_slice(self.values.get(index as usize));
+            values.offsets.push(values.data.len() as i32);
+        }
         out.0.push(None);
-        out.push_numbers(self.indices.iter().map(|index| index.to_le_bytes()));
-        self.values.finish(out);
+        let indices = self.indices.iter().map(|&index| places[index as usize]);
+        out.push_numbers(indices.map(i32::to_le_bytes));
+        values.finish(out);
     }
 }
 

@@ -17,10 +17,10 @@ mod sse;
 mod wire;
 mod write;
 
-pub use assemble::assemble;
+pub use assemble::{assemble, assemble_json};
 pub use columns::Buffers;
 pub use schema::Schema;
-pub use shred::shred;
+pub use shred::{shred, shred_json};
 pub use sse::{EventStream, TooLong};
 
 /// The input is left to the reference implementation.

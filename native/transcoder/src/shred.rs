@@ -3,7 +3,8 @@
 use crate::Declined;
 use crate::columns::{Buffers, Dictionary, Lists, Strings, Validity};
 use crate::plan::{Action, Kind, Leaf, Node, Plan, TokenFields, decimal, is_spelled};
-use crate::wire::{Fields, LENGTH_DELIMITED, Value, close, open, put_varint};
+use crate::schema::Schema;
+use crate::wire::{Fields, LENGTH_DELIMITED, Value, close, open, put_bytes, put_varint};
 
 /// Shreds records, each with the completion that its chunks make.
 ///
@@ -13,6 +14,29 @@ pub fn shred(plan: &Plan, records: &[(&[u8], Option<&[u8]>)]) -> Result<Buffers,
     let mut shredder = Shredder::new(plan);
     for (index, (record, folded)) in records.iter().enumerate() {
         shredder.record(record, *folded).map_err(|_| index)?;
+    }
+    Ok(shredder.finish())
+}
+
+/// Shreds records that hold nothing but a message, in this field, whose JSON is given.
+///
+/// Fails with the place of a text that is declined.
+pub fn shred_json(
+    plan: &Plan,
+    schema: &Schema,
+    message_type: usize,
+    field: u32,
+    texts: &[&[u8]],
+) -> Result<Buffers, usize> {
+    let mut shredder = Shredder::new(plan);
+    let (mut record, mut message) = (Vec::new(), Vec::new());
+    for (index, text) in texts.iter().enumerate() {
+        message.clear();
+        let read = schema.json_to_binary(text, message_type, &mut message);
+        record.clear();
+        put_bytes(&mut record, field, &message);
+        read.and_then(|()| shredder.record(&record, None))
+            .map_err(|_| index)?;
     }
     Ok(shredder.finish())
 }

@@ -113,7 +113,7 @@ def binary_vectors() -> list[BinaryVector]:
             entry["name"],
             message_class(entry["message_type"]),
             entry["purpose"],
-            entry.get("hex", entry.get("text")),
+            entry["hex"] if "hex" in entry else entry["text"],
             "hex" in entry,
             not entry.get("invalid", False),
             entry.get("unknown_fields", False),

@@ -29,7 +29,7 @@ _INTEGERS = (FieldDescriptor.TYPE_INT32, FieldDescriptor.TYPE_INT64, FieldDescri
 def assertions(message: Message, path: list[str | int] | None = None) -> Iterator[Assertion]:
     """The assertions that describe a message wholly, but for its unknown fields."""
     path = path or []
-    fields: list[FieldDescriptor] = list(message.DESCRIPTOR.fields_by_number.values())
+    fields: list[Any] = list(message.DESCRIPTOR.fields)
     fields.sort(key=lambda field: field.number)
     presence = [field for field in fields if field.has_presence]
     for kind, wanted in (("set", True), ("unset", False)):

@@ -63,14 +63,15 @@ def _duckdb(method: str, _: str) -> Callable[[Path, Path], None]:
     return bound
 
 
-def _chatpb(name: str, method: str, kind: str) -> Callable[[Path, Path], None]:
+def _chatpb(name: str, method: str, kind: str, **more: int) -> Callable[[Path, Path], None]:
     from storage import subject
 
-    bound: Callable[[Path, Path], None] = getattr(getattr(subject, name)(kind), method)
+    bound: Callable[[Path, Path], None] = getattr(getattr(subject, name)(kind, **more), method)
     return bound
 
 
 TABLE: Final = "chatpb table"
+TABLE_19: Final = "chatpb table, zstd -19"
 LOG: Final = "chatpb log"
 ZSTD_3: Final = "JSON lines, zstd -3"
 ZSTD_19: Final = "JSON lines, zstd -19"
@@ -99,5 +100,12 @@ FORMS: Final = (
     ),
     Form(LOG, "log.chatpb.zst", partial(_chatpb, "Log", "write"), partial(_chatpb, "Log", "read")),
     Form(TABLE, "table", partial(_chatpb, "Table", "write"), partial(_chatpb, "Table", "read")),
+    Form(
+        TABLE_19,
+        "19.table",
+        partial(_chatpb, "Table", "write", level=19),
+        partial(_chatpb, "Table", "read"),
+        is_slow=True,
+    ),
 )
 BY_NAME: Final = {form.name: form for form in FORMS}

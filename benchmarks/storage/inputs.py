@@ -18,8 +18,8 @@ from storage.traffic import chats, with_logprobs
 
 DECIMALS: Final = "20 OpenAI"
 FLOATS: Final = "20 vLLM"
-CHATS: Final = "chats"
-_CHUNK: Final = "ChatCompletionChunk"
+CHATS: Final = "small chats"
+CHUNK: Final = "ChatCompletionChunk"
 _ID: Final = re.compile(rb'"id": ?"([^"]*)"')
 _ENDINGS: Final = (".json", ".jsonl")
 
@@ -55,7 +55,7 @@ def records(path: Path, kind: str) -> Iterator[list[bytes]]:
     """The lines that make a record each: one, or, of chunks, those of a stream."""
     with path.open("rb") as file:
         lines = (line.rstrip(b"\n") for line in file)
-        if kind == _CHUNK:
+        if kind == CHUNK:
             for _, stream in groupby(lines, _id):
                 yield list(stream)
         else:
@@ -89,7 +89,19 @@ _GENERATED: Final = (
         32,
         partial(with_logprobs, 20, widened),
     ),
-    _Generated(CHATS, "small chats and tool calls without log probabilities", 24, chats),
+    _Generated(
+        CHATS,
+        "answers of some 130 characters and tool calls, without log probabilities",
+        24,
+        partial(chats, 100, 0.75),
+    ),
+    _Generated(
+        "long chats",
+        "the same with some 500 characters",
+        24,
+        partial(chats, 270, 1.1),
+        is_timed=False,
+    ),
     _Generated(
         f"{DECIMALS} Zipf",
         "as the first, tokens as frequent as words are",

@@ -15,7 +15,7 @@ from chatpb._wire import embedded, field_at
 from chatpb.log import LogReader, LogWriter
 from chatpb.table import Dataset
 from chatpb.v1 import CompletionRecord
-from storage.inputs import records
+from storage.inputs import CHUNK, records
 
 _NUMBERS: Final = {
     field.message_type.name: field.number
@@ -77,27 +77,43 @@ class Delimited:
 
 
 class Table:
-    """The table, as `Dataset` makes it when nothing else is said."""
+    """The table, as `Dataset` makes it when nothing but the level of zstd is said.
 
-    def __init__(self, kind: str) -> None:
+    Args:
+        kind: The name of the message type of a line.
+        level: That level.
+    """
+
+    def __init__(self, kind: str, level: int = 3) -> None:
         self._converter = Converter(kind)
+        self._kind = kind
+        self._type: Any = getattr(chatpb.v1, kind)
+        self._level = level
 
     def write(self, source: Path, target: Path) -> None:
         """JSON lines to the form."""
-        self._write(self._converter.read(source), target)
+        if self._kind == CHUNK:  # of which several make a record
+            with Dataset(target).writer(level=self._level) as writer:
+                for record, json_bytes in self._converter.read(source):
+                    writer.write(record, json_bytes)
+            return
+        with source.open("rb") as file:
+            self.write_lines((line.rstrip(b"\n") for line in file), target)
 
     def write_lines(self, lines: Iterable[bytes], target: Path) -> None:
         """Lines, of which each is a record, to the form."""
-        self._write(self._converter.convert([line] for line in lines), target)
-
-    def _write(self, found: Iterable[tuple[bytes, int]], target: Path) -> None:
-        with Dataset(target).writer() as writer:
-            for record, json_bytes in found:
-                writer.write(record, json_bytes)
+        with Dataset(target).writer(level=self._level) as writer:
+            for line in lines:
+                writer.write_json(line, self._type)
 
     def read(self, source: Path, target: Path) -> None:
         """The form to JSON lines."""
-        self._converter.write(Dataset(source).records(), target)
+        if self._kind == CHUNK:
+            self._converter.write(Dataset(source).records(), target)
+            return
+        with target.open("wb") as file:
+            for text in Dataset(source).texts(self._type):
+                file.write(text + b"\n")
 
 
 class Log:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import string
 from collections.abc import Callable, Iterator
@@ -102,15 +103,20 @@ def with_logprobs(
         yield text(answer)
 
 
-def chats() -> Iterator[bytes]:
-    """Answers without log probabilities, without end."""
+def chats(median: float, spread: float) -> Iterator[bytes]:
+    """Answers without log probabilities, without end.
+
+    Args:
+        median: How many characters the middle one of their texts has.
+        spread: How much they differ: the standard deviation of the logarithm.
+    """
     rng = random.Random(SEED)
     traffic, language = Traffic(rng, can_reason=True), Language(rng)
     while True:
         if rng.random() < 0.12:
             yield text(_tool_calls(rng, traffic, language))
             continue
-        content = language.text(round(rng.lognormvariate(5.6, 1.1)) + 10)
+        content = language.text(round(rng.lognormvariate(math.log(median), spread)) + 10)
         is_cut = rng.random() < 0.1
         if is_cut:
             content = content[: int(len(content) * rng.uniform(0.5, 1))] or content

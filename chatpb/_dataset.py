@@ -91,6 +91,7 @@ class Part:
             columns=columns,
             filter=where,
             batch_size=self._rows_at_once(columns),
+            use_threads=False,
             batch_readahead=1,
             fragment_readahead=1,
         )

@@ -14,15 +14,15 @@ from google.protobuf.message import Message
 
 from chatpb import _commit
 from chatpb._columns import SCHEMA
+from chatpb._parquet import parquet_options
 from chatpb._record import json_size
-from chatpb._table import json_to_batch, parquet_options, to_batch
+from chatpb._table import json_to_batch, to_batch
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.completion_record_pb2 import CompletionRecord
 
 JSON_BYTES: Final = b"chatpb.json_bytes"  # in the metadata of a file
 _SLICE_BYTES: Final = 8 << 20  # of records that become a batch at once
 _SLICE_ROWS: Final = 10_000
-_JSON_PER_BINARY: Final = 4  # bytes, about
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +107,11 @@ class DatasetWriter:
         self._prefix = f"part-{_commit.next_generation(folder):06}-{uuid.uuid4().hex[:8]}"
         self._slice: list[bytes] = []
         self._slice_type: type[Message] | None = None  # of JSON texts; None: they are records
-        self._slice_bytes = 0
+        self._slice_bytes = self._slice_json_bytes = 0
+        self._most_bytes = min(_SLICE_BYTES, limits.group_bytes)  # of the slice
+        self._most_rows = min(_SLICE_ROWS, limits.group_rows)
         self._group: list[pa.RecordBatch] = []
-        self._group_bytes = 0
-        self._group_rows = 0
+        self._group_bytes = self._group_json_bytes = self._group_rows = 0
         self._file: _File | None = None
         self._parts: dict[str, str] = {}
         self._records = self._json_bytes = self._table_bytes = 0
@@ -131,9 +132,11 @@ class DatasetWriter:
             ConversionError: Bytes are not the binary form of a record. Which, its path says, among
                 those that become rows together.
         """
+        if self._slice_type is not None:
+            self._end_slice(None)
         data = record if isinstance(record, bytes) else record.SerializeToString()
-        size = json_size(data) if json_bytes is None else json_bytes
-        self._add(data, None, len(data), size)
+        self._slice_json_bytes += json_size(data) if json_bytes is None else json_bytes
+        self._add(data, len(data))
 
     def write_json(self, text: bytes, message_type: type[Message] = ChatCompletion) -> None:
         """Adds a record that holds nothing but a message, whose JSON is given.
@@ -148,43 +151,44 @@ class DatasetWriter:
             ConversionError: A text is not one JSON object. Which, its path says, among those that
                 become rows together.
         """
-        self._add(text, message_type, len(text) // _JSON_PER_BINARY, len(text))
+        if self._slice_type is not message_type:
+            self._end_slice(message_type)
+        self._add(text, len(text))
 
-    def _add(
-        self, data: bytes, message_type: type[Message] | None, size: int, json_bytes: int
-    ) -> None:
-        held, limits = self._group_bytes + self._slice_bytes, self._limits
-        if held and held + size > limits.group_bytes:
-            self._end_group()
-        if message_type is not self._slice_type:
-            self._end_slice()
-            self._slice_type = message_type
+    def _add(self, data: bytes, size: int) -> None:
+        if self._slice_bytes + size > self._most_bytes or len(self._slice) >= self._most_rows:
+            self._end_slice(self._slice_type, size)
         self._slice.append(data)
         self._slice_bytes += size
-        self._file = self._file or _File()
-        self._file.json_bytes += json_bytes
-        self._json_bytes += json_bytes
-        self._records += 1
-        if self._group_rows + len(self._slice) >= limits.group_rows:
-            self._end_group()
-        elif self._slice_bytes >= _SLICE_BYTES or len(self._slice) >= _SLICE_ROWS:
-            self._end_slice()
 
-    def _end_slice(self) -> None:
-        if self._slice:
-            kind = self._slice_type
-            batch = to_batch(self._slice) if kind is None else json_to_batch(self._slice, kind)
-            self._group.append(batch)
-            self._group_rows += len(self._slice)
+    def _end_slice(self, next_type: type[Message] | None, next_bytes: int = 0) -> None:
+        """Makes rows of what was gathered, and gets ready for more."""
+        gathered, kind = self._slice, self._slice_type
+        if gathered and kind is None:
+            self._group.append(to_batch(gathered))
             self._group_bytes += self._slice_bytes
-            self._slice = []
-            self._slice_bytes = 0
+        elif gathered and kind is not None:
+            self._group.append(json_to_batch(gathered, kind))
+            self._group_bytes += self._group[-1].nbytes  # much less than JSON, or as much
+            self._slice_json_bytes = self._slice_bytes
+        self._records += len(gathered)
+        self._json_bytes += self._slice_json_bytes
+        self._group_json_bytes += self._slice_json_bytes
+        self._group_rows += len(gathered)
+        self._slice, self._slice_type = [], next_type
+        self._slice_bytes = self._slice_json_bytes = 0
+        limits = self._limits
+        is_full = self._group_bytes + next_bytes > limits.group_bytes
+        if is_full or self._group_rows >= limits.group_rows:
+            self._end_group()
+        self._most_bytes = min(_SLICE_BYTES, limits.group_bytes - self._group_bytes)
+        self._most_rows = min(_SLICE_ROWS, limits.group_rows - self._group_rows)
 
     def _end_group(self) -> None:
-        self._end_slice()
+        """Writes what has become rows."""
         if not self._group:
             return
-        assert self._file is not None
+        self._file = self._file or _File()
         if not self._file.is_open:
             name = f"{self._prefix}-{len(self._parts):05}.parquet"
             staging = self._folder / _commit.STAGING
@@ -192,8 +196,9 @@ class DatasetWriter:
             self._file.open(staging / name, parquet_options(self._group[0], level=self._level))
         self._file.write(pa.Table.from_batches(self._group))
         self._file.record_bytes += self._group_bytes
+        self._file.json_bytes += self._group_json_bytes
         self._group = []
-        self._group_rows = self._group_bytes = 0
+        self._group_rows = self._group_bytes = self._group_json_bytes = 0
         if self._file.record_bytes >= self._limits.file_bytes:
             self._end_file()
 
@@ -206,6 +211,7 @@ class DatasetWriter:
 
     def commit(self) -> None:
         """Adds what was written to the dataset, at the end of the block."""
+        self._end_slice(None)
         self._end_group()
         self._end_file()
         if self._parts or self.sources != self._before:

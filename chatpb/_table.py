@@ -1,16 +1,15 @@
-"""Records as rows of a table: record batches, and how they are written to Parquet."""
+"""Records as rows of a table: record batches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 import pyarrow as pa
-import pyarrow.compute
 from google.protobuf.message import DecodeError, Message
 
 from chatpb._buffers import shredder, to_arrays, to_buffers
-from chatpb._columns import SCHEMA, TOKENS_COLUMN
+from chatpb._columns import SCHEMA
 from chatpb._convert import binary_to_json, json_to_binary
 from chatpb._errors import ConversionError
 from chatpb._fold import fold
@@ -21,11 +20,6 @@ from chatpb._wire import embedded, joined, spans
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.completion_record_pb2 import CompletionRecord
 
-_PAGE_BYTES: Final = 4 << 20  # long pages compress better
-_DICTIONARY_BYTES: Final = 64 << 20  # all tokens of a row group find room
-_SAMPLE: Final = 10_000
-_TOKENS_LEVEL: Final = 3
-_SHORT: Final = 64  # bytes: identifiers, of which many begin alike
 _CHUNKS: Final = CompletionRecord.CHUNKS_FIELD_NUMBER
 #: What rows that no table has make the reference raise.
 _FAULTS: Final = (DecodeError, LookupError, TypeError, ValueError)
@@ -162,72 +156,6 @@ def batch_to_json(
         held = any(span.number == number for span in spans(record))
         texts.append(binary_to_json(joined(record, number), message_type) if held else None)
     return texts
-
-
-def parquet_options(batch: pa.RecordBatch, *, level: int = 3) -> dict[str, Any]:
-    """How rows are written to Parquet, as arguments for `pyarrow.parquet.ParquetWriter`.
-
-    Args:
-        batch: Rows like those that are to be written: columns whose values often recur in them get
-            a dictionary.
-        level: The level of zstd, from 1 to 22; for tokens, which gain nothing by more, 3 at most.
-    """
-    with_dictionary, encodings, levels, with_statistics = [], {}, {}, []
-    for path, values in _leaves(batch):
-        is_of_tokens = path.startswith(f"{TOKENS_COLUMN}.")
-        # The numbers of tokens are noise below their first bits, at any level.
-        levels[path] = min(level, _TOKENS_LEVEL) if is_of_tokens else level
-        if not is_of_tokens:
-            with_statistics.append(path)
-        kind = values.type
-        if pa.types.is_float32(kind):
-            encodings[path] = "BYTE_STREAM_SPLIT"
-        elif _recurs(values):
-            with_dictionary.append(path)
-        elif pa.types.is_integer(kind) or pa.types.is_timestamp(kind):
-            is_rising = pa.types.is_int64(kind) or pa.types.is_timestamp(kind)
-            encodings[path] = "DELTA_BINARY_PACKED" if is_rising else "BYTE_STREAM_SPLIT"
-        elif pa.types.is_string(kind) or pa.types.is_binary(kind):
-            is_short = len(values) and values.nbytes / len(values) < _SHORT
-            encodings[path] = "DELTA_BYTE_ARRAY" if is_short else "DELTA_LENGTH_BYTE_ARRAY"
-    return {
-        "compression": "zstd",
-        "compression_level": levels,
-        "use_dictionary": with_dictionary,
-        "column_encoding": encodings,
-        "data_page_size": _PAGE_BYTES,
-        "dictionary_pagesize_limit": _DICTIONARY_BYTES,
-        "write_statistics": with_statistics,
-        "store_schema": False,  # readers would take dictionaries for another type
-    }
-
-
-def _leaves(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.Array]]:
-    """The columns as Parquet has them: their paths, and their values."""
-    todo = [(name, batch.column(name)) for name in reversed(batch.schema.names)]
-    while todo:
-        path, values = todo.pop()
-        if pa.types.is_map(values.type):
-            todo.append((f"{path}.key_value.value", values.items))
-            todo.append((f"{path}.key_value.key", values.keys))
-        elif pa.types.is_list(values.type):
-            todo.append((f"{path}.list.element", values.flatten()))
-        elif pa.types.is_struct(values.type):
-            names = [field.name for field in values.type]
-            inner = zip(names, values.flatten(), strict=True)
-            todo += [(f"{path}.{name}", part) for name, part in reversed(list(inner))]
-        else:
-            yield path, values
-
-
-def _recurs(values: pa.Array) -> bool:
-    """Whether values recur so often that a dictionary of them makes them shorter."""
-    if pa.types.is_dictionary(values.type):
-        return True
-    sample = values.drop_null()[:_SAMPLE]
-    if pa.types.is_boolean(values.type):
-        return False
-    return len(sample) == 0 or pa.compute.count_distinct(sample).as_py() < len(sample) / 2
 
 
 def _parsed(data: bytes, index: int) -> CompletionRecord:

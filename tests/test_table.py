@@ -24,9 +24,10 @@ import fuzz_table
 from chatpb import ConversionError, from_dict
 from chatpb._buffers import shredder
 from chatpb._columns import COLUMNS, SCHEMA
+from chatpb._parquet import parquet_options
 from chatpb._record import record_field
 from chatpb._shred import assemble, shred
-from chatpb._table import batch_to_json, from_batch, json_to_batch, parquet_options, to_batch
+from chatpb._table import batch_to_json, from_batch, json_to_batch, to_batch
 from chatpb._wire import embedded, spans
 from chatpb.v1 import (
     ChatCompletion,

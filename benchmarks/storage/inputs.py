@@ -92,7 +92,7 @@ _GENERATED: Final = (
     _Generated(
         CHATS,
         "answers of some 130 characters and tool calls, without log probabilities",
-        24,
+        72,
         partial(chats, 100, 0.75),
     ),
     _Generated(

@@ -38,11 +38,11 @@ class Shredder:
         self, transcoder: Transcoder, message_type: int, field: int, texts: list[bytes]
     ) -> list[bytes | None] | int: ...
     def assemble(self, rows: int, buffers: list[bytes | None]) -> list[bytes] | None: ...
-    def assemble_json(
+    def assemble_lines(
         self,
         transcoder: Transcoder,
         message_type: int,
         field: int,
         rows: int,
         buffers: list[bytes | None],
-    ) -> list[bytes | None] | None: ...
+    ) -> bytes | None: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ from chatpb._fold import fold
 from chatpb._implementation import native_type, transcoder
 from chatpb._record import record_field
 from chatpb._shred import assemble, shred
-from chatpb._wire import embedded, joined, spans
+from chatpb._wire import embedded, spans
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.completion_record_pb2 import CompletionRecord
 
@@ -128,10 +129,8 @@ def json_to_batch(
     return to_batch(records)
 
 
-def batch_to_json(
-    batch: pa.RecordBatch, message_type: type[Message] = ChatCompletion
-) -> list[bytes | None]:
-    """A record batch to the JSON of the message of that type in each record, where it has one.
+def batch_to_lines(batch: pa.RecordBatch, message_type: type[Message] = ChatCompletion) -> bytes:
+    """A record batch to JSON lines: the message of that type of each record that has one.
 
     The same as to make the records and to write their messages, in one pass.
 
@@ -142,20 +141,19 @@ def batch_to_json(
     number = record_field(message_type)
     native, kind = shredder(), native_type(message_type) if transcoder is not None else None
     if native is not None and kind is not None and number != _CHUNKS:
-        found: list[bytes | None] | None
-        try:
+        with suppress(pa.ArrowException):  # the reference says what is wrong
             buffers = to_buffers(batch)
-        except pa.ArrowException:
-            found = None  # the reference says what is wrong
-        else:
-            found = native.assemble_json(transcoder, kind, number, len(batch), buffers)
-        if found is not None:
-            return found
-    texts: list[bytes | None] = []
-    for record in from_batch(batch):
-        held = any(span.number == number for span in spans(record))
-        texts.append(binary_to_json(joined(record, number), message_type) if held else None)
-    return texts
+            lines: bytes | None = native.assemble_lines(
+                transcoder, kind, number, len(batch), buffers
+            )
+            if lines is not None:
+                return lines
+    return b"".join(
+        binary_to_json(record[span.value : span.end], message_type) + b"\n"
+        for record in from_batch(batch)
+        for span in spans(record)
+        if span.number == number
+    )
 
 
 def _parsed(data: bytes, index: int) -> CompletionRecord:

@@ -7,7 +7,7 @@ from chatpb._columns import SCHEMA
 from chatpb._dataset import Dataset, Part
 from chatpb._dataset_errors import DatasetError, DatasetLockedError
 from chatpb._dataset_writer import Added, DatasetWriter
-from chatpb._table import batch_to_json, from_batch, json_to_batch, to_batch
+from chatpb._table import batch_to_lines, from_batch, json_to_batch, to_batch
 
 __all__ = [
     "SCHEMA",
@@ -17,7 +17,7 @@ __all__ = [
     "DatasetLockedError",
     "DatasetWriter",
     "Part",
-    "batch_to_json",
+    "batch_to_lines",
     "from_batch",
     "json_to_batch",
     "to_batch",

@@ -27,7 +27,7 @@ from chatpb._columns import COLUMNS, SCHEMA
 from chatpb._parquet import parquet_options
 from chatpb._record import record_field
 from chatpb._shred import assemble, shred
-from chatpb._table import batch_to_json, from_batch, json_to_batch, to_batch
+from chatpb._table import batch_to_lines, from_batch, json_to_batch, to_batch
 from chatpb._wire import embedded, spans
 from chatpb.v1 import (
     ChatCompletion,
@@ -500,12 +500,12 @@ def test_json_to_rows_and_back(texts: list[bytes], message_type: type[Message]) 
     number = record_field(message_type)
     binary = [chatpb.json_to_binary(text, message_type) for text in texts]
     assert rows_of(to_batch([embedded(number, [data]) for data in binary])) == rows_of(batch)
-    written = [chatpb.binary_to_json(data, message_type) for data in binary]
-    assert written == batch_to_json(batch, message_type)
+    written = [chatpb.binary_to_json(data, message_type) + b"\n" for data in binary]
+    assert b"".join(written) == batch_to_lines(batch, message_type)
     others: list[type[Message]] = [ChatCompletion, ChatCompletionRequest, ErrorResponse]
     for other in others:
         if other is not message_type:
-            assert [None] * len(texts) == batch_to_json(batch, other)
+            assert b"" == batch_to_lines(batch, other)
 
 
 @pytest.mark.parametrize("text", [b"{", b"[]", b'{"a":NaN}'])
@@ -519,7 +519,7 @@ def test_rows_whose_messages_have_no_json() -> None:
     """As in `to_json`: what the JSON cannot say is an error."""
     record = CompletionRecord.FromString(b"\x12\x04\x2a\x02\x20\x63")  # finish_reason 99
     with pytest.raises(ConversionError, match="99"):
-        batch_to_json(to_batch([record]))
+        batch_to_lines(to_batch([record]))
 
 
 def test_slices_and_any_order_of_columns() -> None:

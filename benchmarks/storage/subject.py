@@ -112,8 +112,8 @@ class Table:
             self._converter.write(Dataset(source).records(), target)
             return
         with target.open("wb") as file:
-            for text in Dataset(source).texts(self._type):
-                file.write(text + b"\n")
+            for lines in Dataset(source).lines(self._type):
+                file.write(lines)
 
 
 class Log:

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use chatpb_transcoder::plan::{ColumnPlan, Kind, Leaf, Node, Part, Plan, TextRule, TokenFields};
-use chatpb_transcoder::{Buffers, Declined, assemble, assemble_json, shred, shred_json};
+use chatpb_transcoder::{Buffers, Declined, assemble, assemble_lines, shred, shred_json};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -130,16 +130,27 @@ impl Shredder {
         py: Python<'py>,
         rows: usize,
         buffers: Vec<Option<PyBackedBytes>>,
-    ) -> Option<Vec<Option<Bound<'py, PyBytes>>>> {
+    ) -> Option<Vec<Bound<'py, PyBytes>>> {
         let plan = &self.plan;
-        assembled(py, rows, buffers, |slices, emit| {
-            assemble(plan, rows, slices, |record| emit(Some(record)))
-        })
+        let (mut data, mut ends) = (Vec::new(), Vec::with_capacity(rows));
+        assembled(py, &buffers, |slices| {
+            assemble(plan, rows, slices, |record| {
+                data.extend_from_slice(record);
+                ends.push(data.len());
+            })
+        })?;
+        let mut start = 0;
+        let records = ends.into_iter().map(|end| {
+            let record = PyBytes::new(py, &data[start..end]);
+            start = end;
+            record
+        });
+        Some(records.collect())
     }
 
-    /// The buffers of so many rows to the JSON of the message in this field of each record, where it
-    /// is there; None if they are declined.
-    fn assemble_json<'py>(
+    /// The buffers of so many rows to the JSON of the message in this field of each record that has
+    /// it, as lines; None if they are declined.
+    fn assemble_lines<'py>(
         &self,
         py: Python<'py>,
         transcoder: &Bound<'py, Transcoder>,
@@ -147,11 +158,13 @@ impl Shredder {
         field: u32,
         rows: usize,
         buffers: Vec<Option<PyBackedBytes>>,
-    ) -> Option<Vec<Option<Bound<'py, PyBytes>>>> {
+    ) -> Option<Bound<'py, PyBytes>> {
         let (plan, schema) = (&self.plan, &transcoder.get().schema);
-        assembled(py, rows, buffers, |slices, emit| {
-            assemble_json(plan, schema, message_type, field, rows, slices, emit)
-        })
+        let mut lines = Vec::new();
+        assembled(py, &buffers, |slices| {
+            assemble_lines(plan, schema, message_type, field, rows, slices, &mut lines)
+        })?;
+        Some(PyBytes::new(py, &lines))
     }
 }
 
@@ -171,35 +184,17 @@ fn shredded(py: Python<'_>, work: impl FnOnce() -> Result<Buffers, usize> + Send
     }
 }
 
-/// Assembles without the GIL, and then makes a Python object for each row.
-fn assembled<'py>(
-    py: Python<'py>,
-    rows: usize,
-    buffers: Vec<Option<PyBackedBytes>>,
-    work: impl FnOnce(&[Option<&[u8]>], &mut dyn FnMut(Option<&[u8]>)) -> Result<(), Declined> + Send,
-) -> Option<Vec<Option<Bound<'py, PyBytes>>>> {
-    let mut data: Vec<u8> = Vec::new();
-    let mut ends: Vec<Option<usize>> = Vec::with_capacity(rows);
+/// Assembles without the GIL.
+fn assembled(
+    py: Python<'_>,
+    buffers: &[Option<PyBackedBytes>],
+    work: impl FnOnce(&[Option<&[u8]>]) -> Result<(), Declined> + Send,
+) -> Option<()> {
     let done = py.detach(|| {
         let slices: Vec<Option<&[u8]>> = buffers.iter().map(|each| each.as_deref()).collect();
-        catch_unwind(AssertUnwindSafe(|| {
-            work(&slices, &mut |found| {
-                data.extend_from_slice(found.unwrap_or_default());
-                ends.push(found.map(|_| data.len()));
-            })
-        }))
+        catch_unwind(AssertUnwindSafe(|| work(&slices)))
     });
-    if !matches!(done, Ok(Ok(()))) {
-        return None;
-    }
-    let mut start = 0;
-    let objects = ends.into_iter().map(|end| {
-        let end = end?;
-        let object = PyBytes::new(py, &data[start..end]);
-        start = end;
-        Some(object)
-    });
-    Some(objects.collect())
+    matches!(done, Ok(Ok(()))).then_some(())
 }
 
 /// The buffers of columns, or the place of a record that was declined.

@@ -47,33 +47,28 @@ pub fn assemble(
     Ok(())
 }
 
-/// Assembles records, and gives the JSON of the message in this field of each, if it is there.
-pub fn assemble_json(
+/// Assembles records, and appends the JSON of the message in this field of each that has it, each
+/// before a newline.
+pub fn assemble_lines(
     plan: &Plan,
     schema: &Schema,
     message_type: usize,
     field: u32,
     rows: usize,
     buffers: &[Option<&[u8]>],
-    mut emit: impl FnMut(Option<&[u8]>),
+    out: &mut Vec<u8>,
 ) -> Result<(), Declined> {
-    let mut text = Vec::new();
     let mut written = Ok(());
     assemble(plan, rows, buffers, |record| {
         if written.is_err() {
             return;
         }
-        text.clear();
-        written = message_of(record, field).and_then(|message| match message {
-            None => {
-                emit(None);
-                Ok(())
+        written = message_of(record, field).and_then(|message| {
+            if let Some(message) = message {
+                schema.binary_to_json(message, message_type, out)?;
+                out.push(b'\n');
             }
-            Some(message) => {
-                schema.binary_to_json(message, message_type, &mut text)?;
-                emit(Some(&text));
-                Ok(())
-            }
+            Ok(())
         });
     })?;
     written

@@ -17,7 +17,7 @@ mod sse;
 mod wire;
 mod write;
 
-pub use assemble::{assemble, assemble_json};
+pub use assemble::{assemble, assemble_lines};
 pub use columns::Buffers;
 pub use schema::Schema;
 pub use shred::{shred, shred_json};

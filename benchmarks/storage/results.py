@@ -16,6 +16,9 @@ from tables import Table, number
 MARKS: Final = Marks("make bench-storage")
 _TIMED: Final = (DECIMALS, FLOATS, CHATS)
 _MB: Final = 1e6
+_TB: Final = 1e12
+_PLANNED_TB: Final = 100
+_PLANNED_CORES: Final = 100
 
 
 class Found:
@@ -251,6 +254,41 @@ def fill(text: str, results: dict[str, Any]) -> str:
     if results["sums"]:
         shown.append(_sums(results, found))
     return MARKS.fill(text, [results["about"] + _about_inputs(results), *map(_markdown, shown)])
+
+
+def fill_plan(text: str, results: dict[str, Any]) -> str:
+    """The text with what a plan for much data is reckoned from between its marks.
+
+    Raises:
+        ValueError: The marks are not there.
+    """
+    found = Found(results["rounds"], results["sums"])
+    table = Table("", ["", "figure", "for logprobs of 20 alternatives, OpenAI's decimals"])
+    shares = {"r": (TABLE, "table"), "l": (LOG, "log"), "z": (ZSTD_19, "JSON lines with zstd -19")}
+    for letter, (form, name) in shares.items():
+        share = found.share(form, DECIMALS)
+        table.rows.append(
+            [f"`{letter}`", _cell(share, ".3f"), f"bytes of the {name} / of the JSON"]
+        )
+    speeds = {"w": (Work.WRITE, "JSON to table"), "s": (Work.READ, "table to JSON")}
+    for letter, (work, name) in speeds.items():
+        speed = found.speed(work, TABLE, DECIMALS)
+        table.rows.append(
+            [f"`{letter}`", _cell(speed, ".0f"), f"MB of JSON per s and core, {name}"]
+        )
+        hours = None if speed is None else _TB / _MB / speed / 3600
+        table.rows.append(["", _cell(hours, ".1f"), f"core hours for 1 TB of JSON, {name}"])
+        planned = None if hours is None else hours * _PLANNED_TB / _PLANNED_CORES
+        about = f"hours for {_PLANNED_TB} TB with {_PLANNED_CORES} cores, {name}"
+        table.rows.append(["", _cell(planned, ".1f"), about])
+    share = found.share(TABLE, DECIMALS)
+    kept = None if share is None else share * _PLANNED_TB
+    table.rows.append(["", _cell(kept, ".1f"), f"TB of table for {_PLANNED_TB} TB of JSON"])
+    return MARKS.fill(text, [results["about"], _markdown(table)])
+
+
+def _cell(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
 
 
 def _about_inputs(results: dict[str, Any]) -> str:

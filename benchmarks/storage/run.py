@@ -23,7 +23,7 @@ from chatpb import implementation
 from report import show
 from storage.forms import FORMS, Form, Work
 from storage.inputs import Source, generated, named
-from storage.results import MARKS, fill, judge, tables
+from storage.results import MARKS, fill, fill_plan, judge, tables
 from storage.rows import COUNT, SUMS
 
 OUTPUT: Final = Path("build/bench-storage.json")
@@ -33,7 +33,7 @@ examples:
   make bench-storage                       all, about eight minutes
   make bench-storage ARGS=--quick          less exact, about a minute
   make bench-storage FILES="answers.jsonl recordings/"     your own too: JSON, JSON lines, folders
-  make bench-storage ARGS="--readme README.md --check"
+  make bench-storage ARGS="--readme README.md --plan docs/spark.md --check"
 
 `make bench-storage` installs the project and what the rest needs into .venv-bench first.
 """
@@ -75,6 +75,8 @@ def main() -> int:
     args.output.write_text(json.dumps(results, indent=1) + "\n")
     if args.readme:
         args.readme.write_text(fill(args.readme.read_text("utf-8"), results), "utf-8")
+    if args.plan:
+        args.plan.write_text(fill_plan(args.plan.read_text("utf-8"), results), "utf-8")
     missed = [verdict for verdict in results["targets"] if verdict["reached"] is False]
     return 1 if args.check and missed else 0
 
@@ -184,15 +186,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=OUTPUT, help=f"JSON, by default {OUTPUT}")
     parser.add_argument("--folder", type=Path, help="where files are written, and then removed")
     parser.add_argument("--readme", type=Path, metavar="PATH", help="also write tables into a file")
+    parser.add_argument("--plan", type=Path, metavar="PATH", help="likewise what plans need")
     parser.add_argument("--check", action="store_true", help="fail if a target is missed")
     args = parser.parse_args()
     if args.only_files and not args.files:
         parser.error("--only-files needs files")
     if len({file.name for file in args.files}) < len(args.files):
         parser.error("two files have the same name, which is how the tables tell them apart")
-    if args.readme:
+    for page in filter(None, (args.readme, args.plan)):
         try:
-            MARKS.split(args.readme.read_text("utf-8"))
+            MARKS.split(page.read_text("utf-8"))
         except (OSError, ValueError) as error:
             parser.error(str(error))
     return args

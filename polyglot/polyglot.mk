@@ -1,0 +1,111 @@
+# The stubs in other languages, their libraries and their conformance runners.
+#
+# Each generator is pinned, because the drift check compares what it writes byte by byte, and
+# because its output and the runtime beside it must fit. Where a runtime's version is pinned anyway
+# (go.mod, package-lock.json, pom.xml), the generator takes it from there.
+
+TOOLS := .tools
+TOOLBIN := $(CURDIR)/$(TOOLS)/bin
+GENERATE = $(BIN)/python polyglot/generate.py
+POLYGLOT := go java typescript rust cpp
+# A module of its own, beside that of gRPC: go.mod cannot say it.
+PROTOC_GEN_GO_GRPC := v1.5.1
+# The releases that write for prost and tonic 0.14, which Cargo.toml has.
+PROTOC_GEN_PROST := 0.5.0
+PROTOC_GEN_TONIC := 0.5.0
+MAVEN_COPY := mvn --quiet --batch-mode org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy \
+              -Dmdep.stripVersion=true -DoutputDirectory=$(TOOLBIN)
+POM := tests/polyglot/java/pom.xml
+pom = $(shell sed -n 's|.*<$(1)>\(.*\)</$(1)>.*|\1|p' $(POM))
+# What Maven Central calls this machine.
+PLATFORM := $(if $(filter Darwin,$(shell uname -s)),osx,linux)-$(patsubst arm64,aarch_64,$(patsubst aarch64,aarch_64,$(shell uname -m)))
+PROTO := $(wildcard proto/chatpb/v1/*.proto) buf.gen.yaml polyglot/generate.py
+# What of Debian C++ needs. Its versions are those of the release, and fit one another.
+CPP_PACKAGES := g++ make pkg-config protobuf-compiler protobuf-compiler-grpc libprotobuf-dev \
+                libgrpc++-dev nlohmann-json3-dev
+
+.PHONY: polyglot gen-polyglot drift-polyglot clean-polyglot $(POLYGLOT:%=polyglot-%) \
+        $(POLYGLOT:%=.gen-%) $(POLYGLOT:%=.build-%)
+
+polyglot: setup ## Generate, build and test the stubs in five languages; ARGS=--docs writes the table of docs/polyglot.md
+	$(BIN)/python tests/polyglot/run.py $(ARGS)
+
+$(POLYGLOT:%=polyglot-%): polyglot-%: setup ## The same for one: polyglot-go, -java, -typescript, -rust, -cpp
+	$(BIN)/python tests/polyglot/run.py $(ARGS) $*
+
+gen-polyglot: $(POLYGLOT:%=.gen-%) ## Generate the stubs in five languages; needs the toolchains of all
+
+drift-polyglot: $(TOOLS)/go $(TOOLS)/typescript ## Check that the committed stubs are those that `make gen-polyglot` gives
+	@rm -rf build/drift
+	@$(GENERATE) go typescript --output build/drift
+	diff -r build/drift/polyglot/go/chatpb polyglot/go/chatpb
+	diff -r build/drift/polyglot/typescript/src/gen polyglot/typescript/src/gen
+
+clean-polyglot:
+	rm -rf $(TOOLS) polyglot/typescript/node_modules polyglot/typescript/dist
+
+# Generators.
+
+$(TOOLS)/go: polyglot/go/go.mod polyglot/polyglot.mk $(VENV)/.done
+	cd polyglot/go && GOBIN=$(TOOLBIN) $(GO) install google.golang.org/protobuf/cmd/protoc-gen-go
+	GOBIN=$(TOOLBIN) $(GO) install google.golang.org/grpc/cmd/protoc-gen-go-grpc@$(PROTOC_GEN_GO_GRPC)
+	@touch $@
+
+$(TOOLS)/typescript: polyglot/typescript/package-lock.json $(VENV)/.done
+	cd polyglot/typescript && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error
+	@mkdir -p $(@D) && touch $@
+
+$(TOOLS)/java: $(POM) polyglot/polyglot.mk $(VENV)/.done
+	$(MAVEN_COPY) -Dartifact=com.google.protobuf:protoc:$(call pom,protobuf.version):exe:$(PLATFORM)
+	$(MAVEN_COPY) -Dartifact=io.grpc:protoc-gen-grpc-java:$(call pom,grpc.version):exe:$(PLATFORM)
+	@mv $(TOOLBIN)/protoc-$(PLATFORM).exe $(TOOLBIN)/protoc-java
+	@mv $(TOOLBIN)/protoc-gen-grpc-java-$(PLATFORM).exe $(TOOLBIN)/protoc-gen-grpc-java
+	@chmod +x $(TOOLBIN)/protoc-java $(TOOLBIN)/protoc-gen-grpc-java
+	@touch $@
+
+$(TOOLS)/rust: polyglot/polyglot.mk $(VENV)/.done
+	cargo install --quiet --locked --root $(TOOLS) --version $(PROTOC_GEN_PROST) protoc-gen-prost
+	cargo install --quiet --locked --root $(TOOLS) --version $(PROTOC_GEN_TONIC) protoc-gen-tonic
+	@touch $@
+
+# In CI, as root, Debian's packages are installed; elsewhere that is for people to do.
+$(TOOLS)/cpp: polyglot/polyglot.mk $(VENV)/.done
+	@if ! dpkg --status $(CPP_PACKAGES) >/dev/null 2>&1; then \
+	  if [ "$$(id -u)" = 0 ] && [ -n "$(CI)" ]; then \
+	    (apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $(CPP_PACKAGES)) >/dev/null; \
+	  else \
+	    echo 'C++ needs: apt-get install $(CPP_PACKAGES)' >&2; exit 1; \
+	  fi; \
+	fi
+	@mkdir -p $(@D) && touch $@
+
+# Stubs.
+
+.gen-go .gen-typescript: .gen-%: $(TOOLS)/%
+	$(GENERATE) $*
+
+.gen-java .gen-rust .gen-cpp: .gen-%: build/polyglot/%/.done
+
+build/polyglot/%/.done: $(TOOLS)/% $(PROTO)
+	@rm -rf $(@D)
+	$(GENERATE) $*
+	@touch $@
+
+# Runners; tests/polyglot/run.py calls these, and skips what has no toolchain.
+
+.build-go: .gen-go
+	cd polyglot/go && $(GO) vet ./... && $(GO) test ./...
+	cd tests/polyglot/go && $(GO) vet ./... && $(GO) build -o $(CURDIR)/build/polyglot/go-runner .
+
+.build-typescript: .gen-typescript
+	cd polyglot/typescript && npm run --silent build && npm test --silent
+	cd tests/polyglot/typescript && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error && npm run --silent build
+
+.build-java: .gen-java
+	mvn --quiet --batch-mode --file $(POM) process-classes
+
+.build-rust: .gen-rust
+	cd tests/polyglot/rust && cargo build --quiet --locked --target-dir $(CURDIR)/build/polyglot/rust-target
+
+.build-cpp: .gen-cpp
+	$(MAKE) --no-print-directory -j2 -C tests/polyglot/cpp PYTHON=$(CURDIR)/$(BIN)/python

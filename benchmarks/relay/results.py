@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final
 
+from limits import Limit, judge
 from marks import Marks, markdown
 from relay.scenarios import BURSTS, BUSY, CONCURRENCY, MEMORY, PACED, UNPACED
 from relay.subjects import DIRECT, LITELLM, PASSTHROUGH, RELAY, SUBJECTS, TWO
@@ -46,14 +46,6 @@ def _numbers(found: dict[str, Any]) -> Iterator[tuple[str, float]]:
     yield "main_thread", found["main_s"] / cpu
 
 
-@dataclass(frozen=True)
-class _Target:
-    name: str
-    limit: float
-    value: Callable[[dict[str, Found]], float | None]
-    at_least: bool = True
-
-
 def _ratio(scenario: str, key: str, peer: str) -> Callable[[dict[str, Found]], float | None]:
     def value(found: dict[str, Found]) -> float | None:
         of_relay, of_peer = (_get(found, name, scenario, key) for name in (RELAY, peer))
@@ -75,25 +67,25 @@ def _get(found: dict[str, Found], subject: str, scenario: str, key: str) -> floa
 
 
 _TARGETS: Final = (
-    _Target(
+    Limit(
         "paced streams: chunks/s per core / the pass-through's",
         0.7,
         _ratio(PACED, "chunks_per_cpu_s", PASSTHROUGH),
     ),
-    _Target(
+    Limit(
         "bursts: chunks/s per core / the pass-through's",
         2,
         _ratio(BURSTS, "chunks_per_cpu_s", PASSTHROUGH),
     ),
-    _Target("calls/s / LiteLLM's", 20, _ratio(BUSY, "calls_per_s", LITELLM)),
-    _Target("chunks/s, unpaced / LiteLLM's", 20, _ratio(UNPACED, "chunks_per_s", LITELLM)),
-    _Target(
+    Limit("calls/s / LiteLLM's", 20, _ratio(BUSY, "calls_per_s", LITELLM)),
+    Limit("chunks/s, unpaced / LiteLLM's", 20, _ratio(UNPACED, "chunks_per_s", LITELLM)),
+    Limit(
         "concurrency 1: time to first chunk, p50 - direct, ms",
         1,
         _added("first 1", "first_p50_ms"),
         at_least=False,
     ),
-    _Target(
+    Limit(
         "concurrency 1: unary call, p50 - direct, ms",
         1.5,
         _added("unary 1", "duration_p50_ms"),
@@ -102,24 +94,9 @@ _TARGETS: Final = (
 )
 
 
-def judge(found: dict[str, Found]) -> list[dict[str, Any]]:
+def verdicts(found: dict[str, Found]) -> list[dict[str, Any]]:
     """Each target, with what the relay reached: None where it was not measured."""
-    verdicts = []
-    for target in _TARGETS:
-        value = target.value(found)
-        within = value is not None and (
-            value >= target.limit if target.at_least else value <= target.limit
-        )
-        verdicts.append(
-            {
-                "target": target.name,
-                "limit": target.limit,
-                "at_least": target.at_least,
-                "value": value,
-                "reached": None if value is None else within,
-            }
-        )
-    return verdicts
+    return judge(_TARGETS, found)
 
 
 def tables(results: dict[str, Any]) -> Iterator[Table]:

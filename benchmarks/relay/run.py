@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from chatpb import implementation
 from relay.profiling import profiles
-from relay.results import MARKS, fill, judge, reduce, tables
+from relay.results import MARKS, fill, reduce, tables, verdicts
 from relay.scenarios import (
     BURSTS,
     BUSY,
@@ -123,7 +123,7 @@ def measure_all(ready: Stage, effort: Effort, *, with_litellm: bool) -> dict[str
         "about": _about(effort, with_litellm=LITELLM in names),
         "missing": {name: reason for name, reason in reasons.items() if reason},
         "failed": failed,
-        "targets": judge(found),
+        "targets": verdicts(found),
         "found": found,
         "rounds": rounds,
     }

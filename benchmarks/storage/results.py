@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final
 
+from limits import Limit, judge
 from marks import Marks, markdown
 from storage.forms import DUCKDB, FORMS, LOG, TABLE, TABLE_19, ZSTD_19, Work
 from storage.inputs import CHATS, DECIMALS, FLOATS
@@ -72,14 +72,6 @@ class Found:
 _SUM: Final = "sum"
 
 
-@dataclass(frozen=True)
-class _Target:
-    name: str
-    limit: float
-    value: Callable[[Found], float | None]
-    at_least: bool = True
-
-
 def _least(
     value: Callable[[Found, str], float | None], sources: Sequence[str] = _TIMED
 ) -> Callable[[Found], float | None]:
@@ -108,10 +100,10 @@ def _sum_faster(found: Found) -> float | None:
     return fastest / own if own and fastest else None
 
 
-def _size_target(source: str, limit: float, form: str = TABLE) -> _Target:
+def _size_target(source: str, limit: float, form: str = TABLE) -> Limit[Found]:
     level = 19 if form == TABLE_19 else 3
     name = f"{source}: table at zstd -{level} / JSON lines at zstd -19, bytes"
-    return _Target(name, limit, lambda found: found.size(form, source), at_least=False)
+    return Limit(name, limit, lambda found: found.size(form, source), at_least=False)
 
 
 # Of several inputs the worst counts, and of DuckDB's two ways to the sum the faster one.
@@ -120,23 +112,23 @@ _TARGETS: Final = (
     _size_target(FLOATS, 0.42),
     _size_target(CHATS, 0.85),
     _size_target(CHATS, 0.85, TABLE_19),
-    _Target(
+    Limit(
         "write: table's speed / that of JSON lines at zstd -19",
         5,
         _least(_faster(Work.WRITE, TABLE, ZSTD_19)),
     ),
-    _Target(
+    Limit(
         "write: JSON to table, MB/s per core",
         100,
         _least(lambda found, source: found.speed(Work.WRITE, TABLE, source)),
     ),
-    _Target("a column of a million rows: speed / DuckDB's over JSON lines", 10, _sum_faster),
-    _Target(
+    Limit("a column of a million rows: speed / DuckDB's over JSON lines", 10, _sum_faster),
+    Limit(
         "full read to JSON: speed / DuckDB's over JSON lines",
         2,
         _least(_faster(Work.READ, TABLE, DUCKDB)),
     ),
-    _Target(
+    Limit(
         "log: JSON to log, fsync each second, MB/s per core",
         50,
         _least(lambda found, source: found.speed(Work.WRITE, LOG, source)),
@@ -144,25 +136,9 @@ _TARGETS: Final = (
 )
 
 
-def judge(rounds: list[dict[str, Any]], sums: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def verdicts(rounds: list[dict[str, Any]], sums: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Each target, with what chatpb reached: None where it was not measured."""
-    found = Found(rounds, sums)
-    verdicts = []
-    for target in _TARGETS:
-        value = target.value(found)
-        within = value is not None and (
-            value >= target.limit if target.at_least else value <= target.limit
-        )
-        verdicts.append(
-            {
-                "target": target.name,
-                "limit": target.limit,
-                "at_least": target.at_least,
-                "value": value,
-                "reached": None if value is None else within,
-            }
-        )
-    return verdicts
+    return judge(_TARGETS, Found(rounds, sums))
 
 
 def tables(results: dict[str, Any]) -> Iterator[Table]:

@@ -23,7 +23,7 @@ from chatpb import implementation
 from report import show
 from storage.forms import FORMS, Form, Work
 from storage.inputs import Source, generated, named
-from storage.results import MARKS, fill, fill_plan, judge, tables
+from storage.results import MARKS, fill, fill_plan, tables, verdicts
 from storage.rows import COUNT, SUMS
 
 OUTPUT: Final = Path("build/bench-storage.json")
@@ -101,7 +101,7 @@ def measure_all(
         "rounds": rounds,
         "sums": sums,
         "rows": count,
-        "targets": judge(rounds, sums),
+        "targets": verdicts(rounds, sums),
     }
 
 

@@ -1,0 +1,94 @@
+// Package chatpb converts between the JSON of OpenAI's chat completions API and the messages of
+// package chatpbv1, without loss: what FromJSON reads, ToJSON writes again as the same JSON value,
+// with members and words that the schema does not know, with null apart from absent, and with every
+// number.
+//
+// It is driven by the descriptors of the messages and the options in them, and holds no table of its
+// own. The rules are those of docs/mapping.md in https://github.com/chatpb/chatpb. They are not those
+// of package protojson.
+package chatpb
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+)
+
+// An Option changes how a value is converted.
+type Option func(*options)
+
+type options struct {
+	allowNaN      bool
+	ignoreUnknown bool
+}
+
+// AllowNaN lets NaN, Infinity and -Infinity pass, which some servers send though they are no JSON.
+func AllowNaN() Option { return func(o *options) { o.allowNaN = true } }
+
+// IgnoreUnknownFields lets ToJSON leave out what the schema of this package does not know: fields,
+// values of enums, and fields that a residue names. FromJSON has no need of it.
+func IgnoreUnknownFields() Option { return func(o *options) { o.ignoreUnknown = true } }
+
+func optionsOf(opts []Option) options {
+	var o options
+	for _, option := range opts {
+		option(&o)
+	}
+	return o
+}
+
+// FromJSON reads a JSON object into a message, whose former content is lost. It takes every JSON
+// object for every type of message that mirrors one.
+//
+// The error is a *ConversionError if the text is not JSON, not UTF-8, not an object, or nested deeper
+// than 200 levels; the message is then as it was.
+func FromJSON(data []byte, m proto.Message, opts ...Option) error {
+	mapped, err := mappingOf(m.ProtoReflect().Descriptor())
+	if err != nil {
+		return err
+	}
+	o := optionsOf(opts)
+	doc := newDocument()
+	defer doc.free()
+	if err := doc.parse(data, 0, o.allowNaN); err != nil {
+		return err
+	}
+	if root := doc.nodes[0]; root.kind != object {
+		return &ConversionError{"$", "expected an object, got " + root.kind.String(), root.start}
+	}
+	proto.Reset(m)
+	mapped.read(doc, 0, m.ProtoReflect())
+	return nil
+}
+
+// ToJSON writes a message as compact JSON, its members in the order of api.openai.com.
+//
+// The error is a *ConversionError if the message stands for no JSON object: it has a field or an
+// enum value that the schema does not know, a residue that is not valid, text that is not UTF-8, two
+// values where there is one, or a number that is not finite.
+func ToJSON(m proto.Message, opts ...Option) ([]byte, error) {
+	mapped, err := mappingOf(m.ProtoReflect().Descriptor())
+	if err != nil {
+		return nil, err
+	}
+	w := writer{options: optionsOf(opts)}
+	if err := w.message(mapped, m.ProtoReflect(), 0); err != nil {
+		return nil, err
+	}
+	return w.out, nil
+}
+
+// Marshal gives the canonical binary form of a message: the same bytes for the same message in all of
+// chatpb's implementations. It is proto.Marshal made deterministic.
+func Marshal(m proto.Message) ([]byte, error) {
+	return proto.MarshalOptions{Deterministic: true}.Marshal(m)
+}
+
+// Unmarshal reads the binary form of a message. It is proto.Unmarshal with a *ConversionError.
+func Unmarshal(data []byte, m proto.Message) error {
+	if err := proto.Unmarshal(data, m); err != nil {
+		name := m.ProtoReflect().Descriptor().FullName()
+		return refuse(fmt.Sprintf("not the binary form of a %s", name))
+	}
+	return nil
+}

@@ -28,10 +28,10 @@ CPP_PACKAGES := g++ make pkg-config protobuf-compiler protobuf-compiler-grpc lib
         $(POLYGLOT:%=.gen-%) $(POLYGLOT:%=.build-%)
 
 polyglot: setup ## Generate, build and test the stubs in five languages; ARGS=--docs writes the table of docs/polyglot.md
-	$(BIN)/python tests/polyglot/run.py $(ARGS)
+	PYTHONPATH=tests $(BIN)/python tests/polyglot/run.py $(ARGS)
 
 $(POLYGLOT:%=polyglot-%): polyglot-%: setup ## The same for one: polyglot-go, -java, -typescript, -rust, -cpp
-	$(BIN)/python tests/polyglot/run.py $(ARGS) $*
+	PYTHONPATH=tests $(BIN)/python tests/polyglot/run.py $(ARGS) $*
 
 gen-polyglot: $(POLYGLOT:%=.gen-%) ## Generate the stubs in five languages; needs the toolchains of all
 

@@ -1,0 +1,139 @@
+// Checks that C++ reads chatpb's messages as every other language does.
+//
+//     cpp-runner VECTORS_DIR RELAY_ADDRESS
+//
+// prints a line for each case, as tests/vectors/README.md says.
+
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+#include <google/protobuf/text_format.h>
+#include <google/protobuf/util/json_util.h>
+
+#include <algorithm>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+#include <string>
+
+#include "chatpb/v1/chat_completion_service.pb.h"
+#include "chatpb/v1/completion_record.pb.h"
+#include "chatpb/v1/stored_chat_completion.pb.h"
+#include "fields.h"
+#include "relay.h"
+
+namespace pb = google::protobuf;
+using nlohmann::json;
+
+namespace {
+
+// What libprotobuf of this version cannot do, by kind and case, with the reason.
+const std::map<std::string, std::string> kLimits = {};
+
+bool all_ok = true;
+
+void Report(const std::string& kind, const std::string& name, std::string wrong) {
+  std::string result = "ok";
+  const auto limit = kLimits.find(kind + " " + name);
+  if (!wrong.empty() && limit != kLimits.end()) {
+    result = "limit: " + limit->second;
+  } else if (!wrong.empty()) {
+    std::replace_if(wrong.begin(), wrong.end(), [](char c) { return c == '\n' || c == '\t'; }, ' ');
+    result = "FAIL: " + wrong;
+    all_ok = false;
+  }
+  std::cout << kind << '\t' << name << '\t' << result << std::endl;
+}
+
+std::string Read(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw std::runtime_error("cannot read " + path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::unique_ptr<pb::Message> New(const json& vector) {
+  const auto name = vector["message_type"].get<std::string>();
+  const auto* type = pb::DescriptorPool::generated_pool()->FindMessageTypeByName(name);
+  if (type == nullptr) throw std::runtime_error("there is no message type " + name);
+  const auto* prototype = pb::MessageFactory::generated_factory()->GetPrototype(type);
+  return std::unique_ptr<pb::Message>(prototype->New());
+}
+
+std::string Serialize(const pb::Message& message) {
+  std::string data;
+  {
+    pb::io::StringOutputStream stream(&data);
+    pb::io::CodedOutputStream coded(&stream);
+    coded.SetSerializationDeterministic(true);  // maps in order of their keys
+    message.SerializeToCodedStream(&coded);
+  }
+  return data;
+}
+
+std::string CheckText(const json& vector, const std::string& path, const std::string& data) {
+  const auto message = New(vector);
+  if (!pb::TextFormat::ParseFromString(Read(path + ".txtpb"), message.get()))
+    return "cannot parse the text";
+  return Serialize(*message) == data ? "" : "the text gives another message";
+}
+
+// protobuf's own JSON view, which is not OpenAI's JSON.
+std::string CheckJsonView(const json& vector, const pb::Message& message) {
+  std::string text;
+  const auto copy = New(vector);
+  if (const auto status = pb::util::MessageToJsonString(message, &text); !status.ok())
+    return status.ToString();
+  if (const auto status = pb::util::JsonStringToMessage(text, copy.get()); !status.ok())
+    return status.ToString();
+  return Serialize(*copy) == Serialize(message) ? "" : "another message came back";
+}
+
+// A vector of bytes that are a message; those with a text form have a JSON view as well.
+void CheckVector(const json& vector, const std::string& folder, bool has_text) {
+  const auto name = vector["name"].get<std::string>();
+  const auto path = folder + "/" + name;
+  const auto message = New(vector);
+  if (!message->ParseFromString(Read(path + ".binpb"))) {
+    Report("parse", name, "it does not parse");
+    return;
+  }
+  Report("parse", name, CheckFields(*message, json::parse(Read(path + ".fields.json"))));
+  const auto canonical = Read(path + (has_text ? ".binpb" : ".canonical.binpb"));
+  Report("serialize", name, Serialize(*message) == canonical ? "" : "other bytes");
+  if (!has_text) return;
+  Report("textformat", name, CheckText(vector, path, canonical));
+  Report("json_view", name, CheckJsonView(vector, *message));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 3) {
+    std::cerr << "usage: cpp-runner VECTORS_DIR RELAY_ADDRESS\n";
+    return 2;
+  }
+  // Bytes that are refused are no news: only the results are.
+  pb::SetLogHandler(nullptr);
+  // Links the files that nothing else here refers to.
+  chatpb::v1::CompletionRecord::descriptor();
+  chatpb::v1::ChatCompletionList::descriptor();
+
+  const std::string vectors = argv[1];
+  for (const auto& vector : json::parse(Read(vectors + "/manifest.json")))
+    CheckVector(vector, vectors, true);
+  const auto binary = vectors + "/binary";
+  for (const auto& vector : json::parse(Read(binary + "/manifest.json"))) {
+    if (!vector.value("invalid", false)) {
+      CheckVector(vector, binary, false);
+      continue;
+    }
+    const auto name = vector["name"].get<std::string>();
+    const bool parses = New(vector)->ParseFromString(Read(binary + "/" + name + ".binpb"));
+    Report("reject", name, parses ? "it parses" : "");
+  }
+  CheckRelay(argv[2], [](const auto& name, const auto& wrong) { Report("relay", name, wrong); });
+  return all_ok ? 0 : 1;
+}

@@ -1,0 +1,59 @@
+//! Checks that prost and tonic read chatpb's messages as every other language does.
+//!
+//! Arguments: the folder of the vectors, and the address of a relay. Prints a line for each case.
+
+mod fields;
+mod relay;
+mod vectors;
+
+use std::env;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// The stubs, which build.rs makes, and which are not to clippy's taste.
+#[allow(clippy::all)]
+mod v1 {
+    tonic::include_proto!("chatpb.v1");
+}
+
+/// What a case gives: nothing, or the reason why it failed.
+type Check = Result<(), String>;
+
+/// Prints results, and knows whether a case failed.
+#[derive(Default)]
+struct Report {
+    has_failed: bool,
+}
+
+impl Report {
+    fn add(&mut self, kind: &str, case: &str, result: Check) {
+        match result {
+            Ok(()) => println!("{kind}\t{case}\tok"),
+            Err(reason) => {
+                self.has_failed = true;
+                println!(
+                    "{kind}\t{case}\tFAIL: {}",
+                    reason.replace(['\n', '\t'], " ")
+                );
+            }
+        }
+    }
+
+    /// Adds a case in which prost or tonic is known to differ.
+    fn limit(&self, kind: &str, case: &str, reason: &str) {
+        println!("{kind}\t{case}\tlimit: {reason}");
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let [folder, address] = &arguments[..] else {
+        eprintln!("usage: chatpb-conformance VECTORS_DIR RELAY_ADDRESS");
+        return ExitCode::from(2);
+    };
+    let mut report = Report::default();
+    vectors::check(Path::new(folder), &mut report);
+    relay::check(address, &mut report).await;
+    ExitCode::from(u8::from(report.has_failed))
+}

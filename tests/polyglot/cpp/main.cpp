@@ -31,16 +31,22 @@ using nlohmann::json;
 namespace {
 
 // What libprotobuf of this version cannot do, by kind and case, with the reason.
-const std::map<std::string, std::string> kLimits = {};
+const std::map<std::string, std::string> kLimits = {
+    {"json_view completion_logprobs", "the JSON parser of libprotobuf 3.21 reads -0 as 0"},
+    {"json_view completion_stored", "the JSON parser of libprotobuf 3.21 reads -0 as 0"},
+    {"json_view request_zeros", "the JSON parser of libprotobuf 3.21 reads -0 as 0"},
+};
 
 bool all_ok = true;
 
 void Report(const std::string& kind, const std::string& name, std::string wrong) {
   std::string result = "ok";
   const auto limit = kLimits.find(kind + " " + name);
-  if (!wrong.empty() && limit != kLimits.end()) {
+  if (limit != kLimits.end()) {
     result = "limit: " + limit->second;
-  } else if (!wrong.empty()) {
+    wrong = wrong.empty() ? "it is a limit no more: " + limit->second : "";
+  }
+  if (!wrong.empty()) {
     std::replace_if(wrong.begin(), wrong.end(), [](char c) { return c == '\n' || c == '\t'; }, ' ');
     result = "FAIL: " + wrong;
     all_ok = false;

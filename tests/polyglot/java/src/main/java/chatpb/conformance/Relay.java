@@ -105,7 +105,8 @@ final class Relay {
     expect(refusal.getStatus().getDescription(), error.getMessage(), "message");
     expect("invalid_request_error", error.getType(), "type");
     expect("temperature", error.getParam(), "param");
-    ensure(!detail(details, RequestInfo.class).getRequestId().isEmpty(), "no id in the RequestInfo");
+    var info = detail(details, RequestInfo.class);
+    ensure(!info.getRequestId().isEmpty(), "the RequestInfo has no id");
   }
 
   private static <T extends Message> T detail(List<Any> details, Class<T> type) throws Exception {
@@ -142,7 +143,8 @@ final class Relay {
 
   private List<StreamChatCompletionResponse> responses(boolean compact) {
     var responses = new ArrayList<StreamChatCompletionResponse>();
-    limited().streamChatCompletion(streamed(request("m"), compact)).forEachRemaining(responses::add);
+    var request = streamed(request("m"), compact);
+    limited().streamChatCompletion(request).forEachRemaining(responses::add);
     return responses;
   }
 

@@ -1,0 +1,215 @@
+import {
+  create,
+  isFieldSet,
+  type DescField,
+  type DescMessage,
+  type Message,
+  type MessageShape,
+} from "@bufbuild/protobuf";
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import { ConversionError } from "./errors.js";
+import { getField, setEntry, setField, sortedEntries, type Entries, type Members } from "./fields.js";
+import { codecOf } from "./scalar.js";
+import { MAX_NESTING, WireError, WireReader } from "./wire.js";
+
+/**
+ * Parses a message.
+ *
+ * Unlike the function of that name in protobuf-es it refuses every message that is cut, takes a known number with
+ * another wire type for an unknown field, and keeps a byte order mark at the beginning of a text.
+ *
+ * @throws ConversionError: The bytes are no message of the type.
+ */
+export function fromBinary<Desc extends DescMessage>(schema: Desc, data: Uint8Array): MessageShape<Desc> {
+  const message = create(schema);
+  try {
+    readerOf(schema)(message as Members, new WireReader(data), 0);
+  } catch (error) {
+    if (!(error instanceof WireError)) throw error;
+    throw new ConversionError(`not the binary form of a ${schema.typeName}: ${error.message}`);
+  }
+  return message;
+}
+
+/**
+ * Serializes a message: fields by their numbers, the entries of maps by their keys' bytes, unknown fields last.
+ *
+ * Every implementation of chatpb gives these bytes.
+ */
+export function toBinary<Desc extends DescMessage>(schema: Desc, message: MessageShape<Desc>): Uint8Array {
+  const writer = new BinaryWriter();
+  writerOf(schema)(message as Members, writer);
+  return writer.finish();
+}
+
+type MessageReader = (message: Members, reader: WireReader, depth: number) => void;
+/** Reads a value into the field of a message; false if it has the wire type of another field. */
+type FieldReader = (message: Members, reader: WireReader, depth: number) => boolean;
+type MessageWriter = (message: Members, writer: BinaryWriter) => void;
+type ValueWriter = (writer: BinaryWriter, value: never) => void;
+
+const readers = new WeakMap<DescMessage, MessageReader>();
+const writers = new WeakMap<DescMessage, MessageWriter>();
+
+function readerOf(schema: DescMessage): MessageReader {
+  const known = readers.get(schema);
+  if (known !== undefined) return known;
+  const fields = new Map<number, FieldReader>();
+  const read: MessageReader = (message, reader, depth) => {
+    if (depth > MAX_NESTING) throw new WireError("messages that nest too deep");
+    while (reader.next()) {
+      const start = reader.at;
+      if (fields.get(reader.number)?.(message, reader, depth)) continue;
+      const { number, type } = reader;
+      reader.skip(depth);
+      const unknown = (message.$unknown ??= []);
+      unknown.push({ no: number, wireType: type, data: reader.data.slice(start, reader.at) });
+    }
+  };
+  readers.set(schema, read); // before the fields: messages recurse
+  for (const field of schema.fields) fields.set(field.number, fieldReader(field));
+  return read;
+}
+
+function fieldReader(field: DescField): FieldReader {
+  switch (field.fieldKind) {
+    case "message":
+      return messageReader(field.message, (message) => {
+        const found = getField(message, field) ?? create(field.message);
+        setField(message, field, found);
+        return found as Members;
+      });
+    case "list": {
+      const list = (message: Members): unknown[] => message[field.localName] as unknown[];
+      if (field.listKind === "message") {
+        const schema = field.message;
+        return messageReader(schema, (message) => {
+          const item = create(schema);
+          list(message).push(item);
+          return item as Members;
+        });
+      }
+      const codec = codecOf(field.listKind === "scalar" ? field.scalar : undefined, field);
+      return (message, reader) => {
+        if (reader.type === codec.wireType) {
+          list(message).push(codec.read(reader));
+          return true;
+        }
+        if (reader.type !== WireType.LengthDelimited) return false;
+        const packed = reader.inside();
+        while (packed.at < packed.end) list(message).push(codec.read(packed));
+        return true;
+      };
+    }
+    case "map":
+      return mapReader(field);
+    default: {
+      const codec = codecOf(field.fieldKind === "scalar" ? field.scalar : undefined, field);
+      return (message, reader) => {
+        if (reader.type !== codec.wireType) return false;
+        setField(message, field, codec.read(reader));
+        return true;
+      };
+    }
+  }
+}
+
+function messageReader(schema: DescMessage, target: (message: Members) => Members): FieldReader {
+  const read = readerOf(schema);
+  return (message, reader, depth) => {
+    if (reader.type !== WireType.LengthDelimited) return false;
+    read(target(message), reader.inside(), depth + 1);
+    return true;
+  };
+}
+
+function mapReader(field: DescField & { fieldKind: "map" }): FieldReader {
+  const keys = codecOf(field.mapKey, field);
+  const schema = field.mapKind === "message" ? field.message : undefined;
+  const values = codecOf(field.mapKind === "scalar" ? field.scalar : undefined, field);
+  return (message, reader, depth) => {
+    if (reader.type !== WireType.LengthDelimited) return false;
+    const entry = reader.inside();
+    let key = keys.zero;
+    let value: unknown = schema === undefined ? values.zero : create(schema);
+    while (entry.next()) {
+      if (entry.number === 1 && entry.type === keys.wireType) key = keys.read(entry);
+      else if (entry.number !== 2) entry.skip(depth);
+      else if (schema !== undefined && entry.type === WireType.LengthDelimited) {
+        readerOf(schema)(value as Members, entry.inside(), depth + 2);
+      } else if (schema === undefined && entry.type === values.wireType) value = values.read(entry);
+      else entry.skip(depth);
+    }
+    setEntry(message[field.localName] as Entries, key as string, value);
+    return true;
+  };
+}
+
+function writerOf(schema: DescMessage): MessageWriter {
+  const known = writers.get(schema);
+  if (known !== undefined) return known;
+  const fields: ((message: Members, writer: BinaryWriter) => void)[] = [];
+  const write: MessageWriter = (message, writer) => {
+    for (const each of fields) each(message, writer);
+    for (const { no, wireType, data } of message.$unknown ?? []) writer.tag(no, wireType).raw(data);
+  };
+  writers.set(schema, write); // before the fields: messages recurse
+  const sorted = [...schema.fields].sort((left, right) => left.number - right.number);
+  for (const field of sorted) {
+    const writeSet = fieldWriter(field);
+    fields.push((message, writer) => {
+      if (isFieldSet(message as Message, field)) writeSet(writer, getField(message, field) as never);
+    });
+  }
+  return write;
+}
+
+function fieldWriter(field: DescField): ValueWriter {
+  switch (field.fieldKind) {
+    case "message":
+      return messageWriter(field.message, field.number);
+    case "list": {
+      if (field.listKind === "message") {
+        const write = messageWriter(field.message, field.number);
+        return (writer, items: never[]) => items.forEach((item) => write(writer, item));
+      }
+      const { wireType, write } = codecOf(field.listKind === "scalar" ? field.scalar : undefined, field);
+      if (!field.packed) {
+        return (writer, items: never[]) => items.forEach((item) => write(writer.tag(field.number, wireType), item));
+      }
+      return (writer, items: never[]) => {
+        writer.tag(field.number, WireType.LengthDelimited).fork();
+        for (const item of items) write(writer, item);
+        writer.join();
+      };
+    }
+    case "map": {
+      const keys = codecOf(field.mapKey, field);
+      const values = codecOf(field.mapKind === "scalar" ? field.scalar : undefined, field);
+      const write: ValueWriter =
+        field.mapKind === "message"
+          ? messageWriter(field.message, 2)
+          : (writer, value) => values.write(writer.tag(2, values.wireType), value);
+      return (writer, entries: Entries) => {
+        for (const [key, value] of sortedEntries(entries)) {
+          writer.tag(field.number, WireType.LengthDelimited).fork();
+          keys.write(writer.tag(1, keys.wireType), key as never);
+          write(writer, value as never);
+          writer.join();
+        }
+      };
+    }
+    default: {
+      const { wireType, write } = codecOf(field.fieldKind === "scalar" ? field.scalar : undefined, field);
+      return (writer, value) => write(writer.tag(field.number, wireType), value);
+    }
+  }
+}
+
+function messageWriter(schema: DescMessage, number: number): ValueWriter {
+  const write = writerOf(schema);
+  return (writer, value: Members) => {
+    write(value, writer.tag(number, WireType.LengthDelimited).fork());
+    writer.join();
+  };
+}

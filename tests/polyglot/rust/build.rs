@@ -1,4 +1,4 @@
-//! Generates the stubs, and code that reads their typed fields by the names in the schema.
+//! Generates code that reads the typed fields of the stubs by the names in the schema.
 //!
 //! prost's messages know nothing of their fields at run time. So each gets a function, from the
 //! descriptors, that gives the field of a name.
@@ -20,15 +20,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .iter()
         .filter(|file| file.package() == "chatpb.v1")
         .flat_map(|file| &file.message_type)
-        .cloned()
         .collect();
-    tonic_prost_build::configure()
-        .build_server(false)
-        .btree_map(".") // the same message gives the same bytes
-        .compile_fds(set)?;
     let mut out = String::new();
     decoder(&mut out, &messages)?;
-    for message in &messages {
+    for message in messages {
         fields(&mut out, message)?;
     }
     fs::write(Path::new(&env::var("OUT_DIR")?).join("fields.rs"), out)?;
@@ -36,7 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// The function that parses a message of any type.
-fn decoder(out: &mut String, messages: &[DescriptorProto]) -> fmt::Result {
+fn decoder(out: &mut String, messages: &[&DescriptorProto]) -> fmt::Result {
     writeln!(
         out,
         "pub fn decode(name: &str, data: &[u8]) -> Result<Box<dyn Fields>, prost::DecodeError> {{

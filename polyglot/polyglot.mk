@@ -63,8 +63,10 @@ $(TOOLS)/java: $(POM) polyglot/polyglot.mk $(VENV)/.done
 	@chmod +x $(TOOLBIN)/protoc-java $(TOOLBIN)/protoc-gen-grpc-java
 	@touch $@
 
+# Not --locked: protoc-gen-prost's own lock has prost-build 0.14.1, which writes repeated numbers
+# unpacked where their field has an option, so that the bytes are not the canonical ones.
 $(TOOLS)/rust: polyglot/polyglot.mk $(VENV)/.done
-	cargo install --quiet --locked --root $(TOOLS) --version $(PROTOC_GEN_PROST) protoc-gen-prost
+	cargo install --quiet --root $(TOOLS) --version $(PROTOC_GEN_PROST) protoc-gen-prost
 	cargo install --quiet --locked --root $(TOOLS) --version $(PROTOC_GEN_TONIC) protoc-gen-tonic
 	@touch $@
 

@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file chatpb/v1/residue.proto.
  */
 export const file_chatpb_v1_residue: GenFile = /*@__PURE__*/
-  fileDesc("ChdjaGF0cGIvdjEvcmVzaWR1ZS5wcm90bxIJY2hhdHBiLnYxIl8KB1Jlc2lkdWUSEwoLbnVsbF9maWVsZHMYASADKA0SFQoNYWJzZW50X2ZpZWxkcxgCIAMoDRIUCgxlbXB0eV9maWVsZHMYAyADKA0SEgoKZXh0cmFfanNvbhgEIAEoCWIGcHJvdG8z");
+  fileDesc("ChdjaGF0cGIvdjEvcmVzaWR1ZS5wcm90bxIJY2hhdHBiLnYxIl8KB1Jlc2lkdWUSEwoLbnVsbF9maWVsZHMYASADKA0SFQoNYWJzZW50X2ZpZWxkcxgCIAMoDRIUCgxlbXB0eV9maWVsZHMYAyADKA0SEgoKZXh0cmFfanNvbhgEIAEoCUKSAQoNY29tLmNoYXRwYi52MUIMUmVzaWR1ZVByb3RvUAFaLmdpdGh1Yi5jb20vY2hhdHBiL2NoYXRwYi1nby9jaGF0cGIvdjE7Y2hhdHBidjGiAgNDWFiqAglDaGF0cGIuVjHKAglDaGF0cGJcVjHiAhVDaGF0cGJcVjFcR1BCTWV0YWRhdGHqAgpDaGF0cGI6OlYxYgZwcm90bzM");
 
 /**
  * Residue is what a JSON object said that the typed fields beside it cannot.

@@ -114,11 +114,14 @@ func (c compiler) mapping(desc protoreflect.MessageDescriptor) (*mapping, error)
 	isUnion := proto.GetExtension(desc.Options(), chatpbv1.E_JsonUnion).(bool)
 	m := &mapping{desc: desc, isUnion: isUnion, byName: map[string]*field{}}
 	c[desc] = m
-	residue := (&chatpbv1.Residue{}).ProtoReflect().Descriptor().FullName()
+	if !isUnion {
+		if m.residue = residueOf(desc); m.residue == nil {
+			return nil, fmt.Errorf("%s mirrors no JSON object", desc.FullName())
+		}
+	}
 	for i := range desc.Fields().Len() {
 		fd := desc.Fields().Get(i)
-		if fd.Message() != nil && fd.Message().FullName() == residue && !isUnion {
-			m.residue = residueIn(fd)
+		if m.residue != nil && fd == m.residue.holder {
 			continue
 		}
 		f, err := c.field(fd)
@@ -133,21 +136,28 @@ func (c compiler) mapping(desc protoreflect.MessageDescriptor) (*mapping, error)
 			m.expected++
 		}
 	}
-	if m.residue == nil && !isUnion {
-		return nil, fmt.Errorf("%s mirrors no JSON object", desc.FullName())
-	}
 	return m, nil
 }
 
-func residueIn(holder protoreflect.FieldDescriptor) *residueFields {
-	fields := holder.Message().Fields()
-	return &residueFields{
-		holder:  holder,
-		nulls:   fields.ByName("null_fields"),
-		absent:  fields.ByName("absent_fields"),
-		empties: fields.ByName("empty_fields"),
-		extra:   fields.ByName("extra_json"),
+var residueName = (&chatpbv1.Residue{}).ProtoReflect().Descriptor().FullName()
+
+// residueOf finds the residue of a type of message; nil if it has none.
+func residueOf(desc protoreflect.MessageDescriptor) *residueFields {
+	for i := range desc.Fields().Len() {
+		holder := desc.Fields().Get(i)
+		if holder.Message() == nil || holder.Message().FullName() != residueName {
+			continue
+		}
+		fields := holder.Message().Fields()
+		return &residueFields{
+			holder:  holder,
+			nulls:   fields.ByName("null_fields"),
+			absent:  fields.ByName("absent_fields"),
+			empties: fields.ByName("empty_fields"),
+			extra:   fields.ByName("extra_json"),
+		}
 	}
+	return nil
 }
 
 func (c compiler) field(fd protoreflect.FieldDescriptor) (*field, error) {

@@ -144,7 +144,9 @@ func excerpt(text []byte) string {
 		switch {
 		case r == '\'' || r == '\\':
 			out = append(out, '\\', byte(r))
-		case r < ' ' || !strconv.IsPrint(r):
+		case r != '\n' && r != '\r' && r != '\t' && (r < ' ' || r == 0x7f):
+			out = fmt.Appendf(out, `\x%02x`, r)
+		case !strconv.IsPrint(r):
 			quoted := strconv.QuoteRuneToASCII(r)
 			out = append(out, quoted[1:len(quoted)-1]...)
 		default:

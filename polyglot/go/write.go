@@ -12,6 +12,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
+const leaveOut = "pass IgnoreUnknownFields to leave it out"
+
 // A writer adds the JSON of messages to a text.
 type writer struct {
 	options
@@ -90,7 +92,8 @@ func (w *writer) refuseUnknown(m protoreflect.Message) *ConversionError {
 	if unknown := m.GetUnknown(); len(unknown) > 0 && !w.ignoreUnknown {
 		number, _, _ := protowire.ConsumeTag(unknown)
 		name := m.Descriptor().FullName()
-		return refuse(fmt.Sprintf("field %d of %s is not in this version of the schema", number, name))
+		reason := "field %d of %s is not in this version of the schema; " + leaveOut
+		return refuse(fmt.Sprintf(reason, number, name))
 	}
 	return nil
 }
@@ -111,10 +114,12 @@ func (w *writer) readNotes(
 				if w.ignoreUnknown {
 					continue
 				}
-				return refuse(fmt.Sprintf("the residue names field %d, which is not in this version of the schema", number))
+				reason := "the residue names field %d, which the schema does not know; " + leaveOut
+				return refuse(fmt.Sprintf(reason, number))
 			}
 			if each.note == isEmpty && f.shape == single {
-				return refuse(fmt.Sprintf("%s names %s, which is neither repeated nor a map", each.desc.Name(), f.desc.Name()))
+				reason := "%s names %s, which is no list or map"
+				return refuse(fmt.Sprintf(reason, each.desc.Name(), f.desc.Name()))
 			}
 			notes[f.place] = max(notes[f.place], each.note)
 		}
@@ -232,35 +237,24 @@ func (w *writer) dictionary(f *field, entries protoreflect.Map, depth int) (bool
 		if !utf8.ValidString(key) {
 			return false, refuse("a name is not UTF-8")
 		}
-		before := len(w.out)
 		w.out = append(appendQuoted(w.out, key), ':')
-		start := len(w.out)
 		entry := entries.Get(protoreflect.ValueOfString(key).MapKey())
 		if fault := w.element(&f.value, entry, depth+1); fault != nil {
 			return false, fault.below(key)
-		}
-		if len(w.out) == start {
-			w.out = w.out[:before]
 		}
 	}
 	w.out = closed(w.out, '}')
 	return true, nil
 }
 
-// element writes a value of a list or a map and a comma, or nothing if it may be left out.
+// element writes a value of a list or a map, and a comma.
 func (w *writer) element(v *value, held protoreflect.Value, depth int) *ConversionError {
 	written, fault := w.value(v, held, depth)
-	if fault != nil {
-		return fault
+	if fault == nil && !written {
+		fault = refuse("expected a value, got an unset one")
 	}
-	if written {
-		w.out = append(w.out, ',')
-		return nil
-	}
-	if v.form == enumForm && held.Enum() != 0 {
-		return nil // a value that the caller wants left out
-	}
-	return refuse("expected a value, got an unset one")
+	w.out = append(w.out, ',')
+	return fault
 }
 
 // value writes a value; it tells whether there is one.
@@ -305,7 +299,8 @@ func (w *writer) enum(v *value, number protoreflect.EnumNumber) (bool, *Conversi
 	}
 	word, ok := v.words[number]
 	if !ok && !w.ignoreUnknown {
-		return false, refuse(fmt.Sprintf("%d is a value that the schema does not know", number))
+		reason := "%d is a value that the schema does not know; " + leaveOut
+		return false, refuse(fmt.Sprintf(reason, number))
 	}
 	w.out = append(w.out, word...)
 	return ok, nil

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	chatpb "github.com/chatpb/chatpb-go"
+	"github.com/chatpb/chatpb-go/internal/corpus"
 	"github.com/chatpb/chatpb-go/internal/jsonvalue"
 	"github.com/chatpb/chatpb-go/internal/vectors"
 )
@@ -122,4 +123,23 @@ func refused(t *testing.T, vector vectors.Vector) error {
 	}
 	_, err := chatpb.ToJSON(m)
 	return err
+}
+
+func TestCorpus(t *testing.T) {
+	folder := os.Getenv("CHATPB_CORPUS")
+	if folder == "" {
+		t.Skip("no recordings; CHATPB_CORPUS names their folder")
+	}
+	for _, text := range must[[]corpus.Text](t)(corpus.Load(folder)) {
+		m := must[proto.Message](t)(text.New())
+		if err := chatpb.FromJSON(text.Data, m); err != nil {
+			t.Errorf("%s: %v", text.Name, err)
+			continue
+		}
+		written := must[[]byte](t)(chatpb.ToJSON(m))
+		if found := jsonvalue.Difference(text.Data, written); found != "" {
+			t.Errorf("%s: %s", text.Name, found)
+		}
+		checkNormal(t, m, written)
+	}
 }

@@ -2,7 +2,7 @@
 #
 # Each generator is pinned, because the drift check compares what it writes byte by byte, and
 # because its output and the runtime beside it must fit. Where a runtime's version is pinned anyway
-# (go.mod, package-lock.json, pom.xml), the generator takes it from there.
+# (go.mod, package-lock.json, pom.xml, Cargo.lock), the generator takes it from there.
 
 TOOLS := .tools
 TOOLBIN := $(CURDIR)/$(TOOLS)/bin
@@ -10,9 +10,6 @@ GENERATE = $(BIN)/python polyglot/generate.py
 POLYGLOT := go java typescript rust cpp
 # A module of its own, beside that of gRPC: go.mod cannot say it.
 PROTOC_GEN_GO_GRPC := v1.5.1
-# The releases that write for prost and tonic 0.14, which Cargo.toml has.
-PROTOC_GEN_PROST := 0.5.0
-PROTOC_GEN_TONIC := 0.5.0
 MAVEN_COPY := mvn --quiet --batch-mode org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy \
               -Dmdep.stripVersion=true -DoutputDirectory=$(TOOLBIN)
 POM := tests/polyglot/java/pom.xml
@@ -65,9 +62,9 @@ $(TOOLS)/java: $(POM) polyglot/polyglot.mk $(VENV)/.done
 
 # Not --locked: protoc-gen-prost's own lock has prost-build 0.14.1, which writes repeated numbers
 # unpacked where their field has an option, so that the bytes are not the canonical ones.
-$(TOOLS)/rust: polyglot/polyglot.mk $(VENV)/.done
-	cargo install --quiet --root $(TOOLS) --version $(PROTOC_GEN_PROST) protoc-gen-prost
-	cargo install --quiet --locked --root $(TOOLS) --version $(PROTOC_GEN_TONIC) protoc-gen-tonic
+$(TOOLS)/rust: $(wildcard polyglot/rust-plugins/Cargo.* polyglot/rust-plugins/src/bin/*) $(VENV)/.done
+	cargo install --quiet --debug --locked --force --root $(TOOLS) --path polyglot/rust-plugins \
+	  --target-dir build/polyglot/rust-target
 	@touch $@
 
 # In CI, as root, Debian's packages are installed; elsewhere that is for people to do.
@@ -96,7 +93,7 @@ build/polyglot/%/.done: $(TOOLS)/% $(PROTO)
 # Runners; tests/polyglot/run.py calls these, and skips what has no toolchain.
 
 .build-go: .gen-go
-	cd polyglot/go && $(GO) vet ./... && $(GO) test ./...
+	cd polyglot/go && $(GO) vet ./... && $(GO) test -count=1 ./...
 	cd tests/polyglot/go && $(GO) vet ./... && $(GO) build -o $(CURDIR)/build/polyglot/go-runner .
 
 .build-typescript: .gen-typescript

@@ -1,0 +1,17 @@
+// The one place that calls the library.
+import type { DescMessage } from "@bufbuild/protobuf";
+import {
+  ConversionError,
+  binaryToJson,
+  fromBinary,
+  jsonToBinary,
+  residue,
+} from "../../../polyglot/typescript/src/index.js";
+import type { ResidueRow } from "./residue.js";
+
+export { ConversionError, binaryToJson, fromBinary, jsonToBinary };
+
+/** What the typed fields of a binary message cannot say. */
+export function residueRows(type: DescMessage, bytes: Uint8Array): ResidueRow[] {
+  return residue(type, fromBinary(type, bytes)).map(({ path, state, value = "" }) => ({ path, state, value }));
+}

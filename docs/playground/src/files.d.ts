@@ -1,0 +1,5 @@
+// JSON files are bundled as texts: the examples.
+declare module "*.json" {
+  const text: string;
+  export default text;
+}

@@ -28,6 +28,7 @@ AGAINST ?= .git\#branch=main
 
 .DEFAULT_GOAL := help
 include polyglot/polyglot.mk
+include docs/playground/playground.mk
 .PHONY: help setup demo test test-node test-go test-envoy test-floor soak check lint format types rust bench bench-relay bench-storage bench-stream fuzz rust-fuzz gen drift proto golden serve roundtrip clean
 
 help: ## Print this list
@@ -187,5 +188,5 @@ serve: setup ## Start the relay with its builtin model on 127.0.0.1:50051
 roundtrip: setup ## Send FILES (files or folders of JSON and SSE) to protobuf and back
 	$(BIN)/chatpb roundtrip --residue $(FILES)
 
-clean: clean-polyglot ## Remove what was built and installed
+clean: clean-polyglot clean-playground ## Remove what was built and installed
 	rm -rf $(VENV) $(GEN) $(FLOOR) $(BENCH) $(BENCH_LITELLM) native/target native/fuzz/target tests/polyglot/node/node_modules .cargo-tools build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

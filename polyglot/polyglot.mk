@@ -39,7 +39,8 @@ drift-polyglot: $(TOOLS)/go $(TOOLS)/typescript ## Check that the committed stub
 	diff -r build/drift/polyglot/typescript/src/gen polyglot/typescript/src/gen
 
 clean-polyglot:
-	rm -rf $(TOOLS) polyglot/typescript/node_modules polyglot/typescript/dist
+	rm -rf $(TOOLS) polyglot/typescript/node_modules polyglot/typescript/build polyglot/typescript/dist \
+	  tests/polyglot/typescript/node_modules tests/polyglot/typescript/build
 
 # Generators.
 
@@ -60,8 +61,6 @@ $(TOOLS)/java: $(POM) polyglot/polyglot.mk $(VENV)/.done
 	@chmod +x $(TOOLBIN)/protoc-java $(TOOLBIN)/protoc-gen-grpc-java
 	@touch $@
 
-# Not --locked: protoc-gen-prost's own lock has prost-build 0.14.1, which writes repeated numbers
-# unpacked where their field has an option, so that the bytes are not the canonical ones.
 $(TOOLS)/rust: $(wildcard polyglot/rust-plugins/Cargo.* polyglot/rust-plugins/src/bin/*) $(VENV)/.done
 	cargo install --quiet --debug --locked --force --root $(TOOLS) --path polyglot/rust-plugins \
 	  --target-dir build/polyglot/rust-target
@@ -96,9 +95,13 @@ build/polyglot/%/.done: $(TOOLS)/% $(PROTO)
 	cd polyglot/go && $(GO) vet ./... && $(GO) test -count=1 ./...
 	cd tests/polyglot/go && $(GO) vet ./... && $(GO) build -o $(CURDIR)/build/polyglot/go-runner .
 
-.build-typescript: .gen-typescript
-	cd polyglot/typescript && npm run --silent build && npm test --silent
-	cd tests/polyglot/typescript && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error && npm run --silent build
+tests/polyglot/typescript/node_modules: tests/polyglot/typescript/package-lock.json
+	cd $(@D) && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error
+	@touch $@
+
+.build-typescript: .gen-typescript tests/polyglot/typescript/node_modules
+	cd polyglot/typescript && npm run --silent build && npm run --silent pretest && node --test --test-reporter=dot build/test/
+	cd tests/polyglot/typescript && npm run --silent build
 
 .build-java: .gen-java
 	mvn --quiet --batch-mode --file $(POM) process-classes

@@ -268,8 +268,8 @@ def main() -> None:
     parser.add_argument(
         "--strict",
         action="store_true",
-        default=os.environ.get("CI") == "true",
-        help="a missing toolchain is an error, as it is with CI=true",
+        default=bool(os.environ.get("CI")),
+        help="a missing toolchain is an error, as it is where CI is set",
     )
     arguments = parser.parse_args()
     names = arguments.language or list(LANGUAGES)

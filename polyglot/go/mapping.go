@@ -17,6 +17,7 @@ type mapping struct {
 	desc    protoreflect.MessageDescriptor
 	fields  []*field // in the order of the file
 	byName  map[string]*field
+	derived []*field       // those that stand for the UTF-8 of a string beside them
 	residue *residueFields // nil of a union
 	isUnion bool
 	hasList bool // of a union: one of its members is repeated
@@ -132,6 +133,9 @@ func (c compiler) mapping(desc protoreflect.MessageDescriptor) (*mapping, error)
 		m.fields = append(m.fields, f)
 		m.byName[string(fd.Name())] = f
 		m.hasList = m.hasList || f.shape == list
+		if f.utf8Of != nil {
+			m.derived = append(m.derived, f)
+		}
 		if f.stands() {
 			m.expected++
 		}

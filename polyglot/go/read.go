@@ -66,11 +66,9 @@ func (mapped *mapping) fieldNamed(doc *document, name int) *field {
 
 // clearDerived unsets fields that say what they stand for unset: the UTF-8 of the string beside them.
 func (mapped *mapping) clearDerived(m protoreflect.Message) {
-	for _, f := range mapped.fields {
-		if f.utf8Of != nil && m.Has(f.desc) {
-			if string(m.Get(f.desc).Bytes()) == m.Get(f.utf8Of).String() {
-				m.Clear(f.desc)
-			}
+	for _, f := range mapped.derived {
+		if m.Has(f.desc) && string(m.Get(f.desc).Bytes()) == m.Get(f.utf8Of).String() {
+			m.Clear(f.desc)
 		}
 	}
 }

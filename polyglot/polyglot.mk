@@ -100,7 +100,7 @@ tests/polyglot/typescript/node_modules: tests/polyglot/typescript/package-lock.j
 	@touch $@
 
 .build-typescript: .gen-typescript tests/polyglot/typescript/node_modules
-	cd polyglot/typescript && npm run --silent build && npm run --silent pretest && node --test --test-reporter=dot build/test/
+	cd polyglot/typescript && npm run --silent build && npm run --silent pretest && node --test --test-reporter=dot build/test/*.test.js
 	cd tests/polyglot/typescript && npm run --silent build
 
 .build-java: .gen-java

@@ -49,7 +49,10 @@ export function dump(value: Json): string {
   return `{${members.join(",")}}`;
 }
 
-/** Whether two values are equal: objects without order, numbers by value. */
+/**
+ * Whether two values are equal: objects without order, numbers by value; but minus zero is not zero, and a number with a
+ * fraction or an exponent is no integer.
+ */
 export function equal(left: Json, right: Json): boolean {
   if (left instanceof JsonNumber && right instanceof JsonNumber) return sameNumber(left, right);
   if (Array.isArray(left) && Array.isArray(right)) {
@@ -76,6 +79,6 @@ function sameNumber(left: JsonNumber, right: JsonNumber): boolean {
 /** The shortest decimal that is the double, never without a fraction or an exponent. */
 export function doubleText(value: number): string {
   if (Object.is(value, -0)) return "-0.0";
-  const text = String(value);
-  return /^-?[0-9]+$/.test(text) ? `${text}.0` : text;
+  if (Math.abs(value) >= 1e16) return value.toExponential();
+  return Number.isInteger(value) ? `${value}.0` : String(value);
 }

@@ -81,7 +81,7 @@ class Parser {
   }
 
   private seen(): string {
-    const rest = Array.from(this.text.slice(this.at, this.at + 24)).slice(0, 12).join("");
+    const rest = [...this.text.slice(this.at, this.at + 24)].slice(0, 12).join("");
     return rest ? represent(rest) : "the end of the text";
   }
 

@@ -1,0 +1,20 @@
+// Checks that TypeScript reads chatpb's messages as every other language does.
+// Usage: node main.js VECTORS_DIR RELAY_ADDRESS. It prints a line for each case: the kind, the case and the result.
+
+import { checkCorpus } from "./corpus.js";
+import { checkRelay } from "./relay.js";
+import { Report } from "./report.js";
+import { checkInvalid, checkVectors } from "./vectors.js";
+
+const [folder, address] = process.argv.slice(2);
+if (folder === undefined || address === undefined) {
+  console.error("usage: main.js VECTORS_DIR RELAY_ADDRESS");
+  process.exit(2);
+}
+const report = new Report();
+await checkVectors(folder, report);
+await checkInvalid(folder, report);
+const corpus = process.env["CHATPB_CORPUS"];
+if (corpus) await checkCorpus(corpus, report);
+await checkRelay(address, report);
+process.exitCode = report.failed ? 1 : 0;

@@ -101,6 +101,9 @@ func TestAllowNaN(t *testing.T) {
 	if !math.IsInf(m.GetLogprob(), -1) || !math.IsNaN(m.GetTopLogprobs()[0].GetLogprob()) {
 		t.Error(m)
 	}
+	if bits := math.Float64bits(m.GetTopLogprobs()[0].GetLogprob()); bits != 0x7ff8000000000000 {
+		t.Errorf("NaN is %x", bits)
+	}
 	expected := `{"token":"a","logprob":-Infinity,"top_logprobs":[{"token":"b","logprob":NaN,"bytes":[98]}],"bytes":[NaN]}`
 	m.TopLogprobs[0].Residue = nil
 	if written := write(t, m, chatpb.AllowNaN()); expected != written {

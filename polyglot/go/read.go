@@ -265,11 +265,17 @@ func (v *value) fitInteger(spelled []byte) (protoreflect.Value, bool) {
 	return protoreflect.ValueOfInt64(number), true
 }
 
+// canonicalNaN is the NaN of the binary form. That of math.NaN has another bit set.
+const canonicalNaN = 0x7ff8 << 48
+
 func fitDouble(k kind, spelled []byte) (float64, bool) {
 	if k != integer && k != real && k != infinite {
 		return 0, false
 	}
 	number, err := strconv.ParseFloat(string(spelled), 64)
+	if math.IsNaN(number) {
+		number = math.Float64frombits(canonicalNaN)
+	}
 	if k != integer {
 		return number, err == nil
 	}

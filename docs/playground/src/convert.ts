@@ -2,14 +2,17 @@
 import type { DescMessage } from "@bufbuild/protobuf";
 import {
   ConversionError,
+  type FieldSpan,
+  type SpanValue,
   binaryToJson,
+  fieldSpans,
   fromBinary,
   jsonToBinary,
   residue,
 } from "../../../polyglot/typescript/src/index.js";
 import type { ResidueRow } from "./residue.js";
 
-export { ConversionError, binaryToJson, fromBinary, jsonToBinary };
+export { ConversionError, type FieldSpan, type SpanValue, binaryToJson, fieldSpans, fromBinary, jsonToBinary };
 
 /** What the typed fields of a binary message cannot say. */
 export function residueRows(type: DescMessage, bytes: Uint8Array): ResidueRow[] {

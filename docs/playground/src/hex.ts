@@ -115,7 +115,7 @@ export class HexView {
 
   #renderPages(until: number): void {
     const all = this.#bytes.length;
-    if (this.#root === undefined) return this.#pages.replaceChildren();
+    if (all === 0 && this.#root === undefined) return this.#pages.replaceChildren();
     if (all <= PAGE) {
       this.#pages.replaceChildren(`All ${counted(all, "byte")}.`);
       return;

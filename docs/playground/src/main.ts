@@ -6,12 +6,14 @@ import { EXAMPLES } from "./examples.js";
 import { HexView } from "./hex.js";
 import { KINDS, recognise } from "./kinds.js";
 import { Link } from "./link.js";
-import { type FieldNode, type Spans, spansOf } from "./nodes.js";
+import { faultIn } from "./fault.js";
+import { type FieldNode, nodesOf } from "./nodes.js";
 import { MarkedText, type Problem } from "./problem.js";
 import { showResidue } from "./residue.js";
 import * as schema from "./schema.js";
 import {
   BytesError,
+  type WrittenBytes,
   base64,
   compactJson,
   hex,
@@ -73,35 +75,45 @@ function fromBinaryText(): void {
   json.area.value = "";
   if (kind.value !== "") type = types.get(kind.value) ?? type;
   sayType();
-  let spans: Spans | undefined;
+  let written: WrittenBytes;
   try {
-    const written = parseBytes(text);
-    byId("binary-form").textContent = `read as ${written.form === "hex" ? "hexadecimal" : "base64"}`;
-    spans = spansOf(type, written.bytes);
-    shown = written.bytes;
-    try {
-      const made = binaryToJson(type, written.bytes);
-      binary.say(undefined);
-      json.area.value = indentJson(made);
-      showAll(written.bytes, made, spans);
-    } catch (error) {
-      const { broken } = spans;
-      binary.say({
-        path: broken?.path ?? (error instanceof ConversionError ? error.path : undefined),
-        offset: broken?.offset,
-        reason: broken?.reason ?? (error instanceof ConversionError ? error.reason : message(error)),
-        index: broken && written.indexOf(broken.offset),
-        length: 2,
-      });
-      showAll(undefined, "");
-      bytesView.show(written.bytes, spans.root, broken?.offset);
-      tree.show(spans.root);
-    }
+    written = parseBytes(text);
   } catch (error) {
-    const place = error instanceof BytesError ? error : undefined;
-    binary.say({ path: undefined, offset: undefined, reason: place?.reason ?? message(error), index: place?.index, length: 1 });
-    showAll(undefined, "");
+    const index = error instanceof BytesError ? error.index : undefined;
+    binary.say({ path: undefined, offset: undefined, reason: message(error), index, length: 1 });
+    return showAll(undefined, "");
   }
+  const { bytes } = written;
+  byId("binary-form").textContent = `read as ${written.form === "hex" ? "hexadecimal" : "base64"}`;
+  try {
+    const made = binaryToJson(type, bytes);
+    binary.say(undefined);
+    json.area.value = indentJson(made);
+    showAll(bytes, made);
+  } catch (error) {
+    showAll(undefined, "");
+    sayBinaryProblem(error, written);
+  }
+}
+
+/** Says what is wrong with bytes, and shows them with the fields before the fault. */
+function sayBinaryProblem(error: unknown, { bytes, indexOf }: WrittenBytes): void {
+  const fault = faultIn(type, bytes);
+  binary.say({
+    path: fault?.path ?? (error instanceof ConversionError ? error.path : undefined),
+    offset: fault?.offset,
+    reason: error instanceof ConversionError ? error.reason : message(error),
+    index: fault && indexOf(fault.offset),
+    length: 2,
+  });
+  let root: FieldNode | undefined;
+  try {
+    root = nodesOf(type, bytes.subarray(0, fault?.whole));
+  } catch {
+    root = undefined; // the fault is in a group or in nesting, and has no place
+  }
+  bytesView.show(bytes, root, fault?.offset);
+  tree.show(root);
 }
 
 function jsonProblem(error: unknown, text: string): Problem {
@@ -122,10 +134,10 @@ function message(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-function showAll(bytes: Uint8Array | undefined, text: string, spans?: Spans): void {
+function showAll(bytes: Uint8Array | undefined, text: string): void {
   document.body.classList.toggle("failed", bytes === undefined);
   shown = bytes ?? new Uint8Array();
-  const root = bytes && (spans ?? spansOf(type, bytes)).root;
+  const root = bytes && nodesOf(type, bytes);
   tree.show(root);
   bytesView.show(shown, root);
   tokens.show(root, shown);

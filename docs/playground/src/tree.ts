@@ -255,19 +255,16 @@ export class TreeView {
 
 function summary(node: FieldNode): string {
   if (node.message !== undefined && node.children.length === 0) return "{}";
-  if (node.message === undefined && node.children.length > 0) {
-    const shown = node.children.slice(0, 12).map((child) => child.text);
-    return `[${shown.join(", ")}${node.children.length > 12 ? ", …" : ""}]`;
-  }
   return "";
 }
 
 /** What the value alone does not say. */
 function badges(node: FieldNode): string[] {
   if (node.parent === undefined) return [counted(node.end, "byte")];
-  if (node.field === undefined) return ["not in the schema"];
+  if (!node.isKnown) return ["not in the schema"];
+  if (node.field === undefined) return [];
   const isZero = ["0", "-0", "false", '""', "no bytes"].includes(node.text) || / = 0$/.test(node.text);
-  return node.field.presence === EXPLICIT && node.message === undefined && isZero ? ["set, though zero"] : [];
+  return node.field.presence === EXPLICIT && isZero ? ["set, though zero"] : [];
 }
 
 function unsetFields(node: FieldNode): DescField[] {

@@ -159,12 +159,14 @@ export class TokensView {
     const { said } = token;
     const rows = said.topLogprobs.slice(0, IN_TIP).map((top) => alternative(top, said.token));
     const left = said.topLogprobs.length - rows.length;
-    this.#tip.replaceChildren(...present(
-      el("strong", {}, shown(said.token)),
-      ` ${percent(Math.exp(said.logprob))}`,
-      rows.length > 0 && el("table", {}, el("tbody", {}, ...rows)),
-      left > 0 && el("div", { class: "dim" }, `${left} more below`),
-    ));
+    this.#tip.replaceChildren(
+      ...present(
+        el("strong", {}, shown(said.token)),
+        ` ${percent(Math.exp(said.logprob))}`,
+        rows.length > 0 && el("table", {}, el("tbody", {}, ...rows)),
+        left > 0 && el("div", { class: "dim" }, `${left} more below`),
+      ),
+    );
     this.#tip.hidden = false;
     const at = button.getClientRects()[0] ?? button.getBoundingClientRect();
     const size = this.#tip.getBoundingClientRect();
@@ -195,25 +197,27 @@ export class TokensView {
     ];
     const tops = said.topLogprobs.slice(0, IN_DETAILS);
     const left = said.topLogprobs.length - tops.length;
-    this.#details.replaceChildren(...present(
-      el("p", { class: "dim" }, token.place),
-      el(
-        "dl",
-        {},
-        ...facts.flatMap(([name, value]) =>
-          value === undefined ? [] : [el("dt", {}, name), el("dd", {}, value)],
-        ),
-      ),
-      tops.length === 0 && el("p", { class: "none" }, "No alternatives were given."),
-      tops.length > 0 &&
+    this.#details.replaceChildren(
+      ...present(
+        el("p", { class: "dim" }, token.place),
         el(
-          "table",
-          { class: "alternatives" },
-          el("caption", {}, counted(said.topLogprobs.length, "alternative")),
-          el("tbody", {}, ...tops.map((top) => alternative(top, said.token))),
+          "dl",
+          {},
+          ...facts.flatMap(([name, value]) =>
+            value === undefined ? [] : [el("dt", {}, name), el("dd", {}, value)],
+          ),
         ),
-      left > 0 && el("p", { class: "dim" }, `${left} more, not shown.`),
-    ));
+        tops.length === 0 && el("p", { class: "none" }, "No alternatives were given."),
+        tops.length > 0 &&
+          el(
+            "table",
+            { class: "alternatives" },
+            el("caption", {}, counted(said.topLogprobs.length, "alternative")),
+            el("tbody", {}, ...tops.map((top) => alternative(top, said.token))),
+          ),
+        left > 0 && el("p", { class: "dim" }, `${left} more, not shown.`),
+      ),
+    );
     this.#details.scrollTop = 0;
   }
 

@@ -77,9 +77,6 @@ function depthOf(value: Json): number {
 /** Writes a value; undefined if it is unset. */
 type Writer<T = never> = (value: T, context: Context) => string | undefined;
 
-/** What an enum is whose value is left out because the schema does not know it. */
-const LEFT_OUT = "";
-
 const writers = new WeakMap<DescMessage, Writer<Members>>();
 
 function writerOf(schema: DescMessage): Writer<Members> {
@@ -100,7 +97,7 @@ function objectWriter(schema: DescMessage): Writer<Members> {
       if (said?.extra.has(rule.name)) continue;
       const value = getField(message, rule.field);
       const text = isSet(rule, value) ? context.at(rule.name, () => write(value as never, context)) : undefined;
-      const member = text === undefined || text === LEFT_OUT ? unsetText(rule, message, said) : text;
+      const member = text ?? unsetText(rule, message, said);
       if (member !== undefined) pieces.push(key + member);
     }
     for (const [name, value] of said?.extra ?? []) {
@@ -126,8 +123,9 @@ function unionWriter(schema: DescMessage): Writer<Members> {
     for (const { rule, write } of members) {
       const value = getField(message, rule.field);
       if (!isSet(rule, value)) continue;
+      const written = write(value as never, context);
       if (text !== undefined) context.fail(`expected one value, but ${rule.name} is set beside another`);
-      text = write(value as never, context);
+      text = written;
     }
     return text ?? empty;
   };
@@ -151,13 +149,13 @@ interface Said {
 }
 
 function readResidue(mapping: Mapping, message: Members, context: Context): Said | undefined {
-  const { residue, schema, byNumber } = mapping;
+  const { residue, byNumber } = mapping;
   const found = residue && (getField(message, residue) as (Residue & Members) | undefined);
   if (found === undefined) return undefined;
   refuseUnknown(residue?.message as DescMessage, found, context);
   for (const number of [...found.nullFields, ...found.absentFields, ...found.emptyFields]) {
     if (byNumber.has(number) || context.options.ignoreUnknownFields) continue;
-    context.fail(`the residue names field ${number}, which ${schema.typeName} does not have in this version`);
+    context.fail(`the residue names field ${number}, which the schema does not know`);
   }
   for (const number of found.emptyFields) {
     const rule = byNumber.get(number);
@@ -215,7 +213,7 @@ function fieldWriter(rule: Rule): Writer {
       context.open();
       const texts = items.map((item, index) => element(index, item, write, context));
       context.close();
-      return `[${texts.filter((text) => text !== LEFT_OUT).join(",")}]`;
+      return `[${texts.join(",")}]`;
     };
   }
   if (rule.isMap) {
@@ -223,8 +221,7 @@ function fieldWriter(rule: Rule): Writer {
       context.open();
       const texts: string[] = [];
       for (const [key, value] of sortedEntries(entries)) {
-        const text = element(key, value, write, context);
-        if (text !== LEFT_OUT) texts.push(`${quote(key)}:${text}`);
+        texts.push(`${quote(key)}:${element(key, value, write, context)}`);
       }
       context.close();
       return `{${texts.join(",")}}`;
@@ -249,11 +246,11 @@ function elementWriter({ field, encoding }: Rule): Writer {
     const { byNumber } = wordsOf(field.enum);
     const texts = new Map([...byNumber].map(([number, word]) => [number, quote(word)]));
     return (value: number, context) => {
-      if (value === 0) return undefined;
       const text = texts.get(value);
-      if (text !== undefined) return text;
-      if (context.options.ignoreUnknownFields) return LEFT_OUT;
-      return context.fail(`${value} is a value that the schema does not know`);
+      if (text === undefined && value !== 0 && !context.options.ignoreUnknownFields) {
+        context.fail(`${value} is a value that the schema does not know`);
+      }
+      return text;
     };
   }
   switch (field.scalar) {
@@ -275,7 +272,7 @@ function stringText(value: string, context: Context): string {
 
 function numberText(value: number, context: Context): string {
   if (!Number.isFinite(value)) {
-    if (!context.options.allowNan) context.fail(`${value} is not JSON; pass allowNan to write it`);
+    if (!context.options.allowNan) context.fail(`${value} is not JSON; pass allowNan to keep it`);
     return String(value);
   }
   return doubleText(value);

@@ -70,10 +70,8 @@ export function equal(left: Json, right: Json): boolean {
 }
 
 function sameNumber(left: JsonNumber, right: JsonNumber): boolean {
-  if (left.text === right.text) return true;
-  if (left.isInteger !== right.isInteger) return false;
-  if (!left.isInteger) return Object.is(left.value, right.value);
-  return BigInt(left.text) === BigInt(right.text) && left.text.startsWith("-") === right.text.startsWith("-");
+  if (left.text === right.text) return true; // an integer has one spelling only
+  return !left.isInteger && !right.isInteger && Object.is(left.value, right.value);
 }
 
 /** The shortest decimal that is the double, never without a fraction or an exponent. */

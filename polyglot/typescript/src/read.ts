@@ -198,6 +198,7 @@ function unionReader(schema: DescMessage): Reader {
 
 function integer<T>(value: Json, bits: number, convert: (text: string) => T): T | typeof UNFIT {
   if (!(value instanceof JsonNumber) || !value.isInteger || value.text === "-0" || value.text.length > 20) return UNFIT;
+  if (value.text.length < 10) return convert(value.text); // of any type
   const exact = BigInt(value.text);
   return BigInt.asIntN(bits, exact) === exact ? convert(value.text) : UNFIT;
 }

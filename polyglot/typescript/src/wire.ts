@@ -32,10 +32,10 @@ export class WireReader {
   next(): boolean {
     if (this.at >= this.end) return false;
     const start = this.at;
-    const tag = this.varint();
-    if (this.at - start > 5 || tag > 0xffffffffn) throw new WireError("a tag that is too long");
-    this.number = Number(tag >> 3n);
-    this.type = Number(tag & 7n);
+    const tag = this.length();
+    if (this.at - start > 5 || tag > 0xffffffff) throw new WireError("a tag that is too long");
+    this.number = tag >>> 3;
+    this.type = tag & 7;
     if (this.number === 0 || this.type > 5) throw new WireError("a tag that there is not");
     return true;
   }
@@ -57,6 +57,14 @@ export class WireReader {
     throw new WireError("a number that is too long");
   }
 
+  /** Reads a varint that is small, or else is refused: a tag or a length. */
+  private length(): number {
+    const byte = this.data[this.at];
+    if (byte === undefined || byte >= 0x80 || this.at >= this.end) return Number(this.varint());
+    this.at++;
+    return byte;
+  }
+
   double(): number {
     const start = this.skipBytes(8);
     return new DataView(this.data.buffer, this.data.byteOffset + start, 8).getFloat64(0, true);
@@ -70,9 +78,7 @@ export class WireReader {
 
   /** Reads what has its length before it, as a reader of its own. */
   inside(): WireReader {
-    const size = this.varint();
-    if (size > 0x7fffffffn) throw new WireError("a length beyond the end");
-    const start = this.skipBytes(Number(size));
+    const start = this.skipBytes(this.length());
     return new WireReader(this.data, start, this.at);
   }
 

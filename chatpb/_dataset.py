@@ -23,7 +23,7 @@ from chatpb._table import batch_to_lines, from_batch
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.completion_record_pb2 import CompletionRecord
 
-_READ_BYTES: Final = 16 << 20  # of rows that are read at once, as JSON
+_READ_BYTES: Final = 4 << 20  # of rows that are read at once, as JSON
 _READ_ROWS: Final = 16_384
 _READ_NUMBERS: Final = 131_072  # rows, of columns of numbers
 _FORMAT: Final = pa.dataset.ParquetFileFormat(

@@ -3,13 +3,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use chatpb_transcoder::plan::{ColumnPlan, Kind, Leaf, Node, Part, Plan, TextRule, TokenFields};
-use chatpb_transcoder::{Buffers, Declined, assemble, assemble_lines, shred, shred_json};
+use chatpb_transcoder::{Buffers, assemble, assemble_lines, shred, shred_json};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
-use crate::Transcoder;
+use crate::{Transcoder, run};
 
 /// The kind of a column, whether it has lists, and the numbers of its words.
 type ColumnArgs = (String, bool, Vec<i32>);
@@ -133,12 +133,18 @@ impl Shredder {
     ) -> Option<Vec<Bound<'py, PyBytes>>> {
         let plan = &self.plan;
         let (mut data, mut ends) = (Vec::new(), Vec::with_capacity(rows));
-        assembled(py, &buffers, |slices| {
-            assemble(plan, rows, slices, |record| {
-                data.extend_from_slice(record);
-                ends.push(data.len());
-            })
-        })?;
+        let done = py.detach(|| {
+            let slices: Vec<_> = buffers.iter().map(|each| each.as_deref()).collect();
+            catch_unwind(AssertUnwindSafe(|| {
+                assemble(plan, rows, &slices, |record| {
+                    data.extend_from_slice(record);
+                    ends.push(data.len());
+                })
+            }))
+        });
+        if !matches!(done, Ok(Ok(()))) {
+            return None;
+        }
         let mut start = 0;
         let records = ends.into_iter().map(|end| {
             let record = PyBytes::new(py, &data[start..end]);
@@ -160,11 +166,10 @@ impl Shredder {
         buffers: Vec<Option<PyBackedBytes>>,
     ) -> Option<Bound<'py, PyBytes>> {
         let (plan, schema) = (&self.plan, &transcoder.get().schema);
-        let mut lines = Vec::new();
-        assembled(py, &buffers, |slices| {
-            assemble_lines(plan, schema, message_type, field, rows, slices, &mut lines)
-        })?;
-        Some(PyBytes::new(py, &lines))
+        run(py, |lines| {
+            let slices: Vec<_> = buffers.iter().map(|each| each.as_deref()).collect();
+            assemble_lines(plan, schema, message_type, field, rows, &slices, lines)
+        })
     }
 }
 
@@ -182,19 +187,6 @@ fn shredded(py: Python<'_>, work: impl FnOnce() -> Result<Buffers, usize> + Send
         Ok(Err(index)) => Shredded::Declined(index),
         Err(_) => Shredded::Declined(0),
     }
-}
-
-/// Assembles without the GIL.
-fn assembled(
-    py: Python<'_>,
-    buffers: &[Option<PyBackedBytes>],
-    work: impl FnOnce(&[Option<&[u8]>]) -> Result<(), Declined> + Send,
-) -> Option<()> {
-    let done = py.detach(|| {
-        let slices: Vec<Option<&[u8]>> = buffers.iter().map(|each| each.as_deref()).collect();
-        catch_unwind(AssertUnwindSafe(|| work(&slices)))
-    });
-    matches!(done, Ok(Ok(()))).then_some(())
 }
 
 /// The buffers of columns, or the place of a record that was declined.

@@ -14,6 +14,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from chatpb._schema import MessageType, mapping_of
+from chatpb._wire import varint
 
 _LENGTH_DELIMITED = 2
 _FIXED_SIZES = {1: 8, 5: 4}
@@ -56,16 +57,16 @@ def _sort_maps(data: bytes, mapped: MessageType) -> bytes:
     number = at = 0
     while at < len(data):
         start, last = at, number
-        tag, at = _varint(data, at)
+        tag, at = varint(data, at)
         number, wire_type = tag >> 3, tag & 7
         payload = at
         if wire_type == _LENGTH_DELIMITED:
-            size, payload = _varint(data, at)
+            size, payload = varint(data, at)
             at = payload + size
         elif wire_type in _FIXED_SIZES:
             at += _FIXED_SIZES[wire_type]
         else:
-            _, at = _varint(data, at)
+            _, at = varint(data, at)
         if entries and number != last:
             pieces.extend(entry for _, entry in sorted(entries))
             entries = []
@@ -82,17 +83,5 @@ def _sort_maps(data: bytes, mapped: MessageType) -> bytes:
 
 def _key(entry: bytes) -> bytes:
     """The key of a serialized entry, which stands first and has a one-byte tag."""
-    size, start = _varint(entry, 1)
+    size, start = varint(entry, 1)
     return entry[start : start + size]
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """The number that begins at a place, and the place behind it."""
-    number = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return number, at
-        shift += 7

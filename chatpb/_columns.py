@@ -282,6 +282,13 @@ def column_of(member: FieldDescriptor) -> str:
     return name
 
 
+def made_texts(node: Node) -> Iterator[Text]:
+    """The texts at a place and below it that may be made of tokens."""
+    yield from node.texts
+    for part in node.parts:
+        yield from made_texts(part.node)
+
+
 _compiler: Final = _Compiler()
 ROOT: Final = _compiler.compile()
 COLUMNS: Final = tuple(_compiler.columns)

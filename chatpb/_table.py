@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 from google.protobuf.message import DecodeError, Message
@@ -99,6 +99,17 @@ def _need_columns(batch: pa.RecordBatch) -> None:
         )
 
 
+def _converting(message_type: type[Message]) -> tuple[Any, int | None]:
+    """What converts JSON and rows natively, and its number for the type; (None, None) if none does.
+
+    Chunks, which make the columns of a completion, are for what folds them.
+    """
+    kind = native_type(message_type) if transcoder is not None else None
+    if kind is None or record_field(message_type) == _CHUNKS:
+        return None, None
+    return shredder(), kind
+
+
 def json_to_batch(
     texts: Sequence[bytes], message_type: type[Message] = ChatCompletion
 ) -> pa.RecordBatch:
@@ -115,8 +126,8 @@ def json_to_batch(
             such as ``$[3]``.
     """
     number = record_field(message_type)
-    native, kind = shredder(), native_type(message_type) if transcoder is not None else None
-    if native is not None and kind is not None and number != _CHUNKS:  # which would be folded
+    native, kind = _converting(message_type)
+    if native is not None:
         found = native.shred_json(transcoder, kind, number, texts)
         if not isinstance(found, int):
             return to_arrays(found, len(texts))
@@ -139,8 +150,8 @@ def batch_to_lines(batch: pa.RecordBatch, message_type: type[Message] = ChatComp
     """
     _need_columns(batch)
     number = record_field(message_type)
-    native, kind = shredder(), native_type(message_type) if transcoder is not None else None
-    if native is not None and kind is not None and number != _CHUNKS:
+    native, kind = _converting(message_type)
+    if native is not None:
         with suppress(pa.ArrowException):  # the reference says what is wrong
             buffers = to_buffers(batch)
             lines: bytes | None = native.assemble_lines(

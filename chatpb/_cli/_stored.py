@@ -16,7 +16,7 @@ from chatpb import _commit
 from chatpb._cli._failure import USAGE_ERROR, CliError
 from chatpb._cli._predicate import Predicate
 from chatpb._cli._sniff import LOG_ENDING, is_log
-from chatpb._columns import COUNTS, SCHEMA
+from chatpb._columns import COUNTS, ROOT, SCHEMA, column_of, made_texts
 from chatpb._dataset import Dataset, Part
 from chatpb._errors import ConversionError
 from chatpb._fold import fold
@@ -27,7 +27,7 @@ _PARQUET: Final = ".parquet"
 _ROWS: Final = 1000  # of a log that are looked at together
 _CHUNKS: Final = "chunk_"
 #: Columns that lack a text which the tokens beside it spell, with the field of the text.
-_SPELLED: Final = {"contents": "content", "refusals": "refusal"}
+_SPELLED: Final = {column_of(text.text): text.text.name for text in made_texts(ROOT)}
 
 
 class Stored(NamedTuple):

@@ -503,42 +503,20 @@ impl<'a> Assembler<'a> {
         }
         let mut list = std::mem::take(&mut self.scratch);
         list.clear();
-        for (index, each) in range.clone().enumerate() {
-            if rank == Some(index) {
-                let place = open(&mut list, plan.token.list);
-                put_token(
-                    &plan.alternative,
-                    &self.tokens.positions,
-                    position,
-                    of_token,
-                    &[],
-                    &mut list,
-                )?;
-                close(&mut list, place);
-            }
-            let number = self.number(false, each)?;
-            let place = open(&mut list, plan.token.list);
-            put_token(
-                &plan.alternative,
-                &self.tokens.alternatives,
-                each,
-                number,
-                &[],
-                &mut list,
-            )?;
-            close(&mut list, place);
-        }
-        if rank == Some(range.len()) {
-            let place = open(&mut list, plan.token.list);
-            put_token(
-                &plan.alternative,
-                &self.tokens.positions,
-                position,
-                of_token,
-                &[],
-                &mut list,
-            )?;
-            close(&mut list, place);
+        // With a rank there is one more alternative than the column has: the token itself.
+        let mut others = range.clone();
+        for place in 0..range.len() + usize::from(rank.is_some()) {
+            let is_own = rank == Some(place);
+            let (columns, index, logprob) = if is_own {
+                (&self.tokens.positions, position, of_token)
+            } else {
+                let each = others.next().ok_or(Declined)?;
+                let logprob = self.number(false, each)?;
+                (&self.tokens.alternatives, each, logprob)
+            };
+            let start = open(&mut list, plan.token.list);
+            put_token(&plan.alternative, columns, index, logprob, &[], &mut list)?;
+            close(&mut list, start);
         }
         let put = put_token(
             &plan.token,

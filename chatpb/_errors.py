@@ -1,4 +1,4 @@
-"""The one error of the library."""
+"""The errors of the library."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import re
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
-class ConversionError(ValueError):
+class ChatpbError(Exception):
+    """The base class of the errors that chatpb raises for data, files and calls."""
+
+
+class ConversionError(ChatpbError, ValueError):
     """A value that cannot be converted, and where it stands.
 
     Attributes:

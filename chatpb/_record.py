@@ -9,8 +9,8 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from chatpb import _wire
-from chatpb._convert import binary_to_json
 from chatpb._errors import ConversionError
+from chatpb._mapping.convert import binary_to_json
 from chatpb.v1.completion_record_pb2 import CompletionRecord, LogHeader
 
 

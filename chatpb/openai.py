@@ -11,7 +11,7 @@ from typing import Any, overload
 from openai.types import chat
 
 import chatpb.v1
-from chatpb._convert import from_dict, to_dict
+from chatpb._mapping.convert import from_dict, to_dict
 
 
 @overload

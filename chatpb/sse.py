@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from chatpb._convert import json_to_binary
 from chatpb._errors import ConversionError
-from chatpb._implementation import native_chunk_stream
-from chatpb._json import parse
-from chatpb._schema import mapping_of
+from chatpb._mapping.convert import json_to_binary
+from chatpb._mapping.native import native_chunk_stream
+from chatpb._mapping.schema import mapping_of
+from chatpb._mapping.text import parse
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.error_pb2 import ErrorResponse
 

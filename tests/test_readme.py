@@ -77,6 +77,7 @@ def test_every_public_name_is_mentioned() -> None:
 
 def test_the_public_names() -> None:
     assert chatpb.__all__ == [
+        "ChatpbError",
         "ConversionError",
         "ResidueMember",
         "binary_to_json",

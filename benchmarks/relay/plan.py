@@ -9,7 +9,7 @@ from typing import Final
 
 from chatpb import json_to_binary
 from chatpb.v1 import ChatCompletion, ChatCompletionChunk, ChatCompletionRequest
-from documents import SENTENCE, completion, stream, text
+from common.documents import SENTENCE, completion, stream, text
 
 SERVICE: Final = "/chatpb.v1.ChatCompletionService/"
 _MODEL: Final = re.compile(rb"bench-(\d+)-(\d+)-(\d+)")

@@ -10,7 +10,7 @@ import signal
 import sys
 
 if __name__ == "__main__":
-    from chatpb_server._main import main
+    from chatpb_server.running.main import main
 
     path = sys.argv.pop(1)
     profiler = cProfile.Profile()

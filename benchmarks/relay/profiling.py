@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from common.tables import Table
 from relay.scenarios import Scenario
 from relay.subjects import RELAY, Stage
-from tables import Table
 
 _WRITE_S: Final = 1.0
 _FUNCTIONS: Final = 12

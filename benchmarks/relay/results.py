@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from statistics import median
 from typing import Any, Final
 
-from limits import Limit, judge
-from marks import Marks, markdown
+from common.limits import Limit, judge
+from common.marks import Marks, markdown
+from common.tables import Table, number
 from relay.scenarios import BURSTS, BUSY, CONCURRENCY, MEMORY, PACED, UNPACED
 from relay.subjects import DIRECT, LITELLM, PASSTHROUGH, RELAY, SUBJECTS, TWO
-from tables import Table, number
 
 MARKS: Final = Marks("make bench-relay")
 _STREAMS: Final = (PACED, BURSTS, UNPACED)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from chatpb import implementation
+from common.report import show
 from relay.profiling import profiles
 from relay.results import MARKS, fill, reduce, tables, verdicts
 from relay.scenarios import (
@@ -44,7 +45,6 @@ from relay.subjects import (
     missing,
     stage,
 )
-from report import show
 
 OUTPUT: Final = Path("build/bench-relay.json")
 PACKAGES: Final = ("aiohttp", "grpcio", "protobuf", "uvloop")

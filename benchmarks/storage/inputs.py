@@ -12,8 +12,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
-import inputs
-from documents import shortest, text, widened
+from common.documents import shortest, text, widened
+from convert import inputs
 from storage.traffic import chats, with_logprobs
 
 DECIMALS: Final = "20 OpenAI"

@@ -11,7 +11,7 @@ import random
 from itertools import accumulate
 from typing import Final
 
-from documents import Draw
+from common.documents import Draw
 
 _SYLLABLES: Final = """
     al an ar be con de der dis en er es for gen hal ing in ion ist ka ker lan le ment mo na ner on

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import median
 from typing import Any, Final
 
-from limits import Limit, judge
-from marks import Marks, markdown
+from common.limits import Limit, judge
+from common.marks import Marks, markdown
+from common.tables import Table, number
 from storage.forms import DUCKDB, FORMS, LOG, TABLE, TABLE_19, ZSTD_19, Work
 from storage.inputs import CHATS, DECIMALS, FLOATS
 from storage.rows import JSON_SUM, SUMS, TABLE_SUM, TYPED_SUM
-from tables import Table, number
 
 MARKS: Final = Marks("make bench-storage")
 _TIMED: Final = (DECIMALS, FLOATS, CHATS)

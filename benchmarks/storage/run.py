@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from chatpb import implementation
-from report import show
+from common.report import show
 from storage.forms import FORMS, Form, Work
 from storage.inputs import Source, generated, named
 from storage.results import MARKS, fill, fill_plan, tables, verdicts

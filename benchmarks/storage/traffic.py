@@ -9,7 +9,7 @@ import string
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from documents import SEED, completion, position, text, uniform, vocabulary
+from common.documents import SEED, completion, position, text, uniform, vocabulary
 from storage.language import Language, ranked, zipf
 
 _BASE62: Final = string.ascii_letters + string.digits

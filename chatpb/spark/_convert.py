@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from pyspark.sql import Column
 from pyspark.sql.protobuf import functions as protobuf
 
-from chatpb._convert import binary_to_json, json_to_binary
+from chatpb._mapping.convert import binary_to_json, json_to_binary
 from chatpb.spark._column import Errors, check, converted, mapped
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.completion_record_pb2 import CompletionRecord

@@ -12,7 +12,7 @@ import pyarrow as pa
 from google.protobuf.message import Message
 from pyspark.sql import DataFrame, SparkSession
 
-from chatpb._convert import json_to_binary
+from chatpb._mapping.convert import json_to_binary
 from chatpb._record import holds, record_of
 from chatpb.log import SUFFIX, Damage, read
 from chatpb.spark._column import DATA_DDL, Errors, as_bytes, check, converted, data_batch, slices

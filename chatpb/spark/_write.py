@@ -14,8 +14,7 @@ import pyarrow as pa
 from pyspark import TaskContext
 from pyspark.sql import DataFrame, Row
 
-from chatpb import _commit
-from chatpb.table import Added, Dataset, DatasetError
+from chatpb.table import Added, Dataset, DatasetError, _commit
 
 _ATTEMPTS: Final = "_attempts-"  # hidden from those who read the table
 _RESULT: Final = (

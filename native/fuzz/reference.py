@@ -15,8 +15,8 @@ from typing import BinaryIO
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 import chatpb
-from fuzz import Case, reference
-from golden_files import message_class
+from mapping.fuzz import Case, reference
+from support.golden_files import message_class
 
 
 def main() -> None:

@@ -26,8 +26,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from http_upstream import HANG, HttpUpstream, sse_answer
-from relay_process import COMPLETION, end, listening, start
+from support.http_upstream import HANG, HttpUpstream, sse_answer
+from support.relay_process import COMPLETION, end, listening, start
 
 ROOT: Final = Path(__file__).parents[2]
 VECTORS: Final = ROOT / "tests/vectors"

@@ -1,0 +1,55 @@
+"""The results as Markdown for the README, between two marks."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from common.marks import Marks, markdown
+from common.tables import Table, speed, targets
+from convert.inputs import LARGE, SMALL
+from convert.rows import Work
+
+MARKS: Final = Marks("make bench")
+_INPUTS: Final = (SMALL, LARGE[0])
+
+
+def fill(text: str, results: dict[str, Any]) -> str:
+    """The text with the results between its marks.
+
+    Raises:
+        ValueError: The marks are not there.
+    """
+    shown = (targets(results), _speeds(results))
+    tables = (markdown(table.title, table.header[1:], table.rows) for table in shown)
+    return MARKS.fill(text, [_about(results), *tables])
+
+
+def _about(results: dict[str, Any]) -> str:
+    environment = results["environment"]
+    versions = [f"{name} {version}" for name, version in environment["packages"].items()]
+    return (
+        "Times are ratios to orjson's for the same JSON in the same process (`orjson.loads` from"
+        f" JSON, `orjson.dumps` to JSON): less is faster. The least of {results['rounds']} rounds;"
+        f" {environment['python']}, {environment['system']}, {environment['cores']} cores;"
+        f" {', '.join(versions)}. {_sizes(results)}"
+    )
+
+
+def _sizes(results: dict[str, Any]) -> str:
+    return " ".join(
+        f"`{size['input']}` has {size['json_bytes']:,} bytes as JSON, {size['binary_bytes']:,} in"
+        " binary form."
+        for size in results["sizes"]
+        if size["input"] in _INPUTS
+    )
+
+
+def _speeds(results: dict[str, Any]) -> Table:
+    table = Table("Time / orjson's", ["", *_INPUTS, ""])
+    for work in Work:
+        for name, *cells, note in speed(results, work, _INPUTS).rows:
+            # The ratio of the reference is 1. To other libraries binary is a small step more.
+            is_binary = work in (Work.TO_BINARY, Work.FROM_BINARY)
+            if name != work.reference and (name.startswith("chatpb ") or not is_binary):
+                table.rows.append([name, *cells, "; ".join(filter(None, (work, note)))])
+    return table

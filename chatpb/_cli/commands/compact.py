@@ -1,0 +1,114 @@
+"""The command ``compact``."""
+
+from __future__ import annotations
+
+import click
+
+from chatpb._cli.options import Reading, input_options
+from chatpb._cli.progress import progress
+from chatpb._cli.reading.collect import Collector, files
+from chatpb._cli.reading.known import Known
+from chatpb._cli.tally import counted
+from chatpb._record import labelled
+
+
+def _labels(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    labels = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"{text!r} is not KEY=VALUE")
+        labels[key] = value
+    return labels
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.argument("dataset", metavar="DATASET")
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=_labels,
+    help="A label for each record that is added. May be given several times.",
+)
+@click.option(
+    "--level",
+    type=click.IntRange(1, 22),
+    default=3,
+    show_default=True,
+    help="The level of zstd.",
+)
+@click.option(
+    "--max-file-size",
+    "file_mib",
+    type=click.IntRange(min=1),
+    default=1024,
+    show_default=True,
+    metavar="MIB",
+    help="How much of the records in binary form goes into one file, about.",
+)
+@click.option(
+    "--skip-damage",
+    is_flag=True,
+    help="Leave out what cannot be read, tell of it on standard error, and go on.",
+)
+@input_options
+def compact(
+    inputs: tuple[str, ...],
+    dataset: str,
+    labels: dict[str, str],
+    level: int,
+    file_mib: int,
+    skip_damage: bool,
+    reading: Reading,
+) -> None:
+    """Add logs and recorded JSON to a table.
+
+    Reads logs (.chatpb.zst), and as JSON, JSON lines or server-sent events: responses, pages of
+    stored completions, chunks, requests and errors; of a directory, all files below it that end in
+    .chatpb.zst, .json, .jsonl, .ndjson or .sse. Each becomes a row: a stream with all its chunks,
+    and with an answer the request that lies beside it, named x.request.json if the answer is x.json
+    or x.sse. Of chunks in JSON lines, those with one id are a stream.
+
+    DATASET is a directory of Parquet files, made if it is not there.
+
+    \b
+      chatpb compact /var/log/chatpb table
+      chatpb compact --label run=eval-7 responses.jsonl table
+      duckdb -c "SELECT model, sum(total_tokens) FROM 'table/*.parquet' GROUP BY model"
+
+    All is added or nothing: whatever fails or is interrupted, the table is as it was before. What
+    was added once is known, also where it was moved to: the same command adds what a log or a file
+    of JSON lines has grown by since, and nothing twice.
+
+    Prints how many records were added, the bytes of their JSON, those of the files that hold them,
+    and the ratio.
+    """  # noqa: D301 (click's mark of lines that keep their breaks)
+    from chatpb.table import Dataset  # few commands need pyarrow
+
+    names = files(inputs)
+    with (
+        Dataset(dataset).writer(level=level, max_file_bytes=file_mib << 20) as writer,
+        progress(names) as advance,
+    ):
+        known = Known(writer.sources)
+        collector = Collector(known, reading, skip_damage, advance, _note)
+        for data, json_bytes in collector.records(names):
+            writer.write(labelled(data, labels), json_bytes)
+        writer.sources = known.sources()
+    added = writer.added
+    if not added.records:
+        click.echo("nothing new")
+    else:
+        click.echo(
+            f"{counted(added.records, 'record')}, {added.json_bytes:,} bytes of JSON,"
+            f" {added.table_bytes:,} of table: {added.table_bytes / max(added.json_bytes, 1):.1%}"
+        )
+    if collector.skipped:
+        click.echo(f"{collector.skipped:,} could not be read and were left out")
+
+
+def _note(text: str) -> None:
+    click.echo(f"chatpb: note: {text}", err=True)

@@ -1,0 +1,177 @@
+"""The commands ``to-binary`` and ``to-json``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import click
+from google.protobuf.message import DecodeError
+
+import chatpb
+from chatpb._cli.failure import USAGE_ERROR, CliError, at
+from chatpb._cli.options import (
+    Reading,
+    delimited_option,
+    files_argument,
+    input_options,
+    kind_option,
+    output_option,
+    unknown_option,
+)
+from chatpb._cli.output import open_output
+from chatpb._cli.progress import Advance, progress
+from chatpb._cli.reading.delimited import delimited
+from chatpb._cli.reading.input import Record, open_source
+from chatpb._cli.reading.kinds import Kind, label
+from chatpb._cli.reading.sniff import Format
+from chatpb._errors import ConversionError
+from chatpb.v1 import ChatCompletion
+
+
+@click.command()
+@files_argument
+@output_option
+@click.option(
+    "--delimited/--bare",
+    "-d",
+    "many",
+    default=None,
+    help="Write each message after its length, or one message as it is. Default: as it is for one"
+    " file with one message, else each after its length.",
+)
+@kind_option
+@input_options
+def to_binary(
+    files: tuple[str, ...],
+    output: str,
+    many: bool | None,
+    kind: Kind | None,
+    reading: Reading,
+) -> None:
+    """Write messages in Protobuf's binary form.
+
+    Reads JSON, JSON lines, server-sent events or binary, from files or standard input. A binary
+    stream has messages of one type: what the first is recognised as, unless --type says. Later
+    ones of another kind are kept whole in that type.
+
+    \b
+      chatpb to-binary response.json -o response.binpb
+      chatpb to-binary responses.jsonl > responses.delimited
+      curl -N ... | chatpb to-binary > chunks.delimited
+
+    What stands before an error is written. Exit code 1 if there is one.
+    """  # noqa: D301 (click's mark of lines that keep their breaks)
+    names = files or ("-",)
+    types = _OneType(kind)
+    with (
+        open_output(output, names, binary=True) as out,
+        progress(names, output=output) as advance,
+    ):
+        for count, record in enumerate(_records(names, reading, advance)):
+            if many is None:
+                many = len(names) > 1 or record.source.holds_many
+            if count and not many:
+                raise CliError("several messages need --delimited", USAGE_ERROR)
+            data = _binary(record, types.of(record), reading.allow_nan)
+            out.write(delimited(data) if many else data)
+            if record.source.is_live:
+                out.flush()
+
+
+@click.command()
+@files_argument
+@output_option
+@kind_option
+@delimited_option
+@unknown_option
+@input_options
+def to_json(
+    files: tuple[str, ...],
+    output: str,
+    kind: Kind | None,
+    ignore_unknown: bool,
+    reading: Reading,
+) -> None:
+    """Write messages as OpenAI's JSON, one on each line.
+
+    Reads binary, JSON, JSON lines or server-sent events, from files or standard input. Binary
+    does not say what it is: pass --type for what is no completion, and -d for a stream of
+    length-delimited messages.
+
+    \b
+      chatpb to-json response.binpb
+      chatpb to-json -d --type chunk chunks.delimited -o chunks.jsonl
+      chatpb to-json stream.sse | jq .choices
+
+    What stands before an error is written. Exit code 1 if there is one.
+    """  # noqa: D301 (click's mark of lines that keep their breaks)
+    names = files or ("-",)
+    with (
+        open_output(output, names, binary=False) as out,
+        progress(names, output=output) as advance,
+    ):
+        for record in _records(names, reading, advance):
+            found = kind or record.kind(ChatCompletion)
+            data = record.data
+            try:
+                if not record.source.is_binary:
+                    data = chatpb.json_to_binary(data, found, allow_nan=reading.allow_nan)
+                text = chatpb.binary_to_json(
+                    data,
+                    found,
+                    allow_nan=reading.allow_nan,
+                    ignore_unknown_fields=ignore_unknown,
+                )
+            except ConversionError as error:
+                raise _explained(record, error) from None
+            out.write(text + b"\n")
+            if record.source.is_live:
+                out.flush()
+
+
+class _OneType:
+    """The one type of a binary stream, which does not say what its messages are."""
+
+    def __init__(self, kind: Kind | None) -> None:
+        self._kind = kind
+        self._settled = kind is not None
+
+    def of(self, record: Record) -> Kind:
+        """What a record is written as: what was asked for, or what the first record is."""
+        if self._kind is not None and self._settled:
+            return self._kind
+        found = record.kind(ChatCompletion)
+        if self._kind is None:
+            self._kind = found
+        elif found is not self._kind:
+            self._settled = True
+            note = f"looks like a {label(found)}, kept whole as a {label(self._kind)}"
+            click.echo(f"chatpb: note: {record.place}: {note}", err=True)
+        return self._kind
+
+
+def _records(names: Sequence[str], reading: Reading, advance: Advance) -> Iterator[Record]:
+    for name in names:
+        with open_source(name, reading.form, reading.limit, advance) as source:
+            yield from source.records()
+
+
+def _binary(record: Record, kind: Kind, allow_nan: bool) -> bytes:
+    try:
+        if not record.source.is_binary:
+            return chatpb.json_to_binary(record.data, kind, allow_nan=allow_nan)
+        kind.FromString(record.data)
+    except ConversionError as error:
+        raise at(record.place, error) from None
+    except DecodeError:
+        reason = f"not the binary form of a {kind.DESCRIPTOR.full_name}"
+        raise _explained(record, ConversionError(reason)) from None
+    return record.data
+
+
+def _explained(record: Record, error: ConversionError) -> CliError:
+    """A converter's error; for a binary file, with what its reader may have meant."""
+    failure = at(record.place, error)
+    if record.source.format is Format.BINARY:
+        failure.text += "; if it is a stream of length-delimited messages, pass --format delimited"
+    return failure

@@ -1,0 +1,146 @@
+"""The command ``inspect``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from google.protobuf.message import DecodeError, Message
+
+import chatpb
+from chatpb._cli.difference import shown
+from chatpb._cli.failure import CliError, at
+from chatpb._cli.options import Reading, delimited_option, input_options, kind_option
+from chatpb._cli.reading.input import Record, open_source
+from chatpb._cli.reading.kinds import Kind
+from chatpb._cli.view import json_view, token_tables
+from chatpb._errors import ConversionError
+from chatpb._mapping.text import parse
+from chatpb.v1 import ChatCompletion
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_HEADER = ("id", "model", "created", "usage")  # the members that the header repeats
+_MAX_RESIDUE = 100
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _at_most(name: str, default: int, text: str) -> Callable[[_Command], _Command]:
+    """An option for a number."""
+    number = click.IntRange(min=0)
+    return click.option(
+        name, type=number, default=default, show_default=True, metavar="N", help=text
+    )
+
+
+@click.command()
+@click.argument("file", default="-", metavar="[FILE]")
+@_at_most("--tokens", 50, "Show at most N tokens of a list.")
+@_at_most("--top", 3, "Show at most N alternatives.")
+@_at_most("--messages", 10, "Show at most N messages.")
+@kind_option
+@delimited_option
+@input_options
+def inspect(
+    file: str,
+    tokens: int,
+    top: int,
+    messages: int,
+    kind: Kind | None,
+    reading: Reading,
+) -> None:
+    """Show a message, its residue and its tokens.
+
+    Reads JSON or binary; of many messages, the first ones.
+
+    \b
+      chatpb inspect response.json
+      chatpb inspect --type chunk -d chunks.delimited
+      chatpb fold stream.sse | chatpb inspect --top 5
+
+    For log probabilities there is a table: each token with its logprob, its probability and the
+    most likely alternatives. Long strings and lists are cut short.
+    """  # noqa: D301 (click's mark of lines that keep their breaks)
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    with open_source(file, reading.form, reading.limit) as source:
+        records = source.records()
+        for count, record in enumerate(islice(records, messages)):
+            if count:
+                console.print()
+            data = _message(record, kind or record.kind(ChatCompletion), reading.allow_nan)
+            _show(console, record, data, tokens, top)
+        more = sum(1 for _ in records)
+    if more:
+        console.print(f"\n{more:,} more messages; see --messages")
+
+
+def _message(record: Record, kind: Kind, allow_nan: bool) -> Message:
+    try:
+        if record.source.is_binary:
+            return kind.FromString(record.data)
+        return chatpb.from_json(record.data, kind, allow_nan=allow_nan)
+    except ConversionError as error:
+        raise at(record.place, error) from None
+    except DecodeError:
+        name = kind.DESCRIPTOR.full_name
+        hint = "pass --type or --delimited if it is something else"
+        raise CliError(f"{record.place}: not the binary form of a {name}; {hint}") from None
+
+
+def _show(console: Console, record: Record, message: Message, tokens: int, top: int) -> None:
+    from rich.highlighter import JSONHighlighter
+    from rich.text import Text
+
+    try:
+        text = chatpb.to_json(message, allow_nan=True, ignore_unknown_fields=True)
+        residue = chatpb.residue(message)
+    except ConversionError as error:
+        raise at(record.place, error) from None
+    lines = [("kind", message.DESCRIPTOR.full_name), ("from", record.place)]
+    lines += [(name, value) for name in _HEADER if (value := _value(message, name)) is not None]
+    size = message.ByteSize()
+    lines.append(
+        ("size", f"{len(text):,} bytes of JSON, {size:,} in Protobuf ({size / len(text):.1%})")
+    )
+    for name, value in lines:
+        console.print(Text.assemble((f"{name:8}", "bold"), value))
+    console.print()
+    console.print(JSONHighlighter()(Text(json_view(parse(text, allow_nan=True)))))
+    if residue:
+        console.print(Text.assemble("\n", (f"residue ({len(residue):,})", "bold")))
+    for member in residue[:_MAX_RESIDUE]:
+        value = f" {shown(member.value)}" if member.state == "extra" else ""
+        console.print(Text(f"  {member.state:6}  {member.path}{value}"))
+    if len(residue) > _MAX_RESIDUE:
+        console.print(f"  {len(residue) - _MAX_RESIDUE:,} more")
+    for table in token_tables(message, tokens, top):
+        console.print()
+        console.print(table)
+
+
+def _value(message: Message, name: str) -> str | None:
+    """A member of the header as text, if the message has it."""
+    field = message.DESCRIPTOR.fields_by_name.get(name)
+    if field is None or not (value := getattr(message, name)):
+        return None
+    if field.message_type is not None:
+        if not message.HasField(name):
+            return None
+        counts = ((part.name, getattr(value, part.name)) for part in field.message_type.fields)
+        return ", ".join(f"{count:,} {part}" for part, count in counts if type(count) is int)
+    if name == "created":
+        return _date(value)
+    return str(value)
+
+
+def _date(seconds: int) -> str:
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC ({seconds})"
+    except (OverflowError, ValueError, OSError):
+        return str(seconds)

@@ -1,0 +1,168 @@
+"""The commands ``ls`` and ``stat``."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from chatpb._cli.tally import columns, counted
+
+if TYPE_CHECKING:
+    from chatpb._cli.stored.records import LogFile
+    from chatpb.table._dataset import Part
+
+_TIMES: Final = ("start_time", "created")  # what tells when a record is from, the best first
+_INNER: Final = re.compile(r"\.(list\.(element|item)|key_value)\b")
+
+
+@click.command("ls")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+def list_files(paths: tuple[str, ...]) -> None:
+    """List the files of tables and logs.
+
+    Prints for each file how many records and bytes it has, the times of the first and the last of
+    them, and its name. The time is when the request came, or if no record has that, when the
+    completion was created.
+
+    \b
+      chatpb ls table
+      chatpb ls table /var/log/chatpb
+
+    Of a table only the ends of files are read, of a log all.
+    """  # noqa: D301 (click's mark of lines that keep their breaks)
+    from chatpb._cli.stored.records import LogFile, opened
+
+    rows = [["records", "bytes", "first", "last", "file"]]
+    total = [0, 0]
+    for file in opened(paths):
+        found = _of_log(file) if isinstance(file, LogFile) else _of_part(file)
+        size = file.path.stat().st_size
+        total[0] += found.records
+        total[1] += size
+        span = [_shown(found.first), _shown(found.last)]
+        rows.append([f"{found.records:,}", f"{size:,}", *span, str(file.path)])
+    if len(rows) > 2:
+        rows.append([f"{total[0]:,}", f"{total[1]:,}", "", "", "total"])
+    click.echo(columns(rows, left=(2, 3, 4)))
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="TABLE...")
+def stat(paths: tuple[str, ...]) -> None:
+    """Show which columns of a table take how many bytes.
+
+    Prints for each column its bytes in the files, their share, the bytes before compression, and
+    how many values there are; then the rows, files and row groups, and the ratio to the JSON that
+    was read.
+
+    \b
+      chatpb stat table
+
+    Only the ends of files are read.
+    """  # noqa: D301 (click's mark of lines that keep their breaks)
+    from chatpb._cli.failure import USAGE_ERROR, CliError
+    from chatpb._cli.stored.records import LogFile, opened
+
+    small: Counter[str] = Counter()
+    large: Counter[str] = Counter()
+    values: Counter[str] = Counter()
+    rows = groups = files = size = json = 0
+    is_known = True
+    for file in opened(paths):
+        if isinstance(file, LogFile):
+            raise CliError(f"{file.path}: a log, which has no columns", USAGE_ERROR)
+        metadata = file.metadata
+        files += 1
+        rows += metadata.num_rows
+        groups += metadata.num_row_groups
+        size += file.path.stat().st_size
+        json += file.json_bytes or 0
+        is_known &= file.json_bytes is not None
+        for chunk in _chunks(metadata):
+            name = _INNER.sub("", chunk.path_in_schema)
+            small[name] += chunk.total_compressed_size
+            large[name] += chunk.total_uncompressed_size
+            values[name] += chunk.num_values
+    head = ["column", "bytes", "share", "uncompressed", "values"]
+    lines = [head]
+    for name, count in small.most_common():
+        share = f"{count / size:.1%}"
+        lines.append([name, f"{count:,}", share, f"{large[name]:,}", f"{values[name]:,}"])
+    rest = size - small.total()
+    if size:
+        lines.append(["(footers)", f"{rest:,}", f"{rest / size:.1%}", f"{rest:,}", ""])
+    click.echo(columns(lines, left=(0,)))
+    counts = (counted(rows, "row"), counted(files, "file"), counted(groups, "row group"))
+    click.echo("\n{} in {} and {}, {} bytes".format(*counts, f"{size:,}"))
+    if is_known and json:
+        click.echo(f"{json:,} bytes of JSON, ratio {size / json:.1%}")
+
+
+@dataclass
+class _Found:
+    records: int = 0
+    first: datetime | None = None
+    last: datetime | None = None
+
+    def add(self, time: datetime) -> None:
+        self.first = time if self.first is None else min(self.first, time)
+        self.last = time if self.last is None else max(self.last, time)
+
+
+def _of_part(part: Part) -> _Found:
+    metadata = part.metadata
+    for name in _TIMES:
+        found = _Found(metadata.num_rows)
+        for chunk in _chunks(metadata):
+            statistics = chunk.statistics
+            if chunk.path_in_schema == name and statistics is not None and statistics.has_min_max:
+                for value in (statistics.min, statistics.max):
+                    if (time := _time(value)) is not None:
+                        found.add(time)
+        if found.first is not None:
+            break
+    return found
+
+
+def _chunks(metadata: Any) -> Iterator[Any]:
+    """The column chunks of a file."""
+    for group in range(metadata.num_row_groups):
+        for column in range(metadata.num_columns):
+            yield metadata.row_group(group).column(column)
+
+
+def _of_log(log: LogFile) -> _Found:
+    from chatpb.v1 import CompletionRecord
+
+    started, created = _Found(), _Found()
+    for data in log.records():
+        record = CompletionRecord.FromString(data)
+        started.records += 1
+        created.records += 1
+        if record.HasField("start_time_unix_us"):
+            time = _time(record.start_time_unix_us / 1e6)
+            if time is not None:
+                started.add(time)
+        whole = record.chunks[0] if record.chunks else record.completion
+        if whole.created and (time := _time(whole.created)) is not None:
+            created.add(time)
+    return started if started.first is not None else created
+
+
+def _time(value: Any) -> datetime | None:
+    if isinstance(value, datetime):
+        return value if value.tzinfo else value.replace(tzinfo=UTC)
+    try:
+        return datetime.fromtimestamp(value, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None  # of a server that counts in other units
+
+
+def _shown(time: datetime | None) -> str:
+    return "-" if time is None else time.strftime("%Y-%m-%dT%H:%M:%SZ")

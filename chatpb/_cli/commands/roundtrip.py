@@ -1,0 +1,102 @@
+"""The command ``roundtrip``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import click
+
+import chatpb
+from chatpb._cli.difference import differences
+from chatpb._cli.failure import DATA_ERROR, CliError, reason
+from chatpb._cli.options import Reading, input_options, kind_option
+from chatpb._cli.progress import Advance, progress
+from chatpb._cli.reading.input import Record, open_source, walk
+from chatpb._cli.reading.kinds import Kind, label
+from chatpb._cli.reading.sniff import ENDINGS
+from chatpb._cli.tally import Tally
+from chatpb._errors import ConversionError
+from chatpb._mapping.text import dump, parse
+from chatpb.v1 import ChatCompletion
+
+_ENDINGS: Final = (".json", *ENDINGS)
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option(
+    "--residue",
+    "count_residue",
+    is_flag=True,
+    help="Count too what the typed fields did not hold, by path.",
+)
+@kind_option
+@input_options
+def roundtrip(
+    files: tuple[str, ...],
+    count_residue: bool,
+    kind: Kind | None,
+    reading: Reading,
+) -> None:
+    """Check that JSON comes back equal from Protobuf.
+
+    Reads responses, chunks, requests and errors, as JSON, JSON lines or server-sent events; of a
+    directory, all files below it that end in .json, .jsonl, .ndjson or .sse. Each object goes to
+    binary and back. The values must be equal: types, nulls, the order of arrays, integers to the
+    last digit.
+
+    \b
+      chatpb roundtrip recordings/
+      chatpb roundtrip --residue response.json stream.sse
+
+    Prints each difference with its place and path, and for each kind of object how many came back
+    equal, the bytes of the JSON without white space and those in Protobuf. Exit code 1 if an object
+    differs or cannot be read.
+    """  # noqa: D301 (click's mark of lines that keep their breaks)
+    names = list(walk(files, _ENDINGS))
+    tally = Tally()
+    with progress(names) as advance:
+        for name in names:
+            for record in _records(name, reading, advance, tally):
+                found = kind or record.kind(ChatCompletion)
+                _check(record, found, tally, reading.allow_nan, count_residue)
+    click.echo(tally.table(count_residue))
+    if tally.is_bad:
+        click.get_current_context().exit(DATA_ERROR)
+
+
+def _check(record: Record, kind: Kind, tally: Tally, allow_nan: bool, residue: bool) -> None:
+    try:
+        if record.source.is_binary:
+            raise ConversionError("binary, but expected JSON")
+        expected = parse(record.data, allow_nan=allow_nan)
+        binary = chatpb.json_to_binary(record.data, kind, allow_nan=allow_nan)
+        got = parse(chatpb.binary_to_json(binary, kind, allow_nan=allow_nan), allow_nan=allow_nan)
+    except ConversionError as error:
+        _tell(tally, f"{record.place}: {reason(error)}")
+        return
+    equal = True
+    for difference in differences(expected, got):
+        equal = False
+        click.echo(f"{record.place} {difference}")
+    row = tally.kinds[label(kind)]
+    row.add(equal, len(dump(expected).encode()), len(binary))
+    if residue:
+        members = chatpb.residue(kind.FromString(binary))
+        row.clean += not members
+        tally.add_residue(members)
+
+
+def _tell(tally: Tally, failure: str) -> None:
+    tally.unread += 1
+    click.echo(failure.replace("\n", " "))
+
+
+def _records(name: str, reading: Reading, advance: Advance, tally: Tally) -> Iterator[Record]:
+    """The records of a file, up to its end or to what cannot be read."""
+    try:
+        with open_source(name, reading.form, reading.limit, advance) as source:
+            yield from source.records()
+    except CliError as failure:
+        _tell(tally, failure.text)

@@ -1,0 +1,101 @@
+"""How two JSON values differ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
+from typing import Any, Final
+
+from chatpb._errors import path_segment
+from chatpb._mapping.text import JsonNumber, dump
+
+
+class _NoMember:
+    """The type of `NO_MEMBER`."""
+
+
+NO_MEMBER: Final = _NoMember()
+_MAX_SHOWN: Final = 80  # characters of a value
+_UNTRAPPED: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One place where two values differ.
+
+    Attributes:
+        path: The place, such as ``$.choices[0].finish_reason``.
+        expected: What the first has there, or `NO_MEMBER`.
+        got: What the second has there, or `NO_MEMBER`.
+    """
+
+    path: str
+    expected: Any
+    got: Any
+
+    def __str__(self) -> str:
+        return f"{self.path}: expected {shown(self.expected)}, got {shown(self.got)}"
+
+
+def differences(expected: Any, got: Any, path: str = "$") -> Iterator[Difference]:
+    """Where two JSON trees differ.
+
+    Types count (``true`` is not 1), null is not absence, arrays have an order and objects have
+    none. Numbers are equal by value: ``1`` and ``1.0`` are equal, and so are two fractions that
+    are the same double; integers are compared exactly, however long.
+
+    Args:
+        expected: A tree, as `chatpb._mapping.text.parse` gives it.
+        got: Another.
+        path: Where they stand.
+    """
+    if isinstance(expected, dict) and isinstance(got, dict):
+        for name in expected | got:
+            left, right = expected.get(name, NO_MEMBER), got.get(name, NO_MEMBER)
+            yield from differences(left, right, path + path_segment(name))
+    elif isinstance(expected, list) and isinstance(got, list):
+        for index in range(max(len(expected), len(got))):
+            left = expected[index] if index < len(expected) else NO_MEMBER
+            right = got[index] if index < len(got) else NO_MEMBER
+            yield from differences(left, right, path + path_segment(index))
+    elif not _equal(expected, got):
+        yield Difference(path, expected, got)
+
+
+def shown(value: Any, width: int = _MAX_SHOWN) -> str:
+    """A value as short JSON text."""
+    if value is NO_MEMBER:
+        return "no member"
+    text = dump(value)
+    return text if len(text) <= width else f"{text[: width - 1]}… ({len(text)} characters)"
+
+
+def _equal(left: Any, right: Any) -> bool:
+    if _is_number(left) and _is_number(right):
+        return _equal_numbers(left, right)
+    return type(left) is type(right) and bool(left == right)
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float, JsonNumber)
+
+
+def _equal_numbers(left: Any, right: Any) -> bool:
+    if str(left) == str(right):
+        return True
+    left, right = _value(left), _value(right)
+    return left is not None and bool(left == right)
+
+
+def _value(number: Any) -> int | float | Decimal | None:
+    """The value of a number; None if no arithmetic holds it."""
+    if type(number) is not JsonNumber:
+        value: int | float = number
+        return value
+    double = float(number)
+    if math.isfinite(double):
+        return double
+    exact = _UNTRAPPED.create_decimal(number)
+    return exact if exact.is_finite() else None

@@ -1,0 +1,116 @@
+"""The options that several commands have."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import click
+
+from chatpb._cli.reading.kinds import kind_named
+from chatpb._cli.reading.sniff import Format
+
+_MAX_MIB: Final = 2047  # no message may be longer
+_TYPES: Final = "completion, chunk, request, error, or a message's name such as ChatCompletionList"
+
+
+def _mebibytes(text: str) -> int:
+    """The bytes of a number of MiB."""
+    try:
+        size = float(text)
+    except ValueError:
+        size = 0
+    if not 0 < size <= _MAX_MIB:
+        raise click.BadParameter(f"{text} is not a number of MiB up to {_MAX_MIB}")
+    return int(size * (1 << 20))
+
+
+nan_option = click.option(
+    "--allow-nan", is_flag=True, help="Keep NaN and infinities, which are not JSON."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the input is read.
+
+    Attributes:
+        form: Its format, or None to find out.
+        limit: The most bytes that one message, line or event may have.
+        allow_nan: Whether NaN and infinities are kept.
+    """
+
+    form: Format | None
+    limit: int
+    allow_nan: bool
+
+
+def input_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options of reading, as its argument ``reading``."""
+
+    @functools.wraps(command)
+    def with_reading(
+        *,
+        form: Format | None,
+        limit: int,
+        allow_nan: bool,
+        delimited_input: bool = False,
+        **others: Any,
+    ) -> None:
+        if delimited_input and form not in (None, Format.DELIMITED):
+            raise click.UsageError(f"--delimited and --format {form} exclude each other")
+        form = Format.DELIMITED if delimited_input else form
+        command(reading=Reading(form, limit, allow_nan), **others)
+
+    for option in (
+        nan_option,
+        click.option(
+            "--max-size",
+            "limit",
+            type=_mebibytes,
+            metavar="MIB",
+            default="256",
+            show_default=True,
+            help="The most that one message, line or event may have.",
+        ),
+        click.option(
+            "--format",
+            "form",
+            type=click.Choice(list(Format), case_sensitive=False),
+            help="The format of the input. Default: by the file's ending and content.",
+        ),
+    ):
+        with_reading = option(with_reading)
+    return with_reading
+
+
+kind_option = click.option(
+    "--type",
+    "kind",
+    type=kind_named,
+    metavar="TYPE",
+    help=f"What the messages are: {_TYPES}. Default: JSON is recognised, binary is a completion.",
+)
+output_option = click.option(
+    "-o",
+    "--output",
+    default="-",
+    metavar="FILE",
+    help="Where to write. Default: standard output.",
+)
+delimited_option = click.option(
+    "-d",
+    "--delimited",
+    "delimited_input",
+    is_flag=True,
+    help="The input is length-delimited messages; short for --format delimited.",
+)
+unknown_option = click.option(
+    "--ignore-unknown-fields",
+    "ignore_unknown",
+    is_flag=True,
+    help="Leave out fields that this version of the schema does not know.",
+)
+files_argument = click.argument("files", nargs=-1, metavar="[FILE]...")

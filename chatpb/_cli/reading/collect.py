@@ -1,0 +1,309 @@
+"""How files become records of a table."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import chatpb
+from chatpb._cli.failure import CliError, at
+from chatpb._cli.options import Reading
+from chatpb._cli.progress import Advance
+from chatpb._cli.reading.input import STDIN, Record, Source, open_source, walk
+from chatpb._cli.reading.kinds import Kind, as_completion
+from chatpb._cli.reading.known import Known
+from chatpb._cli.reading.sniff import ENDINGS, LOG_ENDING, Format, is_log
+from chatpb._cli.reading.streams import Made, Stream, Streams
+from chatpb._errors import ConversionError
+from chatpb._record import holds, record_of
+from chatpb.sse import is_error
+from chatpb.v1 import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatCompletionList,
+    ChatCompletionRequest,
+    ErrorResponse,
+)
+
+_REQUEST: Final = ".request.json"
+_ERROR: Final = ".error.json"
+_JSON: Final = ".json"
+_ANSWERS: Final = (_ERROR, _JSON, *ENDINGS)
+_ENDINGS: Final = (_JSON, LOG_ENDING, *ENDINGS)
+_HEAD: Final = 4096
+
+
+@dataclass
+class Collector:
+    """Makes records of files, but for what is known of them already.
+
+    Attributes:
+        known: What of which input was taken; what is taken now is noted there.
+        reading: How JSON is read.
+        skip_damage: Whether to go on after what cannot be read.
+        advance: Is told of bytes that were read.
+        note: Is told what is worth a note.
+        skipped: How often something could not be read.
+    """
+
+    known: Known
+    reading: Reading
+    skip_damage: bool
+    advance: Advance
+    note: Callable[[str], None]
+    skipped: int = 0
+    _files: set[tuple[int, int]] = field(default_factory=set)
+    _joined: set[str] = field(default_factory=set)
+
+    def records(self, names: Sequence[str]) -> Iterator[Made]:
+        """The records of files, and of all files in directories.
+
+        Raises:
+            CliError: Something cannot be read.
+            LogError: A log is damaged.
+        """
+        requests = []
+        for path in names:
+            if path == STDIN:
+                with open_source(path, self.reading.form, self.reading.limit) as source:
+                    yield from self._of_source(source)
+            elif path.endswith(_REQUEST) and not is_log(path):
+                requests.append(path)
+            else:
+                yield from self._file(path)
+        for path in requests:
+            if os.path.abspath(path) not in self._joined:
+                yield from self._file(path)
+
+    def _file(self, path: str) -> Iterator[Made]:
+        found = os.stat(path)
+        if (found.st_dev, found.st_ino) in self._files:
+            return
+        self._files.add((found.st_dev, found.st_ino))
+        if self.reading.form is None and is_log(path):
+            if found.st_size:
+                yield from self._log(path)
+            return
+        with open_source(path, self.reading.form, self.reading.limit) as source:
+            form = source.format
+        is_whole = form is not Format.JSONL
+        skipped = self.known.meet(path, whole=is_whole)
+        lines, end = skipped or (0, 0)
+        self.advance(end)
+        if skipped is not None and end == found.st_size:
+            return
+        with open_source(
+            path, form, self.reading.limit, self.advance, skipped=(lines, end)
+        ) as source:
+            reader = _Reader(self, source, lines, end)
+            if skipped is None:
+                yield from self._with_request(path, reader.records())
+            else:
+                yield from reader.records()
+        if skipped is not None:
+            self.known.forget()
+        end = found.st_size if is_whole else reader.end
+        if end:  # of nothing, nothing is known
+            self.known.take(path, end, reader.lines)
+
+    def _of_source(self, source: Source) -> Iterator[Made]:
+        return _Reader(self, source, 0, 0).records()
+
+    def _with_request(self, path: str, records: Iterator[Made]) -> Iterator[Made]:
+        """The records of an answer, with its request if there is just one and it is beside it."""
+        first, second = next(records, None), next(records, None)
+        if first is None:
+            return
+        beside = None if second is not None else _request_beside(path)
+        if beside is not None:
+            request = self._request(beside)
+            if request is not None:
+                size = None if first.json_bytes is None else first.json_bytes + request[1]
+                first = Made(record_of([(ChatCompletionRequest, request[0])]) + first.data, size)
+        yield first
+        if second is not None:
+            yield second
+            yield from records
+
+    def _request(self, path: str) -> tuple[bytes, int] | None:
+        with open_source(path, Format.JSON, self.reading.limit) as source:
+            for record in source.records():
+                try:
+                    data = self.binary(record, ChatCompletionRequest)
+                except CliError as failure:
+                    self.failed(failure)
+                    return None
+                self._joined.add(os.path.abspath(path))
+                if self.known.meet(path, whole=True) is None:
+                    self.known.take(path, os.path.getsize(path), 0)
+                return data, len(record.data)
+        return None
+
+    def _log(self, path: str) -> Iterator[Made]:
+        from chatpb.log import LogReader, Position, header
+
+        file_id = header(path).file_id or _first_bytes(path)
+        known = self.known.log(file_id)
+        start = None if known is None else Position(Path(path), *known)
+        at = 0
+
+        def damaged(damage: object) -> None:
+            self.skipped += not getattr(damage, "is_torn", False)
+            self.note(str(damage))
+
+        with LogReader(
+            path, start=start, skip_damage=self.skip_damage, on_damage=damaged
+        ) as reader:
+            for data, position in reader:
+                if position.frame_offset > at:
+                    self.advance(position.frame_offset - at)
+                    at = position.frame_offset
+                yield Made(data, None)
+                following = position.next
+                self.known.take_log(file_id, following.frame_offset, following.index)
+        self.advance(os.path.getsize(path) - at)
+
+    def binary(self, record: Record, kind: Kind) -> bytes:
+        """The binary form of what a file holds.
+
+        Raises:
+            CliError: It cannot be read.
+        """
+        try:
+            if not record.source.is_binary:
+                return chatpb.json_to_binary(record.data, kind, allow_nan=self.reading.allow_nan)
+            chatpb.binary_to_json(record.data, kind, allow_nan=True, ignore_unknown_fields=True)
+        except ConversionError as error:
+            raise at(record.place, error) from None
+        return record.data
+
+    def failed(self, failure: CliError) -> None:
+        """Goes on after a failure, if that is wanted.
+
+        Raises:
+            CliError: It is not.
+        """
+        if not self.skip_damage:
+            raise failure
+        self.skipped += 1
+        self.note(f"left out: {failure.text}")
+
+
+class _Reader:
+    """Makes records of one file that is no log.
+
+    Attributes:
+        lines: How many lines of the file were read.
+        end: The byte after them.
+    """
+
+    def __init__(self, collector: Collector, source: Source, lines: int, end: int) -> None:
+        self.lines = lines
+        self.end = end
+        self._collector = collector
+        self._source = source
+
+    def records(self) -> Iterator[Made]:
+        form = self._source.format
+        if form is Format.SSE:
+            yield from self._events()
+        elif form is Format.JSONL:
+            yield from self._lines()
+        else:
+            for record in self._read():
+                yield from self._message(record)
+
+    def _read(self) -> Iterator[Record]:
+        try:
+            yield from self._source.records()
+        except CliError as failure:
+            self._collector.failed(failure)
+
+    def _events(self) -> Iterator[Made]:
+        stream = Stream()
+        for record in self._read():
+            try:
+                is_last = record.event == "error" or is_error(record.data)
+                kind = ErrorResponse if is_last else ChatCompletionChunk
+                stream.add(kind, self._collector.binary(record, kind), len(record.data))
+            except CliError as failure:
+                self._collector.failed(failure)
+            except ConversionError as error:
+                self._collector.failed(at(record.place, error))
+        if stream.messages:
+            yield stream.made()
+
+    def _lines(self) -> Iterator[Made]:
+        streams = Streams()
+        for record in self._read():
+            try:
+                yield from self._line(record, streams)
+            except CliError as failure:
+                if record.is_cut:
+                    self._collector.note(f"{failure.text}; left for when the line is whole")
+                    break
+                self._collector.failed(failure)
+            self.lines += 1
+            self.end = record.end
+        yield from streams.close()
+
+    def _line(self, record: Record, streams: Streams) -> Iterator[Made]:
+        completion = as_completion(record.data)
+        if completion is not None:
+            yield Made(record_of([(ChatCompletion, completion)]), len(record.data))
+            return
+        kind = record.kind(ChatCompletion)
+        if kind is ChatCompletionChunk:
+            yield from streams.add(self._collector.binary(record, kind), len(record.data))
+        elif kind is ErrorResponse:
+            yield streams.end_with(self._collector.binary(record, kind), len(record.data))
+        else:
+            yield from self._made(record, kind)
+
+    def _message(self, record: Record) -> Iterator[Made]:
+        try:
+            yield from self._made(record, record.kind(ChatCompletion))
+        except CliError as failure:
+            self._collector.failed(failure)
+
+    def _made(self, record: Record, kind: Kind) -> Iterator[Made]:
+        if kind is ChatCompletionList:
+            page = ChatCompletionList.FromString(self._collector.binary(record, kind))
+            for item in page.data:
+                data = item.SerializeToString(deterministic=True)
+                yield Made(record_of([(ChatCompletion, data)]), None)
+        elif holds(kind):
+            data = self._collector.binary(record, kind)
+            yield Made(record_of([(kind, data)]), len(record.data))
+        else:
+            raise CliError(
+                f"{record.place}: a {kind.DESCRIPTOR.name}, which is no part of a record"
+            )
+
+
+def files(names: Sequence[str]) -> list[str]:
+    """The files of those names, and those in directories.
+
+    Raises:
+        CliError: There is no such file.
+    """
+    return list(walk(names, _ENDINGS))
+
+
+def _first_bytes(path: str) -> str:
+    """A name for a log that has none in its header."""
+    with open(path, "rb") as stream:
+        return hashlib.sha256(stream.read(_HEAD)).hexdigest()
+
+
+def _request_beside(path: str) -> str | None:
+    """The file with the request of an answer, if it is there."""
+    for ending in _ANSWERS:
+        if path.endswith(ending):
+            beside = path.removesuffix(ending) + _REQUEST
+            return beside if os.path.isfile(beside) else None
+    return None

@@ -1,0 +1,117 @@
+"""In which format a file is, by its name or by how it begins."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Final
+
+from chatpb._errors import ConversionError
+from chatpb._mapping.text import parse_plain
+
+
+class Format(StrEnum):
+    """How messages lie in a file."""
+
+    JSON = "json"
+    JSONL = "jsonl"
+    SSE = "sse"
+    BINARY = "binary"
+    DELIMITED = "delimited"
+
+
+ENDINGS: Final = {
+    ".jsonl": Format.JSONL,
+    ".ndjson": Format.JSONL,
+    ".sse": Format.SSE,
+}  # the ending .json says little: many a file of JSON lines has it
+
+LOG_ENDING: Final = ".chatpb.zst"
+ZSTD: Final = b"\x28\xb5\x2f\xfd"  # how a log begins, and anything else in zstd
+
+_BOM: Final = b"\xef\xbb\xbf"
+_INK: Final = re.compile(rb"[^ \t\r\n]")
+_NEWLINE: Final = re.compile(rb"\n")
+_ENOUGH: Final = 256  # bytes that tell SSE and binary from JSON
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # never in JSON text or SSE
+_SSE_FIELD: Final = re.compile(rb"(?:data|event|id|retry)?:|data\r?\n")
+
+
+def by_name(name: str) -> Format | None:
+    """The format of a file with that name, if the name tells."""
+    return next((form for end, form in ENDINGS.items() if name.endswith(end)), None)
+
+
+def by_content(head: bytearray, more: Callable[[], bytes], limit: int) -> Format:
+    """The format of a file that begins with `head`, which grows by what had to be read to tell.
+
+    JSON lines are told from one JSON value by a first line that is one JSON value, with more after
+    it; a lone line is one value.
+
+    Args:
+        head: What has been read.
+        more: Reads on; empty at the end.
+        limit: Where to stop.
+    """
+    reader = _Head(head, more, limit)
+    start = reader.find(_INK, 3 if reader.starts_with(_BOM) else 0)
+    if start is not None:
+        reader.find(_NEWLINE, start, enough=_ENOUGH)
+    if _CONTROL.search(head) or not _is_utf8(head):
+        return Format.BINARY
+    if start is None or _SSE_FIELD.match(head, start):
+        return Format.JSON if start is None else Format.SSE
+    end = reader.find(_NEWLINE, start) if head[start] in b"{[" else None
+    if end is None or reader.find(_INK, end) is None:
+        return Format.JSON
+    try:
+        parse_plain(head[start:end], allow_nan=True)
+    except ConversionError:
+        return Format.JSON
+    return Format.JSONL
+
+
+def is_log(name: str) -> bool:
+    """Whether a file is a log: it is named as one, or compressed with zstd as logs are."""
+    if name.endswith(LOG_ENDING) or not os.path.isfile(name):
+        return name.endswith(LOG_ENDING)
+    with open(name, "rb") as stream:
+        return stream.read(len(ZSTD)) == ZSTD
+
+
+class _Head:
+    """The beginning of a file, read as far as it must be."""
+
+    def __init__(self, data: bytearray, more: Callable[[], bytes], limit: int) -> None:
+        self._data = data
+        self._more = more
+        self._limit = limit
+
+    def starts_with(self, prefix: bytes) -> bool:
+        while len(self._data) < len(prefix) and prefix.startswith(self._data) and self._grow():
+            pass
+        return self._data.startswith(prefix)
+
+    def find(self, pattern: re.Pattern[bytes], start: int, enough: int | None = None) -> int | None:
+        """Where a pattern of one byte is found first; None if nowhere in what may be read."""
+        while True:
+            if (match := pattern.search(self._data, start)) is not None:
+                return match.start()
+            start = len(self._data)
+            if (enough is not None and start >= enough) or not self._grow():
+                return None
+
+    def _grow(self) -> bool:
+        data = self._more() if len(self._data) <= self._limit else b""
+        self._data += data
+        return bool(data)
+
+
+def _is_utf8(head: bytearray) -> bool:
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.reason == "unexpected end of data"
+    return True

@@ -1,0 +1,110 @@
+"""What of a record is printed, and as which JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import orjson
+from google.protobuf.message import Message
+
+import chatpb
+from chatpb._cli.failure import at
+from chatpb._errors import ConversionError
+from chatpb._record import members
+from chatpb.v1 import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatCompletionRequest,
+    CompletionRecord,
+    ErrorResponse,
+    LogHeader,
+)
+
+
+class What(StrEnum):
+    """A part of a record."""
+
+    RESPONSE = "response"
+    REQUEST = "request"
+    ERROR = "error"
+    RECORD = "record"
+
+
+@dataclass(frozen=True, slots=True)
+class Printer:
+    """Writes a part of records as JSON texts.
+
+    Attributes:
+        what: The part.
+        chunks: Whether a stream's chunks are written one by one, not what they make.
+        allow_nan: As for `chatpb.to_json`.
+        ignore_unknown: Likewise.
+    """
+
+    what: What = What.RESPONSE
+    chunks: bool = False
+    allow_nan: bool = False
+    ignore_unknown: bool = False
+
+    def texts(self, data: bytes, place: str) -> Iterator[bytes]:
+        """The JSON texts of a record; none if it does not have the part.
+
+        Raises:
+            CliError: It cannot be written as JSON.
+        """
+        try:
+            if self.what is What.RECORD:
+                yield orjson.dumps(self._record(CompletionRecord.FromString(data)))
+            elif self.what is What.REQUEST:
+                yield from self._each(data, ChatCompletionRequest)
+            elif self.what is What.ERROR:
+                yield from self._each(data, ErrorResponse)
+            else:
+                yield from self._each(data, ChatCompletion)
+                yield from self._stream(data)
+        except ConversionError as error:
+            raise at(place, error) from None
+
+    def _each(self, data: bytes, kind: type[Message]) -> Iterator[bytes]:
+        for _, found, message in members(data):
+            if found is kind:
+                yield self._json(message, kind)
+
+    def _stream(self, data: bytes) -> Iterator[bytes]:
+        if self.chunks:
+            yield from self._each(data, ChatCompletionChunk)
+            return
+        chunks = [
+            ChatCompletionChunk.FromString(message)
+            for _, found, message in members(data)
+            if found is ChatCompletionChunk
+        ]
+        if chunks:
+            folded = chatpb.fold(chunks, ignore_unknown_fields=self.ignore_unknown)
+            yield chatpb.to_json(folded, allow_nan=self.allow_nan)
+
+    def _json(self, data: bytes, kind: type[Message]) -> bytes:
+        return chatpb.binary_to_json(
+            data, kind, allow_nan=self.allow_nan, ignore_unknown_fields=self.ignore_unknown
+        )
+
+    def _record(self, record: CompletionRecord) -> dict[str, Any]:
+        """A record as an object with its fields as members."""
+        members: dict[str, Any] = {}
+        for field, value in record.ListFields():
+            kind = field.message_type
+            if kind is None:
+                members[field.name] = list(value) if field.is_repeated else value
+            elif kind.GetOptions().map_entry:
+                members[field.name] = dict(value)
+            elif field.is_repeated:
+                members[field.name] = [self._fragment(item) for item in value]
+            elif kind is not LogHeader.DESCRIPTOR:
+                members[field.name] = self._fragment(value)
+        return members
+
+    def _fragment(self, message: Message) -> orjson.Fragment:
+        return orjson.Fragment(self._json(message.SerializeToString(), type(message)))

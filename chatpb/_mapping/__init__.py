@@ -1,0 +1,1 @@
+"""The mapping: JSON to messages and back, by what the descriptors say."""

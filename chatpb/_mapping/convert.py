@@ -1,0 +1,267 @@
+"""The conversions between JSON and messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar, overload
+
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from chatpb._errors import ConversionError
+from chatpb._mapping.canonical import canonical
+from chatpb._mapping.fault import MAX_DEPTH, find_error
+from chatpb._mapping.native import native_type, transcoder
+from chatpb._mapping.reader import fast_reader, reader
+from chatpb._mapping.residue import walk
+from chatpb._mapping.schema import mapping_of
+from chatpb._mapping.text import (
+    InexactError,
+    check_tree,
+    dump,
+    dump_bytes,
+    kind_of,
+    parse,
+    parse_fast,
+    parse_plain,
+    utf8,
+)
+from chatpb._mapping.writer import Context, writer
+from chatpb.v1.chat_completion_pb2 import ChatCompletion
+
+MessageT = TypeVar("MessageT", bound=Message)
+_Data = bytes | bytearray | memoryview | str
+
+
+@overload
+def from_json(data: _Data, *, allow_nan: bool = False) -> ChatCompletion: ...
+@overload
+def from_json(
+    data: _Data, message_type: type[MessageT], *, allow_nan: bool = False
+) -> MessageT: ...
+def from_json(
+    data: _Data, message_type: type[Any] = ChatCompletion, *, allow_nan: bool = False
+) -> Any:
+    """Reads a JSON text into a message.
+
+    The law: ``to_json(from_json(x))`` is the same JSON value as ``x``, for every JSON object ``x``.
+
+    Args:
+        data: A JSON object, in UTF-8 if it is bytes; white space and a byte order mark may stand
+            around it. Of a duplicate member the last value counts.
+        message_type: The class of the message, one of those of `chatpb.v1` that mirror an object.
+        allow_nan: Whether the words NaN, Infinity and -Infinity, which are not JSON, are kept.
+
+    Returns:
+        The message. What its typed fields cannot say is in its residues.
+
+    Raises:
+        ConversionError: The text is not one JSON object, is not UTF-8, or nests deeper than 200
+            levels.
+    """
+    raw = utf8(data)
+    binary = _native_binary(raw, message_type)
+    if binary is not None:
+        return message_type.FromString(binary)
+    return _read(raw, message_type, allow_nan)
+
+
+def to_json(
+    message: Message, *, allow_nan: bool = False, ignore_unknown_fields: bool = False
+) -> bytes:
+    """Writes a message as the JSON text that it stands for.
+
+    The law: ``from_json(to_json(m))`` is ``m`` in its normal form, which says the same with the
+    smallest residue.
+
+    Args:
+        message: A message of `chatpb.v1` that mirrors an object.
+        allow_nan: Whether numbers that are not finite are written, as NaN, Infinity and -Infinity.
+        ignore_unknown_fields: Whether fields and enum values that this version of the schema does
+            not know are left out.
+
+    Returns:
+        Compact JSON in UTF-8, documented members in the order in which api.openai.com sends them,
+        then the others.
+
+    Raises:
+        ConversionError: The message has unknown fields, numbers that are not finite, several values
+            in a union, or text that is no JSON where JSON belongs.
+    """
+    if transcoder is not None and not ignore_unknown_fields:
+        native = _native_json(message.SerializeToString(), type(message))
+        if native is not None:
+            return native
+    context = Context(lambda text: parse(text, allow_nan=allow_nan), allow_nan)
+    tree = to_tree(message, context, ignore_unknown_fields)
+    text = dump(tree).encode() if allow_nan else dump_bytes(tree)
+    if context.free_brackets > MAX_DEPTH // 2:
+        fault = find_error(text, allow_nan=allow_nan)
+        if fault is not None:
+            raise ConversionError(fault.reason, fault.path)
+    return text
+
+
+@overload
+def from_dict(members: Mapping[str, Any], *, allow_nan: bool = False) -> ChatCompletion: ...
+@overload
+def from_dict(
+    members: Mapping[str, Any], message_type: type[MessageT], *, allow_nan: bool = False
+) -> MessageT: ...
+def from_dict(
+    members: Mapping[str, Any], message_type: type[Any] = ChatCompletion, *, allow_nan: bool = False
+) -> Any:
+    """Reads a JSON object that is already parsed into a message.
+
+    The law: ``to_dict(from_dict(x)) == x``.
+
+    Args:
+        members: The object: mappings with string keys, lists, tuples, strings, numbers, booleans
+            and None.
+        message_type: The class of the message, as for `from_json`.
+        allow_nan: Whether floats that are not finite are kept.
+
+    Raises:
+        ConversionError: A value is none of these, or nests deeper than 200 levels.
+    """
+    tree = check_tree(members, allow_nan=allow_nan)
+    if type(tree) is not dict:
+        raise ConversionError(f"expected an object, got {kind_of(tree)}")
+    return from_tree(tree, message_type)
+
+
+def to_dict(
+    message: Message, *, allow_nan: bool = False, ignore_unknown_fields: bool = False
+) -> dict[str, Any]:
+    """The JSON object that a message stands for, as `json.loads` would give it.
+
+    A number outside the schema that is beyond the range of doubles, such as 1e400, is infinite.
+
+    Args:
+        message: A message of `chatpb.v1` that mirrors an object.
+        allow_nan: Whether numbers that are not finite are written, as floats.
+        ignore_unknown_fields: As for `to_json`.
+
+    Raises:
+        ConversionError: As for `to_json`; also for an integer of more digits than Python reads.
+    """
+    context = Context(lambda text: parse_plain(text, allow_nan=allow_nan), allow_nan)
+    members = to_tree(message, context, ignore_unknown_fields)
+    if context.free_brackets > MAX_DEPTH // 2:
+        check_tree(members, allow_nan=allow_nan)
+    return members
+
+
+def json_to_binary(
+    data: _Data, message_type: type[Message] = ChatCompletion, *, allow_nan: bool = False
+) -> bytes:
+    """Reads a JSON text into the binary form of a message, as `from_json` does.
+
+    Equal texts, white space and the order of documented members aside, give equal bytes.
+
+    Raises:
+        ConversionError: As for `from_json`.
+    """
+    raw = utf8(data)
+    binary = _native_binary(raw, message_type)
+    if binary is not None:
+        return binary
+    return canonical(_read(raw, message_type, allow_nan))
+
+
+def binary_to_json(
+    data: bytes,
+    message_type: type[Message] = ChatCompletion,
+    *,
+    allow_nan: bool = False,
+    ignore_unknown_fields: bool = False,
+) -> bytes:
+    """Writes the binary form of a message as JSON text, as `to_json` does.
+
+    Raises:
+        ConversionError: The bytes are not a message of the type; otherwise as for `to_json`.
+    """
+    if transcoder is not None and not ignore_unknown_fields:
+        native = _native_json(bytes(data), message_type)
+        if native is not None:
+            return native
+    try:
+        message = message_type.FromString(data)
+    except (DecodeError, UnicodeDecodeError):  # the latter from the runtime in pure Python
+        name = message_type.DESCRIPTOR.full_name
+        raise ConversionError(f"not the binary form of a {name}") from None
+    return to_json(message, allow_nan=allow_nan, ignore_unknown_fields=ignore_unknown_fields)
+
+
+def _native_binary(data: bytes, message_type: type[Message]) -> bytes | None:
+    """What the native implementation reads; None if it declines or is not there."""
+    number = native_type(message_type) if transcoder is not None else None
+    if transcoder is None or number is None:
+        return None
+    return transcoder.json_to_binary(data, number)
+
+
+def _native_json(data: bytes, message_type: type[Message]) -> bytes | None:
+    """What the native implementation writes; None if it declines or is not there."""
+    number = native_type(message_type) if transcoder is not None else None
+    if transcoder is None or number is None:
+        return None
+    return transcoder.binary_to_json(data, number)
+
+
+def _read(raw: bytes, message_type: type[MessageT], allow_nan: bool) -> MessageT:
+    """What the reference reads."""
+    message = read_fast(raw, message_type)
+    return read_exact(raw, message_type, allow_nan) if message is None else message
+
+
+def read_fast(raw: bytes, message_type: type[MessageT]) -> MessageT | None:
+    """What `read_exact` gives; None where that cannot be told, or may be an error."""
+    try:
+        tree = parse_fast(raw)
+        if type(tree) is not dict:
+            return None
+        return message_type(**fast_reader(mapping_of(message_type))(tree, 0))
+    except (InexactError, ConversionError):
+        return None
+
+
+def read_exact(raw: bytes, message_type: type[MessageT], allow_nan: bool) -> MessageT:
+    """Reads any text, in the parser of which nothing is lost."""
+    tree = parse(raw, allow_nan=allow_nan)
+    if type(tree) is not dict:
+        start = len(raw) - len(raw.removeprefix(b"\xef\xbb\xbf").lstrip())
+        raise ConversionError(f"expected an object, got {kind_of(tree)}", offset=start)
+    try:
+        return from_tree(tree, message_type)
+    except ConversionError as error:  # too deep, for nothing else is refused
+        raise find_error(raw, allow_nan=allow_nan) or error from None
+
+
+def from_tree(tree: dict[str, Any], message_type: type[MessageT]) -> MessageT:
+    """Reads a JSON tree into a message."""
+    return message_type(**reader(mapping_of(message_type))(tree, 0))
+
+
+def to_tree(message: Message, context: Context, ignore_unknown_fields: bool) -> dict[str, Any]:
+    """Writes a message as a JSON tree."""
+    context.ignore_unknown = ignore_unknown_fields
+    if not ignore_unknown_fields:
+        _refuse_unknown_fields(message)
+    tree: dict[str, Any] = writer(mapping_of(message))(message, context)
+    return tree
+
+
+def _refuse_unknown_fields(message: Message) -> None:
+    known = type(message)()
+    known.CopyFrom(message)
+    known.DiscardUnknownFields()
+    if known.ByteSize() == message.ByteSize():
+        return
+    for path, part in walk(message):
+        for unknown in UnknownFieldSet(part):  # type: ignore[attr-defined]  # has __getitem__
+            raise ConversionError(
+                f"field {unknown.field_number} of {part.DESCRIPTOR.full_name} is not in this"
+                " version of the schema; pass ignore_unknown_fields=True to leave it out",
+                path,
+            )

@@ -1,0 +1,1 @@
+"""What the client, the transport and the relay share of gRPC."""

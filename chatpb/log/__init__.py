@@ -1,0 +1,53 @@
+"""The append log: records in zstd frames with checksums, in files that other tools read.
+
+Needs the extra ``chatpb[log]``, and a POSIX system. The law that joins the two sides: every record
+whose future is done is read, in the order of appending and byte for byte. The format is written
+down in ``docs/log.md``; in short, ``zstd -dc FILE`` gives length-delimited messages of type
+`CompletionRecord`, the first of which is the header of the file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from chatpb.log._errors import Damage, DamagedLogError, LockedError, LogError, PendingFullError
+
+try:
+    from chatpb.log._files import SUFFIX, header, recover
+    from chatpb.log._futures import Position
+    from chatpb.log._reader import Entry, LogReader
+    from chatpb.log._writer import LogWriter, Sync
+except ModuleNotFoundError as missing:
+    name = (missing.name or "").partition(".")[0]
+    hint = f"chatpb.log needs {name}: pip install 'chatpb[log]'"
+    raise ModuleNotFoundError(hint, name=name) from missing
+
+__all__ = [
+    "SUFFIX",
+    "Damage",
+    "DamagedLogError",
+    "Entry",
+    "LockedError",
+    "LogError",
+    "LogReader",
+    "LogWriter",
+    "PendingFullError",
+    "Position",
+    "Sync",
+    "header",
+    "read",
+    "recover",
+]
+
+
+def read(
+    path: str | os.PathLike[str],
+    *,
+    start: Position | int | None = None,
+    follow: bool = False,
+    skip_damage: bool = False,
+    on_damage: Callable[[Damage], None] | None = None,
+) -> LogReader:
+    """The records of a log: a `LogReader`, which says what the arguments are."""
+    return LogReader(path, start=start, follow=follow, skip_damage=skip_damage, on_damage=on_damage)

@@ -1,0 +1,91 @@
+"""What may be wrong with a log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from chatpb._errors import ChatpbError
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Bytes of a log that cannot be read.
+
+    Attributes:
+        path: The file.
+        offset: Where they begin.
+        size: How many they are.
+        reason: What is wrong with them.
+        is_torn: Whether they are the end of the file and look like a write that was interrupted.
+            No record in it was acknowledged as durable, unless the file was cut afterwards.
+    """
+
+    path: Path
+    offset: int
+    size: int
+    reason: str
+    is_torn: bool
+
+    @property
+    def end(self) -> int:
+        """Where they end."""
+        return self.offset + self.size
+
+    def __str__(self) -> str:
+        kind = "the end is torn" if self.is_torn else "damaged"
+        return f"{self.path}: {kind} at byte {self.offset}, {self.size} bytes: {self.reason}"
+
+
+class LogError(ChatpbError):
+    """A log that cannot be read or written.
+
+    Attributes:
+        path: The file or directory.
+        reason: What is wrong, in lower case.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class DamagedLogError(LogError):
+    """A log with damage that is not at its end.
+
+    Attributes:
+        damage: Where it is.
+    """
+
+    def __init__(self, damage: Damage) -> None:
+        super().__init__(damage.path, damage.reason)
+        self.damage = damage
+
+    @property
+    def offset(self) -> int:
+        """Where the damage begins."""
+        return self.damage.offset
+
+    def __str__(self) -> str:
+        return f"{self.damage}; what follows can be read with skip_damage=True"
+
+
+class LockedError(LogError):
+    """A log that another writer has open.
+
+    Attributes:
+        pid: The process, or None if the system does not say.
+    """
+
+    def __init__(self, path: Path, pid: int | None) -> None:
+        who = "another process" if pid is None else f"process {pid}"
+        super().__init__(path, f"{who} is writing to it; a file has one writer at a time")
+        self.pid = pid
+
+
+class PendingFullError(LogError):
+    """A record that was not taken, because as many bytes as may wait are waiting."""

@@ -1,0 +1,24 @@
+"""The table: records as rows of Parquet, that DuckDB, pandas, Polars and Spark read as they are.
+
+Needs the extra ``table``. docs/storage.md says what the columns are.
+"""
+
+from chatpb.table._columns import SCHEMA
+from chatpb.table._dataset import Dataset, Part
+from chatpb.table._errors import DatasetError, DatasetLockedError
+from chatpb.table._rows import batch_to_lines, from_batch, json_to_batch, to_batch
+from chatpb.table._writer import Added, DatasetWriter
+
+__all__ = [
+    "SCHEMA",
+    "Added",
+    "Dataset",
+    "DatasetError",
+    "DatasetLockedError",
+    "DatasetWriter",
+    "Part",
+    "batch_to_lines",
+    "from_batch",
+    "json_to_batch",
+    "to_batch",
+]

@@ -1,0 +1,25 @@
+"""What may be wrong with a dataset."""
+
+from __future__ import annotations
+
+import os
+
+from chatpb._errors import ChatpbError
+
+
+class DatasetError(ChatpbError):
+    """A dataset that cannot be read or written.
+
+    Attributes:
+        path: The file or directory.
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
+        super().__init__(f"{os.fspath(path)}: {reason}")
+        self.path = os.fspath(path)
+        self.reason = reason
+
+
+class DatasetLockedError(DatasetError):
+    """A dataset that is being written by another process."""

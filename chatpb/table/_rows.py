@@ -1,0 +1,185 @@
+"""Records as rows of a table: record batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import pyarrow as pa
+from google.protobuf.message import DecodeError, Message
+
+from chatpb._errors import ConversionError
+from chatpb._mapping.convert import binary_to_json, json_to_binary
+from chatpb._mapping.native import native_type, transcoder
+from chatpb._record import record_field
+from chatpb._stream.fold import fold
+from chatpb._wire import embedded, spans
+from chatpb.table._arrow import shredder, to_arrays, to_buffers
+from chatpb.table._columns import SCHEMA
+from chatpb.table._shred import assemble, shred
+from chatpb.v1.chat_completion_pb2 import ChatCompletion
+from chatpb.v1.completion_record_pb2 import CompletionRecord
+
+_CHUNKS: Final = CompletionRecord.CHUNKS_FIELD_NUMBER
+#: What rows that no table has make the reference raise.
+_FAULTS: Final = (DecodeError, LookupError, TypeError, ValueError)
+
+
+def to_batch(records: Iterable[bytes | CompletionRecord]) -> pa.RecordBatch:
+    """Records to a record batch: one row for each record, nothing lost.
+
+    The law: ``from_batch(to_batch(records))`` are the same messages, in binary form.
+
+    Args:
+        records: The records, as messages or in binary form.
+
+    Returns:
+        A batch with the columns of `SCHEMA`.
+
+    Raises:
+        ConversionError: Bytes are not the binary form of a record; its path says which, such as
+            ``$[3]``.
+    """
+    given = [each if isinstance(each, bytes) else each.SerializeToString() for each in records]
+    folded = [_folded(_parsed(data, index)) for index, data in enumerate(given)]
+    native = _shred_natively(given, folded)
+    if native is not None:
+        return native
+    parsed = [_parsed(data, index) for index, data in enumerate(given)]
+    makings = [None if data is None else ChatCompletion.FromString(data) for data in folded]
+    return shred(list(zip(parsed, makings, strict=True)))
+
+
+def _shred_natively(given: list[bytes], folded: list[bytes | None]) -> pa.RecordBatch | None:
+    """What the native implementation gives; None if it declines or is not there."""
+    native = shredder()
+    if native is None:
+        return None
+    found = native.shred(list(zip(given, folded, strict=True)))
+    if isinstance(found, int):  # in a form that no serializer writes; those behind it may be too
+        given[found:] = (
+            _parsed(data, found + index).SerializeToString(deterministic=True)
+            for index, data in enumerate(given[found:])
+        )
+        found = native.shred(list(zip(given, folded, strict=True)))
+    return None if isinstance(found, int) else to_arrays(found, len(given))
+
+
+def from_batch(batch: pa.RecordBatch) -> list[bytes]:
+    """A record batch to the records that it was made of, in binary form.
+
+    Args:
+        batch: Rows with all columns of `SCHEMA`, in any order; others are left out.
+
+    Raises:
+        ConversionError: A column is missing, or a row is not what `to_batch` makes; its path says
+            which, such as ``$[3]``.
+    """
+    _need_columns(batch)
+    native = shredder()
+    found: list[bytes] = []
+    try:
+        if native is not None:
+            records: list[bytes] | None = native.assemble(len(batch), to_buffers(batch))
+            if records is not None:
+                return records
+        found.extend(record.SerializeToString(deterministic=True) for record in assemble(batch))
+    except (pa.ArrowException, *_FAULTS) as error:
+        reason = f"the row is not one of a table: {error}"
+        raise ConversionError(reason, f"$[{len(found)}]") from error
+    return found
+
+
+def _need_columns(batch: pa.RecordBatch) -> None:
+    missing = [name for name in SCHEMA.names if name not in batch.schema.names]
+    if missing:
+        raise ConversionError(
+            f"the rows lack the column {missing[0]}; records are read from all columns"
+        )
+
+
+def _converting(message_type: type[Message]) -> tuple[Any, int | None]:
+    """What converts JSON and rows natively, and its number for the type; (None, None) if none does.
+
+    Chunks, which make the columns of a completion, are for what folds them.
+    """
+    kind = native_type(message_type) if transcoder is not None else None
+    if kind is None or record_field(message_type) == _CHUNKS:
+        return None, None
+    return shredder(), kind
+
+
+def json_to_batch(
+    texts: Sequence[bytes], message_type: type[Message] = ChatCompletion
+) -> pa.RecordBatch:
+    """JSON texts to a record batch: one row for each, whose record holds that message alone.
+
+    The same as to convert each and to make a record of it, in one pass.
+
+    Args:
+        texts: JSON objects, as for `chatpb.from_json`.
+        message_type: What they are: completions, requests, errors or, each of one chunk, chunks.
+
+    Raises:
+        ConversionError: A text is not one JSON object. Its path begins with the place of the text,
+            such as ``$[3]``.
+    """
+    number = record_field(message_type)
+    native, kind = _converting(message_type)
+    if native is not None:
+        found = native.shred_json(transcoder, kind, number, texts)
+        if not isinstance(found, int):
+            return to_arrays(found, len(texts))
+    records = []
+    for index, text in enumerate(texts):
+        try:
+            records.append(embedded(number, [json_to_binary(text, message_type)]))
+        except ConversionError as error:
+            raise error.below(index) from None
+    return to_batch(records)
+
+
+def batch_to_lines(batch: pa.RecordBatch, message_type: type[Message] = ChatCompletion) -> bytes:
+    """A record batch to JSON lines: the message of that type of each record that has one.
+
+    The same as to make the records and to write their messages, in one pass.
+
+    Raises:
+        ConversionError: As for `from_batch` and `chatpb.binary_to_json`.
+    """
+    _need_columns(batch)
+    number = record_field(message_type)
+    native, kind = _converting(message_type)
+    if native is not None:
+        with suppress(pa.ArrowException):  # the reference says what is wrong
+            buffers = to_buffers(batch)
+            lines: bytes | None = native.assemble_lines(
+                transcoder, kind, number, len(batch), buffers
+            )
+            if lines is not None:
+                return lines
+    return b"".join(
+        binary_to_json(record[span.value : span.end], message_type) + b"\n"
+        for record in from_batch(batch)
+        for span in spans(record)
+        if span.number == number
+    )
+
+
+def _parsed(data: bytes, index: int) -> CompletionRecord:
+    try:
+        return CompletionRecord.FromString(data)
+    except (DecodeError, UnicodeDecodeError):
+        name = CompletionRecord.DESCRIPTOR.full_name
+        raise ConversionError(f"not the binary form of a {name}", f"$[{index}]") from None
+
+
+def _folded(record: CompletionRecord) -> bytes | None:
+    """The completion that the chunks of a record make; None if they make none."""
+    if not record.chunks or record.HasField("completion"):
+        return None
+    try:
+        return fold(record.chunks).SerializeToString(deterministic=True)
+    except ConversionError:
+        return None

@@ -1,0 +1,175 @@
+"""TLS: the certificates of the relay, renewed while it runs, and those of its callers."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NoReturn, Protocol
+from urllib.parse import quote
+
+import grpc
+
+from chatpb_server.access.reload import Reloading, read_bytes
+
+_MAX_NAME = 128
+
+
+class TlsError(ValueError):
+    """Files that TLS cannot be served with, with a text for the user."""
+
+
+class PeerContext(Protocol):
+    """What `caller_of` needs of a call's context."""
+
+    def auth_context(self) -> Mapping[str, Iterable[bytes]]:
+        """What is known of the connection's other end."""
+        ...
+
+
+def server_credentials(
+    certificate: Path, key: Path, client_ca: Path | None = None
+) -> grpc.ServerCredentials:
+    """Gives the credentials for one port of a server, which follow the files.
+
+    Each new connection is served with the certificate, and checked against the authorities, that
+    the files hold then; connections that are open stay. While the files cannot be used, such as
+    between the renewal of the certificate and that of its key, those read before stay in use, and
+    the log has a warning. Every port needs credentials of its own.
+
+    Args:
+        certificate: A file with the server's certificate chain in PEM form, its own first.
+        key: A file with its private key in PEM form, not encrypted.
+        client_ca: A file with the certificates, in PEM form, of those who sign for the callers.
+            Callers then need a certificate (mutual TLS).
+
+    Raises:
+        TlsError: The files cannot be read, or cannot be used together.
+    """
+
+    def read() -> grpc.ServerCertificateConfiguration:
+        return _read(certificate, key, client_ca)
+
+    paths = [path for path in (certificate, key, client_ca) if path is not None]
+    files = Reloading(paths, read)
+    initial = served = files.get()
+
+    def renewed() -> grpc.ServerCertificateConfiguration | None:
+        """What to serve a new connection with, None for no change; in a thread of gRPC."""
+        nonlocal served
+        latest = files.get()
+        if latest is served:
+            return None
+        served = latest
+        return latest
+
+    return grpc.dynamic_ssl_server_credentials(
+        initial,
+        renewed,  # type: ignore[arg-type] # the stubs do not know of None
+        require_client_authentication=client_ca is not None,
+    )
+
+
+def server_context(certificate: Path, key: Path, client_ca: Path | None = None) -> ssl.SSLContext:
+    """Gives what `server_credentials` gives, for a port of HTTP.
+
+    Raises:
+        TlsError: The files cannot be read, or cannot be used together.
+    """
+
+    def read() -> ssl.SSLContext:
+        _read(certificate, key, client_ca)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["http/1.1"])
+        context.load_cert_chain(certificate, key)
+        if client_ca is not None:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(client_ca)
+        return context
+
+    files = Reloading([path for path in (certificate, key, client_ca) if path is not None], read)
+    first = read()
+
+    def renew(connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        connection.context = files.get()
+
+    first.sni_callback = renew
+    return first
+
+
+def _read(
+    certificate: Path, key: Path, client_ca: Path | None
+) -> grpc.ServerCertificateConfiguration:
+    chain = read_bytes(certificate, "certificate", TlsError)
+    private_key = read_bytes(key, "private key", TlsError)
+    authorities = None
+    if client_ca is not None:
+        authorities = read_bytes(client_ca, "client CA", TlsError)
+        _check_certificates(client_ca, "--tls-client-ca")
+    _check_certificates(certificate, "--tls-cert")
+    _check_pair(certificate, key)
+    return grpc.ssl_server_certificate_configuration([(private_key, chain)], authorities)
+
+
+def _check_certificates(path: Path, flag: str) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(path)
+    except OSError:  # which ssl.SSLError is
+        raise TlsError(
+            f"{path} is not a whole file of certificates: {flag} expects PEM form,"
+            " -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----"
+        ) from None
+
+
+def _check_pair(certificate: Path, key: Path) -> None:
+    def refuse() -> NoReturn:  # without it, OpenSSL asks for a password on the terminal
+        raise TlsError(
+            f"the private key {key} is encrypted: --tls-key expects one that is not;"
+            " `openssl pkey` takes the password off"
+        )
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=refuse)
+    except OSError as error:
+        reason = getattr(error, "reason", None) or ""  # a word of OpenSSL, not of the file
+        if reason.endswith("MISMATCH") or reason == "NO_CERTIFICATE_ASSIGNED":
+            raise TlsError(
+                f"the private key {key} does not belong to the first certificate of {certificate}:"
+                " --tls-cert and --tls-key expect a pair, the server's own certificate first"
+            ) from None
+        if "_TOO_" in reason:
+            raise TlsError(
+                f"the certificate {certificate} is too weak ({reason.lower().replace('_', ' ')}):"
+                " --tls-cert expects one with a key of today's length"
+            ) from None
+        raise TlsError(
+            f"cannot use the private key {key} with {certificate}: --tls-key expects PEM form,"
+            " -----BEGIN PRIVATE KEY----- to -----END PRIVATE KEY-----"
+        ) from None
+
+
+def caller_of(context: PeerContext) -> str:
+    """Names the caller after the certificate that it has shown.
+
+    The name is the first subject alternative name of the certificate, or its common name if there
+    is none. It is safe in logs, metrics and headers: printable ASCII without spaces and quotes, the
+    rest percent-encoded, and at most 128 characters. Different names stay different.
+
+    Returns:
+        The name; empty if the caller has shown no certificate, or one without a name.
+    """
+    properties = context.auth_context()
+    for key in ("x509_subject_alternative_name", "x509_common_name"):
+        for name in properties.get(key, ()):
+            return _printable(name)
+    return ""
+
+
+def _printable(name: bytes) -> str:
+    text = quote(name, safe="/:@+*")
+    if len(text) <= _MAX_NAME:
+        return text
+    digest = hashlib.sha256(name).hexdigest()[:32]
+    return f"{text[: _MAX_NAME - len(digest) - 1]}#{digest}"

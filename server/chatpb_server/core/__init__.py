@@ -1,0 +1,1 @@
+"""One call, whoever brings it."""

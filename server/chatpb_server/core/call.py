@@ -1,0 +1,140 @@
+"""One call of the relay, those who watch calls, and who records them."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from grpc import StatusCode
+
+from chatpb_server.core.failure import Failure
+
+
+@dataclass(slots=True)
+class Call:
+    """What is known of a call; its parts fill in what they learn.
+
+    Attributes:
+        method: The full name of the rpc, such as ``/chatpb.v1.ChatCompletionService/...``; over
+            HTTP a name that begins with ``/openai.v1/``.
+        metadata: The caller's metadata, or headers in lower case; the last value of each key.
+        id: A name for the call, in logs and in the errors that its caller gets.
+        caller: The name of the caller, where callers have names.
+        model: The model that the request names.
+        is_stream: Whether a stream was asked for.
+        upstream: The name of the upstream that answers, or was tried last.
+        attempts: How many times an upstream was asked.
+        headers: The HTTP headers of the upstream's answer, their names in lower case.
+        chunks: How many chunks were sent to the caller.
+        tokens_in: The prompt's tokens, if the upstream said how many.
+        tokens_out: The completion's tokens, likewise.
+        response_model: The model that answered, as the upstream named it.
+        response_id: The name that the upstream gave its answer.
+        trace_id: The name of the trace that the call belongs to, where calls are traced.
+        started: When the call came, in seconds of `time.monotonic`.
+        first_sent: When the first answer or chunk was sent, likewise; None before.
+        last_sent: When the last one was, likewise.
+        deadline: When the call ends at the latest, likewise; None if it may last for ever.
+        recording: Keeps what is asked and answered; None if nobody does.
+    """
+
+    method: str
+    metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
+    id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
+    caller: str = ""
+    model: str = ""
+    is_stream: bool = False
+    upstream: str = ""
+    attempts: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    chunks: int = 0
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    response_model: str = ""
+    response_id: str = ""
+    trace_id: str = ""
+    started: float = field(default_factory=time.monotonic)
+    first_sent: float | None = None
+    last_sent: float | None = None
+    deadline: float | None = None
+    recording: Recording | None = field(default=None, repr=False)
+
+
+class Observer(Protocol):
+    """Watches calls: metrics, traces and logs. Must not raise, block, or keep contents."""
+
+    def began(self, call: Call) -> None:
+        """A call came; it may still be refused, or have to wait for its turn."""
+        ...
+
+    def queued(self, call: Call, waiting: int) -> None:
+        """So many calls wait for their turn, this one among them or just gone from them."""
+        ...
+
+    def upstream_headers(self, call: Call) -> Mapping[str, str]:
+        """HTTP headers to send to the upstream, such as trace context."""
+        ...
+
+    def attempted(self, call: Call, outcome: str, seconds: float) -> None:
+        """An upstream, `call.upstream`, was asked.
+
+        Args:
+            call: The call.
+            outcome: The HTTP status, or ``connect``, ``data`` or ``timeout`` for how it failed.
+            seconds: How long it took to the first byte of the answer.
+        """
+        ...
+
+    def sent(self, call: Call, chunks: int, seconds: float) -> None:
+        """So many chunks, or a whole completion for 1, went to the caller in one message.
+
+        Args:
+            call: The call.
+            chunks: How many.
+            seconds: The time since the last message, or since the call began for the first.
+        """
+        ...
+
+    def ended(self, call: Call, code: StatusCode, error: BaseException | None) -> None:
+        """The call is over. `error` is what made it fail, None if the status is OK."""
+        ...
+
+
+class Recording(Protocol):
+    """Keeps what a call asks and gets, contents and all. Must not raise; only its end may wait."""
+
+    def asked(self, request: bytes, *, is_json: bool = False) -> None:
+        """A caller that was let in asks this: a request in binary form, or in JSON."""
+        ...
+
+    def begun(self) -> None:
+        """The answer has begun; a failure comes too late to be its HTTP status."""
+        ...
+
+    def answered(self, completion: bytes) -> None:
+        """The upstream has answered with a completion, here in binary form."""
+        ...
+
+    def came(self, chunks: Sequence[bytes]) -> None:
+        """These chunks, in binary form, have come from the upstream, and are sent next."""
+        ...
+
+    async def end(self, code: StatusCode, failure: Failure | None) -> None:
+        """The call is over. `failure` is what its caller is told; None if that is nothing."""
+        ...
+
+
+class Recorder(Protocol):
+    """Records calls."""
+
+    def begin(self, call: Call) -> Recording:
+        """What keeps a call that was let in. It is nothing worth before something is asked."""
+        ...
+
+
+current_call: Final[ContextVar[Call]] = ContextVar("current_call")
+"""The call that the running task serves."""

@@ -1,0 +1,296 @@
+"""What stands around every call: admission, the deadline, and how errors become failures."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import Any, Final, Protocol, TypeVar
+
+from grpc import StatusCode
+
+from chatpb import ConversionError
+from chatpb_server.access.secret import HeaderError
+from chatpb_server.core.call import Call, Observer, Recorder, current_call
+from chatpb_server.core.failure import (
+    Failure,
+    RefusalError,
+    own_failure,
+    refusal_failure,
+    request_failure,
+    upstream_failure,
+)
+from chatpb_server.core.gate import Gate, OverloadError
+from chatpb_server.core.service import CallerGoneError, RequestError, Respond, joined_request
+from chatpb_server.core.upstream import (
+    UpstreamConnectError,
+    UpstreamDataError,
+    UpstreamError,
+    UpstreamTimeoutError,
+)
+
+_Out = TypeVar("_Out")
+
+
+class Peer(Protocol):
+    """Who is at the other end of a call. The context of an rpc is one."""
+
+    def invocation_metadata(self) -> Iterable[tuple[str, str | bytes]] | None:
+        """What came with the call: metadata, or headers."""
+        ...
+
+    def auth_context(self) -> Mapping[str, Iterable[bytes]]:
+        """What is known of the connection's other end, by gRPC's names."""
+        ...
+
+    def time_remaining(self) -> float | None:
+        """How many seconds the peer still waits; None if it does not say."""
+        ...
+
+
+Authenticate = Callable[[Call, Peer], str]
+"""From a call and its peer to the caller's name; raises `AuthenticationError`."""
+
+#: Clients allow 8 KiB of trailers, and a status takes most of it.
+_MAX_TRAILERS: Final = 2000
+_OVERLOAD_RETRY_AFTER: Final = 1.0
+_STOPPING: Final = "The relay is stopping; call again."
+
+
+class AuthenticationError(Exception):
+    """A caller that does not say, or does not prove, who it is. The text is for the caller."""
+
+
+class CallError(Exception):
+    """A call that failed, after the observer was told.
+
+    Attributes:
+        failure: What its caller is told.
+    """
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.code)
+        self.failure = failure
+
+
+class Guard:
+    """Lets calls in, bounds them, and tells their callers and the observer how they ended.
+
+    Args:
+        observer: Watches the calls.
+        gate: Bounds how many run.
+        limit: How many seconds a call may last whose caller sets no deadline, or a later one.
+        headers: The names of the upstream's headers that are passed back, in lower case; ``*``
+            stands for any text.
+        authenticate: Says who calls. None: everybody may.
+        recorder: Records the calls that are let in. None: nobody does.
+    """
+
+    def __init__(
+        self,
+        observer: Observer,
+        gate: Gate,
+        *,
+        limit: float | None,
+        headers: tuple[str, ...],
+        authenticate: Authenticate | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
+        self._observer = observer
+        self._gate = gate
+        self._limit = limit
+        self._authenticate = authenticate
+        self._recorder = recorder
+        self._running: set[asyncio.Task[Any]] = set()
+        self._stopping = False
+        # gRPC keeps names with this beginning for itself; those with that end are binary.
+        self._is_passed_back = lru_cache(1024)(
+            lambda name: (
+                any(fnmatchcase(name, pattern) for pattern in headers)
+                and not name.startswith("grpc-")
+                and not name.endswith("-bin")
+            )
+        )
+
+    def rpc(self, method: str, respond: Respond, request_number: int) -> Respond:
+        """What the server is to call in place of an rpc.
+
+        Args:
+            method: Its full name.
+            respond: The rpc.
+            request_number: The field of its message that holds the request.
+        """
+
+        async def guarded(data: bytes, context: Any) -> Any:
+            call = Call(method, dict(context.invocation_metadata() or ()))
+
+            async def record_request() -> None:
+                assert call.recording is not None
+                call.recording.asked(joined_request(data, request_number))
+
+            read = None if self._recorder is None else record_request
+            try:
+                response = await self.serve(call, context, lambda: respond(data, context), read)
+            except CallError as error:
+                failure = error.failure
+                trailers = (*failure.trailers(), *self.passed_back(call.headers))
+                await context.abort(failure.code, failure.details, trailers)
+            context.set_trailing_metadata(self.passed_back(call.headers))
+            return response
+
+        return guarded
+
+    async def serve(
+        self,
+        call: Call,
+        peer: Peer,
+        respond: Callable[[], Awaitable[_Out]],
+        read: Callable[[], Awaitable[None]] | None = None,
+    ) -> _Out:
+        """Serves a call, in a task that is the call's own.
+
+        Args:
+            call: The call.
+            peer: Who calls.
+            respond: Gives the answer, in the call's turn.
+            read: Reads what is still to come of the request, before it waits for its turn.
+
+        Raises:
+            CallError: It failed.
+            CancelledError: The caller went, or waits no longer.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        current_call.set(call)
+        self._observer.began(call)
+        cause: BaseException
+        try:
+            response = await self._respond(call, peer, respond, read)
+        except asyncio.CancelledError as error:
+            left = peer.time_remaining()
+            is_late = left is not None and left <= 0
+            if is_late or not self._stopping:
+                code = StatusCode.DEADLINE_EXCEEDED if is_late else StatusCode.CANCELLED
+                self._observer.ended(call, code, error)
+                await _record(call, code)
+                raise
+            task.uncancel()
+            failure, cause = own_failure(StatusCode.UNAVAILABLE, _STOPPING, call.id), error
+        except CallerGoneError as error:
+            self._observer.ended(call, StatusCode.CANCELLED, error)
+            await _record(call, StatusCode.CANCELLED)
+            raise asyncio.CancelledError from error
+        except Exception as error:
+            failure, cause = self._failure(error, call), error
+        else:
+            self._observer.ended(call, StatusCode.OK, None)
+            await _record(call, StatusCode.OK)
+            return response
+        call.headers = failure.headers or call.headers
+        self._observer.ended(call, failure.code, cause)
+        await _record(call, failure.code, failure)
+        raise CallError(failure) from cause
+
+    def passed_back(self, headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+        """The headers of an upstream's answer that its caller gets, as far as there is room."""
+        passed, room = [], _MAX_TRAILERS
+        for name, value in headers.items():
+            if self._is_passed_back(name) and value.isascii() and value.isprintable():
+                room -= len(name) + len(value) + 32
+                if room < 0:
+                    break
+                passed.append((name, value))
+        return tuple(passed)
+
+    async def stop(self, grace: float | None) -> None:
+        """Waits until the running calls are over.
+
+        Args:
+            grace: After so many seconds those that still run are cancelled, and say so. None: at
+                once.
+        """
+        now = asyncio.get_running_loop().time
+        until = now() + (grace or 0)
+        while self._running and (left := until - now()) > 0:
+            await asyncio.wait(self._running, timeout=left)
+        self._stopping = True
+        for task in self._running:
+            task.cancel()
+        while self._running:
+            await asyncio.wait(self._running)
+
+    async def _respond(
+        self,
+        call: Call,
+        peer: Peer,
+        respond: Callable[[], Awaitable[_Out]],
+        read: Callable[[], Awaitable[None]] | None,
+    ) -> _Out:
+        """The answer to a call, in its turn and in time."""
+        if self._authenticate is not None:
+            call.caller = self._authenticate(call, peer)
+        if self._recorder is not None:
+            call.recording = self._recorder.begin(call)
+        limits = [self._limit, peer.time_remaining()]
+        limit = min((limit for limit in limits if limit is not None), default=None)
+        if limit is not None:
+            call.deadline = call.started + limit
+        try:
+            async with asyncio.timeout(limit) as scope:
+                if read is not None:
+                    await read()
+                async with self._gate.turn(lambda waiting: self._observer.queued(call, waiting)):
+                    return await respond()
+        except TimeoutError as error:
+            if scope.expired():
+                raise _DeadlineError from error
+            raise
+
+    def _failure(self, error: Exception, call: Call) -> Failure:
+        """What the caller is told of what a call raised."""
+        if isinstance(error, UpstreamError):
+            return upstream_failure(error, call.id)
+        if isinstance(error, ConversionError):
+            return request_failure(error, call.id)
+        for kind, code, text in _TEXTS:
+            if isinstance(error, kind):
+                return own_failure(code, f"{text} The relay's log says more: {call.id}", call.id)
+        match error:
+            case RefusalError():
+                return refusal_failure(error, call.id)
+            case RequestError():
+                text = "The request is not the binary form of a message."
+                return own_failure(StatusCode.INVALID_ARGUMENT, text, call.id)
+            case HeaderError():
+                text = f"The metadata cannot be passed on: {error}."
+                return own_failure(StatusCode.INVALID_ARGUMENT, text, call.id)
+            case AuthenticationError():
+                return own_failure(StatusCode.UNAUTHENTICATED, str(error), call.id)
+            case _DeadlineError():
+                return own_failure(StatusCode.DEADLINE_EXCEEDED, "The time is up.", call.id)
+            case OverloadError():
+                text = "The relay has no room for more calls now."
+                return own_failure(
+                    StatusCode.RESOURCE_EXHAUSTED, text, call.id, _OVERLOAD_RETRY_AFTER
+                )
+        text = f"The relay failed; its log says more: {call.id}"
+        return own_failure(StatusCode.INTERNAL, text, call.id)
+
+
+async def _record(call: Call, code: StatusCode, failure: Failure | None = None) -> None:
+    if call.recording is not None:
+        await call.recording.end(code, failure)
+
+
+class _DeadlineError(Exception):
+    """The call took longer than it may."""
+
+
+_TEXTS: Final = (
+    (UpstreamDataError, StatusCode.DATA_LOSS, "The upstream's answer could not be read."),
+    (UpstreamConnectError, StatusCode.UNAVAILABLE, "The upstream cannot be reached."),
+    (UpstreamTimeoutError, StatusCode.UNAVAILABLE, "The upstream was silent for too long."),
+)

@@ -1,0 +1,1 @@
+"""Who brings calls: gRPC and HTTP."""

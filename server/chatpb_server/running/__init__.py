@@ -1,0 +1,1 @@
+"""How a relay is configured, built and run."""

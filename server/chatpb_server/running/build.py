@@ -1,0 +1,344 @@
+"""A relay as its settings say."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+
+from chatpb_server.access.address import Address
+from chatpb_server.access.secret import Secret, SecretError
+from chatpb_server.access.tls import TlsError, caller_of, server_context, server_credentials
+from chatpb_server.access.tokens import Tokens, TokensError, bearer
+from chatpb_server.core.call import Call, Observer
+from chatpb_server.core.guard import Authenticate, AuthenticationError, Peer
+from chatpb_server.core.upstream import Upstream
+from chatpb_server.edges.grpc import Limits, Options, serving_all
+from chatpb_server.running.config import (
+    BUILTIN,
+    REPLAY,
+    ConfigError,
+    RecordTable,
+    Settings,
+    UpstreamTable,
+)
+from chatpb_server.upstreams.builtin.upstream import BuiltinUpstream
+from chatpb_server.upstreams.http import HttpSettings, HttpUpstream
+from chatpb_server.upstreams.relay import GrpcSettings, GrpcUpstream
+from chatpb_server.upstreams.replay import ReplayError, ReplayUpstream
+from chatpb_server.upstreams.router import RetryPolicy, Route, Router
+from chatpb_server.watching.logs import LogObserver, log_loop_error
+from chatpb_server.watching.metrics import MetricsObserver, serve_metrics
+from chatpb_server.watching.observers import Observers
+from chatpb_server.watching.record_limits import OUTCOMES, Outcome, RecordLimits
+from chatpb_server.watching.tracing import TracingError, tracer_observer
+
+if TYPE_CHECKING:
+    from chatpb_server.watching.recording import LogRecorder
+    from chatpb_server.watching.spans import SpanObserver
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A relay that serves.
+
+    Attributes:
+        address: Where, with the true port.
+        metrics: Where its metrics are, likewise; None if they are nowhere, or elsewhere.
+        http: Where the HTTP API is, likewise; None if it is not served.
+    """
+
+    address: Address
+    metrics: Address | None
+    http: Address | None
+
+
+def check(settings: Settings) -> None:
+    """Makes sure that all can be read that the settings name.
+
+    Raises:
+        ConfigError: Something cannot.
+    """
+    parts = _build(settings)
+    if parts.spans is not None:
+        parts.spans.close()
+
+
+@asynccontextmanager
+async def relaying(settings: Settings, *, as_worker: bool = False) -> AsyncIterator[Served]:
+    """Serves for as long as the context lasts; at its end, calls may finish.
+
+    Args:
+        settings: How.
+        as_worker: Whether this process is one of several, which share the port, and another one
+            serves the metrics of all.
+
+    Raises:
+        ConfigError: Something that the settings name cannot be used.
+        AddressError: An address cannot be listened on.
+    """
+    parts = _build(settings, share_port=as_worker)
+    asyncio.get_running_loop().set_exception_handler(log_loop_error)
+    async with AsyncExitStack() as stack:
+        if parts.spans is not None:
+            stack.push_async_callback(asyncio.to_thread, parts.spans.close)
+        metrics = None
+        if parts.metrics is not None and settings.metrics.listen and not as_worker:
+            address = Address.parse(settings.metrics.listen)
+            server = serve_metrics(address, parts.metrics.registry)
+            stack.push_async_callback(asyncio.to_thread, server.close)
+            metrics = server.address
+        options = parts.options
+        if settings.record.directory is not None:
+            count = None if parts.metrics is None else parts.metrics.count_records(OUTCOMES)
+            recorder = await asyncio.to_thread(_recorder, settings.record, count)
+            stack.push_async_callback(asyncio.to_thread, recorder.close)
+            options = replace(options, recorder=recorder)
+        ports = await stack.enter_async_context(serving_all(parts.router, settings.listen, options))
+        http = None
+        if settings.http.listen is not None and ports.http is not None:
+            http = Address.parse(settings.http.listen)._replace(port=ports.http)
+        yield Served(Address.parse(settings.listen)._replace(port=ports.grpc), metrics, http)
+
+
+def log_upstreams(settings: Settings) -> None:
+    """Says in the log where calls go, and with whose key."""
+    for name, table in settings.upstreams.items():
+        _logger.info("upstream %s: %s", name, table)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    router: Router
+    options: Options
+    metrics: MetricsObserver | None
+    spans: SpanObserver | None
+
+
+def _build(settings: Settings, *, share_port: bool = False) -> _Parts:
+    """What the settings say, ready to serve.
+
+    Raises:
+        ConfigError: Something that they name cannot be used.
+    """
+    mistakes: list[str] = []
+    routes = []
+    for name, table in settings.upstreams.items():
+        try:
+            upstream = _upstream(table, settings.limits.max_message_bytes)
+        except (SecretError, ReplayError, _CaError) as error:
+            mistakes.append(f"upstream {name}: {error}")
+        else:
+            routes.append(Route(name, upstream, table.models, table.weight))
+    credentials = context = authenticate = None
+    try:
+        credentials, context = _tls(settings)
+        authenticate = _authenticate(settings)
+    except (TlsError, TokensError) as error:
+        mistakes.append(str(error))
+    if settings.record.directory is not None:
+        mistakes += _unrecordable(settings.record.directory)
+    if mistakes:
+        raise ConfigError(*mistakes)
+    metrics = MetricsObserver() if settings.metrics.listen else None
+    spans = _spans(settings)
+    watching: list[Observer | None] = [metrics, spans, LogObserver()]
+    observer = Observers([one for one in watching if one is not None])
+    passed_on = settings.passed_on
+    if any(table.auth == "caller" for table in settings.upstreams.values()):
+        passed_on = (*passed_on, "authorization")
+    limits = settings.limits
+    options = Options(
+        grace=settings.grace,
+        limits=Limits(
+            running=limits.max_running,
+            waiting=limits.max_waiting,
+            seconds=limits.timeout or None,
+            message_bytes=limits.max_message_bytes,
+            event_bytes=limits.max_event_bytes,
+        ),
+        observer=observer,
+        credentials=credentials,
+        authenticate=authenticate,
+        headers=settings.passed_back,
+        passed_on=passed_on,
+        share_port=share_port,
+        insecure=settings.insecure_listen,
+        channelz=settings.channelz,
+        http=settings.http.listen,
+        ssl_context=context,
+        models={
+            model: name
+            for name, table in settings.upstreams.items()
+            for model in table.models
+            if not set(model) & set("*?[")
+        },
+    )
+    policy = RetryPolicy(**dict(settings.retry))
+    return _Parts(Router(routes, observer, policy), options, metrics, spans)
+
+
+class _CaError(Exception):
+    """A file of authorities that cannot be used, with a text for the user."""
+
+
+def _upstream(table: UpstreamTable, max_body_bytes: int) -> Upstream:
+    if table.url == BUILTIN:
+        return BuiltinUpstream()
+    if table.url.startswith(REPLAY):
+        return ReplayUpstream(Path(table.url.removeprefix(REPLAY)))
+    secret: Secret | None = None
+    if table.api_key_env is not None:
+        secret = Secret.from_env(table.api_key_env)
+    elif table.api_key_file is not None:
+        secret = Secret.from_file(table.api_key_file)
+    is_bearer = table.api_key_header.lower() == "authorization"
+
+    def headers() -> Mapping[str, str]:
+        if secret is None:
+            return table.headers
+        key = f"Bearer {secret.reveal()}" if is_bearer else secret.reveal()
+        return {**table.headers, table.api_key_header: key}
+
+    if table.is_relay:
+        return _relay(table, headers, max_body_bytes)
+    settings = HttpSettings(
+        headers=headers,
+        query=table.query,
+        ca_file=None if table.ca_file is None else str(table.ca_file),
+        connect_timeout=table.connect_timeout,
+        silence_timeout=table.silence_timeout or None,
+        max_body_bytes=max_body_bytes,
+        takes_authorization=table.auth == "caller",
+    )
+    with _ca_file(table):
+        return HttpUpstream(table.url, settings)
+
+
+def _relay(
+    table: UpstreamTable, headers: Callable[[], Mapping[str, str]], max_body_bytes: int
+) -> Upstream:
+    settings = GrpcSettings(
+        headers=headers,
+        ca_file=table.ca_file,
+        connect_timeout=table.connect_timeout,
+        silence_timeout=table.silence_timeout or None,
+        max_message_bytes=max_body_bytes,
+        takes_authorization=table.auth == "caller",
+    )
+    with _ca_file(table):
+        if table.ca_file is not None:  # gRPC itself would say nothing of it
+            ssl.create_default_context(cafile=table.ca_file)
+        return GrpcUpstream(table.url, settings)
+
+
+@contextmanager
+def _ca_file(table: UpstreamTable) -> Iterator[None]:
+    """Reading the file of authorities."""
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        if isinstance(error, ssl.SSLError):
+            reason = "expected certificates in PEM form"
+        raise _CaError(f"cannot use the ca_file {table.ca_file}: {reason}") from None
+
+
+def _unrecordable(directory: Path) -> Iterator[str]:
+    """Why records cannot be written to a directory that is there, or can be made."""
+    try:
+        import chatpb.log  # noqa: F401 (it has an extra of its own)
+    except ModuleNotFoundError as error:
+        yield f"record: needs {error.name}: pip install 'chatpb[log]'"
+    place = directory
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        yield f"record: {place} is no directory"
+    elif not os.access(place, os.W_OK | os.X_OK):
+        yield f"record: cannot write to the directory {place}"
+
+
+def _recorder(table: RecordTable, count: Callable[[Outcome], None] | None) -> LogRecorder:
+    """Opens the log of records.
+
+    Raises:
+        ConfigError: It cannot be opened.
+    """
+    from chatpb.log import LogError, LogWriter, Sync
+    from chatpb_server.watching.recording import LogRecorder
+
+    directory = table.directory
+    assert directory is not None
+
+    def open_writer() -> LogWriter:
+        # What callers ask is nobody else's business.
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return LogWriter(
+            directory,
+            sync=Sync(table.sync),
+            max_bytes=table.file_bytes or None,
+            max_seconds=table.file_seconds or None,
+            max_pending_bytes=table.queue_bytes,
+        )
+
+    limits = RecordLimits(table.overload, table.exchange_bytes, table.running_bytes)
+    try:
+        return LogRecorder(open_writer, limits, labels=table.labels, count=count)
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise ConfigError(f"record: cannot write to the directory {directory}: {reason}") from None
+    except LogError as error:
+        raise ConfigError(f"record: {error}") from None
+
+
+def _tls(settings: Settings) -> tuple[grpc.ServerCredentials | None, ssl.SSLContext | None]:
+    """TLS for the service, and for the HTTP API if there is one."""
+    tls = settings.tls
+    if tls.cert is None or tls.key is None:
+        return None, None
+    credentials = server_credentials(tls.cert, tls.key, tls.client_ca)
+    if settings.http.listen is None:
+        return credentials, None
+    return credentials, server_context(tls.cert, tls.key, tls.client_ca)
+
+
+def _authenticate(settings: Settings) -> Authenticate | None:
+    """Knows callers by their tokens, else by their certificates, else not at all."""
+    if settings.tokens is None:
+        if settings.tls.client_ca is None:
+            return None
+        return lambda _, peer: caller_of(peer)
+    tokens = Tokens(settings.tokens)
+
+    def by_token(_: Call, peer: Peer) -> str:
+        token = bearer(peer.invocation_metadata())
+        if token is None:
+            raise AuthenticationError("The relay wants metadata authorization: Bearer TOKEN.")
+        name = tokens.name_of(token)
+        if name is None:
+            raise AuthenticationError("The relay does not know this token.")
+        return name
+
+    return by_token
+
+
+def _spans(settings: Settings) -> SpanObserver | None:
+    if settings.tracing.enabled is False:
+        return None
+    if settings.tracing.enabled and not os.environ.get("OTEL_TRACES_EXPORTER"):
+        os.environ["OTEL_TRACES_EXPORTER"] = "otlp"
+    try:
+        return tracer_observer()
+    except TracingError as error:
+        raise ConfigError(f"tracing: {error}") from None

@@ -1,0 +1,268 @@
+"""Several processes on one port: those that serve, and the one that looks after them.
+
+A worker has one end of a socket pair as its standard input. Over it come the settings, and then
+``stop`` or ``now``; ``ready`` goes back. When the other end closes, the supervisor is gone, however
+it ended, and the worker stops. Signals that reach a worker stop it too, but never at once: a
+terminal or a service manager may send the same one to all processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from asyncio.subprocess import Process
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Final
+
+from chatpb_server.access.address import Address, AddressError
+from chatpb_server.running.build import Served, relaying
+from chatpb_server.running.config import ConfigError, Settings
+from chatpb_server.watching.logs import configure_logging
+from chatpb_server.watching.metrics import SharedMetrics, serve_metrics, shared_metrics
+
+_logger = logging.getLogger(__name__)
+
+_READY: Final = b"ready\n"
+_STOP: Final = b"stop\n"
+_NOW: Final = b"now\n"
+
+#: A worker that lived so long, in seconds, did not fail because it was started.
+_LONG: Final = 60.0
+_FIRST_DELAY: Final = 0.1
+_MOST_DELAY: Final = 30.0
+#: How many seconds a worker may take longer to end than its calls may.
+_MARGIN: Final = 10.0
+#: How many seconds it may take to end at once.
+_NOW_MARGIN: Final = 2.0
+#: Settings are no longer.
+_LIMIT: Final = 16 * 1024 * 1024
+
+
+class WorkerError(Exception):
+    """Workers that do not start. They have said why themselves."""
+
+
+async def supervise(settings: Settings, on_ready: Callable[[Served], None]) -> bool:
+    """Serves with several processes, until a signal ends them.
+
+    A process that ends is replaced. SIGTERM or SIGINT ends all of them after the running calls,
+    and a second one at once.
+
+    Args:
+        settings: How, and with how many.
+        on_ready: Is called once, when all are ready.
+
+    Returns:
+        Whether the running calls could finish; False if a second signal came.
+
+    Raises:
+        AddressError: An address cannot be listened on.
+        WorkerError: The processes do not start.
+    """
+    with ExitStack() as stack:
+        address = stack.enter_context(_reserved(Address.parse(settings.listen)))
+        shared = metrics = None
+        if settings.metrics.listen:
+            shared = stack.enter_context(shared_metrics())
+            server = serve_metrics(Address.parse(settings.metrics.listen), shared.registry)
+            stack.callback(server.close)
+            metrics = server.address
+        settings = settings.model_copy(update={"listen": str(address)})
+        http = None
+        if settings.http.listen:
+            http = stack.enter_context(_reserved(Address.parse(settings.http.listen)))
+            table = settings.http.model_copy(update={"listen": str(http)})
+            settings = settings.model_copy(update={"http": table})
+        supervisor = _Supervisor(settings, shared)
+        return await supervisor.run(lambda: on_ready(Served(address, metrics, http)))
+
+
+@contextmanager
+def _reserved(address: Address) -> Iterator[Address]:
+    """Holds an address for the processes of this one, but takes no connections.
+
+    Yields:
+        The address, with the true port.
+
+    Raises:
+        AddressError: Another process has it.
+    """
+    address.check_free()
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            holder.bind((address.host, address.port))
+        except OSError as error:  # taken since it was checked
+            reason = (error.strerror or str(error)).lower()
+            raise AddressError(f"cannot listen on {address}: {reason}") from None
+        # It was needed for connections that have just ended. Left on, others could bind as well.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        yield address._replace(port=holder.getsockname()[1])
+
+
+class _Supervisor:
+    """Starts workers, and starts others in place of those that end.
+
+    Args:
+        settings: What they get.
+        shared: Their metrics, if they have any.
+    """
+
+    def __init__(self, settings: Settings, shared: SharedMetrics | None) -> None:
+        self._settings = settings
+        self._shared = shared
+        self._stopping = asyncio.Event()
+        self._ended_at_once = False
+        self._announcing: asyncio.Task[None] | None = None
+        self._processes: dict[Process, asyncio.StreamWriter] = {}
+
+    async def run(self, on_ready: Callable[[], None]) -> bool:
+        """Runs until a signal ends it, as `supervise` says."""
+        loop = asyncio.get_running_loop()
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signal_number, self._stop)
+        ready = [asyncio.Event() for _ in range(self._settings.workers)]
+        try:
+            async with asyncio.TaskGroup() as group:
+                for event in ready:
+                    group.create_task(self._keep(event))
+                self._announcing = group.create_task(_when_all(ready, on_ready))
+        except* WorkerError:
+            raise WorkerError("the workers do not start") from None
+        return not self._ended_at_once
+
+    def _stop(self) -> None:
+        """What a signal does."""
+        if self._stopping.is_set():
+            self._ended_at_once = True
+        self._stopping.set()
+        if self._announcing is not None:
+            self._announcing.cancel()
+        self._order(_NOW if self._ended_at_once else _STOP)
+        margin = _NOW_MARGIN if self._ended_at_once else self._settings.grace + _MARGIN
+        asyncio.get_running_loop().call_later(margin, self._kill)
+
+    def _order(self, order: bytes) -> None:
+        for writer in self._processes.values():
+            writer.write(order)
+
+    def _kill(self) -> None:
+        for process in self._processes:
+            with suppress(ProcessLookupError):
+                process.kill()
+
+    async def _keep(self, ready: asyncio.Event) -> None:
+        """Keeps one worker running.
+
+        Raises:
+            WorkerError: The first one ended before it was ready.
+        """
+        delay = 0.0
+        while not self._stopping.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._stopping.wait()
+                    return
+            started = time.monotonic()
+            pid, code = await self._work(ready)
+            if self._stopping.is_set():
+                return
+            if not ready.is_set():
+                raise WorkerError
+            is_new = time.monotonic() - started < _LONG
+            delay = min(_MOST_DELAY, delay * 2) if is_new and delay else _FIRST_DELAY
+            _logger.error("worker %d %s; in %g s there is another", pid, _ending(code), delay)
+
+    async def _work(self, ready: asyncio.Event) -> tuple[int, int]:
+        """Runs one worker to its end; gives its id and exit code."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "chatpb_server.running.workers"),
+                stdin=theirs.fileno(),
+                process_group=0,  # a terminal's signals come from here, once
+            )
+        try:
+            reader, writer = await asyncio.open_connection(sock=ours)
+            writer.write(self._settings.model_dump_json(exclude_unset=True).encode() + b"\n")
+            self._processes[process] = writer
+            if self._stopping.is_set():
+                writer.write(_NOW if self._ended_at_once else _STOP)
+            with suppress(ConnectionError):
+                if await reader.readline() == _READY:
+                    ready.set()
+                    _logger.info("worker %d is ready", process.pid)
+            return process.pid, await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+            if process in self._processes:
+                self._processes.pop(process).transport.abort()
+            if self._shared is not None:
+                self._shared.forget(process.pid)
+
+
+async def _when_all(events: list[asyncio.Event], then: Callable[[], None]) -> None:
+    for event in events:
+        await event.wait()
+    then()
+
+
+def _ending(code: int) -> str:
+    if code < 0:
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"ended with exit code {code}"
+
+
+async def _serve_as_worker() -> int:
+    """Serves as the supervisor says; gives the exit code."""
+    channel = socket.socket(fileno=os.dup(sys.stdin.fileno()))
+    reader, writer = await asyncio.open_connection(sock=channel, limit=_LIMIT)
+    settings = Settings.model_validate_json(await reader.readline())
+    configure_logging(settings.log.format, settings.log.level)
+    stopping = asyncio.Event()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signal_number, stopping.set)
+    serving = asyncio.ensure_future(_serve(settings, writer, stopping))
+    obeying = asyncio.ensure_future(_obey(reader, stopping, serving))
+    try:
+        await serving
+    except asyncio.CancelledError:
+        return 1
+    except (AddressError, ConfigError) as error:
+        sys.stderr.write(f"chatpb-server: {error}\n")
+        return 1
+    finally:
+        obeying.cancel()
+        writer.transport.abort()
+    return 0
+
+
+async def _serve(settings: Settings, writer: asyncio.StreamWriter, stopping: asyncio.Event) -> None:
+    async with relaying(settings, as_worker=True):
+        writer.write(_READY)
+        await stopping.wait()
+
+
+async def _obey(
+    reader: asyncio.StreamReader, stopping: asyncio.Event, serving: asyncio.Future[None]
+) -> None:
+    with suppress(ConnectionError):
+        while order := await reader.readline():
+            stopping.set()
+            if order == _NOW:
+                serving.cancel()
+    stopping.set()  # the supervisor is gone
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(_serve_as_worker()))

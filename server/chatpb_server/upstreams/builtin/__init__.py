@@ -1,0 +1,1 @@
+"""The builtin upstream: a deterministic model inside the relay."""

@@ -1,0 +1,251 @@
+"""An upstream behind HTTP: any server that speaks OpenAI's API."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any, Final
+from urllib.request import getproxies, proxy_bypass
+from weakref import WeakSet
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from chatpb import ConversionError
+from chatpb.sse import is_error
+from chatpb_server.core.call import current_call
+from chatpb_server.core.upstream import (
+    UpstreamAnswer,
+    UpstreamConnectError,
+    UpstreamDataError,
+    UpstreamError,
+    UpstreamRequest,
+    UpstreamStream,
+    UpstreamTimeoutError,
+)
+
+_PATH: Final = "chat/completions"
+_MAX_ERROR_BYTES: Final = 64 * 1024
+_LARGE: Final = 1024 * 1024
+#: The most bytes that are taken at once. Each stream holds several times as much.
+_PIECE: Final = 64 * 1024
+#: Tells the upstream how much of the caller's deadline is left, in milliseconds.
+_TIMEOUT_HEADER: Final = "X-Request-Timeout-Ms"
+_CLIENT_ID_HEADER: Final = "X-Client-Request-Id"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """How an upstream is asked.
+
+    Attributes:
+        headers: Headers of every request, beside its own; what is called is asked each time.
+        query: Query parameters of every request, such as Azure's ``api-version``.
+        ca_file: Certificates of authorities that are trusted in place of the system's.
+        connect_timeout: How many seconds a connection may take to be made.
+        silence_timeout: How many seconds a stream may be silent.
+        max_body_bytes: The most bytes of an answer that is not a stream.
+        takes_authorization: Whether it gets the ``authorization`` of the callers, who may be those
+            of another upstream.
+    """
+
+    headers: Callable[[], Mapping[str, str]] = field(default=dict, repr=False)
+    query: Mapping[str, str] = field(default_factory=dict)
+    ca_file: str | None = None
+    connect_timeout: float = 10
+    silence_timeout: float | None = 300
+    max_body_bytes: int = 64 * 1024 * 1024
+    takes_authorization: bool = False
+
+
+class HttpUpstream:
+    """An `Upstream` at a base URL, such as ``https://api.openai.com/v1``.
+
+    Connections are pooled; a request that meets one just being closed counts as not sent. The proxy
+    settings of the environment (``HTTPS_PROXY``, ``NO_PROXY``) count. Redirects are not followed,
+    and no cookie is kept.
+
+    Args:
+        base_url: The base URL, to which ``/chat/completions`` is added.
+        settings: How it is asked.
+
+    Raises:
+        OSError: The file of certificates cannot be read.
+    """
+
+    def __init__(self, base_url: str, settings: HttpSettings | None = None) -> None:
+        self._settings = settings or HttpSettings()
+        url = URL(base_url)
+        self._url = url.joinpath(_PATH).with_query({**url.query, **self._settings.query})
+        self._ssl = ssl.create_default_context(cafile=self._settings.ca_file)
+        self._session: aiohttp.ClientSession | None = None
+        connect = self._settings.connect_timeout
+        # A whole completion takes its time; what bounds it is the call's deadline.
+        self._patient = aiohttp.ClientTimeout(total=None, sock_connect=connect)
+        self._impatient = aiohttp.ClientTimeout(
+            total=None, sock_connect=connect, sock_read=self._settings.silence_timeout
+        )
+
+    async def create(self, request: UpstreamRequest) -> UpstreamAnswer:
+        """Answers with a whole completion, as `Upstream.create` says."""
+        async with self._post(request, self._patient) as response:
+            body = await _read(response, self._settings.max_body_bytes)
+            return UpstreamAnswer(body, _headers(response))
+
+    @asynccontextmanager
+    async def stream(self, request: UpstreamRequest) -> AsyncIterator[UpstreamStream]:
+        """Answers piece by piece, as `Upstream.stream` says."""
+        async with self._post(request, self._impatient) as response:
+            if response.content_type == "application/json":
+                body = await _read(response, self._settings.max_body_bytes)
+                if not _is_error(body):
+                    raise UpstreamDataError("one JSON text in place of a stream")
+                raise UpstreamError(response.status, body, _headers(response))
+            async with aclosing(_pieces(response)) as data:
+                yield UpstreamStream(data, _headers(response))
+
+    async def close(self) -> None:
+        """Closes the pooled connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    @asynccontextmanager
+    async def _post(
+        self, request: UpstreamRequest, timeout: aiohttp.ClientTimeout
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer to a request, once its headers are there, if it is no error."""
+        session = self._session or self._open()
+        # What is large is sent in pieces.
+        body = request.body if len(request.body) <= _LARGE else BytesIO(request.body)
+        try:
+            response = await session.post(
+                self._url,
+                data=body,
+                headers=self._request_headers(request),
+                timeout=timeout,
+                allow_redirects=False,
+            )
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise UpstreamConnectError("no connection") from error
+        except TimeoutError as error:
+            raise UpstreamTimeoutError("no answer") from error
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            # An upstream that closes a connection which idles may do so while a request is on its
+            # way there; it has not seen it then.
+            if _is_reused.get():
+                raise UpstreamConnectError("the connection had been closed") from error
+            raise UpstreamDataError("no answer") from error
+        except aiohttp.ClientError as error:
+            raise UpstreamDataError("no answer") from error
+        async with response:
+            if response.status >= 300:
+                body = await _read(response, _MAX_ERROR_BYTES, cut=True)
+                raise UpstreamError(response.status, body, _headers(response))
+            yield response
+
+    def _open(self) -> aiohttp.ClientSession:
+        self._session = aiohttp.ClientSession(
+            # How many run at once is bounded where calls come in.
+            connector=_Connector(limit=0, ssl=self._ssl),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # Not `trust_env`, which would look for a proxy, and in ~/.netrc for an authorization,
+            # at each request.
+            proxy=_proxy(self._url),
+            skip_auto_headers=("User-Agent",),
+        )
+        return self._session
+
+    def _request_headers(self, request: UpstreamRequest) -> CIMultiDict[str]:
+        headers = CIMultiDict(
+            {
+                "Content-Type": "application/json",
+                # Events are to be read as they come; and nothing that is packed small gets large.
+                "Accept-Encoding": "identity",
+                "User-Agent": "chatpb",
+            }
+        )
+        headers.update(request.headers)
+        if not self._settings.takes_authorization:
+            headers.popall("Authorization", None)
+        headers.update(self._settings.headers())
+        call = current_call.get(None)
+        if call is not None:
+            headers[_CLIENT_ID_HEADER] = call.id
+            if call.deadline is not None:
+                left = max(0, round((call.deadline - time.monotonic()) * 1000))
+                headers[_TIMEOUT_HEADER] = str(left)
+        return headers
+
+
+def _proxy(url: URL) -> str | None:
+    """The proxy that the environment names for a URL."""
+    return None if proxy_bypass(url.host or "") else getproxies().get(url.scheme)
+
+
+_is_reused: Final[ContextVar[bool]] = ContextVar("_is_reused", default=False)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Notes whether the connection that a task has got was used before."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._used: WeakSet[Any] = WeakSet()
+
+    async def connect(self, *arguments: Any, **named: Any) -> Any:
+        # An aiohttp.TraceConfig would say so too, at a twentieth of a whole call's cost.
+        _is_reused.set(False)
+        connection = await super().connect(*arguments, **named)
+        _is_reused.set(connection.protocol in self._used)
+        self._used.add(connection.protocol)
+        return connection
+
+
+async def _pieces(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+    """The bytes of the body, all that have arrived in each item, up to a bound."""
+    read = response.content.read
+    try:
+        while data := await read(_PIECE):
+            yield data
+    except TimeoutError as error:
+        raise UpstreamTimeoutError("silence") from error
+    except aiohttp.ClientError as error:
+        raise UpstreamDataError("the answer broke off") from error
+
+
+async def _read(response: aiohttp.ClientResponse, most: int, *, cut: bool = False) -> bytes:
+    """The whole body.
+
+    Args:
+        response: The answer.
+        most: The most bytes of it.
+        cut: Whether a longer one is cut, and not an error.
+    """
+    body = bytearray()
+    async with aclosing(_pieces(response)) as pieces:
+        async for piece in pieces:
+            body += piece
+            if len(body) > most:
+                if not cut:
+                    raise UpstreamDataError(f"an answer of more than {most} bytes")
+                del body[most:]
+                break
+    return bytes(body)
+
+
+def _is_error(body: bytes) -> bool:
+    try:
+        return is_error(body)
+    except ConversionError:
+        return False
+
+
+def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items()}

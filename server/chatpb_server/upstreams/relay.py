@@ -1,0 +1,314 @@
+"""An upstream that is a relay itself: one that feeds another, over one connection of gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import grpc
+import orjson
+from google.protobuf.message import DecodeError, Message
+from grpc import StatusCode, aio
+
+from chatpb import ConversionError, binary_to_json, json_to_binary, to_json
+from chatpb._rpc.server import HTTP_STATUS_KEY, HTTP_STATUSES, Failure, Server, mapping
+from chatpb._stream.compact import Restorer
+from chatpb._wire import WireError, embedded, flag, joined
+from chatpb.sse import DONE
+from chatpb.v1.chat_completion_pb2 import ChatCompletion
+from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
+from chatpb.v1.chat_completion_service_pb2 import (
+    CreateChatCompletionRequest,
+    CreateChatCompletionResponse,
+    StreamChatCompletionRequest,
+    StreamChatCompletionResponse,
+)
+from chatpb_server.core.call import current_call
+from chatpb_server.core.service import SERVICE_NAME
+from chatpb_server.core.upstream import (
+    UpstreamAnswer,
+    UpstreamConnectError,
+    UpstreamDataError,
+    UpstreamError,
+    UpstreamFault,
+    UpstreamRequest,
+    UpstreamStream,
+    UpstreamTimeoutError,
+    event,
+)
+
+_CREATE: Final = f"/{SERVICE_NAME}/CreateChatCompletion"
+_STREAM: Final = f"/{SERVICE_NAME}/StreamChatCompletion"
+#: A conversion of more bytes takes milliseconds, and goes to a thread.
+_LARGE: Final = 256 * 1024
+#: A relay that is started again is found again within so many milliseconds.
+_MAX_BACKOFF: Final = 2000
+#: How gRPC says that there was no connection to send a call on.
+_NOT_CONNECTED: Final = (
+    "connections to all backends failing",
+    "failed to connect to all addresses",
+    "DNS resolution failed",
+    "empty address list",
+)
+#: How it says that the request is too large.
+_TOO_LARGE: Final = ("CLIENT: Sent message larger", "SERVER: Received message larger")
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcSettings:
+    """How another relay is asked.
+
+    Attributes:
+        headers: Metadata of every call; what is called is asked each time.
+        ca_file: Certificates of authorities that are trusted in place of the system's.
+        connect_timeout: How many seconds a connection may take to be made.
+        silence_timeout: How many seconds a stream may be silent.
+        max_message_bytes: The most bytes of a message, either way.
+        takes_authorization: Whether it gets the ``authorization`` of the callers.
+    """
+
+    headers: Callable[[], Mapping[str, str]] = field(default=dict, repr=False)
+    ca_file: Path | None = None
+    connect_timeout: float = 10
+    silence_timeout: float | None = 300
+    max_message_bytes: int = 64 * 1024 * 1024
+    takes_authorization: bool = False
+
+
+class GrpcUpstream:
+    """An `Upstream` behind ``grpc://HOST:PORT``, or ``grpcs://HOST:PORT`` with TLS.
+
+    All calls share one connection, and the chunks come compact where the other relay can do that.
+    Its errors are final where the other relay has asked its own upstreams: that one tries again.
+
+    Args:
+        url: Where the other relay is.
+        settings: How it is asked.
+
+    Raises:
+        OSError: The file of certificates cannot be read.
+    """
+
+    def __init__(self, url: str, settings: GrpcSettings | None = None) -> None:
+        self._settings = settings = settings or GrpcSettings()
+        parts = urlsplit(url)
+        credentials = None
+        if parts.scheme == "grpcs":
+            trusted = settings.ca_file.read_bytes() if settings.ca_file is not None else None
+            credentials = grpc.ssl_channel_credentials(trusted)
+        self._server = Server(
+            parts.netloc,
+            credentials=credentials,
+            token=None,
+            allow_insecure_token=True,  # its headers are checked with the settings
+            metadata=(),
+            options=(
+                ("grpc.max_receive_message_length", settings.max_message_bytes),
+                ("grpc.max_send_message_length", settings.max_message_bytes),
+                ("grpc.min_reconnect_backoff_ms", round(settings.connect_timeout * 1000)),
+                ("grpc.initial_reconnect_backoff_ms", 100),
+                ("grpc.max_reconnect_backoff_ms", _MAX_BACKOFF),
+            ),
+            retries=False,
+        )
+        self._channel: aio.Channel | None = None  # not before there is a loop
+
+    async def create(self, request: UpstreamRequest) -> UpstreamAnswer:
+        """Answers with a whole completion, as `Upstream.create` says."""
+        field_number = CreateChatCompletionRequest.REQUEST_FIELD_NUMBER
+        data = embedded(field_number, (await _binary(request.body),))
+        call = self._opened().unary_unary(_CREATE)(data, **self._arguments(request))
+        with _translated(has_begun=False):
+            response = await call
+            headers = _headers(await call.trailing_metadata())
+        try:
+            number = CreateChatCompletionResponse.COMPLETION_FIELD_NUMBER
+            body = await _convert(_json, joined(response, number), ChatCompletion)
+        except (ConversionError, DecodeError, WireError) as error:
+            raise UpstreamDataError("unreadable completion") from error
+        return UpstreamAnswer(body, headers)
+
+    @asynccontextmanager
+    async def stream(self, request: UpstreamRequest) -> AsyncIterator[UpstreamStream]:
+        """Answers piece by piece, as `Upstream.stream` says."""
+        number = StreamChatCompletionRequest.REQUEST_FIELD_NUMBER
+        data = embedded(number, (await _binary(request.body),))
+        data += flag(StreamChatCompletionRequest.COMPACT_FIELD_NUMBER)
+        call = self._opened().unary_stream(_STREAM)(data, **self._arguments(request))
+        try:
+            with _translated(has_begun=False):
+                headers = _headers(await self._soon(call.initial_metadata()))
+            async with aclosing(self._events(call)) as events:
+                yield UpstreamStream(events, headers)
+        finally:
+            call.cancel()
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        if self._channel is not None:
+            await self._channel.close()
+            self._channel = None
+
+    async def _events(self, call: Any) -> AsyncGenerator[bytes, None]:
+        """The event stream, the chunks of each response in one item."""
+        has_begun = False
+        restorer = Restorer()
+        while True:
+            with _translated(has_begun):
+                response = await self._soon(call.read())
+            if response is aio.EOF:
+                break
+            has_begun = True
+            try:
+                yield await _convert(_event_bytes, response, restorer)
+            except (ConversionError, DecodeError, ValueError) as error:
+                raise UpstreamDataError("unreadable chunk") from error
+        yield event(DONE)
+
+    async def _soon(self, awaitable: Any) -> Any:
+        """What is awaited, unless the other relay is silent for too long."""
+        seconds = self._settings.silence_timeout
+        if seconds is None:
+            return await awaitable
+        try:
+            async with asyncio.timeout(seconds) as scope:
+                return await awaitable
+        except TimeoutError as error:
+            if not scope.expired():
+                raise
+            raise UpstreamTimeoutError("silence") from error
+
+    def _opened(self) -> Any:
+        if self._channel is None:
+            self._channel = self._server.open(aio.insecure_channel, aio.secure_channel)
+        return self._channel
+
+    def _arguments(self, request: UpstreamRequest) -> dict[str, Any]:
+        """The deadline and the metadata of a call."""
+        metadata = {name.lower(): value for name, value in request.headers.items()}
+        if not self._settings.takes_authorization:
+            metadata.pop("authorization", None)
+        for name, value in self._settings.headers().items():
+            metadata[name.lower()] = value
+        call = current_call.get(None)
+        timeout = None
+        if call is not None and call.deadline is not None:
+            timeout = max(0.0, call.deadline - time.monotonic())
+        return {"metadata": tuple(metadata.items()), "timeout": timeout}
+
+
+@contextmanager
+def _translated(has_begun: bool) -> Iterator[None]:
+    """Raises how a call fails as what an upstream does.
+
+    Args:
+        has_begun: Whether the answer has begun.
+    """
+    try:
+        yield
+    except aio.AioRpcError as error:
+        raise _fault(error, has_begun) from error
+
+
+def _fault(error: aio.AioRpcError, has_begun: bool) -> UpstreamFault:
+    said = Failure.of(error)
+    code = said.code
+    if code is StatusCode.DATA_LOSS:
+        return UpstreamDataError("the relay could not read the answer")
+    body = b"" if said.response is None else to_json(said.response, allow_nan=True)
+    http_status = _http_status(said)
+    if http_status is None and not body:  # not the relay's own word
+        if code is StatusCode.UNAVAILABLE:
+            if not has_begun and said.text.startswith(_NOT_CONNECTED):
+                return UpstreamConnectError("no connection")
+            return UpstreamDataError("the connection broke")
+        if code is StatusCode.CANCELLED and not has_begun:
+            # A relay that stops ends so what has just arrived, unseen.
+            return UpstreamConnectError("the relay was stopping")
+        text = said.text
+        if code is StatusCode.RESOURCE_EXHAUSTED and text.startswith(_TOO_LARGE):
+            http_status, text = 413, "The request has more bytes than the next relay takes."
+        elif code in (StatusCode.RESOURCE_EXHAUSTED, StatusCode.CANCELLED):
+            return UpstreamDataError("an answer that is longer than it may be, or was ended")
+        elif code is StatusCode.DEADLINE_EXCEEDED:
+            text = "The time is up."
+        kind = "server_error" if HTTP_STATUSES[code] >= 500 else "invalid_request_error"
+        members = {"message": text, "type": kind, "param": None, "code": None}
+        body = orjson.dumps({"error": members})
+    headers = _headers(said.metadata.items())
+    if said.retry_after is not None and not headers.keys() & {"retry-after", "retry-after-ms"}:
+        headers["retry-after"] = str(math.ceil(said.retry_after))
+    # A relay that has no room has asked nobody: another may have some.
+    is_final = http_status is not None or code is not StatusCode.RESOURCE_EXHAUSTED
+    return UpstreamError(http_status or HTTP_STATUSES[code], body, headers, is_final=is_final)
+
+
+def _http_status(said: Failure) -> int | None:
+    """The HTTP status that the other relay's upstream answered with, where it was an error."""
+    text = said.metadata.get(HTTP_STATUS_KEY)
+    if isinstance(text, str) and text.isascii() and text.isdigit() and 400 <= int(text) < 600:
+        return int(text)
+    return None
+
+
+def _headers(metadata: Any) -> dict[str, str]:
+    """The metadata that were headers of the upstream's answer."""
+    pairs = mapping(metadata)
+    return {
+        name: value
+        for name, value in pairs.items()
+        if isinstance(value, str) and name != HTTP_STATUS_KEY and not name.startswith("grpc-")
+    }
+
+
+async def _binary(body: bytes) -> bytes:
+    """The binary form of a request.
+
+    Raises:
+        UpstreamError: It has none.
+    """
+    try:
+        return await _convert(json_to_binary, body, ChatCompletionRequest)
+    except ConversionError as error:
+        members = {
+            "message": f"The request cannot be read: {error}",
+            "type": "invalid_request_error",
+            "param": error.path.removeprefix("$").removeprefix(".") or None,
+            "code": None,
+        }
+        raise UpstreamError(400, orjson.dumps({"error": members})) from error
+
+
+async def _convert(convert: Callable[..., bytes], data: bytes, *arguments: Any) -> bytes:
+    if len(data) > _LARGE:
+        return await asyncio.to_thread(convert, data, *arguments)
+    return convert(data, *arguments)
+
+
+def _event_bytes(response: bytes, restorer: Restorer) -> bytes:
+    """The events of the chunks in a response."""
+    chunks = restorer.add(StreamChatCompletionResponse.FromString(response))
+    return b"".join([event(_text(chunk)) for chunk in chunks])
+
+
+def _text(message: Message) -> bytes:
+    """The JSON of a message, as the other relay's upstream wrote its values."""
+    try:
+        return to_json(message)
+    except ConversionError:  # NaN is no JSON, and yet some servers write it
+        return to_json(message, allow_nan=True)
+
+
+def _json(data: bytes, message_type: Any) -> bytes:
+    """Likewise, of one in binary form."""
+    try:
+        return binary_to_json(data, message_type)
+    except ConversionError:
+        return _text(message_type.FromString(data))

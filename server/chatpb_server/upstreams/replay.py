@@ -1,0 +1,121 @@
+"""An upstream that replays recordings."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from chatpb import ConversionError, fold, from_json, sse, to_json, unfold
+from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
+from chatpb_server.core.upstream import (
+    UpstreamAnswer,
+    UpstreamDataError,
+    UpstreamError,
+    UpstreamRequest,
+    UpstreamStream,
+    event,
+)
+
+_SUFFIXES: Final = (".json", ".jsonl", ".sse")
+
+
+class ReplayError(ValueError):
+    """A recording that cannot be replayed, with a text for the user."""
+
+
+class ReplayUpstream:
+    """An `Upstream` that answers with recordings, one after the other and then from the start.
+
+    What is recorded as a stream is replayed as it is, and folded for a unary call; what is recorded
+    as a completion is replayed as it is, and cut into chunks for a stream. A recorded error is an
+    error.
+
+    Args:
+        path: A file, or a folder of files in the order of their names. ``.json`` is the JSON of a
+            completion or an error, ``.sse`` the bytes of an event stream, ``.jsonl`` the chunks of
+            a stream, one in each line. Files ``.request.json`` are passed over.
+
+    Raises:
+        ReplayError: There is no recording, or one that cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        recordings = [
+            file
+            for file in files
+            if file.suffix in _SUFFIXES and not file.name.endswith(".request.json")
+        ]
+        if not recordings:
+            raise ReplayError(f"{path}: expected a recording: {', '.join(_SUFFIXES)}, or a folder")
+        try:
+            self._recordings = itertools.cycle([_read(file) for file in recordings])
+        except (OSError, ConversionError) as error:
+            raise ReplayError(f"{path} cannot be replayed: {error}") from None
+
+    async def create(self, request: UpstreamRequest) -> UpstreamAnswer:  # noqa: ARG002 (not asked)
+        """Answers with a whole completion, as `Upstream.create` says."""
+        completion, stream = next(self._recordings)
+        if completion is None:
+            completion = _folded(stream)
+        elif sse.is_error(completion):
+            raise UpstreamError(_http_status(completion), completion)
+        return UpstreamAnswer(completion)
+
+    @asynccontextmanager
+    async def stream(self, request: UpstreamRequest) -> AsyncIterator[UpstreamStream]:  # noqa: ARG002
+        """Answers piece by piece, as `Upstream.stream` says."""
+        completion, stream = next(self._recordings)
+        if completion is None:
+            pieces = [stream]
+        elif sse.is_error(completion):
+            raise UpstreamError(_http_status(completion), completion)
+        else:
+            chunks = [to_json(chunk) for chunk in unfold(from_json(completion))]
+            pieces = [event(data) for data in (*chunks, sse.DONE)]
+        async with aclosing(_each(pieces)) as data:
+            yield UpstreamStream(data)
+
+    async def close(self) -> None:
+        """Does nothing: there is nothing to free."""
+
+
+def _read(file: Path) -> tuple[bytes | None, bytes]:
+    """A completion, or the bytes of a stream."""
+    data = file.read_bytes()
+    if file.suffix == ".json":
+        from_json(data)  # it is an object
+        return data, b""
+    if file.suffix == ".jsonl":
+        lines = [line for line in data.splitlines() if line.strip()]
+        data = b"".join(map(event, (*lines, sse.DONE)))
+    return None, data
+
+
+def _folded(stream: bytes) -> bytes:
+    decoder = sse.Decoder()
+    events = [*decoder.feed(stream), *decoder.close()]
+    chunks = [item.data for item in events if item.data != sse.DONE]
+    for data in chunks:
+        if sse.is_error(data):
+            raise UpstreamError(200, data)
+    try:
+        return to_json(fold(from_json(data, ChatCompletionChunk) for data in chunks))
+    except (ConversionError, ValueError) as error:
+        raise UpstreamDataError("a recording that cannot be folded") from error
+
+
+def _http_status(error: bytes) -> int:
+    members: Any = orjson.loads(error)
+    code = members["error"].get("code") if isinstance(members["error"], dict) else None
+    return code if isinstance(code, int) and 400 <= code < 600 else 400
+
+
+async def _each(pieces: list[bytes]) -> AsyncGenerator[bytes, None]:
+    for piece in pieces:
+        yield piece

@@ -1,0 +1,247 @@
+"""Several upstreams as one: by model, by weight, and the next where one fails."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Final
+
+import orjson
+
+from chatpb_server.core.call import Call, Observer, current_call
+from chatpb_server.core.failure import retry_after
+from chatpb_server.core.upstream import (
+    Upstream,
+    UpstreamAnswer,
+    UpstreamConnectError,
+    UpstreamDataError,
+    UpstreamError,
+    UpstreamFault,
+    UpstreamRequest,
+    UpstreamStream,
+    UpstreamTimeoutError,
+)
+
+_OUTCOMES: Final[Mapping[type[UpstreamFault], str]] = {
+    UpstreamConnectError: "connect",
+    UpstreamDataError: "data",
+    UpstreamTimeoutError: "timeout",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A named upstream.
+
+    Attributes:
+        name: Its name, in logs and metrics.
+        upstream: The upstream.
+        models: The models that it answers; ``*`` stands for any text.
+        weight: Its share of the calls among those that answer a model. 0: only where others fail.
+    """
+
+    name: str
+    upstream: Upstream
+    models: Sequence[str] = ("*",)
+    weight: float = 1
+
+    def answers(self, model: str) -> bool:
+        """Whether it answers a model."""
+        return any(fnmatchcase(model, pattern) for pattern in self.models)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When a request is sent again. That is never done once the answer has begun.
+
+    Attributes:
+        attempts: How many times in all; at least once to each upstream of the model.
+        http_statuses: The answers that are safe to ask for again. A failure to connect is, too.
+        base_delay: How many seconds at most to wait before an upstream is asked a second time.
+            Doubled each time; the wait is a random part of it, or what Retry-After asks for.
+        max_delay: The longest wait. An upstream that asks for a longer one is not asked again.
+        budget: How many retries there may be for each call that comes, on the long run.
+        burst: How many retries may come beyond that.
+    """
+
+    attempts: int = 3
+    http_statuses: frozenset[int] = frozenset((429, 502, 503, 504))
+    base_delay: float = 0.25
+    max_delay: float = 8
+    budget: float = 0.2
+    burst: float = 10
+
+    def allows(self, error: UpstreamFault) -> bool:
+        """Whether a request that failed so may be sent again."""
+        if isinstance(error, UpstreamError):
+            return error.http_status in self.http_statuses and not error.is_final
+        return isinstance(error, UpstreamConnectError)
+
+
+class Router:
+    """An `Upstream` that asks one of several.
+
+    Args:
+        routes: The upstreams; at least one.
+        observer: Is told of each attempt.
+        policy: When a request is sent again.
+        rng: Where chance comes from.
+    """
+
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        observer: Observer,
+        policy: RetryPolicy | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._routes = routes
+        self._observer = observer
+        self._policy = policy or RetryPolicy()
+        self._rng = rng or random.Random()
+        self._budget = self._policy.burst
+
+    async def create(self, request: UpstreamRequest) -> UpstreamAnswer:
+        """Answers with a whole completion, as `Upstream.create` says."""
+        attempts = self._attempts(request)
+        while True:
+            upstream = attempts.begin()
+            try:
+                answer = await upstream.create(request)
+            except UpstreamFault as error:
+                await attempts.failed(error)
+            else:
+                attempts.succeeded()
+                return answer
+
+    @asynccontextmanager
+    async def stream(self, request: UpstreamRequest) -> AsyncIterator[UpstreamStream]:
+        """Answers piece by piece, as `Upstream.stream` says."""
+        attempts = self._attempts(request)
+        while True:
+            upstream = attempts.begin()
+            async with AsyncExitStack() as stack:
+                try:
+                    stream = await stack.enter_async_context(upstream.stream(request))
+                    first = await anext(stream.data, b"")
+                except UpstreamFault as error:
+                    failure = error
+                else:
+                    attempts.succeeded()
+                    data = await stack.enter_async_context(aclosing(_all(first, stream.data)))
+                    yield UpstreamStream(data, stream.headers)
+                    return
+            await attempts.failed(failure)
+
+    async def close(self) -> None:
+        """Closes the upstreams."""
+        for route in self._routes:
+            await route.upstream.close()
+
+    def _attempts(self, request: UpstreamRequest) -> _Attempts:
+        routes = [route for route in self._routes if route.answers(request.model)]
+        if not routes:
+            raise UpstreamError(404, _unknown_model(request.model))
+        if len(routes) > 1:
+            # The order of a draw without replacement (Efraimidis and Spirakis, 2006).
+            def draw(route: Route) -> float:
+                return self._rng.random() ** (1 / route.weight) if route.weight > 0 else 0
+
+            routes.sort(key=draw, reverse=True)
+        self._budget = min(self._policy.burst, self._budget + self._policy.budget)
+        return _Attempts(self, routes)
+
+    def _spend(self) -> bool:
+        """Takes a retry from the budget, if there is one."""
+        if self._budget < 1:
+            return False
+        self._budget -= 1
+        return True
+
+
+@dataclass(slots=True)
+class _Attempts:
+    """The attempts to get one answer."""
+
+    router: Router
+    routes: Sequence[Route]
+    count: int = 0
+    started: float = 0
+    call: Call = field(default_factory=lambda: current_call.get(None) or Call(""))
+
+    def begin(self) -> Upstream:
+        """Picks the upstream to ask."""
+        route = self.routes[self.count % len(self.routes)]
+        self.count += 1
+        self.call.upstream = route.name
+        self.call.attempts = self.count
+        self.started = time.monotonic()
+        return route.upstream
+
+    def succeeded(self) -> None:
+        """Takes note of an answer."""
+        self._attempted("200")
+
+    async def failed(self, error: UpstreamFault) -> None:
+        """Waits until the next attempt.
+
+        Raises:
+            UpstreamFault: The error, if there is to be no other attempt.
+        """
+        if isinstance(error, UpstreamError):
+            self._attempted(str(error.http_status))
+        else:
+            self._attempted(_OUTCOMES[type(error)])
+        policy = self.router._policy
+        is_last = self.count >= max(policy.attempts, len(self.routes))
+        if is_last or not policy.allows(error):
+            raise error
+        delay = self._delay(error)
+        if delay is None or self._left() <= delay or not self.router._spend():
+            raise error
+        if delay:
+            await asyncio.sleep(delay)
+
+    def _delay(self, error: UpstreamFault) -> float | None:
+        """How long to wait before the next attempt; None for too long."""
+        round_number = self.count // len(self.routes)
+        if not round_number:
+            return 0
+        policy = self.router._policy
+        longest: float = min(policy.max_delay, policy.base_delay * 2.0 ** (round_number - 1))
+        delay = longest * self.router._rng.random()
+        asked = retry_after(error.headers) if isinstance(error, UpstreamError) else None
+        if asked is not None:
+            delay = asked + policy.base_delay * self.router._rng.random()
+            return delay if asked <= policy.max_delay else None
+        return delay
+
+    def _left(self) -> float:
+        deadline = self.call.deadline
+        return float("inf") if deadline is None else deadline - time.monotonic()
+
+    def _attempted(self, outcome: str) -> None:
+        seconds = time.monotonic() - self.started
+        self.router._observer.attempted(self.call, outcome, seconds)
+
+
+async def _all(first: bytes, rest: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    if first:
+        yield first
+    async for piece in rest:
+        yield piece
+
+
+def _unknown_model(model: str) -> bytes:
+    error = {
+        "message": f"The model `{model}` does not exist here: no upstream answers it.",
+        "type": "invalid_request_error",
+        "param": "model",
+        "code": "model_not_found",
+    }
+    return orjson.dumps({"error": error})

@@ -1,0 +1,1 @@
+"""Who watches calls: logs, metrics, traces, records."""

@@ -1,0 +1,342 @@
+"""Metrics of calls, for Prometheus.
+
+No label holds what a caller can invent without bound: see `MetricsObserver`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Thread
+from typing import Final
+from wsgiref.simple_server import WSGIServer
+
+from grpc import StatusCode
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    start_http_server,
+    values,
+)
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from chatpb.v1.chat_completion_service_pb2 import DESCRIPTOR
+from chatpb_server.access.address import Address, AddressError
+from chatpb_server.core.call import Call
+from chatpb_server.watching.observers import SilentObserver
+
+#: The label of what has none of its own.
+OTHER: Final = "other"
+
+_DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
+_METHODS: Final = frozenset(
+    method.name for service in DESCRIPTOR.services_by_name.values() for method in service.methods
+)
+#: What calls of the HTTP API are named.
+_HTTP_METHODS: Final = ("chat.completions", "models")
+_MOST_LENGTH: Final = 128
+# Counters are doubles: beyond this they would stand still, and no true count is near it.
+_MOST_TOKENS: Final = 1 << 40
+
+# From a cached answer of a small model to long reasoning.
+_ANSWER_SECONDS: Final = (
+    *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+    *(5, 10, 20, 30, 60, 120, 300, 600),
+)
+# From a burst that the network has split to a model that stalls; 20 to 100 a second are usual.
+_CHUNK_SECONDS: Final = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075),
+    *(0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+
+
+class _Names:
+    """The values of a label, of which there are only so many.
+
+    Args:
+        known: The values. None: the first that are admitted.
+        most: How many are admitted.
+    """
+
+    def __init__(self, known: Iterable[str] | None, most: int) -> None:
+        self._names = set(known or ())
+        self._room = most if known is None else 0
+
+    def get(self, name: str) -> str:
+        """The label of a name."""
+        return name if not name or name in self._names else OTHER
+
+    def admit(self, name: str) -> str:
+        """The label of a name that deserves one of its own, while there is room."""
+        if self._room and name and name not in self._names and len(name) <= _MOST_LENGTH:
+            self._room -= 1
+            self._names.add(name)
+        return self.get(name)
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """A call that runs.
+
+    Attributes:
+        in_flight: The gauge that counts it.
+        attempts: How many attempts are over.
+        observe_gap: Takes the seconds between two messages, once there was a first.
+    """
+
+    in_flight: Gauge
+    attempts: int = 0
+    observe_gap: Callable[[float], None] | None = None
+
+
+class MetricsObserver(SilentObserver):
+    """Counts and times calls.
+
+    A model has a label of its own if it is known, or, where none is said to be known, once an
+    upstream has answered with it and fewer than so many have one; a caller likewise, once it was
+    let in. All others share the label ``other``, and a call without a name has an empty one.
+
+    Args:
+        models: The models that have a label.
+        most_models: How many get one where `models` is None, in each process.
+        most_callers: How many callers get one, in each process.
+
+    Attributes:
+        registry: The metrics, for `serve_metrics`, unless this process shares them with others
+            (see `shared_metrics`).
+    """
+
+    def __init__(
+        self,
+        models: Iterable[str] | None = None,
+        *,
+        most_models: int = 100,
+        most_callers: int = 1000,
+    ) -> None:
+        self.registry = CollectorRegistry()
+        self._models = _Names(models, most_models)
+        self._callers = _Names(None, most_callers)
+        self._methods = _Names({*_METHODS, *_HTTP_METHODS}, 0)
+        self._running: dict[str, _Running] = {}
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"chatpb_relay_{name}", text, labels, registry=self.registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            name = f"chatpb_relay_{name}"
+            # Of the processes that live: what a dead one left is not going on any more.
+            mode: Final = "livesum"
+            return Gauge(name, text, labels, registry=self.registry, multiprocess_mode=mode)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            name = f"chatpb_relay_{name}_seconds"
+            return Histogram(name, text, labels, registry=self.registry, buckets=buckets)
+
+        self._calls = counter(
+            "calls_total", "Calls that are over, by gRPC status code.", "method", "code", "caller"
+        )
+        self._in_flight = gauge(
+            "calls_in_flight", "Calls that run or wait for their turn.", "method"
+        )
+        self._queued = gauge("calls_queued", "Calls that wait for their turn.")
+        self._duration = histogram(
+            "call_duration",
+            "From a call's coming to its end.",
+            _ANSWER_SECONDS,
+            *("method", "model"),
+        )
+        self._first = histogram(
+            "time_to_first_chunk",
+            "From a call's coming to its first chunk, or its whole completion.",
+            _ANSWER_SECONDS,
+            *("method", "model"),
+        )
+        self._between = histogram(
+            "time_between_chunks",
+            "From a message of chunks to the next; chunks that came together are one message.",
+            _CHUNK_SECONDS,
+            "model",
+        )
+        self._chunks = counter("chunks_total", "Chunks that were sent to callers.", "model")
+        self._tokens = counter(
+            "tokens_total",
+            "Tokens, as the upstreams counted them; type is input or output.",
+            *("model", "caller", "type"),
+        )
+        self._attempts = counter(
+            "upstream_attempts_total",
+            "Requests to upstreams, by HTTP status, or connect, data, or timeout.",
+            *("upstream", "outcome"),
+        )
+        self._retries = counter(
+            "upstream_retries_total",
+            "Requests to upstreams after the first for the same call.",
+            "upstream",
+        )
+        self._first_byte = histogram(
+            "upstream_first_byte",
+            "From a request to the first byte of the upstream's answer.",
+            _ANSWER_SECONDS,
+            "upstream",
+        )
+        for method in _METHODS:  # a series from the start, for `rate` and alerts
+            self._in_flight.labels(method)
+        self._queued.set(0)
+        if _DIRECTORY not in os.environ:
+            ProcessCollector(registry=self.registry)
+
+    def count_records(self, outcomes: Iterable[str]) -> Callable[[str], None]:
+        """What counts the records of calls, where calls are recorded. Any thread may call it.
+
+        Args:
+            outcomes: All that may become of a record.
+        """
+        name = "chatpb_relay_records_total"
+        text = "Records of calls: written, also those that are truncated; dropped; or failed."
+        records = Counter(name, text, ("outcome",), registry=self.registry)
+        series = {outcome: records.labels(outcome) for outcome in outcomes}
+        return lambda outcome: series[outcome].inc()
+
+    def began(self, call: Call) -> None:
+        """Counts the call as in flight."""
+        in_flight = self._in_flight.labels(self._method(call))
+        in_flight.inc()
+        self._running[call.id] = _Running(in_flight)
+
+    def queued(self, call: Call, waiting: int) -> None:  # noqa: ARG002 (the protocol gives it)
+        """Sets the length of the queue."""
+        self._queued.set(waiting)
+
+    def attempted(self, call: Call, outcome: str, seconds: float) -> None:
+        """Counts an attempt, and a retry if it is not the first."""
+        self._attempts.labels(call.upstream, outcome).inc()
+        if outcome.isdigit():
+            self._first_byte.labels(call.upstream).observe(seconds)
+        running = self._running.get(call.id)
+        if running is not None:
+            running.attempts += 1
+            if running.attempts > 1:
+                self._retries.labels(call.upstream).inc()
+
+    def sent(self, call: Call, chunks: int, seconds: float) -> None:  # noqa: ARG002
+        """Times a message. It looks no label up but for the first of a call."""
+        running = self._running.get(call.id)
+        if running is None:
+            return
+        if running.observe_gap is not None:
+            running.observe_gap(seconds)
+            return
+        model = self._models.admit(call.model)
+        running.observe_gap = self._between.labels(model).observe
+        self._first.labels(self._method(call), model).observe(seconds)
+
+    def ended(self, call: Call, code: StatusCode, error: BaseException | None) -> None:  # noqa: ARG002
+        """Counts the call, its chunks and its tokens, and times it."""
+        running = self._running.pop(call.id, None)
+        if running is not None:
+            running.in_flight.dec()
+            caller = self._callers.admit(call.caller)
+        else:
+            caller = self._callers.get(call.caller)
+        method = self._method(call)
+        model = self._models.get(call.model)
+        self._calls.labels(method, code.name, caller).inc()
+        self._duration.labels(method, model).observe(time.monotonic() - call.started)
+        if call.chunks:
+            self._chunks.labels(model).inc(call.chunks)
+        for kind, tokens in (("input", call.tokens_in), ("output", call.tokens_out)):
+            if tokens and 0 < tokens < _MOST_TOKENS:
+                self._tokens.labels(model, caller, kind).inc(tokens)
+
+    def _method(self, call: Call) -> str:
+        return self._methods.get(call.method.rpartition("/")[2])
+
+
+@dataclass(frozen=True, slots=True)
+class SharedMetrics:
+    """The metrics of several processes, added up.
+
+    Attributes:
+        registry: The sums, for `serve_metrics`.
+        directory: Where the processes keep them.
+    """
+
+    registry: CollectorRegistry
+    directory: Path
+
+    def forget(self, pid: int) -> None:
+        """A process is dead: its calls are not in flight. What it has counted stays counted."""
+        mark_process_dead(pid, str(self.directory))  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def shared_metrics() -> Iterator[SharedMetrics]:
+    """Shares the metrics of the processes that are started while the context lasts.
+
+    For a supervisor, which makes no `MetricsObserver` itself and starts the processes that do. They
+    keep their metrics in the folder that the environment variable PROMETHEUS_MULTIPROC_DIR names,
+    which is emptied first; without it, in a temporary one that is removed at the end.
+    """
+    named = os.environ.get(_DIRECTORY)
+    with TemporaryDirectory(prefix="chatpb-metrics-") as temporary:
+        directory = Path(named or temporary)
+        directory.mkdir(parents=True, exist_ok=True)
+        for file in directory.glob("*.db"):
+            file.unlink()
+        kind = values.ValueClass
+        os.environ[_DIRECTORY] = str(directory)
+        # The library chooses when it is imported, for this process and those that are forked.
+        values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, str(directory))  # type: ignore[no-untyped-call]
+        try:
+            yield SharedMetrics(registry, directory)
+        finally:
+            values.ValueClass = kind
+            if named is None:
+                del os.environ[_DIRECTORY]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsServer:
+    """Metrics that are served.
+
+    Attributes:
+        address: Where, with the true port.
+    """
+
+    address: Address
+    _server: WSGIServer
+    _thread: Thread
+
+    def close(self) -> None:
+        """Stops to serve, within a second."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def serve_metrics(address: Address, registry: CollectorRegistry) -> MetricsServer:
+    """Serves metrics over HTTP, in a thread of its own, on any path.
+
+    Args:
+        address: Where; port 0 asks for a free one.
+        registry: What: that of a `MetricsObserver`, or of `shared_metrics`.
+
+    Raises:
+        AddressError: The address cannot be listened on.
+    """
+    try:
+        server, thread = start_http_server(address.port, address.host, registry)
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise AddressError(f"cannot serve metrics on {address}: {reason}") from None
+    return MetricsServer(address._replace(port=server.server_port), server, thread)

@@ -1,0 +1,110 @@
+"""What observers are made of."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+from grpc import StatusCode
+
+from chatpb_server.core.call import Call, Observer
+
+_logger = logging.getLogger(__name__)
+
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class SilentObserver(Observer):
+    """Does nothing: a base for those that do something with some events."""
+
+    def began(self, call: Call) -> None:
+        """Does nothing."""
+
+    def queued(self, call: Call, waiting: int) -> None:
+        """Does nothing."""
+
+    def upstream_headers(self, call: Call) -> Mapping[str, str]:  # noqa: ARG002
+        """No headers."""
+        return _NO_HEADERS
+
+    def attempted(self, call: Call, outcome: str, seconds: float) -> None:
+        """Does nothing."""
+
+    def sent(self, call: Call, chunks: int, seconds: float) -> None:
+        """Does nothing."""
+
+    def ended(self, call: Call, code: StatusCode, error: BaseException | None) -> None:
+        """Does nothing."""
+
+
+class Observers(Observer):
+    """Tells several observers what happens. A fault of theirs never reaches a call.
+
+    It is logged instead, once for each observer and event.
+
+    Args:
+        observers: Who is told, in this order. There may be none.
+    """
+
+    def __init__(self, observers: Sequence[Observer] = ()) -> None:
+        self._observers = tuple(observers)
+        self._faults: set[tuple[int, str]] = set()
+
+    def began(self, call: Call) -> None:
+        """Tells all."""
+        for observer in self._observers:
+            try:
+                observer.began(call)
+            except Exception as error:
+                self._fault(observer, "began", error)
+
+    def queued(self, call: Call, waiting: int) -> None:
+        """Tells all."""
+        for observer in self._observers:
+            try:
+                observer.queued(call, waiting)
+            except Exception as error:
+                self._fault(observer, "queued", error)
+
+    def upstream_headers(self, call: Call) -> Mapping[str, str]:
+        """The headers of all; where two name the same, the later observer's."""
+        headers: dict[str, str] = {}
+        for observer in self._observers:
+            try:
+                headers.update(observer.upstream_headers(call))
+            except Exception as error:
+                self._fault(observer, "upstream_headers", error)
+        return headers
+
+    def attempted(self, call: Call, outcome: str, seconds: float) -> None:
+        """Tells all."""
+        for observer in self._observers:
+            try:
+                observer.attempted(call, outcome, seconds)
+            except Exception as error:
+                self._fault(observer, "attempted", error)
+
+    def sent(self, call: Call, chunks: int, seconds: float) -> None:
+        """Tells all."""
+        for observer in self._observers:
+            try:
+                observer.sent(call, chunks, seconds)
+            except Exception as error:
+                self._fault(observer, "sent", error)
+
+    def ended(self, call: Call, code: StatusCode, error: BaseException | None) -> None:
+        """Tells all."""
+        for observer in self._observers:
+            try:
+                observer.ended(call, code, error)
+            except Exception as fault:
+                self._fault(observer, "ended", fault)
+
+    def _fault(self, observer: Observer, event: str, error: Exception) -> None:
+        key = (id(observer), event)
+        if key not in self._faults:
+            self._faults.add(key)
+            name = type(observer).__qualname__
+            _logger.error("%s.%s failed; not said again", name, event, exc_info=error)

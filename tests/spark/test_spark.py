@@ -1,0 +1,391 @@
+"""The conversions and tables on Spark: a driver, and two executors in processes of their own."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatpb import from_json
+from chatpb.log import LogWriter
+from chatpb.table import Dataset, DatasetError
+from chatpb.v1 import ChatCompletion, ChatCompletionRequest, CompletionRecord
+from spark.spark_session import (
+    JARS,
+    SETTINGS,
+    cluster,
+    environment,
+    hang_once,
+    meet,
+    session,
+    wait_for_another,
+)
+from support.equality import exact
+from support.golden_files import vectors
+
+pytest.importorskip("pyspark", reason="pyspark is not installed: make test-spark")
+if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
+    pytest.skip("there is no Java, which Spark runs on", allow_module_level=True)
+chatpb_spark = importlib.import_module("chatpb.spark")
+main = importlib.import_module("chatpb.spark._job").main
+
+pytestmark = pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas")
+
+ROOT = Path(__file__).parents[2]
+COMPLETION: dict[str, Any] = json.loads((ROOT / "examples" / "completion.json").read_text("utf-8"))
+# Nothing takes so long, in seconds.
+TIMEOUT = 100
+TASKS = 4
+
+
+@pytest.fixture(scope="module")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    folder = tmp_path_factory.mktemp("spark")
+    with cluster(folder) as master, session(folder, master) as found:
+        yield found
+
+
+def completion(number: int) -> dict[str, Any]:
+    return COMPLETION | {"id": f"c{number}", "created": number}
+
+
+def record(number: int) -> bytes:
+    made = CompletionRecord(
+        completion=from_json(json.dumps(completion(number))),
+        start_time_unix_us=1_750_000_000_000_000 + number,
+        status=number % 2,
+        labels={"number": str(number)},
+    )
+    return made.SerializeToString(deterministic=True)
+
+
+def frame(spark: Any, records: Iterable[bytes], tasks: int = TASKS) -> Any:
+    rows = [(bytes(data),) for data in records]
+    return spark.createDataFrame(spark.sparkContext.parallelize(rows, tasks), "data binary")
+
+
+def data_of(frame: Any) -> list[bytes]:
+    return [bytes(row[0]) for row in frame.collect()]
+
+
+def files(folder: Path) -> set[str]:
+    """What lies in the directory of a table beside its lock."""
+    return {path.name for path in folder.iterdir() if path.suffix != ".lock"}
+
+
+# Conversions
+
+
+@pytest.mark.parametrize("kind", ["string", "binary"])
+@pytest.mark.parametrize("message_type", [ChatCompletion, ChatCompletionRequest])
+def test_json_to_binary_and_back(spark: Any, kind: str, message_type: Any) -> None:
+    chosen = [vector for vector in vectors() if vector.message_type is message_type]
+    texts = [None, *(vector.json for vector in chosen)]
+    rows = [(text if text is None or kind == "binary" else text.decode(),) for text in texts]
+    given = spark.createDataFrame(rows, f"json {kind}").coalesce(1)
+    converted = given.select(chatpb_spark.from_json("json", message_type).alias("message"))
+    back = converted.select("message", chatpb_spark.to_json("message", message_type)).collect()
+    assert [None, *(vector.binary for vector in chosen)] == [
+        row[0] and bytes(row[0]) for row in back
+    ]
+    assert [text and exact(text) for text in texts] == [row[1] and exact(row[1]) for row in back]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        pytest.param("[1]", "$ (byte 0): expected an object, got an array", id="an array"),
+        pytest.param('{"a": 1', "$ (byte 7): expected", id="cut"),
+        pytest.param(b'{"a": "\xff"}', "byte 7", id="no UTF-8"),
+    ],
+)
+def test_bad_text_fails_the_job_or_is_null(spark: Any, text: Any, reason: str) -> None:
+    kind = "string" if isinstance(text, str) else "binary"
+    given = spark.createDataFrame([(text,)], f"json {kind}")
+    with pytest.raises(Exception, match="ConversionError") as caught:
+        given.select(chatpb_spark.from_json("json")).collect()
+    assert reason in str(caught.value)
+    assert [(None,)] == given.select(chatpb_spark.from_json("json", errors="null")).collect()
+
+
+def test_bad_binary_fails_the_job_or_is_null(spark: Any) -> None:
+    given = spark.createDataFrame([(b"\xff",)], "message binary")
+    with pytest.raises(Exception, match=r"not the binary form of a chatpb.v1.ChatCompletion"):
+        given.select(chatpb_spark.to_json("message")).collect()
+    assert [(None,)] == given.select(chatpb_spark.to_json("message", errors="null")).collect()
+
+
+@pytest.mark.skipif(not JARS, reason="there is no spark-protobuf: see make test-spark")
+def test_spark_decodes_and_encodes_messages_itself(spark: Any) -> None:
+    chosen = [vector for vector in vectors() if vector.message_type is ChatCompletion]
+    given = frame(spark, [vector.binary for vector in chosen])
+    decoded = given.select(chatpb_spark.from_protobuf("data", ChatCompletion).alias("completion"))
+    ids = [ChatCompletion.FromString(vector.binary).id for vector in chosen]
+    assert ids == [row[0] for row in decoded.select("completion.id").collect()]
+    encoded = decoded.select(chatpb_spark.to_protobuf("completion", ChatCompletion))
+    assert [ChatCompletion.FromString(vector.binary) for vector in chosen] == [
+        ChatCompletion.FromString(data) for data in data_of(encoded)
+    ]
+
+
+@pytest.mark.skipif(bool(JARS), reason="spark-protobuf is there")
+def test_spark_says_that_it_lacks_the_package(spark: Any) -> None:
+    with pytest.raises(Exception, match=r"Please restart .* with the 'spark-protobuf' package"):
+        frame(spark, []).select(chatpb_spark.from_protobuf("data"))
+
+
+def test_other_ways_to_fail_are_refused() -> None:
+    with pytest.raises(ValueError, match="errors is 'ignore'; expected raise or null"):
+        chatpb_spark.from_json("json", errors="ignore")
+
+
+# Tables
+
+
+def test_records_come_back_from_rows_and_from_a_table(spark: Any, tmp_path: Path) -> None:
+    records = [record(number) for number in range(40)]
+    rows = chatpb_spark.to_table(frame(spark, records))
+    assert chatpb_spark.table_schema() == rows.schema
+    assert records == data_of(chatpb_spark.from_table(rows))
+    added = chatpb_spark.write_table(frame(spark, records), tmp_path / "table")
+    assert (40, TASKS) == (added.records, len(added.parts))
+    assert records == list(Dataset(tmp_path / "table").records())
+    assert {*added.parts, "_chatpb.json"} == files(tmp_path / "table")
+    table = chatpb_spark.read_table(spark, tmp_path / "table")
+    assert sorted(records) == sorted(data_of(chatpb_spark.from_table(table)))
+
+
+def test_null_is_no_record(spark: Any, tmp_path: Path) -> None:
+    given = spark.createDataFrame([(record(1),), (None,)], "data binary")
+    assert 1 == chatpb_spark.write_table(given, tmp_path).records
+    assert [record(1)] == data_of(chatpb_spark.from_table(chatpb_spark.to_table(given)))
+
+
+def test_columns_are_read_and_filtered(spark: Any, tmp_path: Path) -> None:
+    chatpb_spark.write_table(frame(spark, map(record, range(6))), tmp_path / "a table")
+    table = chatpb_spark.read_table(spark, tmp_path / "a table")
+    odd = table.filter("status = 1").orderBy("created")
+    expected = [(f"c{number}", {"number": str(number)}) for number in (1, 3, 5)]
+    assert expected == [tuple(row) for row in odd.select("id", "labels").collect()]
+    assert [record(3)] == data_of(chatpb_spark.from_table(table.filter("labels.number = '3'")))
+
+
+def test_spark_writes_rows_where_pyarrow_cannot(spark: Any, tmp_path: Path) -> None:
+    records = [record(number) for number in range(10)]
+    url = f"file://{tmp_path}/written"
+    chatpb_spark.to_table(frame(spark, records)).write.parquet(url)
+    table = chatpb_spark.read_table(spark, url)
+    assert sorted(records) == sorted(data_of(chatpb_spark.from_table(table)))
+    assert sorted(records) == sorted(Dataset(tmp_path / "written").records())
+
+
+def test_a_table_is_added_to_only_if_asked(spark: Any, tmp_path: Path) -> None:
+    chatpb_spark.write_table(frame(spark, [record(1)], tasks=1), tmp_path)
+    with pytest.raises(DatasetError, match="there is a table already; append=True adds to it"):
+        chatpb_spark.write_table(frame(spark, [record(2)], tasks=1), tmp_path)
+    (tmp_path / "_attempts-left").mkdir()  # by a driver that was killed
+    added = chatpb_spark.write_table(frame(spark, [record(2)], tasks=2), tmp_path, append=True)
+    assert (1, 1) == (added.records, len(added.parts))
+    assert not (tmp_path / "_attempts-left").exists()
+    assert [record(1), record(2)] == list(Dataset(tmp_path).records())
+    with pytest.raises(DatasetError, match="no such directory"):
+        chatpb_spark.read_table(spark, tmp_path / "none")
+
+
+def test_a_job_that_fails_leaves_the_table_as_it_was(spark: Any, tmp_path: Path) -> None:
+    chatpb_spark.write_table(frame(spark, [record(1)], tasks=1), tmp_path)
+    before = files(tmp_path)
+    bad = frame(spark, [record(2), record(3), record(4), b"\xff"])
+    with pytest.raises(Exception, match=r"not the binary form of a chatpb.v1.CompletionRecord"):
+        chatpb_spark.write_table(bad, tmp_path, append=True)
+    assert before == files(tmp_path)
+    assert [record(1)] == list(Dataset(tmp_path).records())
+
+
+def test_logs_are_read_by_file(spark: Any, tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    for name, numbers in {"a": range(3), "b": range(3, 4), "c": range(4, 9)}.items():
+        with LogWriter(tmp_path / "logs" / f"{name}.chatpb.zst") as log:
+            for number in numbers:
+                log.append(record(number))
+    read = chatpb_spark.read_logs(spark, tmp_path / "logs")
+    assert 3 == read.rdd.getNumPartitions()
+    assert [record(number) for number in range(9)] == data_of(read)
+    with pytest.raises(FileNotFoundError, match="there is no log"):
+        chatpb_spark.read_logs(spark, tmp_path / "logs" / "none")
+
+
+def test_json_lines_are_read_in_splits(spark: Any, tmp_path: Path) -> None:
+    lines = [json.dumps(completion(number)) for number in range(50)]
+    path = tmp_path / "lines.jsonl"
+    path.write_text("\r\n".join(lines) + "\n\n  \n", "utf-8")
+    spark.conf.set("spark.sql.files.maxPartitionBytes", "16384")
+    try:
+        read = chatpb_spark.read_json_lines(spark, str(path))
+        assert read.rdd.getNumPartitions() > 2
+        texts = chatpb_spark.from_table(chatpb_spark.to_table(read))
+        found = [CompletionRecord.FromString(data).completion.id for data in data_of(texts)]
+    finally:
+        spark.conf.unset("spark.sql.files.maxPartitionBytes")
+    assert [f"c{number}" for number in range(50)] == found
+    path.write_text("[]\n" + lines[0], "utf-8")
+    left = chatpb_spark.read_json_lines(spark, str(path), errors="null")
+    assert 1 == left.count()
+
+
+# Executors that die
+
+
+def test_an_executor_that_is_killed_changes_nothing(spark: Any, tmp_path: Path) -> None:
+    """It is killed while it has written a part of a task's records; nothing comes twice."""
+    records = [record(number) for number in range(200)]
+    report = tmp_path / "report"
+    os.mkfifo(report)
+    killed = []
+
+    def kill() -> None:
+        with open(report) as stream:
+            killed.append(int(stream.readline()))
+        os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    given = frame(spark, records).mapInArrow(hang_once(report, 2), "data binary")
+    added = chatpb_spark.write_table(given, tmp_path / "table", row_group_rows=5, max_file_bytes=1)
+    killer.join(TIMEOUT)
+    assert killed
+    assert not Path(f"/proc/{killed[0]}").exists()
+    assert 200 == added.records
+    assert records == list(Dataset(tmp_path / "table").records())
+    assert {*added.parts, "_chatpb.json"} == files(tmp_path / "table")
+    plain = chatpb_spark.write_table(
+        frame(spark, records), tmp_path / "plain", row_group_rows=5, max_file_bytes=1
+    )
+    assert len(plain.parts) == len(added.parts)
+    for one, other in zip(plain.parts, added.parts, strict=True):
+        assert (tmp_path / "plain" / one).read_bytes() == (tmp_path / "table" / other).read_bytes()
+
+
+def test_of_two_attempts_at_a_task_one_counts(spark: Any, tmp_path: Path) -> None:
+    """Spark starts another attempt at a task that is slow; both write all of its records."""
+    records = [record(number) for number in range(40)]
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    given = frame(spark, records).mapInArrow(wait_for_another(go, 2), "data binary")
+    watch = threading.Timer(TIMEOUT, spark.sparkContext.cancelAllJobs)
+    watch.start()
+    added = chatpb_spark.write_table(given, tmp_path / "table")
+    watch.cancel()
+    assert 40 == added.records
+    assert records == list(Dataset(tmp_path / "table").records())
+    assert {*added.parts, "_chatpb.json"} == files(tmp_path / "table")
+
+
+def test_two_executors_work(spark: Any) -> None:
+    """Each waits until the other has begun, so one alone would not end."""
+    barrier = spark.range(0, 2, 1, 2).rdd.barrier()
+
+    first, second = barrier.mapPartitions(meet).collect()
+    assert len({first, second, os.getpid()}) == 3
+
+
+# The job
+
+PYTHONS = ("PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON")
+
+
+def run(*command: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        env={name: value for name, value in os.environ.items() if name not in PYTHONS} | variables,
+        cwd=ROOT,
+    )
+
+
+def conf() -> list[str]:
+    return [part for pair in SETTINGS.items() for part in ("--conf", "=".join(pair))]
+
+
+def test_the_job_compacts_logs_and_lines(tmp_path: Path) -> None:
+    given, table = tmp_path / "given", tmp_path / "table"
+    (given / "logs").mkdir(parents=True)
+    with LogWriter(given / "logs" / "a.chatpb.zst") as log:
+        for number in range(5):
+            log.append(record(number))
+    lines = [json.dumps(completion(number)) for number in range(5, 9)]
+    (given / "b.jsonl").write_text("\n".join(lines), "utf-8")
+    expected = [record(number) for number in range(5)]
+    expected += [CompletionRecord(completion=from_json(line)).SerializeToString() for line in lines]
+
+    job = (sys.executable, "-m", "chatpb.spark", "--master", "local[2]", *conf())
+    variables = environment(tmp_path / "spark")
+    pythons = {name: variables.pop(name) for name in PYTHONS}
+    done = run(*job, given, table, **variables)
+    assert (0, "9 records in 2 files") == (done.returncode, done.stdout[:20]), done.stderr
+    assert sorted(expected) == sorted(Dataset(table).records())
+
+    script = ROOT / "chatpb" / "spark" / "__main__.py"
+    submit = Path(sys.executable).with_name("spark-submit")
+    options = ("--master", "local[2]", *conf(), script, "--append")
+    done = run(submit, *options, given / "b.jsonl", table, **variables, **pythons)
+    assert (0, "4 records in 1 files") == (done.returncode, done.stdout[:20]), done.stderr
+    assert sorted(expected + expected[5:]) == sorted(Dataset(table).records())
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        pytest.param("[]\n", "$ (byte 0): expected an object, got an array", id="bad line"),
+        pytest.param(None, "there are no logs or JSON lines (*.chatpb.zst,", id="no input"),
+    ],
+)
+def test_the_job_tells_what_is_wrong_in_one_line(
+    spark: Any,  # noqa: ARG001 (the job uses it)
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    given: str | None,
+    error: str,
+) -> None:
+    path = tmp_path / "given.jsonl"
+    if given is not None:
+        path.write_text(given, "utf-8")
+    with pytest.raises(SystemExit) as ended:
+        main([str(path), str(tmp_path / "table")])
+    assert 1 == ended.value.code
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("chatpb.spark: error: ")
+    assert error in line
+
+
+def test_the_examples_of_the_docs_run(spark: Any, tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    with LogWriter(tmp_path / "logs" / "a.chatpb.zst") as log:
+        for number in range(6):
+            log.append(record(number))
+    lines = [json.dumps(completion(number)) for number in range(3)]
+    (tmp_path / "responses.jsonl").write_text("\n".join(lines), "utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "spark.md").read_text(), re.DOTALL)
+    code = "\n".join(block for block in blocks if "from_protobuf" not in block)
+    names = {"spark": spark}
+    exec(code.replace("/mnt/", f"{tmp_path}/"), names)
+    assert [6, 6, 3] == [names[name] for name in ("written", "kept", "converted")]
+
+
+def test_the_job_teaches_by_example(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "python -m chatpb.spark logs/ table/" in capsys.readouterr().out

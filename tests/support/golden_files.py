@@ -1,0 +1,318 @@
+"""Writes the golden files: descriptors, columns, and the vectors' binary and text forms and fields.
+
+Run it as ``make golden``, and review the difference: golden
+files freeze what users have stored and deployed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, FileDescriptor
+from google.protobuf.message import Message
+
+from chatpb import from_json, json_to_binary, v1
+from chatpb._mapping.canonical import canonical
+from chatpb.v1 import Residue
+from support import field_assertions
+
+RENEW = (
+    "if the change is meant, renew the golden files with `make golden` and review the difference"
+)
+
+_HERE = Path(__file__).parents[1]
+DESCRIPTORS = _HERE / "golden" / "descriptors.txt"
+COLUMNS = _HERE / "golden" / "columns.txt"
+VECTORS = _HERE / "vectors"
+BINARY_VECTORS = VECTORS / "binary"
+
+_TYPES = {
+    number: name.removeprefix("TYPE_").lower()
+    for name, number in vars(FieldDescriptor).items()
+    if name.startswith("TYPE_")
+}
+
+
+@dataclass(frozen=True)
+class Vector:
+    """A JSON text and what it becomes, as the manifest lists it.
+
+    Attributes:
+        name: The name of its files, less their endings.
+        message_type: The class of the message.
+        purpose: What it shows.
+        residue: Whether the message has residues: False says that the typed fields hold it all.
+    """
+
+    name: str
+    message_type: type[Message]
+    purpose: str
+    residue: bool
+
+    @property
+    def json(self) -> bytes:
+        """The JSON text, which is written by hand."""
+        return (VECTORS / f"{self.name}.json").read_bytes()
+
+    @property
+    def binary(self) -> bytes:
+        """The binary form of the message."""
+        return (VECTORS / f"{self.name}.binpb").read_bytes()
+
+    @property
+    def text(self) -> str:
+        """The message in protobuf's text format: what each field holds."""
+        return (VECTORS / f"{self.name}.txtpb").read_text("utf-8")
+
+
+@dataclass(frozen=True)
+class BinaryVector:
+    """Bytes, and what a parser makes of them, as `binary/manifest.json` lists them.
+
+    Attributes:
+        name: The name of its files, less their endings.
+        message_type: The class of the message.
+        purpose: What it shows.
+        source: The bytes in hexadecimal, or the message in text format.
+        is_hex: Which of them.
+        is_valid: Whether a parser takes the bytes.
+        has_unknown_fields: Whether there are fields that the schema does not know.
+    """
+
+    name: str
+    message_type: type[Message]
+    purpose: str
+    source: str
+    is_hex: bool
+    is_valid: bool
+    has_unknown_fields: bool
+
+    @property
+    def binary(self) -> bytes:
+        """The bytes."""
+        if self.is_hex:
+            return bytes.fromhex(self.source)
+        return serialized(text_format.Parse(self.source, self.message_type()))
+
+    @property
+    def message(self) -> Message:
+        """The message that a parser finds."""
+        return self.message_type.FromString(self.binary)
+
+
+def binary_vectors() -> list[BinaryVector]:
+    """The vectors that are bytes."""
+    manifest: list[dict[str, Any]] = json.loads((BINARY_VECTORS / "manifest.json").read_bytes())
+    return [
+        BinaryVector(
+            entry["name"],
+            message_class(entry["message_type"]),
+            entry["purpose"],
+            entry["hex"] if "hex" in entry else entry["text"],
+            "hex" in entry,
+            not entry.get("invalid", False),
+            entry.get("unknown_fields", False),
+        )
+        for entry in manifest
+    ]
+
+
+def serialized(message: Message) -> bytes:
+    """The bytes that every serializer writes."""
+    if message.DESCRIPTOR.file.name not in (*WITHOUT_JSON, Residue.DESCRIPTOR.file.name):
+        return canonical(message)  # upb sorts otherwise the keys of which one begins another
+    data: bytes = message.SerializeToString(deterministic=True)
+    return data
+
+
+def vectors() -> list[Vector]:
+    """The vectors of the manifest."""
+    manifest: list[dict[str, Any]] = json.loads((VECTORS / "manifest.json").read_bytes())
+    return [
+        Vector(
+            entry["name"],
+            message_class(entry["message_type"]),
+            entry["purpose"],
+            entry.get("residue", True),
+        )
+        for entry in manifest
+    ]
+
+
+def message_class(full_name: str) -> type[Message]:
+    """The generated class of a message type of chatpb.v1."""
+    found: type[Message] = getattr(v1, full_name.removeprefix("chatpb.v1."))
+    return found
+
+
+def text_of(message: Message) -> str:
+    """A message in protobuf's text format, with the comments by which tools know its type."""
+    file, name = message.DESCRIPTOR.file.name, message.DESCRIPTOR.full_name
+    body = text_format.MessageToString(message, as_utf8=True)
+    return f"# proto-file: {file}\n# proto-message: {name}\n\n{body}"
+
+
+def files() -> list[FileDescriptor]:
+    """The files of the schema."""
+    names = (module.name for module in pkgutil.iter_modules(v1.__path__))
+    return [
+        importlib.import_module(f"chatpb.v1.{name}").DESCRIPTOR
+        for name in sorted(names)
+        if name.endswith("_pb2")
+    ]
+
+
+#: The files whose messages have no JSON form: what is sent by the service, and what is stored.
+WITHOUT_JSON = ("chatpb/v1/chat_completion_service.proto", "chatpb/v1/completion_record.proto")
+
+
+def messages() -> list[Descriptor]:
+    """The message types of the schema, those of map entries left out."""
+    return [message for file in files() for message in file.message_types_by_name.values()]
+
+
+def enums() -> list[EnumDescriptor]:
+    """The enums of the schema."""
+    return [enum for file in files() for enum in file.enum_types_by_name.values()]
+
+
+def descriptor_lines() -> list[str]:
+    """All that the schema says, one fact a line, in an order that no edit of a file changes."""
+    blocks = [
+        *map(_message, messages()),
+        *map(_enum, enums()),
+        *(_service(service) for file in files() for service in file.services_by_name.values()),
+        *(_extensions(file) for file in files() if file.extensions_by_name),
+    ]
+    return [line for block in sorted(blocks) for line in (*block, "")][:-1]
+
+
+def _message(message: Descriptor) -> list[str]:
+    return [
+        f"message {message.full_name}{_options(message)}",
+        *map(_field, sorted(message.fields, key=lambda field: field.number)),
+        "  order of JSON members: " + " ".join(field.name for field in message.fields),
+    ]
+
+
+def _field(field: FieldDescriptor) -> str:
+    oneof = field.containing_oneof
+    is_optional = oneof is not None and oneof.name == f"_{field.name}"  # protoc's own spelling
+    label = "optional " if is_optional else ""
+    if field.is_repeated and not is_map(field):
+        label = "repeated "
+    where = f" in oneof {oneof.name}" if oneof is not None and not is_optional else ""
+    return f"  {field.number} {field.name}: {label}{_type(field)}{where}{_options(field)}"
+
+
+def is_map(field: FieldDescriptor) -> bool:
+    """Whether a field is a map, which is a list of entries on the wire."""
+    return field.message_type is not None and field.message_type.GetOptions().map_entry
+
+
+def _type(field: FieldDescriptor) -> str:
+    if is_map(field) and field.message_type is not None:
+        key, value = (field.message_type.fields_by_number[number] for number in (1, 2))
+        return f"map<{_type(key)}, {_type(value)}>"
+    of = field.message_type or field.enum_type
+    return of.full_name if of is not None else _TYPES[field.type]
+
+
+def _options(descriptor: Descriptor | FieldDescriptor) -> str:
+    options = sorted(
+        f"{option.name} = {_option_value(option, value)}"
+        for option, value in descriptor.GetOptions().ListFields()
+    )
+    return f" [{', '.join(options)}]" if options else ""
+
+
+def _option_value(option: FieldDescriptor, value: Any) -> str:
+    enum = option.enum_type
+    return json.dumps(value) if enum is None else enum.values_by_number[value].name
+
+
+def _enum(enum: EnumDescriptor) -> list[str]:
+    values = sorted((value.number, value.name) for value in enum.values)
+    return [f"enum {enum.full_name}", *(f"  {number} {name}" for number, name in values)]
+
+
+def _service(service: Any) -> list[str]:
+    return [
+        f"service {service.full_name}",
+        *sorted(
+            f"  rpc {method.name}({'stream ' * method.client_streaming}"
+            f"{method.input_type.full_name})"
+            f" returns ({'stream ' * method.server_streaming}{method.output_type.full_name})"
+            for method in service.methods
+        ),
+    ]
+
+
+def _extensions(file: FileDescriptor) -> list[str]:
+    found: Iterable[FieldDescriptor] = file.extensions_by_name.values()
+    return [
+        f"extensions of {file.package}",
+        *(
+            f"  {_owner(extension)} {_field(extension).strip()}"
+            for extension in sorted(found, key=lambda field: (_owner(field), field.number))
+        ),
+    ]
+
+
+def _owner(field: FieldDescriptor) -> str:
+    return field.containing_type.full_name if field.containing_type is not None else ""
+
+
+def column_lines() -> list[str]:
+    """The columns of a table, one a line."""
+    from chatpb.table._columns import SCHEMA  # needs the extra `table`
+
+    return [f"{field.name}: {field.type}" for field in SCHEMA]
+
+
+def golden() -> Iterator[tuple[Path, bytes]]:
+    """Every golden file and what it should hold."""
+    yield DESCRIPTORS, lines_to_bytes(descriptor_lines())
+    yield COLUMNS, lines_to_bytes(column_lines())
+    for vector in vectors():
+        message = from_json(vector.json, vector.message_type)
+        yield VECTORS / f"{vector.name}.binpb", json_to_binary(vector.json, vector.message_type)
+        yield VECTORS / f"{vector.name}.txtpb", text_of(message).encode()
+        yield VECTORS / f"{vector.name}.fields.json", field_assertions.to_lines(message)
+    for case in binary_vectors():
+        yield BINARY_VECTORS / f"{case.name}.binpb", case.binary
+        if case.is_valid:
+            message = case.message
+            yield BINARY_VECTORS / f"{case.name}.fields.json", field_assertions.to_lines(message)
+            yield BINARY_VECTORS / f"{case.name}.canonical.binpb", serialized(message)
+
+
+def lines_to_bytes(lines: Sequence[str]) -> bytes:
+    """The text of a file of lines."""
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def main() -> None:
+    """Writes the files that differ, and removes those whose vector is gone."""
+    wanted = dict(golden())
+    endings = ("*.binpb", "*.txtpb", "*.fields.json")
+    folders = (VECTORS, BINARY_VECTORS)
+    found = {path for folder in folders for ending in endings for path in folder.glob(ending)}
+    for stale in found - wanted.keys():
+        stale.unlink()
+        print(f"removed {stale.relative_to(_HERE)}")
+    for path, content in wanted.items():
+        if not path.exists() or path.read_bytes() != content:
+            path.write_bytes(content)
+            print(f"wrote {path.relative_to(_HERE)}")
+
+
+if __name__ == "__main__":
+    main()

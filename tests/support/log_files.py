@@ -1,0 +1,49 @@
+"""Records and logs for the tests of `chatpb.log`."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from chatpb.log import SUFFIX, LogWriter, Sync, read
+from chatpb.log._frames import Source, read_frame
+from chatpb.v1 import CompletionRecord
+
+TIMEOUT = 60
+NAME = f"log{SUFFIX}"
+
+
+def record(number: int, size: int = 0) -> bytes:
+    """A record that is known by its number, and that does not compress well."""
+    noise = random.Random(number).randbytes(size // 2).hex()
+    return CompletionRecord(call_id=str(number), labels={"noise": noise}).SerializeToString()
+
+
+def records(count: int, size: int = 0) -> list[bytes]:
+    """The records 0 to count - 1."""
+    return [record(number, size) for number in range(count)]
+
+
+def write(path: Path, data: list[bytes], frame_bytes: int = 1) -> None:
+    """Writes a log; every record has a frame of its own, by default."""
+    with LogWriter(path, sync=Sync.NEVER, frame_bytes=frame_bytes) as writer:
+        for item in data:
+            writer.append(item)
+
+
+def contents(path: Path) -> list[bytes]:
+    """The records of a log without damage."""
+    found: list[object] = []
+    data = [entry.data for entry in read(path, on_damage=found.append)]
+    assert [] == found
+    return data
+
+
+def frame_offsets(path: Path) -> list[int]:
+    """Where the frames of a log begin, and where the last one ends."""
+    offsets = [0]
+    with path.open("rb") as file:
+        source = Source(file.fileno())
+        while (frame := read_frame(source, offsets[-1])) is not None:
+            offsets.append(frame.end)
+    return offsets

@@ -1,0 +1,65 @@
+"""What the tests of tables put in, and how they look at what comes out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from support.command_line import run
+
+
+def completion(number: int = 1, **members: Any) -> dict[str, Any]:
+    message = {"role": "assistant", "content": f"Answer {number}", "refusal": None}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 5, "completion_tokens": number, "total_tokens": 5 + number}
+    head = {"id": f"chatcmpl-{number}", "object": "chat.completion", "created": 1_760_000_000}
+    return {**head, "model": "gpt-4.1", "choices": [choice], "usage": usage, **members}
+
+
+def chunk(name: str, text: str, **members: Any) -> dict[str, Any]:
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
+    head = {"id": name, "object": "chat.completion.chunk", "created": 7, "model": "m"}
+    return {**head, "choices": [choice], **members}
+
+
+REQUEST: dict[str, Any] = {
+    "model": "gpt-4.1",
+    "messages": [{"role": "user", "content": "Hi"}],
+    "temperature": 0.5,
+}
+ERROR = {"error": {"message": "Rate limit", "type": "requests", "param": None, "code": "slow"}}
+PAGE: dict[str, Any] = {
+    "object": "list",
+    "data": [completion(1, metadata={}), completion(2, metadata={"a": "b"})],
+    "first_id": "chatcmpl-1",
+    "last_id": "chatcmpl-2",
+    "has_more": False,
+}
+
+
+def lines(*values: Any) -> str:
+    return "".join(json.dumps(value) + "\n" for value in values)
+
+
+def sse(*values: Any) -> str:
+    return "".join(f"data: {json.dumps(value)}\n\n" for value in values) + "data: [DONE]\n\n"
+
+
+def compacted(*arguments: object) -> str:
+    result = run("compact", *arguments)
+    assert (0, "") == (result.exit_code, result.stderr)
+    return result.stdout
+
+
+def printed(*arguments: object) -> list[Any]:
+    result = run(*arguments)
+    assert (0, "") == (result.exit_code, result.stderr)
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def found(table: Path) -> list[dict[str, Any]]:
+    return printed("cat", "--what", "record", table)
+
+
+STREAM = [chunk("a", "Hel"), chunk("a", "lo")]

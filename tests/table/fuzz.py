@@ -1,0 +1,139 @@
+"""Compares both implementations of shredding on mutated records.
+
+The laws: both give the same rows, or refuse the record; and the record that comes back is the
+message that was given. Run it as ``python -m table.fuzz --count 100000 --seed 1``. A record
+that breaks them is printed, and the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pyarrow as pa
+
+from chatpb import ConversionError
+from chatpb._wire import embedded
+from chatpb.table import _rows as _table
+from chatpb.table._arrow import shredder
+from chatpb.table._columns import COLUMNS, RECORD, REST, TOKENS, TOKENS_COLUMN, column_of
+from chatpb.table._rows import from_batch, to_batch
+from chatpb.v1 import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatCompletionRequest,
+    ChatCompletionTokenLogprob,
+    CompletionRecord,
+    ErrorResponse,
+)
+from mapping.fuzz import BINARY, Fuzzer
+
+_FIELDS: Final = {
+    ChatCompletionRequest: CompletionRecord.REQUEST_FIELD_NUMBER,
+    ChatCompletion: CompletionRecord.COMPLETION_FIELD_NUMBER,
+    ChatCompletionChunk: CompletionRecord.CHUNKS_FIELD_NUMBER,
+    ErrorResponse: CompletionRecord.ERROR_FIELD_NUMBER,
+}
+
+assert TOKENS.list is not None
+_LIST: Final = column_of(TOKENS.list)
+
+
+def records(seed: int) -> Iterator[bytes]:
+    """Records whose parts are mutated, without end; the same for the same seed."""
+    rng = random.Random(seed)
+    parts: list[bytes] = []
+    for case in Fuzzer(seed).cases():
+        number = _FIELDS.get(case.kind)
+        if case.form != BINARY or number is None:
+            continue
+        parts.append(embedded(number, [case.data]))
+        if len(parts) == 64:
+            for _ in range(64):
+                yield b"".join(rng.choices(parts, k=rng.choice((1, 1, 1, 2, 3))))
+            parts.clear()
+
+
+def rows(batch: pa.RecordBatch) -> str:
+    """The rows as text: maps and the fields of messages have no order, times may be too late."""
+    times = [index for index, field in enumerate(batch.schema) if pa.types.is_timestamp(field.type)]
+    for index in times:
+        name = batch.schema.names[index]
+        batch = batch.set_column(index, name, batch.column(index).cast(pa.int64()))
+    found: list[dict[str, Any]] = batch.to_pylist()
+    for row in found:
+        for column in COLUMNS:
+            if column.kind == "map" and row[column.name] is not None:
+                row[column.name] = sorted(dict(row[column.name]).items())
+        row[RECORD] = str(CompletionRecord.FromString(row[RECORD]))
+        for token in row[TOKENS_COLUMN] or ():
+            for each in (token, *(token[_LIST] or ())):
+                each[REST] = each[REST] and str(ChatCompletionTokenLogprob.FromString(each[REST]))
+    return repr(found)
+
+
+def shredded(data: bytes, *, natively: bool) -> pa.RecordBatch | None:
+    """What one of the implementations gives; None if it refuses."""
+    if not natively:
+        vars(_table)["shredder"] = lambda: None
+    try:
+        return to_batch([data])
+    except ConversionError:
+        return None
+    finally:
+        vars(_table)["shredder"] = shredder
+
+
+def difference(data: bytes) -> str | None:
+    """What is wrong with a record, or None."""
+    native, reference = shredded(data, natively=True), shredded(data, natively=False)
+    if native is None or reference is None:
+        return None if native is reference else "one implementation refuses it"
+    if rows(native) != rows(reference):
+        return f"the rows differ\n{rows(native)}\n{rows(reference)}"
+    expected = str(CompletionRecord.FromString(data))
+    for batch in (native, reference):
+        if expected != str(CompletionRecord.FromString(from_batch(batch)[0])):
+            return "another record comes back"
+    return None
+
+
+def run(count: int, seed: int, seconds: float = 1e9) -> Counter[str]:
+    """Compares the implementations on so many records.
+
+    Raises:
+        AssertionError: They differ.
+    """
+    tally: Counter[str] = Counter()
+    end = time.monotonic() + seconds
+    for data in records(seed):
+        if tally.total() >= count or time.monotonic() > end:
+            return tally
+        found = difference(data)
+        assert found is None, f"{found}\n{data!r}"
+        tally["refused" if shredded(data, natively=True) is None else "shredded"] += 1
+    return tally
+
+
+def main() -> None:
+    """Runs the fuzzer from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=20_000, metavar="N")
+    parser.add_argument("--seed", type=int, default=1, metavar="S")
+    parser.add_argument("--seconds", type=float, default=1e9, metavar="MAX")
+    arguments = parser.parse_args()
+    if shredder() is None:
+        sys.exit("the native implementation was not built")
+    try:
+        print(dict(run(arguments.count, arguments.seed, arguments.seconds)))
+    except AssertionError as error:
+        sys.exit(f"the implementations differ\n{error}")
+
+
+if __name__ == "__main__":
+    main()

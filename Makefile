@@ -117,9 +117,10 @@ rust-fuzz: setup $(CARGO_FUZZ) ## Compare both implementations, guided by covera
 
 check: test lint types drift proto ## Run all checks that need no other language
 
-lint: setup ## Look at style
+lint: setup ## Look at style and at the direction of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
 
 format: setup ## Mend style
 	$(BIN)/ruff check --fix

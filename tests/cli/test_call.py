@@ -31,6 +31,7 @@ from chatpb.v1.chat_completion_service_pb2_grpc import (
     add_ChatCompletionServiceServicer_to_server,
 )
 from support.command_line import PYTHON
+from support.interruptible import interruptible
 
 REQUEST = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 OPENAI = {"error": {"message": "no such\nmodel", "type": "invalid", "param": None, "code": None}}
@@ -93,9 +94,10 @@ async def _served() -> AsyncIterator[tuple[_Echo, str]]:
 
 async def _start(*args: str) -> asyncio.subprocess.Process:
     pipe = asyncio.subprocess.PIPE
-    return await asyncio.create_subprocess_exec(
-        *PYTHON, "call", *args, stdin=pipe, stdout=pipe, stderr=pipe, limit=1 << 26
-    )
+    with interruptible():
+        return await asyncio.create_subprocess_exec(
+            *PYTHON, "call", *args, stdin=pipe, stdout=pipe, stderr=pipe, limit=1 << 26
+        )
 
 
 async def _call(*args: str, model: str = "m") -> tuple[int | None, list[Any], str]:

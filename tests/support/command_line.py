@@ -13,6 +13,7 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 
 from chatpb._cli.app import app
+from support.interruptible import interruptible
 
 PYTHON = (sys.executable, "-m", "chatpb")
 SECONDS = 60
@@ -28,7 +29,9 @@ def started(*args: object) -> Iterator[subprocess.Popen[bytes]]:
     """Starts a command as a process of its own, with pipes; it is ended after SECONDS."""
     pipe = subprocess.PIPE
     command = [*PYTHON, *map(str, args)]
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+    with interruptible():
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
+    with process:
         watchdog = threading.Timer(SECONDS, process.kill)
         watchdog.start()
         try:

@@ -20,6 +20,7 @@ from chatpb.v1.chat_completion_service_pb2 import (
     CreateChatCompletionRequest,
     StreamChatCompletionRequest,
 )
+from support.interruptible import interruptible
 
 #: Nothing takes so long, in seconds; a test that hangs fails.
 TIMEOUT = 30
@@ -51,9 +52,10 @@ async def start(*arguments: object, environ: Mapping[str, str] | None = None) ->
         if not name.startswith(("CHATPB_SERVER_", "OPENAI_", "OTEL_", "PROMETHEUS_"))
         and not name.lower().endswith("_proxy")
     }
-    return await asyncio.create_subprocess_exec(
-        script, *map(str, arguments), stdout=PIPE, stderr=PIPE, env={**kept, **(environ or {})}
-    )
+    with interruptible():
+        return await asyncio.create_subprocess_exec(
+            script, *map(str, arguments), stdout=PIPE, stderr=PIPE, env={**kept, **(environ or {})}
+        )
 
 
 async def finish(process: Process) -> tuple[int | None, str, str]:

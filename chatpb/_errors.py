@@ -45,3 +45,13 @@ def path_segment(segment: str | int) -> str:
         return f".{segment}"
     quoted = segment.replace("\\", "\\\\").replace("'", "\\'")
     return f"['{quoted.encode('utf-8', 'backslashreplace').decode()}']"
+
+
+def param_of(path: str) -> str | None:
+    """OpenAI's ``param`` for the path of an error; None for the whole document."""
+    return path.removeprefix("$").removeprefix(".") or None
+
+
+def os_error_text(error: OSError) -> str:
+    """The system's reason for an error: one line, in lower case, without the name of the file."""
+    return " ".join((error.strerror or str(error) or type(error).__name__).lower().split())

@@ -1,1 +1,1 @@
-"""What the client, the transport and the relay share of gRPC."""
+"""The parts of gRPC that the client, the transport and the relay share."""

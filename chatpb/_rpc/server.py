@@ -1,54 +1,16 @@
-"""How a server is reached, what is sent with each call, and what a call that failed says.
-
-What the client, the transport and the relay share.
-"""
+"""How a server is reached, and what is sent with each call."""
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import grpc
-import grpc_status.rpc_status
-from google.protobuf.message import DecodeError
-from google.rpc.error_details_pb2 import RequestInfo, RetryInfo
-from grpc import StatusCode
 
-from chatpb.v1.error_pb2 import ErrorResponse
-
-Metadata = Iterable[tuple[str, str | bytes]]
-NO_METADATA: Final[Mapping[str, str | bytes]] = MappingProxyType({})
-
-#: The key of trailing metadata that says the HTTP status of an upstream's own answer.
-HTTP_STATUS_KEY: Final = "chatpb-http-status"
-#: The HTTP status for each gRPC status, where no upstream said one. See
-#: https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto. That counts UNKNOWN
-#: and DATA_LOSS as 500; here the fault is behind the relay.
-HTTP_STATUSES: Final = MappingProxyType(
-    {
-        StatusCode.CANCELLED: 499,
-        StatusCode.UNKNOWN: 502,
-        StatusCode.INVALID_ARGUMENT: 400,
-        StatusCode.DEADLINE_EXCEEDED: 504,
-        StatusCode.NOT_FOUND: 404,
-        StatusCode.ALREADY_EXISTS: 409,
-        StatusCode.PERMISSION_DENIED: 403,
-        StatusCode.RESOURCE_EXHAUSTED: 429,
-        StatusCode.FAILED_PRECONDITION: 400,
-        StatusCode.ABORTED: 409,
-        StatusCode.OUT_OF_RANGE: 400,
-        StatusCode.UNIMPLEMENTED: 501,
-        StatusCode.INTERNAL: 500,
-        StatusCode.UNAVAILABLE: 503,
-        StatusCode.DATA_LOSS: 502,
-        StatusCode.UNAUTHENTICATED: 401,
-    }
-)
+from chatpb._rpc.loopback import is_loopback
+from chatpb._rpc.metadata import Metadata, checked
 
 _ChannelT = TypeVar("_ChannelT")
 
@@ -84,8 +46,6 @@ _OPTIONS: Final = {
     "grpc.http2.max_pings_without_data": 0,  # by default, probing a silent call soon ends
 }
 _FOREVER: Final = 1e9  # seconds; gRPC takes much longer timeouts for ones that have passed
-_KEY: Final = re.compile(r"[0-9a-z_.-]+")
-_VALUE: Final = re.compile(r"[\x20-\x7e]*")
 _HOST_PORT: Final = re.compile(r"(?:\[([^\]]*)\]|([^:]*))(?::\d+)?")
 
 
@@ -148,79 +108,9 @@ class Server:
         return secure(self._target, self._credentials, options=self._options)
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """What a call that failed says.
-
-    Attributes:
-        code: The status.
-        text: The status's message.
-        response: OpenAI's error, or None if the server sent none.
-        retry_after: In how many seconds to try again, if the server said so.
-        request_id: The server's name for the call, if it said so.
-        metadata: The trailing metadata; of equal keys the last.
-    """
-
-    code: grpc.StatusCode
-    text: str
-    response: ErrorResponse | None
-    retry_after: float | None
-    request_id: str | None
-    metadata: Mapping[str, str | bytes]
-
-    @classmethod
-    def of(cls, error: grpc.RpcError) -> Failure:
-        """What gRPC's error says. Details that cannot be read, or contradict it, say nothing."""
-        metadata = mapping(error.trailing_metadata())  # type: ignore[arg-type]  # pairs
-        response, retry, info = ErrorResponse(), RetryInfo(), RequestInfo()
-        found = set()
-        try:
-            status = grpc_status.rpc_status.from_call(error)  # type: ignore[arg-type]  # it has what is needed
-            for detail in status.details if status is not None else ():
-                for message in (response, retry, info):
-                    if detail.Is(message.DESCRIPTOR):
-                        detail.Unpack(message)
-                        found.add(message.DESCRIPTOR.full_name)
-        except (ValueError, DecodeError):
-            pass
-        delay = retry.retry_delay if retry.HasField("retry_delay") else None
-        named = info.request_id or metadata.get("x-request-id")
-        return cls(
-            error.code(),
-            error.details() or "",
-            response if response.DESCRIPTOR.full_name in found else None,
-            delay.seconds + delay.nanos / 1e9 if delay is not None else None,
-            named if isinstance(named, str) else None,
-            metadata,
-        )
-
-
 def timeout_of(seconds: float | None) -> float | None:
     """A timeout as gRPC takes it. None: no limit."""
     return seconds if seconds is not None and seconds < _FOREVER else None
-
-
-def checked(metadata: Metadata) -> list[tuple[str, str | bytes]]:
-    """The metadata with keys in lower case. gRPC's own errors name neither key nor value.
-
-    Raises:
-        ValueError: It cannot be sent. The error names the key, but not the value.
-    """
-    pairs = [(key.lower(), value) for key, value in metadata]
-    for key, value in pairs:
-        if not _KEY.fullmatch(key):
-            raise ValueError(f"expected letters, digits, '_', '.' or '-' in a key, got {key!r}")
-        if key.endswith("-bin"):
-            if not isinstance(value, bytes):
-                raise ValueError(f"expected bytes as the value of {key!r}")
-        elif not _VALUE.fullmatch(value if isinstance(value, str) else value.decode("latin-1")):
-            raise ValueError(f"expected printable ASCII as the value of {key!r}")
-    return pairs
-
-
-def mapping(metadata: Iterable[tuple[str, str | bytes]] | None) -> dict[str, str | bytes]:
-    """The metadata by its keys; of equal ones the last counts."""
-    return {key: value for key, value in metadata or ()}  # noqa: C416 (dict() takes the first)
 
 
 def _is_local(target: str) -> bool:
@@ -229,16 +119,13 @@ def _is_local(target: str) -> bool:
     if scheme in ("unix", "unix-abstract"):
         return True
     if scheme in ("ipv4", "ipv6"):
-        return all(map(_is_loopback, rest.split(",")))
+        return all(map(_is_local_address, rest.split(",")))
     if scheme == "dns":
-        return _is_loopback(rest.removeprefix("///"))
-    return _is_loopback(target)
+        return _is_local_address(rest.removeprefix("///"))
+    return _is_local_address(target)
 
 
-def _is_loopback(address: str) -> bool:
+def _is_local_address(address: str) -> bool:
+    """The same for ``HOST`` or ``HOST:PORT``; an IPv6 address without a port needs no brackets."""
     match = _HOST_PORT.fullmatch(address)
-    host = match[1] or match[2] if match else address  # an IPv6 address needs no brackets
-    try:
-        return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return is_loopback(match[1] or match[2] if match else address)

@@ -35,15 +35,9 @@ from chatpb.v1.error_pb2 import Error
 try:
     import grpc.aio
 
-    from chatpb._rpc.server import (
-        NO_METADATA,
-        Failure,
-        Metadata,
-        Server,
-        checked,
-        mapping,
-        timeout_of,
-    )
+    from chatpb._rpc.failure import FailedCall
+    from chatpb._rpc.metadata import NO_METADATA, Metadata, checked, mapping
+    from chatpb._rpc.server import Server, timeout_of
     from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
 except ModuleNotFoundError as missing:
     name = (missing.name or "").partition(".")[0]
@@ -464,7 +458,7 @@ def _translated() -> Iterator[None]:
 
 
 def _error(error: grpc.RpcError) -> ChatCompletionError:
-    failure = Failure.of(error)
+    failure = FailedCall.of(error)
     response = failure.response
     known = response.error if response is not None and response.HasField("error") else None
     return ChatCompletionError(

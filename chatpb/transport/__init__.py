@@ -42,7 +42,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
-from chatpb._errors import ConversionError
+from chatpb._errors import ConversionError, param_of
 from chatpb._mapping.convert import binary_to_json, json_to_binary, to_json
 from chatpb._wire import WireError, embedded, joined, spans
 from chatpb.sse import DONE
@@ -62,15 +62,10 @@ try:
     import httpx2
     from grpc import ChannelConnectivity, StatusCode
 
-    from chatpb._rpc.server import (
-        HTTP_STATUS_KEY,
-        HTTP_STATUSES,
-        Failure,
-        Metadata,
-        Server,
-        checked,
-        timeout_of,
-    )
+    from chatpb._rpc.failure import FailedCall
+    from chatpb._rpc.metadata import Metadata, checked
+    from chatpb._rpc.server import Server, timeout_of
+    from chatpb._rpc.status import HTTP_STATUS_KEY, HTTP_STATUSES
 except ModuleNotFoundError as missing:
     name = (missing.name or "").partition(".")[0]
     hint = f"chatpb.transport needs {name}: pip install 'chatpb[transport]'"
@@ -93,7 +88,6 @@ _RECONNECTING: Final = {
 }
 #: Above so many bytes a conversion takes milliseconds, and leaves the event loop.
 _LARGE: Final = 256 * 1024
-#: The metadata with the HTTP status of the upstream's answer.
 #: Headers that are about HTTP, the connection or the body.
 _HTTPS_OWN: Final = frozenset(
     {
@@ -646,7 +640,7 @@ def _unknown(request: httpx2.Request) -> httpx2.Response:
 
 
 def _unreadable_request(error: ConversionError) -> httpx2.Response:
-    param = error.path.removeprefix("$").removeprefix(".") or None
+    param = param_of(error.path)
     return _own_error(400, f"The request cannot be read as JSON: {error}", [], param)
 
 
@@ -660,8 +654,8 @@ def _failed(error: Any, is_late: bool) -> httpx2.Response:
     Raises:
         TransportError: There is no answer.
     """
-    failure = Failure.of(error)
-    status = _upstream_status(failure)
+    failure = FailedCall.of(error)
+    status = failure.upstream_http_status
     if failure.code is StatusCode.DEADLINE_EXCEEDED and status is None:
         if is_late or failure.response is None:
             raise httpx2.ReadTimeout(failure.text)
@@ -692,7 +686,7 @@ def _broken(failed: Any) -> bytes:
     Raises:
         TransportError: The stream breaks off.
     """
-    failure = Failure.of(failed)
+    failure = FailedCall.of(failed)
     if failure.response is None and failure.code is StatusCode.DEADLINE_EXCEEDED:
         raise httpx2.ReadTimeout(failure.text)
     # DATA_LOSS: the upstream's stream broke off. Over HTTP it would break off here.
@@ -703,17 +697,10 @@ def _broken(failed: Any) -> bytes:
     return _event(error if json.loads(error).get("error") else b'{"error":' + error + b"}")
 
 
-def _error_json(failure: Failure) -> bytes:
+def _error_json(failure: FailedCall) -> bytes:
     """OpenAI's error object, with what stands around it."""
     assert failure.response is not None
     return to_json(failure.response, allow_nan=True, ignore_unknown_fields=True)
-
-
-def _upstream_status(failure: Failure) -> int | None:
-    """The HTTP status of the upstream's error, if the server told it."""
-    text = failure.metadata.get(HTTP_STATUS_KEY)
-    status = int(text) if isinstance(text, str) and text.isascii() and text.isdigit() else 0
-    return status if 300 <= status < 600 else None
 
 
 def _silence(seconds: float | None) -> httpx2.ReadTimeout:

@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from chatpb import fold, from_dict, to_dict
+from chatpb._rpc.status import status_code
 from chatpb.sse import DONE, Decoder
 from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
 from chatpb.v1.chat_completion_service_pb2 import (
@@ -27,7 +28,6 @@ from chatpb.v1.chat_completion_service_pb2 import (
 )
 from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
 from chatpb.v1.error_pb2 import ErrorResponse
-from chatpb_server.core.failure import status_code
 from chatpb_server.core.service import SERVICE_NAME
 from chatpb_server.core.upstream import (
     Upstream,

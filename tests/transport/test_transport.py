@@ -28,7 +28,7 @@ from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 
 from chatpb import from_dict, to_dict
-from chatpb._rpc.server import HTTP_STATUSES
+from chatpb._rpc.status import HTTP_STATUSES
 from chatpb.transport import AsyncGrpcTransport, GrpcTransport
 from chatpb.v1 import (
     ChatCompletion,
@@ -1008,7 +1008,13 @@ async def test_metadata_become_headers(is_async: bool) -> None:
 async def test_the_upstreams_status_is_told_as_it_was(is_async: bool) -> None:
     async with served() as stub, Sdk(is_async, grpc_transport(is_async, stub.target)) as sdk:
         stub.failure = status(StatusCode.INVALID_ARGUMENT, "no", OPENAI)
-        for told, expected in (("422", 422), ("x", 400), ("200", 400), ("999", 400)):
+        for told, expected in (
+            ("422", 422),
+            ("x", 400),
+            ("200", 400),
+            ("302", 400),
+            ("999", 400),
+        ):
             stub.trailing = (("chatpb-http-status", told),)
             failure: Any = await sdk.failure()
             assert expected == failure.status_code

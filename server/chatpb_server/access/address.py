@@ -6,6 +6,9 @@ import ipaddress
 import socket
 from typing import NamedTuple
 
+from chatpb._errors import os_error_text
+from chatpb._rpc.loopback import is_loopback
+
 
 class AddressError(ValueError):
     """An address that cannot be listened on, with a text for the user."""
@@ -47,9 +50,7 @@ class Address(NamedTuple):
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach it."""
-        ip = ipaddress.ip_address(self.host)
-        mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-        return (mapped or ip).is_loopback
+        return is_loopback(self.host)
 
     def check_free(self) -> None:
         """Makes sure that the address can be bound: gRPC's own answer does not say why not.
@@ -64,7 +65,7 @@ class Address(NamedTuple):
                 probe.bind((self.host, self.port))
                 probe.listen(1)
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
+            reason = os_error_text(error)
             raise AddressError(f"cannot listen on {self}: {reason}") from None
 
 

@@ -15,7 +15,8 @@ from grpc import StatusCode
 from grpc_status.rpc_status import to_status
 
 from chatpb import ConversionError, from_json, to_dict, to_json
-from chatpb._rpc.server import HTTP_STATUS_KEY, HTTP_STATUSES
+from chatpb._errors import param_of
+from chatpb._rpc.status import HTTP_STATUS_KEY, HTTP_STATUSES, is_error_status, status_code
 from chatpb.v1.error_pb2 import Error, ErrorResponse
 from chatpb_server.core.upstream import UpstreamError
 
@@ -35,32 +36,6 @@ class RefusalError(Exception):
         self.message = message
         self.code = code
 
-
-#: The gRPC status for each HTTP status that upstreams answer with. For others see `status_code`.
-STATUS_CODES = MappingProxyType(
-    {
-        400: StatusCode.INVALID_ARGUMENT,
-        401: StatusCode.UNAUTHENTICATED,
-        403: StatusCode.PERMISSION_DENIED,
-        404: StatusCode.NOT_FOUND,
-        405: StatusCode.UNIMPLEMENTED,
-        408: StatusCode.DEADLINE_EXCEEDED,
-        409: StatusCode.ABORTED,
-        410: StatusCode.NOT_FOUND,
-        413: StatusCode.INVALID_ARGUMENT,
-        415: StatusCode.INVALID_ARGUMENT,
-        422: StatusCode.INVALID_ARGUMENT,
-        429: StatusCode.RESOURCE_EXHAUSTED,
-        451: StatusCode.PERMISSION_DENIED,
-        499: StatusCode.CANCELLED,  # the client went, says nginx
-        500: StatusCode.INTERNAL,
-        501: StatusCode.UNIMPLEMENTED,
-        502: StatusCode.UNAVAILABLE,
-        503: StatusCode.UNAVAILABLE,
-        504: StatusCode.DEADLINE_EXCEEDED,
-        529: StatusCode.UNAVAILABLE,  # overloaded, says Anthropic
-    }
-)
 
 #: The HTTP status that OpenAI, or who imitates it, sends with an error of a kind.
 _ERROR_KINDS: Final[Mapping[Any, int]] = MappingProxyType(
@@ -84,15 +59,6 @@ _MAX_RETRY_AFTER: Final = 86_400.0
 # three times, once in percent-encoding and twice in base64.
 _MAX_TEXT = 1000
 _MAX_DETAIL = 3000
-
-
-def status_code(http_status: int) -> StatusCode:
-    """The gRPC status code for an HTTP status code that says an error."""
-    if http_status in STATUS_CODES:
-        return STATUS_CODES[http_status]
-    if 400 <= http_status < 500:
-        return StatusCode.FAILED_PRECONDITION
-    return StatusCode.INTERNAL if 500 <= http_status < 600 else StatusCode.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +164,7 @@ def upstream_failure(error: UpstreamError, call_id: str) -> Failure:
 def request_failure(error: ConversionError, call_id: str) -> Failure:
     """The failure of a request that has no JSON form."""
     message = f"The request cannot be written as JSON: {error}"
-    param = error.path.removeprefix("$").removeprefix(".") or None
+    param = param_of(error.path)
     detail = Error(message=message, type="invalid_request_error", param=param)
     response = ErrorResponse(error=detail)
     return Failure(StatusCode.INVALID_ARGUMENT, message, response, call_id)
@@ -248,7 +214,7 @@ def _http_status(members: dict[str, Any]) -> int:
             number = place.get(name)
             if isinstance(number, str) and number.isdigit():
                 number = int(number)
-            if type(number) is int and 400 <= number < 600:
+            if type(number) is int and is_error_status(number):
                 return number
         for name in ("type", "code"):
             if place.get(name) in _ERROR_KINDS:

@@ -5,7 +5,6 @@ No setting is a secret; some name an environment variable or a file that holds o
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 import tomllib
@@ -27,6 +26,8 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from chatpb._errors import os_error_text
+from chatpb._rpc.loopback import is_loopback
 from chatpb_server.access.address import Address, AddressError, check_exposure
 from chatpb_server.access.secret import check_header
 from chatpb_server.edges.grpc import PASSED_HEADERS, Limits
@@ -520,7 +521,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         data = tomllib.loads(path.read_bytes().decode("utf-8"))
     except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
+        reason = os_error_text(error)
         raise ConfigError(f"cannot read the configuration {path}: {reason}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: expected TOML in UTF-8") from None
@@ -601,13 +602,7 @@ def _host(url: str) -> str | None:
 
 def _is_private(url: str) -> bool:
     """Whether nobody on the way can read what is sent to a URL."""
-    host = _host(url) or ""
-    if url.startswith("https://") or host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return url.startswith("https://") or is_loopback(_host(url) or "")
 
 
 def _conflicts(settings: Settings, places: _Places) -> Iterator[str]:

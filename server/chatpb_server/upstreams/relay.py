@@ -18,7 +18,11 @@ from google.protobuf.message import DecodeError, Message
 from grpc import StatusCode, aio
 
 from chatpb import ConversionError, binary_to_json, json_to_binary, to_json
-from chatpb._rpc.server import HTTP_STATUS_KEY, HTTP_STATUSES, Failure, Server, mapping
+from chatpb._errors import param_of
+from chatpb._rpc.failure import FailedCall
+from chatpb._rpc.metadata import mapping
+from chatpb._rpc.server import Server
+from chatpb._rpc.status import HTTP_STATUS_KEY, HTTP_STATUSES
 from chatpb._stream.compact import Restorer
 from chatpb._wire import WireError, embedded, flag, joined
 from chatpb.sse import DONE
@@ -218,12 +222,12 @@ def _translated(has_begun: bool) -> Iterator[None]:
 
 
 def _fault(error: aio.AioRpcError, has_begun: bool) -> UpstreamFault:
-    said = Failure.of(error)
+    said = FailedCall.of(error)
     code = said.code
     if code is StatusCode.DATA_LOSS:
         return UpstreamDataError("the relay could not read the answer")
     body = b"" if said.response is None else to_json(said.response, allow_nan=True)
-    http_status = _http_status(said)
+    http_status = said.upstream_http_status
     if http_status is None and not body:  # not the relay's own word
         if code is StatusCode.UNAVAILABLE:
             if not has_begun and said.text.startswith(_NOT_CONNECTED):
@@ -250,14 +254,6 @@ def _fault(error: aio.AioRpcError, has_begun: bool) -> UpstreamFault:
     return UpstreamError(http_status or HTTP_STATUSES[code], body, headers, is_final=is_final)
 
 
-def _http_status(said: Failure) -> int | None:
-    """The HTTP status that the other relay's upstream answered with, where it was an error."""
-    text = said.metadata.get(HTTP_STATUS_KEY)
-    if isinstance(text, str) and text.isascii() and text.isdigit() and 400 <= int(text) < 600:
-        return int(text)
-    return None
-
-
 def _headers(metadata: Any) -> dict[str, str]:
     """The metadata that were headers of the upstream's answer."""
     pairs = mapping(metadata)
@@ -280,7 +276,7 @@ async def _binary(body: bytes) -> bytes:
         members = {
             "message": f"The request cannot be read: {error}",
             "type": "invalid_request_error",
-            "param": error.path.removeprefix("$").removeprefix(".") or None,
+            "param": param_of(error.path),
             "code": None,
         }
         raise UpstreamError(400, orjson.dumps({"error": members})) from error

@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 
 from chatpb import ConversionError, fold, from_json, sse, to_json, unfold
+from chatpb._rpc.status import is_error_status
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb_server.core.upstream import (
     UpstreamAnswer,
@@ -113,7 +114,7 @@ def _folded(stream: bytes) -> bytes:
 def _http_status(error: bytes) -> int:
     members: Any = orjson.loads(error)
     code = members["error"].get("code") if isinstance(members["error"], dict) else None
-    return code if isinstance(code, int) and 400 <= code < 600 else 400
+    return code if isinstance(code, int) and is_error_status(code) else 400
 
 
 async def _each(pieces: list[bytes]) -> AsyncGenerator[bytes, None]:

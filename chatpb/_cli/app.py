@@ -18,7 +18,7 @@ from chatpb._cli.commands.inspect import inspect
 from chatpb._cli.commands.list import list_files, stat
 from chatpb._cli.commands.roundtrip import roundtrip
 from chatpb._cli.failure import BROKEN_PIPE, DATA_ERROR, INTERRUPTED, CliError, reason
-from chatpb._errors import ChatpbError, ConversionError
+from chatpb._errors import ChatpbError, ConversionError, os_error_text
 
 
 class _App(click.Group):
@@ -43,7 +43,7 @@ class _App(click.Group):
         except click.Abort:
             code = INTERRUPTED
         except OSError as error:
-            text = (error.strerror or str(error)).lower()
+            text = os_error_text(error)
             code = _tell(f"{error.filename or 'output'}: {text}", DATA_ERROR)
         sys.exit(code if isinstance(code, int) else 0)
 

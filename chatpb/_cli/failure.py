@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from chatpb._errors import ConversionError
+from chatpb._errors import ConversionError, os_error_text
 
 DATA_ERROR: Final = 1  # the data is wrong, or differs
 USAGE_ERROR: Final = 2  # the command line is wrong, or names a file that cannot be opened
@@ -41,7 +41,7 @@ def reason(error: ConversionError) -> str:
 
 def cannot_open(name: str, error: OSError) -> CliError:
     """The error of a file that cannot be opened."""
-    return CliError(f"{name}: {(error.strerror or str(error)).lower()}", USAGE_ERROR)
+    return CliError(f"{name}: {os_error_text(error)}", USAGE_ERROR)
 
 
 def one_line(text: str) -> str:

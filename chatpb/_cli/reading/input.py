@@ -15,7 +15,7 @@ from chatpb._cli.failure import USAGE_ERROR, CliError, at, cannot_open
 from chatpb._cli.reading.delimited import read_delimited
 from chatpb._cli.reading.kinds import Kind, recognise
 from chatpb._cli.reading.sniff import ZSTD, Format, by_content, by_name
-from chatpb._errors import ConversionError
+from chatpb._errors import ConversionError, os_error_text
 
 STDIN: Final = "-"
 STDIN_NAME: Final = "<stdin>"
@@ -150,7 +150,7 @@ class Source:
         except ConversionError as error:
             raise at(self.name, error) from None
         except OSError as error:
-            raise CliError(f"{self.name}: {(error.strerror or str(error)).lower()}") from None
+            raise CliError(f"{self.name}: {os_error_text(error)}") from None
 
     def _whole(self) -> Iterator[Record]:
         data = self._stream.read(self._limit + 1)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from chatpb._errors import os_error_text
+
 _logger = logging.getLogger(__name__)
 
 _Value = TypeVar("_Value")
@@ -88,5 +90,5 @@ def read_bytes(path: Path, what: str, error: Callable[[str], ValueError]) -> byt
     try:
         return path.read_bytes()
     except OSError as failure:
-        reason = (failure.strerror or type(failure).__name__).lower()
+        reason = os_error_text(failure)
         raise error(f"cannot read the {what} {path}: {reason}") from None

@@ -19,6 +19,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
+from chatpb._errors import os_error_text
 from chatpb_server.access.address import Address, AddressError
 from chatpb_server.core.call import Call
 from chatpb_server.core.failure import Failure, RefusalError
@@ -118,7 +119,7 @@ class HttpEdge:
         try:
             await site.start()
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
+            reason = os_error_text(error)
             raise AddressError(f"cannot listen on {address}: {reason}") from None
         port: int = self._runner.addresses[0][1]
         return port

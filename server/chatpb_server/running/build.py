@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from chatpb._errors import os_error_text
 from chatpb_server.access.address import Address
 from chatpb_server.access.secret import Secret, SecretError
 from chatpb_server.access.tls import TlsError, caller_of, server_context, server_credentials
@@ -248,7 +249,7 @@ def _ca_file(table: UpstreamTable) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
+        reason = os_error_text(error)
         if isinstance(error, ssl.SSLError):
             reason = "expected certificates in PEM form"
         raise _CaError(f"cannot use the ca_file {table.ca_file}: {reason}") from None
@@ -296,7 +297,7 @@ def _recorder(table: RecordTable, count: Callable[[Outcome], None] | None) -> Lo
     try:
         return LogRecorder(open_writer, limits, labels=table.labels, count=count)
     except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
+        reason = os_error_text(error)
         raise ConfigError(f"record: cannot write to the directory {directory}: {reason}") from None
     except LogError as error:
         raise ConfigError(f"record: {error}") from None

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
+from chatpb._errors import os_error_text
 from chatpb_server.access.address import Address, AddressError
 from chatpb_server.running.build import Served, relaying
 from chatpb_server.running.config import ConfigError, Settings
@@ -101,7 +102,7 @@ def _reserved(address: Address) -> Iterator[Address]:
         try:
             holder.bind((address.host, address.port))
         except OSError as error:  # taken since it was checked
-            reason = (error.strerror or str(error)).lower()
+            reason = os_error_text(error)
             raise AddressError(f"cannot listen on {address}: {reason}") from None
         # It was needed for connections that have just ended. Left on, others could bind as well.
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)

@@ -28,6 +28,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from chatpb._errors import os_error_text
 from chatpb.v1.chat_completion_service_pb2 import DESCRIPTOR
 from chatpb_server.access.address import Address, AddressError
 from chatpb_server.core.call import Call
@@ -337,6 +338,6 @@ def serve_metrics(address: Address, registry: CollectorRegistry) -> MetricsServe
     try:
         server, thread = start_http_server(address.port, address.host, registry)
     except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
+        reason = os_error_text(error)
         raise AddressError(f"cannot serve metrics on {address}: {reason}") from None
     return MetricsServer(address._replace(port=server.server_port), server, thread)

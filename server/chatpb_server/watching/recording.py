@@ -22,6 +22,7 @@ from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
 from chatpb import ConversionError, json_to_binary
+from chatpb._errors import os_error_text
 from chatpb._wire import embedded, varint_bytes
 from chatpb.log import LogError, LogWriter, PendingFullError
 from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
@@ -195,7 +196,7 @@ class LogRecorder(Recorder):
         try:
             self._writer = self._open()
         except (LogError, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error.reason
+            reason = os_error_text(error) if isinstance(error, OSError) else error.reason
             _logger.error("the log of records cannot be opened again: %s", reason)
 
 

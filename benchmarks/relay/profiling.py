@@ -76,7 +76,7 @@ def _package(key: Key) -> str:
     file, _, function = key
     if "_contextvars.Context" in function:
         return "gRPC's callbacks: compiled, not seen one by one"
-    if "chatpb._native" in function:
+    if "_chatpb" in function:
         return "chatpb, native"
     if file == "~":
         return ""

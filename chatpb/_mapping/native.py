@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from google.protobuf.message import Message
 
 if TYPE_CHECKING:
-    from chatpb._native import ChunkStream, Transcoder
+    from _chatpb import ChunkStream, Transcoder
 
 _VARIABLE: Final = "CHATPB_IMPLEMENTATION"
 
@@ -26,7 +26,7 @@ def _load() -> Transcoder | None:
     if wanted == "python":
         return None
     try:
-        from chatpb._native import Transcoder
+        from _chatpb import Transcoder
     except ImportError as error:
         if wanted == "native":
             raise ImportError(
@@ -59,7 +59,7 @@ def native_chunk_stream(
     """The native decoder of event streams; None if it is not there."""
     if transcoder is None:
         return None
-    from chatpb._native import ChunkStream
+    from _chatpb import ChunkStream
 
     number = native_type(message_type)
     assert number is not None

@@ -25,7 +25,7 @@ def shredder() -> Any:
     """The native implementation of shredding; None if it is not in use."""
     if transcoder is None:
         return None
-    from chatpb._native import Shredder
+    from _chatpb import Shredder
 
     nodes: list[Any] = []
     _compile(ROOT, nodes)

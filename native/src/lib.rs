@@ -16,7 +16,7 @@ use pyo3::types::PyBytes;
 ///
 /// What it returns is what the reference returns. It returns None for what it leaves to the
 /// reference: errors, whose text and place the reference gives, and a few rare forms.
-#[pyclass(frozen, module = "chatpb._native")]
+#[pyclass(frozen, module = "_chatpb")]
 struct Transcoder {
     schema: Schema,
 }
@@ -67,7 +67,7 @@ thread_local! {
 const MOST_KEPT: usize = 4 << 20;
 
 /// Turns the bytes of an event stream, however they arrive, into chunks in binary form.
-#[pyclass(module = "chatpb._native")]
+#[pyclass(module = "_chatpb")]
 struct ChunkStream {
     transcoder: Py<Transcoder>,
     message_type: usize,
@@ -168,7 +168,7 @@ fn run<'py>(
 }
 
 #[pymodule]
-fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+fn _chatpb(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ChunkStream>()?;
     module.add_class::<table::Shredder>()?;
     module.add_class::<Transcoder>()

@@ -26,7 +26,7 @@ type TokenArgs = (u32, u32, u32, u32);
 /// Moves the values of records to columns and back, as the reference does.
 ///
 /// What it declines, such as bytes that are no record, it leaves to the reference.
-#[pyclass(frozen, module = "chatpb._native")]
+#[pyclass(frozen, module = "_chatpb")]
 pub struct Shredder {
     plan: Plan,
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from chatpb._extras import install_command, package_of
+
 _EXTRAS = {
     "click": "cli",
     "grpc": "cli",
@@ -22,10 +24,11 @@ def main() -> None:
 
         app()
     except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
+        missing = package_of(error)
         if missing not in _EXTRAS:
             raise
         extra = _EXTRAS[missing]
         what = "the command line" if extra == "cli" else "this command"
-        sys.stderr.write(f"chatpb: error: {what} needs {missing}: pip install 'chatpb[{extra}]'\n")
+        hint = install_command(extra)
+        sys.stderr.write(f"chatpb: error: {what} needs {missing}: {hint}\n")
         sys.exit(2)

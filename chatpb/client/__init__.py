@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from chatpb._extras import raise_hint
 from chatpb._mapping.convert import from_dict
 from chatpb._stream.compact import Restorer
 from chatpb._stream.fold import fold
@@ -40,9 +41,7 @@ try:
     from chatpb._rpc.server import Server, timeout_of
     from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
 except ModuleNotFoundError as missing:
-    name = (missing.name or "").partition(".")[0]
-    hint = f"chatpb.client needs {name}: pip install 'chatpb[client]'"
-    raise ModuleNotFoundError(hint, name=name) from missing
+    raise_hint("chatpb.client", missing)
 
 if TYPE_CHECKING:
     from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceAsyncStub

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from chatpb._extras import raise_hint
 from chatpb.log._errors import Damage, DamagedLogError, LockedError, LogError, PendingFullError
 
 try:
@@ -19,9 +20,7 @@ try:
     from chatpb.log._reader import Entry, LogReader
     from chatpb.log._writer import LogWriter, Sync
 except ModuleNotFoundError as missing:
-    name = (missing.name or "").partition(".")[0]
-    hint = f"chatpb.log needs {name}: pip install 'chatpb[log]'"
-    raise ModuleNotFoundError(hint, name=name) from missing
+    raise_hint("chatpb.log", missing)
 
 __all__ = [
     "SUFFIX",

@@ -8,15 +8,20 @@ A *record* here is a `chatpb.v1.CompletionRecord` in binary form, in a column th
 ``data`` unless said otherwise.
 """
 
-from chatpb.spark._convert import (
-    descriptor_set,
-    from_json,
-    from_protobuf,
-    to_json,
-    to_protobuf,
-)
-from chatpb.spark._source import read_json_lines, read_logs
-from chatpb.spark._table import from_table, read_table, table_schema, to_table, write_table
+from chatpb._extras import raise_hint
+
+try:
+    from chatpb.spark._convert import (
+        descriptor_set,
+        from_json,
+        from_protobuf,
+        to_json,
+        to_protobuf,
+    )
+    from chatpb.spark._source import read_json_lines, read_logs
+    from chatpb.spark._table import from_table, read_table, table_schema, to_table, write_table
+except ModuleNotFoundError as missing:
+    raise_hint("chatpb.spark", missing)
 
 __all__ = [
     "descriptor_set",

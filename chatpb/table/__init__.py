@@ -3,11 +3,16 @@
 Needs the extra ``table``. docs/storage.md says what the columns are.
 """
 
-from chatpb.table._columns import SCHEMA
-from chatpb.table._dataset import Dataset, Part
-from chatpb.table._errors import DatasetError, DatasetLockedError
-from chatpb.table._rows import batch_to_lines, from_batch, json_to_batch, to_batch
-from chatpb.table._writer import Added, DatasetWriter
+from chatpb._extras import raise_hint
+
+try:
+    from chatpb.table._columns import SCHEMA
+    from chatpb.table._dataset import Dataset, Part
+    from chatpb.table._errors import DatasetError, DatasetLockedError
+    from chatpb.table._rows import batch_to_lines, from_batch, json_to_batch, to_batch
+    from chatpb.table._writer import Added, DatasetWriter
+except ModuleNotFoundError as missing:
+    raise_hint("chatpb.table", missing)
 
 __all__ = [
     "SCHEMA",

@@ -43,6 +43,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 from chatpb._errors import ConversionError, param_of
+from chatpb._extras import raise_hint
 from chatpb._mapping.convert import binary_to_json, json_to_binary, to_json
 from chatpb._wire import WireError, embedded, joined, spans
 from chatpb.sse import DONE
@@ -67,9 +68,7 @@ try:
     from chatpb._rpc.server import Server, timeout_of
     from chatpb._rpc.status import HTTP_STATUS_KEY, HTTP_STATUSES
 except ModuleNotFoundError as missing:
-    name = (missing.name or "").partition(".")[0]
-    hint = f"chatpb.transport needs {name}: pip install 'chatpb[transport]'"
-    raise ModuleNotFoundError(hint, name=name) from missing
+    raise_hint("chatpb.transport", missing)
 
 __all__ = ["AsyncGrpcTransport", "GrpcTransport"]
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from chatpb._errors import os_error_text
+from chatpb._extras import install_command, package_of
 from chatpb_server.access.address import Address
 from chatpb_server.access.secret import Secret, SecretError
 from chatpb_server.access.tls import TlsError, caller_of, server_context, server_credentials
@@ -260,7 +261,7 @@ def _unrecordable(directory: Path) -> Iterator[str]:
     try:
         import chatpb.log  # noqa: F401 (it has an extra of its own)
     except ModuleNotFoundError as error:
-        yield f"record: needs {error.name}: pip install 'chatpb[log]'"
+        yield f"record: needs {package_of(error)}: {install_command('log')}"
     place = directory
     while not place.exists() and place != place.parent:
         place = place.parent

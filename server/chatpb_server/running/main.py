@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from chatpb._extras import install_command, package_of
+
 _EXTRA = (
     "aiohttp",
     "click",
@@ -23,10 +25,10 @@ def main() -> None:
     try:
         from chatpb_server.running.cli import run
     except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
+        missing = package_of(error)
         if missing not in _EXTRA:
             raise
-        hint = f"chatpb-server: error: needs {missing}: pip install 'chatpb[server]'"
-        print(hint, file=sys.stderr)
+        hint = install_command("server")
+        print(f"chatpb-server: error: needs {missing}: {hint}", file=sys.stderr)
         sys.exit(2)
     sys.exit(run())

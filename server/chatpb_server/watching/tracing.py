@@ -6,6 +6,8 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from chatpb._extras import install_command
+
 if TYPE_CHECKING:
     from chatpb_server.watching.spans import SpanObserver
 
@@ -13,7 +15,6 @@ _EXPORTERS: Final = {
     "grpc": "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
     "http/protobuf": "opentelemetry.exporter.otlp.proto.http.trace_exporter",
 }
-_HINT: Final = "pip install 'chatpb[otel]'"
 _HTTP_HINT: Final = "pip install opentelemetry-exporter-otlp-proto-http"
 
 
@@ -51,7 +52,7 @@ def tracer_observer() -> SpanObserver | None:
         missing = error.name or ""
         if missing.partition(".")[0] != "opentelemetry":
             raise
-        hint = _HTTP_HINT if ".proto.http" in missing else _HINT
+        hint = _HTTP_HINT if ".proto.http" in missing else install_command("otel")
         raise TracingError(f"traces need {missing}: {hint}") from None
     except ValueError as error:  # its text may show a header with a key
         raise TracingError(

@@ -39,17 +39,22 @@ def mistakes(
     return [mistake.replace(str(path), "FILE") for mistake in caught.value.mistakes]
 
 
-def test_defaults_are_those_of_the_parts() -> None:
+def test_defaults() -> None:
     settings = load({})
     limits = settings.limits
-    assert Limits() == Limits(
+    assert (1000, 1000, 3600, 64 * 1024**2, 16 * 1024**2) == (
         limits.max_running,
         limits.max_waiting,
         limits.timeout,
         limits.max_message_bytes,
         limits.max_event_bytes,
     )
-    assert RetryPolicy() == RetryPolicy(**dict(settings.retry))
+    assert Limits() == limits
+    assert RetryPolicy() == settings.retry
+    assert (3, frozenset((429, 502, 503, 504))) == (
+        settings.retry.attempts,
+        settings.retry.http_statuses,
+    )
     [(name, upstream)] = settings.upstreams.items()
     assert ("default", "builtin", ("*",), 1) == (
         name,

@@ -631,7 +631,7 @@ async def test_a_core_that_dies_hurts_the_calls_in_it_only() -> None:
 
 async def test_a_request_that_the_core_does_not_take() -> None:
     async with HttpUpstream() as upstream:
-        small = Options(limits=Limits(message_bytes=1000))
+        small = Options(limits=Limits(max_message_bytes=1000))
         async with serving(Http(upstream.url), options=small) as port:
             edge = Router([Route("core", GrpcUpstream(f"grpc://127.0.0.1:{port}"))], Observers())
             async with serving_all(edge, options=Options(http="127.0.0.1:0")) as ports:
@@ -682,7 +682,7 @@ async def test_what_is_no_json_is_refused(body: bytes) -> None:
 
 @pytest.mark.parametrize("is_chunked", [False, True])
 async def test_a_huge_body_is_refused(is_chunked: bool) -> None:
-    options = Options(http="127.0.0.1:0", limits=Limits(message_bytes=100_000))
+    options = Options(http="127.0.0.1:0", limits=Limits(max_message_bytes=100_000))
     async with HttpUpstream() as upstream, base_url(upstream.url, 1, options=options) as url:
         body = json.dumps({**PING, "user": "x" * 200_000}).encode()
         status, _, value = await post(url, body, chunked=is_chunked or None)
@@ -798,7 +798,7 @@ async def test_models() -> None:
 
 
 async def test_overload_is_said_at_once() -> None:
-    options = Options(http="127.0.0.1:0", limits=Limits(running=1, waiting=0))
+    options = Options(http="127.0.0.1:0", limits=Limits(max_running=1, max_waiting=0))
     async with HttpUpstream() as upstream, base_url(upstream.url, 1, options=options) as url:
         await upstream.answer(raw(WAIT, *UNARY["plain"].steps))
         first = asyncio.ensure_future(post(url))

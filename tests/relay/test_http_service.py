@@ -270,7 +270,7 @@ async def test_the_deadline_bounds_connecting() -> None:
 
 
 async def test_the_deadline_bounds_waiting_for_a_turn() -> None:
-    options = Options(limits=Limits(running=1, waiting=1))
+    options = Options(limits=Limits(max_running=1, max_waiting=1))
     async with HttpUpstream() as upstream, relay(upstream.url, options=options) as client:
         await upstream.answer(raw(HANG))
         first = client.create()
@@ -290,7 +290,7 @@ async def test_the_remaining_time_is_passed_on() -> None:
 
 
 async def test_the_relays_own_limit_applies_where_the_caller_has_none() -> None:
-    options = Options(limits=Limits(seconds=0.1))
+    options = Options(limits=Limits(timeout=0.1))
     async with HttpUpstream() as upstream, relay(upstream.url, options=options) as client:
         await upstream.answer(raw(HANG))
         error = await failure(client.create(timeout=None))
@@ -645,7 +645,7 @@ async def test_metadata_is_passed_on_where_it_is_one_header() -> None:
 
 
 async def test_overload_is_said_at_once() -> None:
-    options = Options(limits=Limits(running=2, waiting=1))
+    options = Options(limits=Limits(max_running=2, max_waiting=1))
     async with HttpUpstream() as upstream, relay(upstream.url, options=options) as client:
         await upstream.answer(raw(WAIT, *json_answer(COMPLETION).steps), always=True)
         calls = [client.create() for _ in range(3)]
@@ -692,7 +692,7 @@ async def test_hostile_answers_cost_one_call(answer: Answer) -> None:
 
 @pytest.mark.parametrize("answer", HOSTILE_STREAMS)
 async def test_hostile_streams_cost_one_call(answer: Answer) -> None:
-    options = Options(limits=Limits(event_bytes=5_000_000))
+    options = Options(limits=Limits(max_event_bytes=5_000_000))
     async with HttpUpstream() as upstream, relay(upstream.url, options=options) as client:
         await upstream.answer(replace(answer, writes="whole"), model="evil")
         _, error = await stream_failure(client.stream(model="evil"))
@@ -722,7 +722,7 @@ async def test_malformed_requests_are_refused(data: bytes, method: str) -> None:
 
 
 async def test_messages_are_bounded_both_ways() -> None:
-    options = Options(limits=Limits(message_bytes=100_000))
+    options = Options(limits=Limits(max_message_bytes=100_000))
     async with HttpUpstream() as upstream, relay(upstream.url, options=options) as client:
         await upstream.answer(json_answer({**COMPLETION, "id": "x" * 200_000}), always=True)
         assert StatusCode.RESOURCE_EXHAUSTED == (await failure(client.create())).code()

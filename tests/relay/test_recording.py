@@ -355,7 +355,7 @@ async def test_a_deadline(edge: str, tmp_path: Path) -> None:
 
 @over_both
 async def test_a_call_for_which_there_is_no_room(edge: str, tmp_path: Path) -> None:
-    options = Options(limits=Limits(running=1, waiting=0))
+    options = Options(limits=Limits(max_running=1, max_waiting=0))
     async with (
         HttpUpstream() as upstream,
         relay(upstream.url, tmp_path, options=options) as client,

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from ssl import SSLContext
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, ClassVar, Final, NamedTuple
 
 import grpc
 from grpc import aio
@@ -15,12 +15,14 @@ from grpc_health.v1 import health
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
+from pydantic import Field
 
 from chatpb_server.access.address import Address, AddressError, check_exposure
 from chatpb_server.core.call import Observer, Recorder
 from chatpb_server.core.gate import Gate
 from chatpb_server.core.guard import Authenticate, Guard
 from chatpb_server.core.service import SERVICE_NAME, ChatCompletionService
+from chatpb_server.core.setting import Bytes, Count, Seconds, Setting, Table
 from chatpb_server.core.upstream import Upstream
 from chatpb_server.edges.http import HttpEdge
 from chatpb_server.watching.logs import LogObserver
@@ -46,24 +48,53 @@ _MARGIN: Final = 5.0
 _ARRIVING: Final = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What bounds calls.
+class Limits(Table):
+    """What bounds calls, in each process."""
 
-    Attributes:
-        running: How many calls run at once.
-        waiting: How many more may wait for their turn.
-        seconds: How long a call may last whose caller sets no deadline, or a later one.
-        message_bytes: The most bytes of a message, either way. gRPC's own limit of 4 MiB is less
-            than a request with images, or a completion with the log probabilities of many choices.
-        event_bytes: The most bytes of one event of an upstream's stream.
-    """
+    title: ClassVar[str] = "Limits, in each process"
 
-    running: int = 1000
-    waiting: int = 1000
-    seconds: float | None = 3600
-    message_bytes: int = 64 * 1024 * 1024
-    event_bytes: int = 16 * 1024 * 1024
+    max_running: Annotated[
+        Count,
+        Setting(
+            "How many calls can run at once.",
+            flag="--max-running",
+            unit="calls",
+        ),
+    ] = 1000
+    max_waiting: Annotated[
+        int,
+        Field(ge=0),
+        Setting(
+            "How many more calls can wait for their turn. Further calls are refused.",
+            flag="--max-waiting",
+            unit="calls",
+        ),
+    ] = 1000
+    timeout: Annotated[
+        Seconds,
+        Setting(
+            "How long a call can take, even if its deadline is later. 0: no limit.",
+            flag="--timeout",
+            unit="seconds",
+        ),
+    ] = 3600
+    max_message_bytes: Annotated[
+        Bytes,
+        Setting(
+            "The largest message, in either direction. gRPC's own limit of 4 MiB is less than a"
+            " request with images, or a completion with the log probabilities of many choices.",
+            unit="bytes",
+        ),
+    ] = 64 * 1024 * 1024
+    max_event_bytes: Annotated[
+        Bytes,
+        Setting("The largest event in the stream of an upstream.", unit="bytes"),
+    ] = 16 * 1024 * 1024
+
+    @property
+    def seconds(self) -> float | None:
+        """How many seconds a call can take. None: no limit."""
+        return self.timeout or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +182,7 @@ async def serving_all(
         stack.push_async_callback(upstream.close)
         guard = Guard(
             options.observer,
-            Gate(limits.running, limits.waiting),
+            Gate(limits.max_running, limits.max_waiting),
             limit=limits.seconds,
             headers=options.headers,
             authenticate=options.authenticate,
@@ -160,7 +191,7 @@ async def serving_all(
         service = ChatCompletionService(
             upstream,
             options.observer,
-            max_event_bytes=limits.event_bytes,
+            max_event_bytes=limits.max_event_bytes,
             passed_on=options.passed_on,
             passed_back=guard.passed_back,
         )
@@ -182,7 +213,7 @@ async def serving_all(
             address = Address.parse(options.http)
             _check_exposure(address, options, tls=options.ssl_context is not None)
             edge = HttpEdge(
-                service, guard, max_body_bytes=limits.message_bytes, models=options.models
+                service, guard, max_body_bytes=limits.max_message_bytes, models=options.models
             )
             stack.push_async_callback(edge.close)
             http_port = await edge.start(
@@ -223,8 +254,8 @@ async def _stop(server: aio.Server, guard: Guard, grace: float | None) -> None:
 
 def _arguments(options: Options) -> tuple[tuple[str, Any], ...]:
     return (
-        ("grpc.max_receive_message_length", options.limits.message_bytes),
-        ("grpc.max_send_message_length", options.limits.message_bytes),
+        ("grpc.max_receive_message_length", options.limits.max_message_bytes),
+        ("grpc.max_send_message_length", options.limits.max_message_bytes),
         # Two relays on one port would share the calls between them by accident.
         ("grpc.so_reuseport", int(options.share_port)),
         # By default a client that pings every 30 seconds while it waits for a slow model is sent

@@ -23,7 +23,7 @@ from chatpb_server.access.tokens import Tokens, TokensError, bearer
 from chatpb_server.core.call import Call, Observer
 from chatpb_server.core.guard import Authenticate, AuthenticationError, Peer
 from chatpb_server.core.upstream import Upstream
-from chatpb_server.edges.grpc import Limits, Options, serving_all
+from chatpb_server.edges.grpc import Options, serving_all
 from chatpb_server.running.config import (
     BUILTIN,
     REPLAY,
@@ -36,11 +36,11 @@ from chatpb_server.upstreams.builtin.upstream import BuiltinUpstream
 from chatpb_server.upstreams.http import HttpSettings, HttpUpstream
 from chatpb_server.upstreams.relay import GrpcSettings, GrpcUpstream
 from chatpb_server.upstreams.replay import ReplayError, ReplayUpstream
-from chatpb_server.upstreams.router import RetryPolicy, Route, Router
+from chatpb_server.upstreams.router import Route, Router
 from chatpb_server.watching.logs import LogObserver, log_loop_error
 from chatpb_server.watching.metrics import MetricsObserver, serve_metrics
 from chatpb_server.watching.observers import Observers
-from chatpb_server.watching.record_limits import OUTCOMES, Outcome, RecordLimits
+from chatpb_server.watching.record_limits import OUTCOMES, Outcome
 from chatpb_server.watching.tracing import TracingError, tracer_observer
 
 if TYPE_CHECKING:
@@ -159,16 +159,9 @@ def _build(settings: Settings, *, share_port: bool = False) -> _Parts:
     passed_on = settings.passed_on
     if any(table.auth == "caller" for table in settings.upstreams.values()):
         passed_on = (*passed_on, "authorization")
-    limits = settings.limits
     options = Options(
         grace=settings.grace,
-        limits=Limits(
-            running=limits.max_running,
-            waiting=limits.max_waiting,
-            seconds=limits.timeout or None,
-            message_bytes=limits.max_message_bytes,
-            event_bytes=limits.max_event_bytes,
-        ),
+        limits=settings.limits,
         observer=observer,
         credentials=credentials,
         authenticate=authenticate,
@@ -186,8 +179,7 @@ def _build(settings: Settings, *, share_port: bool = False) -> _Parts:
             if not set(model) & set("*?[")
         },
     )
-    policy = RetryPolicy(**dict(settings.retry))
-    return _Parts(Router(routes, observer, policy), options, metrics, spans)
+    return _Parts(Router(routes, observer, settings.retry), options, metrics, spans)
 
 
 class _CaError(Exception):
@@ -294,9 +286,8 @@ def _recorder(table: RecordTable, count: Callable[[Outcome], None] | None) -> Lo
             max_pending_bytes=table.queue_bytes,
         )
 
-    limits = RecordLimits(table.overload, table.exchange_bytes, table.running_bytes)
     try:
-        return LogRecorder(open_writer, limits, labels=table.labels, count=count)
+        return LogRecorder(open_writer, table, labels=table.labels, count=count)
     except OSError as error:
         reason = os_error_text(error)
         raise ConfigError(f"record: cannot write to the directory {directory}: {reason}") from None

@@ -186,7 +186,7 @@ _FILE: Final = click.Path(path_type=Path)
     "--max-running",
     "limits.max_running",
     type=int,
-    show_default=str(_LIMITS.running),
+    show_default=str(_LIMITS.max_running),
     metavar="COUNT",
     help="How many calls run at once, in each process.",
 )
@@ -194,7 +194,7 @@ _FILE: Final = click.Path(path_type=Path)
     "--max-waiting",
     "limits.max_waiting",
     type=int,
-    show_default=str(_LIMITS.waiting),
+    show_default=str(_LIMITS.max_waiting),
     metavar="COUNT",
     help="How many more wait for their turn; the next one is refused.",
 )
@@ -202,7 +202,7 @@ _FILE: Final = click.Path(path_type=Path)
     "--timeout",
     "limits.timeout",
     type=float,
-    show_default=f"{_LIMITS.seconds:g}",
+    show_default=f"{_LIMITS.timeout:g}",
     metavar="SECONDS",
     help="How long a call may last, whatever its deadline; 0 for any time.",
 )

@@ -18,8 +18,6 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     model_validator,
@@ -30,10 +28,11 @@ from chatpb._errors import os_error_text
 from chatpb._rpc.loopback import is_loopback
 from chatpb_server.access.address import Address, AddressError, check_exposure
 from chatpb_server.access.secret import check_header
+from chatpb_server.core.setting import Seconds, Table
 from chatpb_server.edges.grpc import PASSED_HEADERS, Limits
 from chatpb_server.upstreams.router import RetryPolicy
 from chatpb_server.watching.logs import LogFormat, LogLevel
-from chatpb_server.watching.record_limits import OWN_LABELS, Overload, RecordLimits
+from chatpb_server.watching.record_limits import OWN_LABELS, RecordLimits
 
 BUILTIN: Final = "builtin"
 REPLAY: Final = "replay:"
@@ -130,29 +129,10 @@ _passed_back = partial(
     "the name of a header in lower case, with * for any text but not as the first letter",
 )
 
-_Count = Annotated[int, Field(ge=1)]
-_Seconds = Annotated[float, Field(ge=0)]
-_Bytes = Annotated[int, Field(ge=1, le=2**31 - 1)]
 _AddressText = Annotated[str, AfterValidator(_address)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True
-    )
-
-
-class LimitsTable(_Table):
-    """What bounds calls, in each process; see `Limits`. A timeout of 0: none."""
-
-    max_running: _Count = Limits().running
-    max_waiting: Annotated[int, Field(ge=0)] = Limits().waiting
-    timeout: _Seconds = Limits().seconds or 0
-    max_message_bytes: _Bytes = Limits().message_bytes
-    max_event_bytes: _Bytes = Limits().event_bytes
-
-
-class TlsTable(_Table):
+class TlsTable(Table):
     """The files of `chatpb_server.access.tls.server_credentials`."""
 
     cert: Path | None = None
@@ -168,7 +148,7 @@ class TlsTable(_Table):
         return self
 
 
-class UpstreamTable(_Table):
+class UpstreamTable(Table):
     """An upstream.
 
     Attributes:
@@ -191,7 +171,7 @@ class UpstreamTable(_Table):
 
     url: Annotated[str, AfterValidator(_origin)] = Field(repr=False)
     models: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
-    weight: _Seconds = 1
+    weight: Seconds = 1
     api_key_env: Annotated[str, Field(min_length=1)] | None = None
     api_key_file: Path | None = None
     auth: Literal["key", "caller", "none"] | None = None
@@ -200,7 +180,7 @@ class UpstreamTable(_Table):
     headers: dict[str, str] = Field(default_factory=dict, repr=False)
     ca_file: Path | None = None
     connect_timeout: Annotated[float, Field(gt=0)] = 10
-    silence_timeout: _Seconds = 300
+    silence_timeout: Seconds = 300
 
     @property
     def address(self) -> SplitResult | None:
@@ -257,24 +237,13 @@ class UpstreamTable(_Table):
         return f"{url.scheme}://{url.netloc}{url.path} with {whose}"
 
 
-class RetryTable(_Table):
-    """See `chatpb_server.upstreams.router.RetryPolicy`."""
-
-    attempts: _Count = RetryPolicy().attempts
-    http_statuses: frozenset[Annotated[int, Field(ge=300, le=599)]] = RetryPolicy().http_statuses
-    base_delay: _Seconds = RetryPolicy().base_delay
-    max_delay: _Seconds = RetryPolicy().max_delay
-    budget: _Seconds = RetryPolicy().budget
-    burst: _Seconds = RetryPolicy().burst
-
-
-class HttpTable(_Table):
+class HttpTable(Table):
     """Where OpenAI's HTTP API is served too; nowhere without an address."""
 
     listen: _AddressText | None = None
 
 
-class MetricsTable(_Table):
+class MetricsTable(Table):
     """Where Prometheus finds the metrics; there are none without an address."""
 
     listen: _AddressText | None = None
@@ -293,14 +262,11 @@ class MetricsTable(_Table):
         return self
 
 
-class RecordTable(_Table):
+class RecordTable(RecordLimits):
     """Whether exchanges are recorded; see `chatpb_server.watching.recording`.
 
     Attributes:
         directory: Where the log is. None: nothing is recorded.
-        overload: As in `chatpb_server.watching.recording.RecordLimits`.
-        exchange_bytes: Likewise.
-        running_bytes: Likewise.
         queue_bytes: The most bytes of records that wait to be written, in each process.
         sync: When the log waits for the disk, as in a `chatpb.log.LogWriter`.
         file_bytes: When the next file of the log is begun. 0: at any size.
@@ -309,15 +275,10 @@ class RecordTable(_Table):
     """
 
     directory: Path | None = None
-    overload: Overload = RecordLimits().overload
-    exchange_bytes: Annotated[int, Field(ge=1, le=128 * 1024 * 1024)] = (
-        RecordLimits().exchange_bytes
-    )
-    running_bytes: Annotated[int, Field(ge=1)] = RecordLimits().running_bytes
     queue_bytes: Annotated[int, Field(ge=1)] = 64 * 1024 * 1024
     sync: Literal["never", "interval", "commit"] = "interval"
     file_bytes: Annotated[int, Field(ge=0)] = 1024 * 1024 * 1024
-    file_seconds: _Seconds = 3600
+    file_seconds: Seconds = 3600
     labels: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -343,20 +304,20 @@ class RecordTable(_Table):
         )
 
 
-class TracingTable(_Table):
+class TracingTable(Table):
     """Whether calls are traced; unset: if OpenTelemetry's environment variables ask for it."""
 
     enabled: bool | None = None
 
 
-class LogTable(_Table):
+class LogTable(Table):
     """See `chatpb_server.watching.logs.configure_logging`."""
 
     format: LogFormat = "text"
     level: LogLevel = "info"
 
 
-class Settings(_Table):
+class Settings(Table):
     """What a relay is to be.
 
     Attributes:
@@ -382,15 +343,15 @@ class Settings(_Table):
     listen: _AddressText = "127.0.0.1:50051"
     insecure_listen: bool = False
     workers: Annotated[int, Field(ge=1, le=1024)] = 1
-    grace: _Seconds = 30
+    grace: Seconds = 30
     channelz: bool = False
     tokens: Path | None = None
     passed_on: tuple[Annotated[str, AfterValidator(_passed_on)], ...] = ()
     passed_back: tuple[Annotated[str, AfterValidator(_passed_back)], ...] = PASSED_HEADERS
-    limits: LimitsTable = LimitsTable()
+    limits: Limits = Limits()
     tls: TlsTable = TlsTable()
     upstreams: Annotated[dict[str, UpstreamTable], Field(min_length=1)]
-    retry: RetryTable = RetryTable()
+    retry: RetryPolicy = RetryPolicy()
     http: HttpTable = HttpTable()
     metrics: MetricsTable = MetricsTable()
     record: RecordTable = RecordTable()

@@ -9,12 +9,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import Annotated, ClassVar, Final
 
 import orjson
+from pydantic import Field
 
 from chatpb_server.core.call import Call, Observer, current_call
 from chatpb_server.core.failure import retry_after
+from chatpb_server.core.setting import Count, Seconds, Setting, Table
 from chatpb_server.core.upstream import (
     Upstream,
     UpstreamAnswer,
@@ -55,26 +57,54 @@ class Route:
         return any(fnmatchcase(model, pattern) for pattern in self.models)
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """When a request is sent again. That is never done once the answer has begun.
+class RetryPolicy(Table):
+    """When a request is sent again. That never happens once the answer has begun."""
 
-    Attributes:
-        attempts: How many times in all; at least once to each upstream of the model.
-        http_statuses: The answers that are safe to ask for again. A failure to connect is, too.
-        base_delay: How many seconds at most to wait before an upstream is asked a second time.
-            Doubled each time; the wait is a random part of it, or what Retry-After asks for.
-        max_delay: The longest wait. An upstream that asks for a longer one is not asked again.
-        budget: How many retries there may be for each call that comes, on the long run.
-        burst: How many retries may come beyond that.
-    """
+    title: ClassVar[str] = "Retries"
 
-    attempts: int = 3
-    http_statuses: frozenset[int] = frozenset((429, 502, 503, 504))
-    base_delay: float = 0.25
-    max_delay: float = 8
-    budget: float = 0.2
-    burst: float = 10
+    attempts: Annotated[
+        Count,
+        Setting(
+            "How many times a request can be sent in all. Each upstream of its model is asked once"
+            " even if this number is lower.",
+            unit="attempts",
+        ),
+    ] = 3
+    http_statuses: Annotated[
+        frozenset[Annotated[int, Field(ge=300, le=599)]],
+        Setting(
+            "The answers after which a request can be sent again. A failure to connect is always"
+            " one of them.",
+        ),
+    ] = frozenset((429, 502, 503, 504))
+    base_delay: Annotated[
+        Seconds,
+        Setting(
+            "The longest wait before an upstream is asked for the second time. It doubles each"
+            " time; the wait is a random part of it, or what Retry-After asks for.",
+            unit="seconds",
+        ),
+    ] = 0.25
+    max_delay: Annotated[
+        Seconds,
+        Setting(
+            "The longest wait. An upstream that asks for a longer one is not asked again.",
+            unit="seconds",
+        ),
+    ] = 8
+    budget: Annotated[
+        float,
+        Field(ge=0),
+        Setting(
+            "How many retries there can be for each call, on average.",
+            unit="retries per call",
+        ),
+    ] = 0.2
+    burst: Annotated[
+        float,
+        Field(ge=0),
+        Setting("How many retries there can be beyond that average.", unit="retries"),
+    ] = 10
 
     def allows(self, error: UpstreamFault) -> bool:
         """Whether a request that failed so may be sent again."""

@@ -20,50 +20,50 @@ _RETRYING: Final[Mapping[str, Any]] = {
     "methodConfig": [
         {
             "name": [{"service": "chatpb.v1.ChatCompletionService"}],
-            # gRPC varies the pauses at random, and never tries a call again that was answered.
+            # gRPC adds jitter to the pauses, and never retries a call that has an answer.
             "retryPolicy": {
                 "maxAttempts": 3,
                 "initialBackoff": "0.2s",
                 "maxBackoff": "2s",
                 "backoffMultiplier": 2,
-                # A server that stops ends what just arrives with CANCELLED, unseen. A call that the
-                # caller cancels ends here, and is not tried again.
+                # A server that is shutting down ends a call that has just arrived with CANCELLED,
+                # before its handler runs. A call that the caller cancels is not retried.
                 "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ],
-    # Where most calls fail, trying them again only adds to the load.
+    # If most calls fail, retries only add load.
     "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
 }
-_MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024  # as the relay's
+_MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024  # the same as the relay's limit
 _OPTIONS: Final = {
     "grpc.max_receive_message_length": _MAX_MESSAGE_BYTES,
     "grpc.max_send_message_length": _MAX_MESSAGE_BYTES,
     "grpc.keepalive_time_ms": 30_000,
     "grpc.keepalive_timeout_ms": 10_000,
-    "grpc.http2.ping_timeout_ms": 10_000,  # by default a minute, whatever the line above says
+    "grpc.http2.ping_timeout_ms": 10_000,  # else a minute, despite the line above
     "grpc.keepalive_permit_without_calls": 1,
-    "grpc.http2.max_pings_without_data": 0,  # by default, probing a silent call soon ends
+    "grpc.http2.max_pings_without_data": 0,  # else a silent call is soon no longer pinged
 }
-_FOREVER: Final = 1e9  # seconds; gRPC takes much longer timeouts for ones that have passed
+_FOREVER: Final = 1e9  # seconds; gRPC treats much longer timeouts as already expired
 _HOST_PORT: Final = re.compile(r"(?:\[([^\]]*)\]|([^:]*))(?::\d+)?")
 
 
 class Server:
-    """Where a server is, and how it is called.
+    """A server: its address, and how it is called.
 
     Args:
-        target: The name of the server, for gRPC.
-        credentials: How the connection is encrypted. None: it is not.
+        target: The address of the server, as gRPC takes it.
+        credentials: How the connection is encrypted. None: no encryption.
         token: Sent with each call, as ``authorization: Bearer TOKEN``.
         allow_insecure_token: Whether secrets may leave this machine unencrypted.
         metadata: Sent with each call.
-        options: Channel options, instead of or beside those that are set here.
-        retries: Whether gRPC tries calls again that are UNAVAILABLE before their first answer.
+        options: Channel options; they override the ones that are set here.
+        retries: Whether gRPC retries calls that fail with UNAVAILABLE before their first answer.
 
     Attributes:
-        metadata: All that is sent with each call.
-        may_send_secrets: Whether the connection is fit for secrets.
+        metadata: All metadata that is sent with each call.
+        may_send_secrets: Whether secrets may be sent over the connection.
 
     Raises:
         ValueError: The token would leave this machine unencrypted, or metadata cannot be sent.
@@ -93,7 +93,7 @@ class Server:
         self._options = list({**_OPTIONS, **config, **no_proxy, **dict(options)}.items())
 
     def refusal(self, secret: str) -> ValueError:
-        """The error for a secret that the connection is not fit for."""
+        """The error for a secret that may not be sent over the connection."""
         return ValueError(
             f"will not send the {secret} to {self._target} in the clear: pass credentials, or"
             " allow_insecure_token=True"
@@ -102,14 +102,14 @@ class Server:
     def open(
         self, insecure: Callable[..., _ChannelT], secure: Callable[..., _ChannelT]
     ) -> _ChannelT:
-        """A channel, made by one of gRPC's functions."""
+        """Opens a channel with one of two functions of gRPC, depending on the credentials."""
         if self._credentials is None:
             return insecure(self._target, options=self._options)
         return secure(self._target, self._credentials, options=self._options)
 
 
 def timeout_of(seconds: float | None) -> float | None:
-    """A timeout as gRPC takes it. None: no limit."""
+    """A timeout in the form that gRPC takes. None: no limit."""
     return seconds if seconds is not None and seconds < _FOREVER else None
 
 

@@ -1,0 +1,168 @@
+"""The client for asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import grpc.aio
+
+from chatpb._rpc.metadata import Metadata, mapping
+from chatpb.client._shared import (
+    END,
+    BaseClient,
+    BaseStream,
+    Request,
+    completion_of,
+    create_request,
+    stream_request,
+    translated,
+)
+from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
+from chatpb.v1.chat_completion_pb2 import ChatCompletion
+from chatpb.v1.chat_completion_service_pb2 import StreamChatCompletionResponse
+from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
+
+if TYPE_CHECKING:
+    from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceAsyncStub
+
+
+class AsyncClient(BaseClient):
+    """A client for asyncio: one server, any number of concurrent calls.
+
+    It belongs to the event loop of its first call. It is an async context manager that closes
+    itself.
+
+    Args:
+        target: The address of the server: ``HOST:PORT``, or another name that gRPC resolves. No
+            proxy is used for loopback addresses.
+        credentials: How the connection is encrypted, such as `grpc.ssl_channel_credentials()`.
+            None: no encryption.
+        token: Sent with each call, as ``authorization: Bearer TOKEN``.
+        allow_insecure_token: Whether the token may leave this machine unencrypted.
+        timeout: The time limit of a call in seconds, including its stream; `math.inf`: no limit.
+        metadata: Sent with each call.
+        options: Channel options; they override the ones that the client sets.
+
+    Raises:
+        ValueError: The token would leave this machine unencrypted, or metadata cannot be sent.
+    """
+
+    _channel: grpc.aio.Channel | None = None  # made when there is an event loop
+    _stub: ChatCompletionServiceAsyncStub
+
+    async def create(
+        self, request: Request, *, timeout: float | None = None, metadata: Metadata = ()
+    ) -> ChatCompletion:
+        """Asks for a completion.
+
+        Args:
+            request: The parameters: a message, or a mapping with OpenAI's members.
+            timeout: The time limit of the call in seconds; None: the client's.
+            metadata: Sent with the call, after the client's metadata.
+
+        Raises:
+            ChatCompletionError: The call failed.
+            ConversionError: The members are not a JSON object (see `chatpb.from_dict`).
+            ValueError: The metadata cannot be sent.
+            RuntimeError: The client is closed.
+        """
+        return (await self.create_with_metadata(request, timeout=timeout, metadata=metadata))[0]
+
+    async def create_with_metadata(
+        self, request: Request, *, timeout: float | None = None, metadata: Metadata = ()
+    ) -> tuple[ChatCompletion, Mapping[str, str | bytes]]:
+        """Asks for a completion, as `create` does.
+
+        Returns:
+            The completion, and the call's trailing metadata, such as rate limits.
+        """
+        arguments = self._arguments(timeout, metadata)
+        call = self._connected().CreateChatCompletion(create_request(request), **arguments)
+        with translated():
+            response = await call
+            return completion_of(response), mapping(await call.trailing_metadata())
+
+    def stream(
+        self, request: Request, *, timeout: float | None = None, metadata: Metadata = ()
+    ) -> AsyncChatCompletionStream:
+        """Asks for a completion piece by piece.
+
+        The arguments and errors are those of `create`, but a failure of the call is raised when
+        the chunks are read.
+
+        Returns:
+            The chunks as they arrive. ``async with client.stream(...) as stream`` cancels the call
+            if the block ends before the stream does.
+        """
+        arguments = self._arguments(timeout, metadata)
+        call = self._connected().StreamChatCompletion(stream_request(request), **arguments)
+        return AsyncChatCompletionStream(call)
+
+    async def close(self) -> None:
+        """Closes the connection. Running calls fail with CANCELLED."""
+        self._is_closed = True
+        if self._channel is not None:
+            await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def _connected(self) -> ChatCompletionServiceAsyncStub:
+        if self._channel is None:
+            self._channel = self._server.open(grpc.aio.insecure_channel, grpc.aio.secure_channel)
+            self._stub = ChatCompletionServiceStub(self._channel)
+        return self._stub
+
+
+class AsyncChatCompletionStream(BaseStream):
+    """The chunks of a completion, as they arrive.
+
+    An async iterator of `ChatCompletionChunk`, and an async context manager that cancels the call
+    at its end. A failure is raised as `ChatCompletionError`, after the chunks before it.
+    """
+
+    def __init__(self, call: grpc.aio.UnaryStreamCall[Any, StreamChatCompletionResponse]) -> None:
+        super().__init__(call)
+        self._responses = aiter(call)
+
+    async def fold(self, *, ignore_unknown_fields: bool = False) -> ChatCompletion:
+        """Reads the rest of the stream.
+
+        Args:
+            ignore_unknown_fields: As for `chatpb.to_json`.
+
+        Returns:
+            The completion made of all chunks, including those read before (see `chatpb.fold`).
+
+        Raises:
+            ChatCompletionError: The call failed, or was left before its end.
+            ConversionError: There was no chunk, or a chunk cannot be read.
+        """
+        async for _ in self:
+            pass
+        return self._fold(ignore_unknown_fields)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ChatCompletionChunk:
+        while (chunk := self._next()) is None:
+            if self._is_complete:
+                raise StopAsyncIteration
+            with self._reading():
+                part = await anext(self._responses, END)
+                if part is END:
+                    self._end(await self._call.trailing_metadata())
+                else:
+                    self._add(part)
+        return chunk
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._leave()

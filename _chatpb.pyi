@@ -1,3 +1,8 @@
+from typing import Final
+
+DESCRIPTOR_SET: Final[bytes]
+"""The serialized descriptor set of the schema that the extension was built for."""
+
 _Node = tuple[
     list[tuple[int, int, bool]],
     list[tuple[int, bool, int]],

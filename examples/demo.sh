@@ -11,6 +11,8 @@ finish() {
 trap finish EXIT INT TERM
 say() { printf '\n--- %s\n' "$1"; }
 
+python ../native/report.py
+
 say 'A completion, as an OpenAI-compatible server sent it (examples/completion.json)'
 cat completion.json
 

@@ -1,13 +1,15 @@
 """Which of the two implementations of the mapping is in use.
 
-The reference is in pure Python and always there. The native one, a Rust extension, gives the same
-results; what it declines, such as input that is an error, the reference decides.
+The reference is pure Python and always available. The native one, a Rust extension, gives the same
+results; whatever it declines, such as invalid input, is left to the reference.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
+import warnings
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
@@ -25,17 +27,43 @@ def _load() -> Transcoder | None:
         raise ImportError(f"{_VARIABLE} is {wanted!r}; expected python or native")
     if wanted == "python":
         return None
+    schema = (resources.files("chatpb.v1") / "descriptor_set.binpb").read_bytes()
     try:
-        from _chatpb import Transcoder
-    except ImportError as error:
+        import _chatpb
+    except ModuleNotFoundError as error:
         if wanted == "native":
             raise ImportError(
                 f"{_VARIABLE} asks for the native implementation, which was not built: install"
                 " chatpb where cargo is on the PATH"
             ) from error
         return None
-    descriptor_set = resources.files("chatpb.v1") / "descriptor_set.binpb"
-    return Transcoder(descriptor_set.read_bytes())
+    except ImportError as error:
+        _refuse(f"the native extension _chatpb cannot be loaded: {error}", wanted)
+        return None
+    built_for = getattr(_chatpb, "DESCRIPTOR_SET", b"")
+    if built_for != schema:
+        _refuse(
+            f"the native extension _chatpb was built for schema {_digest(built_for)}, but chatpb"
+            f" has schema {_digest(schema)}",
+            wanted,
+        )
+        return None
+    return _chatpb.Transcoder(schema)
+
+
+def _refuse(problem: str, wanted: str) -> None:
+    """Warns of an extension that cannot be used; raises if it is required."""
+    if wanted == "native":
+        raise ImportError(f"{problem}: reinstall chatpb ({_VARIABLE} requires the extension)")
+    warnings.warn(
+        f"{problem}: reinstall chatpb; until then it converts in pure Python, which is slower",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+def _digest(schema: bytes) -> str:
+    return hashlib.sha256(schema).hexdigest()[:12] if schema else "(unknown)"
 
 
 transcoder: Final = _load()

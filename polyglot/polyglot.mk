@@ -1,27 +1,27 @@
 # The stubs in other languages, their libraries and their conformance runners.
 #
-# Each generator is pinned, because the drift check compares what it writes byte by byte, and
-# because its output and the runtime beside it must fit. Where a runtime's version is pinned anyway
-# (go.mod, package-lock.json, pom.xml, Cargo.lock), the generator takes it from there.
+# Each generator is pinned: the drift check compares its output byte by byte, and the output must fit
+# the runtime. If the runtime's version is pinned anyway (go.mod, package-lock.json, pom.xml,
+# Cargo.lock), the generator takes its version from there.
 
 TOOLS := .tools
 TOOLBIN := $(CURDIR)/$(TOOLS)/bin
 GENERATE = $(BIN)/python polyglot/generate.py
 POLYGLOT := go java typescript rust cpp
-# A module of its own, beside that of gRPC: go.mod cannot say it.
+# A Go module of its own, not part of grpc-go, so go.mod does not pin it.
 PROTOC_GEN_GO_GRPC := v1.5.1
 MAVEN_COPY := mvn --quiet --batch-mode org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy \
               -Dmdep.stripVersion=true -DoutputDirectory=$(TOOLBIN)
 POM := tests/polyglot/java/pom.xml
 pom = $(shell sed -n 's|.*<$(1)>\(.*\)</$(1)>.*|\1|p' $(POM))
-# What Maven Central calls this machine.
+# This machine's name in Maven Central.
 PLATFORM := $(if $(filter Darwin,$(shell uname -s)),osx,linux)-$(patsubst arm64,aarch_64,$(patsubst aarch64,aarch_64,$(shell uname -m)))
 PROTO := $(wildcard proto/chatpb/v1/*.proto) buf.gen.yaml polyglot/generate.py
-# What of Debian C++ needs. Its versions are those of the release, and fit one another.
+# The Debian packages that C++ needs. They fit one another: all are from one release of Debian.
 CPP_PACKAGES := g++ make pkg-config protobuf-compiler protobuf-compiler-grpc libprotobuf-dev \
                 libgrpc++-dev nlohmann-json3-dev
 
-.PHONY: polyglot gen-polyglot drift-polyglot clean-polyglot $(POLYGLOT:%=polyglot-%) \
+.PHONY: polyglot gen-polyglot gen-polyglot-other drift-polyglot clean-polyglot $(POLYGLOT:%=polyglot-%) \
         $(POLYGLOT:%=.gen-%) $(POLYGLOT:%=.build-%)
 
 polyglot: setup ## Generate, build and test the stubs in five languages; ARGS=--docs writes the table of docs/polyglot.md
@@ -30,7 +30,9 @@ polyglot: setup ## Generate, build and test the stubs in five languages; ARGS=--
 $(POLYGLOT:%=polyglot-%): polyglot-%: setup ## The same for one: polyglot-go, -java, -typescript, -rust, -cpp
 	PYTHONPATH=tests $(BIN)/python tests/polyglot/run.py $(ARGS) $*
 
-gen-polyglot: $(POLYGLOT:%=.gen-%) ## Generate the stubs in five languages; needs the toolchains of all
+gen-polyglot: .gen-go .gen-typescript ## Generate the stubs that are committed: Go and TypeScript
+
+gen-polyglot-other: .gen-java .gen-rust .gen-cpp ## Generate the other stubs into build/polyglot; needs Maven, cargo and Debian's packages
 
 drift-polyglot: $(TOOLS)/go $(TOOLS)/typescript ## Check that the committed stubs are those that `make gen-polyglot` gives
 	@rm -rf build/drift
@@ -66,7 +68,7 @@ $(TOOLS)/rust: $(wildcard polyglot/rust-plugins/Cargo.* polyglot/rust-plugins/sr
 	  --target-dir build/polyglot/rust-target
 	@touch $@
 
-# In CI, as root, Debian's packages are installed; elsewhere that is for people to do.
+# Installs Debian's packages only in CI and as root.
 $(TOOLS)/cpp: polyglot/polyglot.mk $(VENV)/.done
 	@if ! dpkg --status $(CPP_PACKAGES) >/dev/null 2>&1; then \
 	  if [ "$$(id -u)" = 0 ] && [ -n "$(CI)" ]; then \
@@ -89,7 +91,7 @@ build/polyglot/%/.done: $(TOOLS)/% $(PROTO)
 	$(GENERATE) $*
 	@touch $@
 
-# Runners; tests/polyglot/run.py calls these, and skips what has no toolchain.
+# Runners. tests/polyglot/run.py calls these, and skips the languages whose toolchain is missing.
 
 .build-go: .gen-go
 	cd polyglot/go && $(GO) vet ./... && $(GO) test -count=1 ./...

@@ -1,4 +1,4 @@
-# The page docs/playground: its bundle is committed, and compared with what its sources give.
+# The page docs/playground. Its bundle is committed; CI checks that the sources still produce it.
 
 PLAYGROUND := docs/playground
 PLAYGROUND_TEST := tests/polyglot/playground
@@ -9,21 +9,21 @@ PLAYGROUND_BUILD = cd $(PLAYGROUND) && node_modules/.bin/tsc && node build.mjs
 playground: $(PLAYGROUND)/node_modules ## Build docs/playground, a page that shows a chat completion and its bytes
 	$(PLAYGROUND_BUILD)
 
-playground-check: $(PLAYGROUND)/node_modules ## Check that the committed bundle is the one that `make playground` gives
+playground-check: $(PLAYGROUND)/node_modules ## Check that the committed bundle is what `make playground` builds
 	@mkdir -p build
 	$(PLAYGROUND_BUILD) $(CURDIR)/build/playground.js
 	cmp build/playground.js $(PLAYGROUND)/playground.js
 
-# In CI, as root, Chromium is installed from Debian's packages; elsewhere that is for people to do.
+# Installs Debian's chromium only in CI and as root.
 test-playground: ## Test docs/playground in headless Chromium
 	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && [ -n "$(CI)" ]; then \
 	  (apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends chromium) >/dev/null; \
 	fi
 	@for tool in node npm chromium; do \
 	  command -v $$tool >/dev/null && continue; \
-	  echo "the playground's test needs $$tool, which is missing here" >&2; \
+	  echo "the playground's test needs $$tool, which is not installed" >&2; \
 	  [ -z "$(CI)" ] || exit 1; \
-	  echo "test-playground: left out"; exit 0; \
+	  echo "test-playground: skipped"; exit 0; \
 	done; $(MAKE) --no-print-directory .test-playground
 
 .PHONY: .test-playground

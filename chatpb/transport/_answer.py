@@ -1,0 +1,176 @@
+"""From the responses, the metadata and the failure of a call to an HTTP answer."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import httpx2
+from grpc import StatusCode
+
+from chatpb._errors import ConversionError, param_of
+from chatpb._mapping.convert import binary_to_json, to_json
+from chatpb._rpc.failure import FailedCall
+from chatpb._rpc.status import HTTP_STATUS_KEY, HTTP_STATUSES
+from chatpb._wire import WireError, joined, spans
+from chatpb.transport._request import HTTPS_OWN, PATH
+from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
+from chatpb.v1.chat_completion_pb2 import ChatCompletion
+from chatpb.v1.chat_completion_service_pb2 import (
+    CreateChatCompletionResponse,
+    StreamChatCompletionResponse,
+)
+
+
+def completion_json(data: bytes) -> bytes:
+    """The JSON of the completion in a response."""
+    try:
+        completion = joined(data, CreateChatCompletionResponse.COMPLETION_FIELD_NUMBER)
+        return binary_to_json(completion, ChatCompletion, allow_nan=True)
+    except (WireError, ConversionError) as error:
+        raise _undecodable(error) from error
+
+
+def events_of(data: Any) -> bytes:
+    """The events for the chunks in a response."""
+    try:
+        return b"".join(
+            event(binary_to_json(data[span.value : span.end], ChatCompletionChunk, allow_nan=True))
+            for span in spans(data)
+            if span.number == StreamChatCompletionResponse.CHUNKS_FIELD_NUMBER
+        )
+    except (WireError, ConversionError) as error:
+        raise _undecodable(error) from error
+
+
+def event(data: bytes) -> bytes:
+    """One server-sent event."""
+    return b"data: " + data + b"\n\n"
+
+
+def completed(body: bytes, headers: list[tuple[str, str]]) -> httpx2.Response:
+    """The answer with a completion."""
+    return _response(200, [*headers, ("content-type", "application/json")], content=body)
+
+
+def streaming(
+    stream: httpx2.SyncByteStream | httpx2.AsyncByteStream, metadata: Any
+) -> httpx2.Response:
+    """The answer with an event stream."""
+    kind = ("content-type", "text/event-stream; charset=utf-8")
+    return _response(200, [*headers_of(metadata), kind], stream=stream)
+
+
+def _response(status: int, headers: list[tuple[str, str]], **body: Any) -> httpx2.Response:
+    # With HTTP/1.1, the SDK would read past the last event to be able to reuse the connection.
+    extensions = {"http_version": b"HTTP/2"}
+    return httpx2.Response(status, headers=headers, extensions=extensions, **body)
+
+
+def headers_of(*metadata: Iterable[tuple[str, str | bytes]] | None) -> list[tuple[str, str]]:
+    """The headers of an answer, from its metadata. If a key is repeated, the first one wins."""
+    headers: dict[str, str] = {}
+    for pairs in metadata:
+        for key, value in pairs or ():
+            is_own = key.startswith(("grpc-", "content-")) or key.endswith("-bin")
+            if isinstance(value, str) and not is_own and key not in (*HTTPS_OWN, HTTP_STATUS_KEY):
+                headers.setdefault(key, value)
+    return list(headers.items())
+
+
+def _error(status: int, body: bytes, headers: list[tuple[str, str]]) -> httpx2.Response:
+    return _response(status, [*headers, ("content-type", "application/json")], content=body)
+
+
+def _own_error(
+    status: int, message: str, headers: list[tuple[str, str]], param: str | None = None
+) -> httpx2.Response:
+    """An error that no server sent, as OpenAI's error object."""
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    error = {"message": message, "type": kind, "param": param, "code": None}
+    return _error(status, json.dumps({"error": error}).encode(), headers)
+
+
+def unknown_endpoint(request: httpx2.Request) -> httpx2.Response:
+    """The answer to a request for another endpoint if there is no fallback."""
+    text = (
+        f"chatpb's transport carries POST {PATH} only, not {request.method} {request.url.path}:"
+        " give it a fallback for the rest"
+    )
+    return _own_error(404, text, [])
+
+
+def unreadable_request(error: ConversionError) -> httpx2.Response:
+    """The answer to a request that is not JSON."""
+    param = param_of(error.path)
+    return _own_error(400, f"The request cannot be read as JSON: {error}", [], param)
+
+
+def failed(error: Any, is_late: bool) -> httpx2.Response:
+    """The answer to a call that failed before its first response.
+
+    Args:
+        error: The error.
+        is_late: Whether the deadline of the call has passed.
+
+    Raises:
+        TransportError: There is no answer.
+    """
+    failure = FailedCall.of(error)
+    status = failure.upstream_http_status
+    if failure.code is StatusCode.DEADLINE_EXCEEDED and status is None:
+        if is_late or failure.response is None:
+            raise httpx2.ReadTimeout(failure.text)
+    elif failure.response is None:
+        if failure.code is StatusCode.UNAVAILABLE:
+            raise httpx2.ConnectError(failure.text)
+        if failure.code is StatusCode.CANCELLED:  # by a server that stops, or by `close`
+            raise httpx2.RemoteProtocolError(failure.text)
+    headers = headers_of(error.initial_metadata(), error.trailing_metadata())
+    names = {key for key, _ in headers}
+    if failure.request_id is not None and "x-request-id" not in names:
+        headers.append(("x-request-id", failure.request_id))
+    if failure.retry_after is not None and not names & {"retry-after", "retry-after-ms"}:
+        headers.append(("retry-after", str(math.ceil(failure.retry_after))))
+        if failure.retry_after % 1:
+            headers.append(("retry-after-ms", str(round(failure.retry_after * 1000))))
+    if failure.response is not None:
+        return _error(status or HTTP_STATUSES[failure.code], _error_json(failure), headers)
+    # The message exceeds the limit of either side. 429 would make the SDK retry.
+    is_too_large = "message larger than max" in failure.text
+    status = 413 if is_too_large else HTTP_STATUSES[failure.code]
+    return _own_error(status, failure.text or failure.code.name, headers)
+
+
+def broken(failed: Any) -> bytes:
+    """The event for a call that failed after its first response.
+
+    Raises:
+        TransportError: The stream breaks off.
+    """
+    failure = FailedCall.of(failed)
+    if failure.response is None and failure.code is StatusCode.DEADLINE_EXCEEDED:
+        raise httpx2.ReadTimeout(failure.text)
+    # DATA_LOSS: the upstream's stream broke off, so this one breaks off too, as over HTTP.
+    if failure.response is None or failure.code is StatusCode.DATA_LOSS:
+        raise httpx2.RemoteProtocolError(failure.text or failure.code.name)
+    error = _error_json(failure)
+    # The SDK recognizes an error by this member.
+    return event(error if json.loads(error).get("error") else b'{"error":' + error + b"}")
+
+
+def _error_json(failure: FailedCall) -> bytes:
+    """The JSON of OpenAI's error, with the object around it."""
+    assert failure.response is not None
+    return to_json(failure.response, allow_nan=True, ignore_unknown_fields=True)
+
+
+def silence(seconds: float | None) -> httpx2.ReadTimeout:
+    """The error of a server that has sent nothing for too long."""
+    return httpx2.ReadTimeout(f"the server was silent for {seconds} seconds")
+
+
+def _undecodable(error: Exception) -> httpx2.DecodingError:
+    return httpx2.DecodingError(f"the answer cannot be read: {error}")

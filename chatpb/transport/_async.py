@@ -1,0 +1,166 @@
+"""The transport for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final, TypeVar
+
+import grpc.aio
+import httpx2
+
+from chatpb._errors import ConversionError
+from chatpb._mapping.convert import json_to_binary
+from chatpb.sse import DONE
+from chatpb.transport._answer import (
+    broken,
+    completed,
+    completion_json,
+    event,
+    events_of,
+    failed,
+    headers_of,
+    silence,
+    streaming,
+    unknown_endpoint,
+    unreadable_request,
+)
+from chatpb.transport._request import (
+    CREATE,
+    SETTLED,
+    STREAM,
+    BaseTransport,
+    Call,
+    is_for_completion,
+    limit_of,
+)
+from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
+
+_T = TypeVar("_T")
+
+#: Converting more bytes than this takes milliseconds, and is done in a thread.
+_LARGE: Final = 256 * 1024
+_END: Final = object()
+
+
+class AsyncGrpcTransport(BaseTransport[httpx2.AsyncBaseTransport], httpx2.AsyncBaseTransport):
+    """Sends the chat completions of an `httpx2.AsyncClient`, such as the one of `AsyncOpenAI`.
+
+    It belongs to the event loop of its first request. The arguments and errors are those of
+    `GrpcTransport`; the fallback is an `httpx2.AsyncBaseTransport` or a URL.
+    """
+
+    _channel: grpc.aio.Channel | None = None  # made when there is an event loop
+
+    def _http(self) -> httpx2.AsyncBaseTransport:
+        return httpx2.AsyncHTTPTransport()
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Answers a request, as `GrpcTransport.handle_request` does."""
+        if not is_for_completion(request):
+            if self._fallback is None:
+                return unknown_endpoint(request)
+            return await self._fallback.handle_async_request(self._elsewhere(request))
+        try:
+            body = await request.aread()
+            data = await _aside(len(body), json_to_binary, body, ChatCompletionRequest)
+            call = self._call(request, data)
+        except ConversionError as error:
+            return unreadable_request(error)
+        await self._connect(limit_of(request, "connect"))
+        began = time.monotonic()
+        try:
+            return await (self._streamed(call) if call.is_stream else self._created(call))
+        except grpc.RpcError as error:
+            return failed(error, call.is_late(began))
+        except asyncio.CancelledError:
+            _raise_if_cancelled()
+            raise
+
+    async def aclose(self) -> None:
+        """Closes the connection and the fallback, and ends the running calls."""
+        if self._channel is not None:
+            await self._channel.close()
+        if self._fallback is not None:
+            await self._fallback.aclose()
+
+    async def _connect(self, seconds: float | None) -> None:
+        """Waits until the connection is made, or has failed."""
+        channel = self._channel
+        if channel is None:
+            channel = self._server.open(grpc.aio.insecure_channel, grpc.aio.secure_channel)
+            self._channel = channel
+            self._create: Any = channel.unary_unary(CREATE)
+            self._stream: Any = channel.unary_stream(STREAM)
+        try:
+            async with asyncio.timeout(seconds):
+                while (state := channel.get_state(try_to_connect=True)) not in SETTLED:
+                    await channel.wait_for_state_change(state)
+        except TimeoutError:
+            raise self._connect_error(seconds) from None
+
+    async def _created(self, call: Call) -> httpx2.Response:
+        answered = self._create(call.message, timeout=call.patience, metadata=call.metadata)
+        data = await answered
+        headers = headers_of(await answered.initial_metadata(), await answered.trailing_metadata())
+        return completed(await _aside(len(data), completion_json, data), headers)
+
+    async def _streamed(self, call: Call) -> httpx2.Response:
+        responses = self._stream(call.message, metadata=call.metadata)
+        stream = _AsyncStream(responses, call.patience)
+        try:
+            stream.first = await stream.next()
+            return streaming(stream, await responses.initial_metadata())
+        except BaseException:
+            responses.cancel()
+            raise
+
+
+class _AsyncStream(httpx2.AsyncByteStream):
+    """The event stream of a call, as `chatpb.transport._sync._Stream`."""
+
+    def __init__(self, responses: Any, patience: float | None) -> None:
+        self.first: object = _END
+        self._responses = responses
+        self._patience = patience
+
+    async def next(self) -> object:
+        """The next response, or `_END`."""
+        try:
+            async with asyncio.timeout(self._patience):
+                part = await self._responses.read()
+        except TimeoutError:
+            raise silence(self._patience) from None
+        return _END if part is grpc.aio.EOF else part
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        part = self.first
+        while part is not _END:
+            yield events_of(part)
+            try:
+                part = await self.next()
+            except grpc.RpcError as error:
+                yield broken(error)
+                return
+            except asyncio.CancelledError:
+                _raise_if_cancelled()
+                raise
+        yield event(DONE)
+
+    async def aclose(self) -> None:
+        self._responses.cancel()
+
+
+async def _aside(size: int, convert: Callable[..., _T], *arguments: Any) -> _T:
+    """Converts, in a thread if it takes long, so that the event loop is not blocked."""
+    if size > _LARGE:
+        return await asyncio.to_thread(convert, *arguments)
+    return convert(*arguments)
+
+
+def _raise_if_cancelled() -> None:
+    """After a CancelledError: raises if the call was cancelled, and not the task."""
+    task = asyncio.current_task()
+    if task is not None and not task.cancelling():
+        raise httpx2.ReadError("the call was cancelled") from None

@@ -1,0 +1,182 @@
+"""From an HTTP request to a call, and what both transports share of sending it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+import grpc
+import httpx2
+from grpc import ChannelConnectivity
+
+from chatpb._rpc.metadata import Metadata, checked
+from chatpb._rpc.server import Server, timeout_of
+from chatpb._wire import embedded, spans
+from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
+from chatpb.v1.chat_completion_service_pb2 import (
+    DESCRIPTOR,
+    CreateChatCompletionRequest,
+    StreamChatCompletionRequest,
+)
+
+_TransportT = TypeVar("_TransportT", httpx2.BaseTransport, httpx2.AsyncBaseTransport)
+
+PATH: Final = "/chat/completions"
+_SERVICE: Final = DESCRIPTOR.services_by_name["ChatCompletionService"]
+CREATE: Final = f"/{_SERVICE.full_name}/CreateChatCompletion"
+STREAM: Final = f"/{_SERVICE.full_name}/StreamChatCompletion"
+#: After a failure gRPC waits before it connects again, by default up to two minutes. Over HTTP,
+#: every request would try to connect.
+_RECONNECTING: Final = {
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.max_reconnect_backoff_ms": 1000,
+}
+#: Headers about HTTP itself, the connection or the body.
+HTTPS_OWN: Final = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "connection",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+    }
+)
+_SECRETS: Final = frozenset({"authorization", "api-key", "x-api-key", "cookie"})
+SETTLED: Final = (
+    ChannelConnectivity.READY,
+    ChannelConnectivity.TRANSIENT_FAILURE,
+    ChannelConnectivity.SHUTDOWN,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request in the form that gRPC takes.
+
+    Attributes:
+        is_stream: Whether the caller asks for a stream.
+        message: The message of the rpc.
+        metadata: The metadata to send.
+        patience: How many seconds the server may be silent; None: no limit.
+    """
+
+    is_stream: bool
+    message: bytes
+    metadata: Sequence[tuple[str, str | bytes]]
+    patience: float | None
+
+    def is_late(self, began: float) -> bool:
+        """Whether the deadline of a call that began then has passed, or is about to."""
+        return self.patience is not None and time.monotonic() - began > self.patience * 0.99
+
+
+class BaseTransport(Generic[_TransportT]):
+    """What both transports share: everything except the waiting."""
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        token: str | None = None,
+        allow_insecure_token: bool = False,
+        metadata: Metadata = (),
+        options: Sequence[tuple[str, Any]] = (),
+        fallback: _TransportT | str | None = None,
+    ) -> None:
+        self._server = Server(
+            target,
+            credentials=credentials,
+            token=token,
+            allow_insecure_token=allow_insecure_token,
+            metadata=metadata,
+            options=[*_RECONNECTING.items(), *options],
+            retries=False,
+        )
+        self._target = target
+        self._names = {key for key, _ in self._server.metadata}
+        self._base = httpx2.URL(fallback) if isinstance(fallback, str) else None
+        self._fallback: _TransportT | None = self._http() if isinstance(fallback, str) else fallback
+        self._start()
+
+    def _http(self) -> _TransportT:
+        """The HTTP transport for a fallback that is a URL."""
+        raise NotImplementedError
+
+    def _start(self) -> None:
+        """Prepares for calls."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._target!r})"
+
+    def _connect_error(self, seconds: float | None) -> httpx2.ConnectTimeout:
+        return httpx2.ConnectTimeout(f"no connection to {self._target} within {seconds} seconds")
+
+    def _elsewhere(self, request: httpx2.Request) -> httpx2.Request:
+        """A request for another endpoint, in the form that the fallback takes."""
+        if self._base is None:
+            return request
+        path, mark, query = request.url.raw_path.partition(b"?")
+        _, version, rest = path.partition(b"/v1/")
+        path = self._base.raw_path.rstrip(b"/") + (b"/" + rest if version else path)
+        url = self._base.copy_with(raw_path=path + mark + query)
+        headers = request.headers.copy()
+        headers["host"] = url.netloc.decode()
+        extensions = request.extensions
+        return httpx2.Request(
+            request.method, url, headers=headers, stream=request.stream, extensions=extensions
+        )
+
+    def _metadata(self, headers: httpx2.Headers) -> list[tuple[str, str | bytes]]:
+        """The headers to pass on, as metadata.
+
+        Raises:
+            ValueError: A secret would leave this machine unencrypted, or a value cannot be sent.
+        """
+        passed: list[tuple[str, str | bytes]] = []
+        for key, value in headers.multi_items():
+            if key in HTTPS_OWN or key in self._names or key.endswith("-bin"):
+                continue
+            if key.startswith(("content-", "x-stainless-", "grpc-")):
+                continue
+            if key in _SECRETS and not self._server.may_send_secrets:
+                raise self._server.refusal(f"header {key!r}")
+            passed.append((key, value))
+        return [*self._server.metadata, *checked(passed)]
+
+    def _call(self, request: httpx2.Request, data: bytes) -> Call:
+        """The call for a request, from the binary form of its body."""
+        is_stream = any(
+            span.number == ChatCompletionRequest.STREAM_FIELD_NUMBER
+            and data[span.value : span.end] == b"\1"
+            for span in spans(data)
+        )
+        kind = StreamChatCompletionRequest if is_stream else CreateChatCompletionRequest
+        return Call(
+            is_stream,
+            embedded(kind.REQUEST_FIELD_NUMBER, [data]),
+            self._metadata(request.headers),
+            timeout_of(limit_of(request, "read")),
+        )
+
+
+def is_for_completion(request: httpx2.Request) -> bool:
+    """Whether a request goes over gRPC; all others go to the fallback."""
+    return request.method == "POST" and request.url.path.endswith(PATH)
+
+
+def limit_of(request: httpx2.Request, name: str) -> float | None:
+    """One of the timeouts of a request, in seconds; None: no limit."""
+    limits: dict[str, float | None] = request.extensions.get("timeout", {})
+    return limits.get(name)

@@ -92,6 +92,11 @@ def embedded(number: int, messages: Iterable[bytes]) -> bytes:
     return b"".join(pieces)
 
 
+def delimited(message: bytes) -> bytes:
+    """A message after its length, as in a stream of length-delimited messages."""
+    return varint_bytes(len(message)) + message
+
+
 def flag(number: int, value: bool = True) -> bytes:
     """A field of type bool; with False as an enum that is zero is written, if it has presence."""
     return varint_bytes(number << 3 | _VARINT) + (b"\x01" if value else b"\x00")

@@ -1,28 +1,39 @@
-"""The command ``chatpb`` and how it ends."""
+"""The command ``chatpb``: its subcommands, and how it ends."""
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import sys
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 
-from chatpb._cli.commands.call import call
-from chatpb._cli.commands.cat import cat, grep
-from chatpb._cli.commands.compact import compact
-from chatpb._cli.commands.convert import to_binary, to_json
-from chatpb._cli.commands.export import export
-from chatpb._cli.commands.fold import fold
-from chatpb._cli.commands.inspect import inspect
-from chatpb._cli.commands.list import list_files, stat
-from chatpb._cli.commands.roundtrip import roundtrip
+from chatpb._cli import commands
 from chatpb._cli.failure import BROKEN_PIPE, DATA_ERROR, INTERRUPTED, CliError, reason
 from chatpb._errors import ChatpbError, ConversionError, os_error_text
 
+#: The module of each command, by the command's name.
+_MODULES: Final = {
+    module.name.replace("_", "-"): f"{commands.__name__}.{module.name}"
+    for module in pkgutil.iter_modules(commands.__path__)
+}
+
 
 class _App(click.Group):
-    """A group whose mistakes are told in one line."""
+    """A group that imports a command when it is needed, and reports a mistake in one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """The names of the commands, in the order of the help text."""
+        return sorted(_MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """A command by its name."""
+        if cmd_name not in _MODULES:
+            return None
+        command: click.Command = importlib.import_module(_MODULES[cmd_name]).command
+        return command
 
     def main(self, *args: Any, **options: Any) -> NoReturn:
         """Runs a command and exits."""
@@ -30,25 +41,25 @@ class _App(click.Group):
         try:
             code = super().main(*args, **options)
         except CliError as error:
-            code = _tell(error.text, error.code)
+            code = _report(error.text, error.code)
         except ConversionError as error:
-            code = _tell(reason(error), DATA_ERROR)
+            code = _report(reason(error), DATA_ERROR)
         except ChatpbError as error:
-            code = _tell(str(error).replace("skip_damage=True", "--skip-damage"), DATA_ERROR)
+            code = _report(str(error).replace("skip_damage=True", "--skip-damage"), DATA_ERROR)
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else "chatpb"
-            code = _tell(f"{error.format_message()} (see {command} --help)", error.exit_code)
+            code = _report(f"{error.format_message()} (see {command} --help)", error.exit_code)
         except click.ClickException as error:
-            code = _tell(error.format_message(), error.exit_code)
+            code = _report(error.format_message(), error.exit_code)
         except click.Abort:
             code = INTERRUPTED
         except OSError as error:
-            text = os_error_text(error)
-            code = _tell(f"{error.filename or 'output'}: {text}", DATA_ERROR)
+            place = error.filename or "output"
+            code = _report(f"{place}: {os_error_text(error)}", DATA_ERROR)
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs a command; a reader that went away ends it, quietly."""
+        """Runs a command; it ends quietly if nobody reads its output any more."""
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
@@ -58,7 +69,7 @@ class _App(click.Group):
         return result
 
 
-def _tell(text: str, code: int) -> int:
+def _report(text: str, code: int) -> int:
     click.echo("chatpb: error: " + text.replace("\n", " "), err=True)
     return code
 
@@ -86,26 +97,9 @@ def app() -> None:
       chatpb stat table                                   what takes the space
       chatpb export --form fine-tuning table              training examples
 
-    A file may be JSON, JSON lines, server-sent events, a message in binary, or a stream of
-    length-delimited messages; which, its ending and content tell, or --format. Input is standard
-    input where no file is named.
+    A file may contain JSON, JSON lines, server-sent events, a binary message, or a stream of
+    length-delimited messages. The format is found by the file's ending and content; --format
+    overrides that. Without a file name, commands read standard input.
 
-    Exit codes: 0 all is well, 1 the data is wrong or differs, 2 the command line is wrong.
-    """  # noqa: D301 (click's mark of lines that keep their breaks)
-
-
-for command in (
-    to_binary,
-    to_json,
-    fold,
-    roundtrip,
-    inspect,
-    call,
-    compact,
-    list_files,
-    cat,
-    grep,
-    stat,
-    export,
-):
-    app.add_command(command)
+    Exit codes: 0 success, 1 the data is wrong or differs, 2 the command line is wrong.
+    """  # noqa: D301 (\b is click's mark of lines that keep their breaks)

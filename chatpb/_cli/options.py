@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import click
 
+from chatpb._cli.reading.input import Reading
 from chatpb._cli.reading.kinds import kind_named
 from chatpb._cli.reading.sniff import Format
 
@@ -30,21 +30,6 @@ def _mebibytes(text: str) -> int:
 nan_option = click.option(
     "--allow-nan", is_flag=True, help="Keep NaN and infinities, which are not JSON."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How the input is read.
-
-    Attributes:
-        form: Its format, or None to find out.
-        limit: The most bytes that one message, line or event may have.
-        allow_nan: Whether NaN and infinities are kept.
-    """
-
-    form: Format | None
-    limit: int
-    allow_nan: bool
 
 
 def input_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 from chatpb._cli.reading.input import STDIN
+from chatpb._cli.reading.source import Advance
 
-Advance = Callable[[int], None]
 _LONG: Final = 4 << 20  # bytes; less is done before a bar could be read
 
 

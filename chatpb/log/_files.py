@@ -19,6 +19,7 @@ from typing import Final, Self
 
 from google.protobuf.message import DecodeError
 
+from chatpb import _endings
 from chatpb._wire import WireError, field_at
 from chatpb.log._errors import Damage, LockedError, LogError
 from chatpb.log._frames import (
@@ -32,7 +33,7 @@ from chatpb.log._frames import (
 )
 from chatpb.v1.completion_record_pb2 import CompletionRecord, LogHeader
 
-SUFFIX: Final = ".chatpb.zst"
+SUFFIX: Final = _endings.LOG
 _STAMP: Final = "%Y%m%dT%H%M%S.%fZ"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TYPE: Final = CompletionRecord.DESCRIPTOR.full_name

@@ -15,6 +15,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 import chatpb.v1 as schema
+from chatpb import _endings
 from chatpb.log import SUFFIX
 from chatpb.spark._column import local
 from chatpb.spark._source import find, read_json_lines, read_logs
@@ -26,7 +27,7 @@ _KINDS: Final = {
     "request": schema.ChatCompletionRequest,
     "error": schema.ErrorResponse,
 }
-_LINES: Final = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+_LINES: Final = (*_endings.JSON_LINES, *(f"{ending}.gz" for ending in _endings.JSON_LINES))
 _GATEWAY: Final = "PYSPARK_GATEWAY_PORT"  # which spark-submit sets
 _RAISED: Final = re.compile(r"(?:\w+\.)*\w*Error: ")
 _HELP: Final = """\

@@ -34,7 +34,7 @@ def shredder() -> Any:
         (str(column.kind), column.is_list, list(column.words.words) if column.words else [])
         for column in COLUMNS
     ]
-    folded = next(p for p in ROOT.parts if p.node.descriptor is ChatCompletion.DESCRIPTOR)
+    folded = next(b for b in ROOT.branches if b.node.descriptor is ChatCompletion.DESCRIPTOR)
     return Shredder(
         columns, nodes, _numbers(TOKENS), _numbers(TOKENS.inner), TOKENS.repeats, folded.number
     )
@@ -44,10 +44,12 @@ def _compile(node: Node, nodes: list[Any]) -> int:
     """Appends the numbers of a message type, and those of the types in it; gives its place."""
     place = len(nodes)
     nodes.append(None)
-    parts = [(part.number, part.is_list, _compile(part.node, nodes)) for part in node.parts]
+    branches = [
+        (branch.number, branch.is_list, _compile(branch.node, nodes)) for branch in node.branches
+    ]
     nodes[place] = (
         [(leaf.number, leaf.column, leaf.implicit is not None) for leaf in node.leaves],
-        parts,
+        branches,
         [field.number for field in node.tokens],
         [
             (text.holder.number, text.text.number, text.tokens_holder.number, text.tokens.number)

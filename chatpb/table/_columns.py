@@ -97,7 +97,7 @@ class Leaf:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class Branch:
     """A field with messages in which there are more columns."""
 
     name: str
@@ -152,7 +152,7 @@ class Node:
     Attributes:
         descriptor: The message type.
         leaves: Its fields that are moved, by number.
-        parts: Its fields that have more columns inside, by number.
+        branches: Its fields that have more columns inside, by number.
         tokens: Its fields that are lists of tokens, by number.
         texts: Its texts that may be made of tokens.
         scope: For an element of a list, and for the record: the columns that have one value for it.
@@ -160,7 +160,7 @@ class Node:
 
     descriptor: Descriptor
     leaves: list[Leaf] = field(default_factory=list)
-    parts: list[Part] = field(default_factory=list)
+    branches: list[Branch] = field(default_factory=list)
     tokens: list[FieldDescriptor] = field(default_factory=list)
     texts: list[Text] = field(default_factory=list)
     scope: list[int] = field(default_factory=list)
@@ -168,7 +168,7 @@ class Node:
     @property
     def is_empty(self) -> bool:
         """Whether nothing in the message is moved."""
-        return not (self.leaves or self.parts or self.tokens)
+        return not (self.leaves or self.branches or self.tokens)
 
 
 class _Compiler:
@@ -198,7 +198,9 @@ class _Compiler:
             elif message is not None and not is_map and message not in self._around:
                 below = self.node(message, inner, None if member.is_repeated else outer)
                 if not below.is_empty:
-                    node.parts.append(Part(member.name, member.number, below, member.is_repeated))
+                    node.branches.append(
+                        Branch(member.name, member.number, below, member.is_repeated)
+                    )
         self._around.pop()
         node.texts += self._texts(descriptor)
         return node
@@ -285,8 +287,8 @@ def column_of(member: FieldDescriptor) -> str:
 def made_texts(node: Node) -> Iterator[Text]:
     """The texts at a place and below it that may be made of tokens."""
     yield from node.texts
-    for part in node.parts:
-        yield from made_texts(part.node)
+    for branch in node.branches:
+        yield from made_texts(branch.node)
 
 
 _compiler: Final = _Compiler()

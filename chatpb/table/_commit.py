@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from chatpb import _endings
 from chatpb.table._errors import DatasetError, DatasetLockedError
 
 COMMIT: Final = "_chatpb.json"
@@ -34,7 +35,6 @@ STAGING: Final = "_staging"
 _NEW: Final = COMMIT + ".new"
 _LOCK: Final = "_chatpb.lock"
 _FORMAT: Final = 1
-_ENDING: Final = ".parquet"
 _MAGIC: Final = b"PAR1"
 _TRAILER: Final = 8  # bytes: the length of the footer, and the magic word
 _HIDDEN: Final = ("_", ".")
@@ -92,7 +92,7 @@ def locate(folder: Path, name: str) -> Path:
 
 def is_part(name: str) -> bool:
     """Whether a file of that name belongs to the dataset that it lies in."""
-    return name.endswith(_ENDING) and not name.startswith(_HIDDEN)
+    return name.endswith(_endings.PARQUET) and not name.startswith(_HIDDEN)
 
 
 def read_commit(folder: Path) -> Commit:

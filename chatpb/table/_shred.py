@@ -155,19 +155,19 @@ class _Row:
                 self._move(leaf, message)
         for tokens in node.tokens:
             self._move_tokens(getattr(message, tokens.name))
-        for part in node.parts:
-            if part.is_list:
-                for element in getattr(message, part.name):
-                    self.walk(part.node, element)
-                    self.close(part.node.scope)
-            elif message.HasField(part.name):
-                names = [name for holder, name in of_tokens if holder == part.name]
-                self.walk(part.node, getattr(message, part.name), names)
+        for branch in node.branches:
+            if branch.is_list:
+                for element in getattr(message, branch.name):
+                    self.walk(branch.node, element)
+                    self.close(branch.node.scope)
+            elif message.HasField(branch.name):
+                names = [name for holder, name in of_tokens if holder == branch.name]
+                self.walk(branch.node, getattr(message, branch.name), names)
 
     def walk_folded(self, folded: Any) -> None:
         """Copies what is in the completion that the chunks make."""
         self._keeps_tokens = False
-        place = next(part for part in ROOT.parts if part.node.descriptor is folded.DESCRIPTOR)
+        place = next(b for b in ROOT.branches if b.node.descriptor is folded.DESCRIPTOR)
         self.walk(place.node, folded)
 
     def close(self, scope: Sequence[int]) -> None:
@@ -241,14 +241,14 @@ class _Assembler:
             found = getattr(message, tokens.name)
             for _ in range(self._counts.popleft()):
                 _assemble_token(TOKENS, self._tokens.popleft(), found.add())
-        for part in node.parts:
-            if part.is_list:
-                for element in getattr(message, part.name):
-                    number = self._elements[id(part)]
-                    self._elements[id(part)] += 1
-                    self.fill(part.node, element, number)
-            elif message.HasField(part.name):
-                self.fill(part.node, getattr(message, part.name), at)
+        for branch in node.branches:
+            if branch.is_list:
+                for element in getattr(message, branch.name):
+                    number = self._elements[id(branch)]
+                    self._elements[id(branch)] += 1
+                    self.fill(branch.node, element, number)
+            elif message.HasField(branch.name):
+                self.fill(branch.node, getattr(message, branch.name), at)
         for text in made:
             tokens_of = getattr(getattr(message, text.tokens_holder.name), text.tokens.name)
             setattr(getattr(message, text.holder.name), text.text.name, _joined(tokens_of).decode())

@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.message import Message
 
 import chatpb
-from chatpb._cli.reading.delimited import delimited
+from chatpb._wire import delimited
 from chatpb.v1 import ChatCompletion, ChatCompletionChunk, ChatCompletionRequest
 from support.command_line import run
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import chatpb
-from chatpb._cli.reading.delimited import delimited
+from chatpb._wire import delimited
 from chatpb.v1 import ChatCompletion, ChatCompletionChunk
 from support.command_line import run
 

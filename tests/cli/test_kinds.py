@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatpb._cli.failure import CliError
-from chatpb._cli.reading.delimited import delimited, read_delimited
-from chatpb._cli.reading.input import Source
+from chatpb._cli.reading.delimited import read_delimited
 from chatpb._cli.reading.kinds import as_completion, kind_named, label, recognise
 from chatpb._cli.reading.sniff import Format
+from chatpb._cli.reading.source import Source
 from chatpb._errors import ConversionError
 from chatpb._mapping.convert import json_to_binary
 from chatpb._mapping.schema import mapping_of
+from chatpb._wire import delimited
 from chatpb.v1 import ChatCompletion, ChatCompletionChunk, ChatCompletionList, ToolCall
 from support.strategies import json_objects
 

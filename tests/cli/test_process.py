@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import chatpb
-from chatpb._cli.reading.delimited import delimited
+from chatpb._wire import delimited
 from chatpb.v1 import ChatCompletionChunk
 from support.command_line import PYTHON, run, started
 

@@ -10,12 +10,10 @@ import click
 import chatpb
 from chatpb._cli.failure import DATA_ERROR, at, one_line
 from chatpb._cli.options import nan_option, unknown_option
-from chatpb._cli.reading.input import open_source
+from chatpb._cli.reading.input import Reading, open_source
 from chatpb._cli.reading.sniff import Format
 from chatpb._errors import ConversionError
 from chatpb.v1 import ChatCompletion, ChatCompletionChunk, ChatCompletionRequest
-
-_MAX_REQUEST = 1 << 28
 
 
 @click.command()
@@ -30,7 +28,7 @@ _MAX_REQUEST = 1 << 28
 )
 @nan_option
 @unknown_option
-def call(
+def command(
     address: str,
     file: str,
     stream: bool,
@@ -51,7 +49,7 @@ def call(
 
     If the call fails, the name of the status and OpenAI's message go to standard error, and the
     exit code is 1.
-    """  # noqa: D301 (click's mark of lines that keep their breaks)
+    """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
     from chatpb.client import ChatCompletionError, Client  # no other command needs grpc
 
     request = _request(file, allow_nan)
@@ -73,7 +71,7 @@ def call(
 
 
 def _request(file: str, allow_nan: bool) -> ChatCompletionRequest:
-    with open_source(file, Format.JSON, _MAX_REQUEST) as source:
+    with open_source(file, Reading(Format.JSON)) as source:
         (record,) = source.records()
         try:
             return chatpb.from_json(record.data, ChatCompletionRequest, allow_nan=allow_nan)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from chatpb._cli.options import Reading, input_options
+from chatpb._cli.options import input_options
 from chatpb._cli.progress import progress
 from chatpb._cli.reading.collect import Collector, files
+from chatpb._cli.reading.input import Reading
 from chatpb._cli.reading.known import Known
 from chatpb._cli.tally import counted
 from chatpb._record import labelled
@@ -55,7 +56,7 @@ def _labels(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> di
     help="Leave out what cannot be read, tell of it on standard error, and go on.",
 )
 @input_options
-def compact(
+def command(
     inputs: tuple[str, ...],
     dataset: str,
     labels: dict[str, str],
@@ -85,7 +86,7 @@ def compact(
 
     Prints how many records were added, the bytes of their JSON, those of the files that hold them,
     and the ratio.
-    """  # noqa: D301 (click's mark of lines that keep their breaks)
+    """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
     from chatpb.table import Dataset  # few commands need pyarrow
 
     names = files(inputs)

@@ -14,7 +14,7 @@ import chatpb
 from chatpb._cli.failure import at
 from chatpb._cli.options import nan_option, output_option
 from chatpb._cli.output import open_output
-from chatpb._cli.stored.what import Printer, What
+from chatpb._cli.stored.printing import Printer, What
 from chatpb._cli.tally import counted
 from chatpb._errors import ConversionError
 from chatpb._mapping.text import dump, dump_bytes, parse
@@ -61,7 +61,7 @@ class _UnfitError(Exception):
 @click.option("--where", metavar="PREDICATE", help="Only these records; see chatpb grep --help.")
 @output_option
 @nan_option
-def export(
+def command(
     paths: tuple[str, ...], form: str, where: str | None, output: str, allow_nan: bool
 ) -> None:
     """Write a table in a form that others read.
@@ -80,8 +80,8 @@ def export(
 
     Records for which the form has no place are left out, and counted on standard error with the
     reason. Logs are read too.
-    """  # noqa: D301 (click's mark of lines that keep their breaks)
-    from chatpb._cli.stored.predicate import parse
+    """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
+    from chatpb._cli.stored.language import parse
     from chatpb._cli.stored.records import records
 
     found = records(paths, None if where is None else parse(where))

@@ -8,12 +8,13 @@ import click
 
 import chatpb
 from chatpb._cli.failure import CliError, at, one_line
-from chatpb._cli.options import Reading, delimited_option, input_options, output_option
+from chatpb._cli.options import delimited_option, input_options, output_option
 from chatpb._cli.output import open_output
 from chatpb._cli.progress import progress
-from chatpb._cli.reading.input import Record, Source, open_source
+from chatpb._cli.reading.input import Reading, open_source
 from chatpb._cli.reading.kinds import Kind, label
 from chatpb._cli.reading.sniff import Format
+from chatpb._cli.reading.source import Record, Source
 from chatpb._errors import ConversionError
 from chatpb.v1 import ChatCompletionChunk, ErrorResponse
 
@@ -24,7 +25,7 @@ from chatpb.v1 import ChatCompletionChunk, ErrorResponse
 @click.option("--binary", is_flag=True, help="Write the completion in binary, not as JSON.")
 @delimited_option
 @input_options
-def fold(file: str, output: str, binary: bool, reading: Reading) -> None:
+def command(file: str, output: str, binary: bool, reading: Reading) -> None:
     """Put the chunks of a stream together.
 
     Writes the completion that they make. Reads server-sent events, JSON lines or length-delimited
@@ -38,11 +39,11 @@ def fold(file: str, output: str, binary: bool, reading: Reading) -> None:
     If the stream breaks off, with an error event, a line that is no JSON or the end of a cut file,
     what the chunks before it make is written, the error goes to standard error, and the exit code
     is 1.
-    """  # noqa: D301 (click's mark of lines that keep their breaks)
+    """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
     with (
         open_output(output, [file], binary=binary) as out,
         progress([file]) as advance,
-        open_source(file, reading.form, reading.limit, advance, Format.DELIMITED) as source,
+        open_source(file, reading, advance, binary=Format.DELIMITED) as source,
     ):
         chunks = _Chunks(source, reading.allow_nan)
         try:

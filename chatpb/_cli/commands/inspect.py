@@ -13,9 +13,10 @@ from google.protobuf.message import DecodeError, Message
 import chatpb
 from chatpb._cli.difference import shown
 from chatpb._cli.failure import CliError, at
-from chatpb._cli.options import Reading, delimited_option, input_options, kind_option
-from chatpb._cli.reading.input import Record, open_source
+from chatpb._cli.options import delimited_option, input_options, kind_option
+from chatpb._cli.reading.input import Reading, open_source
 from chatpb._cli.reading.kinds import Kind
+from chatpb._cli.reading.source import Record
 from chatpb._cli.view import json_view, token_tables
 from chatpb._errors import ConversionError
 from chatpb._mapping.text import parse
@@ -45,7 +46,7 @@ def _at_most(name: str, default: int, text: str) -> Callable[[_Command], _Comman
 @kind_option
 @delimited_option
 @input_options
-def inspect(
+def command(
     file: str,
     tokens: int,
     top: int,
@@ -64,11 +65,11 @@ def inspect(
 
     For log probabilities there is a table: each token with its logprob, its probability and the
     most likely alternatives. Long strings and lists are cut short.
-    """  # noqa: D301 (click's mark of lines that keep their breaks)
+    """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True)
-    with open_source(file, reading.form, reading.limit) as source:
+    with open_source(file, reading) as source:
         records = source.records()
         for count, record in enumerate(islice(records, messages)):
             if count:

@@ -8,19 +8,21 @@ from typing import Final
 import click
 
 import chatpb
+from chatpb import _endings
 from chatpb._cli.difference import differences
 from chatpb._cli.failure import DATA_ERROR, CliError, reason
-from chatpb._cli.options import Reading, input_options, kind_option
-from chatpb._cli.progress import Advance, progress
-from chatpb._cli.reading.input import Record, open_source, walk
+from chatpb._cli.options import input_options, kind_option
+from chatpb._cli.progress import progress
+from chatpb._cli.reading.input import Reading, open_source, walk
 from chatpb._cli.reading.kinds import Kind, label
 from chatpb._cli.reading.sniff import ENDINGS
+from chatpb._cli.reading.source import Advance, Record
 from chatpb._cli.tally import Tally
 from chatpb._errors import ConversionError
 from chatpb._mapping.text import dump, parse
 from chatpb.v1 import ChatCompletion
 
-_ENDINGS: Final = (".json", *ENDINGS)
+_ENDINGS: Final = (_endings.JSON, *ENDINGS)
 
 
 @click.command()
@@ -33,7 +35,7 @@ _ENDINGS: Final = (".json", *ENDINGS)
 )
 @kind_option
 @input_options
-def roundtrip(
+def command(
     files: tuple[str, ...],
     count_residue: bool,
     kind: Kind | None,
@@ -53,7 +55,7 @@ def roundtrip(
     Prints each difference with its place and path, and for each kind of object how many came back
     equal, the bytes of the JSON without white space and those in Protobuf. Exit code 1 if an object
     differs or cannot be read.
-    """  # noqa: D301 (click's mark of lines that keep their breaks)
+    """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
     names = list(walk(files, _ENDINGS))
     tally = Tally()
     with progress(names) as advance:
@@ -96,7 +98,7 @@ def _tell(tally: Tally, failure: str) -> None:
 def _records(name: str, reading: Reading, advance: Advance, tally: Tally) -> Iterator[Record]:
     """The records of a file, up to its end or to what cannot be read."""
     try:
-        with open_source(name, reading.form, reading.limit, advance) as source:
+        with open_source(name, reading, advance) as source:
             yield from source.records()
     except CliError as failure:
         _tell(tally, failure.text)

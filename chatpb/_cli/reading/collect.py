@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 import chatpb
+from chatpb import _endings
 from chatpb._cli.failure import CliError, at
-from chatpb._cli.options import Reading
-from chatpb._cli.progress import Advance
-from chatpb._cli.reading.input import STDIN, Record, Source, open_source, walk
+from chatpb._cli.reading.input import STDIN, Reading, open_source, walk
 from chatpb._cli.reading.kinds import Kind, as_completion
 from chatpb._cli.reading.known import Known
-from chatpb._cli.reading.sniff import ENDINGS, LOG_ENDING, Format, is_log
+from chatpb._cli.reading.sniff import ENDINGS, Format, is_log
+from chatpb._cli.reading.source import Advance, Record, Source
 from chatpb._cli.reading.streams import Made, Stream, Streams
 from chatpb._errors import ConversionError
 from chatpb._record import holds, record_of
@@ -29,11 +29,8 @@ from chatpb.v1 import (
     ErrorResponse,
 )
 
-_REQUEST: Final = ".request.json"
-_ERROR: Final = ".error.json"
-_JSON: Final = ".json"
-_ANSWERS: Final = (_ERROR, _JSON, *ENDINGS)
-_ENDINGS: Final = (_JSON, LOG_ENDING, *ENDINGS)
+_ANSWERS: Final = (_endings.ERROR, _endings.JSON, *ENDINGS)
+_ENDINGS: Final = (_endings.JSON, _endings.LOG, *ENDINGS)
 _HEAD: Final = 4096
 
 
@@ -69,9 +66,9 @@ class Collector:
         requests = []
         for path in names:
             if path == STDIN:
-                with open_source(path, self.reading.form, self.reading.limit) as source:
+                with open_source(path, self.reading) as source:
                     yield from self._of_source(source)
-            elif path.endswith(_REQUEST) and not is_log(path):
+            elif path.endswith(_endings.REQUEST) and not is_log(path):
                 requests.append(path)
             else:
                 yield from self._file(path)
@@ -88,7 +85,7 @@ class Collector:
             if found.st_size:
                 yield from self._log(path)
             return
-        with open_source(path, self.reading.form, self.reading.limit) as source:
+        with open_source(path, self.reading) as source:
             form = source.format
         is_whole = form is not Format.JSONL
         skipped = self.known.meet(path, whole=is_whole)
@@ -96,9 +93,8 @@ class Collector:
         self.advance(end)
         if skipped is not None and end == found.st_size:
             return
-        with open_source(
-            path, form, self.reading.limit, self.advance, skipped=(lines, end)
-        ) as source:
+        reading = replace(self.reading, form=form)
+        with open_source(path, reading, self.advance, skipped=(lines, end)) as source:
             reader = _Reader(self, source, lines, end)
             if skipped is None:
                 yield from self._with_request(path, reader.records())
@@ -130,7 +126,7 @@ class Collector:
             yield from records
 
     def _request(self, path: str) -> tuple[bytes, int] | None:
-        with open_source(path, Format.JSON, self.reading.limit) as source:
+        with open_source(path, replace(self.reading, form=Format.JSON)) as source:
             for record in source.records():
                 try:
                     data = self.binary(record, ChatCompletionRequest)
@@ -304,6 +300,6 @@ def _request_beside(path: str) -> str | None:
     """The file with the request of an answer, if it is there."""
     for ending in _ANSWERS:
         if path.endswith(ending):
-            beside = path.removesuffix(ending) + _REQUEST
+            beside = path.removesuffix(ending) + _endings.REQUEST
             return beside if os.path.isfile(beside) else None
     return None

@@ -1,26 +1,18 @@
-"""Length-delimited messages: each after its length as a varint.
+"""Length-delimited messages, read from a stream: each comes after its length as a varint.
 
-The form that ``parseDelimitedFrom`` and its like read in every language.
+``parseDelimitedFrom`` and its counterparts in other languages read the same form;
+`chatpb._wire.delimited` writes it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
+from chatpb import _wire
 from chatpb._errors import ConversionError
 
-_MAX_VARINT = 5  # bytes, of a 32-bit length: no message is longer than 2 GiB
-
-
-def delimited(data: bytes) -> bytes:
-    """A message with its length before it."""
-    length, prefix = len(data), bytearray()
-    while length > 0x7F:
-        prefix.append(length & 0x7F | 0x80)
-        length >>= 7
-    prefix.append(length)
-    return bytes(prefix) + data
+_MAX_LENGTH: Final = 5  # bytes of a 32-bit varint: no message is longer than 2 GiB
 
 
 def read_delimited(stream: BinaryIO, limit: int) -> Iterator[tuple[int, bytes]]:
@@ -28,16 +20,14 @@ def read_delimited(stream: BinaryIO, limit: int) -> Iterator[tuple[int, bytes]]:
 
     Args:
         stream: A buffered stream.
-        limit: The most bytes that one message may have.
+        limit: The largest size of one message, in bytes.
 
     Raises:
-        ConversionError: The stream ends within a message, or one is longer than it may be.
+        ConversionError: The stream ends within a message, or a message is too long.
     """
     offset = 0
-    while True:
-        width, length = _read_length(stream, offset)
-        if width == 0:
-            return
+    while prefix := _read_length(stream, offset):
+        length, width = _wire.varint(prefix, 0)
         if length > limit:
             raise ConversionError(
                 f"a message of {length} bytes, more than the {limit} of --max-size;"
@@ -53,16 +43,18 @@ def read_delimited(stream: BinaryIO, limit: int) -> Iterator[tuple[int, bytes]]:
         offset += width + length
 
 
-def _read_length(stream: BinaryIO, offset: int) -> tuple[int, int]:
-    """The width and the value of a varint; a width of 0 at the end of the stream."""
-    value = 0
-    for width in range(_MAX_VARINT):
+def _read_length(stream: BinaryIO, offset: int) -> bytes:
+    """The bytes of a varint; none at the end of the stream."""
+    prefix = b""
+    while len(prefix) < _MAX_LENGTH:
         byte = stream.read(1)
         if not byte:
-            if width == 0:
-                return 0, 0
-            raise ConversionError("the stream ends within the length of a message", offset=offset)
-        value |= (byte[0] & 0x7F) << (7 * width)
+            if prefix:
+                raise ConversionError(
+                    "the stream ends within the length of a message", offset=offset
+                )
+            return b""
+        prefix += byte
         if byte[0] < 0x80:
-            return width + 1, value
+            return prefix
     raise ConversionError("not the length of a message", offset=offset)

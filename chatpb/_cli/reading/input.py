@@ -1,207 +1,63 @@
-"""How files become records, one at a time and in bounded memory."""
+"""The files that a command names, opened and read one after the other."""
 
 from __future__ import annotations
 
-import io
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
-from chatpb import sse
 from chatpb._cli.failure import USAGE_ERROR, CliError, at, cannot_open
-from chatpb._cli.reading.delimited import read_delimited
-from chatpb._cli.reading.kinds import Kind, recognise
-from chatpb._cli.reading.sniff import ZSTD, Format, by_content, by_name
-from chatpb._errors import ConversionError, os_error_text
+from chatpb._cli.reading.sniff import Format
+from chatpb._cli.reading.source import MAX_BYTES, STDIN_NAME, Advance, Record, Source
+from chatpb._errors import ConversionError
 
 STDIN: Final = "-"
-STDIN_NAME: Final = "<stdin>"
-_CHUNK: Final = 64 * 1024
-_BOM: Final = b"\xef\xbb\xbf"
-_BINARY: Final = (Format.BINARY, Format.DELIMITED)
-_IN_TABLE: Final = "_chatpb.json"  # is in every directory that is a table, and no input
-_MANY: Final = (Format.JSONL, Format.SSE, Format.DELIMITED)
+_IN_TABLE: Final = "_chatpb.json"  # every directory that is a table has one; it is not input
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """One message of a file, as JSON text or in binary.
+class Reading:
+    """How input is read.
 
     Attributes:
-        data: The text or the bytes.
-        place: The file, and the line, event or byte where it stands.
-        source: The file that it is from.
-        event: The name of the server-sent event around it.
-        end: Of a line, the byte of the file after it.
-        is_cut: Of a line, whether no line break ends it.
+        form: Its format, or None to find out.
+        limit: The largest size of one message, line or event, in bytes.
+        allow_nan: Whether NaN and infinities are kept.
     """
 
-    data: bytes
-    place: str
-    source: Source
-    event: str = ""
-    end: int = 0
-    is_cut: bool = False
-
-    def kind(self, of_binary: Kind) -> Kind:
-        """Which message it is: of JSON what the rule says, of binary what the caller says."""
-        if self.source.is_binary:
-            return of_binary
-        in_stream = self.source.holds_many
-        return recognise(self.data, self.source.name, in_stream=in_stream, event=self.event)
+    form: Format | None = None
+    limit: int = MAX_BYTES
+    allow_nan: bool = False
 
 
-class _Readable(Protocol):
-    def read1(self, size: int = ..., /) -> bytes: ...
-
-
-class _Rewound(io.RawIOBase):
-    """A stream whose beginning was read already."""
-
-    def __init__(self, head: bytearray, stream: _Readable, advance: Callable[[int], None]) -> None:
-        self._head = memoryview(bytes(head))
-        self._stream = stream
-        self._advance = advance
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        data = self._head[: len(buffer)] or self._stream.read1(len(buffer))
-        self._head = self._head[len(data) :]
-        buffer[: len(data)] = data
-        self._advance(len(data))
-        return len(data)
-
-
-class Source:
-    """An open file and the format that it is in.
-
-    Args:
-        name: The name of the file, as errors tell it.
-        stream: The file.
-        form: The format, or None to find out.
-        limit: The most bytes that one record may have.
-        advance: Is told of bytes that were read.
-        binary: The format of what is found to be binary.
-        skipped: The lines of a file of JSON lines that are not read, and their bytes.
-
-    Raises:
-        CliError: It is a log, or compressed otherwise.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        stream: _Readable,
-        form: Format | None = None,
-        limit: int = 1 << 28,
-        advance: Callable[[int], None] = lambda _: None,
-        binary: Format = Format.BINARY,
-        skipped: tuple[int, int] = (0, 0),
-    ) -> None:
-        self.name = name
-        self._limit = limit
-        self._skipped = skipped
-        head = bytearray()
-        form = form or by_name(name)
-        if form is None:
-            form = by_content(head, lambda: stream.read1(_CHUNK), limit)
-            form = binary if form is Format.BINARY else form
-            if head.startswith(ZSTD):
-                raise CliError(f"{name}: compressed with zstd; a log is read by `chatpb cat`")
-        self.format = form
-        self._stream = io.BufferedReader(_Rewound(head, stream, advance), _CHUNK)
-
-    @property
-    def is_binary(self) -> bool:
-        """Whether its records are messages in binary, not JSON texts."""
-        return self.format in _BINARY
-
-    @property
-    def holds_many(self) -> bool:
-        """Whether its format is one of many records."""
-        return self.format in _MANY
-
-    @property
-    def is_live(self) -> bool:
-        """Whether it may come bit by bit, so that results should not wait for more."""
-        return self.name == STDIN_NAME
-
-    def records(self) -> Iterator[Record]:
-        """Its records.
-
-        Raises:
-            CliError: A record is longer than it may be, or the file is cut off.
-        """
-        try:
-            if self.format is Format.JSONL:
-                yield from self._lines()
-            elif self.format is Format.SSE:
-                yield from self._events()
-            elif self.format is Format.DELIMITED:
-                for offset, data in read_delimited(self._stream, self._limit):
-                    yield Record(data, f"{self.name}:byte {offset}", self)
-            else:
-                yield from self._whole()
-        except ConversionError as error:
-            raise at(self.name, error) from None
-        except OSError as error:
-            raise CliError(f"{self.name}: {os_error_text(error)}") from None
-
-    def _whole(self) -> Iterator[Record]:
-        data = self._stream.read(self._limit + 1)
-        if len(data) > self._limit:
-            raise self._too_long(self.name)
-        yield Record(data, self.name, self)
-
-    def _lines(self) -> Iterator[Record]:
-        number, end = self._skipped
-        while line := self._stream.readline(self._limit + 1):
-            number += 1
-            end += len(line)
-            is_cut = not line.endswith(b"\n")
-            if len(line) > self._limit:
-                raise self._too_long(f"{self.name}:{number}")
-            if number == 1:
-                line = line.removeprefix(_BOM)
-            if line := line.strip():
-                yield Record(line, f"{self.name}:{number}", self, end=end, is_cut=is_cut)
-
-    def _events(self) -> Iterator[Record]:
-        decoder = sse.Decoder(self._limit)
-        number = 0
-        more = True
-        while more:
-            data = self._stream.read1(_CHUNK)
-            more = bool(data)
-            for event in decoder.feed(data) if more else decoder.close():
-                number += 1
-                if event.data.strip() and event.data != sse.DONE and event.data[:1] != b":":
-                    place = f"{self.name}:event {number}"
-                    yield Record(event.data, place, self, event.event)
-
-    def _too_long(self, place: str) -> CliError:
-        return CliError(f"{place}: longer than the {self._limit} bytes of --max-size")
+_DEFAULT: Final = Reading()
 
 
 @contextmanager
 def open_source(
     name: str,
-    form: Format | None = None,
-    limit: int = 1 << 28,
-    advance: Callable[[int], None] = lambda _: None,
+    reading: Reading = _DEFAULT,
+    advance: Advance = lambda _: None,
+    *,
     binary: Format = Format.BINARY,
     skipped: tuple[int, int] = (0, 0),
 ) -> Iterator[Source]:
-    """Opens a file, or standard input for ``-``. The arguments are those of `Source`.
+    """Opens a file, or standard input for ``-``.
+
+    Args:
+        name: The name of the file.
+        reading: How it is read.
+        advance: As for `Source`.
+        binary: As for `Source`.
+        skipped: As for `Source`. The bytes are skipped here.
 
     Raises:
         CliError: The file cannot be opened.
     """
+    form, limit = reading.form, reading.limit
     if name == STDIN:
         yield Source(STDIN_NAME, sys.stdin.buffer, form, limit, advance, binary)  # type: ignore[arg-type]
         return
@@ -214,8 +70,27 @@ def open_source(
         yield Source(name, stream, form, limit, advance, binary, skipped)
 
 
+def read_all(names: Sequence[str], reading: Reading, advance: Advance) -> Iterator[Record]:
+    """The records of all files.
+
+    Raises:
+        CliError: A file cannot be opened or read.
+    """
+    for name in names:
+        with open_source(name, reading, advance) as source:
+            yield from source.records()
+
+
+def explained(record: Record, error: ConversionError) -> CliError:
+    """A converter's error; for a binary file, with a hint about length-delimited messages."""
+    failure = at(record.place, error)
+    if record.source.format is Format.BINARY:
+        failure.text += "; if it is a stream of length-delimited messages, pass --format delimited"
+    return failure
+
+
 def walk(names: Sequence[str], endings: tuple[str, ...]) -> Iterator[str]:
-    """The files of those names; of a directory, all below it with one of the endings.
+    """The named files, and in named directories all files below that have one of the endings.
 
     Raises:
         CliError: There is no such file.

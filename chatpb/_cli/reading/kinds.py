@@ -28,6 +28,7 @@ import orjson
 from google.protobuf.message import Message
 
 import chatpb.v1 as schema
+from chatpb import _endings
 from chatpb._cli.failure import USAGE_ERROR, CliError
 from chatpb._errors import ConversionError
 from chatpb._mapping.convert import json_to_binary
@@ -62,8 +63,8 @@ _OBJECT_WORDS: Final[dict[str, Kind]] = {
     "error": ErrorResponse,
 }
 _NAMED_FILES: Final[dict[str, Kind]] = {
-    ".request.json": ChatCompletionRequest,
-    ".error.json": ErrorResponse,
+    _endings.REQUEST: ChatCompletionRequest,
+    _endings.ERROR: ErrorResponse,
 }
 
 _OBJECT: Final = ChatCompletion.DESCRIPTOR.fields_by_name["object"].number

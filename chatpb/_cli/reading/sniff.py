@@ -8,6 +8,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
+from chatpb import _endings
 from chatpb._errors import ConversionError
 from chatpb._mapping.text import parse_plain
 
@@ -22,13 +23,11 @@ class Format(StrEnum):
     DELIMITED = "delimited"
 
 
+# The ending .json is not here: many files of JSON lines have it.
 ENDINGS: Final = {
-    ".jsonl": Format.JSONL,
-    ".ndjson": Format.JSONL,
-    ".sse": Format.SSE,
-}  # the ending .json says little: many a file of JSON lines has it
-
-LOG_ENDING: Final = ".chatpb.zst"
+    **dict.fromkeys(_endings.JSON_LINES, Format.JSONL),
+    _endings.EVENTS: Format.SSE,
+}
 ZSTD: Final = b"\x28\xb5\x2f\xfd"  # how a log begins, and anything else in zstd
 
 _BOM: Final = b"\xef\xbb\xbf"
@@ -75,8 +74,8 @@ def by_content(head: bytearray, more: Callable[[], bytes], limit: int) -> Format
 
 def is_log(name: str) -> bool:
     """Whether a file is a log: it is named as one, or compressed with zstd as logs are."""
-    if name.endswith(LOG_ENDING) or not os.path.isfile(name):
-        return name.endswith(LOG_ENDING)
+    if name.endswith(_endings.LOG) or not os.path.isfile(name):
+        return name.endswith(_endings.LOG)
     with open(name, "rb") as stream:
         return stream.read(len(ZSTD)) == ZSTD
 

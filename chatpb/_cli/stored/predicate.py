@@ -1,24 +1,10 @@
-"""Which rows of a table are wanted: the language of ``chatpb grep``.
-
-    predicate   = conjunction { "or" conjunction }
-    conjunction = negation { "and" negation }
-    negation    = "not" negation | "(" predicate ")" | comparison
-    comparison  = column ( "=" | "!=" | "<" | "<=" | ">" | ">=" | "~" ) value
-                | column [ "not" ] "in" "(" value { "," value } ")"
-                | column "is" [ "not" ] "null"
-
-A column is one of the table, or a key of a map, such as ``labels.team``. A value is a word or is
-quoted; ``~`` takes a regular expression (RE2) that is searched for. Of a list, one element must
-compare so; ``!=`` and ``not in`` hold if none is equal, and an empty list is null. What is null
-compares to nothing, as in SQL.
-"""
+"""Which rows of a table are wanted: predicates, evaluated by Arrow."""
 
 from __future__ import annotations
 
 import difflib
 import functools
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
@@ -27,14 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from chatpb._cli.failure import USAGE_ERROR, CliError
-from chatpb.table._columns import SCHEMA
+from chatpb.table import SCHEMA
 
-_TOKEN: Final = re.compile(
-    r"""\s*(?:(?P<op><=|>=|!=|==|[=<>~(),])|"(?P<double>[^"]*)"|'(?P<single>[^']*)'"""
-    r"""|(?P<word>[^\s()<>=!~,'"]+)|(?P<bad>\S))"""
-)
-_SWAPPED: Final = {"==": "="}
-_COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {
+COMPARISONS: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "=": lambda left, right: left == right,
     "<": lambda left, right: left < right,
     "<=": lambda left, right: left <= right,
@@ -54,17 +35,19 @@ class Predicate(Protocol):
     """Which rows are wanted."""
 
     def columns(self) -> set[str]:
-        """The columns that it looks at."""
+        """The names of the columns that the predicate reads."""
 
     def pushed(self) -> pc.Expression | None:
-        """What Parquet's statistics can tell: true wherever the predicate may be; None: nothing."""
+        """A condition on Parquet's statistics, true wherever this may be; None if there is none."""
 
     def mask(self, rows: pa.RecordBatch) -> pa.BooleanArray:
-        """For each row, whether it is wanted; null where that is not known."""
+        """For each row, whether it matches; null if the predicate is null there."""
 
 
 @dataclass(frozen=True)
-class _Both:
+class Joined:
+    """Predicates joined by ``and`` or ``or``."""
+
     parts: Sequence[Predicate]
     is_or: bool
 
@@ -84,7 +67,9 @@ class _Both:
 
 
 @dataclass(frozen=True)
-class _Not:
+class Not:
+    """A predicate after ``not``."""
+
     part: Predicate
 
     def columns(self) -> set[str]:
@@ -111,8 +96,8 @@ class _Comparison:
         if self.key is not None or pa.types.is_nested(SCHEMA.field(self.column).type):
             return None
         field = pc.field(self.column)
-        if self.op in _COMPARE:
-            return _COMPARE[self.op](field, pa.scalar(self.values[0], _plain_type(self.column)))
+        if self.op in COMPARISONS:
+            return COMPARISONS[self.op](field, pa.scalar(self.values[0], _plain_type(self.column)))
         if self.op == "in":
             return field.isin(pa.array(self.values, _plain_type(self.column)))
         return field.is_null() if self.op == "null" else None
@@ -127,7 +112,7 @@ class _Comparison:
             return pc.or_(found, _is_empty(values)) if _has_length(values) else found
         if not is_list:
             return self._compare(values)
-        # The rows that the elements for which it holds are in.
+        # A row matches if one of its elements does.
         parents = pc.list_parent_indices(values)
         hits = self._compare(pc.list_flatten(values))
         wanted = pc.is_in(pa.array(range(len(values)), pa.int64()), pc.filter(parents, hits))
@@ -151,167 +136,78 @@ def _is_empty(values: pa.Array) -> pa.BooleanArray:
     return pc.equal(lengths, 0)
 
 
-def parse(text: str) -> Predicate:
-    """Reads a predicate.
-
-    Raises:
-        CliError: It is none, or names a column that there is not.
-    """
-    parser = _Parser(text)
-    found = parser.predicate()
-    parser.end()
-    return found
-
-
 def matching_text(pattern: str, column: str) -> Predicate:
-    """The rows with a text in a column in which a regular expression is found.
+    """The rows with a text in a column that a regular expression matches anywhere.
 
     Raises:
-        CliError: It is no regular expression.
+        CliError: The pattern is not a regular expression.
     """
-    return _comparison(column, "~", [pattern])
+    return comparison(column, "~", [pattern])
 
 
 def both(first: Predicate, second: Predicate) -> Predicate:
-    """The rows that two predicates want."""
-    return _Both([first, second], is_or=False)
+    """The rows that match two predicates."""
+    return Joined([first, second], is_or=False)
 
 
-class _Parser:
-    def __init__(self, text: str) -> None:
-        self._tokens: list[tuple[str, bool]] = []  # with whether it is a quoted value
-        for match in _TOKEN.finditer(text):
-            if match["bad"] is not None:
-                raise _wrong(f"{match['bad']!r} at character {match.start('bad') + 1}")
-            quoted = match["double"] if match["double"] is not None else match["single"]
-            token = quoted if quoted is not None else match["op"] or match["word"]
-            self._tokens.append((token, quoted is not None))
-        self._at = 0
+def comparison(name: str, op: str, texts: Sequence[str]) -> Predicate:
+    """A comparison of a column, or of a key of a map column, with values.
 
-    def predicate(self) -> Predicate:
-        return self._joined("or", lambda: self._joined("and", self._negation))
+    Args:
+        name: The column, with the key after a dot.
+        op: One of `COMPARISONS`, ``~``, ``in`` or ``null``.
+        texts: The values as they are written.
 
-    def end(self) -> None:
-        if self._at < len(self._tokens):
-            raise _wrong(f"expected and, or, or the end, got {self._tokens[self._at][0]!r}")
-
-    def _joined(self, word: str, part: Callable[[], Predicate]) -> Predicate:
-        parts = [part()]
-        while self._is(word):
-            parts.append(part())
-        return parts[0] if len(parts) == 1 else _Both(parts, is_or=word == "or")
-
-    def _negation(self) -> Predicate:
-        if self._is("not"):
-            return _Not(self._negation())
-        if self._is("("):
-            found = self.predicate()
-            self._expect(")")
-            return found
-        return self._comparison()
-
-    def _comparison(self) -> Predicate:
-        column = self._next("a column")
-        if self._is("is"):
-            negated = self._is("not")
-            self._expect("null")
-            found: Predicate = _comparison(column, "null", [])
-            return _Not(found) if negated else found
-        negated = self._is("not")
-        if negated or self._peeks("in"):
-            self._expect("in")
-            found = _comparison(column, "in", list(self._list()))
-            return _Not(found) if negated else found
-        op = self._next("a comparison, such as =")
-        op = _SWAPPED.get(op, op)
-        if op != "!=" and op != "~" and op not in _COMPARE:
-            raise _wrong(f"expected a comparison, such as =, after {column}, got {op!r}")
-        value = self._next("a value")
-        if op == "!=":
-            return _Not(_comparison(column, "=", [value]))
-        return _comparison(column, op, [value])
-
-    def _list(self) -> Iterator[str]:
-        self._expect("(")
-        yield self._next("a value")
-        while self._is(","):
-            yield self._next("a value")
-        self._expect(")")
-
-    def _peeks(self, word: str) -> bool:
-        if self._at == len(self._tokens):
-            return False
-        token, quoted = self._tokens[self._at]
-        return not quoted and token.lower() == word
-
-    def _is(self, word: str) -> bool:
-        found = self._peeks(word)
-        self._at += found
-        return found
-
-    def _expect(self, word: str) -> None:
-        if not self._is(word):
-            got = self._tokens[self._at][0] if self._at < len(self._tokens) else "the end"
-            raise _wrong(f"expected {word}, got {got}")
-
-    def _next(self, what: str) -> str:
-        if self._at == len(self._tokens):
-            raise _wrong(f"expected {what}, got the end")
-        token, quoted = self._tokens[self._at]
-        if what == "a value" and not quoted and re.fullmatch(r"[=<>~(),!]+", token):
-            raise _wrong(f"expected {what}, got {token!r}")
-        self._at += 1
-        return token
-
-
-def _comparison(name: str, op: str, texts: Sequence[str]) -> _Comparison:
+    Raises:
+        CliError: There is no such column, or it cannot be compared with these values.
+    """
     column, _, key = name.partition(".")
     if column not in SCHEMA.names:
         near = difflib.get_close_matches(column, SCHEMA.names, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise _wrong(f"no column {column}; {hint}there are: {', '.join(_searchable())}")
+        raise wrong(f"no column {column}; {hint}there are: {', '.join(_searchable())}")
     kind = SCHEMA.field(column).type
     is_map = pa.types.is_map(kind)
     if is_map and not key and op != "null":
-        raise _wrong(f"{column} is a map: name a key, such as {column}.team")
+        raise wrong(f"{column} is a map: name a key, such as {column}.team")
     if key and not is_map:
-        raise _wrong(f"{column} is not a map, and has no {key}")
+        raise wrong(f"{column} is not a map, and has no {key}")
     if op != "null" and column not in _searchable():
-        raise _wrong(f"{column} cannot be compared")
+        raise wrong(f"{column} cannot be compared")
     plain = _plain_type(column)
     if op == "~":
         if not pa.types.is_string(plain):
-            raise _wrong(f"{column} is no text that ~ could search")
+            raise wrong(f"{column} is not text, which ~ needs")
         try:
             pc.match_substring_regex(pa.array([""]), texts[0])
         except pa.ArrowInvalid as error:
-            raise _wrong(f"{texts[0]!r} is no regular expression: {error}") from None
+            raise wrong(f"{texts[0]!r} is not a regular expression: {error}") from None
     return _Comparison(column, key or None, op, tuple(_value(column, plain, t) for t in texts))
 
 
 def _value(column: str, kind: pa.DataType, text: str) -> Any:
-    """A value as one of the column's type."""
+    """A value, converted to the type of the column."""
     if pa.types.is_string(kind):
         return text
     if pa.types.is_boolean(kind):
         if text.lower() not in ("true", "false"):
-            raise _wrong(f"{column} is true or false, not {text!r}")
+            raise wrong(f"{column} is true or false, not {text!r}")
         return text.lower() == "true"
     if pa.types.is_timestamp(kind):
         try:
             time = datetime.fromisoformat(text)
         except ValueError:
-            raise _wrong(f"{column} is a time such as 2026-01-31T12:00Z, not {text!r}") from None
+            raise wrong(f"{column} is a time such as 2026-01-31T12:00Z, not {text!r}") from None
         return time if time.tzinfo else time.replace(tzinfo=UTC)
     try:
         return pa.scalar(text).cast(kind).as_py()
     except pa.ArrowInvalid:
         what = "an integer" if pa.types.is_integer(kind) else "a number"
-        raise _wrong(f"{column} is {what}, not {text!r}") from None
+        raise wrong(f"{column} is {what}, not {text!r}") from None
 
 
 def _plain_type(column: str) -> pa.DataType:
-    """The type of a column's values; of a list or a map, that of the values in it."""
+    """The type of a column's values; for a list or a map, of the values inside."""
     kind = SCHEMA.field(column).type
     if pa.types.is_map(kind):
         return kind.item_type
@@ -328,5 +224,6 @@ def _searchable() -> list[str]:
     return found
 
 
-def _wrong(reason: str) -> CliError:
+def wrong(reason: str) -> CliError:
+    """The error of a predicate."""
     return CliError(f"predicate: {reason}", USAGE_ERROR)

@@ -1,32 +1,24 @@
-"""How tables and logs are read: as records, all or those that are wanted."""
+"""The records of tables and logs: all, or those that match a predicate."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import click
 import pyarrow as pa
 
-from chatpb._cli.failure import USAGE_ERROR, CliError
-from chatpb._cli.reading.sniff import LOG_ENDING, is_log
+from chatpb._cli.stored.files import LogFile, opened
 from chatpb._cli.stored.predicate import Predicate
 from chatpb._errors import ConversionError
 from chatpb._stream.fold import fold
-from chatpb.table import _commit
-from chatpb.table._columns import COUNTS, ROOT, SCHEMA, column_of, made_texts
-from chatpb.table._dataset import Dataset, Part
-from chatpb.table._rows import from_batch, to_batch
+from chatpb.table import SCHEMA, Part, from_batch, to_batch
+from chatpb.table._columns import COUNTS, ROOT, column_of, made_texts
 from chatpb.v1 import CompletionRecord
 
-_PARQUET: Final = ".parquet"
-_ROWS: Final = 1000  # of a log that are looked at together
+_ROWS: Final = 1000  # records of a log that are matched at once
 _CHUNKS: Final = "chunk_"
-#: Columns that lack a text which the tokens beside it spell, with the field of the text.
+#: Columns that leave out a text if the tokens spell it, with the field of the text.
 _SPELLED: Final = {column_of(text.text): text.text.name for text in made_texts(ROOT)}
 
 
@@ -34,75 +26,20 @@ class Stored(NamedTuple):
     """A record that was stored.
 
     Attributes:
-        data: It, in binary form.
-        place: Where it is from.
+        data: The record, in binary form.
+        place: Where it comes from, for error messages.
     """
 
     data: bytes
     place: str
 
 
-@dataclass(frozen=True)
-class LogFile:
-    """A file of a log.
-
-    Attributes:
-        path: The file.
-    """
-
-    path: Path
-
-    def records(self) -> Iterator[bytes]:
-        """Its records. Damage is told on standard error, if it is a torn end; else it is raised.
-
-        Raises:
-            DamagedLogError: It is damaged.
-        """
-        from chatpb.log import LogReader
-
-        with LogReader(self.path, on_damage=_tell) as reader:
-            for entry in reader:
-                yield entry.data
-
-
-def opened(paths: Sequence[str]) -> Iterator[Part | LogFile]:
-    """The files of tables and logs.
-
-    Raises:
-        CliError: A path is neither.
-    """
-    for name in paths:
-        path = Path(name)
-        if not path.exists():
-            raise CliError(f"{name}: no such file or directory", USAGE_ERROR)
-        if path.is_file():
-            if name.endswith(_PARQUET):
-                yield Part(path.name, path.parent)
-            elif is_log(name):
-                yield LogFile(path)
-            else:
-                raise CliError(f"{name}: neither a table nor a log", USAGE_ERROR)
-            continue
-        logs = [
-            Path(folder, member)
-            for folder, _, members in os.walk(path)
-            for member in members
-            if member.endswith(LOG_ENDING)
-        ]
-        if _is_dataset(path):
-            yield from Dataset(path).parts()
-        elif not logs:
-            raise CliError(f"{name}: there is no table in it and no log", USAGE_ERROR)
-        for log in sorted(logs):
-            yield LogFile(log)
-
-
 def records(paths: Sequence[str], wanted: Predicate | None = None) -> Iterator[Stored]:
     """The records of tables and logs.
 
     Args:
-        paths: Directories of tables or logs, or files of them.
-        wanted: Which; None: all.
+        paths: Directories of tables or logs, or files in them.
+        wanted: Which records; None for all.
 
     Raises:
         CliError: A path is neither table nor log.
@@ -120,10 +57,6 @@ def records(paths: Sequence[str], wanted: Predicate | None = None) -> Iterator[S
             )
 
 
-def _is_dataset(path: Path) -> bool:
-    return (path / _commit.COMMIT).exists() or any(map(_commit.is_part, os.listdir(path)))
-
-
 def _of_part(part: Part, wanted: Predicate | None) -> Iterator[bytes]:
     if wanted is None:
         for rows in part.batches(None, None):
@@ -132,7 +65,7 @@ def _of_part(part: Part, wanted: Predicate | None) -> Iterator[bytes]:
     names = wanted.columns()
     looked_at = sorted({COUNTS, *names})
     for group in part.row_groups(wanted.pushed()):
-        # Most columns are read only where there may be something to find.
+        # All columns are read only of row groups in which a row may match.
         some = part.batches(looked_at, None, group)
         if any(
             any(_lacking(rows, name) for name in names) or wanted.mask(rows).true_count
@@ -155,7 +88,7 @@ def _chosen(rows: pa.RecordBatch, wanted: Predicate) -> pa.RecordBatch:
 
 
 def _lacking(rows: pa.RecordBatch, column: str) -> list[int]:
-    """The rows in which tokens may spell a text that the column lacks."""
+    """The rows in which the tokens may spell a text that the column leaves out."""
     with_tokens = rows.column(COUNTS).is_valid()
     if _spelled(column) is None or not with_tokens.true_count:
         return []
@@ -172,7 +105,7 @@ def _spelled(column: str) -> str | None:
 
 
 def _with_texts(rows: pa.RecordBatch, columns: set[str]) -> pa.RecordBatch:
-    """The columns, with the texts that are left out because tokens spell them."""
+    """The columns, including texts that are left out because the tokens spell them."""
     found: dict[str, Any] = {name: rows.column(name) for name in sorted(columns)}
     for name in columns:
         member = _spelled(name)
@@ -196,14 +129,10 @@ def _texts(record: CompletionRecord, column: str, member: str) -> list[str | Non
 
 
 def completion_of(record: CompletionRecord) -> Any:
-    """The completion of a record, put together if it came in chunks."""
+    """The completion of a record, folded if it came in chunks."""
     if record.HasField("completion") or not record.chunks:
         return record.completion
     try:
         return fold(record.chunks)
     except ConversionError:
         return record.completion
-
-
-def _tell(damage: object) -> None:
-    click.echo(f"chatpb: note: {damage}", err=True)

@@ -1,17 +1,20 @@
-"""What of a record is printed, and as which JSON."""
+"""Printing records as lines of JSON: which part of them, and with which options."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import click
 import orjson
 from google.protobuf.message import Message
 
 import chatpb
 from chatpb._cli.failure import at
+from chatpb._cli.options import nan_option, output_option, unknown_option
+from chatpb._cli.output import open_output
 from chatpb._errors import ConversionError
 from chatpb._record import members
 from chatpb.v1 import (
@@ -22,6 +25,9 @@ from chatpb.v1 import (
     ErrorResponse,
     LogHeader,
 )
+
+if TYPE_CHECKING:
+    from chatpb._cli.stored.records import Stored
 
 
 class What(StrEnum):
@@ -35,13 +41,13 @@ class What(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Printer:
-    """Writes a part of records as JSON texts.
+    """Writes a part of each record as JSON.
 
     Attributes:
         what: The part.
-        chunks: Whether a stream's chunks are written one by one, not what they make.
+        chunks: Whether the chunks of a stream are written, rather than the completion they make.
         allow_nan: As for `chatpb.to_json`.
-        ignore_unknown: Likewise.
+        ignore_unknown: As `ignore_unknown_fields` for `chatpb.to_json`.
     """
 
     what: What = What.RESPONSE
@@ -50,7 +56,7 @@ class Printer:
     ignore_unknown: bool = False
 
     def texts(self, data: bytes, place: str) -> Iterator[bytes]:
-        """The JSON texts of a record; none if it does not have the part.
+        """The JSON texts of a record; none if it lacks the part.
 
         Raises:
             CliError: It cannot be written as JSON.
@@ -92,7 +98,7 @@ class Printer:
         )
 
     def _record(self, record: CompletionRecord) -> dict[str, Any]:
-        """A record as an object with its fields as members."""
+        """A record as an object whose members are its fields."""
         members: dict[str, Any] = {}
         for field, value in record.ListFields():
             kind = field.message_type
@@ -108,3 +114,52 @@ class Printer:
 
     def _fragment(self, message: Message) -> orjson.Fragment:
         return orjson.Fragment(self._json(message.SerializeToString(), type(message)))
+
+
+_OPTIONS = (
+    click.option(
+        "--what",
+        type=click.Choice([what.value for what in What]),
+        default=What.RESPONSE.value,
+        show_default=True,
+        help="What to print of each record that has it. A record is an object with all its parts.",
+    ),
+    click.option(
+        "--chunks",
+        is_flag=True,
+        help="Print the chunks of a stream, not the completion they make.",
+    ),
+    output_option,
+    nan_option,
+    unknown_option,
+)
+
+
+def printing_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options that `print_records` takes."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def print_records(
+    found: Iterable[Stored],
+    output: str,
+    what: str,
+    chunks: bool,
+    allow_nan: bool,
+    ignore_unknown: bool,
+) -> int:
+    """Prints records, and returns how many there were.
+
+    Raises:
+        CliError: The output cannot be opened, or a record cannot be written as JSON.
+    """
+    printer = Printer(What(what), chunks, allow_nan, ignore_unknown)
+    count = 0
+    with open_output(output, binary=False) as out:
+        for data, place in found:
+            count += 1
+            for text in printer.texts(data, place):
+                out.write(text + b"\n")
+    return count

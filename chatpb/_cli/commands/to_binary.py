@@ -1,8 +1,6 @@
-"""The commands ``to-binary`` and ``to-json``."""
+"""The command ``to-binary``."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator, Sequence
 
 import click
 from google.protobuf.message import DecodeError
@@ -10,21 +8,18 @@ from google.protobuf.message import DecodeError
 import chatpb
 from chatpb._cli.failure import USAGE_ERROR, CliError, at
 from chatpb._cli.options import (
-    Reading,
-    delimited_option,
     files_argument,
     input_options,
     kind_option,
     output_option,
-    unknown_option,
 )
 from chatpb._cli.output import open_output
-from chatpb._cli.progress import Advance, progress
-from chatpb._cli.reading.delimited import delimited
-from chatpb._cli.reading.input import Record, open_source
+from chatpb._cli.progress import progress
+from chatpb._cli.reading.input import Reading, explained, read_all
 from chatpb._cli.reading.kinds import Kind, label
-from chatpb._cli.reading.sniff import Format
+from chatpb._cli.reading.source import Record
 from chatpb._errors import ConversionError
+from chatpb._wire import delimited
 from chatpb.v1 import ChatCompletion
 
 
@@ -41,7 +36,7 @@ from chatpb.v1 import ChatCompletion
 )
 @kind_option
 @input_options
-def to_binary(
+def command(
     files: tuple[str, ...],
     output: str,
     many: bool | None,
@@ -60,71 +55,20 @@ def to_binary(
       curl -N ... | chatpb to-binary > chunks.delimited
 
     What stands before an error is written. Exit code 1 if there is one.
-    """  # noqa: D301 (click's mark of lines that keep their breaks)
+    """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
     names = files or ("-",)
     types = _OneType(kind)
     with (
         open_output(output, names, binary=True) as out,
         progress(names, output=output) as advance,
     ):
-        for count, record in enumerate(_records(names, reading, advance)):
+        for count, record in enumerate(read_all(names, reading, advance)):
             if many is None:
                 many = len(names) > 1 or record.source.holds_many
             if count and not many:
                 raise CliError("several messages need --delimited", USAGE_ERROR)
             data = _binary(record, types.of(record), reading.allow_nan)
             out.write(delimited(data) if many else data)
-            if record.source.is_live:
-                out.flush()
-
-
-@click.command()
-@files_argument
-@output_option
-@kind_option
-@delimited_option
-@unknown_option
-@input_options
-def to_json(
-    files: tuple[str, ...],
-    output: str,
-    kind: Kind | None,
-    ignore_unknown: bool,
-    reading: Reading,
-) -> None:
-    """Write messages as OpenAI's JSON, one on each line.
-
-    Reads binary, JSON, JSON lines or server-sent events, from files or standard input. Binary
-    does not say what it is: pass --type for what is no completion, and -d for a stream of
-    length-delimited messages.
-
-    \b
-      chatpb to-json response.binpb
-      chatpb to-json -d --type chunk chunks.delimited -o chunks.jsonl
-      chatpb to-json stream.sse | jq .choices
-
-    What stands before an error is written. Exit code 1 if there is one.
-    """  # noqa: D301 (click's mark of lines that keep their breaks)
-    names = files or ("-",)
-    with (
-        open_output(output, names, binary=False) as out,
-        progress(names, output=output) as advance,
-    ):
-        for record in _records(names, reading, advance):
-            found = kind or record.kind(ChatCompletion)
-            data = record.data
-            try:
-                if not record.source.is_binary:
-                    data = chatpb.json_to_binary(data, found, allow_nan=reading.allow_nan)
-                text = chatpb.binary_to_json(
-                    data,
-                    found,
-                    allow_nan=reading.allow_nan,
-                    ignore_unknown_fields=ignore_unknown,
-                )
-            except ConversionError as error:
-                raise _explained(record, error) from None
-            out.write(text + b"\n")
             if record.source.is_live:
                 out.flush()
 
@@ -150,12 +94,6 @@ class _OneType:
         return self._kind
 
 
-def _records(names: Sequence[str], reading: Reading, advance: Advance) -> Iterator[Record]:
-    for name in names:
-        with open_source(name, reading.form, reading.limit, advance) as source:
-            yield from source.records()
-
-
 def _binary(record: Record, kind: Kind, allow_nan: bool) -> bytes:
     try:
         if not record.source.is_binary:
@@ -165,13 +103,5 @@ def _binary(record: Record, kind: Kind, allow_nan: bool) -> bytes:
         raise at(record.place, error) from None
     except DecodeError:
         reason = f"not the binary form of a {kind.DESCRIPTOR.full_name}"
-        raise _explained(record, ConversionError(reason)) from None
+        raise explained(record, ConversionError(reason)) from None
     return record.data
-
-
-def _explained(record: Record, error: ConversionError) -> CliError:
-    """A converter's error; for a binary file, with what its reader may have meant."""
-    failure = at(record.place, error)
-    if record.source.format is Format.BINARY:
-        failure.text += "; if it is a stream of length-delimited messages, pass --format delimited"
-    return failure

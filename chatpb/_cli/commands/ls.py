@@ -1,29 +1,25 @@
-"""The commands ``ls`` and ``stat``."""
+"""The command ``ls``."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from chatpb._cli.tally import columns, counted
+from chatpb._cli.tally import columns
 
 if TYPE_CHECKING:
-    from chatpb._cli.stored.records import LogFile
-    from chatpb.table._dataset import Part
+    from chatpb._cli.stored.files import LogFile
+    from chatpb.table import Part
 
 _TIMES: Final = ("start_time", "created")  # what tells when a record is from, the best first
-_INNER: Final = re.compile(r"\.(list\.(element|item)|key_value)\b")
 
 
-@click.command("ls")
+@click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-def list_files(paths: tuple[str, ...]) -> None:
+def command(paths: tuple[str, ...]) -> None:
     """List the files of tables and logs.
 
     Prints for each file how many records and bytes it has, the times of the first and the last of
@@ -35,8 +31,8 @@ def list_files(paths: tuple[str, ...]) -> None:
       chatpb ls table /var/log/chatpb
 
     Of a table only the ends of files are read, of a log all.
-    """  # noqa: D301 (click's mark of lines that keep their breaks)
-    from chatpb._cli.stored.records import LogFile, opened
+    """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
+    from chatpb._cli.stored.files import LogFile, opened
 
     rows = [["records", "bytes", "first", "last", "file"]]
     total = [0, 0]
@@ -52,58 +48,6 @@ def list_files(paths: tuple[str, ...]) -> None:
     click.echo(columns(rows, left=(2, 3, 4)))
 
 
-@click.command()
-@click.argument("paths", nargs=-1, required=True, metavar="TABLE...")
-def stat(paths: tuple[str, ...]) -> None:
-    """Show which columns of a table take how many bytes.
-
-    Prints for each column its bytes in the files, their share, the bytes before compression, and
-    how many values there are; then the rows, files and row groups, and the ratio to the JSON that
-    was read.
-
-    \b
-      chatpb stat table
-
-    Only the ends of files are read.
-    """  # noqa: D301 (click's mark of lines that keep their breaks)
-    from chatpb._cli.failure import USAGE_ERROR, CliError
-    from chatpb._cli.stored.records import LogFile, opened
-
-    small: Counter[str] = Counter()
-    large: Counter[str] = Counter()
-    values: Counter[str] = Counter()
-    rows = groups = files = size = json = 0
-    is_known = True
-    for file in opened(paths):
-        if isinstance(file, LogFile):
-            raise CliError(f"{file.path}: a log, which has no columns", USAGE_ERROR)
-        metadata = file.metadata
-        files += 1
-        rows += metadata.num_rows
-        groups += metadata.num_row_groups
-        size += file.path.stat().st_size
-        json += file.json_bytes or 0
-        is_known &= file.json_bytes is not None
-        for chunk in _chunks(metadata):
-            name = _INNER.sub("", chunk.path_in_schema)
-            small[name] += chunk.total_compressed_size
-            large[name] += chunk.total_uncompressed_size
-            values[name] += chunk.num_values
-    head = ["column", "bytes", "share", "uncompressed", "values"]
-    lines = [head]
-    for name, count in small.most_common():
-        share = f"{count / size:.1%}"
-        lines.append([name, f"{count:,}", share, f"{large[name]:,}", f"{values[name]:,}"])
-    rest = size - small.total()
-    if size:
-        lines.append(["(footers)", f"{rest:,}", f"{rest / size:.1%}", f"{rest:,}", ""])
-    click.echo(columns(lines, left=(0,)))
-    counts = (counted(rows, "row"), counted(files, "file"), counted(groups, "row group"))
-    click.echo("\n{} in {} and {}, {} bytes".format(*counts, f"{size:,}"))
-    if is_known and json:
-        click.echo(f"{json:,} bytes of JSON, ratio {size / json:.1%}")
-
-
 @dataclass
 class _Found:
     records: int = 0
@@ -116,10 +60,12 @@ class _Found:
 
 
 def _of_part(part: Part) -> _Found:
+    from chatpb._cli.stored.files import column_chunks
+
     metadata = part.metadata
     for name in _TIMES:
         found = _Found(metadata.num_rows)
-        for chunk in _chunks(metadata):
+        for chunk in column_chunks(part):
             statistics = chunk.statistics
             if chunk.path_in_schema == name and statistics is not None and statistics.has_min_max:
                 for value in (statistics.min, statistics.max):
@@ -128,13 +74,6 @@ def _of_part(part: Part) -> _Found:
         if found.first is not None:
             break
     return found
-
-
-def _chunks(metadata: Any) -> Iterator[Any]:
-    """The column chunks of a file."""
-    for group in range(metadata.num_row_groups):
-        for column in range(metadata.num_columns):
-            yield metadata.row_group(group).column(column)
 
 
 def _of_log(log: LogFile) -> _Found:

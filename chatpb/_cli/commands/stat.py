@@ -1,0 +1,65 @@
+"""The command ``stat``."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Final
+
+import click
+
+from chatpb._cli.failure import USAGE_ERROR, CliError
+from chatpb._cli.tally import columns, counted
+
+_INNER: Final = re.compile(r"\.(list\.(element|item)|key_value)\b")
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="TABLE...")
+def command(paths: tuple[str, ...]) -> None:
+    """Show which columns of a table take how many bytes.
+
+    Prints for each column its bytes in the files, their share, the bytes before compression, and
+    how many values there are; then the rows, files and row groups, and the ratio to the JSON that
+    was read.
+
+    \b
+      chatpb stat table
+
+    Only the ends of files are read.
+    """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
+    from chatpb._cli.stored.files import LogFile, column_chunks, opened
+
+    small: Counter[str] = Counter()
+    large: Counter[str] = Counter()
+    values: Counter[str] = Counter()
+    rows = groups = files = size = json = 0
+    is_known = True
+    for file in opened(paths):
+        if isinstance(file, LogFile):
+            raise CliError(f"{file.path}: a log, which has no columns", USAGE_ERROR)
+        metadata = file.metadata
+        files += 1
+        rows += metadata.num_rows
+        groups += metadata.num_row_groups
+        size += file.path.stat().st_size
+        json += file.json_bytes or 0
+        is_known &= file.json_bytes is not None
+        for chunk in column_chunks(file):
+            name = _INNER.sub("", chunk.path_in_schema)
+            small[name] += chunk.total_compressed_size
+            large[name] += chunk.total_uncompressed_size
+            values[name] += chunk.num_values
+    head = ["column", "bytes", "share", "uncompressed", "values"]
+    lines = [head]
+    for name, count in small.most_common():
+        share = f"{count / size:.1%}"
+        lines.append([name, f"{count:,}", share, f"{large[name]:,}", f"{values[name]:,}"])
+    rest = size - small.total()
+    if size:
+        lines.append(["(footers)", f"{rest:,}", f"{rest / size:.1%}", f"{rest:,}", ""])
+    click.echo(columns(lines, left=(0,)))
+    counts = (counted(rows, "row"), counted(files, "file"), counted(groups, "row group"))
+    click.echo("\n{} in {} and {}, {} bytes".format(*counts, f"{size:,}"))
+    if is_known and json:
+        click.echo(f"{json:,} bytes of JSON, ratio {size / json:.1%}")

@@ -1,0 +1,186 @@
+"""An open file as a series of records, one at a time and in bounded memory."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from chatpb import sse
+from chatpb._cli.failure import CliError, at
+from chatpb._cli.reading.delimited import read_delimited
+from chatpb._cli.reading.kinds import Kind, recognise
+from chatpb._cli.reading.sniff import ZSTD, Format, by_content, by_name
+from chatpb._errors import ConversionError, os_error_text
+
+STDIN_NAME: Final = "<stdin>"
+MAX_BYTES: Final = 1 << 28  # of a record, unless the user says otherwise
+Advance = Callable[[int], None]
+_CHUNK: Final = 64 * 1024
+_BOM: Final = b"\xef\xbb\xbf"
+_BINARY: Final = (Format.BINARY, Format.DELIMITED)
+_MANY: Final = (Format.JSONL, Format.SSE, Format.DELIMITED)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One message of a file, as JSON text or in binary form.
+
+    Attributes:
+        data: The text or the bytes.
+        place: The file, and the line, event or byte where the message begins.
+        source: The file that it comes from.
+        event: The name of the server-sent event around it.
+        end: For a line, the offset of the first byte after it.
+        is_cut: For a line, whether it lacks a line break at its end.
+    """
+
+    data: bytes
+    place: str
+    source: Source
+    event: str = ""
+    end: int = 0
+    is_cut: bool = False
+
+    def kind(self, of_binary: Kind) -> Kind:
+        """Which message it is: JSON is recognised, binary is what the caller expects."""
+        if self.source.is_binary:
+            return of_binary
+        in_stream = self.source.holds_many
+        return recognise(self.data, self.source.name, in_stream=in_stream, event=self.event)
+
+
+class _Readable(Protocol):
+    def read1(self, size: int = ..., /) -> bytes: ...
+
+
+class _Rewound(io.RawIOBase):
+    """A stream whose beginning was already read."""
+
+    def __init__(self, head: bytearray, stream: _Readable, advance: Advance) -> None:
+        self._head = memoryview(bytes(head))
+        self._stream = stream
+        self._advance = advance
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data = self._head[: len(buffer)] or self._stream.read1(len(buffer))
+        self._head = self._head[len(data) :]
+        buffer[: len(data)] = data
+        self._advance(len(data))
+        return len(data)
+
+
+class Source:
+    """An open file and its format.
+
+    Args:
+        name: The name of the file, for error messages.
+        stream: The file.
+        form: The format, or None to find out.
+        limit: The largest size of one record, in bytes.
+        advance: Called with the number of bytes read, as they are read.
+        binary: The format to assume if the content is binary.
+        skipped: For JSON lines, the number of lines before the place where `stream` is, and their
+            bytes.
+
+    Raises:
+        CliError: The file is a log, or compressed with zstd for another reason.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        stream: _Readable,
+        form: Format | None = None,
+        limit: int = MAX_BYTES,
+        advance: Advance = lambda _: None,
+        binary: Format = Format.BINARY,
+        skipped: tuple[int, int] = (0, 0),
+    ) -> None:
+        self.name = name
+        self._limit = limit
+        self._skipped = skipped
+        head = bytearray()
+        form = form or by_name(name)
+        if form is None:
+            form = by_content(head, lambda: stream.read1(_CHUNK), limit)
+            form = binary if form is Format.BINARY else form
+            if head.startswith(ZSTD):
+                raise CliError(f"{name}: compressed with zstd; a log is read by `chatpb cat`")
+        self.format = form
+        self._stream = io.BufferedReader(_Rewound(head, stream, advance), _CHUNK)
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether its records are messages in binary form, not JSON texts."""
+        return self.format in _BINARY
+
+    @property
+    def holds_many(self) -> bool:
+        """Whether its format can hold more than one record."""
+        return self.format in _MANY
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it may arrive bit by bit, so that results should be written at once."""
+        return self.name == STDIN_NAME
+
+    def records(self) -> Iterator[Record]:
+        """Its records.
+
+        Raises:
+            CliError: A record is too long, or the file ends within one.
+        """
+        try:
+            if self.format is Format.JSONL:
+                yield from self._lines()
+            elif self.format is Format.SSE:
+                yield from self._events()
+            elif self.format is Format.DELIMITED:
+                for offset, data in read_delimited(self._stream, self._limit):
+                    yield Record(data, f"{self.name}:byte {offset}", self)
+            else:
+                yield from self._whole()
+        except ConversionError as error:
+            raise at(self.name, error) from None
+        except OSError as error:
+            raise CliError(f"{self.name}: {os_error_text(error)}") from None
+
+    def _whole(self) -> Iterator[Record]:
+        data = self._stream.read(self._limit + 1)
+        if len(data) > self._limit:
+            raise self._too_long(self.name)
+        yield Record(data, self.name, self)
+
+    def _lines(self) -> Iterator[Record]:
+        number, end = self._skipped
+        while line := self._stream.readline(self._limit + 1):
+            number += 1
+            end += len(line)
+            is_cut = not line.endswith(b"\n")
+            if len(line) > self._limit:
+                raise self._too_long(f"{self.name}:{number}")
+            if number == 1:
+                line = line.removeprefix(_BOM)
+            if line := line.strip():
+                yield Record(line, f"{self.name}:{number}", self, end=end, is_cut=is_cut)
+
+    def _events(self) -> Iterator[Record]:
+        decoder = sse.Decoder(self._limit)
+        number = 0
+        more = True
+        while more:
+            data = self._stream.read1(_CHUNK)
+            more = bool(data)
+            for event in decoder.feed(data) if more else decoder.close():
+                number += 1
+                if event.data.strip() and event.data != sse.DONE and event.data[:1] != b":":
+                    place = f"{self.name}:event {number}"
+                    yield Record(event.data, place, self, event.event)
+
+    def _too_long(self, place: str) -> CliError:
+        return CliError(f"{place}: longer than the {self._limit} bytes of --max-size")

@@ -1,0 +1,87 @@
+"""The files of tables and logs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from chatpb import _endings
+from chatpb._cli.failure import USAGE_ERROR, CliError
+from chatpb._cli.reading.sniff import is_log
+from chatpb.table import Dataset, Part, _commit
+
+
+@dataclass(frozen=True)
+class LogFile:
+    """A file of a log.
+
+    Attributes:
+        path: The file.
+    """
+
+    path: Path
+
+    def records(self) -> Iterator[bytes]:
+        """Its records. A torn end is reported on standard error; other damage is raised.
+
+        Raises:
+            DamagedLogError: It is damaged before its end.
+        """
+        from chatpb.log import LogReader
+
+        with LogReader(self.path, on_damage=_report) as reader:
+            for entry in reader:
+                yield entry.data
+
+
+def opened(paths: Sequence[str]) -> Iterator[Part | LogFile]:
+    """The files of tables and logs.
+
+    Raises:
+        CliError: A path is neither table nor log.
+    """
+    for name in paths:
+        path = Path(name)
+        if not path.exists():
+            raise CliError(f"{name}: no such file or directory", USAGE_ERROR)
+        if path.is_file():
+            if name.endswith(_endings.PARQUET):
+                yield Part(path.name, path.parent)
+            elif is_log(name):
+                yield LogFile(path)
+            else:
+                raise CliError(f"{name}: neither a table nor a log", USAGE_ERROR)
+            continue
+        logs = [
+            Path(folder, member)
+            for folder, _, members in os.walk(path)
+            for member in members
+            if member.endswith(_endings.LOG)
+        ]
+        if _is_dataset(path):
+            yield from Dataset(path).parts()
+        elif not logs:
+            raise CliError(f"{name}: there is no table in it and no log", USAGE_ERROR)
+        for log in sorted(logs):
+            yield LogFile(log)
+
+
+def column_chunks(part: Part) -> Iterator[Any]:
+    """Parquet's description of each column chunk of a file."""
+    metadata = part.metadata
+    for group in range(metadata.num_row_groups):
+        for column in range(metadata.num_columns):
+            yield metadata.row_group(group).column(column)
+
+
+def _is_dataset(path: Path) -> bool:
+    return (path / _commit.COMMIT).exists() or any(map(_commit.is_part, os.listdir(path)))
+
+
+def _report(damage: object) -> None:
+    click.echo(f"chatpb: note: {damage}", err=True)

@@ -1,18 +1,8 @@
-"""The results as tables of words."""
+"""Tables of words."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-from convert.rows import Work
-
-_KEEPS = {
-    "all": "gives the same JSON",
-    "not empty": "drops or adds empty members",
-    "changed": "changes the JSON",
-}
 
 
 @dataclass
@@ -24,95 +14,8 @@ class Table:
     rows: list[list[str]] = field(default_factory=list)
 
 
-def tables(results: dict[str, Any]) -> Iterator[Table]:
-    """All tables, the targets last."""
-    inputs = [size["input"] for size in results["sizes"]]
-    for work in Work:
-        yield speed(results, work, inputs)
-    yield sizes(results, inputs)
-    yield _others(results)
-    yield targets(results)
-
-
 def number(value: float | None) -> str:
     """A ratio, with as many digits as it deserves."""
     if value is None:
         return "-"
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
-
-
-def speed(results: dict[str, Any], work: Work, inputs: Sequence[str]) -> Table:
-    """The ratios of each contender at one kind of work."""
-    table = Table(
-        f"{work}, time / {work.reference}", ["", *(i.replace(" ", "\n") for i in inputs), ""]
-    )
-    by_row: dict[str, dict[str, Any]] = {}
-    for cell in results["cells"]:
-        if cell["work"] == work:
-            by_row.setdefault(cell["row"], {}).setdefault(cell["input"], cell)
-    for row, cells in by_row.items():
-        numbers = [_cell(cells.get(name, {})) for name in inputs]
-        table.rows.append([row, *numbers, _note(list(cells.values()))])
-    for name, reason in results["missing"].items():
-        table.rows.append([f"chatpb {name}", *("-" for _ in inputs), reason])
-    return table
-
-
-def _cell(cell: dict[str, Any]) -> str:
-    return "refused" if cell.get("status") == "refused" else number(cell.get("ratio"))
-
-
-def _note(cells: list[dict[str, Any]]) -> str:
-    statuses = {cell["status"] for cell in cells}
-    if statuses == {"not installed"}:
-        return "not installed"
-    grades = {cell.get("keeps") for cell in cells}
-    return next((text for grade, text in reversed(_KEEPS.items()) if grade in grades), "")
-
-
-def sizes(results: dict[str, Any], inputs: Sequence[str]) -> Table:
-    """The bytes of both forms."""
-    table = Table("Size, bytes", ["", "JSON", "binary", "ratio", ""])
-    for size in results["sizes"]:
-        if size["input"] not in inputs:
-            continue
-        in_json, in_binary = f"{size['json_bytes']:,}", f"{size['binary_bytes']:,}"
-        ratio = f"{size['ratio']:.3f}"
-        table.rows.append([size["input"], in_json, in_binary, ratio, size["about"]])
-    return table
-
-
-def _others(results: dict[str, Any]) -> Table:
-    names = list(results["implementations"])
-    table = Table("Threads and memory", ["", *names, ""])
-    shares = results["implementations"].values()
-    gains = [number(share["thread_gain"]) for share in shares]
-    table.rows.append(["two threads / one: throughput of json_to_binary", *gains, ""])
-    for function in ("json_to_binary", "binary_to_json"):
-        peaks = [number((share["memory"] or {}).get(function)) for share in shares]
-        table.rows.append([f"peak memory of {function}", *peaks, "beyond input and output / JSON"])
-    return table
-
-
-def targets(results: dict[str, Any]) -> Table:
-    """Each target, what each implementation reached, and the verdict."""
-    names = list(results["implementations"])
-    table = Table("Targets", ["", "limit", *names, ""])
-    for verdict in results["targets"]:
-        limit = f"{'>=' if verdict['at_least'] else '<='} {verdict['limit']:g}"
-        values = [_exact(verdict["values"].get(name)) for name in names]
-        table.rows.append([verdict["target"], limit, *values, _verdict(verdict)])
-    return table
-
-
-def _exact(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}" if value < 10 else number(value)
-
-
-def _verdict(verdict: dict[str, Any]) -> str:
-    value = verdict["values"].get(verdict["judged"])
-    if value is None:
-        return "not measured"
-    if verdict["reached"]:
-        return "reached"
-    return f"not reached ({number(value / verdict['limit'])} x the limit)"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from common.marks import Marks, markdown
-from common.tables import Table, speed, targets
+from common.tables import Table
 from convert.inputs import LARGE, SMALL
 from convert.rows import Work
+from convert.tables import speed, targets
 
 MARKS: Final = Marks("make bench")
 _INPUTS: Final = (SMALL, LARGE[0])

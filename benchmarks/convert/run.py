@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.documents import logprobs, shortest
-from common.measure import FULL, QUICK
+from common.limits import failed
 from common.report import show
-from common.svg import draw
-from common.tables import tables
 from convert.inputs import TOKENS, of_file
+from convert.measure import FULL, QUICK
 from convert.readme import MARKS, fill
-from convert.targets import judge
+from convert.svg import draw
+from convert.tables import tables
+from convert.targets import verdicts
 
 BENCHMARKS: Final = Path(__file__).resolve().parents[1]
 OUTPUT: Final = Path("build/bench.json")
@@ -62,8 +63,10 @@ def main() -> int:
         args.svg.write_text(draw(results))
     if args.readme:
         args.readme.write_text(fill(args.readme.read_text("utf-8"), results), "utf-8")
-    missed = [verdict for verdict in results["targets"] if not verdict["reached"]]
-    return 1 if args.check and missed else 0
+    failures = failed(results["targets"], missed=args.check, unmeasured=args.check or args.quick)
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    return 1 if failures else 0
 
 
 def measure_all(files: list[Path], *, quick: bool) -> dict[str, Any]:
@@ -92,7 +95,7 @@ def measure_all(files: list[Path], *, quick: bool) -> dict[str, Any]:
             for name, share in shares.items()
         },
         "missing": {name: reason for name, reason in found.items() if reason},
-        "targets": judge(shares, peers["cells"], present[0]),
+        "targets": verdicts(shares, peers["cells"], present[0]),
         "cells": cells,
     }
 
@@ -102,7 +105,11 @@ def _arguments() -> argparse.Namespace:
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="a file of your own")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, a smaller memory test")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="fewer rounds, a smaller memory test; fail if a target was not measured",
+    )
     parser.add_argument("--output", type=Path, default=OUTPUT, help=f"JSON, by default {OUTPUT}")
     parser.add_argument("--svg", type=Path, metavar="PATH", help="also draw a picture")
     parser.add_argument("--readme", type=Path, metavar="PATH", help="also write tables into a file")

@@ -1,63 +1,30 @@
-"""What must be reached, and whether it is."""
+"""The targets for converting."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
+from common.limits import Limit, at_least, at_most, judge
 from convert.inputs import LARGE, SMALL
 from convert.rows import Work
 
 Share = dict[str, Any]  # what the processes of one implementation found, and the peers' cells
 
 
-@dataclass(frozen=True)
-class Target:
-    """A limit for one number."""
-
-    name: str
-    limit: float
-    value: Callable[[Share], float | None]
-    at_least: bool = False
-    only: str | None = None  # the implementation that it is for, if it is for one
-
-    def reached(self, value: float) -> bool:
-        """Whether the number is within the limit."""
-        return value >= self.limit if self.at_least else value <= self.limit
-
-
-def judge(
+def verdicts(
     shares: dict[str, Share], peers: list[dict[str, Any]], preferred: str
 ) -> list[dict[str, Any]]:
     """Each target with the number of each implementation, and whether the judged one reaches it.
 
     Args:
-        shares: What was found, by implementation.
+        shares: What was measured, by implementation.
         peers: The cells of the peers.
-        preferred: The implementation that is judged where a target is not for one alone.
+        preferred: The implementation that is judged if a target is not for one alone.
     """
-    verdicts = []
-    for target in TARGETS:
-        values = {
-            name: target.value({**share, "peers": peers})
-            for name, share in shares.items()
-            if target.only in (None, name)
-        }
-        judged = target.only or preferred
-        value = values.get(judged)
-        verdicts.append(
-            {
-                "target": target.name,
-                "limit": target.limit,
-                "at_least": target.at_least,
-                "values": values,
-                "judged": judged,
-                "reached": value is not None and target.reached(value),
-            }
-        )
-    return verdicts
+    found = {name: {**share, "peers": peers} for name, share in shares.items()}
+    return judge(_TARGETS, found, preferred)
 
 
 def _worst(values: Iterable[float | None]) -> float | None:
@@ -107,49 +74,46 @@ def _memory(share: Share) -> float | None:
 
 
 # Of the two inputs with 20 alternatives, and of the functions named, the worst counts.
-TARGETS: Final = (
-    Target(
+_TARGETS: Final[tuple[Limit[Share], ...]] = (
+    at_most(
         "500x20: json_to_binary / orjson.loads",
         0.35,
         _ratio(": json_to_binary", Work.TO_BINARY, LARGE),
     ),
-    Target(
+    at_most(
         "500x20: json_to_binary / simdjson's parse",
         2,
         _ratio(": json_to_binary", Work.TO_BINARY, LARGE, "ratio_to_simdjson"),
     ),
-    Target(
+    at_most(
         "500x20: binary_to_json / orjson.dumps",
         1,
         _ratio(": binary_to_json", Work.FROM_BINARY, LARGE),
     ),
-    Target("500x20: from_json / orjson.loads", 0.5, _ratio(": from_json", Work.READ, LARGE)),
-    Target(
+    at_most("500x20: from_json / orjson.loads", 0.5, _ratio(": from_json", Work.READ, LARGE)),
+    at_most(
         "small: json_to_binary / orjson.loads",
         1.5,
         _ratio(": json_to_binary", Work.TO_BINARY, [SMALL]),
     ),
-    Target(
+    at_least(
         "500x20: json_format.Parse / pure Python from_json, json_to_binary",
         5,
         _gain(Work.READ, Work.TO_BINARY),
-        at_least=True,
         only="python",
     ),
-    Target(
+    at_least(
         "500x20: json_format.MessageToJson / pure Python to_json, binary_to_json",
         5,
         _gain(Work.WRITE, Work.FROM_BINARY),
-        at_least=True,
         only="python",
     ),
-    Target(
+    at_least(
         "two threads / one: throughput of json_to_binary",
         1.7,
         lambda share: share["thread_gain"],
-        at_least=True,
     ),
-    Target("peak memory of json_to_binary beyond input and output / input", 1, _memory),
-    Target("500x20: binary size / JSON size", 0.26, _size(LARGE)),
-    Target("small: binary size / JSON size", 0.4, _size([SMALL])),
+    at_most("peak memory of json_to_binary beyond input and output / input", 1, _memory),
+    at_most("500x20: binary size / JSON size", 0.26, _size(LARGE)),
+    at_most("small: binary size / JSON size", 0.4, _size([SMALL])),
 )

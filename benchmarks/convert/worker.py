@@ -16,9 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from common.measure import FULL, QUICK, Effort, seconds
 from convert import peers, probes, subject
 from convert.inputs import LARGE, Input, generated, of_file
+from convert.measure import FULL, QUICK, Effort, seconds
 from convert.rows import NoModelError, Row, Task
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from statistics import median
 from typing import Any, Final
 
-from common.limits import Limit, judge
+from common import limits
+from common.limits import at_least, at_most, judge
 from common.marks import Marks, markdown
 from common.tables import Table, number
 from relay.scenarios import BURSTS, BUSY, CONCURRENCY, MEMORY, PACED, UNPACED
@@ -67,36 +68,35 @@ def _get(found: dict[str, Found], subject: str, scenario: str, key: str) -> floa
 
 
 _TARGETS: Final = (
-    Limit(
+    at_least(
         "paced streams: chunks/s per core / the pass-through's",
         0.7,
         _ratio(PACED, "chunks_per_cpu_s", PASSTHROUGH),
     ),
-    Limit(
+    at_least(
         "bursts: chunks/s per core / the pass-through's",
         2,
         _ratio(BURSTS, "chunks_per_cpu_s", PASSTHROUGH),
     ),
-    Limit("calls/s / LiteLLM's", 20, _ratio(BUSY, "calls_per_s", LITELLM)),
-    Limit("chunks/s, unpaced / LiteLLM's", 20, _ratio(UNPACED, "chunks_per_s", LITELLM)),
-    Limit(
+    at_least("calls/s / LiteLLM's", 20, _ratio(BUSY, "calls_per_s", LITELLM)),
+    at_least("chunks/s, unpaced / LiteLLM's", 20, _ratio(UNPACED, "chunks_per_s", LITELLM)),
+    at_most(
         "concurrency 1: time to first chunk, p50 - direct, ms",
         1,
         _added("first 1", "first_p50_ms"),
-        at_least=False,
     ),
-    Limit(
+    at_most(
         "concurrency 1: unary call, p50 - direct, ms",
         1.5,
         _added("unary 1", "duration_p50_ms"),
-        at_least=False,
     ),
 )
 
 
 def verdicts(found: dict[str, Found]) -> list[dict[str, Any]]:
-    """Each target, with what the relay reached: None where it was not measured."""
-    return judge(_TARGETS, found)
+    """Each target, with what the relay reached. LiteLLM's are left out if it was not measured."""
+    asked = [each for each in _TARGETS if LITELLM in found or "LiteLLM's" not in each.name]
+    return judge(asked, {RELAY: found}, RELAY)
 
 
 def tables(results: dict[str, Any]) -> Iterator[Table]:
@@ -106,7 +106,7 @@ def tables(results: dict[str, Any]) -> Iterator[Table]:
     yield _throughput(results)
     yield _cost(results)
     yield _memory(results)
-    yield _targets(results)
+    yield limits.table(results["targets"], [RELAY])
 
 
 def _rows(results: dict[str, Any], width: int) -> Iterator[tuple[list[str], Found]]:
@@ -197,20 +197,6 @@ def _short(value: float | None) -> str:
     return number(value)
 
 
-def _targets(results: dict[str, Any]) -> Table:
-    table = Table("Targets", ["", "limit", RELAY, ""])
-    for verdict in results["targets"]:
-        limit = f"{'>=' if verdict['at_least'] else '<='} {verdict['limit']:g}"
-        table.rows.append([verdict["target"], limit, number(verdict["value"]), _verdict(verdict)])
-    return table
-
-
-def _verdict(verdict: dict[str, Any]) -> str:
-    if verdict["reached"] is None:
-        return "not measured"
-    return "reached" if verdict["reached"] else "not reached"
-
-
 def fill(text: str, results: dict[str, Any]) -> str:
     """The text with the results that matter most between its marks.
 
@@ -218,7 +204,7 @@ def fill(text: str, results: dict[str, Any]) -> str:
         ValueError: The marks are not there.
     """
     unary = _latency(results, "unary", "duration", "A unary call, ms")
-    shown = (_targets(results), unary, _throughput(results))
+    shown = (limits.table(results["targets"], [RELAY]), unary, _throughput(results))
     return MARKS.fill(text, [results["about"], *map(_markdown, shown)])
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from chatpb import implementation
+from common.limits import failed
 from common.report import show
 from relay.profiling import profiles
 from relay.results import MARKS, fill, reduce, tables, verdicts
@@ -77,8 +78,12 @@ def main() -> int:
     args.output.write_text(json.dumps(results, indent=1) + "\n")
     if args.readme:
         args.readme.write_text(fill(args.readme.read_text("utf-8"), results), "utf-8")
-    missed = [verdict for verdict in results["targets"] if verdict["reached"] is False]
-    return 1 if args.check and (missed or results["failed"]) else 0
+    failures = failed(results["targets"], missed=args.check, unmeasured=args.quick)
+    if args.check or args.quick:
+        failures += [f"{place}: {reason}" for place, reason in results["failed"].items()]
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    return 1 if failures else 0
 
 
 def measure_all(ready: Stage, effort: Effort, *, with_litellm: bool) -> dict[str, Any]:
@@ -87,7 +92,7 @@ def measure_all(ready: Stage, effort: Effort, *, with_litellm: bool) -> dict[str
     if not with_litellm:
         reasons[LITELLM] = "not asked for: LITELLM=1"
     names = [name for name, reason in reasons.items() if not reason]
-    failed: dict[str, str] = {}
+    errors: dict[str, str] = {}
     rounds: dict[str, dict[str, list[dict[str, Any]]]] = {name: {} for name in names}
 
     def measure(subject: Subject, scenario: Scenario) -> None:
@@ -95,7 +100,7 @@ def measure_all(ready: Stage, effort: Effort, *, with_litellm: bool) -> dict[str
         if "error" in found:
             place = f"{subject.name}, {scenario.name}"
             print(f"{place} failed: {found['error']}", file=sys.stderr)
-            failed[place] = found["error"]
+            errors[place] = found["error"]
         else:
             rounds[subject.name].setdefault(scenario.name, []).append(found)
 
@@ -122,7 +127,7 @@ def measure_all(ready: Stage, effort: Effort, *, with_litellm: bool) -> dict[str
     return {
         "about": _about(effort, with_litellm=LITELLM in names),
         "missing": {name: reason for name, reason in reasons.items() if reason},
-        "failed": failed,
+        "failed": errors,
         "targets": verdicts(found),
         "found": found,
         "rounds": rounds,
@@ -164,7 +169,11 @@ def _arguments() -> argparse.Namespace:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="fewer and shorter rounds; fail if a target was not measured",
+    )
     parser.add_argument("--litellm", action="store_true", help="measure LiteLLM's proxy too")
     parser.add_argument("--profile", action="store_true", help="profile the relay instead")
     parser.add_argument("--output", type=Path, default=OUTPUT, help=f"JSON, by default {OUTPUT}")

@@ -25,7 +25,8 @@ from common.tables import Table
 
 OUTPUT: Final = Path("build/bench-stream.json")
 FRAME_BYTES: Final = 5 + 9
-_ROUNDS: Final = 15
+ROUNDS: Final = 15
+QUICK_ROUNDS: Final = 2
 _ENDINGS: Final = (".sse", ".jsonl")
 EXAMPLES: Final = """\
 examples:
@@ -41,9 +42,11 @@ def main() -> int:
     )
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="a file or a folder")
     parser.add_argument("--output", type=Path, default=OUTPUT, help=f"JSON, by default {OUTPUT}")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
     args = parser.parse_args()
+    rounds = QUICK_ROUNDS if args.quick else ROUNDS
     try:
-        results = [measure(name, body) for name, body in bodies(args.files)]
+        results = [measure(name, body, rounds) for name, body in bodies(args.files)]
     except (OSError, ValueError) as error:
         parser.error(str(error))
     results = [result for result in results if result["chunks"]]
@@ -73,7 +76,7 @@ def events(texts: Iterator[bytes]) -> bytes:
     return b"".join(b"data: %b\n\n" % text for text in (*texts, b"[DONE]"))
 
 
-def measure(name: str, body: bytes) -> dict[str, Any]:
+def measure(name: str, body: bytes, rounds: int) -> dict[str, Any]:
     """The bytes of a stream in each form, and what compacting costs.
 
     Raises:
@@ -94,8 +97,8 @@ def measure(name: str, body: bytes) -> dict[str, Any]:
         "sse_bytes": len(body),
         "grpc_bytes": sum(part.ByteSize() + FRAME_BYTES for part in whole),
         "compact_bytes": sum(part.ByteSize() + FRAME_BYTES for part in compact),
-        "compact_us": microseconds(lambda: compact_only(chunks)),
-        "restore_us": microseconds(lambda: sum(1 for _ in restore(compact))),
+        "compact_us": microseconds(lambda: compact_only(chunks), rounds),
+        "restore_us": microseconds(lambda: sum(1 for _ in restore(compact)), rounds),
     }
 
 
@@ -130,10 +133,10 @@ def restore(responses: list[StreamChatCompletionResponse]) -> Iterator[ChatCompl
         yield from restorer.add(response)
 
 
-def microseconds(work: Callable[[], object]) -> float:
+def microseconds(work: Callable[[], object], rounds: int) -> float:
     """The least time of some rounds."""
     times = []
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
         start = perf_counter()
         work()
         times.append(perf_counter() - start)

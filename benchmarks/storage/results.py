@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import median
 from typing import Any, Final
 
-from common.limits import Limit, judge
+from common import limits
+from common.limits import Limit, at_least, at_most, judge
 from common.marks import Marks, markdown
 from common.tables import Table, number
 from storage.forms import DUCKDB, FORMS, LOG, TABLE, TABLE_19, ZSTD_19, Work
@@ -14,6 +15,7 @@ from storage.inputs import CHATS, DECIMALS, FLOATS
 from storage.rows import JSON_SUM, SUMS, TABLE_SUM, TYPED_SUM
 
 MARKS: Final = Marks("make bench-storage")
+_SUBJECT: Final = "chatpb"
 _TIMED: Final = (DECIMALS, FLOATS, CHATS)
 _MB: Final = 1e6
 _TB: Final = 1e12
@@ -103,7 +105,7 @@ def _sum_faster(found: Found) -> float | None:
 def _size_target(source: str, limit: float, form: str = TABLE) -> Limit[Found]:
     level = 19 if form == TABLE_19 else 3
     name = f"{source}: table at zstd -{level} / JSON lines at zstd -19, bytes"
-    return Limit(name, limit, lambda found: found.size(form, source), at_least=False)
+    return at_most(name, limit, lambda found: found.size(form, source))
 
 
 # Of several inputs the worst counts, and of DuckDB's two ways to the sum the faster one.
@@ -112,23 +114,23 @@ _TARGETS: Final = (
     _size_target(FLOATS, 0.42),
     _size_target(CHATS, 0.85),
     _size_target(CHATS, 0.85, TABLE_19),
-    Limit(
+    at_least(
         "write: table's speed / that of JSON lines at zstd -19",
         5,
         _least(_faster(Work.WRITE, TABLE, ZSTD_19)),
     ),
-    Limit(
+    at_least(
         "write: JSON to table, MB/s per core",
         100,
         _least(lambda found, source: found.speed(Work.WRITE, TABLE, source)),
     ),
-    Limit("a column of a million rows: speed / DuckDB's over JSON lines", 10, _sum_faster),
-    Limit(
+    at_least("a column of a million rows: speed / DuckDB's over JSON lines", 10, _sum_faster),
+    at_least(
         "full read to JSON: speed / DuckDB's over JSON lines",
         2,
         _least(_faster(Work.READ, TABLE, DUCKDB)),
     ),
-    Limit(
+    at_least(
         "log: JSON to log, fsync each second, MB/s per core",
         50,
         _least(lambda found, source: found.speed(Work.WRITE, LOG, source)),
@@ -138,7 +140,7 @@ _TARGETS: Final = (
 
 def verdicts(rounds: list[dict[str, Any]], sums: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Each target, with what chatpb reached: None where it was not measured."""
-    return judge(_TARGETS, Found(rounds, sums))
+    return judge(_TARGETS, {_SUBJECT: Found(rounds, sums)}, _SUBJECT)
 
 
 def tables(results: dict[str, Any]) -> Iterator[Table]:
@@ -154,7 +156,7 @@ def tables(results: dict[str, Any]) -> Iterator[Table]:
             yield _speeds(found, work, f"{verb}, MB/s {title}", timed, by)
     if results["sums"]:
         yield _sums(results, found)
-    yield _targets(results)
+    yield limits.table(results["targets"], [_SUBJECT])
 
 
 def _inputs(results: dict[str, Any]) -> Table:
@@ -200,24 +202,6 @@ def _sums(results: dict[str, Any], found: Found) -> Table:
     return table
 
 
-def _targets(results: dict[str, Any]) -> Table:
-    table = Table("Targets", ["", "limit", "chatpb", ""])
-    for verdict in results["targets"]:
-        limit = f"{'>=' if verdict['at_least'] else '<='} {verdict['limit']:g}"
-        table.rows.append([verdict["target"], limit, _exact(verdict["value"]), _verdict(verdict)])
-    return table
-
-
-def _exact(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}" if value < 1 else number(value)
-
-
-def _verdict(verdict: dict[str, Any]) -> str:
-    if verdict["reached"] is None:
-        return "not measured"
-    return "reached" if verdict["reached"] else "not reached"
-
-
 def fill(text: str, results: dict[str, Any]) -> str:
     """The text with the results that matter most between its marks.
 
@@ -226,7 +210,7 @@ def fill(text: str, results: dict[str, Any]) -> str:
     """
     found = Found(results["rounds"], results["sums"])
     names = [each["name"] for each in results["inputs"] if each["is_timed"]]
-    shown = [_targets(results), _compact(found, names)]
+    shown = [limits.table(results["targets"], [_SUBJECT]), _compact(found, names)]
     if results["sums"]:
         shown.append(_sums(results, found))
     return MARKS.fill(text, [results["about"] + _about_inputs(results), *map(_markdown, shown)])

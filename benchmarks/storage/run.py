@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from chatpb import implementation
+from common.limits import failed
 from common.report import show
 from storage.forms import FORMS, Form, Work
 from storage.inputs import Source, generated, named
@@ -77,8 +78,11 @@ def main() -> int:
         args.readme.write_text(fill(args.readme.read_text("utf-8"), results), "utf-8")
     if args.plan:
         args.plan.write_text(fill_plan(args.plan.read_text("utf-8"), results), "utf-8")
-    missed = [verdict for verdict in results["targets"] if verdict["reached"] is False]
-    return 1 if args.check and missed else 0
+    is_whole = args.quick and not args.only_files
+    failures = failed(results["targets"], missed=args.check, unmeasured=is_whole)
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    return 1 if failures else 0
 
 
 def measure_all(
@@ -182,7 +186,11 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="a file or a folder")
     parser.add_argument("--only-files", action="store_true", help="leave out the other inputs")
-    parser.add_argument("--quick", action="store_true", help="one round, a tenth of the inputs")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="one round, a tenth of the inputs; fail if a target was not measured",
+    )
     parser.add_argument("--output", type=Path, default=OUTPUT, help=f"JSON, by default {OUTPUT}")
     parser.add_argument("--folder", type=Path, help="where files are written, and then removed")
     parser.add_argument("--readme", type=Path, metavar="PATH", help="also write tables into a file")

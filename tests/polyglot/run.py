@@ -4,7 +4,7 @@
     python tests/polyglot/run.py go rust         # these two
     python tests/polyglot/run.py --docs          # and writes the table into docs/polyglot.md
 
-What a runner is and what it prints is said in tests/vectors/README.md.
+tests/vectors/README.md specifies what a runner is and what it prints.
 """
 
 from __future__ import annotations
@@ -18,19 +18,23 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from asyncio.subprocess import PIPE
-from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from polyglot.outcome import Outcome, read_lines, table, wrong_limits
 from support.http_upstream import HANG, HttpUpstream, sse_answer
 from support.relay_process import COMPLETION, end, listening, start
 
 ROOT: Final = Path(__file__).parents[2]
 VECTORS: Final = ROOT / "tests/vectors"
+LIMITS: Final[dict[str, dict[str, dict[str, str]]]] = tomllib.loads(
+    (ROOT / "tests/polyglot/limits.toml").read_text()
+)
 DOCS: Final = ROOT / "docs/polyglot.md"
 BUILT: Final = ROOT / "build/polyglot"
 MARKS: Final = ("<!-- begin: written by `make polyglot ARGS=--docs` -->\n", "<!-- end -->")
@@ -39,26 +43,16 @@ FIRST: Final = COMPLETION | {
     "choices": [{"index": 0, "delta": {"content": "first"}, "finish_reason": None}],
 }
 TIMEOUT: Final = 300  # seconds of a runner
-KINDS: Final = (
-    "parse",
-    "serialize",
-    "reject",
-    "textformat",
-    "json_view",
-    "json",
-    "corpus",
-    "relay",
-)
 
 
 @dataclass(frozen=True)
 class Language:
-    """A language: what it is called, what builds it, and how its runner starts."""
+    """A language: its title, the programs that build its runner, and the runner's command."""
 
     title: str
     tools: tuple[str, ...]
     command: tuple[str | Path, ...]
-    kinds: tuple[str, ...] = ()  # beside those that every language has
+    kinds: tuple[str, ...] = ()  # in addition to those of every language
 
 
 _JAVA: Final = BUILT / "java-target"
@@ -86,31 +80,6 @@ LANGUAGES: Final = {
 }
 
 
-@dataclass
-class Outcome:
-    """What came of a language.
-
-    Attributes:
-        passed: How many cases of each kind are ok.
-        limits: The cases that the language's runtime cannot do, with the reason, by kind.
-        failures: What went wrong, in lines.
-        skipped: Why it was left out; empty if it was not.
-    """
-
-    passed: Counter[str] = field(default_factory=Counter)
-    limits: dict[str, dict[str, str]] = field(default_factory=dict)
-    failures: list[str] = field(default_factory=list)
-    skipped: str = ""
-
-    def cell(self, kind: str, note: Callable[[str], int]) -> str:
-        """The counts of a kind; `note` gives the number of the footnote of a limit."""
-        limits = self.limits.get(kind, {})
-        cell = str(self.passed[kind]) if self.passed[kind] or limits else "-"
-        for reason, count in sorted(Counter(limits.values()).items()):
-            cell += f" + {count} [{note(reason)}]"
-        return cell
-
-
 def expected(language: Language) -> dict[str, set[str]]:
     """The cases that a runner must report at least, by kind."""
     names = {vector["name"] for vector in json.loads((VECTORS / "manifest.json").read_text())}
@@ -120,36 +89,13 @@ def expected(language: Language) -> dict[str, set[str]]:
         "parse": names | valid,
         "serialize": names | valid,
         "reject": {vector["name"] for vector in binary} - valid,
-        "relay": {"unary", "stream", "cancel", "deadline", "error"},
+        "relay": {"unary", "stream", "compact", "cancel", "deadline", "error"},
     }
     return cases | dict.fromkeys(language.kinds, names)
 
 
-def read_lines(text: str, cases: dict[str, set[str]]) -> Outcome:
-    """What a runner has printed, and what it should have."""
-    outcome = Outcome()
-    seen: set[tuple[str, str]] = set()
-    for line in text.splitlines():
-        kind, _, rest = line.partition("\t")
-        case, _, result = rest.partition("\t")
-        if kind not in KINDS or not case or (kind, case) in seen:
-            outcome.failures.append(f"not a result, or one more of the same case: {line}")
-        elif result == "ok":
-            outcome.passed[kind] += 1
-        elif result.startswith("limit: "):
-            outcome.limits.setdefault(kind, {})[case] = result.removeprefix("limit: ")
-        else:
-            outcome.failures.append(line)
-        seen.add((kind, case))
-    for kind, names in cases.items():
-        missing = sorted(name for name in names if (kind, name) not in seen)
-        if missing:
-            outcome.failures.append(f"{kind}\tno result for {', '.join(missing)}")
-    return outcome
-
-
 def missing_tools(language: Language) -> list[str]:
-    """The programs that building needs and that are not here."""
+    """The programs that the build needs and that are not installed."""
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/go/bin"])
     return [tool for tool in language.tools if shutil.which(tool, path=path) is None]
 
@@ -163,7 +109,7 @@ def build(name: str) -> bool:
 
 @asynccontextmanager
 async def relay() -> AsyncIterator[str]:
-    """The address of a relay that answers for model "m" at once and for "slow" never wholly."""
+    """The address of a relay: model "m" answers at once, and "slow" never completes an answer."""
     async with HttpUpstream() as upstream:
         await upstream.answer(sse_answer(FIRST, HANG), model="slow", always=True)
         with tempfile.TemporaryDirectory() as folder:
@@ -180,8 +126,9 @@ async def relay() -> AsyncIterator[str]:
                 await end(process)
 
 
-async def run(language: Language, address: str) -> Outcome:
-    """Runs a runner that is built."""
+async def run(name: str, address: str) -> Outcome:
+    """Runs the runner of a language. It must be built."""
+    language = LANGUAGES[name]
     command = [*language.command, VECTORS, address]
     process = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
     try:
@@ -199,6 +146,7 @@ async def run(language: Language, address: str) -> Outcome:
         outcome.failures.append("corpus\tno result, though there is a corpus")
     if process.returncode != bool(outcome.failures):
         outcome.failures.append(f"the runner ended with exit code {process.returncode}")
+    outcome.failures += wrong_limits(outcome.limits, LIMITS.get(name, {}))
     return outcome
 
 
@@ -209,11 +157,11 @@ async def check(names: list[str], strict: bool) -> dict[str, Outcome]:
         for name in names:
             language = LANGUAGES[name]
             missing = missing_tools(language)
-            # With Debian, what C++ needs is installed when it is built, for root and in CI.
+            # In CI and as root, the build of C++ installs its Debian packages.
             can_install = name == "cpp" and os.geteuid() == 0 and shutil.which("apt-get")
             if missing and not (strict and can_install):
-                reason = f"there is no {' and no '.join(missing)} here"
-                failures = [f"left out, but everything must run: {reason}"] if strict else []
+                reason = f"{' and '.join(missing)} not installed"
+                failures = [f"every language must run, but {reason}"] if strict else []
                 outcomes[name] = Outcome(skipped=reason, failures=failures)
                 continue
             begin = time.monotonic()
@@ -221,7 +169,7 @@ async def check(names: list[str], strict: bool) -> dict[str, Outcome]:
                 outcomes[name] = Outcome(failures=["it cannot be built"])
                 continue
             built = time.monotonic()
-            outcomes[name] = await run(language, address)
+            outcomes[name] = await run(name, address)
             print(
                 f"{language.title}: built in {built - begin:.0f} s,"
                 f" run in {time.monotonic() - built:.1f} s",
@@ -230,28 +178,8 @@ async def check(names: list[str], strict: bool) -> dict[str, Outcome]:
     return outcomes
 
 
-def table(outcomes: dict[str, Outcome]) -> str:
-    """The counts by language and kind, with what cannot be done below."""
-    reasons: dict[str, int] = {}
-    rows = [
-        f"| | {' | '.join(KINDS)} |",
-        f"|---|{'--:|' * len(KINDS)}",
-    ]
-    for name, outcome in outcomes.items():
-        if outcome.skipped:
-            cells = ["left out"] * len(KINDS)
-        else:
-            cells = [
-                outcome.cell(kind, lambda reason: reasons.setdefault(reason, len(reasons) + 1))
-                for kind in KINDS
-            ]
-        rows.append(f"| {LANGUAGES[name].title} | {' | '.join(cells)} |")
-    notes = [f"[{number}] {reason}" for reason, number in reasons.items()]
-    return "\n".join(rows) + "\n" + "".join(f"\n{note}\n" for note in notes)
-
-
 def write_docs(text: str) -> None:
-    """Puts the table into the document, between the marks."""
+    """Writes the table into the document, between the marks."""
     begin, finish = MARKS
     before, _, rest = DOCS.read_text().partition(begin)
     _, mark, after = rest.partition(finish)
@@ -261,7 +189,7 @@ def write_docs(text: str) -> None:
 
 
 def main() -> None:
-    """Does what the command line says."""
+    """Runs what the command line asks for."""
     parser = argparse.ArgumentParser(description="Runs the conformance runners.")
     parser.add_argument("language", nargs="*", help=f"of {', '.join(LANGUAGES)}; all by default")
     parser.add_argument("--docs", action="store_true", help="write the table into the document")
@@ -269,19 +197,19 @@ def main() -> None:
         "--strict",
         action="store_true",
         default=bool(os.environ.get("CI")),
-        help="a missing toolchain is an error, as it is where CI is set",
+        help="a missing toolchain is an error; the default if CI is set",
     )
     arguments = parser.parse_args()
     names = arguments.language or list(LANGUAGES)
     if unknown := set(names) - set(LANGUAGES):
-        parser.error(f"there is no language {', '.join(sorted(unknown))}")
+        parser.error(f"unknown language {', '.join(sorted(unknown))}")
     outcomes = asyncio.run(check(names, arguments.strict))
-    text = table(outcomes)
+    text = table({LANGUAGES[name].title: outcome for name, outcome in outcomes.items()})
     print(f"\n{text}")
     for name, outcome in outcomes.items():
         title = LANGUAGES[name].title
         if outcome.skipped and not outcome.failures:
-            print(f"{title}: left out, {outcome.skipped}")
+            print(f"{title}: skipped, {outcome.skipped}")
         for failure in outcome.failures:
             print(f"{title}: {failure}")
     passed = sum(outcome.passed.total() for outcome in outcomes.values())

@@ -15,7 +15,8 @@ import chatpb
 from chatpb.log import LogWriter
 from chatpb.table import Dataset
 from chatpb.v1 import CompletionRecord
-from support.command_line import SECONDS, run, started
+from support.command_line import run, started
+from support.limits import TIMEOUT
 from support.table_files import (
     ERROR,
     PAGE,
@@ -270,7 +271,7 @@ def test_two_at_once(tmp_path: Path) -> None:
     with started("compact", "-", table) as first, started("compact", "-", table) as second:
         assert first.stderr is not None
         assert second.stderr is not None
-        ready, _, _ = select.select([first.stderr, second.stderr], [], [], SECONDS)
+        ready, _, _ = select.select([first.stderr, second.stderr], [], [], TIMEOUT)
         winner, loser = (second, first) if first.stderr in ready else (first, second)
         said = loser.communicate()[1].decode()
         assert f"chatpb: error: {table}: another process is writing to it\n" == said

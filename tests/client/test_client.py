@@ -43,10 +43,9 @@ from chatpb.v1.chat_completion_service_pb2_grpc import (
     ChatCompletionServiceServicer,
     add_ChatCompletionServiceServicer_to_server,
 )
+from support.build import PING
+from support.limits import TIMEOUT, within
 
-# No call takes so long; a test that hangs fails.
-TIMEOUT = 20
-REQUEST: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "ping"}]}
 TRAILERS = (("x-ratelimit-remaining", "7"), ("x-request-id", "req_7"), ("x-raw-bin", b"\0\xff"))
 COMPLETION = ChatCompletion(id="a", model="m")
 CHUNKS = [
@@ -218,7 +217,7 @@ def connect(request: pytest.FixtureRequest) -> Any:
 
 async def asked(client: Any, stream: bool, **call: Any) -> ChatCompletion:
     """What a call of one kind or the other answers, soon."""
-    made = client.stream(REQUEST, **call).fold() if stream else client.create(REQUEST, **call)
+    made = client.stream(PING, **call).fold() if stream else client.create(PING, **call)
     completion: ChatCompletion = await within(made)
     return completion
 
@@ -231,11 +230,6 @@ async def failure(client: Any, stream: bool = False, **call: Any) -> ChatComplet
 
 
 both_calls = pytest.mark.parametrize("stream", [False, True], ids=["create", "stream"])
-
-
-async def within(awaitable: Any) -> Any:
-    """What is awaited, which is to come soon."""
-    return await asyncio.wait_for(awaitable, TIMEOUT)
 
 
 def status(code: StatusCode, message: str, *details: Message) -> grpc.Status:
@@ -256,8 +250,8 @@ class Raw(grpc.Status):
 @pytest.mark.parametrize(
     "request_",
     [
-        pytest.param(REQUEST, id="members"),
-        pytest.param(chatpb.from_dict(REQUEST, ChatCompletionRequest), id="message"),
+        pytest.param(PING, id="members"),
+        pytest.param(chatpb.from_dict(PING, ChatCompletionRequest), id="message"),
     ],
 )
 async def test_create(connect: Any, server: Server, request_: Any) -> None:
@@ -265,7 +259,7 @@ async def test_create(connect: Any, server: Server, request_: Any) -> None:
         completion, metadata = await within(client.create_with_metadata(request_))
         assert COMPLETION == completion == await within(client.create(request_))
     assert dict(TRAILERS) == metadata
-    assert [chatpb.from_dict(REQUEST, ChatCompletionRequest)] * 2 == server.requests
+    assert [chatpb.from_dict(PING, ChatCompletionRequest)] * 2 == server.requests
 
 
 async def test_large_messages(connect: Any, server: Server) -> None:
@@ -284,19 +278,19 @@ async def test_a_request_that_is_no_json_is_not_sent(connect: Any, server: Serve
 
 
 async def test_stream(connect: Any, server: Server) -> None:
-    async with connect(server.address) as client, client.stream(REQUEST) as stream:
+    async with connect(server.address) as client, client.stream(PING) as stream:
         assert {} == stream.metadata
         assert CHUNKS == [chunk async for chunk in stream]
         assert dict(TRAILERS) == stream.metadata
         assert [] == [chunk async for chunk in stream]
-    assert [chatpb.from_dict(REQUEST, ChatCompletionRequest)] == server.requests
+    assert [chatpb.from_dict(PING, ChatCompletionRequest)] == server.requests
 
 
 @pytest.mark.parametrize("take", [0, 1, 2, 3])
 async def test_fold(connect: Any, server: Server, take: int) -> None:
     """Chunks that were read before are a part of the completion."""
     async with connect(server.address) as client:
-        async with client.stream(REQUEST) as stream:
+        async with client.stream(PING) as stream:
             assert CHUNKS[:take] == [await anext(stream) for _ in range(take)]
             completion = await within(stream.fold())
         assert completion == await stream.fold()  # also when it was left
@@ -385,7 +379,7 @@ async def test_errors_can_be_sent_to_other_processes(server: Server) -> None:
 async def test_a_stream_that_fails_gives_its_chunks_first(connect: Any, server: Server) -> None:
     server.after = 2
     server.failures = [status(StatusCode.UNAVAILABLE, "gone")]
-    async with connect(server.address) as client, client.stream(REQUEST) as stream:
+    async with connect(server.address) as client, client.stream(PING) as stream:
         assert CHUNKS[:2] == [await within(anext(stream)) for _ in range(2)]
         with pytest.raises(ChatCompletionError, match=r"^UNAVAILABLE: gone$") as caught:
             await within(anext(stream))
@@ -423,7 +417,7 @@ async def test_calls_go_to_all_servers(connect: Any, server: Server) -> None:
         asyncio.timeout(TIMEOUT),
     ):
         while not (server.requests and other.requests):
-            await client.create(REQUEST)
+            await client.create(PING)
 
 
 @pytest.mark.parametrize(
@@ -462,7 +456,7 @@ async def test_a_deadline_that_passes(connect: Any, server: Server, stream: bool
 async def test_leaving_a_stream_cancels_it(connect: Any, server: Server) -> None:
     server.after, server.holds = 2, True
     async with connect(server.address) as client:
-        async with client.stream(REQUEST) as stream:
+        async with client.stream(PING) as stream:
             assert CHUNKS[0] == await within(anext(stream))
         await within(server.ended.wait())
         for read in (stream.__anext__, stream.fold):
@@ -474,8 +468,8 @@ async def test_leaving_a_stream_cancels_it(connect: Any, server: Server) -> None
 async def test_cancelling_the_task_cancels_the_call(server: Server, stream: bool) -> None:
     server.holds = True
     async with AsyncClient(server.address) as client:
-        chunks = client.stream(REQUEST) if stream else None
-        task = asyncio.ensure_future(chunks.fold() if chunks else client.create(REQUEST))
+        chunks = client.stream(PING) if stream else None
+        task = asyncio.ensure_future(chunks.fold() if chunks else client.create(PING))
         await within(server.began.wait())
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -498,9 +492,9 @@ async def test_closing_the_client_ends_its_calls(
     await client.close()
     assert StatusCode.CANCELLED == (await within(task)).code
     with pytest.raises(RuntimeError, match="the client is closed"):
-        await client.create(REQUEST)
+        await client.create(PING)
     with pytest.raises(RuntimeError, match="the client is closed"):
-        client.stream(REQUEST)
+        client.stream(PING)
 
 
 def test_an_async_client_can_be_made_and_closed_without_a_loop() -> None:
@@ -511,7 +505,7 @@ def test_an_async_client_can_be_made_and_closed_without_a_loop() -> None:
 async def test_metadata(connect: Any, server: Server) -> None:
     options = {"token": "secret", "metadata": [("X-Team", "a"), ("x-raw-bin", b"\0")]}
     async with connect(server.address, **options) as client:
-        await within(client.create(REQUEST, metadata=[("x-team", "b")]))
+        await within(client.create(PING, metadata=[("x-team", "b")]))
     sent = [(key, value) for key, value in server.metadata[0] if key != "user-agent"]
     expected = [
         ("authorization", "Bearer secret"),

@@ -35,10 +35,11 @@ from chatpb.log import (
     recover,
 )
 from chatpb.v1 import CompletionRecord
-from support.log_files import NAME, TIMEOUT, contents, frame_offsets, record, records, write
+from support.limits import SOAK, TIMEOUT
+from support.log_files import NAME, contents, frame_offsets, record, records, write
 
 TESTS = Path(__file__).parents[1]
-KILLS = 200 if os.environ.get("CHATPB_SOAK") else 15
+KILLS = 200 if SOAK else 15
 SIZES = (0, 100, 3000)  # of the records that log_process.py writes
 
 

@@ -41,7 +41,8 @@ from chatpb.log import (
 from chatpb.log import _files as _log_files
 from chatpb.log import _writer as _log_writer
 from chatpb.v1 import CompletionRecord, LogHeader
-from support.log_files import NAME, TIMEOUT, contents, frame_offsets, record, records, write
+from support.limits import TIMEOUT
+from support.log_files import NAME, contents, frame_offsets, record, records, write
 
 DESCRIPTORS = Path(chatpb.v1.__file__).with_name("descriptor_set.binpb")
 

@@ -27,8 +27,10 @@ from pathlib import Path
 from typing import Final
 
 from polyglot.outcome import Outcome, read_lines, table, wrong_limits
+from support.build import chunk
 from support.http_upstream import HANG, HttpUpstream, sse_answer
-from support.relay_process import COMPLETION, end, listening, start
+from support.limits import LONG_TIMEOUT
+from support.relay_process import end, listening, start
 
 ROOT: Final = Path(__file__).parents[2]
 VECTORS: Final = ROOT / "tests/vectors"
@@ -38,11 +40,6 @@ LIMITS: Final[dict[str, dict[str, dict[str, str]]]] = tomllib.loads(
 DOCS: Final = ROOT / "docs/polyglot.md"
 BUILT: Final = ROOT / "build/polyglot"
 MARKS: Final = ("<!-- begin: written by `make polyglot ARGS=--docs` -->\n", "<!-- end -->")
-FIRST: Final = COMPLETION | {
-    "object": "chat.completion.chunk",
-    "choices": [{"index": 0, "delta": {"content": "first"}, "finish_reason": None}],
-}
-TIMEOUT: Final = 300  # seconds of a runner
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,7 @@ def build(name: str) -> bool:
 async def relay() -> AsyncIterator[str]:
     """The address of a relay: model "m" answers at once, and "slow" never completes an answer."""
     async with HttpUpstream() as upstream:
-        await upstream.answer(sse_answer(FIRST, HANG), model="slow", always=True)
+        await upstream.answer(sse_answer(chunk("first"), HANG), model="slow", always=True)
         with tempfile.TemporaryDirectory() as folder:
             config = Path(folder, "relay.toml")
             config.write_text(
@@ -132,12 +129,12 @@ async def run(name: str, address: str) -> Outcome:
     command = [*language.command, VECTORS, address]
     process = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
     try:
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(LONG_TIMEOUT):
             output, _ = await process.communicate()
     except TimeoutError:
         process.kill()
         await process.wait()
-        return Outcome(failures=[f"the runner took more than {TIMEOUT} seconds"])
+        return Outcome(failures=[f"the runner took more than {LONG_TIMEOUT} seconds"])
     cases = expected(language)
     if os.environ.get("CHATPB_CORPUS") and "json" in cases:
         cases["corpus"] = set()

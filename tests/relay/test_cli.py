@@ -26,18 +26,15 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
 from chatpb_server.running.cli import run
+from support.build import COMPLETION, create_request, stream_request
+from support.limits import TIMEOUT, within
 from support.relay_process import (
-    COMPLETION,
-    TIMEOUT,
     Upstream,
-    create_request,
     end,
     finish,
     listening,
     running,
     start,
-    stream_request,
-    within,
 )
 
 SECRET = "sk-very-secret"

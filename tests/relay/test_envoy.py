@@ -19,17 +19,20 @@ import aiohttp
 import pytest
 from grpc import StatusCode, aio
 
-from chatpb import from_dict, to_dict
-from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
+from chatpb import to_dict
 from chatpb.v1.chat_completion_service_pb2 import (
-    CreateChatCompletionRequest,
     CreateChatCompletionResponse,
-    StreamChatCompletionRequest,
     StreamChatCompletionResponse,
 )
 from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
+from support.build import COMPLETION, chunk, create_request, error_object, stream_request
 from support.http_upstream import WAIT, HttpUpstream, json_answer, sse_answer
-from support.relay_process import end, listening, start, within
+from support.limits import TIMEOUT, within
+from support.relay_process import (
+    end,
+    listening,
+    start,
+)
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("envoy") is None,
@@ -39,24 +42,7 @@ pytestmark = pytest.mark.skipif(
 CONFIG = Path(__file__).parents[2] / "deploy" / "envoy.yaml"
 SERVICE = "/chatpb.v1.ChatCompletionService"
 COUNT = 3
-# Nothing takes so long, in seconds.
-TIMEOUT = 30
 POLL = 0.05
-REQUEST = from_dict(
-    {"model": "m", "messages": [{"role": "user", "content": "ping"}]}, ChatCompletionRequest
-)
-COMPLETION: dict[str, Any] = {
-    "id": "c",
-    "object": "chat.completion",
-    "created": 1,
-    "model": "m",
-    "choices": [],
-}
-
-
-def chunk(text: str, reason: str | None = None) -> dict[str, Any]:
-    choice = {"index": 0, "delta": {"content": text}, "finish_reason": reason}
-    return {"id": "c", "model": "m", "choices": [choice]}
 
 
 @dataclass
@@ -123,13 +109,11 @@ class Front:
 
     def create(self, timeout: float = TIMEOUT) -> Any:
         """A unary call."""
-        request = CreateChatCompletionRequest(request=REQUEST)
-        return self.stub.CreateChatCompletion(request, timeout=timeout)
+        return self.stub.CreateChatCompletion(create_request(), timeout=timeout)
 
     def stream(self) -> Any:
         """A streaming call."""
-        request = StreamChatCompletionRequest(request=REQUEST)
-        return self.stub.StreamChatCompletion(request, timeout=TIMEOUT)
+        return self.stub.StreamChatCompletion(stream_request(), timeout=TIMEOUT)
 
     async def created(self, count: int) -> list[int]:
         """Calls one after the other; gives how many came to each relay."""
@@ -357,7 +341,7 @@ async def test_all_are_replaced_in_turn_and_no_call_fails(tmp_path: Path) -> Non
 
 async def test_the_models_failures_do_not_count_against_relays(tmp_path: Path) -> None:
     """They are told as they are, asked for once by Envoy, and no relay is taken out."""
-    refused = {"error": {"message": "no", "type": "t", "param": None, "code": None}}
+    refused = error_object("no")
     async with front(tmp_path) as envoy:
         for relay in envoy.relays:
             await relay.upstream.answer(json_answer(refused, status=500), always=True)
@@ -409,7 +393,7 @@ def trailers(data: bytes) -> dict[str, str]:
 
 
 async def test_web_unary(tmp_path: Path) -> None:
-    body = framed(CreateChatCompletionRequest(request=REQUEST).SerializeToString())
+    body = framed(create_request().SerializeToString())
     async with front(tmp_path) as envoy:
         url = f"http://{envoy.address}{SERVICE}/CreateChatCompletion"
         async with envoy.http.post(url, data=body, headers=WEB) as response:
@@ -424,7 +408,7 @@ async def test_web_unary(tmp_path: Path) -> None:
 
 async def test_web_stream(tmp_path: Path) -> None:
     """Each message comes as it is sent, and not only with the last one."""
-    body = framed(StreamChatCompletionRequest(request=REQUEST).SerializeToString())
+    body = framed(stream_request().SerializeToString())
     async with front(tmp_path) as envoy:
         for relay in envoy.relays:
             await relay.upstream.answer(sse_answer(chunk("a"), WAIT, chunk("b", "stop")))
@@ -445,8 +429,8 @@ async def test_web_stream(tmp_path: Path) -> None:
 
 async def test_web_failure(tmp_path: Path) -> None:
     """A page reads the status, and OpenAI's own error, from the headers."""
-    refused = {"error": {"message": "no", "type": "t", "param": None, "code": None}}
-    body = framed(CreateChatCompletionRequest(request=REQUEST).SerializeToString())
+    refused = error_object("no")
+    body = framed(create_request().SerializeToString())
     async with front(tmp_path) as envoy:
         for relay in envoy.relays:
             await relay.upstream.answer(json_answer(refused, status=400), always=True)

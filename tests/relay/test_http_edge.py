@@ -9,6 +9,7 @@ import ssl
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ from chatpb_server.upstreams.http import HttpUpstream as Http
 from chatpb_server.upstreams.relay import GrpcUpstream
 from chatpb_server.upstreams.router import RetryPolicy, Route, Router
 from chatpb_server.watching.observers import Observers
-from support import recordings
+from support import build, recordings
+from support.build import PING, USAGE, choice, chunk, chunk_of, create_request, error_object
 from support.http_upstream import (
     CLOSE,
     HANG,
@@ -43,57 +45,26 @@ from support.http_upstream import (
     refusing,
     sse_answer,
 )
-from support.relay_process import create_request, end, finish, listening, start, within
+from support.limits import TIMEOUT, within
+from support.relay_process import (
+    end,
+    finish,
+    listening,
+    start,
+)
 
-TIMEOUT = 20
-MESSAGES: Any = [{"role": "user", "content": "ping"}]
-PING: dict[str, Any] = {"model": "m", "messages": MESSAGES}
 ONCE = RetryPolicy(attempts=1)
 THROUGH = ["edge", "edge and core"]
 
 through = pytest.mark.parametrize("hops", [1, 2], ids=THROUGH)
 
 
-def completion(*choices: Any, **members: Any) -> dict[str, Any]:
-    return {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 1,
-        "model": "m",
-        "choices": list(choices),
-        "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
-        "x_vendor": {"a": [1.50, None, 10**30]},
-        **members,
-    }
-
-
-def choice(content: str | None, index: int = 0, **message: Any) -> dict[str, Any]:
-    return {
-        "index": index,
-        "message": {"role": "assistant", "content": content, "refusal": None, **message},
-        "logprobs": None,
-        "finish_reason": "tool_calls" if content is None else "stop",
-    }
-
-
-def chunk(text: str | None, index: int = 0, reason: str | None = None, **delta: Any) -> Any:
-    said = {"content": text} if text is not None else {}
-    piece = {"index": index, "delta": {**said, **delta}, "logprobs": None, "finish_reason": reason}
-    return {
-        "id": "c",
-        "object": "chat.completion.chunk",
-        "created": 1,
-        "model": "m",
-        "choices": [piece],
-    }
+#: A completion that has token counts, and a member that no schema knows.
+completion = partial(build.completion, usage=USAGE, x_vendor={"a": [1.50, None, 10**30]})
 
 
 def call(arguments: str, **members: Any) -> dict[str, Any]:
     return {**members, "function": {"name": "f", "arguments": arguments}}
-
-
-def error_object(message: str, **members: Any) -> dict[str, Any]:
-    return {"error": {"message": message, "type": "t", "param": None, "code": "c", **members}}
 
 
 LOGPROBS = {
@@ -114,20 +85,18 @@ UNARY: dict[str, Answer] = {
 STREAMS: dict[str, Answer] = {
     "plain": sse_answer(chunk("po", role="assistant"), chunk("ng"), chunk(None, reason="stop")),
     "n=2": sse_answer(
-        chunk("a"), chunk("b", 1), chunk(None, reason="stop"), chunk(None, 1, "stop")
+        chunk("a"), chunk("b", index=1), chunk(None, reason="stop"), chunk(None, "stop", index=1)
     ),
     "tools": sse_answer(
         chunk(None, tool_calls=[call("{", index=0, id="call_1", type="function")]),
         chunk(None, tool_calls=[{"index": 0, "function": {"arguments": "}"}}]),
         chunk(None, reason="tool_calls"),
     ),
-    "usage": sse_answer(
-        chunk("a", reason="stop"), {**chunk(None), "choices": [], "usage": completion()["usage"]}
-    ),
+    "usage": sse_answer(chunk("a", reason="stop"), chunk_of(usage=USAGE)),
     "no [DONE]": sse_answer(chunk("a", reason="stop"), done=False),
 }
 ERRORS: dict[int, Answer] = {
-    status: json_answer(error_object(f"no {status}"), status=status, headers=headers)
+    status: json_answer(error_object(f"no {status}", code="c"), status=status, headers=headers)
     for status, headers in {
         400: {},
         401: {"x-request-id": "req_2"},
@@ -710,7 +679,7 @@ async def test_a_flood_of_headers_is_cut_off(head: bytes) -> None:
         writer.write(head)
         with suppress(ConnectionError):
             await writer.drain()
-            answer = await asyncio.wait_for(reader.read(), TIMEOUT)
+            answer = await within(reader.read())
             assert b"" == answer or answer.startswith(b"HTTP/1.")
             assert b" 400 " in answer or not answer
         writer.transport.abort()

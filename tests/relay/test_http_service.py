@@ -18,12 +18,8 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode, aio
 
-from chatpb import from_dict, from_json, to_dict, to_json
+from chatpb import from_json, to_dict, to_json
 from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
-from chatpb.v1.chat_completion_service_pb2 import (
-    CreateChatCompletionRequest,
-    StreamChatCompletionRequest,
-)
 from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
 from chatpb.v1.error_pb2 import ErrorResponse
 from chatpb_server.edges.grpc import Limits, Options, serving
@@ -32,6 +28,7 @@ from chatpb_server.upstreams.http import HttpUpstream as Http
 from chatpb_server.upstreams.router import RetryPolicy, Route, Router
 from chatpb_server.watching.observers import Observers
 from support import recordings
+from support.build import COMPLETION, PING, chunk, create_request, error_object, stream_request
 from support.http_upstream import (
     CLOSE,
     HANG,
@@ -48,39 +45,10 @@ from support.http_upstream import (
     refusing,
     sse_answer,
 )
+from support.limits import TIMEOUT
 
-TIMEOUT = 20
-PING: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "ping"}]}
-COMPLETION: dict[str, Any] = {
-    "id": "chatcmpl-1",
-    "object": "chat.completion",
-    "created": 1,
-    "model": "m",
-    "choices": [
-        {
-            "index": 0,
-            "message": {"role": "assistant", "content": "pong", "refusal": None, "annotations": []},
-            "logprobs": None,
-            "finish_reason": "stop",
-        }
-    ],
-    "system_fingerprint": None,
-    "x_vendor": {"a": [1.50, None]},
-}
-REFUSED = {"error": {"message": "no", "type": "t", "param": None, "code": None}}
+REFUSED = error_object("no")
 FAST = RetryPolicy(base_delay=0.001)
-
-
-def chunk(text: str, reason: str | None = None) -> dict[str, Any]:
-    piece = {"index": 0, "delta": {"content": text}, "logprobs": None, "finish_reason": reason}
-    return {
-        "id": "c",
-        "object": "chat.completion.chunk",
-        "created": 1,
-        "model": "m",
-        "system_fingerprint": None,
-        "choices": [piece],
-    }
 
 
 class Relay:
@@ -92,17 +60,11 @@ class Relay:
 
     def create(self, timeout: float | None = TIMEOUT, **members: Any) -> Any:
         """A unary call."""
-        request = from_dict({**PING, **members}, ChatCompletionRequest)
-        return self.stub.CreateChatCompletion(
-            CreateChatCompletionRequest(request=request), timeout=timeout
-        )
+        return self.stub.CreateChatCompletion(create_request(**members), timeout=timeout)
 
     def stream(self, timeout: float | None = TIMEOUT, **members: Any) -> Any:
         """A streaming call."""
-        request = from_dict({**PING, **members}, ChatCompletionRequest)
-        return self.stub.StreamChatCompletion(
-            StreamChatCompletionRequest(request=request), timeout=timeout
-        )
+        return self.stub.StreamChatCompletion(stream_request(**members), timeout=timeout)
 
 
 @asynccontextmanager

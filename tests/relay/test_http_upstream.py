@@ -32,9 +32,9 @@ from support.http_upstream import (
     refusing,
     sse_answer,
 )
+from support.limits import TIMEOUT
 from support.recordings import Recording
 
-TIMEOUT = 20
 CHUNK = {"id": "c", "choices": []}
 STREAM = event(CHUNK) + event(b"[DONE]")
 

@@ -8,7 +8,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from chatpb_server.upstreams.router import RetryPolicy, Route, Router
 from chatpb_server.watching.observers import Observers
 from chatpb_server.watching.record_limits import Outcome, RecordLimits
 from chatpb_server.watching.recording import LogRecorder
+from support.build import COMPLETION, PING, chunk, create_request, error_object, stream_request
+from support.calls import ending
 from support.http_upstream import (
     CLOSE,
     HANG,
@@ -40,18 +42,12 @@ from support.http_upstream import (
     refusing,
     sse_answer,
 )
-from support.relay_process import COMPLETION, PING, TIMEOUT, create_request, stream_request, within
+from support.limits import TIMEOUT, within
 
 MORE: dict[str, Any] = {"temperature": 0.5, "x_top_k": {"a": [1.50, None]}}
-ANSWER: dict[str, Any] = {**COMPLETION, "x_vendor": {"a": [1.50, None]}}
-ERROR = {"error": {"message": "no", "type": "t", "param": None, "code": "c", "x": [1]}}
+ERROR = error_object("no", code="c", x=[1])
 EDGES = ["grpc", "http"]
 over_both = pytest.mark.parametrize("edge", EDGES)
-
-
-def chunk(text: str, reason: str | None = None) -> dict[str, Any]:
-    piece = {"index": 0, "delta": {"content": text}, "logprobs": None, "finish_reason": reason}
-    return {**COMPLETION, "object": "chat.completion.chunk", "choices": [piece]}
 
 
 def records(directory: Path) -> list[CompletionRecord]:
@@ -60,14 +56,6 @@ def records(directory: Path) -> list[CompletionRecord]:
     for entry in entries:
         assert entry.record.SerializeToString(deterministic=True) == entry.data
     return [entry.record for entry in entries]
-
-
-async def ending(call: Any) -> StatusCode:
-    """Reads a call to its end."""
-    with suppress(aio.AioRpcError):
-        while await within(call.read()) is not aio.EOF:
-            pass
-    return StatusCode(await within(call.code()))
 
 
 def chunks_of(record: CompletionRecord) -> list[Any]:
@@ -212,10 +200,10 @@ async def test_a_completion(edge: str, tmp_path: Path) -> None:
         HttpUpstream() as upstream,
         relay(upstream.url, tmp_path, labels={"team": "a", "env": "b"}) as client,
     ):
-        await upstream.answer(json_answer(ANSWER))
+        await upstream.answer(json_answer(COMPLETION))
         saw = await client.call(edge, stream=False, **MORE)
     [record] = records(tmp_path)
-    assert ANSWER == saw.completion == to_dict(record.completion)
+    assert COMPLETION == saw.completion == to_dict(record.completion)
     assert PING | MORE == to_dict(record.request)
     assert (0, 200, "up", {"team": "a", "env": "b"}) == (
         record.status,
@@ -332,7 +320,7 @@ async def test_a_caller_that_goes(edge: str, tmp_path: Path) -> None:
 @over_both
 async def test_a_deadline(edge: str, tmp_path: Path) -> None:
     async with HttpUpstream() as upstream, relay(upstream.url, tmp_path) as client:
-        await upstream.answer(json_answer(HANG, ANSWER))
+        await upstream.answer(json_answer(HANG, COMPLETION))
         if edge == "grpc":
             with pytest.raises(aio.AioRpcError):
                 await client.stub.CreateChatCompletion(create_request(), timeout=0.2)
@@ -389,14 +377,14 @@ async def test_callers_have_names_and_strangers_leave_nothing(tmp_path: Path) ->
         HttpUpstream() as upstream,
         relay(upstream.url, tmp_path, options=options) as client,
     ):
-        await upstream.answer(json_answer(ANSWER), always=True)
+        await upstream.answer(json_answer(COMPLETION), always=True)
         for edge in EDGES:
             saw = await client.call(edge, stream=False)
             assert saw.status in (401, StatusCode.UNAUTHENTICATED)
         named = {"metadata": (("name", "alice"),), "timeout": TIMEOUT}
         await client.stub.CreateChatCompletion(create_request(), **named)
     [record] = records(tmp_path)
-    assert ("alice", ANSWER) == (record.caller, to_dict(record.completion))
+    assert ("alice", COMPLETION) == (record.caller, to_dict(record.completion))
 
 
 async def test_what_is_no_exchange_is_not_recorded(tmp_path: Path) -> None:
@@ -415,15 +403,15 @@ async def test_what_is_no_exchange_is_not_recorded(tmp_path: Path) -> None:
 async def test_a_request_without_a_binary_form(tmp_path: Path) -> None:
     body = b'{"model": "m", "x": ' + b"[" * 300 + b"]" * 300 + b"}"
     async with HttpUpstream() as upstream, relay(upstream.url, tmp_path) as client:
-        await upstream.answer(json_answer(ANSWER))
+        await upstream.answer(json_answer(COMPLETION))
         async with (
             aiohttp.ClientSession() as session,
             session.post(client.url, data=body) as response,
         ):
-            assert ANSWER == await response.json()
+            assert COMPLETION == await response.json()
     [record] = records(tmp_path)
     assert {"chatpb.truncated": "request"} == dict(record.labels)
-    assert (False, ANSWER) == (record.HasField("request"), to_dict(record.completion))
+    assert (False, COMPLETION) == (record.HasField("request"), to_dict(record.completion))
 
 
 # What is kept is bounded.
@@ -467,7 +455,7 @@ async def test_all_that_run_have_so_much_room(tmp_path: Path) -> None:
 
 
 async def test_parts_that_are_too_long_are_named(tmp_path: Path) -> None:
-    long = {**ANSWER, "x_vendor": "x" * 2000}
+    long = {**COMPLETION, "x_vendor": "x" * 2000}
     limits = RecordLimits(exchange_bytes=1000)
     async with HttpUpstream() as upstream, relay(upstream.url, tmp_path, limits) as client:
         await upstream.answer(json_answer(long))
@@ -481,7 +469,7 @@ async def test_parts_that_are_too_long_are_named(tmp_path: Path) -> None:
 
 async def test_large_records(tmp_path: Path) -> None:
     """They are put together in a thread."""
-    long = {**ANSWER, "x_vendor": "x" * 1_000_000}
+    long = {**COMPLETION, "x_vendor": "x" * 1_000_000}
     async with HttpUpstream() as upstream, relay(upstream.url, tmp_path) as client:
         await upstream.answer(json_answer(long), always=True)
         for edge in EDGES:
@@ -518,10 +506,10 @@ async def test_overload_drops(
         HttpUpstream() as upstream,
         relay(upstream.url, tmp_path, open_writer=open_writer) as client,
     ):
-        await upstream.answer(json_answer(ANSWER), always=True)
+        await upstream.answer(json_answer(COMPLETION), always=True)
         for number in range(10):
             saw = await client.call("grpc", stream=False, seed=number)
-            assert ANSWER == saw.completion
+            assert COMPLETION == saw.completion
         for _ in range(7):
             assert "dropped" == await within(client.outcomes.get())
         disk.set()
@@ -547,7 +535,7 @@ async def test_overload_waits(tmp_path: Path, disk: threading.Event) -> None:
         HttpUpstream() as upstream,
         relay(upstream.url, tmp_path, limits, open_writer=open_writer) as client,
     ):
-        await upstream.answer(json_answer(ANSWER), always=True)
+        await upstream.answer(json_answer(COMPLETION), always=True)
         for number in range(3):
             await client.call("grpc", stream=False, seed=number)
         waiting = [
@@ -562,7 +550,7 @@ async def test_overload_waits(tmp_path: Path, disk: threading.Event) -> None:
         gone.cancel()
         disk.set()
         for task in waiting:
-            assert ANSWER == (await within(task)).completion
+            assert COMPLETION == (await within(task)).completion
     assert [*range(7)] == sorted(record.request.seed for record in records(tmp_path))
 
 
@@ -584,14 +572,14 @@ async def test_a_log_that_breaks_is_begun_anew(
         HttpUpstream() as upstream,
         relay(upstream.url, tmp_path, open_writer=open_writer) as client,
     ):
-        await upstream.answer(json_answer(ANSWER), always=True)
+        await upstream.answer(json_answer(COMPLETION), always=True)
         await within(opened.get())
         with monkeypatch.context() as patch:
             patch.setattr(LogFile, "sync", full)
             patch.setattr(LogFile, "create", full)
-            assert ANSWER == (await client.call("grpc", stream=False, seed=1)).completion
+            assert COMPLETION == (await client.call("grpc", stream=False, seed=1)).completion
             assert "failed" == await within(client.outcomes.get())
-        assert ANSWER == (await client.call("grpc", stream=False, seed=2)).completion
+        assert COMPLETION == (await client.call("grpc", stream=False, seed=2)).completion
         assert "failed" == await within(client.outcomes.get())
         await within(opened.get())
         # The log is there again, for who comes after the thread has taken it into use.

@@ -19,20 +19,17 @@ from chatpb import to_dict
 from chatpb.log import read
 from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
 from chatpb.v1.completion_record_pb2 import CompletionRecord
+from support.build import create_request, stream_request
+from support.calls import OWN_CONNECTION
+from support.limits import TIMEOUT, within
 from support.relay_process import (
-    TIMEOUT,
     Upstream,
-    create_request,
     end,
     finish,
     listening,
     running,
     start,
-    stream_request,
-    within,
 )
-
-OWN = (("grpc.use_local_subchannel_pool", 1),)
 
 
 def records(directory: Path) -> list[CompletionRecord]:
@@ -155,7 +152,7 @@ async def test_workers_have_files_of_their_own(tmp_path: Path) -> None:
     try:
         address = await listening(process)
         for number in range(many):
-            async with aio.insecure_channel(address, OWN) as channel:
+            async with aio.insecure_channel(address, OWN_CONNECTION) as channel:
                 await create(channel, seed=number)
         process.send_signal(signal.SIGTERM)
         assert 0 == (await finish(process))[0]

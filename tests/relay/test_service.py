@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, cast
 
@@ -18,10 +18,9 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
-from chatpb import fold, from_dict, to_dict
+from chatpb import fold, to_dict
 from chatpb._rpc.status import status_code
 from chatpb.sse import DONE, Decoder
-from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
 from chatpb.v1.chat_completion_service_pb2 import (
     CreateChatCompletionRequest,
     StreamChatCompletionRequest,
@@ -39,10 +38,8 @@ from chatpb_server.core.upstream import (
 )
 from chatpb_server.edges.grpc import Options, serving
 from chatpb_server.upstreams.builtin.upstream import BuiltinUpstream
-
-# No call takes so long; a test that hangs fails.
-TIMEOUT = 20
-PING: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "ping"}]}
+from support.build import PING, chunk, create_request, stream_request
+from support.limits import TIMEOUT, within
 
 
 class Script:
@@ -129,33 +126,6 @@ def as_bytes(value: Any) -> bytes:
 
 def as_events(batch: Sequence[Any]) -> bytes:
     return b"".join(event(as_bytes(chunk)) for chunk in batch)
-
-
-def create_request(**members: Any) -> CreateChatCompletionRequest:
-    request = from_dict({**PING, **members}, ChatCompletionRequest)
-    return CreateChatCompletionRequest(request=request)
-
-
-def stream_request(**members: Any) -> StreamChatCompletionRequest:
-    request = from_dict({**PING, **members}, ChatCompletionRequest)
-    return StreamChatCompletionRequest(request=request)
-
-
-def chunk(text: str) -> dict[str, Any]:
-    piece = {"index": 0, "delta": {"content": text}, "logprobs": None, "finish_reason": None}
-    return {
-        "id": "c",
-        "object": "chat.completion.chunk",
-        "created": 1,
-        "model": "m",
-        "system_fingerprint": None,
-        "choices": [piece],
-    }
-
-
-async def within(awaitable: Awaitable[Any]) -> Any:
-    """What is awaited, which is to come soon."""
-    return await asyncio.wait_for(awaitable, TIMEOUT)
 
 
 @asynccontextmanager

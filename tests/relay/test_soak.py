@@ -16,21 +16,13 @@ from typing import Any
 import pytest
 from grpc import StatusCode, aio
 
-from chatpb import from_dict
-from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
-from chatpb.v1.chat_completion_service_pb2 import (
-    CreateChatCompletionRequest,
-    StreamChatCompletionRequest,
-)
 from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
+from support.build import chunk, create_request, stream_request
 from support.http_upstream import HANG, HttpUpstream, Repeat, raw, sse_answer
+from support.limits import SOAK, TIMEOUT, within
 
-SOAK = bool(os.environ.get("CHATPB_SOAK"))
-TIMEOUT = 60
-REQUEST = from_dict(
-    {"model": "m", "messages": [{"role": "user", "content": "x" * 1000}]}, ChatCompletionRequest
-)
-CHUNK = {"id": "c", "choices": [{"index": 0, "delta": {"content": "y" * 1000}}]}
+LARGE = {"messages": [{"role": "user", "content": "x" * 1000}]}
+CHUNK = chunk("y" * 1000)
 needs_proc = pytest.mark.skipif(
     sys.platform != "linux", reason="the state of a process is read from /proc"
 )
@@ -64,11 +56,11 @@ async def relay(url: str, *flags: str) -> AsyncIterator[RelayProcess]:
     process = await asyncio.create_subprocess_exec(script, *arguments, stdout=PIPE)
     try:
         assert process.stdout is not None
-        line = (await asyncio.wait_for(process.stdout.readline(), TIMEOUT)).decode()
+        line = (await within(process.stdout.readline())).decode()
         assert line.startswith("listening on ")
         yield RelayProcess(process, line.split()[-1])
         process.terminate()
-        assert 0 == await asyncio.wait_for(process.wait(), TIMEOUT)
+        assert 0 == await within(process.wait())
     finally:
         if process.returncode is None:
             process.kill()
@@ -83,11 +75,11 @@ async def test_cancelled_calls_leave_nothing(is_stream: bool) -> None:
 
     async def cancel_some(stub: Any) -> None:
         if is_stream:
-            request: Any = StreamChatCompletionRequest(request=REQUEST)
+            request: Any = stream_request(**LARGE)
             calls = [stub.StreamChatCompletion(request) for _ in range(at_once)]
             await asyncio.gather(*(call.read() for call in calls))
         else:
-            request = CreateChatCompletionRequest(request=REQUEST)
+            request = create_request(**LARGE)
             calls = [stub.CreateChatCompletion(request) for _ in range(at_once)]
             for _ in calls:
                 await upstream.next_request()
@@ -134,7 +126,7 @@ async def test_slow_readers_stop_the_reading() -> None:
         before = process.memory
         calls: list[Any] = []
         for _ in range(streams):
-            call = stub.StreamChatCompletion(StreamChatCompletionRequest(request=REQUEST))
+            call = stub.StreamChatCompletion(stream_request(**LARGE))
             calls.append(call)
             await call.read()
         for _ in range(streams):
@@ -162,6 +154,6 @@ async def test_pings_every_30_seconds_are_welcome() -> None:
         await upstream.answer(raw(HANG))
         async with aio.insecure_channel(process.target, options=options) as channel:
             stub = ChatCompletionServiceStub(channel)
-            request = CreateChatCompletionRequest(request=REQUEST)
+            request = create_request(**LARGE)
             call = stub.CreateChatCompletion(request, timeout=130)
             assert StatusCode.DEADLINE_EXCEEDED == await call.code()

@@ -19,9 +19,8 @@ from trustme import CA, KeyType, LeafCert
 
 from chatpb_server.access.tls import TlsError, caller_of, server_credentials
 from support.files import link, replace
+from support.limits import TIMEOUT
 
-# No call takes so long; a test that hangs fails.
-TIMEOUT = 20
 WHO = "/test.Service/Who"
 HOST = "127.0.0.1"
 

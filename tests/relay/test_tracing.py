@@ -33,12 +33,12 @@ from chatpb_server.core.call import Call
 from chatpb_server.core.upstream import UpstreamError
 from chatpb_server.watching.spans import SpanObserver, provider
 from chatpb_server.watching.tracing import TracingError, tracer_observer
+from support.limits import TIMEOUT
 
 UNARY = "/chatpb.v1.ChatCompletionService/CreateChatCompletion"
 STREAM = "/chatpb.v1.ChatCompletionService/StreamChatCompletion"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
-TIMEOUT = 20
 
 
 class Spans:

@@ -10,7 +10,7 @@ import urllib.request
 from asyncio.subprocess import Process
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -19,23 +19,20 @@ from grpc import StatusCode, aio
 from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
 from chatpb_server.running.config import Settings, UpstreamTable
 from chatpb_server.running.workers import WorkerError, supervise
+from support.build import create_request, stream_request
+from support.calls import OWN_CONNECTION, ending
+from support.limits import TIMEOUT, within
 from support.relay_process import (
-    TIMEOUT,
     Upstream,
-    create_request,
     end,
     finish,
     listening,
     start,
-    stream_request,
-    within,
 )
 
 COUNT = 2
 # The kernel deals connections out by chance: one in a million runs has none in one of two workers.
 MANY = 21
-# A channel has its own connection, and not that of another one to the same address.
-OWN = (("grpc.use_local_subchannel_pool", 1),)
 
 
 class Relay:
@@ -85,20 +82,13 @@ async def streams(relay: Relay, count: int) -> AsyncIterator[list[Any]]:
     async with AsyncExitStack() as stack:
         calls = []
         for _ in range(count):
-            channel = await stack.enter_async_context(aio.insecure_channel(relay.address, OWN))
+            channel = aio.insecure_channel(relay.address, OWN_CONNECTION)
+            await stack.enter_async_context(channel)
             stub = ChatCompletionServiceStub(channel)
             calls.append(stub.StreamChatCompletion(stream_request(), timeout=TIMEOUT))
         for call in calls:
             assert ["one"] == contents(await within(call.read()))
         yield calls
-
-
-async def ending(call: Any) -> StatusCode:
-    """Reads a call to its end."""
-    with suppress(aio.AioRpcError):
-        while await within(call.read()) is not aio.EOF:
-            pass
-    return StatusCode(await within(call.code()))
 
 
 async def closed(address: str) -> None:
@@ -181,7 +171,7 @@ async def test_metrics_are_sums() -> None:
         line = (await within(relay.process.stdout.readline())).decode()
         assert line.startswith("metrics on 127.0.0.1:")
         for _ in range(MANY):
-            async with aio.insecure_channel(relay.address, OWN) as channel:
+            async with aio.insecure_channel(relay.address, OWN_CONNECTION) as channel:
                 stub = ChatCompletionServiceStub(channel)
                 await stub.CreateChatCompletion(create_request(), timeout=TIMEOUT)
         with urllib.request.urlopen(f"http://{line.split()[-1]}/metrics", timeout=TIMEOUT) as page:

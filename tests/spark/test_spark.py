@@ -33,6 +33,7 @@ from spark.spark_session import (
 )
 from support.equality import exact
 from support.golden_files import vectors
+from support.limits import LONG_TIMEOUT
 
 pytest.importorskip("pyspark", reason="pyspark is not installed: make test-spark")
 if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
@@ -44,8 +45,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:PySpark does not yet fully suppo
 
 ROOT = Path(__file__).parents[2]
 COMPLETION: dict[str, Any] = json.loads((ROOT / "examples" / "completion.json").read_text("utf-8"))
-# Nothing takes so long, in seconds.
-TIMEOUT = 100
 TASKS = 4
 
 
@@ -263,7 +262,7 @@ def test_an_executor_that_is_killed_changes_nothing(spark: Any, tmp_path: Path) 
     killer.start()
     given = frame(spark, records).mapInArrow(hang_once(report, 2), "data binary")
     added = chatpb_spark.write_table(given, tmp_path / "table", row_group_rows=5, max_file_bytes=1)
-    killer.join(TIMEOUT)
+    killer.join(LONG_TIMEOUT)
     assert killed
     assert not Path(f"/proc/{killed[0]}").exists()
     assert 200 == added.records
@@ -283,7 +282,7 @@ def test_of_two_attempts_at_a_task_one_counts(spark: Any, tmp_path: Path) -> Non
     go = tmp_path / "go"
     os.mkfifo(go)
     given = frame(spark, records).mapInArrow(wait_for_another(go, 2), "data binary")
-    watch = threading.Timer(TIMEOUT, spark.sparkContext.cancelAllJobs)
+    watch = threading.Timer(LONG_TIMEOUT, spark.sparkContext.cancelAllJobs)
     watch.start()
     added = chatpb_spark.write_table(given, tmp_path / "table")
     watch.cancel()
@@ -310,7 +309,7 @@ def run(*command: object, **variables: str) -> subprocess.CompletedProcess[str]:
         [str(part) for part in command],
         capture_output=True,
         text=True,
-        timeout=TIMEOUT,
+        timeout=LONG_TIMEOUT,
         env={name: value for name, value in os.environ.items() if name not in PYTHONS} | variables,
         cwd=ROOT,
     )

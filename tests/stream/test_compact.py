@@ -39,12 +39,12 @@ from chatpb_server.edges.grpc import serving
 from chatpb_server.upstreams.http import HttpUpstream as Http
 from chatpb_server.upstreams.router import Route, Router
 from chatpb_server.watching.observers import Observers
-from support import recordings
+from support import build, recordings
+from support.build import PING
 from support.http_upstream import WAIT, HttpUpstream, sse_answer
+from support.limits import TIMEOUT
 from support.strategies import json_objects, messages
 
-TIMEOUT = 20
-PING: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "ping"}]}
 CHUNKS = StreamChatCompletionResponse.CHUNKS_FIELD_NUMBER
 COMPACT = StreamChatCompletionResponse.COMPACT_CHUNKS_FIELD_NUMBER
 _GONE = object()
@@ -52,27 +52,14 @@ _GONE = object()
 
 def piece(delta: Any = None, /, **members: Any) -> dict[str, Any]:
     """A choice of a chunk."""
-    return {
-        "index": 0,
-        "delta": {"content": "a"} if delta is None else delta,
-        "logprobs": None,
-        "finish_reason": None,
-        **members,
-    }
+    return {**build.delta("a"), **({} if delta is None else {"delta": delta}), **members}
 
 
 def chunk(*choices: Any, **members: Any) -> dict[str, Any]:
     """A chunk as a server sends it; a member that is `_GONE` is missing."""
-    whole = {
-        "id": "x",
-        "object": "chat.completion.chunk",
-        "created": 1,
-        "model": "m",
-        "system_fingerprint": "f",
-        "choices": list(choices),
-        "usage": None,
-        **members,
-    }
+    whole = build.chunk_of(
+        *choices, **{"id": "x", "system_fingerprint": "f", "usage": None, **members}
+    )
     return {name: value for name, value in whole.items() if value is not _GONE}
 
 

@@ -14,9 +14,9 @@ from click.testing import CliRunner, Result
 
 from chatpb._cli.app import app
 from support.interruptible import interruptible
+from support.limits import TIMEOUT
 
 PYTHON = (sys.executable, "-m", "chatpb")
-SECONDS = 60
 
 
 def run(*args: object, stdin: bytes | str | None = None) -> Result:
@@ -26,13 +26,13 @@ def run(*args: object, stdin: bytes | str | None = None) -> Result:
 
 @contextmanager
 def started(*args: object) -> Iterator[subprocess.Popen[bytes]]:
-    """Starts a command as a process of its own, with pipes; it is ended after SECONDS."""
+    """Starts a command as a process of its own, with pipes; it is ended after TIMEOUT."""
     pipe = subprocess.PIPE
     command = [*PYTHON, *map(str, args)]
     with interruptible():
         process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
     with process:
-        watchdog = threading.Timer(SECONDS, process.kill)
+        watchdog = threading.Timer(TIMEOUT, process.kill)
         watchdog.start()
         try:
             yield process

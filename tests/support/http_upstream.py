@@ -34,10 +34,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from http.client import responses
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
-TIMEOUT: Final = 20.0  # seconds in which all that a test waits for has come
+from support.limits import TIMEOUT
+
 QUIET: Final = 0.25  # seconds after which a write that the peer does not take counts as blocked
 LINE_LIMIT: Final = 1 << 30  # the most bytes of a command or an event
 HEAD_LIMIT: Final = 1 << 20  # the most bytes of the head of a request
@@ -378,9 +380,10 @@ class HttpUpstream:
 
     async def start(self) -> None:
         """Starts the process; again, after it was killed, on the same port."""
-        command = (sys.executable, __file__, str(self._port))
+        command = (sys.executable, "-m", "support.http_upstream", str(self._port))
+        environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=PIPE, stdout=PIPE, limit=LINE_LIMIT
+            *command, stdin=PIPE, stdout=PIPE, limit=LINE_LIMIT, env=environ
         )
         assert process.stdout is not None
         self._process = process

@@ -9,7 +9,6 @@ from chatpb.log import SUFFIX, LogWriter, Sync, read
 from chatpb.log._frames import Source, read_frame
 from chatpb.v1 import CompletionRecord
 
-TIMEOUT = 60
 NAME = f"log{SUFFIX}"
 
 

@@ -7,40 +7,15 @@ import json
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from grpc import aio
 
-from chatpb import from_dict
-from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
-from chatpb.v1.chat_completion_service_pb2 import (
-    CreateChatCompletionRequest,
-    StreamChatCompletionRequest,
-)
+from support.build import COMPLETION, chunk
 from support.interruptible import interruptible
-
-#: Nothing takes so long, in seconds; a test that hangs fails.
-TIMEOUT = 30
-PING: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "ping"}]}
-COMPLETION = {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": []}
-
-
-async def within(awaitable: Awaitable[Any]) -> Any:
-    """What is awaited, or an error if it takes too long."""
-    return await asyncio.wait_for(awaitable, TIMEOUT)
-
-
-def create_request(**members: Any) -> CreateChatCompletionRequest:
-    """A request, with members beside those of PING or in their place."""
-    return CreateChatCompletionRequest(request=from_dict(PING | members, ChatCompletionRequest))
-
-
-def stream_request(**members: Any) -> StreamChatCompletionRequest:
-    """Likewise."""
-    return StreamChatCompletionRequest(request=from_dict(PING | members, ChatCompletionRequest))
+from support.limits import within
 
 
 async def start(*arguments: object, environ: Mapping[str, str] | None = None) -> Process:
@@ -97,9 +72,7 @@ async def running(
 def _events(*texts: str, done: bool = False) -> bytes:
     events = b""
     for text in texts:
-        choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
-        chunk = {**COMPLETION, "object": "chat.completion.chunk", "choices": [choice]}
-        events += b"data: %s\n\n" % json.dumps(chunk).encode()
+        events += b"data: %s\n\n" % json.dumps(chunk(text)).encode()
     return events + (b"data: [DONE]\n\n" if done else b"")
 
 

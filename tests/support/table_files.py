@@ -6,21 +6,24 @@ import json
 from pathlib import Path
 from typing import Any
 
+from support import build
 from support.command_line import run
 
 
 def completion(number: int = 1, **members: Any) -> dict[str, Any]:
-    message = {"role": "assistant", "content": f"Answer {number}", "refusal": None}
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
-    usage = {"prompt_tokens": 5, "completion_tokens": number, "total_tokens": 5 + number}
-    head = {"id": f"chatcmpl-{number}", "object": "chat.completion", "created": 1_760_000_000}
-    return {**head, "model": "gpt-4.1", "choices": [choice], "usage": usage, **members}
+    """A completion that differs from others by its number."""
+    own = {
+        "id": f"chatcmpl-{number}",
+        "created": 1_760_000_000,
+        "model": "gpt-4.1",
+        "usage": {"prompt_tokens": 5, "completion_tokens": number, "total_tokens": 5 + number},
+    }
+    return build.completion(build.choice(f"Answer {number}"), **(own | members))
 
 
 def chunk(name: str, text: str, **members: Any) -> dict[str, Any]:
-    choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
-    head = {"id": name, "object": "chat.completion.chunk", "created": 7, "model": "m"}
-    return {**head, "choices": [choice], **members}
+    """A chunk of the completion with an ID."""
+    return build.chunk_of(build.delta(text), **({"id": name, "created": 7} | members))
 
 
 REQUEST: dict[str, Any] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import subprocess
 import sys
@@ -14,9 +13,9 @@ from chatpb import from_dict
 from chatpb.log import LogWriter
 from chatpb.table import Dataset
 from chatpb.v1 import CompletionRecord
+from support.limits import SOAK
 from support.table_files import compacted, completion, lines, printed
 
-SOAK = bool(os.environ.get("CHATPB_SOAK"))
 COMPACT = (
     "import chatpb.log, chatpb.table, chatpb._cli; print('begun', flush=True)\n"
     "from chatpb._cli.main import main; main()"

@@ -20,8 +20,7 @@ import chatpb
 from chatpb._errors import ConversionError
 from chatpb.table import Dataset, DatasetError, DatasetLockedError, to_batch
 from chatpb.v1 import CompletionRecord
-
-SOAK = bool(os.environ.get("CHATPB_SOAK"))
+from support.limits import SOAK
 
 
 def record(number: int, size: int = 10) -> bytes:
@@ -252,6 +251,7 @@ WRITER = """
 import sys
 from chatpb.table import Dataset
 from table.test_dataset import record
+from support.limits import SOAK
 with Dataset(sys.argv[1]).writer(row_group_rows=10, max_file_bytes=1) as writer:
     print("begun", flush=True)
     for number in range(100):

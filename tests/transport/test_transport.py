@@ -45,6 +45,7 @@ from chatpb_server.upstreams.http import HttpUpstream as Http
 from chatpb_server.upstreams.router import RetryPolicy, Route, Router
 from chatpb_server.watching.observers import Observers
 from support import recordings
+from support.build import PING, USAGE, choice, chunk, chunk_of, completion, delta, error_object
 from support.http_upstream import (
     CLOSE,
     HANG,
@@ -59,13 +60,11 @@ from support.http_upstream import (
     refusing,
     sse_answer,
 )
+from support.limits import TIMEOUT, within
 
-#: Nothing takes so long, in seconds; a test that hangs fails.
-TIMEOUT = 20
 #: Timeouts of the SDK, in seconds: one that passes, and one in which a chunk comes.
 SOON = 0.3
 PATIENCE = 1.0
-PING: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "ping"}]}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 HEADERS = {
     "x-request-id": "req_1",
@@ -75,60 +74,9 @@ HEADERS = {
 }
 
 
-def completion(*choices: dict[str, Any], **members: Any) -> dict[str, Any]:
-    """A completion with choices, numbered here, and members beside the usual ones."""
-    return {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 1,
-        "model": "m",
-        "choices": [
-            {"index": index, "finish_reason": "stop", **choice}
-            for index, choice in enumerate(choices)
-        ],
-        **members,
-    }
-
-
-def said(content: str | None, **members: Any) -> dict[str, Any]:
-    """A choice that says something."""
-    return {"message": {"role": "assistant", "content": content, **members}}
-
-
-def chunk(*deltas: dict[str, Any], reason: str | None = None, **members: Any) -> dict[str, Any]:
-    """A chunk with a choice for each delta."""
-    return {
-        "id": "c",
-        "object": "chat.completion.chunk",
-        "created": 1,
-        "model": "m",
-        "choices": [
-            {"index": index, "delta": delta, "finish_reason": reason}
-            for index, delta in enumerate(deltas)
-        ],
-        **members,
-    }
-
-
-def text(content: str, **members: Any) -> dict[str, Any]:
-    """A chunk that says something."""
-    return chunk({"content": content}, **members)
-
-
-def error(message: str, **members: Any) -> dict[str, Any]:
-    """OpenAI's error object."""
-    return {"error": {"message": message, "type": "t", "param": None, "code": None, **members}}
-
-
 TOKEN = {"token": "pong", "logprob": -0.25, "bytes": [112, 111, 110, 103]}
 LOGPROBS = {"content": [{**TOKEN, "top_logprobs": [TOKEN]}], "refusal": None}
 CALLED = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
-USAGE = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
-
-
-async def within(awaitable: Any, seconds: float = TIMEOUT) -> Any:
-    """What is awaited, which is to come soon."""
-    return await asyncio.wait_for(awaitable, seconds)
 
 
 def value(model: BaseModel) -> Any:
@@ -249,29 +197,31 @@ async def pair(
 
 
 COMPLETIONS = [
-    pytest.param({}, completion(said("pong", refusal=None, annotations=[])), id="text"),
+    pytest.param({}, completion(choice("pong", annotations=[])), id="text"),
     pytest.param(
         {"tools": [TOOL], "tool_choice": "auto"},
-        completion({**said(None, tool_calls=[CALLED]), "finish_reason": "tool_calls"}),
+        completion(choice(None, tool_calls=[CALLED])),
         id="tools",
     ),
     pytest.param(
         {"logprobs": True, "top_logprobs": 1},
-        completion({**said("pong"), "logprobs": LOGPROBS}),
+        completion({**choice("pong"), "logprobs": LOGPROBS}),
         id="logprobs",
     ),
-    pytest.param({"n": 2}, completion(said("a"), said("b"), usage=USAGE), id="two choices"),
+    pytest.param(
+        {"n": 2}, completion(choice("a"), choice("b", index=1), usage=USAGE), id="two choices"
+    ),
     pytest.param(
         {"extra_body": {"top_k": 1.50, "x": {"y": [None, 10**30]}}, "stream": False},
         completion(
-            {**said("é\U0001f600", x=1.50), "finish_reason": "eos"},
+            {**choice("é\U0001f600", x=1.50), "finish_reason": "eos"},
             usage=None,
             service_tier="on_demand",
             x_vendor={"a": [1.50, None]},
         ),
         id="undocumented",
     ),
-    pytest.param({"user": "x" * 300_000}, completion(said("y" * 300_000)), id="large"),
+    pytest.param({"user": "x" * 300_000}, completion(choice("y" * 300_000)), id="large"),
 ]
 
 
@@ -288,22 +238,26 @@ async def test_completions(is_async: bool, members: Any, answer: Any) -> None:
 
 
 STREAMS = [
-    pytest.param({}, [chunk({"role": "assistant", "content": ""}), text("po"), text("ng")]),
+    pytest.param({}, [chunk("", role="assistant"), chunk("po"), chunk("ng")]),
     pytest.param(
         {"stream_options": {"include_usage": True}},
-        [text("a", usage=None), chunk({}, reason="stop", usage=None), chunk(usage=USAGE)],
+        [
+            chunk_of(delta("a"), usage=None),
+            chunk_of(delta(None, "stop"), usage=None),
+            chunk_of(usage=USAGE),
+        ],
         id="usage",
     ),
     pytest.param(
         {"tools": [TOOL]},
         [
-            chunk({"tool_calls": [{"index": 0, **CALLED}]}),
-            chunk({"tool_calls": [{"index": 0, "function": {"arguments": "x"}}]}),
-            chunk({}, reason="tool_calls"),
+            chunk(None, tool_calls=[{"index": 0, **CALLED}]),
+            chunk(None, tool_calls=[{"index": 0, "function": {"arguments": "x"}}]),
+            chunk(None, "tool_calls"),
         ],
         id="tools",
     ),
-    pytest.param({"n": 2}, [chunk({"content": "a"}, {"content": "b", "x": 1.50})], id="two"),
+    pytest.param({"n": 2}, [chunk_of(delta("a"), delta("b", index=1, x=1.50))], id="two"),
     pytest.param({}, [], id="empty"),
 ]
 
@@ -321,13 +275,13 @@ async def test_streams(is_async: bool, members: Any, chunks: list[Any]) -> None:
 
 async def test_chunks_come_as_they_are_sent(is_async: bool) -> None:
     async with both(is_async) as (upstream, _, through):
-        await upstream.answer(sse_answer(text("a"), WAIT, text("b"), text("c")))
+        await upstream.answer(sse_answer(chunk("a"), WAIT, chunk("b"), chunk("c")))
         stream = await through.create(stream=True)
-        assert text("a") == value(await through.next(stream))
+        assert chunk("a") == value(await through.next(stream))
         await upstream.next("waiting")
         await upstream.go()
-        assert text("b") == value(await through.next(stream))
-        assert text("c") == value(await through.next(stream))
+        assert chunk("b") == value(await through.next(stream))
+        assert chunk("c") == value(await through.next(stream))
         assert None is await through.next(stream)
 
 
@@ -342,7 +296,7 @@ async def test_the_stream_helper(is_async: bool) -> None:
             found = [value(item) for item in stream]
             return found, value(stream.get_final_completion())
 
-    parts = [chunk({"role": "assistant", "content": "po"}), text("ng"), chunk({}, reason="stop")]
+    parts = [chunk("po", role="assistant"), chunk("ng"), chunk(None, "stop")]
     async with both(is_async) as (upstream, direct, through):
         await upstream.answer(sse_answer(*parts), always=True)
         run = events if is_async else plain_events
@@ -360,7 +314,7 @@ async def test_parsing_into_a_model(is_async: bool) -> None:
         return client.chat.completions.parse(**PING, response_format=Answer)
 
     async with both(is_async) as (upstream, direct, through):
-        await upstream.answer(json_answer(completion(said('{"word":"pong"}'))), always=True)
+        await upstream.answer(json_answer(completion(choice('{"word":"pong"}'))), always=True)
         expected = await direct.run(parse)
         actual = await through.run(parse)
     assert Answer(word="pong") == actual.choices[0].message.parsed
@@ -378,9 +332,9 @@ def worth_having(headers: Mapping[str, str]) -> dict[str, str]:
 
 @pytest.mark.parametrize("stream", [False, True], ids=["create", "stream"])
 async def test_headers(is_async: bool, stream: bool) -> None:
-    answer = sse_answer(text("a"), headers=HEADERS)
+    answer = sse_answer(chunk("a"), headers=HEADERS)
     if not stream:
-        answer = json_answer(completion(said("pong")), headers=HEADERS)
+        answer = json_answer(completion(choice("pong")), headers=HEADERS)
 
     def call(client: Any) -> Any:
         return client.chat.completions.with_raw_response.create(**PING, stream=stream)
@@ -394,7 +348,7 @@ async def test_headers(is_async: bool, stream: bool) -> None:
         assert {**worth_having(actual.headers), **HEADERS} == worth_having(actual.headers)
         assert "req_1" == actual.request_id
         if stream:
-            assert text("a") == value(await through.next(actual.parse()))
+            assert chunk("a") == value(await through.next(actual.parse()))
         else:
             assert expected.parse() == actual.parse()
             assert "req_1" == actual.parse()._request_id
@@ -435,7 +389,9 @@ ERRORS = [
 @pytest.mark.parametrize("stream", [False, True], ids=["create", "stream"])
 @pytest.mark.parametrize(("status", "kind", "headers"), ERRORS)
 async def test_errors(is_async: bool, stream: bool, status: int, kind: Any, headers: Any) -> None:
-    body = error("no", type="invalid", param="messages[0].x", code="bad", x_more=[1.50, None])
+    body = error_object(
+        "no", type="invalid", param="messages[0].x", code="bad", x_more=[1.50, None]
+    )
     answer = json_answer(body, status=status, headers={**headers, "x-request-id": "req_1"})
     async with both(is_async) as (upstream, direct, through):
         await upstream.answer(answer, always=True)
@@ -470,13 +426,13 @@ async def test_errors_of_other_shapes(is_async: bool, body: Any) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        pytest.param(error("late", code="x"), id="openai"),
+        pytest.param(error_object("late", code="x"), id="openai"),
         pytest.param({"error": "text"}, id="text"),
     ],
 )
 async def test_an_error_in_the_middle_of_a_stream(is_async: bool, body: Any) -> None:
     async with both(is_async) as (upstream, direct, through):
-        await upstream.answer(sse_answer(text("a"), WAIT, body), always=True)
+        await upstream.answer(sse_answer(chunk("a"), WAIT, body), always=True)
         outcomes = []
         for sdk in (direct, through):
             reading = asyncio.ensure_future(sdk.stream())
@@ -485,33 +441,33 @@ async def test_an_error_in_the_middle_of_a_stream(is_async: bool, body: Any) -> 
             chunks, raised = await reading
             outcomes.append((chunks, described(raised)))
     expected, actual = outcomes
-    assert ([text("a")], openai.APIError) == (actual[0], actual[1]["class"])
+    assert ([chunk("a")], openai.APIError) == (actual[0], actual[1]["class"])
     assert expected == actual
 
 
 @pytest.mark.parametrize("end", [RESET, CLOSE], ids=["reset", "close"])
 async def test_a_stream_that_breaks_off(is_async: bool, end: Any) -> None:
     async with both(is_async) as (upstream, direct, through):
-        await upstream.answer(sse_answer(text("a"), WAIT, end), always=True)
+        await upstream.answer(sse_answer(chunk("a"), WAIT, end), always=True)
         for sdk in (direct, through):
             reading = asyncio.ensure_future(sdk.stream())
             await upstream.next("waiting")
             await upstream.go()
             chunks, raised = await reading
-            assert ([text("a")], openai.APIConnectionError) == (chunks, type(raised))
+            assert ([chunk("a")], openai.APIConnectionError) == (chunks, type(raised))
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["create", "stream"])
 async def test_the_sdk_tries_again(is_async: bool, stream: bool) -> None:
-    refusal = json_answer(error("slow"), status=429, headers={"retry-after-ms": "1"})
-    unavailable = json_answer(error("busy"), status=503, headers={"retry-after-ms": "1"})
-    done = sse_answer(text("a")) if stream else json_answer(completion(said("pong")))
+    refusal = json_answer(error_object("slow"), status=429, headers={"retry-after-ms": "1"})
+    unavailable = json_answer(error_object("busy"), status=503, headers={"retry-after-ms": "1"})
+    done = sse_answer(chunk("a")) if stream else json_answer(completion(choice("pong")))
     async with both(is_async, max_retries=2) as (upstream, direct, through):
         for sdk in (direct, through):
             for answer in (refusal, unavailable, done):
                 await upstream.answer(answer)
             if stream:
-                assert ([text("a")], None) == await sdk.stream()
+                assert ([chunk("a")], None) == await sdk.stream()
             else:
                 assert "pong" == (await sdk.create()).choices[0].message.content
     assert 6 == len(upstream.requests)
@@ -519,7 +475,7 @@ async def test_the_sdk_tries_again(is_async: bool, stream: bool) -> None:
 
 async def test_the_sdk_gives_up(is_async: bool) -> None:
     """After as many requests as over HTTP: the transport itself sends each once."""
-    refusal = json_answer(error("busy"), status=503, headers={"retry-after-ms": "1"})
+    refusal = json_answer(error_object("busy"), status=503, headers={"retry-after-ms": "1"})
     async with both(is_async, max_retries=1) as (upstream, direct, through):
         await upstream.answer(refusal, always=True)
         for sdk in (direct, through):
@@ -573,31 +529,31 @@ async def test_silence_before_the_answer(is_async: bool, stream: bool) -> None:
 
 async def test_silence_in_a_stream(is_async: bool) -> None:
     async with both(is_async, timeout=PATIENCE) as (upstream, direct, through):
-        await upstream.answer(sse_answer(text("a"), HANG), always=True)
+        await upstream.answer(sse_answer(chunk("a"), HANG), always=True)
         outcomes = []
         for sdk in (direct, through):
             chunks, raised = await sdk.stream()
             assert openai.APITimeoutError is type(raised)
             outcomes.append((chunks, described(raised)))
             await upstream.next("closed")
-    assert ([text("a")], openai.APITimeoutError) == (outcomes[1][0], outcomes[1][1]["class"])
+    assert ([chunk("a")], openai.APITimeoutError) == (outcomes[1][0], outcomes[1][1]["class"])
     assert outcomes[0] == outcomes[1]
 
 
 async def test_each_stream_has_its_own_patience(is_async: bool) -> None:
     async with both(is_async) as (upstream, _, through):
-        await upstream.answer(sse_answer(text("a"), WAIT, text("b")), always=True)
+        await upstream.answer(sse_answer(chunk("a"), WAIT, chunk("b")), always=True)
         patient = asyncio.ensure_future(through.stream(timeout=TIMEOUT))
         await upstream.next("waiting", 1)
         _, raised = await through.stream(timeout=SOON)
         assert openai.APITimeoutError is type(raised)
         await upstream.next("closed", 2)
         await upstream.go(1)
-        assert ([text("a"), text("b")], None) == await patient
+        assert ([chunk("a"), chunk("b")], None) == await patient
 
 
 async def test_a_stream_may_take_longer_than_its_silences(is_async: bool) -> None:
-    pieces = [text(str(number)) for number in range(9)]
+    pieces = [chunk(str(number)) for number in range(9)]
     async with both(is_async, timeout=PATIENCE) as (upstream, _, through):
         await upstream.answer(sse_answer(*pieces, interval=PATIENCE / 8))
         began = time.monotonic()
@@ -607,9 +563,9 @@ async def test_a_stream_may_take_longer_than_its_silences(is_async: bool) -> Non
 
 async def test_the_deadline_of_a_completion_goes_on_to_the_upstream(is_async: bool) -> None:
     async with both(is_async, timeout=9) as (upstream, _, through):
-        await upstream.answer(json_answer(completion(said("pong"))))
+        await upstream.answer(json_answer(completion(choice("pong"))))
         await through.create()
-        await upstream.answer(sse_answer(text("a")))
+        await upstream.answer(sse_answer(chunk("a")))
         await through.stream()
     unary, stream = upstream.requests
     assert 5000 < int(unary.headers["x-request-timeout-ms"]) < 9500  # gRPC rounds up
@@ -621,9 +577,9 @@ async def test_the_deadline_of_a_completion_goes_on_to_the_upstream(is_async: bo
 
 async def test_leaving_a_stream_ends_it(is_async: bool) -> None:
     async with both(is_async) as (upstream, _, through):
-        await upstream.answer(sse_answer(text("a"), HANG), always=True)
+        await upstream.answer(sse_answer(chunk("a"), HANG), always=True)
         stream = await through.create(stream=True)
-        assert text("a") == value(await through.next(stream))
+        assert chunk("a") == value(await through.next(stream))
         await through.close(stream)
         await upstream.next("closed")
 
@@ -638,7 +594,7 @@ async def test_cancelling_the_task_ends_the_call() -> None:
             with pytest.raises(asyncio.CancelledError):
                 await calling
             await upstream.next("closed")
-        await upstream.answer(sse_answer(text("a"), HANG))
+        await upstream.answer(sse_answer(chunk("a"), HANG))
         stream = await through.create(stream=True)
         await through.next(stream)
         reading = asyncio.ensure_future(through.next(stream))
@@ -661,7 +617,7 @@ async def test_closing_the_client_ends_its_calls(is_async: bool, stream: bool) -
 
 
 async def test_who_reads_slowly_is_sent_slowly(is_async: bool) -> None:
-    endless = sse_answer(Repeat(event(text("x" * 10_000))))
+    endless = sse_answer(Repeat(event(chunk("x" * 10_000))))
     async with both(is_async) as (upstream, _, through):
         await upstream.answer(endless)
         stream = await through.create(stream=True)
@@ -674,12 +630,12 @@ async def test_who_reads_slowly_is_sent_slowly(is_async: bool) -> None:
 
 async def test_many_calls_at_once(is_async: bool) -> None:
     async with both(is_async) as (upstream, _, through):
-        await upstream.answer(raw(WAIT, *sse_answer(text("a"), text("b")).steps), always=True)
+        await upstream.answer(raw(WAIT, *sse_answer(chunk("a"), chunk("b")).steps), always=True)
         calls = [asyncio.ensure_future(through.stream()) for _ in range(5)]
         for _ in calls:
             await upstream.next("waiting")
         await upstream.go()
-        assert [([text("a"), text("b")], None)] * 5 == [await call for call in calls]
+        assert [([chunk("a"), chunk("b")], None)] * 5 == [await call for call in calls]
 
 
 # What is sent.
@@ -717,12 +673,12 @@ class Stub(grpc.GenericRpcHandler):
     async def _create(self, request: bytes, context: Any) -> bytes:
         await self._note(request, context)
         await self._fail(context)
-        answer = from_dict(completion(said("pong")), ChatCompletion)
+        answer = from_dict(completion(choice("pong")), ChatCompletion)
         return self.data or CreateChatCompletionResponse(completion=answer).SerializeToString()
 
     async def _stream(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
         await self._note(request, context)
-        answer = from_dict(text("a"), ChatCompletionChunk)
+        answer = from_dict(chunk("a"), ChatCompletionChunk)
         if self.after:
             yield StreamChatCompletionResponse(chunks=[answer]).SerializeToString()
         await self._fail(context)
@@ -804,7 +760,7 @@ async def test_the_key_goes_on_to_an_upstream_that_takes_it(is_async: bool) -> N
         relay(upstream.url, settings=settings, passed_on=("authorization",)) as address,
         Sdk(is_async, grpc_transport(is_async, address), api_key="mine") as sdk,
     ):
-        await upstream.answer(json_answer(completion(said("pong"))))
+        await upstream.answer(json_answer(completion(choice("pong"))))
         await sdk.create()
     assert "Bearer mine" == upstream.requests[0].headers["authorization"]
 
@@ -879,7 +835,7 @@ async def test_what_asks_for_a_stream(member: str, is_stream: bool) -> None:
     assert (200, kind) == (answer.status_code, answer.headers["content-type"])
     assert [json.loads(body)] == stub.requests
     if is_stream:
-        assert event(text("a")) + b"data: [DONE]\n\n" == compact(answer.content)
+        assert event(chunk("a")) + b"data: [DONE]\n\n" == compact(answer.content)
 
 
 def compact(stream: bytes) -> bytes:
@@ -978,7 +934,7 @@ async def test_statuses_in_the_middle_of_a_stream(
     async with served() as stub, Sdk(is_async, grpc_transport(is_async, stub.target)) as sdk:
         stub.failure, stub.after = failure, True
         chunks, raised = await sdk.stream()
-    assert ([text("a")], expected) == (chunks, type(raised))
+    assert ([chunk("a")], expected) == (chunks, type(raised))
     assert raised is not None
     assert cause is (None if raised.__cause__ is None else type(raised.__cause__))
 
@@ -989,7 +945,7 @@ async def test_an_error_in_a_shape_that_the_sdk_would_not_see(is_async: bool) ->
         stub.failure = status(StatusCode.INTERNAL, "no", from_dict(flat, ErrorResponse))
         stub.after = True
         chunks, raised = await sdk.stream()
-    assert ([text("a")], flat) == (chunks, getattr(raised, "body", None))
+    assert ([chunk("a")], flat) == (chunks, getattr(raised, "body", None))
 
 
 async def test_metadata_become_headers(is_async: bool) -> None:

@@ -15,6 +15,7 @@ from chatpb._mapping.convert import (
 )
 from chatpb._mapping.native import implementation
 from chatpb._mapping.residue import ResidueMember, residue
+from chatpb._public import publish
 from chatpb._stream.fold import fold
 from chatpb._stream.unfold import unfold
 
@@ -33,3 +34,5 @@ __all__ = [
     "to_json",
     "unfold",
 ]
+
+publish("chatpb")

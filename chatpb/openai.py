@@ -13,6 +13,8 @@ from openai.types import chat
 import chatpb.v1
 from chatpb._mapping.convert import from_dict, to_dict
 
+__all__ = ["from_openai", "to_openai"]
+
 
 @overload
 def from_openai(model: chat.ChatCompletion) -> chatpb.v1.ChatCompletion: ...

@@ -13,6 +13,7 @@ The relay permits that. For a server that answers ``too_many_pings``, set the ch
 """
 
 from chatpb._extras import raise_hint
+from chatpb._public import publish
 
 try:
     from chatpb.client._async import AsyncChatCompletionStream, AsyncClient
@@ -28,3 +29,5 @@ __all__ = [
     "ChatCompletionStream",
     "Client",
 ]
+
+publish("chatpb.client")

@@ -49,7 +49,6 @@ class AsyncClient(BaseClient):
     """
 
     _channel: grpc.aio.Channel | None = None  # made when there is an event loop
-    _stub: ChatCompletionServiceAsyncStub
 
     async def create(
         self, request: Request, *, timeout: float | None = None, metadata: Metadata = ()
@@ -114,7 +113,7 @@ class AsyncClient(BaseClient):
     def _connected(self) -> ChatCompletionServiceAsyncStub:
         if self._channel is None:
             self._channel = self._server.open(grpc.aio.insecure_channel, grpc.aio.secure_channel)
-            self._stub = ChatCompletionServiceStub(self._channel)
+            self._stub: ChatCompletionServiceAsyncStub = ChatCompletionServiceStub(self._channel)
         return self._stub
 
 

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 
 from chatpb._extras import raise_hint
+from chatpb._public import publish
 from chatpb.log._errors import Damage, DamagedLogError, LockedError, LogError, PendingFullError
 
 try:
@@ -50,3 +51,6 @@ def read(
 ) -> LogReader:
     """The records of a log: a `LogReader`, which says what the arguments are."""
     return LogReader(path, start=start, follow=follow, skip_damage=skip_damage, on_damage=on_damage)
+
+
+publish("chatpb.log")

@@ -63,6 +63,7 @@ class DamagedLogError(LogError):
 
     def __init__(self, damage: Damage) -> None:
         super().__init__(damage.path, damage.reason)
+        self.args = (damage,)  # what pickle calls the class with
         self.damage = damage
 
     @property
@@ -84,6 +85,7 @@ class LockedError(LogError):
     def __init__(self, path: Path, pid: int | None) -> None:
         who = "another process" if pid is None else f"process {pid}"
         super().__init__(path, f"{who} is writing to it; a file has one writer at a time")
+        self.args = (path, pid)  # what pickle calls the class with
         self.pid = pid
 
 

@@ -9,6 +9,7 @@ A *record* here is a `chatpb.v1.CompletionRecord` in binary form, in a column th
 """
 
 from chatpb._extras import raise_hint
+from chatpb._public import publish
 
 try:
     from chatpb.spark._convert import (
@@ -37,3 +38,5 @@ __all__ = [
     "to_table",
     "write_table",
 ]
+
+publish("chatpb.spark")

@@ -4,6 +4,7 @@ Needs the extra ``table``. docs/storage.md says what the columns are.
 """
 
 from chatpb._extras import raise_hint
+from chatpb._public import publish
 
 try:
     from chatpb.table._columns import SCHEMA
@@ -27,3 +28,5 @@ __all__ = [
     "json_to_batch",
     "to_batch",
 ]
+
+publish("chatpb.table")

@@ -33,6 +33,7 @@ ignored, because all calls share a connection.
 """
 
 from chatpb._extras import raise_hint
+from chatpb._public import publish
 
 try:
     from chatpb.transport._async import AsyncGrpcTransport
@@ -41,3 +42,5 @@ except ModuleNotFoundError as missing:
     raise_hint("chatpb.transport", missing)
 
 __all__ = ["AsyncGrpcTransport", "GrpcTransport"]
+
+publish("chatpb.transport")

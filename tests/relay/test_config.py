@@ -9,8 +9,10 @@ import pytest
 
 from chatpb_server.edges.grpc import PASSED_HEADERS, Limits
 from chatpb_server.running.build import check
-from chatpb_server.running.config import ConfigError, Given, Settings, check_variables, load
-from chatpb_server.upstreams.http import HttpSettings
+from chatpb_server.running.config import ConfigError, Given, check_variables, load, load_all
+from chatpb_server.running.settings import Settings
+from chatpb_server.running.summary import summary
+from chatpb_server.upstreams.http import HttpSettings, HttpTable
 from chatpb_server.upstreams.router import RetryPolicy
 
 URL = "https://llm.test/v1"
@@ -29,6 +31,13 @@ def flags(**values: Any) -> dict[str, Given]:
         name.replace("__", "."): Given("--" + name.split("__")[-1].replace("_", "-"), value)
         for name, value in values.items()
     }
+
+
+def remote(settings: Settings, name: str = "default") -> HttpTable:
+    """An upstream behind HTTP."""
+    table = settings.upstreams[name]
+    assert isinstance(table, HttpTable)
+    return table
 
 
 def mistakes(
@@ -63,10 +72,9 @@ def test_defaults() -> None:
         upstream.weight,
     )
     http = HttpSettings()
-    assert (http.connect_timeout, http.silence_timeout) == (
-        upstream.connect_timeout,
-        upstream.silence_timeout,
-    )
+    assert (10, 300) == (http.connect_timeout, http.silence_timeout)
+    table = HttpTable(url=URL)
+    assert (10, 300) == (table.connect_timeout, table.silence_timeout)
     assert ("127.0.0.1:50051", 30, PASSED_HEADERS, ()) == (
         settings.listen,
         settings.grace,
@@ -129,7 +137,7 @@ def test_a_file_says_all(file: Path) -> None:
         settings.tls.key,
     )
     assert (1, 0, 0) == tuple(dict(settings.limits).values())[:3]
-    azure = settings.upstreams["azure"]
+    azure = remote(settings, "azure")
     assert (("gpt-*",), 3, folder / "azure.key", "api-key", folder / "ca.pem", 0) == (
         azure.models,
         azure.weight,
@@ -181,17 +189,17 @@ def test_an_upstream_by_flag_stands_in_place_of_all(file: Path) -> None:
 )
 def test_the_key_of_an_upstream_by_its_url(given: dict[str, Given], key: str | None) -> None:
     settings = load(given, environ={"OPENAI_API_KEY": SECRET})
-    assert key == settings.upstreams["default"].api_key_env
+    assert key == getattr(settings.upstreams["default"], "api_key_env", None)
 
 
 def test_without_a_key_in_the_environment_there_is_none() -> None:
-    assert not load(flags(upstream=URL)).upstreams["default"].has_key
+    assert not remote(load(flags(upstream=URL))).has_key
 
 
 def test_upstreams_in_tables_get_no_key_unasked(file: Path) -> None:
     file.write_text(f"[upstreams.a]\nurl = '{URL}'")
     settings = load({}, file, {"OPENAI_API_KEY": SECRET})
-    assert not settings.upstreams["a"].has_key
+    assert not remote(settings, "a").has_key
 
 
 @pytest.mark.parametrize(
@@ -479,7 +487,8 @@ def test_nothing_that_is_shown_is_secret(file: Path) -> None:
         f"[upstreams.a]\nurl = '{URL}?key={SECRET}'\nheaders = {{ x = '{SECRET}' }}\n"
         f"query = {{ x = '{SECRET}' }}\napi_key_env = 'KEY'"
     )
-    settings = load({}, file)
-    assert SECRET not in str(settings)
-    assert f"{URL} with a key from KEY; models *; weight 1" in str(settings)
+    loaded = load_all({}, file)
+    settings = loaded.settings
+    assert SECRET not in summary(loaded)
+    assert f"{URL} with a key from KEY; models *; weight 1" in summary(loaded)
     assert SECRET not in repr(settings)

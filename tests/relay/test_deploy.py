@@ -171,7 +171,8 @@ async def test_the_pods_start_a_relay(
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     assert FOLDER == mounts[settings["name"]]
     actual = await checked(*(a.replace(FOLDER, str(mounted)) for a in container["args"]))
-    listen = re.findall(r"0\.0\.0\.0:(\d+)", actual)
+    overview, _, _ = actual.partition("\n\n")
+    listen = re.findall(r"0\.0\.0\.0:(\d+)", overview)
     assert listen == [str(port["containerPort"]) for port in container["ports"]]
 
 

@@ -17,8 +17,9 @@ import pytest
 from grpc import StatusCode, aio
 
 from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
-from chatpb_server.running.config import Settings, UpstreamTable
+from chatpb_server.running.settings import Settings
 from chatpb_server.running.workers import WorkerError, supervise
+from chatpb_server.upstreams.http import HttpTable
 from support.build import create_request, stream_request
 from support.calls import OWN_CONNECTION, ending
 from support.limits import TIMEOUT, within
@@ -190,7 +191,7 @@ async def test_a_port_that_others_share_is_an_error(share: bool) -> None:
 
 
 async def test_workers_that_do_not_start(capfd: pytest.CaptureFixture[str]) -> None:
-    key = UpstreamTable(url="http://127.0.0.1:9", api_key_env="CHATPB_TEST_NO_KEY")
+    key = HttpTable(url="http://127.0.0.1:9", api_key_env="CHATPB_TEST_NO_KEY")
     settings = Settings(listen="127.0.0.1:0", workers=COUNT, upstreams={"a": key})
     with pytest.raises(WorkerError, match="the workers do not start"):
         await within(supervise(settings, lambda _: None))

@@ -1,4 +1,4 @@
-"""Secrets that the relay holds, and what may stand in a header."""
+"""Secrets that the relay holds, and what a header can contain."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ from chatpb_server.access.reload import Reloading, read_bytes
 _SECRET: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110: token
 _HEADER_VALUE: Final = re.compile(r"[\t -~]*")
+_METADATA_KEY: Final = re.compile(r"(?!grpc-)[a-z0-9_.-]+(?<!-bin)")
+#: The headers of a request that the relay itself, or HTTP, sets.
+OWN_HEADERS: Final = frozenset(
+    ("connection", "content-length", "content-type", "host", "te", "transfer-encoding")
+)
 
 
 class SecretError(ValueError):
@@ -95,3 +100,8 @@ def check_header(name: str, value: str) -> None:
         raise HeaderError("expected a header's name of letters, digits and !#$%&'*+-.^_`|~")
     if not _HEADER_VALUE.fullmatch(value):
         raise HeaderError(f"expected printable ASCII as the value of the header {name}")
+
+
+def is_metadata_key(name: str) -> bool:
+    """Whether a name can be the key of gRPC metadata whose values are text."""
+    return _METADATA_KEY.fullmatch(name) is not None

@@ -100,10 +100,10 @@ def declarations(table: type[Table], key: tuple[str, ...] = ()) -> Iterator[Decl
             yield from declarations(inner, (*key, name))
         for note in field.metadata:
             if isinstance(note, Setting):
-                yield Declaration((*key, name), field, note, _owner(table, name))
+                yield Declaration((*key, name), field, note, owner(table, name))
 
 
-def _owner(table: type[Table], name: str) -> type[Table]:
+def owner(table: type[Table], name: str) -> type[Table]:
     """The class that declares a field, which is the table or a base of it."""
     for base in reversed(table.__mro__):
         if issubclass(base, Table) and name in base.model_fields:

@@ -1,4 +1,4 @@
-"""A relay as its settings say."""
+"""Builds a relay from its settings."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 import logging
 import os
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,30 +17,19 @@ import grpc
 from chatpb._errors import os_error_text
 from chatpb._extras import install_command, package_of
 from chatpb_server.access.address import Address
-from chatpb_server.access.secret import Secret, SecretError
 from chatpb_server.access.tls import TlsError, caller_of, server_context, server_credentials
 from chatpb_server.access.tokens import Tokens, TokensError, bearer
 from chatpb_server.core.call import Call, Observer
 from chatpb_server.core.guard import Authenticate, AuthenticationError, Peer
-from chatpb_server.core.upstream import Upstream
 from chatpb_server.edges.grpc import Options, serving_all
-from chatpb_server.running.config import (
-    BUILTIN,
-    REPLAY,
-    ConfigError,
-    RecordTable,
-    Settings,
-    UpstreamTable,
-)
-from chatpb_server.upstreams.builtin.upstream import BuiltinUpstream
-from chatpb_server.upstreams.http import HttpSettings, HttpUpstream
-from chatpb_server.upstreams.relay import GrpcSettings, GrpcUpstream
-from chatpb_server.upstreams.replay import ReplayError, ReplayUpstream
+from chatpb_server.running.config import ConfigError
+from chatpb_server.running.settings import Settings
+from chatpb_server.upstreams.registry import UpstreamSettingsError
 from chatpb_server.upstreams.router import Route, Router
 from chatpb_server.watching.logs import LogObserver, log_loop_error
 from chatpb_server.watching.metrics import MetricsObserver, serve_metrics
 from chatpb_server.watching.observers import Observers
-from chatpb_server.watching.record_limits import OUTCOMES, Outcome
+from chatpb_server.watching.record_limits import OUTCOMES, Outcome, RecordTable
 from chatpb_server.watching.tracing import TracingError, tracer_observer
 
 if TYPE_CHECKING:
@@ -137,8 +126,8 @@ def _build(settings: Settings, *, share_port: bool = False) -> _Parts:
     routes = []
     for name, table in settings.upstreams.items():
         try:
-            upstream = _upstream(table, settings.limits.max_message_bytes)
-        except (SecretError, ReplayError, _CaError) as error:
+            upstream = table.build(settings.limits.max_message_bytes)
+        except UpstreamSettingsError as error:
             mistakes.append(f"upstream {name}: {error}")
         else:
             routes.append(Route(name, upstream, table.models, table.weight))
@@ -157,7 +146,7 @@ def _build(settings: Settings, *, share_port: bool = False) -> _Parts:
     watching: list[Observer | None] = [metrics, spans, LogObserver()]
     observer = Observers([one for one in watching if one is not None])
     passed_on = settings.passed_on
-    if any(table.auth == "caller" for table in settings.upstreams.values()):
+    if any(table.takes_authorization for table in settings.upstreams.values()):
         passed_on = (*passed_on, "authorization")
     options = Options(
         grace=settings.grace,
@@ -180,72 +169,6 @@ def _build(settings: Settings, *, share_port: bool = False) -> _Parts:
         },
     )
     return _Parts(Router(routes, observer, settings.retry), options, metrics, spans)
-
-
-class _CaError(Exception):
-    """A file of authorities that cannot be used, with a text for the user."""
-
-
-def _upstream(table: UpstreamTable, max_body_bytes: int) -> Upstream:
-    if table.url == BUILTIN:
-        return BuiltinUpstream()
-    if table.url.startswith(REPLAY):
-        return ReplayUpstream(Path(table.url.removeprefix(REPLAY)))
-    secret: Secret | None = None
-    if table.api_key_env is not None:
-        secret = Secret.from_env(table.api_key_env)
-    elif table.api_key_file is not None:
-        secret = Secret.from_file(table.api_key_file)
-    is_bearer = table.api_key_header.lower() == "authorization"
-
-    def headers() -> Mapping[str, str]:
-        if secret is None:
-            return table.headers
-        key = f"Bearer {secret.reveal()}" if is_bearer else secret.reveal()
-        return {**table.headers, table.api_key_header: key}
-
-    if table.is_relay:
-        return _relay(table, headers, max_body_bytes)
-    settings = HttpSettings(
-        headers=headers,
-        query=table.query,
-        ca_file=None if table.ca_file is None else str(table.ca_file),
-        connect_timeout=table.connect_timeout,
-        silence_timeout=table.silence_timeout or None,
-        max_body_bytes=max_body_bytes,
-        takes_authorization=table.auth == "caller",
-    )
-    with _ca_file(table):
-        return HttpUpstream(table.url, settings)
-
-
-def _relay(
-    table: UpstreamTable, headers: Callable[[], Mapping[str, str]], max_body_bytes: int
-) -> Upstream:
-    settings = GrpcSettings(
-        headers=headers,
-        ca_file=table.ca_file,
-        connect_timeout=table.connect_timeout,
-        silence_timeout=table.silence_timeout or None,
-        max_message_bytes=max_body_bytes,
-        takes_authorization=table.auth == "caller",
-    )
-    with _ca_file(table):
-        if table.ca_file is not None:  # gRPC itself would say nothing of it
-            ssl.create_default_context(cafile=table.ca_file)
-        return GrpcUpstream(table.url, settings)
-
-
-@contextmanager
-def _ca_file(table: UpstreamTable) -> Iterator[None]:
-    """Reading the file of authorities."""
-    try:
-        yield
-    except OSError as error:
-        reason = os_error_text(error)
-        if isinstance(error, ssl.SSLError):
-            reason = "expected certificates in PEM form"
-        raise _CaError(f"cannot use the ca_file {table.ca_file}: {reason}") from None
 
 
 def _unrecordable(directory: Path) -> Iterator[str]:

@@ -23,7 +23,8 @@ from typing import Final
 from chatpb._errors import os_error_text
 from chatpb_server.access.address import Address, AddressError
 from chatpb_server.running.build import Served, relaying
-from chatpb_server.running.config import ConfigError, Settings
+from chatpb_server.running.config import ConfigError
+from chatpb_server.running.settings import Settings
 from chatpb_server.watching.logs import configure_logging
 from chatpb_server.watching.metrics import SharedMetrics, serve_metrics, shared_metrics
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
@@ -9,17 +10,20 @@ from contextlib import aclosing, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Any, Final
+from typing import Annotated, Any, ClassVar, Final
+from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 from weakref import WeakSet
 
 import aiohttp
 from multidict import CIMultiDict
+from pydantic import Field, field_validator
 from yarl import URL
 
 from chatpb import ConversionError
 from chatpb.sse import is_error
 from chatpb_server.core.call import current_call
+from chatpb_server.core.setting import Setting
 from chatpb_server.core.upstream import (
     UpstreamAnswer,
     UpstreamConnectError,
@@ -29,7 +33,16 @@ from chatpb_server.core.upstream import (
     UpstreamStream,
     UpstreamTimeoutError,
 )
+from chatpb_server.upstreams.registry import UpstreamSettingsError, register
+from chatpb_server.upstreams.remote import (
+    CONNECT_TIMEOUT,
+    SILENCE_TIMEOUT,
+    RemoteTable,
+    has_host,
+)
 
+#: Holds the key of an upstream that is given by its URL alone.
+_DEFAULT_KEY: Final = "OPENAI_API_KEY"
 _PATH: Final = "chat/completions"
 _MAX_ERROR_BYTES: Final = 64 * 1024
 _LARGE: Final = 1024 * 1024
@@ -58,8 +71,8 @@ class HttpSettings:
     headers: Callable[[], Mapping[str, str]] = field(default=dict, repr=False)
     query: Mapping[str, str] = field(default_factory=dict)
     ca_file: str | None = None
-    connect_timeout: float = 10
-    silence_timeout: float | None = 300
+    connect_timeout: float = CONNECT_TIMEOUT
+    silence_timeout: float | None = SILENCE_TIMEOUT
     max_body_bytes: int = 64 * 1024 * 1024
     takes_authorization: bool = False
 
@@ -249,3 +262,75 @@ def _is_error(body: bytes) -> bool:
 
 def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}
+
+
+@register
+class HttpTable(RemoteTable):
+    """A server that speaks OpenAI's API over HTTP."""
+
+    kind: ClassVar[str] = "a server behind HTTP"
+    form: ClassVar[str] = "https://HOST/v1"
+    expected: ClassVar[str] = "a base URL such as https://api.openai.com/v1"
+    about: ClassVar[str] = "A server that speaks OpenAI's API, over https:// or http://."
+    owners: ClassVar[str] = "upstreams behind HTTP"
+
+    query: Annotated[
+        dict[str, str],
+        Setting("Query parameters of every request, such as Azure's `api-version`.", secret=True),
+    ] = Field(default_factory=dict, repr=False)
+
+    @classmethod
+    def takes(cls, url: str) -> bool:
+        """Whether a URL is one of HTTP."""
+        return has_host(url, "http", "https")
+
+    @classmethod
+    def complete(cls, table: dict[str, Any], environ: Mapping[str, str]) -> None:
+        """Adds the key of the environment, if only the upstream can read it.
+
+        Raises:
+            UpstreamSettingsError: A key is needed, and there is none.
+        """
+        auth = table.get("auth")
+        if auth not in (None, "key") or table.keys() & {"api_key_env", "api_key_file"}:
+            return
+        if environ.get(_DEFAULT_KEY) and (auth == "key" or _is_private(table["url"])):
+            table["api_key_env"] = _DEFAULT_KEY
+        elif auth == "key" or urlsplit(table["url"]).hostname == "api.openai.com":
+            table["auth"] = "none"  # so that the missing key is not reported twice
+            raise UpstreamSettingsError(
+                f"needs a key: set {_DEFAULT_KEY}, name another variable with --api-key-env, or a"
+                " file with --api-key-file; or pass the callers' own on with --auth caller"
+            )
+
+    @field_validator("url")
+    @classmethod
+    def _is_base(cls, url: str) -> str:
+        if urlsplit(url).path.rstrip("/").endswith(f"/{_PATH}"):
+            raise ValueError(f"expected the base URL, without /{_PATH}")
+        return url
+
+    def build(self, max_bytes: int) -> HttpUpstream:
+        """Makes the upstream; see `UpstreamTable.build`."""
+        settings = HttpSettings(
+            headers=self.all_headers(),
+            query=self.query,
+            ca_file=None if self.ca_file is None else str(self.ca_file),
+            connect_timeout=self.connect_timeout,
+            silence_timeout=self.silence_timeout or None,
+            max_body_bytes=max_bytes,
+            takes_authorization=self.takes_authorization,
+        )
+        with self.reading_ca_file():
+            return HttpUpstream(self.url, settings)
+
+
+def _is_private(url: str) -> bool:
+    """Whether nobody between here and the server can read what is sent to a URL."""
+    parts = urlsplit(url)
+    if parts.scheme == "https" or parts.hostname == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return False

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import math
+import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final, Self
 from urllib.parse import urlsplit
 
 import grpc
 import orjson
 from google.protobuf.message import DecodeError, Message
 from grpc import StatusCode, aio
+from pydantic import field_validator, model_validator
 
 from chatpb import ConversionError, binary_to_json, json_to_binary, to_json
 from chatpb._errors import param_of
@@ -34,6 +36,7 @@ from chatpb.v1.chat_completion_service_pb2 import (
     StreamChatCompletionRequest,
     StreamChatCompletionResponse,
 )
+from chatpb_server.access.secret import is_metadata_key
 from chatpb_server.core.call import current_call
 from chatpb_server.core.service import SERVICE_NAME
 from chatpb_server.core.upstream import (
@@ -46,6 +49,13 @@ from chatpb_server.core.upstream import (
     UpstreamStream,
     UpstreamTimeoutError,
     event,
+)
+from chatpb_server.upstreams.registry import register
+from chatpb_server.upstreams.remote import (
+    CONNECT_TIMEOUT,
+    SILENCE_TIMEOUT,
+    RemoteTable,
+    has_host,
 )
 
 _CREATE: Final = f"/{SERVICE_NAME}/CreateChatCompletion"
@@ -80,8 +90,8 @@ class GrpcSettings:
 
     headers: Callable[[], Mapping[str, str]] = field(default=dict, repr=False)
     ca_file: Path | None = None
-    connect_timeout: float = 10
-    silence_timeout: float | None = 300
+    connect_timeout: float = CONNECT_TIMEOUT
+    silence_timeout: float | None = SILENCE_TIMEOUT
     max_message_bytes: int = 64 * 1024 * 1024
     takes_authorization: bool = False
 
@@ -308,3 +318,51 @@ def _json(data: bytes, message_type: Any) -> bytes:
         return binary_to_json(data, message_type)
     except ConversionError:
         return _text(message_type.FromString(data))
+
+
+@register
+class RelayTable(RemoteTable):
+    """Another relay, over gRPC."""
+
+    kind: ClassVar[str] = "another relay"
+    form: ClassVar[str] = "grpc://HOST:PORT"
+    expected: ClassVar[str] = "another relay, grpc://HOST:PORT"
+    about: ClassVar[str] = "Another relay, over gRPC; grpcs://HOST:PORT is the same with TLS."
+    owners: ClassVar[str] = "other relays"
+
+    @classmethod
+    def takes(cls, url: str) -> bool:
+        """Whether a URL is one of gRPC."""
+        return has_host(url, "grpc", "grpcs")
+
+    @field_validator("url")
+    @classmethod
+    def _is_host_and_port(cls, text: str) -> str:
+        url = urlsplit(text)
+        if url.port is None or url.path.strip("/") or url.query:
+            raise ValueError(f"expected {url.scheme}://HOST:PORT alone")
+        return text
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.ca_file is not None and self.address.scheme == "grpc":
+            raise ValueError("ca_file needs TLS: grpcs://HOST:PORT")
+        for name in (self.api_key_header, *self.headers):
+            if not is_metadata_key(name.lower()):
+                raise ValueError(f"headers: {name} cannot be a key of metadata")
+        return self
+
+    def build(self, max_bytes: int) -> GrpcUpstream:
+        """Makes the upstream; see `UpstreamTable.build`."""
+        settings = GrpcSettings(
+            headers=self.all_headers(),
+            ca_file=self.ca_file,
+            connect_timeout=self.connect_timeout,
+            silence_timeout=self.silence_timeout or None,
+            max_message_bytes=max_bytes,
+            takes_authorization=self.takes_authorization,
+        )
+        with self.reading_ca_file():
+            if self.ca_file is not None:  # gRPC does not report a file that it cannot read
+                ssl.create_default_context(cafile=self.ca_file)
+            return GrpcUpstream(self.url, settings)

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import orjson
 
@@ -21,11 +21,13 @@ from chatpb_server.core.upstream import (
     UpstreamStream,
     event,
 )
+from chatpb_server.upstreams.registry import UpstreamSettingsError, UpstreamTable, register
 
+_SCHEME: Final = "replay:"
 _SUFFIXES: Final = (".json", ".jsonl", ".sse")
 
 
-class ReplayError(ValueError):
+class ReplayError(UpstreamSettingsError):
     """A recording that cannot be replayed, with a text for the user."""
 
 
@@ -120,3 +122,31 @@ def _http_status(error: bytes) -> int:
 async def _each(pieces: list[bytes]) -> AsyncGenerator[bytes, None]:
     for piece in pieces:
         yield piece
+
+
+@register
+class ReplayTable(UpstreamTable):
+    """Recorded answers."""
+
+    kind: ClassVar[str] = "a recording"
+    form: ClassVar[str] = "replay:PATH"
+    expected: ClassVar[str] = form
+    about: ClassVar[str] = "Recorded answers, in turn: .json, .jsonl and .sse files, or a folder."
+
+    @classmethod
+    def takes(cls, url: str) -> bool:
+        """Whether a URL is ``replay:`` and a path."""
+        return url.startswith(_SCHEME) and url != _SCHEME
+
+    @classmethod
+    def anchored(cls, url: str, folder: Path) -> str:
+        """The URL, with a path that does not depend on the working directory."""
+        return _SCHEME + str(folder / url.removeprefix(_SCHEME))
+
+    def build(self, max_bytes: int) -> ReplayUpstream:  # noqa: ARG002 (they are read at the start)
+        """Reads the recordings.
+
+        Raises:
+            ReplayError: There is no recording, or one that cannot be read.
+        """
+        return ReplayUpstream(Path(self.url.removeprefix(_SCHEME)))

@@ -30,7 +30,7 @@ from chatpb_server.core.call import Call
 from chatpb_server.core.upstream import UpstreamFault
 from chatpb_server.watching.observers import SilentObserver
 
-LogFormat = Literal["json", "text"]
+LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 _PACKAGE: Final = "chatpb_server"

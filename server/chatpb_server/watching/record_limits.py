@@ -1,12 +1,13 @@
-"""What bounds recording, and the words for what happened to a record."""
+"""The settings of recording, and the words for what happened to a record."""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Final, Literal
+from pathlib import Path
+from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from chatpb_server.core.setting import Setting, Table
+from chatpb_server.core.setting import Count, Seconds, Setting, Table
 
 Overload = Literal["drop", "wait"]
 Outcome = Literal["written", "truncated", "dropped", "failed"]
@@ -54,3 +55,72 @@ class RecordLimits(Table):
             unit="bytes",
         ),
     ] = 256 * 1024 * 1024
+
+
+class _RecordLog(Table):
+    title: ClassVar[str] = RecordLimits.title
+
+    directory: Annotated[
+        Path | None,
+        Setting(
+            "Record every exchange (request, answer, times, status) to a log in this directory, for"
+            " chatpb.log. The directory is created if needed. All processes write to it.",
+            flag="--record",
+            value="DIR",
+        ),
+    ] = None
+    sync: Annotated[
+        Literal["never", "interval", "commit"],
+        Setting(
+            "When the log waits for the disk: never, about once a second, or after each write.",
+            flag="--record-sync",
+        ),
+    ] = "interval"
+    labels: Annotated[
+        dict[str, str],
+        Setting(
+            "Labels of every record. The flag can be repeated; in the variable, spaces separate the"
+            " labels.",
+            flag="--record-label",
+        ),
+    ] = Field(default_factory=dict)
+    file_bytes: Annotated[
+        int,
+        Field(ge=0),
+        Setting(
+            "The size at which a new file of the log is begun. 0: no limit.",
+            flag="--record-file-bytes",
+            unit="bytes",
+        ),
+    ] = 1024 * 1024 * 1024
+    file_seconds: Annotated[
+        Seconds,
+        Setting(
+            "The age at which a new file of the log is begun. 0: no limit.",
+            flag="--record-file-seconds",
+            unit="seconds",
+        ),
+    ] = 3600
+    queue_bytes: Annotated[
+        Count,
+        Setting(
+            "How many bytes of records can wait to be written, in each process.",
+            flag="--record-queue-bytes",
+            unit="bytes",
+        ),
+    ] = 64 * 1024 * 1024
+
+
+class RecordTable(RecordLimits, _RecordLog):
+    """Whether and how exchanges are recorded; see `chatpb_server.watching.recording`."""
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.directory is None and self.model_fields_set - {"directory"}:
+            raise ValueError("nothing is recorded without a directory, --record")
+        for label in self.labels:
+            if not label:
+                raise ValueError("labels: expected a key before the value")
+            if label.startswith(OWN_LABELS):
+                raise ValueError(f"labels: {label}: keys in {OWN_LABELS} are the relay's own")
+        return self

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 
@@ -19,6 +19,7 @@ from chatpb_server.upstreams.builtin import render as render
 from chatpb_server.upstreams.builtin.checks import check
 from chatpb_server.upstreams.builtin.model import Answer, answers, fingerprint
 from chatpb_server.upstreams.builtin.refusals import need_object, refusal
+from chatpb_server.upstreams.registry import UpstreamTable, register
 
 
 class BuiltinUpstream:
@@ -96,3 +97,22 @@ def _prompt_tokens(body: dict[str, Any]) -> int:
         texts = [content] if isinstance(content, str) else [p.get("text") or "" for p in content]
         size += sum(len(text.encode()) for text in texts if isinstance(text, str))
     return 3 + 4 * len(body["messages"]) + (size + 3) // 4
+
+
+@register
+class BuiltinTable(UpstreamTable):
+    """The builtin model."""
+
+    kind: ClassVar[str] = "builtin"
+    form: ClassVar[str] = "builtin"
+    expected: ClassVar[str] = "builtin"
+    about: ClassVar[str] = "A deterministic model in the server, without a key or a network."
+
+    @classmethod
+    def takes(cls, url: str) -> bool:
+        """Whether a URL is the word ``builtin``."""
+        return url == cls.form
+
+    def build(self, max_bytes: int) -> BuiltinUpstream:  # noqa: ARG002 (its answers are small)
+        """Makes the model."""
+        return BuiltinUpstream()

@@ -1,0 +1,87 @@
+"""What ``--check-config`` prints: the most important settings, and where each one is set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from chatpb_server.core.setting import Declaration
+from chatpb_server.running.config import Loaded
+from chatpb_server.running.settings import Settings, all_settings
+from chatpb_server.watching.record_limits import RecordTable
+
+
+def summary(loaded: Loaded) -> str:
+    """The most important settings, then all that are set, without secrets."""
+    lines = [*_overview(loaded.settings)]
+    width = max(len(name) for name, _ in lines)
+    text = "\n".join(f"{name:{width}}  {value}" for name, value in lines)
+    origins = "".join(f"\n  {line}" for line in _origins(loaded))
+    return f"{text}\n\nset:{origins}" if origins else text
+
+
+def _overview(settings: Settings) -> Iterator[tuple[str, str]]:
+    tls = "without TLS"
+    if settings.tls.cert is not None:
+        tls = "with TLS" if settings.tls.client_ca is None else "with mutual TLS"
+    callers = f"tokens from {settings.tokens}" if settings.tokens else "no tokens"
+    yield "listen", f"{settings.listen}, {tls}, {callers}, workers: {settings.workers}"
+    yield "http", settings.http.listen or "off"
+    for name, table in settings.upstreams.items():
+        models = " ".join(table.models)
+        yield f"upstream {name}", f"{table}; models {models}; weight {table.weight:g}"
+    limits = settings.limits
+    timeout = f"at most {limits.timeout:g} s each" if limits.timeout else "for any time"
+    yield (
+        "limits",
+        f"in a process {limits.max_running} calls run, {timeout}, and {limits.max_waiting} wait;"
+        f" {settings.grace:g} s to finish",
+    )
+    yield "metrics", settings.metrics.listen or "off"
+    yield "record", _recording(settings.record)
+    tracing = {True: "on", False: "off", None: "as OpenTelemetry's variables say"}
+    yield "tracing", tracing[settings.tracing.enabled]
+    yield "log", f"{settings.log.format}, {settings.log.level}"
+
+
+def _recording(table: RecordTable) -> str:
+    if table.directory is None:
+        return "off"
+    full = "is dropped" if table.overload == "drop" else "waits"
+    labels = "".join(f"; {key}={value}" for key, value in table.labels.items())
+    return (
+        f"{table.directory}, sync: {table.sync}; what finds {table.queue_bytes} bytes before it"
+        f" {full}{labels}"
+    )
+
+
+def _origins(loaded: Loaded) -> Iterator[str]:
+    """Each setting that is set: its value, and the flag, the variable or the file that sets it."""
+    for declaration in all_settings():
+        for key, value in _values(declaration, loaded.settings):
+            shown = "..." if declaration.setting.secret else _toml(value)
+            yield f"{'.'.join(key)} = {shown}  ({loaded.places.source(key)})"
+
+
+def _values(
+    declaration: Declaration, settings: Settings
+) -> Iterator[tuple[tuple[str, ...], object]]:
+    """The places and values of a setting that is set; of an upstream's, for each upstream."""
+    *tables, name = declaration.key
+    places = [("upstreams", each) for each in settings.upstreams]
+    for place in places if tables[:1] == ["upstreams"] else [tuple(tables)]:
+        table: Any = settings
+        for part in place:
+            table = table[part] if isinstance(table, dict) else getattr(table, part)
+        if name in table.model_fields_set and isinstance(table, declaration.table):
+            yield (*place, name), getattr(table, name)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + " }"
+    if isinstance(value, tuple | frozenset):
+        return json.dumps(sorted(value) if isinstance(value, frozenset) else value)
+    return json.dumps(str(value) if isinstance(value, Path) else value)

@@ -5,7 +5,7 @@ The fields with the option ``carried`` may be left out. The rule is section 10 o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -71,7 +71,8 @@ class Restorer:
     """Restores the chunks of one stream, of which some are whole and some are compact."""
 
     def __init__(self) -> None:
-        self._before: ChatCompletionChunk | None = None
+        # The last chunk, as a message or as bytes that nobody has parsed yet.
+        self._before: ChatCompletionChunk | bytes | None = None
 
     def add(self, response: StreamChatCompletionResponse) -> Iterator[ChatCompletionChunk]:
         """The chunks of the next response, made as they are read, all of them before the next.
@@ -83,14 +84,43 @@ class Restorer:
             self._before = chunk
             yield _copy(chunk)
         for compact in response.compact_chunks:
-            if self._before is None:
-                raise ValueError("a compact chunk has none before it to build on")
-            chunk = _copy(compact)
-            _restore(chunk, self._before, _CARRIED)
-            if chunk.ByteSize() - compact.ByteSize() > MAX_RESTORED_BYTES:
-                raise ValueError(f"a compact chunk leaves out more than {MAX_RESTORED_BYTES} bytes")
-            self._before = chunk
-            yield _copy(chunk)
+            yield _copy(self._restored(_copy(compact)))
+
+    def follow(self, chunk: bytes) -> None:
+        """Takes the next chunk, which is whole, in binary form."""
+        self._before = chunk
+
+    def restore(self, whole: Sequence[bytes], compact: Iterable[bytes]) -> list[bytes]:
+        """Takes the next chunks in binary form, as a response has them.
+
+        Returns:
+            All of them whole, in binary form.
+
+        Raises:
+            DecodeError: A chunk is not the binary form of one.
+            ValueError: As for `add`.
+        """
+        if whole:
+            self.follow(whole[-1])
+        parsed = (ChatCompletionChunk.FromString(chunk) for chunk in compact)
+        return [
+            *whole,
+            *(self._restored(chunk).SerializeToString(deterministic=True) for chunk in parsed),
+        ]
+
+    def _restored(self, chunk: ChatCompletionChunk) -> ChatCompletionChunk:
+        """Restores a compact chunk, in its place."""
+        before = self._before
+        if before is None:
+            raise ValueError("a compact chunk has none before it to build on")
+        if isinstance(before, bytes):
+            before = ChatCompletionChunk.FromString(before)
+        size = chunk.ByteSize()
+        _restore(chunk, before, _CARRIED)
+        if chunk.ByteSize() - size > MAX_RESTORED_BYTES:
+            raise ValueError(f"a compact chunk leaves out more than {MAX_RESTORED_BYTES} bytes")
+        self._before = chunk
+        return chunk
 
 
 def _copy(chunk: ChatCompletionChunk) -> ChatCompletionChunk:

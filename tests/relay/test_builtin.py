@@ -12,7 +12,7 @@ import pytest
 
 from chatpb import from_json, residue
 from chatpb.sse import DONE, Decoder
-from chatpb_server.core.upstream import UpstreamError, UpstreamRequest
+from chatpb_server.core.upstream import RequestBody, UpstreamError, UpstreamRequest
 from chatpb_server.upstreams.builtin.tokens import pieces, tokenize
 from chatpb_server.upstreams.builtin.upstream import BuiltinUpstream
 
@@ -40,20 +40,23 @@ CALLED = {"role": "tool", "tool_call_id": "call_1", "content": "sunny"}
 
 
 def request(**members: Any) -> UpstreamRequest:
-    return UpstreamRequest(json.dumps({"model": "m", "messages": [HELLO], **members}).encode())
+    text = json.dumps({"model": "m", "messages": [HELLO], **members}).encode()
+    return UpstreamRequest(RequestBody(text=text))
 
 
 async def create(**members: Any) -> Any:
     """The completion of a request."""
     answer = await BuiltinUpstream(lambda: 1700000000.9).create(request(**members))
-    return json.loads(answer.body)
+    assert answer.text is not None
+    return json.loads(answer.text)
 
 
 async def chunks(**members: Any) -> list[Any]:
     """The chunks of a streamed request."""
     upstream = BuiltinUpstream(lambda: 1700000000.9)
     async with upstream.stream(request(**members, stream=True)) as stream:
-        events = [event async for piece in stream.data for event in Decoder().feed(piece)]
+        pieces = [arrived.text or b"" async for arrived in stream.chunks]
+    events = [event for piece in pieces for event in Decoder().feed(piece)]
     assert DONE == events.pop().data
     return [json.loads(event.data) for event in events]
 
@@ -692,7 +695,7 @@ async def test_refusals(
 async def test_refusal_of_what_is_no_json() -> None:
     """A lone surrogate can stand in JSON, but not in the text of a prompt."""
     with pytest.raises(UpstreamError) as caught:
-        await BuiltinUpstream().create(UpstreamRequest(rb'{"model": "\ud800"}'))
+        await BuiltinUpstream().create(UpstreamRequest(RequestBody(text=rb'{"model": "\ud800"}')))
     assert "We could not parse the JSON body" in json.loads(caught.value.body)["error"]["message"]
 
 

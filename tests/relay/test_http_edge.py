@@ -24,12 +24,11 @@ from pydantic import BaseModel
 from chatpb.sse import DONE, Decoder
 from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
 from chatpb_server.access.tokens import new_token
-from chatpb_server.core.guard import AuthenticationError
-from chatpb_server.edges.grpc import Limits, Options, Ports, serving, serving_all
+from chatpb_server.core.explain import AuthenticationError
+from chatpb_server.running.serving import Limits, Options, Ports, serving, serving_all
 from chatpb_server.upstreams.http import HttpUpstream as Http
 from chatpb_server.upstreams.relay import GrpcUpstream
 from chatpb_server.upstreams.router import RetryPolicy, Route, Router
-from chatpb_server.watching.observers import Observers
 from support import build, recordings
 from support.build import PING, USAGE, choice, chunk, chunk_of, create_request, error_object
 from support.http_upstream import (
@@ -119,14 +118,14 @@ async def serve(
 ) -> AsyncIterator[Ports]:
     """An edge before the upstream at a URL, or, for two hops, before a core before that."""
     http = Options(http="127.0.0.1:0") if options is None else options
-    core = Router([Route("upstream", Http(url))], Observers(), policy)
+    core = Router([Route("upstream", Http(url))], policy)
     if hops == 1:
         async with serving_all(core, options=http) as ports:
             yield ports
         return
     async with serving(core) as port:
         between = GrpcUpstream(f"grpc://127.0.0.1:{port}")
-        edge = Router([Route("core", between)], Observers(), RetryPolicy(base_delay=0.001))
+        edge = Router([Route("core", between)], RetryPolicy(base_delay=0.001))
         async with serving_all(edge, options=http) as ports:
             yield ports
 
@@ -572,7 +571,7 @@ async def test_a_core_that_is_not_there() -> None:
                 Route("core", GrpcUpstream(f"grpc://{target}")),
                 Route("spare", Http(upstream.url), weight=0),
             ]
-            router = Router(routes, Observers(), RetryPolicy(base_delay=0.001))
+            router = Router(routes, RetryPolicy(base_delay=0.001))
             async with serving_all(router, options=Options(http="127.0.0.1:0")) as ports:
                 status, _, _ = await post(f"http://127.0.0.1:{ports.http}/v1")
     assert 200 == status
@@ -602,7 +601,7 @@ async def test_a_request_that_the_core_does_not_take() -> None:
     async with HttpUpstream() as upstream:
         small = Options(limits=Limits(max_message_bytes=1000))
         async with serving(Http(upstream.url), options=small) as port:
-            edge = Router([Route("core", GrpcUpstream(f"grpc://127.0.0.1:{port}"))], Observers())
+            edge = Router([Route("core", GrpcUpstream(f"grpc://127.0.0.1:{port}"))])
             async with serving_all(edge, options=Options(http="127.0.0.1:0")) as ports:
                 status, _, _ = await post(
                     f"http://127.0.0.1:{ports.http}/v1", {**PING, "user": "x" * 2000}
@@ -699,7 +698,7 @@ async def test_a_head_that_does_not_come_is_not_waited_for(
 async def test_a_body_that_does_not_come_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("chatpb_server.edges.http._SILENCE", 0.2)
+    monkeypatch.setattr("chatpb_server.edges.answering._SILENCE", 0.2)
     async with HttpUpstream() as upstream, serve(upstream.url, 1) as ports:
         reader, writer = await asyncio.open_connection("127.0.0.1", ports.http)
         writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n{")

@@ -22,11 +22,10 @@ from chatpb import from_json, to_dict, to_json
 from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
 from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
 from chatpb.v1.error_pb2 import ErrorResponse
-from chatpb_server.edges.grpc import Limits, Options, serving
+from chatpb_server.running.serving import Limits, Options, serving
 from chatpb_server.upstreams.http import HttpSettings
 from chatpb_server.upstreams.http import HttpUpstream as Http
 from chatpb_server.upstreams.router import RetryPolicy, Route, Router
-from chatpb_server.watching.observers import Observers
 from support import recordings
 from support.build import COMPLETION, PING, chunk, create_request, error_object, stream_request
 from support.http_upstream import (
@@ -79,7 +78,7 @@ async def relay(
         Route(f"u{place}", Http(url, settings), weight=0 if place else 1)
         for place, url in enumerate(urls)
     ]
-    router = Router(routes, Observers(), policy, random.Random(1))
+    router = Router(routes, policy, random.Random(1))
     large = [("grpc.max_receive_message_length", -1)]
     async with (
         serving(router, options=options) as port,
@@ -519,7 +518,7 @@ async def test_models_choose_their_upstream() -> None:
             Route("one", Http(one.url), models=("gpt-*", "o3")),
             Route("two", Http(two.url), models=("llama",)),
         ]
-        router = Router(routes, Observers())
+        router = Router(routes)
         async with (
             serving(router) as port,
             aio.insecure_channel(f"127.0.0.1:{port}") as channel,
@@ -538,7 +537,6 @@ async def test_weights_share_the_calls() -> None:
     names: list[str] = []
     router = Router(
         [Route("three", Named("three", names), weight=3), Route("one", Named("one", names))],
-        Observers(),
         rng=random.Random(5),
     )
     async with serving(router) as port, aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -557,10 +555,10 @@ class Named(Http):
 
     async def create(self, request: Any) -> Any:  # noqa: ARG002 (the protocol gives it)
         """A completion."""
-        from chatpb_server.core.upstream import UpstreamAnswer
+        from chatpb_server.upstreams.events import answer_of
 
         self._names.append(self._name)
-        return UpstreamAnswer(json.dumps(COMPLETION).encode())
+        return await answer_of(json.dumps(COMPLETION).encode())
 
 
 # Headers.
@@ -696,7 +694,7 @@ async def test_messages_are_bounded_both_ways() -> None:
 async def test_a_killed_upstream_hurts_the_calls_in_it_only() -> None:
     async with HttpUpstream() as one, HttpUpstream() as two:
         routes = [Route("one", Http(one.url), ("one",)), Route("two", Http(two.url), ("two",))]
-        router = Router(routes, Observers(), RetryPolicy(attempts=1))
+        router = Router(routes, RetryPolicy(attempts=1))
         async with (
             serving(router) as port,
             aio.insecure_channel(f"127.0.0.1:{port}") as channel,

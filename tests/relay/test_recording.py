@@ -21,12 +21,11 @@ from chatpb.log import LogWriter, PendingFullError, Position, Sync, read
 from chatpb.log._files import LogFile
 from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
 from chatpb.v1.completion_record_pb2 import CompletionRecord
-from chatpb_server.core.guard import AuthenticationError
+from chatpb_server.core.explain import AuthenticationError
 from chatpb_server.core.service import SERVICE_NAME
-from chatpb_server.edges.grpc import Limits, Options, serving_all
+from chatpb_server.running.serving import Limits, Options, serving_all
 from chatpb_server.upstreams.http import HttpUpstream as Http
 from chatpb_server.upstreams.router import RetryPolicy, Route, Router
-from chatpb_server.watching.observers import Observers
 from chatpb_server.watching.record_limits import Outcome, RecordLimits
 from chatpb_server.watching.recording import LogRecorder
 from support.build import COMPLETION, PING, chunk, create_request, error_object, stream_request
@@ -173,7 +172,7 @@ async def relay(
         labels=labels,
         count=count,
     )
-    router = Router([Route("up", Http(url))], Observers(), RetryPolicy(attempts=1))
+    router = Router([Route("up", Http(url))], RetryPolicy(attempts=1))
     options = options or Options()
     how = {"http": "127.0.0.1:0", "recorder": recorder}
     fields = {name: getattr(options, name) for name in Options.__dataclass_fields__}

@@ -20,7 +20,7 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from chatpb import fold, to_dict
 from chatpb._rpc.status import status_code
-from chatpb.sse import DONE, Decoder
+from chatpb.sse import DONE, Decoder, event
 from chatpb.v1.chat_completion_service_pb2 import (
     CreateChatCompletionRequest,
     StreamChatCompletionRequest,
@@ -29,15 +29,16 @@ from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
 from chatpb.v1.error_pb2 import ErrorResponse
 from chatpb_server.core.service import SERVICE_NAME
 from chatpb_server.core.upstream import (
+    RequestBody,
     Upstream,
     UpstreamAnswer,
     UpstreamError,
     UpstreamRequest,
     UpstreamStream,
-    event,
 )
-from chatpb_server.edges.grpc import Options, serving
+from chatpb_server.running.serving import Options, serving
 from chatpb_server.upstreams.builtin.upstream import BuiltinUpstream
+from chatpb_server.upstreams.events import answer_of, chunks_of
 from support.build import PING, chunk, create_request, stream_request
 from support.limits import TIMEOUT, within
 
@@ -52,16 +53,16 @@ class Script:
 
     async def create(self, request: UpstreamRequest) -> UpstreamAnswer:
         """The first text of the first batch."""
-        self.requests.append(json.loads(request.body))
+        self.requests.append(json.loads(await request.body.text()))
         if self._error:
             raise self._error
-        return UpstreamAnswer(as_bytes(self._batches[0][0]))
+        return await answer_of(as_bytes(self._batches[0][0]))
 
     @asynccontextmanager
     async def stream(self, request: UpstreamRequest) -> AsyncIterator[UpstreamStream]:
         """The batches, and the end."""
-        self.requests.append(json.loads(request.body))
-        yield UpstreamStream(self._data())
+        self.requests.append(json.loads(await request.body.text()))
+        yield UpstreamStream(chunks_of(self._data()))
 
     async def _data(self) -> AsyncIterator[bytes]:
         for batch in self._batches:
@@ -93,13 +94,13 @@ class Live:
     async def create(self, request: UpstreamRequest) -> UpstreamAnswer:  # noqa: ARG002
         """All that is put into it, joined."""
         texts = [as_bytes(chunk) async for batch in self._batches() for chunk in batch]
-        return UpstreamAnswer(b"".join(texts))
+        return await answer_of(b"".join(texts))
 
     @asynccontextmanager
     async def stream(self, request: UpstreamRequest) -> AsyncIterator[UpstreamStream]:  # noqa: ARG002
         """What is put into it, and the end."""
         async with aclosing(self._batches()) as batches:
-            yield UpstreamStream(self._data(batches))
+            yield UpstreamStream(chunks_of(self._data(batches)))
 
     async def _data(self, batches: AsyncIterator[Sequence[Any]]) -> AsyncIterator[bytes]:
         async for batch in batches:
@@ -179,10 +180,13 @@ async def failed(upstream: Upstream, **members: Any) -> aio.AioRpcError:
 
 async def test_unary_is_what_the_upstream_said() -> None:
     request = json.dumps({**PING, "n": 2, "logprobs": True, "top_logprobs": 2}).encode()
-    expected = await BuiltinUpstream(clock=lambda: 5).create(UpstreamRequest(request))
+    expected = await BuiltinUpstream(clock=lambda: 5).create(
+        UpstreamRequest(RequestBody(text=request))
+    )
     upstream = BuiltinUpstream(clock=lambda: 5)
     actual = await created(upstream, create_request(n=2, logprobs=True, top_logprobs=2))
-    assert json.loads(expected.body) == actual
+    assert expected.text is not None
+    assert json.loads(expected.text) == actual
 
 
 async def test_stream_is_what_the_upstream_said() -> None:
@@ -191,8 +195,8 @@ async def test_stream_is_what_the_upstream_said() -> None:
     members = {"n": 2, "logprobs": True, "seed": 3}
     options = {"stream_options": {"include_usage": True}}
     body = json.dumps({**PING, **members, **options, "stream": True}).encode()
-    async with upstream.stream(UpstreamRequest(body)) as stream:
-        data = b"".join([piece async for piece in stream.data])
+    async with upstream.stream(UpstreamRequest(RequestBody(text=body))) as stream:
+        data = b"".join([arrived.text or b"" async for arrived in stream.chunks])
     *events, end = Decoder().feed(data)
     assert DONE == end.data
     expected = [[json.loads(part.data)] for part in events]

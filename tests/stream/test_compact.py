@@ -35,10 +35,9 @@ from chatpb.v1.chat_completion_service_pb2_grpc import (
     add_ChatCompletionServiceServicer_to_server,
 )
 from chatpb.v1.options_pb2 import carried
-from chatpb_server.edges.grpc import serving
+from chatpb_server.running.serving import serving
 from chatpb_server.upstreams.http import HttpUpstream as Http
 from chatpb_server.upstreams.router import Route, Router
-from chatpb_server.watching.observers import Observers
 from support import build, recordings
 from support.build import PING
 from support.http_upstream import WAIT, HttpUpstream, sse_answer
@@ -293,7 +292,7 @@ class Relay:
 @asynccontextmanager
 async def relay(url: str) -> AsyncIterator[Relay]:
     """A relay to an upstream."""
-    router = Router([Route("u", Http(url), weight=1)], Observers(), None, random.Random(1))
+    router = Router([Route("u", Http(url), weight=1)], None, random.Random(1))
     async with (
         serving(router) as port,
         aio.insecure_channel(f"127.0.0.1:{port}") as channel,

@@ -39,11 +39,10 @@ from chatpb.v1 import (
     ErrorResponse,
     StreamChatCompletionResponse,
 )
-from chatpb_server.edges.grpc import Options, serving
+from chatpb_server.running.serving import Options, serving
 from chatpb_server.upstreams.http import HttpSettings
 from chatpb_server.upstreams.http import HttpUpstream as Http
 from chatpb_server.upstreams.router import RetryPolicy, Route, Router
-from chatpb_server.watching.observers import Observers
 from support import recordings
 from support.build import PING, USAGE, choice, chunk, chunk_of, completion, delta, error_object
 from support.http_upstream import (
@@ -165,7 +164,7 @@ async def relay(
     url: str, *, settings: HttpSettings | None = None, **options: Any
 ) -> AsyncIterator[str]:
     """The address of a relay to an upstream, which does not try again."""
-    router = Router([Route("u", Http(url, settings))], Observers(), RetryPolicy(attempts=1))
+    router = Router([Route("u", Http(url, settings))], RetryPolicy(attempts=1))
     async with serving(router, options=Options(**options)) as port:
         yield f"127.0.0.1:{port}"
 

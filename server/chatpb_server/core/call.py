@@ -1,13 +1,12 @@
-"""One call of the relay, those who watch calls, and who records them."""
+"""One call of the relay, and the protocols of those that watch and record calls."""
 
 from __future__ import annotations
 
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Protocol
 
 from grpc import StatusCode
 
@@ -16,29 +15,29 @@ from chatpb_server.core.failure import Failure
 
 @dataclass(slots=True)
 class Call:
-    """What is known of a call; its parts fill in what they learn.
+    """What is known about a call. The parts of the relay fill in what they learn.
 
     Attributes:
         method: The full name of the rpc, such as ``/chatpb.v1.ChatCompletionService/...``; over
             HTTP a name that begins with ``/openai.v1/``.
         metadata: The caller's metadata, or headers in lower case; the last value of each key.
         id: A name for the call, in logs and in the errors that its caller gets.
-        caller: The name of the caller, where callers have names.
+        caller: The name of the caller, if callers have names.
         model: The model that the request names.
         is_stream: Whether a stream was asked for.
         upstream: The name of the upstream that answers, or was tried last.
         attempts: How many times an upstream was asked.
         headers: The HTTP headers of the upstream's answer, their names in lower case.
         chunks: How many chunks were sent to the caller.
-        tokens_in: The prompt's tokens, if the upstream said how many.
-        tokens_out: The completion's tokens, likewise.
+        tokens_in: The number of the prompt's tokens, if the upstream has sent it.
+        tokens_out: The number of the completion's tokens, if the upstream has sent it.
         response_model: The model that answered, as the upstream named it.
         response_id: The name that the upstream gave its answer.
-        trace_id: The name of the trace that the call belongs to, where calls are traced.
+        trace_id: The name of the trace that the call belongs to, if calls are traced.
         started: When the call came, in seconds of `time.monotonic`.
-        first_sent: When the first answer or chunk was sent, likewise; None before.
-        last_sent: When the last one was, likewise.
-        deadline: When the call ends at the latest, likewise; None if it may last for ever.
+        first_sent: When the first answer or chunk was sent, in the same clock; None before.
+        last_sent: When the last one was sent, in the same clock; None before.
+        deadline: When the call ends at the latest, in the same clock; None without a time limit.
         recording: Keeps what is asked and answered; None if nobody does.
     """
 
@@ -68,11 +67,11 @@ class Observer(Protocol):
     """Watches calls: metrics, traces and logs. Must not raise, block, or keep contents."""
 
     def began(self, call: Call) -> None:
-        """A call came; it may still be refused, or have to wait for its turn."""
+        """A call came; it can still be refused, or have to wait for its turn."""
         ...
 
     def queued(self, call: Call, waiting: int) -> None:
-        """So many calls wait for their turn, this one among them or just gone from them."""
+        """The number of calls that wait for their turn changed: this one joined or left them."""
         ...
 
     def upstream_headers(self, call: Call) -> Mapping[str, str]:
@@ -85,17 +84,17 @@ class Observer(Protocol):
         Args:
             call: The call.
             outcome: The HTTP status, or ``connect``, ``data`` or ``timeout`` for how it failed.
-            seconds: How long it took to the first byte of the answer.
+            seconds: The time to the first byte of the answer.
         """
         ...
 
     def sent(self, call: Call, chunks: int, seconds: float) -> None:
-        """So many chunks, or a whole completion for 1, went to the caller in one message.
+        """Chunks that arrived together, or a whole completion, went to the caller.
 
         Args:
             call: The call.
-            chunks: How many.
-            seconds: The time since the last message, or since the call began for the first.
+            chunks: How many; 1 for a completion.
+            seconds: The time since the last ones, or since the call began for the first.
         """
         ...
 
@@ -105,10 +104,10 @@ class Observer(Protocol):
 
 
 class Recording(Protocol):
-    """Keeps what a call asks and gets, contents and all. Must not raise; only its end may wait."""
+    """Keeps what a call asks and gets, contents included. Must not raise; only `end` may wait."""
 
     def asked(self, request: bytes, *, is_json: bool = False) -> None:
-        """A caller that was let in asks this: a request in binary form, or in JSON."""
+        """An admitted call asks this: a request in binary form, or in JSON."""
         ...
 
     def begun(self) -> None:
@@ -116,7 +115,7 @@ class Recording(Protocol):
         ...
 
     def answered(self, completion: bytes) -> None:
-        """The upstream has answered with a completion, here in binary form."""
+        """The upstream has answered with a completion, in binary form."""
         ...
 
     def came(self, chunks: Sequence[bytes]) -> None:
@@ -124,7 +123,7 @@ class Recording(Protocol):
         ...
 
     async def end(self, code: StatusCode, failure: Failure | None) -> None:
-        """The call is over. `failure` is what its caller is told; None if that is nothing."""
+        """The call is over. `failure` is what its caller gets; None if it gets none."""
         ...
 
 
@@ -132,9 +131,5 @@ class Recorder(Protocol):
     """Records calls."""
 
     def begin(self, call: Call) -> Recording:
-        """What keeps a call that was let in. It is nothing worth before something is asked."""
+        """Starts recording an admitted call. Nothing is written unless `asked` is called."""
         ...
-
-
-current_call: Final[ContextVar[Call]] = ContextVar("current_call")
-"""The call that the running task serves."""

@@ -10,25 +10,10 @@ from typing import Any, Final, Protocol, TypeVar
 
 from grpc import StatusCode
 
-from chatpb import ConversionError
-from chatpb_server.access.secret import HeaderError
-from chatpb_server.core.call import Call, Observer, Recorder, current_call
-from chatpb_server.core.failure import (
-    Failure,
-    RefusalError,
-    own_failure,
-    refusal_failure,
-    request_failure,
-    upstream_failure,
-)
-from chatpb_server.core.gate import Gate, OverloadError
-from chatpb_server.core.service import CallerGoneError, RequestError, Respond, joined_request
-from chatpb_server.core.upstream import (
-    UpstreamConnectError,
-    UpstreamDataError,
-    UpstreamError,
-    UpstreamTimeoutError,
-)
+from chatpb_server.core.call import Call, Observer, Recorder
+from chatpb_server.core.explain import DeadlineError, failure_of
+from chatpb_server.core.failure import Failure, own_failure
+from chatpb_server.core.gate import Gate
 
 _Out = TypeVar("_Out")
 
@@ -54,12 +39,11 @@ Authenticate = Callable[[Call, Peer], str]
 
 #: Clients allow 8 KiB of trailers, and a status takes most of it.
 _MAX_TRAILERS: Final = 2000
-_OVERLOAD_RETRY_AFTER: Final = 1.0
 _STOPPING: Final = "The relay is stopping; call again."
 
 
-class AuthenticationError(Exception):
-    """A caller that does not say, or does not prove, who it is. The text is for the caller."""
+class CallerGoneError(Exception):
+    """The caller went while it was written to, before the runtime noticed."""
 
 
 class CallError(Exception):
@@ -113,34 +97,6 @@ class Guard:
             )
         )
 
-    def rpc(self, method: str, respond: Respond, request_number: int) -> Respond:
-        """What the server is to call in place of an rpc.
-
-        Args:
-            method: Its full name.
-            respond: The rpc.
-            request_number: The field of its message that holds the request.
-        """
-
-        async def guarded(data: bytes, context: Any) -> Any:
-            call = Call(method, dict(context.invocation_metadata() or ()))
-
-            async def record_request() -> None:
-                assert call.recording is not None
-                call.recording.asked(joined_request(data, request_number))
-
-            read = None if self._recorder is None else record_request
-            try:
-                response = await self.serve(call, context, lambda: respond(data, context), read)
-            except CallError as error:
-                failure = error.failure
-                trailers = (*failure.trailers(), *self.passed_back(call.headers))
-                await context.abort(failure.code, failure.details, trailers)
-            context.set_trailing_metadata(self.passed_back(call.headers))
-            return response
-
-        return guarded
-
     async def serve(
         self,
         call: Call,
@@ -164,7 +120,6 @@ class Guard:
         assert task is not None
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        current_call.set(call)
         self._observer.began(call)
         cause: BaseException
         try:
@@ -184,7 +139,7 @@ class Guard:
             await _record(call, StatusCode.CANCELLED)
             raise asyncio.CancelledError from error
         except Exception as error:
-            failure, cause = self._failure(error, call), error
+            failure, cause = failure_of(error, call.id), error
         else:
             self._observer.ended(call, StatusCode.OK, None)
             await _record(call, StatusCode.OK)
@@ -246,51 +201,10 @@ class Guard:
                     return await respond()
         except TimeoutError as error:
             if scope.expired():
-                raise _DeadlineError from error
+                raise DeadlineError from error
             raise
-
-    def _failure(self, error: Exception, call: Call) -> Failure:
-        """What the caller is told of what a call raised."""
-        if isinstance(error, UpstreamError):
-            return upstream_failure(error, call.id)
-        if isinstance(error, ConversionError):
-            return request_failure(error, call.id)
-        for kind, code, text in _TEXTS:
-            if isinstance(error, kind):
-                return own_failure(code, f"{text} The relay's log says more: {call.id}", call.id)
-        match error:
-            case RefusalError():
-                return refusal_failure(error, call.id)
-            case RequestError():
-                text = "The request is not the binary form of a message."
-                return own_failure(StatusCode.INVALID_ARGUMENT, text, call.id)
-            case HeaderError():
-                text = f"The metadata cannot be passed on: {error}."
-                return own_failure(StatusCode.INVALID_ARGUMENT, text, call.id)
-            case AuthenticationError():
-                return own_failure(StatusCode.UNAUTHENTICATED, str(error), call.id)
-            case _DeadlineError():
-                return own_failure(StatusCode.DEADLINE_EXCEEDED, "The time is up.", call.id)
-            case OverloadError():
-                text = "The relay has no room for more calls now."
-                return own_failure(
-                    StatusCode.RESOURCE_EXHAUSTED, text, call.id, _OVERLOAD_RETRY_AFTER
-                )
-        text = f"The relay failed; its log says more: {call.id}"
-        return own_failure(StatusCode.INTERNAL, text, call.id)
 
 
 async def _record(call: Call, code: StatusCode, failure: Failure | None = None) -> None:
     if call.recording is not None:
         await call.recording.end(code, failure)
-
-
-class _DeadlineError(Exception):
-    """The call took longer than it may."""
-
-
-_TEXTS: Final = (
-    (UpstreamDataError, StatusCode.DATA_LOSS, "The upstream's answer could not be read."),
-    (UpstreamConnectError, StatusCode.UNAVAILABLE, "The upstream cannot be reached."),
-    (UpstreamTimeoutError, StatusCode.UNAVAILABLE, "The upstream was silent for too long."),
-)

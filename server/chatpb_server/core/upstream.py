@@ -1,30 +1,151 @@
-"""What the relay forwards requests to."""
+"""The port of an upstream: what the relay forwards requests to, and in which form.
+
+Chunks and answers are in binary form. An upstream that speaks JSON adds the text that they came
+as, so that an HTTP caller gets the same bytes; for all others the text is None.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Protocol
 
+from chatpb import ConversionError, binary_to_json, json_to_binary, to_json
+from chatpb._errors import param_of
+from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
+from chatpb_server.core.convert import convert
+from chatpb_server.core.error import INVALID_REQUEST, error_response
+
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+#: The most bytes of one event of an event stream, unless the settings have another limit.
+MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
+
+
+class RequestError(Exception):
+    """A request that cannot be read, or has no form that the upstream takes.
+
+    Attributes:
+        message: The reason, for the caller.
+        param: The place in the request, as OpenAI names it; None for the whole request.
+    """
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(param)  # without the message, which can quote the request
+        self.message = message
+        self.param = param
+
+
+class RequestBody:
+    """A request in JSON and in binary form.
+
+    It is given in one form. The other is made when it is first asked for, and kept: a request
+    that came in binary form and goes to another relay is never converted.
+
+    Args:
+        text: The JSON text, which says whether a stream is asked for.
+        binary: The binary form of a ChatCompletionRequest, which says the same.
+    """
+
+    __slots__ = ("_binary", "_text")
+
+    def __init__(self, *, text: bytes | None = None, binary: bytes | None = None) -> None:
+        assert text is not None or binary is not None
+        self._text = text
+        self._binary = binary
+
+    async def text(self) -> bytes:
+        """The JSON text.
+
+        Raises:
+            RequestError: The binary form has none.
+        """
+        if self._text is None:
+            data = self._binary
+            assert data is not None
+            try:
+                self._text = await convert(len(data), binary_to_json, data, ChatCompletionRequest)
+            except ConversionError as error:
+                message = f"The request cannot be written as JSON: {error}"
+                raise RequestError(message, param_of(error.path)) from error
+        return self._text
+
+    async def binary(self) -> bytes:
+        """The binary form.
+
+        Raises:
+            RequestError: The JSON text has none.
+        """
+        if self._binary is None:
+            data = self._text
+            assert data is not None
+            try:
+                self._binary = await convert(len(data), json_to_binary, data, ChatCompletionRequest)
+            except ConversionError as error:
+                message = f"The request cannot be read: {error}"
+                raise RequestError(message, param_of(error.path)) from error
+        return self._binary
+
+
+class AttemptObserver(Protocol):
+    """Watches how a request is sent to upstreams."""
+
+    def attempting(self, upstream: str) -> None:
+        """The request goes to an upstream, given by its name."""
+        ...
+
+    def attempted(self, outcome: str, seconds: float) -> None:
+        """The attempt that began last has an outcome.
+
+        Args:
+            outcome: The HTTP status, or ``connect``, ``data`` or ``timeout`` for how it failed.
+            seconds: The time to the first byte of the answer.
+        """
+        ...
+
+
+class _Unwatched:
+    """Ignores attempts."""
+
+    def attempting(self, upstream: str) -> None:
+        """Does nothing."""
+
+    def attempted(self, outcome: str, seconds: float) -> None:
+        """Does nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
-    """A request, as OpenAI's API takes it.
+    """A request, and what an upstream needs to know about the call that it belongs to.
 
     Attributes:
-        body: The JSON text, which says whether a stream is asked for.
-        model: The model that it names.
+        body: What is asked.
+        model: The model that the body names.
         headers: HTTP headers that belong to this call: trace context, and the caller's own
-            authorization where it is passed on.
+            authorization if it is passed on.
+        deadline: When the call ends at the latest, in seconds of `time.monotonic`; None if it has
+            no time limit.
+        call_id: The id of the call; empty if there is none.
+        max_event_bytes: The most bytes of one event, for an upstream that answers with an event
+            stream.
+        attempts: Watches the attempts.
     """
 
-    body: bytes
+    body: RequestBody
     model: str = ""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    deadline: float | None = None
+    call_id: str = ""
+    max_event_bytes: int = MAX_EVENT_BYTES
+    attempts: AttemptObserver = field(default_factory=_Unwatched, repr=False)
+
+    def seconds_left(self) -> float | None:
+        """The time until the deadline, at least 0; None if there is no deadline."""
+        if self.deadline is None:
+            return None
+        return max(0.0, self.deadline - time.monotonic())
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +153,32 @@ class UpstreamAnswer:
     """A whole completion.
 
     Attributes:
-        body: Its JSON text.
+        binary: The binary form of a ChatCompletion.
+        text: The JSON text that it came as, byte for byte; None if it did not come as JSON.
         headers: The HTTP headers of the answer, their names in lower case.
     """
 
-    body: bytes
+    binary: bytes
+    text: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamChunks:
+    """The part of a stream that arrived at once.
+
+    Attributes:
+        whole: The binary form of chunks, each a ChatCompletionChunk.
+        compact: The binary form of the chunks after these, each without the fields that it has in
+            common with the chunk before it (section 10 of docs/mapping.md).
+        text: The bytes of the event stream that they came as, byte for byte. Comments and
+            unfinished events are part of it, so there can be text without a chunk. None if they
+            did not come as an event stream.
+    """
+
+    whole: Sequence[bytes]
+    compact: Sequence[bytes] = ()
+    text: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +186,13 @@ class UpstreamStream:
     """A completion that comes piece by piece.
 
     Attributes:
-        data: The bytes of the event stream, as they arrive: each item is all that has come since
-            the last one. Asking for an item may raise `UpstreamError`.
+        chunks: The chunks as they arrive: each item is what has come since the last one. It ends
+            when the completion is complete. Otherwise asking for an item raises `UpstreamFault`,
+            after all that came before the fault.
         headers: As in an `UpstreamAnswer`.
     """
 
-    data: AsyncIterator[bytes]
+    chunks: AsyncIterator[UpstreamChunks]
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -62,8 +204,8 @@ class UpstreamError(UpstreamFault):
     """An upstream's answer that is an error.
 
     Attributes:
-        http_status: The HTTP status code of the answer. One that says success stands before an
-            error that came in place of a completion, or in the middle of a stream.
+        http_status: The HTTP status code of the answer. It can be one of success, if the error
+            came instead of a completion or in the middle of a stream.
         body: The body of the answer: JSON in the shape of OpenAI's error, ``{"error": {...}}``,
             unless the upstream, or a proxy on the way to it, sent something else.
         headers: The HTTP headers of the answer, their names in lower case.
@@ -88,20 +230,47 @@ class UpstreamError(UpstreamFault):
         return f"the upstream answered with HTTP status {self.http_status}"
 
 
+def refusal(
+    http_status: int,
+    message: str,
+    kind: str = INVALID_REQUEST,
+    param: str | None = None,
+    code: str | None = None,
+) -> UpstreamError:
+    """The error of an upstream that has no answer to pass on, and makes one of its own.
+
+    Args:
+        http_status: The HTTP status.
+        message: As for `error_response`.
+        kind: As for `error_response`.
+        param: As for `error_response`.
+        code: As for `error_response`.
+    """
+    return UpstreamError(http_status, to_json(error_response(message, kind, param, code)))
+
+
 class UpstreamConnectError(UpstreamFault):
     """No connection to an upstream: the request has not been sent."""
 
 
 class UpstreamDataError(UpstreamFault):
-    """An upstream's answer that cannot be read, or breaks off."""
+    """An upstream's answer that cannot be read, or breaks off.
+
+    Attributes:
+        headers: The HTTP headers of the answer, as far as they are known.
+    """
+
+    def __init__(self, message: str, headers: Mapping[str, str] = NO_HEADERS) -> None:
+        super().__init__(message)
+        self.headers = headers
 
 
 class UpstreamTimeoutError(UpstreamFault):
-    """An upstream that was silent for longer than it may be."""
+    """An upstream that was silent for too long."""
 
 
 class Upstream(Protocol):
-    """A server of chat completions, which takes and gives what OpenAI's API speaks.
+    """A server of chat completions.
 
     A call ends early if the relay's caller goes or its deadline passes: the task that runs it is
     cancelled. Clean-up belongs into ``finally`` or a context manager, and is awaited.
@@ -113,8 +282,9 @@ class Upstream(Protocol):
         Raises:
             UpstreamError: The answer is an error.
             UpstreamConnectError: There is no connection.
-            UpstreamDataError: The answer breaks off, or is longer than it may be.
+            UpstreamDataError: The answer cannot be read, breaks off, or is too long.
             UpstreamTimeoutError: The upstream is silent.
+            RequestError: The request has no form that the upstream takes.
         """
         ...
 
@@ -122,8 +292,8 @@ class Upstream(Protocol):
         """Answers a request piece by piece.
 
         Returns:
-            A context manager that sends the request, gives the stream once the upstream has said
-            that it answers, and at its end closes what is open. Entering it, and asking for data,
+            A context manager that sends the request, gives the stream once the upstream has begun
+            to answer, and at its end closes what is open. Entering it, and asking for chunks,
             raise as `create` does.
         """
         ...
@@ -131,8 +301,3 @@ class Upstream(Protocol):
     async def close(self) -> None:
         """Frees what the upstream holds. No call is running any more, and none follows."""
         ...
-
-
-def event(data: bytes) -> bytes:
-    """An event of an event stream that holds one line of data."""
-    return b"data: " + data + b"\n\n"

@@ -20,9 +20,10 @@ from chatpb_server.access.address import Address
 from chatpb_server.access.tls import TlsError, caller_of, server_context, server_credentials
 from chatpb_server.access.tokens import Tokens, TokensError, bearer
 from chatpb_server.core.call import Call, Observer
-from chatpb_server.core.guard import Authenticate, AuthenticationError, Peer
-from chatpb_server.edges.grpc import Options, serving_all
+from chatpb_server.core.explain import AuthenticationError
+from chatpb_server.core.guard import Authenticate, Peer
 from chatpb_server.running.config import ConfigError
+from chatpb_server.running.serving import Options, serving_all
 from chatpb_server.running.settings import Settings
 from chatpb_server.upstreams.registry import UpstreamSettingsError
 from chatpb_server.upstreams.router import Route, Router
@@ -168,7 +169,7 @@ def _build(settings: Settings, *, share_port: bool = False) -> _Parts:
             if not set(model) & set("*?[")
         },
     )
-    return _Parts(Router(routes, observer, settings.retry), options, metrics, spans)
+    return _Parts(Router(routes, settings.retry), options, metrics, spans)
 
 
 def _unrecordable(directory: Path) -> Iterator[str]:

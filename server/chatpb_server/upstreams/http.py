@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from contextvars import ContextVar
@@ -22,7 +21,6 @@ from yarl import URL
 
 from chatpb import ConversionError
 from chatpb.sse import is_error
-from chatpb_server.core.call import current_call
 from chatpb_server.core.setting import Setting
 from chatpb_server.core.upstream import (
     UpstreamAnswer,
@@ -33,6 +31,7 @@ from chatpb_server.core.upstream import (
     UpstreamStream,
     UpstreamTimeoutError,
 )
+from chatpb_server.upstreams.events import answer_of, chunks_of
 from chatpb_server.upstreams.registry import UpstreamSettingsError, register
 from chatpb_server.upstreams.remote import (
     CONNECT_TIMEOUT,
@@ -108,8 +107,8 @@ class HttpUpstream:
     async def create(self, request: UpstreamRequest) -> UpstreamAnswer:
         """Answers with a whole completion, as `Upstream.create` says."""
         async with self._post(request, self._patient) as response:
-            body = await _read(response, self._settings.max_body_bytes)
-            return UpstreamAnswer(body, _headers(response))
+            text = await _read(response, self._settings.max_body_bytes)
+            return await answer_of(text, _headers(response))
 
     @asynccontextmanager
     async def stream(self, request: UpstreamRequest) -> AsyncIterator[UpstreamStream]:
@@ -120,8 +119,12 @@ class HttpUpstream:
                 if not _is_error(body):
                     raise UpstreamDataError("one JSON text in place of a stream")
                 raise UpstreamError(response.status, body, _headers(response))
-            async with aclosing(_pieces(response)) as data:
-                yield UpstreamStream(data, _headers(response))
+            headers = _headers(response)
+            async with (
+                aclosing(_pieces(response)) as pieces,
+                aclosing(chunks_of(pieces, headers, request.max_event_bytes)) as chunks,
+            ):
+                yield UpstreamStream(chunks, headers)
 
     async def close(self) -> None:
         """Closes the pooled connections."""
@@ -134,9 +137,10 @@ class HttpUpstream:
         self, request: UpstreamRequest, timeout: aiohttp.ClientTimeout
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer to a request, once its headers are there, if it is no error."""
+        text = await request.body.text()
         session = self._session or self._open()
         # What is large is sent in pieces.
-        body = request.body if len(request.body) <= _LARGE else BytesIO(request.body)
+        body = text if len(text) <= _LARGE else BytesIO(text)
         try:
             response = await session.post(
                 self._url,
@@ -159,8 +163,8 @@ class HttpUpstream:
             raise UpstreamDataError("no answer") from error
         async with response:
             if response.status >= 300:
-                body = await _read(response, _MAX_ERROR_BYTES, cut=True)
-                raise UpstreamError(response.status, body, _headers(response))
+                error_body = await _read(response, _MAX_ERROR_BYTES, cut=True)
+                raise UpstreamError(response.status, error_body, _headers(response))
             yield response
 
     def _open(self) -> aiohttp.ClientSession:
@@ -188,12 +192,11 @@ class HttpUpstream:
         if not self._settings.takes_authorization:
             headers.popall("Authorization", None)
         headers.update(self._settings.headers())
-        call = current_call.get(None)
-        if call is not None:
-            headers[_CLIENT_ID_HEADER] = call.id
-            if call.deadline is not None:
-                left = max(0, round((call.deadline - time.monotonic()) * 1000))
-                headers[_TIMEOUT_HEADER] = str(left)
+        if request.call_id:
+            headers[_CLIENT_ID_HEADER] = request.call_id
+        left = request.seconds_left()
+        if left is not None:
+            headers[_TIMEOUT_HEADER] = str(round(left * 1000))
         return headers
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import ssl
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -14,22 +13,15 @@ from typing import Any, ClassVar, Final, Self
 from urllib.parse import urlsplit
 
 import grpc
-import orjson
-from google.protobuf.message import DecodeError, Message
 from grpc import StatusCode, aio
 from pydantic import field_validator, model_validator
 
-from chatpb import ConversionError, binary_to_json, json_to_binary, to_json
-from chatpb._errors import param_of
+from chatpb import to_json
 from chatpb._rpc.failure import FailedCall
 from chatpb._rpc.metadata import mapping
 from chatpb._rpc.server import Server
 from chatpb._rpc.status import HTTP_STATUS_KEY, HTTP_STATUSES
-from chatpb._stream.compact import Restorer
-from chatpb._wire import WireError, embedded, flag, joined
-from chatpb.sse import DONE
-from chatpb.v1.chat_completion_pb2 import ChatCompletion
-from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
+from chatpb._wire import WireError, embedded, flag, joined, spans
 from chatpb.v1.chat_completion_service_pb2 import (
     CreateChatCompletionRequest,
     CreateChatCompletionResponse,
@@ -37,10 +29,11 @@ from chatpb.v1.chat_completion_service_pb2 import (
     StreamChatCompletionResponse,
 )
 from chatpb_server.access.secret import is_metadata_key
-from chatpb_server.core.call import current_call
+from chatpb_server.core.error import INVALID_REQUEST, SERVER_ERROR, error_response
 from chatpb_server.core.service import SERVICE_NAME
 from chatpb_server.core.upstream import (
     UpstreamAnswer,
+    UpstreamChunks,
     UpstreamConnectError,
     UpstreamDataError,
     UpstreamError,
@@ -48,7 +41,6 @@ from chatpb_server.core.upstream import (
     UpstreamRequest,
     UpstreamStream,
     UpstreamTimeoutError,
-    event,
 )
 from chatpb_server.upstreams.registry import register
 from chatpb_server.upstreams.remote import (
@@ -60,8 +52,8 @@ from chatpb_server.upstreams.remote import (
 
 _CREATE: Final = f"/{SERVICE_NAME}/CreateChatCompletion"
 _STREAM: Final = f"/{SERVICE_NAME}/StreamChatCompletion"
-#: A conversion of more bytes takes milliseconds, and goes to a thread.
-_LARGE: Final = 256 * 1024
+_CHUNKS: Final = StreamChatCompletionResponse.CHUNKS_FIELD_NUMBER
+_COMPACT_CHUNKS: Final = StreamChatCompletionResponse.COMPACT_CHUNKS_FIELD_NUMBER
 #: A relay that is started again is found again within so many milliseconds.
 _MAX_BACKOFF: Final = 2000
 #: How gRPC says that there was no connection to send a call on.
@@ -137,30 +129,30 @@ class GrpcUpstream:
     async def create(self, request: UpstreamRequest) -> UpstreamAnswer:
         """Answers with a whole completion, as `Upstream.create` says."""
         field_number = CreateChatCompletionRequest.REQUEST_FIELD_NUMBER
-        data = embedded(field_number, (await _binary(request.body),))
+        data = embedded(field_number, (await request.body.binary(),))
         call = self._opened().unary_unary(_CREATE)(data, **self._arguments(request))
         with _translated(has_begun=False):
             response = await call
             headers = _headers(await call.trailing_metadata())
         try:
             number = CreateChatCompletionResponse.COMPLETION_FIELD_NUMBER
-            body = await _convert(_json, joined(response, number), ChatCompletion)
-        except (ConversionError, DecodeError, WireError) as error:
-            raise UpstreamDataError("unreadable completion") from error
-        return UpstreamAnswer(body, headers)
+            completion = joined(response, number)
+        except WireError as error:
+            raise UpstreamDataError("unreadable completion", headers) from error
+        return UpstreamAnswer(completion, headers=headers)
 
     @asynccontextmanager
     async def stream(self, request: UpstreamRequest) -> AsyncIterator[UpstreamStream]:
         """Answers piece by piece, as `Upstream.stream` says."""
         number = StreamChatCompletionRequest.REQUEST_FIELD_NUMBER
-        data = embedded(number, (await _binary(request.body),))
+        data = embedded(number, (await request.body.binary(),))
         data += flag(StreamChatCompletionRequest.COMPACT_FIELD_NUMBER)
         call = self._opened().unary_stream(_STREAM)(data, **self._arguments(request))
         try:
             with _translated(has_begun=False):
                 headers = _headers(await self._soon(call.initial_metadata()))
-            async with aclosing(self._events(call)) as events:
-                yield UpstreamStream(events, headers)
+            async with aclosing(self._chunks(call)) as chunks:
+                yield UpstreamStream(chunks, headers)
         finally:
             call.cancel()
 
@@ -170,21 +162,16 @@ class GrpcUpstream:
             await self._channel.close()
             self._channel = None
 
-    async def _events(self, call: Any) -> AsyncGenerator[bytes, None]:
-        """The event stream, the chunks of each response in one item."""
+    async def _chunks(self, call: Any) -> AsyncGenerator[UpstreamChunks, None]:
+        """The chunks of each response in one item."""
         has_begun = False
-        restorer = Restorer()
         while True:
             with _translated(has_begun):
                 response = await self._soon(call.read())
             if response is aio.EOF:
-                break
+                return
             has_begun = True
-            try:
-                yield await _convert(_event_bytes, response, restorer)
-            except (ConversionError, DecodeError, ValueError) as error:
-                raise UpstreamDataError("unreadable chunk") from error
-        yield event(DONE)
+            yield _chunks_in(response)
 
     async def _soon(self, awaitable: Any) -> Any:
         """What is awaited, unless the other relay is silent for too long."""
@@ -211,11 +198,26 @@ class GrpcUpstream:
             metadata.pop("authorization", None)
         for name, value in self._settings.headers().items():
             metadata[name.lower()] = value
-        call = current_call.get(None)
-        timeout = None
-        if call is not None and call.deadline is not None:
-            timeout = max(0.0, call.deadline - time.monotonic())
-        return {"metadata": tuple(metadata.items()), "timeout": timeout}
+        return {"metadata": tuple(metadata.items()), "timeout": request.seconds_left()}
+
+
+def _chunks_in(response: bytes) -> UpstreamChunks:
+    """The chunks of a response, as bytes of it.
+
+    Raises:
+        UpstreamDataError: It is not the binary form of a message.
+    """
+    whole: list[bytes] = []
+    compact: list[bytes] = []
+    try:
+        for span in spans(response):
+            if span.number == _CHUNKS:
+                whole.append(response[span.value : span.end])
+            elif span.number == _COMPACT_CHUNKS:
+                compact.append(response[span.value : span.end])
+    except WireError as error:
+        raise UpstreamDataError("unreadable chunk") from error
+    return UpstreamChunks(whole, compact)
 
 
 @contextmanager
@@ -253,9 +255,8 @@ def _fault(error: aio.AioRpcError, has_begun: bool) -> UpstreamFault:
             return UpstreamDataError("an answer that is longer than it may be, or was ended")
         elif code is StatusCode.DEADLINE_EXCEEDED:
             text = "The time is up."
-        kind = "server_error" if HTTP_STATUSES[code] >= 500 else "invalid_request_error"
-        members = {"message": text, "type": kind, "param": None, "code": None}
-        body = orjson.dumps({"error": members})
+        kind = SERVER_ERROR if HTTP_STATUSES[code] >= 500 else INVALID_REQUEST
+        body = to_json(error_response(text, kind))
     headers = _headers(said.metadata.items())
     if said.retry_after is not None and not headers.keys() & {"retry-after", "retry-after-ms"}:
         headers["retry-after"] = str(math.ceil(said.retry_after))
@@ -272,52 +273,6 @@ def _headers(metadata: Any) -> dict[str, str]:
         for name, value in pairs.items()
         if isinstance(value, str) and name != HTTP_STATUS_KEY and not name.startswith("grpc-")
     }
-
-
-async def _binary(body: bytes) -> bytes:
-    """The binary form of a request.
-
-    Raises:
-        UpstreamError: It has none.
-    """
-    try:
-        return await _convert(json_to_binary, body, ChatCompletionRequest)
-    except ConversionError as error:
-        members = {
-            "message": f"The request cannot be read: {error}",
-            "type": "invalid_request_error",
-            "param": param_of(error.path),
-            "code": None,
-        }
-        raise UpstreamError(400, orjson.dumps({"error": members})) from error
-
-
-async def _convert(convert: Callable[..., bytes], data: bytes, *arguments: Any) -> bytes:
-    if len(data) > _LARGE:
-        return await asyncio.to_thread(convert, data, *arguments)
-    return convert(data, *arguments)
-
-
-def _event_bytes(response: bytes, restorer: Restorer) -> bytes:
-    """The events of the chunks in a response."""
-    chunks = restorer.add(StreamChatCompletionResponse.FromString(response))
-    return b"".join([event(_text(chunk)) for chunk in chunks])
-
-
-def _text(message: Message) -> bytes:
-    """The JSON of a message, as the other relay's upstream wrote its values."""
-    try:
-        return to_json(message)
-    except ConversionError:  # NaN is no JSON, and yet some servers write it
-        return to_json(message, allow_nan=True)
-
-
-def _json(data: bytes, message_type: Any) -> bytes:
-    """Likewise, of one in binary form."""
-    try:
-        return binary_to_json(data, message_type)
-    except ConversionError:
-        return _text(message_type.FromString(data))
 
 
 @register

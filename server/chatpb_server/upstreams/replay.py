@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 import orjson
 
-from chatpb import ConversionError, fold, from_json, sse, to_json, unfold
+from chatpb import ConversionError, fold, from_json, sse, unfold
 from chatpb._rpc.status import is_error_status
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb_server.core.upstream import (
     UpstreamAnswer,
+    UpstreamChunks,
     UpstreamDataError,
     UpstreamError,
     UpstreamRequest,
     UpstreamStream,
-    event,
 )
+from chatpb_server.upstreams.events import answer_of, chunks_of
 from chatpb_server.upstreams.registry import UpstreamSettingsError, UpstreamTable, register
+
+_T = TypeVar("_T")
 
 _SCHEME: Final = "replay:"
 _SUFFIXES: Final = (".json", ".jsonl", ".sse")
@@ -65,24 +68,24 @@ class ReplayUpstream:
         """Answers with a whole completion, as `Upstream.create` says."""
         completion, stream = next(self._recordings)
         if completion is None:
-            completion = _folded(stream)
-        elif sse.is_error(completion):
-            raise UpstreamError(_http_status(completion), completion)
-        return UpstreamAnswer(completion)
+            return UpstreamAnswer(_folded(stream))
+        _raise_error(completion)
+        return await answer_of(completion)
 
     @asynccontextmanager
-    async def stream(self, request: UpstreamRequest) -> AsyncIterator[UpstreamStream]:  # noqa: ARG002
+    async def stream(self, request: UpstreamRequest) -> AsyncIterator[UpstreamStream]:
         """Answers piece by piece, as `Upstream.stream` says."""
         completion, stream = next(self._recordings)
         if completion is None:
-            pieces = [stream]
-        elif sse.is_error(completion):
-            raise UpstreamError(_http_status(completion), completion)
+            chunks = chunks_of(_each([stream]), max_event_bytes=request.max_event_bytes)
         else:
-            chunks = [to_json(chunk) for chunk in unfold(from_json(completion))]
-            pieces = [event(data) for data in (*chunks, sse.DONE)]
-        async with aclosing(_each(pieces)) as data:
-            yield UpstreamStream(data)
+            _raise_error(completion)
+            parts = unfold(from_json(completion))
+            chunks = _each(
+                UpstreamChunks([part.SerializeToString(deterministic=True)]) for part in parts
+            )
+        async with aclosing(chunks) as arrived:
+            yield UpstreamStream(arrived)
 
     async def close(self) -> None:
         """Does nothing: there is nothing to free."""
@@ -96,7 +99,7 @@ def _read(file: Path) -> tuple[bytes | None, bytes]:
         return data, b""
     if file.suffix == ".jsonl":
         lines = [line for line in data.splitlines() if line.strip()]
-        data = b"".join(map(event, (*lines, sse.DONE)))
+        data = b"".join(map(sse.event, (*lines, sse.DONE)))
     return None, data
 
 
@@ -108,20 +111,25 @@ def _folded(stream: bytes) -> bytes:
         if sse.is_error(data):
             raise UpstreamError(200, data)
     try:
-        return to_json(fold(from_json(data, ChatCompletionChunk) for data in chunks))
+        completion = fold(from_json(data, ChatCompletionChunk) for data in chunks)
     except (ConversionError, ValueError) as error:
         raise UpstreamDataError("a recording that cannot be folded") from error
+    return completion.SerializeToString(deterministic=True)
 
 
-def _http_status(error: bytes) -> int:
-    members: Any = orjson.loads(error)
+def _raise_error(completion: bytes) -> None:
+    """Raises what was recorded in place of a completion, if it is an error."""
+    if not sse.is_error(completion):
+        return
+    members: Any = orjson.loads(completion)
     code = members["error"].get("code") if isinstance(members["error"], dict) else None
-    return code if isinstance(code, int) and is_error_status(code) else 400
+    http_status = code if isinstance(code, int) and is_error_status(code) else 400
+    raise UpstreamError(http_status, completion)
 
 
-async def _each(pieces: list[bytes]) -> AsyncGenerator[bytes, None]:
-    for piece in pieces:
-        yield piece
+async def _each(items: Iterable[_T]) -> AsyncGenerator[_T, None]:
+    for item in items:
+        yield item
 
 
 @register

@@ -7,19 +7,18 @@ import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Annotated, ClassVar, Final
 
-import orjson
 from pydantic import Field
 
-from chatpb_server.core.call import Call, Observer, current_call
-from chatpb_server.core.failure import retry_after
+from chatpb_server.core.explain import retry_after
 from chatpb_server.core.setting import Count, Seconds, Setting, Table
 from chatpb_server.core.upstream import (
     Upstream,
     UpstreamAnswer,
+    UpstreamChunks,
     UpstreamConnectError,
     UpstreamDataError,
     UpstreamError,
@@ -27,6 +26,7 @@ from chatpb_server.core.upstream import (
     UpstreamRequest,
     UpstreamStream,
     UpstreamTimeoutError,
+    refusal,
 )
 
 _OUTCOMES: Final[Mapping[type[UpstreamFault], str]] = {
@@ -118,7 +118,6 @@ class Router:
 
     Args:
         routes: The upstreams; at least one.
-        observer: Is told of each attempt.
         policy: When a request is sent again.
         rng: Where chance comes from.
     """
@@ -126,12 +125,10 @@ class Router:
     def __init__(
         self,
         routes: Sequence[Route],
-        observer: Observer,
         policy: RetryPolicy | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self._routes = routes
-        self._observer = observer
         self._policy = policy or RetryPolicy()
         self._rng = rng or random.Random()
         self._budget = self._policy.burst
@@ -158,13 +155,13 @@ class Router:
             async with AsyncExitStack() as stack:
                 try:
                     stream = await stack.enter_async_context(upstream.stream(request))
-                    first = await anext(stream.data, b"")
+                    first = await anext(stream.chunks, None)
                 except UpstreamFault as error:
                     failure = error
                 else:
                     attempts.succeeded()
-                    data = await stack.enter_async_context(aclosing(_all(first, stream.data)))
-                    yield UpstreamStream(data, stream.headers)
+                    chunks = await stack.enter_async_context(aclosing(_all(first, stream.chunks)))
+                    yield UpstreamStream(chunks, stream.headers)
                     return
             await attempts.failed(failure)
 
@@ -176,7 +173,8 @@ class Router:
     def _attempts(self, request: UpstreamRequest) -> _Attempts:
         routes = [route for route in self._routes if route.answers(request.model)]
         if not routes:
-            raise UpstreamError(404, _unknown_model(request.model))
+            text = f"The model `{request.model}` does not exist here: no upstream answers it."
+            raise refusal(404, text, param="model", code="model_not_found")
         if len(routes) > 1:
             # The order of a draw without replacement (Efraimidis and Spirakis, 2006).
             def draw(route: Route) -> float:
@@ -184,7 +182,7 @@ class Router:
 
             routes.sort(key=draw, reverse=True)
         self._budget = min(self._policy.burst, self._budget + self._policy.budget)
-        return _Attempts(self, routes)
+        return _Attempts(self, routes, request)
 
     def _spend(self) -> bool:
         """Takes a retry from the budget, if there is one."""
@@ -200,16 +198,15 @@ class _Attempts:
 
     router: Router
     routes: Sequence[Route]
+    request: UpstreamRequest
     count: int = 0
     started: float = 0
-    call: Call = field(default_factory=lambda: current_call.get(None) or Call(""))
 
     def begin(self) -> Upstream:
         """Picks the upstream to ask."""
         route = self.routes[self.count % len(self.routes)]
         self.count += 1
-        self.call.upstream = route.name
-        self.call.attempts = self.count
+        self.request.attempts.attempting(route.name)
         self.started = time.monotonic()
         return route.upstream
 
@@ -232,7 +229,9 @@ class _Attempts:
         if is_last or not policy.allows(error):
             raise error
         delay = self._delay(error)
-        if delay is None or self._left() <= delay or not self.router._spend():
+        left = self.request.seconds_left()
+        is_late = left is not None and delay is not None and left <= delay
+        if delay is None or is_late or not self.router._spend():
             raise error
         if delay:
             await asyncio.sleep(delay)
@@ -251,27 +250,14 @@ class _Attempts:
             return delay if asked <= policy.max_delay else None
         return delay
 
-    def _left(self) -> float:
-        deadline = self.call.deadline
-        return float("inf") if deadline is None else deadline - time.monotonic()
-
     def _attempted(self, outcome: str) -> None:
-        seconds = time.monotonic() - self.started
-        self.router._observer.attempted(self.call, outcome, seconds)
+        self.request.attempts.attempted(outcome, time.monotonic() - self.started)
 
 
-async def _all(first: bytes, rest: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    if first:
+async def _all(
+    first: UpstreamChunks | None, rest: AsyncIterator[UpstreamChunks]
+) -> AsyncGenerator[UpstreamChunks, None]:
+    if first is not None:
         yield first
-    async for piece in rest:
-        yield piece
-
-
-def _unknown_model(model: str) -> bytes:
-    error = {
-        "message": f"The model `{model}` does not exist here: no upstream answers it.",
-        "type": "invalid_request_error",
-        "param": "model",
-        "code": "model_not_found",
-    }
-    return orjson.dumps({"error": error})
+    async for chunks in rest:
+        yield chunks

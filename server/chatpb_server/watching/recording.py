@@ -300,7 +300,7 @@ class _Recording(Recording):
             except ConversionError:
                 request = None
                 self._cut_off("request")
-        elif request is not None and not self._call.attempts and not _is_request(request):
+        elif request is not None and not self._is_begun and not _is_request(request):
             return None
         pieces: list[bytes | bytearray] = []
         if request is not None:

@@ -10,7 +10,7 @@ from chatpb_server.upstreams.builtin.refusals import (
     need_array,
     need_object,
     need_string,
-    refusal,
+    refused,
     unsupported,
     wrong_type,
 )
@@ -43,7 +43,7 @@ def check(body: dict[str, Any]) -> None:
         UpstreamError: The request is refused.
     """
     if body.get("model") in (None, ""):
-        raise refusal("you must provide a model parameter")
+        raise refused("you must provide a model parameter")
     need_string(body["model"], "model")
     _check_messages(body.get("messages"))
     given = {name: value for name, value in body.items() if value is not None}
@@ -81,7 +81,7 @@ def _check_messages(messages: Any) -> None:
         elif content is None:
             if role not in ("assistant", "function"):
                 text = "Invalid value for 'content': expected a string, got null."
-                raise refusal(text, f"{path}.content")
+                raise refused(text, f"{path}.content")
         elif not isinstance(content, str):
             raise wrong_type(f"{path}.content", "one of a string or array of objects", content)
 
@@ -89,7 +89,7 @@ def _check_messages(messages: Any) -> None:
 def _need_call_id(call_id: Any, path: str) -> None:
     if call_id is None:
         text = "messages with role 'tool' must have a 'tool_call_id'."
-        raise refusal(f"Missing parameter 'tool_call_id': {text}", f"{path}.tool_call_id")
+        raise refused(f"Missing parameter 'tool_call_id': {text}", f"{path}.tool_call_id")
     need_string(call_id, f"{path}.tool_call_id")
 
 
@@ -102,13 +102,13 @@ def _check_part(part: Any, path: str) -> None:
 def _check_combinations(given: dict[str, Any]) -> None:
     if "top_logprobs" in given and not given.get("logprobs"):
         text = "The 'top_logprobs' parameter is only allowed when 'logprobs' is enabled."
-        raise refusal(text, "top_logprobs")
+        raise refused(text, "top_logprobs")
     if "stream_options" in given and not given.get("stream"):
         text = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
-        raise refusal(text, "stream_options")
+        raise refused(text, "stream_options")
     if "max_tokens" in given and "max_completion_tokens" in given:
         text = "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported."
-        raise refusal(text, "max_tokens")
+        raise refused(text, "max_tokens")
     for name in ("include_usage", "include_obfuscation"):
         value = given.get("stream_options", {}).get(name)
         if value is not None and not isinstance(value, bool):
@@ -123,7 +123,7 @@ def _check_stop(stop: Any) -> None:
     if len(stop) > _MAX_STOPS:
         text = f"Expected an array with maximum length {_MAX_STOPS}, but got an array with length"
         text = f"Invalid 'stop': array too long. {text} {len(stop)} instead."
-        raise refusal(text, "stop", "array_above_max_length")
+        raise refused(text, "stop", "array_above_max_length")
     for index, item in enumerate(stop):
         if not isinstance(item, str):
             raise wrong_type(f"stop[{index}]", "a string", item)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import orjson
 
-from chatpb_server.upstreams.builtin.refusals import refusal
+from chatpb_server.upstreams.builtin.refusals import refused
 from chatpb_server.upstreams.builtin.schema import SchemaModel
 from chatpb_server.upstreams.builtin.tokens import logprobs, pieces, tokenize
 from chatpb_server.upstreams.builtin.tools import ToolPlan, ToolSpec, tool_plan
@@ -161,7 +161,7 @@ def _fitting(schema: Any, rng: Random, owner: str) -> str:
         return orjson.dumps(SchemaModel(schema, rng).value()).decode()
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
         # Whatever is wrong in a schema surfaces as one of these.
-        raise refusal(f"Invalid schema for {owner}.", None, "invalid_schema") from None
+        raise refused(f"Invalid schema for {owner}.", None, "invalid_schema") from None
 
 
 def _text(body: dict[str, Any], rng: Random) -> str:

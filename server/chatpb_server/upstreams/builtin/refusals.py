@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
-from chatpb_server.core.upstream import UpstreamError
+from chatpb_server.core.upstream import UpstreamError, refusal
 
 
-def refusal(message: str, param: str | None = None, code: str | None = None) -> UpstreamError:
+def refused(message: str, param: str | None = None, code: str | None = None) -> UpstreamError:
     """The answer to a request that OpenAI would refuse: HTTP 400 and the error object."""
-    error = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
-    return UpstreamError(400, orjson.dumps({"error": error}))
+    return refusal(400, message, param=param, code=code)
 
 
 def missing(param: str) -> UpstreamError:
     """The refusal of a request without a parameter."""
     message = f"Missing required parameter: '{param}'."
-    return refusal(message, param, "missing_required_parameter")
+    return refused(message, param, "missing_required_parameter")
 
 
 def unsupported(param: str, value: str, supported: tuple[str, ...]) -> UpstreamError:
@@ -26,13 +23,13 @@ def unsupported(param: str, value: str, supported: tuple[str, ...]) -> UpstreamE
     words = ", ".join(f"'{word}'" for word in supported[:-1])
     words = f"{words}, and '{supported[-1]}'" if words else f"'{supported[-1]}'"
     message = f"Invalid value: '{value}'. Supported values are: {words}."
-    return refusal(message, param, "invalid_value")
+    return refused(message, param, "invalid_value")
 
 
 def wrong_type(param: str, expected: str, value: Any) -> UpstreamError:
     """The refusal of a value of the wrong JSON type."""
     message = f"Invalid type for '{param}': expected {expected}, but got {_kind(value)} instead."
-    return refusal(message, param, "invalid_type")
+    return refused(message, param, "invalid_type")
 
 
 def need_object(value: Any, param: str) -> dict[str, Any]:
@@ -48,7 +45,7 @@ def need_array(value: Any, param: str, *, empty: bool = False) -> list[Any]:
         raise wrong_type(param, "an array of objects", value)
     if not value and not empty:
         text = "Expected an array with minimum length 1, but got an empty array instead."
-        raise refusal(f"Invalid '{param}': empty array. {text}", param, "empty_array")
+        raise refused(f"Invalid '{param}': empty array. {text}", param, "empty_array")
     return value
 
 
@@ -77,7 +74,7 @@ def check_number(
     else:
         return
     shown = int(value) if value == value // 1 else value
-    raise refusal(f"Invalid '{param}': {wanted}, but got {shown} instead.", param, code)
+    raise refused(f"Invalid '{param}': {wanted}, but got {shown} instead.", param, code)
 
 
 def _kind(value: Any) -> str:

@@ -11,7 +11,7 @@ from chatpb_server.upstreams.builtin.refusals import (
     need_array,
     need_object,
     need_string,
-    refusal,
+    refused,
     unsupported,
 )
 
@@ -98,7 +98,7 @@ def check_tools(given: dict[str, Any]) -> None:
         if choice not in _MODES[:2]:
             raise unsupported("function_call", choice, _MODES[:2])
     elif _check_name(choice, "function_call") not in functions:
-        raise refusal(
+        raise refused(
             f"Invalid value for 'function_call': no function named '{choice['name']}' was specified"
             " in the 'functions' parameter.",
             "function_call",
@@ -111,7 +111,7 @@ def _elements(given: dict[str, Any], name: str) -> enumerate[Any]:
 
 def _only_with(name: str, other: str) -> Exception:
     text = f"Invalid value for '{name}': '{name}' is only allowed when '{other}' are specified."
-    return refusal(text, name)
+    return refused(text, name)
 
 
 def _check_tool(tool: Any, path: str) -> tuple[str, str]:
@@ -126,7 +126,7 @@ def _check_tool(tool: Any, path: str) -> tuple[str, str]:
 def _check_name(definition: Any, path: str) -> str:
     name = need_string(need_object(definition, path).get("name"), f"{path}.name")
     if not _NAME.fullmatch(name):
-        raise refusal(
+        raise refused(
             f"Invalid '{path}.name': string does not match pattern. Expected a string that matches"
             f" the pattern '^{_NAME.pattern}$'.",
             f"{path}.name",
@@ -158,7 +158,7 @@ def _check_choice(choice: Any, offered: set[tuple[str, str]]) -> None:
 
 def _check_offered(key: tuple[str, str], offered: set[tuple[str, str]]) -> None:
     if key not in offered:
-        raise refusal(
+        raise refused(
             f"Invalid value for 'tool_choice': no {key[0]} named '{key[1]}' was specified in the"
             " 'tools' parameter.",
             "tool_choice",

@@ -13,12 +13,13 @@ from typing import Any, ClassVar
 
 import orjson
 
-from chatpb.sse import DONE
-from chatpb_server.core.upstream import UpstreamAnswer, UpstreamRequest, UpstreamStream, event
+from chatpb.sse import DONE, event
+from chatpb_server.core.upstream import UpstreamAnswer, UpstreamRequest, UpstreamStream
 from chatpb_server.upstreams.builtin import render as render
 from chatpb_server.upstreams.builtin.checks import check
 from chatpb_server.upstreams.builtin.model import Answer, answers, fingerprint
-from chatpb_server.upstreams.builtin.refusals import need_object, refusal
+from chatpb_server.upstreams.builtin.refusals import need_object, refused
+from chatpb_server.upstreams.events import answer_of, chunks_of
 from chatpb_server.upstreams.registry import UpstreamTable, register
 
 
@@ -39,21 +40,24 @@ class BuiltinUpstream:
 
     async def create(self, request: UpstreamRequest) -> UpstreamAnswer:
         """Answers with a whole completion, as `Upstream.create` says."""
-        body = _read(request.body)
+        body = _read(await request.body.text())
         choices = answers(body)
         completion = render.completion(self._envelope(body), choices, _usage(body, choices))
-        return UpstreamAnswer(orjson.dumps(completion))
+        return await answer_of(orjson.dumps(completion))
 
     @asynccontextmanager
     async def stream(self, request: UpstreamRequest) -> AsyncIterator[UpstreamStream]:
         """Answers chunk by chunk, one in each item, as `Upstream.stream` says."""
-        body = _read(request.body)
+        body = _read(await request.body.text())
         choices = answers(body)
         wanted = (body.get("stream_options") or {}).get("include_usage")
         usage = _usage(body, choices) if wanted else None
         chunks = render.chunks(self._envelope(body), choices, usage)
-        async with aclosing(_events(chunks)) as events:
-            yield UpstreamStream(events)
+        async with (
+            aclosing(_events(chunks)) as events,
+            aclosing(chunks_of(events, max_event_bytes=request.max_event_bytes)) as arrived,
+        ):
+            yield UpstreamStream(arrived)
 
     async def close(self) -> None:
         """Does nothing: there is nothing to free."""
@@ -79,7 +83,7 @@ def _read(request: bytes) -> dict[str, Any]:
     try:
         body = need_object(orjson.loads(request), "body")
     except orjson.JSONDecodeError:
-        raise refusal("We could not parse the JSON body of your request.") from None
+        raise refused("We could not parse the JSON body of your request.") from None
     check(body)
     return body
 

@@ -1,0 +1,186 @@
+"""The rpcs of the service: what gRPC's server calls, on bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing
+from typing import Any, Final
+
+import grpc
+from grpc import aio
+
+from chatpb._stream.compact import Compactor
+from chatpb._wire import WireError, embedded, flag, is_true, joined, spans, without
+from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
+from chatpb.v1.chat_completion_service_pb2 import (
+    CreateChatCompletionRequest,
+    CreateChatCompletionResponse,
+    StreamChatCompletionRequest,
+    StreamChatCompletionResponse,
+)
+from chatpb_server.core.call import Call
+from chatpb_server.core.guard import CallerGoneError, CallError, Guard
+from chatpb_server.core.service import SERVICE, SERVICE_NAME, ChatCompletionService, Metadata
+from chatpb_server.core.upstream import RequestBody, RequestError, UpstreamChunks
+
+_CHUNKS: Final = StreamChatCompletionResponse.CHUNKS_FIELD_NUMBER
+_COMPACT_CHUNKS: Final = StreamChatCompletionResponse.COMPACT_CHUNKS_FIELD_NUMBER
+#: Clients take messages of 4 MiB unless they set another limit.
+_MAX_RESPONSE_BYTES: Final = 1024 * 1024
+
+_Respond = Callable[[Call, RequestBody, bytes, Any], Awaitable[bytes | None]]
+"""From a call, its request, the message of the rpc, and gRPC's context to the response's bytes."""
+
+
+class Rpcs:
+    """The rpcs.
+
+    Args:
+        service: What answers.
+        guard: Admits and bounds every call.
+    """
+
+    def __init__(self, service: ChatCompletionService, guard: Guard) -> None:
+        self._service = service
+        self._guard = guard
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What the server calls."""
+        handlers: dict[str, Any] = {}
+        for method in SERVICE.methods:
+            kind: Any = grpc.unary_unary_rpc_method_handler
+            respond: _Respond = self._create
+            field_number = CreateChatCompletionRequest.REQUEST_FIELD_NUMBER
+            if method.server_streaming:
+                kind = grpc.unary_stream_rpc_method_handler
+                respond = self._stream
+                field_number = StreamChatCompletionRequest.REQUEST_FIELD_NUMBER
+            name = f"/{SERVICE_NAME}/{method.name}"
+            rpc = self._guarded(name, respond, field_number, is_stream=method.server_streaming)
+            handlers[method.name] = kind(rpc)
+        return grpc.method_handlers_generic_handler(SERVICE_NAME, handlers)
+
+    def _guarded(
+        self, method: str, respond: _Respond, field_number: int, *, is_stream: bool
+    ) -> Callable[[bytes, Any], Awaitable[bytes | None]]:
+        """Lets the guard serve an rpc.
+
+        Args:
+            method: Its full name.
+            respond: The rpc.
+            field_number: The field of its message that holds the request.
+            is_stream: Whether its answer is a stream.
+        """
+
+        async def guarded(data: bytes, context: Any) -> bytes | None:
+            call = Call(method, dict(context.invocation_metadata() or ()))
+            body: RequestBody | None = None
+
+            async def read() -> None:
+                nonlocal body
+                try:
+                    request = joined(data, field_number)
+                    call.model, asked = _asked(request, is_stream)
+                except WireError as error:
+                    text = "The request is not the binary form of a message."
+                    raise RequestError(text) from error
+                body = RequestBody(binary=asked)
+                if call.recording is not None:
+                    call.recording.asked(request)
+
+            async def answer() -> bytes | None:
+                assert body is not None
+                return await respond(call, body, data, context)
+
+            try:
+                response = await self._guard.serve(call, context, answer, read)
+            except CallError as error:
+                failure = error.failure
+                trailers = (*failure.trailers(), *self._guard.passed_back(call.headers))
+                await context.abort(failure.code, failure.details, trailers)
+            context.set_trailing_metadata(self._guard.passed_back(call.headers))
+            return response
+
+        return guarded
+
+    async def _create(self, call: Call, body: RequestBody, _data: bytes, _context: Any) -> bytes:
+        """CreateChatCompletion: answers with the upstream's completion."""
+        answer = await self._service.create(call, body)
+        return embedded(CreateChatCompletionResponse.COMPLETION_FIELD_NUMBER, (answer.binary,))
+
+    async def _stream(self, call: Call, body: RequestBody, data: bytes, context: Any) -> None:
+        """StreamChatCompletion: a response has the chunks that arrived together."""
+        takes_compact = is_true(data, StreamChatCompletionRequest.COMPACT_FIELD_NUMBER)
+        responses = _Responses(Compactor() if takes_compact else None)
+
+        async def begin(headers: Metadata) -> None:
+            if headers:
+                await context.send_initial_metadata(headers)
+
+        stream = self._service.stream(call, body, begin, takes_compact=takes_compact)
+        async with aclosing(stream) as arrived:
+            async for chunks in arrived:
+                try:
+                    for response in responses.of(chunks):
+                        await context.write(response)
+                except aio.InternalError as error:
+                    raise CallerGoneError from error
+
+
+class _Responses:
+    """Makes the responses of one stream.
+
+    Args:
+        compactor: Makes whole chunks compact. None: the caller does not take compact ones.
+    """
+
+    def __init__(self, compactor: Compactor | None) -> None:
+        self._compactor = compactor
+
+    def of(self, chunks: UpstreamChunks) -> Iterator[bytes]:
+        """The responses for chunks that arrived together: one, unless it would be too large."""
+        if chunks.compact:
+            # Another relay has made them compact, and goes on: each builds on the one before.
+            self._compactor = None
+            yield embedded(_CHUNKS, chunks.whole) + embedded(_COMPACT_CHUNKS, chunks.compact)
+            return
+        for whole in _cut(chunks.whole):
+            if self._compactor is None:
+                yield embedded(_CHUNKS, whole)
+                continue
+            for kept, compact in self._compactor.add(whole):
+                yield embedded(_CHUNKS, kept) + embedded(_COMPACT_CHUNKS, compact)
+
+
+def _cut(chunks: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """The chunks, cut where a response would become too large for an ordinary client."""
+    if len(chunks) == 1 or sum(map(len, chunks)) <= _MAX_RESPONSE_BYTES:
+        if chunks:
+            yield chunks
+        return
+    start = size = 0
+    for position, chunk in enumerate(chunks):
+        if size and size + len(chunk) > _MAX_RESPONSE_BYTES:
+            yield chunks[start:position]
+            start, size = position, 0
+        size += len(chunk)
+    yield chunks[start:]
+
+
+def _asked(request: bytes, is_stream: bool) -> tuple[str, bytes]:
+    """The model that a request names, and the request, which says whether it is for a stream.
+
+    Raises:
+        WireError: It is not the binary form of a message.
+    """
+    model, streams = b"", False
+    for span in spans(request):
+        if span.number == ChatCompletionRequest.MODEL_FIELD_NUMBER:
+            model = request[span.value : span.end]
+        elif span.number == ChatCompletionRequest.STREAM_FIELD_NUMBER:
+            streams = request[span.value : span.end] != b"\0"
+    if is_stream and not streams:
+        request += flag(ChatCompletionRequest.STREAM_FIELD_NUMBER)
+    elif streams and not is_stream:
+        request = without(request, ChatCompletionRequest.STREAM_FIELD_NUMBER)
+    return model.decode("utf-8", "replace"), request

@@ -1,0 +1,224 @@
+"""An upstream, served: the core with both edges, gRPC on one port and HTTP on another."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from ssl import SSLContext
+from typing import Annotated, ClassVar, Final, NamedTuple
+
+import grpc
+from pydantic import Field
+
+from chatpb_server.access.address import Address, check_exposure
+from chatpb_server.core.call import Observer, Recorder
+from chatpb_server.core.gate import Gate
+from chatpb_server.core.guard import Authenticate, Guard
+from chatpb_server.core.service import ChatCompletionService
+from chatpb_server.core.setting import Bytes, Count, Seconds, Setting, Table
+from chatpb_server.core.upstream import MAX_EVENT_BYTES, Upstream
+from chatpb_server.edges.grpc import GrpcEdge
+from chatpb_server.edges.http import HttpEdge
+from chatpb_server.watching.logs import LogObserver
+
+#: The headers of an upstream's answer that callers get by default.
+PASSED_HEADERS: Final = (
+    "x-request-id",
+    "request-id",
+    "apim-request-id",
+    "openai-*",
+    "x-ratelimit-*",
+    "x-ms-region",
+    "retry-after",
+    "retry-after-ms",
+    "x-should-retry",
+    "cf-ray",
+)
+
+
+class Limits(Table):
+    """What bounds calls, in each process."""
+
+    title: ClassVar[str] = "Limits, in each process"
+
+    max_running: Annotated[
+        Count,
+        Setting(
+            "How many calls can run at once.",
+            flag="--max-running",
+            unit="calls",
+        ),
+    ] = 1000
+    max_waiting: Annotated[
+        int,
+        Field(ge=0),
+        Setting(
+            "How many more calls can wait for their turn. Further calls are refused.",
+            flag="--max-waiting",
+            unit="calls",
+        ),
+    ] = 1000
+    timeout: Annotated[
+        Seconds,
+        Setting(
+            "How long a call can take, even if its deadline is later. 0: no limit.",
+            flag="--timeout",
+            unit="seconds",
+        ),
+    ] = 3600
+    max_message_bytes: Annotated[
+        Bytes,
+        Setting(
+            "The largest message, in either direction. gRPC's own limit of 4 MiB is less than a"
+            " request with images, or a completion with the log probabilities of many choices.",
+            unit="bytes",
+        ),
+    ] = 64 * 1024 * 1024
+    max_event_bytes: Annotated[
+        Bytes,
+        Setting("The largest event in the stream of an upstream.", unit="bytes"),
+    ] = MAX_EVENT_BYTES
+
+    @property
+    def seconds(self) -> float | None:
+        """How many seconds a call can take. None: no limit."""
+        return self.timeout or None
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How an upstream is served.
+
+    Attributes:
+        grace: How many seconds calls may take to finish at the end. None: they end at once.
+        limits: What bounds calls.
+        observer: Watches the calls.
+        recorder: Records them. None: nobody does.
+        credentials: For TLS. None: none.
+        authenticate: Says who calls. None: everybody may.
+        headers: The headers of the upstream's answers that callers get, as trailing metadata or as
+            headers.
+        passed_on: The callers' metadata that the upstream gets as headers.
+        share_port: Whether other processes may serve the same ports, each some of the connections.
+        insecure: Whether to listen for other machines even without TLS or authentication.
+        channelz: Whether the state of the connections can be asked for.
+        http: Where to serve OpenAI's HTTP API too, as ``HOST:PORT``. None: nowhere.
+        ssl_context: For TLS there. None: none.
+        models: The models that the HTTP API lists, each with the name of who owns it.
+    """
+
+    grace: float | None = None
+    limits: Limits = field(default_factory=Limits)
+    observer: Observer = field(default_factory=LogObserver)
+    recorder: Recorder | None = None
+    credentials: grpc.ServerCredentials | None = None
+    authenticate: Authenticate | None = None
+    headers: tuple[str, ...] = PASSED_HEADERS
+    passed_on: tuple[str, ...] = ()
+    share_port: bool = False
+    insecure: bool = False
+    channelz: bool = False
+    http: str | None = None
+    ssl_context: SSLContext | None = None
+    models: Mapping[str, str] = field(default_factory=dict)
+
+
+class Ports(NamedTuple):
+    """Where a relay serves.
+
+    Attributes:
+        grpc: The port of the service.
+        http: That of the HTTP API; None if it is not served.
+    """
+
+    grpc: int
+    http: int | None
+
+
+@asynccontextmanager
+async def serving(
+    upstream: Upstream, listen: str = "127.0.0.1:0", options: Options | None = None
+) -> AsyncIterator[int]:
+    """Serves an upstream as `serving_all` does, and yields the port of the service alone."""
+    async with serving_all(upstream, listen, options) as ports:
+        yield ports.grpc
+
+
+@asynccontextmanager
+async def serving_all(
+    upstream: Upstream, listen: str = "127.0.0.1:0", options: Options | None = None
+) -> AsyncIterator[Ports]:
+    """Serves an upstream for as long as the context lasts.
+
+    At the end of the context health reports NOT_SERVING, no more calls are accepted, and running
+    calls may finish. If the task is cancelled meanwhile, they end at once.
+
+    Args:
+        upstream: What answers the requests. It is closed after the last call.
+        listen: Where to listen, as ``HOST:PORT``; port 0 asks for a free one.
+        options: How.
+
+    Yields:
+        The ports.
+
+    Raises:
+        AddressError: An address cannot be listened on.
+    """
+    options = options or Options()
+    limits = options.limits
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(upstream.close)
+        guard = Guard(
+            options.observer,
+            Gate(limits.max_running, limits.max_waiting),
+            limit=limits.seconds,
+            headers=options.headers,
+            authenticate=options.authenticate,
+            recorder=options.recorder,
+        )
+        service = ChatCompletionService(
+            upstream,
+            options.observer,
+            max_event_bytes=limits.max_event_bytes,
+            passed_on=options.passed_on,
+            passed_back=guard.passed_back,
+        )
+        address = Address.parse(listen)
+        _check_exposure(address, options, tls=options.credentials is not None)
+        edge = GrpcEdge(
+            service,
+            guard,
+            max_message_bytes=limits.max_message_bytes,
+            share_port=options.share_port,
+            channelz=options.channelz,
+        )
+        port = edge.bind(address, options.credentials)
+        http_edge: HttpEdge | None = None
+        http_port = None
+        if options.http is not None:
+            address = Address.parse(options.http)
+            _check_exposure(address, options, tls=options.ssl_context is not None)
+            http_edge = HttpEdge(
+                service, guard, max_body_bytes=limits.max_message_bytes, models=options.models
+            )
+            stack.push_async_callback(http_edge.close)
+            http_port = await http_edge.start(
+                address, ssl_context=options.ssl_context, share_port=options.share_port
+            )
+        await edge.start()
+        try:
+            yield Ports(port, http_port)
+        finally:
+            if http_edge is not None:
+                await http_edge.drain()
+            await edge.stop(options.grace)
+
+
+def _check_exposure(address: Address, options: Options, *, tls: bool) -> None:
+    check_exposure(
+        address,
+        tls=tls,
+        authentication=options.authenticate is not None,
+        insecure=options.insecure,
+    )

@@ -142,14 +142,14 @@ class Answering:
             with _gone():
                 await response.write(data)
 
-        is_event_stream = True
+        is_event_stream = False
         stream = self._service.stream(call, RequestBody(text=self._body), begin)
         async with aclosing(stream) as arrived:
             async for chunks in arrived:
                 is_event_stream = chunks.text is not None
                 if data := await _events(chunks):
                     await write(data)
-        if not is_event_stream:  # nothing that came has marked the end
+        if not is_event_stream:  # nothing that came marks the end
             await write(event(DONE))
 
     async def _failed(self, call: Call, error: CallError) -> web.StreamResponse:

@@ -109,7 +109,7 @@ tests/polyglot/node/node_modules: tests/polyglot/node/package-lock.json
 	@touch $@
 
 test-node: setup tests/polyglot/node/node_modules ## Run the tests of the relay's HTTP API with the openai package for Node
-	$(BIN)/python -m pytest tests/relay/test_http_edge.py -k node
+	$(BIN)/python -m pytest tests/relay/test_http_edge_sdk.py -k node
 
 build/go_log: $(wildcard tests/polyglot/go_log/*)
 	cd tests/polyglot/go_log && $(GO) build -o $(abspath $@) .

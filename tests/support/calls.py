@@ -5,7 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any, Final
 
+import grpc
+from google.protobuf.message import Message
+from google.rpc.status_pb2 import Status
 from grpc import StatusCode, aio
+from grpc_status import rpc_status
 
 from support.limits import within
 
@@ -19,3 +23,11 @@ async def ending(call: Any) -> StatusCode:
         while await within(call.read()) is not aio.EOF:
             pass
     return StatusCode(await within(call.code()))
+
+
+def status(code: StatusCode, message: str, *details: Message) -> grpc.Status:
+    """The status that a server ends a call with."""
+    made = Status(code=code.value[0], message=message)
+    for detail in details:
+        made.details.add().Pack(detail)
+    return rpc_status.to_status(made)

@@ -75,7 +75,7 @@ CONVERTS := tests/mapping/test_convert.py tests/stream/test_sse.py tests/stream/
 
 # What is tested with the oldest supported dependencies: every use of a dependency, but not every test.
 FLOOR_TESTS := tests/mapping/test_convert.py tests/mapping/test_vectors.py tests/stream/test_fold.py tests/log/test_log.py \
-               tests/table/test_table.py tests/relay/test_service.py tests/relay/test_http_upstream.py \
+               tests/table/test_table.py tests/relay/test_service.py tests/relay/test_service_lifecycle.py tests/relay/test_http_upstream.py \
                tests/relay/test_cli.py
 
 PARALLEL := -n auto --dist worksteal

@@ -28,14 +28,7 @@ from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
 from chatpb_server.running.cli import run
 from support.build import COMPLETION, create_request, stream_request
 from support.limits import TIMEOUT, within
-from support.relay_process import (
-    Upstream,
-    end,
-    finish,
-    listening,
-    running,
-    start,
-)
+from support.relay_process import Upstream, end, finish, listening, running, start
 
 SECRET = "sk-very-secret"
 COMPLETION_FILE = Path(__file__).parents[2] / "examples/completion.json"

@@ -25,12 +25,7 @@ from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from trustme import CA
 
 from support.limits import TIMEOUT, within
-from support.relay_process import (
-    end,
-    finish,
-    listening,
-    start,
-)
+from support.relay_process import end, finish, listening, start
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -28,11 +28,7 @@ from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
 from support.build import COMPLETION, chunk, create_request, error_object, stream_request
 from support.http_upstream import WAIT, HttpUpstream, json_answer, sse_answer
 from support.limits import TIMEOUT, within
-from support.relay_process import (
-    end,
-    listening,
-    start,
-)
+from support.relay_process import end, listening, start
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("envoy") is None,

@@ -24,15 +24,7 @@ from support.http_edge import (
     serve,
     through,
 )
-from support.http_upstream import (
-    HANG,
-    WAIT,
-    HttpUpstream,
-    Repeat,
-    json_answer,
-    raw,
-    sse_answer,
-)
+from support.http_upstream import HANG, WAIT, HttpUpstream, Repeat, json_answer, raw, sse_answer
 
 # Clients get what the upstream sent.
 

@@ -19,20 +19,10 @@ from chatpb.sse import DONE
 from chatpb_server.access.tokens import new_token
 from support.build import PING, chunk
 from support.http_edge import client, events, post, posting, read_to_the_break, through
-from support.http_upstream import (
-    HANG,
-    WAIT,
-    HttpUpstream,
-    raw,
-    sse_answer,
-)
+from support.http_upstream import HANG, WAIT, HttpUpstream, raw, sse_answer
 from support.limits import TIMEOUT, within
-from support.relay_process import (
-    end,
-    finish,
-    listening,
-    start,
-)
+from support.relay_process import end, finish, listening, start
+
 
 @asynccontextmanager
 async def running(*arguments: object) -> AsyncIterator[tuple[Process, str, str]]:

@@ -16,11 +16,7 @@ from chatpb_server.running.serving import Limits, Options
 from relay.test_http_edge_sdk import UNARY
 from support.build import PING
 from support.http_edge import base_url, client, post, serve
-from support.http_upstream import (
-    WAIT,
-    HttpUpstream,
-    raw,
-)
+from support.http_upstream import WAIT, HttpUpstream, raw
 from support.limits import within
 
 BAD: list[Any] = [

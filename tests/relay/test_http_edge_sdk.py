@@ -14,16 +14,8 @@ from pydantic import BaseModel
 
 from support.build import PING, USAGE, choice, chunk, chunk_of, error_object
 from support.http_edge import HEADERS, base_url, call, client, completion, post, through
-from support.http_upstream import (
-    HANG,
-    Answer,
-    HttpUpstream,
-    json_answer,
-    sse_answer,
-)
-from support.relay_process import (
-    finish,
-)
+from support.http_upstream import HANG, Answer, HttpUpstream, json_answer, sse_answer
+from support.relay_process import finish
 
 LOGPROBS = {
     "content": [{"token": "é", "logprob": -0.5, "bytes": [195, 169], "top_logprobs": []}],

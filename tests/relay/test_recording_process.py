@@ -22,14 +22,7 @@ from chatpb.v1.completion_record_pb2 import CompletionRecord
 from support.build import create_request, stream_request
 from support.calls import OWN_CONNECTION
 from support.limits import TIMEOUT, within
-from support.relay_process import (
-    Upstream,
-    end,
-    finish,
-    listening,
-    running,
-    start,
-)
+from support.relay_process import Upstream, end, finish, listening, running, start
 
 
 def records(directory: Path) -> list[CompletionRecord]:

@@ -23,13 +23,7 @@ from chatpb_server.upstreams.http import HttpTable
 from support.build import create_request, stream_request
 from support.calls import OWN_CONNECTION, ending
 from support.limits import TIMEOUT, within
-from support.relay_process import (
-    Upstream,
-    end,
-    finish,
-    listening,
-    start,
-)
+from support.relay_process import Upstream, end, finish, listening, start
 
 COUNT = 2
 # The kernel deals connections out by chance: one in a million runs has none in one of two workers.

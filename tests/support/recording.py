@@ -1,0 +1,174 @@
+"""A relay that records, its callers over either edge, and what they saw."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from grpc import StatusCode, aio
+
+from chatpb import to_dict
+from chatpb.log import LogWriter, PendingFullError, Position, read
+from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
+from chatpb.v1.completion_record_pb2 import CompletionRecord
+from chatpb_server.running.serving import Options, serving_all
+from chatpb_server.upstreams.http import HttpUpstream as Http
+from chatpb_server.upstreams.router import RetryPolicy, Route, Router
+from chatpb_server.watching.record_limits import Outcome, RecordLimits
+from chatpb_server.watching.recording import LogRecorder
+from support.build import PING, create_request, error_object, stream_request
+from support.limits import TIMEOUT, within
+
+MORE: dict[str, Any] = {"temperature": 0.5, "x_top_k": {"a": [1.50, None]}}
+ERROR = error_object("no", code="c", x=[1])
+EDGES = ["grpc", "http"]
+over_both = pytest.mark.parametrize("edge", EDGES)
+
+
+def records(directory: Path) -> list[CompletionRecord]:
+    """What is in a log, which is put together as protobuf would write it."""
+    entries = list(read(directory))
+    for entry in entries:
+        assert entry.record.SerializeToString(deterministic=True) == entry.data
+    return [entry.record for entry in entries]
+
+
+def chunks_of(record: CompletionRecord) -> list[Any]:
+    return [to_dict(part) for part in record.chunks]
+
+
+class Saw:
+    """What a caller saw.
+
+    Attributes:
+        completion: The completion, as a JSON value, if there was one.
+        chunks: The chunks, likewise.
+        status: The gRPC status, or the HTTP status.
+        error: OpenAI's error, as a JSON value, if there was one.
+    """
+
+    def __init__(self) -> None:
+        self.completion: Any = None
+        self.chunks: list[Any] = []
+        self.status: StatusCode | int = 0
+        self.error: Any = None
+
+
+class Relay:
+    """A relay that records, and callers of it."""
+
+    def __init__(self, channel: aio.Channel, url: str, recorder: LogRecorder) -> None:
+        self.stub: Any = ChatCompletionServiceStub(channel)
+        self.channel = channel
+        self.url = url
+        self.recorder = recorder
+        self.outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
+
+    async def call(self, edge: str, *, stream: bool, **members: Any) -> Saw:
+        """A call, to its end."""
+        saw = Saw()
+        if edge == "http":
+            body = {**PING, **members, **({"stream": True} if stream else {})}
+            async with (
+                aiohttp.ClientSession() as session,
+                session.post(self.url, json=body) as response,
+            ):
+                text = await within(response.read())
+            saw.status = response.status
+            if response.content_type == "application/json":
+                value = json.loads(text)
+                values = [value]
+            else:
+                data = [line[6:] for line in text.splitlines() if line.startswith(b"data: {")]
+                values = [json.loads(line) for line in data]
+            for value in values:
+                if "error" in value:
+                    saw.error = value
+                elif stream:
+                    saw.chunks.append(value)
+                else:
+                    saw.completion = value
+            return saw
+        try:
+            if stream:
+                async for response in self.stub.StreamChatCompletion(
+                    stream_request(**members), timeout=TIMEOUT
+                ):
+                    saw.chunks += [to_dict(part) for part in response.chunks]
+            else:
+                response = await self.stub.CreateChatCompletion(
+                    create_request(**members), timeout=TIMEOUT
+                )
+                saw.completion = to_dict(response.completion)
+            saw.status = StatusCode.OK
+        except aio.AioRpcError as error:
+            saw.status = error.code()
+            saw.error = error.details()
+        return saw
+
+
+class Watched(LogWriter):
+    """A log that says when someone waits for room in it."""
+
+    def __init__(self, *arguments: Any, **how: Any) -> None:
+        self.is_waited_for = threading.Event()
+        super().__init__(*arguments, **how)
+
+    def append(self, record: CompletionRecord | bytes, *, block: bool = True) -> Future[Position]:
+        """Appends as the log does."""
+        try:
+            return super().append(record, block=False)
+        except PendingFullError:
+            if not block:
+                raise
+            self.is_waited_for.set()
+            return super().append(record)
+
+
+@asynccontextmanager
+async def relay(
+    url: str,
+    directory: Path,
+    limits: RecordLimits | None = None,
+    *,
+    open_writer: Callable[[], LogWriter] | None = None,
+    options: Options | None = None,
+    labels: dict[str, str] | None = None,
+) -> AsyncIterator[Relay]:
+    """A relay to the upstream at a URL; at the end, all records are in the directory."""
+    loop = asyncio.get_running_loop()
+    counted: asyncio.Queue[Outcome] = asyncio.Queue()
+
+    def count(outcome: Outcome) -> None:
+        loop.call_soon_threadsafe(counted.put_nowait, outcome)
+
+    recorder = LogRecorder(
+        open_writer or (lambda: LogWriter(directory)),
+        limits,
+        labels=labels,
+        count=count,
+    )
+    router = Router([Route("up", Http(url))], RetryPolicy(attempts=1))
+    options = options or Options()
+    how = {"http": "127.0.0.1:0", "recorder": recorder}
+    fields = {name: getattr(options, name) for name in Options.__dataclass_fields__}
+    try:
+        async with (
+            serving_all(router, options=Options(**{**fields, **how})) as ports,
+            aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel,
+        ):
+            path = f"http://127.0.0.1:{ports.http}/v1/chat/completions"
+            client = Relay(channel, path, recorder)
+            client.outcomes = counted
+            yield client
+    finally:
+        await within(asyncio.to_thread(recorder.close))
+    assert 0 == recorder.held

@@ -1,4 +1,4 @@
-# `make` alone prints the vocabulary: every target with a "##" is a word of it.
+# `make` alone prints the targets that have a "##".
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -33,7 +33,7 @@ include docs/playground/playground.mk
 .PHONY: help setup lock update demo test test-node test-go test-envoy test-floor soak check lint format types rust bench bench-relay bench-storage bench-stream bench-quick .bench fuzz rust-fuzz gen drift proto golden serve roundtrip clean
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.done ## Set up the development environment in .venv, exactly as uv.lock says
 
@@ -66,10 +66,10 @@ $(GEN)/.done: uv.lock $(UV)
 	$(call sync,$(GEN)) --only-group gen
 	@touch $@
 
-demo: setup ## Set up, convert an example, start the relay, call it, fold the stream
+demo: setup ## Convert an example, start the relay, call it, fold the stream
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
 
-# What is tested with both implementations: all that converts.
+# The tests that run with both implementations: those of everything that converts.
 CONVERTS := tests/mapping/test_convert.py tests/stream/test_sse.py tests/stream/test_fold.py tests/mapping/test_hand_made_bytes.py \
             tests/mapping/test_invalid_vectors.py tests/mapping/test_lossless.py tests/table/test_table.py tests/mapping/test_vectors.py
 
@@ -80,10 +80,10 @@ FLOOR_TESTS := tests/mapping/test_convert.py tests/mapping/test_vectors.py tests
 
 PARALLEL := -n auto --dist worksteal
 
-test: setup ## Set up and run the tests, those of the converters with both implementations
+test: setup ## Run the tests; those of the converters run with both implementations
 	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/spark/test_spark.py
 	@$(BIN)/python -c 'import chatpb, sys; sys.exit(chatpb.implementation == "python")' || exit 0; \
-	  echo "the same with the pure Python implementation"; \
+	  echo "the same tests with the pure Python implementation"; \
 	  CHATPB_IMPLEMENTATION=python $(BIN)/python -m pytest $(PARALLEL) $(CONVERTS)
 
 $(VENV)/.envoy: $(VENV)/.done
@@ -127,30 +127,30 @@ $(FLOOR)/.done: requirements/floor.txt pyproject.toml setup.py $(NATIVE) $(UV)
 test-floor: $(FLOOR)/.done ## Run tests with the oldest supported dependencies, on the oldest Python, 3.11
 	$(FLOOR)/bin/python -m pytest -n 2 $(FLOOR_TESTS)
 
-soak: setup ## Run the property tests on 20 times as many examples, the relay on as many calls as it says it stands, the log with 200 kills
+soak: setup ## Run longer tests: 20 times the examples, as many calls as the relay promises to handle, 200 kills of the log
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/mapping/test_lossless.py tests/stream/test_fold.py tests/mapping/test_fault.py tests/stream/test_sse.py
 	CHATPB_SOAK=1 $(BIN)/python -m pytest tests/relay/test_soak.py tests/log/test_faults.py tests/table/test_dataset.py tests/table/test_compaction.py
 
-fuzz: setup rust-fuzz ## Compare both implementations: rust-fuzz, then mutations; COUNT=... bounds these
+fuzz: setup rust-fuzz ## Compare both implementations: rust-fuzz, then COUNT=... mutated inputs
 	PYTHONPATH=tests $(BIN)/python -m mapping.fuzz --count $(or $(COUNT),1000000) --seed $(or $(SEED),1)
 	PYTHONPATH=tests $(BIN)/python -m table.fuzz --count $$(( $(or $(COUNT),1000000) / 50 )) --seed $(or $(SEED),1)
 
 $(CARGO_FUZZ):
 	cargo install --quiet --locked --root .cargo-tools --version 0.13.2 cargo-fuzz
 
-rust-fuzz: setup $(CARGO_FUZZ) ## Compare both implementations, guided by coverage; RUNS=... bounds it
+rust-fuzz: setup $(CARGO_FUZZ) ## Compare both implementations on RUNS=... inputs that coverage guides
 	$(PYTHON) native/fuzz/seeds.py
 	$(FUZZ) json -- -runs=$(or $(RUNS),5000000) $(FUZZ_FLAGS)
 	$(FUZZ) binary -- -runs=$(or $(RUNS),5000000) $(FUZZ_FLAGS)
 
-check: test lint types drift proto ## Run all checks that need no other language
+check: test lint types drift proto ## Run the checks that need only Python
 
-lint: setup ## Look at style and at the direction of imports
+lint: setup ## Check style and the direction of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
 
-format: setup ## Mend style
+format: setup ## Fix style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	$(BIN)/buf format --write
@@ -172,13 +172,13 @@ gen: $(GEN)/.done ## Generate chatpb/v1 from proto
 	cd proto && PATH="$(CURDIR)/$(GEN)/bin:$$PATH" python -m grpc_tools.protoc -I . \
 	  --include_imports --descriptor_set_out=$(abspath $(OUT))/chatpb/v1/descriptor_set.binpb chatpb/v1/*.proto
 
-drift: ## Check that the committed stubs are those that `make gen` gives
+drift: ## Check that the committed stubs are what `make gen` generates
 	@rm -rf build/gen
 	@$(MAKE) --no-print-directory gen OUT=build/gen
 	@cp chatpb/v1/__init__.py build/gen/chatpb/v1/
 	diff -r -x __pycache__ build/gen/chatpb/v1 chatpb/v1
 
-proto: setup ## Check the schema: lint, format, and no breaking change against main
+proto: setup ## Check the schema: lint, format, no breaking change against main
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
 	$(BIN)/buf breaking --against '$(AGAINST)'
@@ -199,13 +199,13 @@ $(BENCH_LITELLM)/.done: requirements/litellm.txt $(UV)
 
 RUN_BENCH := PYTHONPATH=benchmarks $(BENCH)/bin/python -P -m
 
-bench: .bench ## Measure speed, memory and size; FILES=... measures your own JSON too
+bench: .bench ## Measure speed, memory and size; FILES=... adds your own JSON
 	$(RUN_BENCH) convert.run $(ARGS) $(FILES)
 
 bench-relay: .bench $(if $(LITELLM),$(BENCH_LITELLM)/.done) ## Measure the relay next to a plain pass-through; LITELLM=1 adds LiteLLM's proxy
 	$(RUN_BENCH) relay.run $(if $(LITELLM),--litellm) $(ARGS)
 
-bench-storage: .bench ## Measure sizes and speeds of log and table; FILES=... measures your own JSON too
+bench-storage: .bench ## Measure sizes and speeds of log and table; FILES=... adds your own JSON
 	$(RUN_BENCH) storage.run $(ARGS) $(FILES)
 
 bench-stream: .bench ## Measure the bytes of a stream as events, in gRPC and compact; FILES=... measures your own
@@ -217,14 +217,14 @@ bench-quick: .bench ## Run each benchmark briefly, to see that it still runs and
 	$(RUN_BENCH) storage.run --quick --output build/quick/storage.json
 	$(RUN_BENCH) relay.stream_bytes --quick --output build/quick/stream.json
 
-golden: setup ## Write the golden descriptors and vectors anew; review the difference
+golden: setup ## Rewrite the golden descriptors and vectors; review the difference
 	PYTHONPATH=tests $(BIN)/python -m support.golden_files
 
 serve: setup ## Start the relay with its builtin model on 127.0.0.1:50051
 	$(BIN)/chatpb-server
 
-roundtrip: setup ## Send FILES (files or folders of JSON and SSE) to protobuf and back
+roundtrip: setup ## Convert FILES (files or folders of JSON and SSE) to protobuf and back
 	$(BIN)/chatpb roundtrip --residue $(FILES)
 
-clean: clean-polyglot clean-playground ## Remove what was built and installed
+clean: clean-polyglot clean-playground ## Remove everything that was built or installed
 	rm -rf $(VENV) $(UV_ENV) $(GEN) $(FLOOR) $(BENCH) $(BENCH_LITELLM) native/target native/fuzz/target tests/polyglot/node/node_modules .cargo-tools build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

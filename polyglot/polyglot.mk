@@ -24,7 +24,7 @@ CPP_PACKAGES := g++ make pkg-config protobuf-compiler protobuf-compiler-grpc lib
 .PHONY: polyglot gen-polyglot gen-polyglot-other drift-polyglot clean-polyglot $(POLYGLOT:%=polyglot-%) \
         $(POLYGLOT:%=.gen-%) $(POLYGLOT:%=.build-%)
 
-polyglot: setup ## Generate, build and test the stubs in five languages; ARGS=--docs writes the table of docs/polyglot.md
+polyglot: setup ## Generate, build and test the stubs in five languages; ARGS=--docs updates docs/polyglot.md
 	PYTHONPATH=tests $(BIN)/python tests/polyglot/run.py $(ARGS)
 
 $(POLYGLOT:%=polyglot-%): polyglot-%: setup ## The same for one: polyglot-go, -java, -typescript, -rust, -cpp
@@ -32,9 +32,9 @@ $(POLYGLOT:%=polyglot-%): polyglot-%: setup ## The same for one: polyglot-go, -j
 
 gen-polyglot: .gen-go .gen-typescript ## Generate the stubs that are committed: Go and TypeScript
 
-gen-polyglot-other: .gen-java .gen-rust .gen-cpp ## Generate the other stubs into build/polyglot; needs Maven, cargo and Debian's packages
+gen-polyglot-other: .gen-java .gen-rust .gen-cpp ## Generate those of Java, Rust and C++ into build/; needs Maven, cargo and Debian packages
 
-drift-polyglot: $(TOOLS)/go $(TOOLS)/typescript ## Check that the committed stubs are those that `make gen-polyglot` gives
+drift-polyglot: $(TOOLS)/go $(TOOLS)/typescript ## Check that the committed stubs are what `make gen-polyglot` generates
 	@rm -rf build/drift
 	@$(GENERATE) go typescript --output build/drift
 	diff -r build/drift/polyglot/go/chatpb polyglot/go/chatpb

@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple, get_args
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from chatpb._errors import os_error_text
 from chatpb_server.access.address import Address, AddressError, check_exposure
 from chatpb_server.core.setting import PREFIX, Table
 from chatpb_server.running.settings import Settings, short_keys
@@ -169,7 +170,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         data = tomllib.loads(path.read_bytes().decode("utf-8"))
     except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
+        reason = os_error_text(error)
         raise ConfigError(f"cannot read the configuration {path}: {reason}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: expected TOML in UTF-8") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -20,6 +19,7 @@ from pydantic import Field, field_validator
 from yarl import URL
 
 from chatpb import ConversionError
+from chatpb._rpc.loopback import is_loopback
 from chatpb.sse import is_error
 from chatpb_server.core.setting import Setting
 from chatpb_server.core.upstream import (
@@ -331,9 +331,4 @@ class HttpTable(RemoteTable):
 def _is_private(url: str) -> bool:
     """Whether nobody between here and the server can read what is sent to a URL."""
     parts = urlsplit(url)
-    if parts.scheme == "https" or parts.hostname == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(parts.hostname or "").is_loopback
-    except ValueError:
-        return False
+    return parts.scheme == "https" or is_loopback(parts.hostname or "")

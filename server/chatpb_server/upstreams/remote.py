@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from chatpb._errors import os_error_text
 from chatpb_server.access.secret import OWN_HEADERS, Secret, SecretError, check_header
 from chatpb_server.core.setting import Seconds, Setting
 from chatpb_server.upstreams.registry import UpstreamSettingsError, UpstreamTable
@@ -158,7 +159,7 @@ class RemoteTable(UpstreamTable):
         try:
             yield
         except OSError as error:
-            reason = (error.strerror or type(error).__name__).lower()
+            reason = os_error_text(error)
             if isinstance(error, ssl.SSLError):
                 reason = "expected certificates in PEM form"
             raise UpstreamSettingsError(

@@ -30,7 +30,7 @@ AGAINST ?= .git\#branch=main
 .DEFAULT_GOAL := help
 include polyglot/polyglot.mk
 include docs/playground/playground.mk
-.PHONY: help setup lock update demo test test-node test-go test-envoy test-floor soak check lint format types rust bench bench-relay bench-storage bench-stream bench-quick .bench fuzz rust-fuzz gen drift proto golden serve roundtrip clean
+.PHONY: help setup lock update demo test test-node test-go test-envoy test-floor soak check lint format types rust bench bench-relay bench-storage bench-stream bench-quick .bench fuzz rust-fuzz gen drift proto golden settings serve roundtrip clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -219,6 +219,9 @@ bench-quick: .bench ## Run each benchmark briefly, to see that it still runs and
 
 golden: setup ## Rewrite the golden descriptors and vectors; review the difference
 	PYTHONPATH=tests $(BIN)/python -m support.golden_files
+
+settings: setup ## Write docs/settings.md, the reference of the server's settings
+	$(BIN)/python -m chatpb_server.running.reference > docs/settings.md
 
 serve: setup ## Start the relay with its builtin model on 127.0.0.1:50051
 	$(BIN)/chatpb-server

@@ -218,7 +218,7 @@ class Settings(Table):
     tokens: Annotated[
         Path | None,
         Setting(
-            "The file of the callers' tokens: lines that `chatpb-server token NAME` prints. It is"
+            "The file of the callers' tokens, with the lines that the command `token` prints. It is"
             " read again when it changes. Callers then need a token.",
             flag="--tokens",
             group=_CALLERS,

@@ -1,6 +1,6 @@
 """A lossless Protobuf form of OpenAI chat completions.
 
-The functions here convert between JSON and the messages of `chatpb.v1`. The law that joins them:
+The functions here convert between JSON and the messages of `chatpb.v1`. The law is
 ``to_json(from_json(x)) == x`` as JSON values, for every JSON object ``x``.
 """
 

@@ -1,4 +1,4 @@
-"""The errors of the library."""
+"""The errors of the library, and the forms that others need of an error."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class ChatpbError(Exception):
 
 
 class ConversionError(ChatpbError, ValueError):
-    """A value that cannot be converted, and where it stands.
+    """A value that cannot be converted, and where it is.
 
     Attributes:
         path: The place in the JSON document, such as ``$.choices[0].logprobs``.
-        reason: What is wrong there, in lower case, with what was wanted.
-        offset: The byte offset in the JSON text, or None where there is no text.
+        reason: What is wrong there and what was expected, in lower case.
+        offset: The byte offset in the JSON text, or None if there is no text.
     """
 
     def __init__(self, reason: str, path: str = "$", offset: int | None = None) -> None:
@@ -31,14 +31,14 @@ class ConversionError(ChatpbError, ValueError):
         return f"{where}: {self.reason}"
 
     def below(self, segment: str | int) -> ConversionError:
-        """The same error, seen from the container that holds the value at ``segment``."""
+        """The same error, with a path that begins at the container of ``segment``."""
         return ConversionError(
             self.reason, "$" + path_segment(segment) + self.path.removeprefix("$"), self.offset
         )
 
 
 def path_segment(segment: str | int) -> str:
-    """A member name or an array index as it stands in a path."""
+    """A member name or an array index, as it is written in a path."""
     if isinstance(segment, int):
         return f"[{segment}]"
     if _IDENTIFIER.match(segment):

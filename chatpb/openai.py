@@ -1,17 +1,21 @@
-"""Messages to and from the typed objects of OpenAI's Python library.
+"""Converts messages to and from the typed objects of OpenAI's Python library.
 
-Needs the extra ``chatpb[openai]``; nothing else of chatpb imports this module. The parameters of a
-request are a plain dict in OpenAI's library: use `chatpb.from_dict` and `chatpb.to_dict`.
+Needs the extra ``chatpb[openai]``; nothing else of chatpb imports this module. OpenAI's library
+takes the parameters of a request as a plain dict: use `chatpb.from_dict` and `chatpb.to_dict`.
 """
 
 from __future__ import annotations
 
 from typing import Any, overload
 
-from openai.types import chat
-
 import chatpb.v1
+from chatpb._extras import raise_hint
 from chatpb._mapping.convert import from_dict, to_dict
+
+try:
+    from openai.types import chat
+except ModuleNotFoundError as missing:
+    raise_hint("chatpb.openai", missing)
 
 __all__ = ["from_openai", "to_openai"]
 
@@ -24,11 +28,11 @@ def from_openai(model: Any) -> Any:
     """Converts a completion or a chunk of OpenAI's library into a message.
 
     Args:
-        model: What a call gave. Members that were not sent stay absent, and null stays null, for
-            the object remembers what was set.
+        model: The result of a call. Members that were not sent stay absent, and null stays null,
+            because the object remembers which of its members were set.
 
     Returns:
-        The message, for the same JSON value as the one that the object came from.
+        The message for the JSON value that the object was made from.
 
     Raises:
         TypeError: The object is neither a completion nor a chunk.
@@ -50,18 +54,18 @@ def to_openai(message: chatpb.v1.ChatCompletionChunk) -> chat.ChatCompletionChun
 def to_openai(message: Any) -> Any:
     """Converts a message into a completion or a chunk of OpenAI's library.
 
-    The law: ``from_openai(to_openai(m))`` stands for the same JSON value as ``m``.
+    The law: ``from_openai(to_openai(m))`` has the same JSON value as ``m``.
 
     Args:
         message: The message.
 
     Returns:
-        The object as the library builds it from an answer: not validated, so that what servers
-        send beside the documented schema is there too.
+        The object as the library builds it from an answer. It is not validated, so members that
+        the documented schema does not have are included.
 
     Raises:
         TypeError: The message is neither a completion nor a chunk.
-        ConversionError: The message stands for no JSON (see `chatpb.to_json`).
+        ConversionError: The message cannot be written as JSON (see `chatpb.to_json`).
     """
     for message_type, target in (
         (chatpb.v1.ChatCompletion, chat.ChatCompletion),

@@ -16,6 +16,7 @@ from chatpb._extras import raise_hint
         ("client", "grpc"),
         ("client", "grpc_status"),
         ("log", "zstandard"),
+        ("openai", "openai"),
         ("spark", "pyspark"),
         ("table", "numpy"),
         ("table", "pyarrow"),

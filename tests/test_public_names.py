@@ -1,6 +1,6 @@
-"""What each public module exports: where it says it lives, and that it can be sent elsewhere.
+"""The exports of each public module: their `__module__`, and that they can be pickled and copied.
 
-A table says of each public class whether it is an error, a value or something live. Errors and
+Tables list each public class as an error, a value or something live. Errors and
 values survive pickling and copying, so that they can leave a worker process.
 """
 

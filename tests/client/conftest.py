@@ -20,5 +20,5 @@ async def server() -> AsyncIterator[Server]:
 
 @pytest.fixture(params=[AsyncClient, Twin], ids=["async", "sync"])
 def connect(request: pytest.FixtureRequest) -> Any:
-    """Makes a client of one kind or the other; for the type checker it may be any."""
+    """The class of one client or the other; they have no common type."""
     return request.param

@@ -63,12 +63,12 @@ async def test_stream(connect: Any, server: Server) -> None:
 
 @pytest.mark.parametrize("take", [0, 1, 2, 3])
 async def test_fold(connect: Any, server: Server, take: int) -> None:
-    """Chunks that were read before are a part of the completion."""
+    """Chunks that were read before are part of the completion."""
     async with connect(server.address) as client:
         async with client.stream(PING) as stream:
             assert CHUNKS[:take] == [await anext(stream) for _ in range(take)]
             completion = await within(stream.fold())
-        assert completion == await stream.fold()  # also when it was left
+        assert completion == await stream.fold()  # even after the stream was left
     assert chatpb.fold(CHUNKS) == completion
     assert "pong" == completion.choices[0].message.content
 
@@ -161,7 +161,7 @@ async def test_cancelling_the_task_cancels_the_call(server: Server, stream: bool
 async def test_closing_the_client_ends_its_calls(
     connect: Any, server: Server, stream: bool
 ) -> None:
-    """As CANCELLED, while the task that waits goes on."""
+    """They fail with CANCELLED; the task that waits is not cancelled."""
     server.holds = True
     client = connect(server.address)
     task = asyncio.ensure_future(failure(client, stream))

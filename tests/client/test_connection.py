@@ -133,7 +133,7 @@ async def test_tls(connect: Any) -> None:
 
 
 async def test_channel_options(connect: Any, server: Server) -> None:
-    """Take the place of the client's own."""
+    """They override the client's own."""
     server.size = 2000
     options = [("grpc.max_receive_message_length", 1000)]
     async with connect(server.address, options=options) as client:

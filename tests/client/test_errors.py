@@ -29,7 +29,7 @@ OPENAI = Error(message="slow down", type="rate_limit", code="rate_limit_exceeded
 
 
 class Raw(grpc.Status):
-    """A status whose details are any bytes."""
+    """A status with any bytes as its details."""
 
     def __init__(self, code: StatusCode, details: str, data: bytes) -> None:
         self.code, self.details = code, details
@@ -125,7 +125,7 @@ async def test_a_stream_that_fails_gives_its_chunks_first(connect: Any, server: 
             await within(stream.fold())
         assert caught.value is again.value
         assert caught.value.metadata == stream.metadata
-    assert 1 == len(server.requests)  # a stream that has begun is not tried again
+    assert 1 == len(server.requests)  # a stream that has begun is not retried
 
 
 async def test_no_server(connect: Any) -> None:
@@ -135,7 +135,7 @@ async def test_no_server(connect: Any) -> None:
 
 
 class Rubbish(grpc.GenericRpcHandler):
-    """Answers each call with bytes that are no message."""
+    """Answers each call with bytes that are not a message."""
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """The handler of an rpc."""

@@ -38,18 +38,18 @@ CHUNKS = [
 
 
 class Server(ChatCompletionServiceServicer):
-    """Answers with COMPLETION and CHUNKS, and keeps what it was asked.
+    """Answers with COMPLETION and CHUNKS, and keeps what it receives.
 
     Attributes:
-        failures: How the next calls end, one each.
-        after: How many chunks come before a stream fails or holds.
-        holds: Whether calls never end by themselves.
-        size: How many characters the model's name has in completions.
-        requests: What was asked.
+        failures: The statuses that the next calls fail with, one each.
+        after: The number of chunks that a stream sends before it fails or is held.
+        holds: Whether calls are held: they do not end by themselves.
+        size: The length of the model's name in completions.
+        requests: The requests.
         metadata: The metadata of each call.
-        remaining: The seconds that each call had.
+        remaining: The seconds to each call's deadline.
         began: Set when a call is held.
-        ended: Set when a call that was held is over.
+        ended: Set when a held call has ended.
     """
 
     def __init__(self) -> None:
@@ -109,7 +109,7 @@ class Server(ChatCompletionServiceServicer):
 async def served(credentials: grpc.ServerCredentials | None = None) -> AsyncIterator[Server]:
     """A server on a port of its own."""
     server, servicer = grpc.aio.server(), Server()
-    options: Any = server  # the stub's type wants a server of either kind
+    options: Any = server  # the stub's type requires a server of either kind
     add_ChatCompletionServiceServicer_to_server(servicer, options)
     if credentials is None:
         port = server.add_insecure_port("127.0.0.1:0")

@@ -16,25 +16,25 @@ from support.limits import within
 
 
 class Twin:
-    """The client without asyncio, each of its calls in a thread."""
+    """The client without asyncio; each call runs in a thread."""
 
     def __init__(self, target: str, **options: Any) -> None:
         self.client = Client(target, **options)
 
     async def create(self, *args: Any, **call: Any) -> Any:
-        """As of the client."""
+        """The same as the client's."""
         return await asyncio.to_thread(self.client.create, *args, **call)
 
     async def create_with_metadata(self, *args: Any, **call: Any) -> Any:
-        """As of the client."""
+        """The same as the client's."""
         return await asyncio.to_thread(self.client.create_with_metadata, *args, **call)
 
     def stream(self, *args: Any, **call: Any) -> TwinStream:
-        """As of the client."""
+        """The same as the client's."""
         return TwinStream(self.client.stream(*args, **call))
 
     async def close(self) -> None:
-        """As of the client, as its context manager does it."""
+        """The same as the client's, by its context manager."""
         with self.client as client:
             assert client is self.client
 
@@ -46,18 +46,18 @@ class Twin:
 
 
 class TwinStream:
-    """The stream without asyncio, each step of it in a thread."""
+    """The stream without asyncio; each step runs in a thread."""
 
     def __init__(self, stream: ChatCompletionStream) -> None:
         self.stream = stream
 
     @property
     def metadata(self) -> Any:
-        """As of the stream."""
+        """The same as the stream's."""
         return self.stream.metadata
 
     async def fold(self) -> Any:
-        """As of the stream."""
+        """The same as the stream's."""
         return await asyncio.to_thread(self.stream.fold)
 
     def __aiter__(self) -> TwinStream:
@@ -81,14 +81,14 @@ both_calls = pytest.mark.parametrize("stream", [False, True], ids=["create", "st
 
 
 async def asked(client: Any, stream: bool, **call: Any) -> ChatCompletion:
-    """What a call of one kind or the other answers, soon."""
+    """The completion that a unary or a streaming call returns."""
     made = client.stream(PING, **call).fold() if stream else client.create(PING, **call)
     completion: ChatCompletion = await within(made)
     return completion
 
 
 async def failure(client: Any, stream: bool = False, **call: Any) -> ChatCompletionError:
-    """How a call fails."""
+    """The error that a call fails with."""
     with pytest.raises(ChatCompletionError) as caught:
         await asked(client, stream, **call)
     return caught.value

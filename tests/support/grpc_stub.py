@@ -20,14 +20,14 @@ from support.build import choice, chunk, completion
 
 
 class Stub(grpc.GenericRpcHandler):
-    """A server that keeps the metadata of its calls, and answers with a completion or a status.
+    """A server that keeps what it receives, and answers with a completion or a status.
 
     Attributes:
         target: Its address.
         metadata: The metadata of each call.
         requests: The JSON value of each request.
         failure: The status of the next calls.
-        after: Whether streams fail after a chunk.
+        after: Whether streams fail after their first chunk.
         initial: The initial metadata of answers.
         trailing: The trailing metadata.
     """

@@ -33,7 +33,7 @@ HEADERS = {
 
 
 def value(model: BaseModel) -> Any:
-    """The JSON value that an object of the SDK has been made from."""
+    """The JSON value that an object of the SDK was made from."""
     return model.model_dump(mode="json", exclude_unset=True, by_alias=True, warnings=False)
 
 
@@ -62,13 +62,13 @@ class Sdk:
         await self.run(lambda client: client.close())
 
     async def run(self, call: Callable[[Any], Any]) -> Any:
-        """What a call gives."""
+        """The result of a call."""
         if self.is_async:
             return await within(call(self.client))
         return await within(asyncio.to_thread(call, self.client))
 
     async def create(self, **members: Any) -> Any:
-        """What ``chat.completions.create`` gives."""
+        """The result of ``chat.completions.create``."""
         return await self.run(lambda client: client.chat.completions.create(**{**PING, **members}))
 
     async def next(self, stream: Any) -> Any:
@@ -85,7 +85,7 @@ class Sdk:
             stream.close()
 
     async def stream(self, **members: Any) -> tuple[list[Any], Exception | None]:
-        """The chunks of a stream as JSON values, and what it raises at its end."""
+        """The chunks of a stream as JSON values, and the error at its end."""
         chunks: list[Any] = []
         try:
             stream = await self.create(stream=True, **members)
@@ -96,7 +96,7 @@ class Sdk:
         return chunks, None
 
     async def failure(self, **members: Any) -> openai.APIError:
-        """What ``chat.completions.create`` raises."""
+        """The error that ``chat.completions.create`` raises."""
         with pytest.raises(openai.APIError) as caught:
             await self.create(**members)
         return caught.value
@@ -111,7 +111,7 @@ def grpc_transport(is_async: bool, target: str, **options: Any) -> Any:
 async def relay(
     url: str, *, settings: HttpSettings | None = None, **options: Any
 ) -> AsyncIterator[str]:
-    """The address of a relay to an upstream, which does not try again."""
+    """The address of a relay to an upstream. It does not retry."""
     router = Router([Route("u", Http(url, settings))], RetryPolicy(attempts=1))
     async with serving(router, options=Options(**options)) as port:
         yield f"127.0.0.1:{port}"
@@ -141,14 +141,14 @@ async def pair(
 
 
 def worth_having(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers that callers look at."""
+    """The headers that callers use."""
     names = (*HEADERS, "retry-after", "retry-after-ms")
     found = {name: headers[name] for name in names if name in headers}
     return {**found, "content-type": headers["content-type"]}
 
 
 def described(error: Any) -> dict[str, Any]:
-    """All that an error of the SDK says."""
+    """All attributes of an error of the SDK that callers use."""
     names = ("message", "body", "code", "param", "type", "status_code", "request_id")
     said: dict[str, Any] = {name: getattr(error, name, None) for name in names}
     if isinstance(error, openai.APIStatusError):

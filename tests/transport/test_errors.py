@@ -75,7 +75,7 @@ async def test_errors_of_other_shapes(is_async: bool, body: Any) -> None:
         await upstream.answer(json_answer(body, status=400, headers=HEADERS), always=True)
         expected = described(await direct.failure())
         actual = described(await through.failure())
-    # The text repeats the body as a dict, whose order may be another.
+    # The text contains the body as a dict, whose order may differ.
     assert {**expected, "message": ""} == {**actual, "message": ""}
 
 
@@ -130,7 +130,7 @@ async def test_the_sdk_tries_again(is_async: bool, stream: bool) -> None:
 
 
 async def test_the_sdk_gives_up(is_async: bool) -> None:
-    """After as many requests as over HTTP: the transport itself sends each once."""
+    """After as many requests as over HTTP: the transport does not retry."""
     refusal = json_answer(error_object("busy"), status=503, headers={"retry-after-ms": "1"})
     async with both(is_async, max_retries=1) as (upstream, direct, through):
         await upstream.answer(refusal, always=True)

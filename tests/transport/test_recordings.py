@@ -50,5 +50,5 @@ async def test_recorded_errors(recording: recordings.Recording) -> None:
         answer = json_answer(recording.body, status=recording.status, headers=HEADERS)
         await upstream.answer(answer, always=True)
         expected, actual = described(await direct.failure()), described(await through.failure())
-    # The text repeats the body as a dict, whose order may be another.
+    # The text contains the body as a dict, whose order may differ.
     assert {**expected, "message": ""} == {**actual, "message": ""}

@@ -86,7 +86,7 @@ async def test_secrets_do_not_leave_this_machine_in_the_clear(is_async: bool) ->
 
 
 async def test_a_header_that_is_no_metadata() -> None:
-    """The error names it, but not its value."""
+    """The error names the header, but not its value."""
     url, headers = "http://x/v1/chat/completions", [(b"x-tenant", "é".encode())]
     async with (
         served() as stub,

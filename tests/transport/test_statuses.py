@@ -36,7 +36,7 @@ DELAY.retry_delay.FromMilliseconds(1500)
 
 @pytest.mark.parametrize("code", list(HTTP_STATUSES))
 async def test_statuses_stand_for_http_statuses(is_async: bool, code: StatusCode) -> None:
-    """As in the relay's own HTTP API."""
+    """The same as in the relay's HTTP API."""
     async with served() as stub, Sdk(is_async, grpc_transport(is_async, stub.target)) as sdk:
         stub.failure = status(code, "no", OPENAI, DELAY, RequestInfo(request_id="r"))
         for stream in (False, True):
@@ -63,7 +63,7 @@ async def test_statuses_stand_for_http_statuses(is_async: bool, code: StatusCode
 async def test_statuses_without_details(
     is_async: bool, failure: StatusCode, expected: Any, cause: Any
 ) -> None:
-    """As proxies send them, and gRPC itself."""
+    """Proxies and gRPC itself send them."""
     async with served() as stub, Sdk(is_async, grpc_transport(is_async, stub.target)) as sdk:
         stub.failure = status(failure, "why")
         for stream in (False, True):

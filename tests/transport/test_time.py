@@ -33,7 +33,7 @@ from support.sdk import (
     value,
 )
 
-#: Timeouts of the SDK, in seconds: one that passes, and one in which a chunk comes.
+#: Timeouts of the SDK in seconds: one that expires, and one that is long enough for a chunk.
 SOON = 0.3
 
 
@@ -123,7 +123,7 @@ async def test_the_deadline_of_a_completion_goes_on_to_the_upstream(is_async: bo
         await through.stream()
     unary, stream = upstream.requests
     assert 5000 < int(unary.headers["x-request-timeout-ms"]) < 9500  # gRPC rounds up
-    assert int(stream.headers["x-request-timeout-ms"]) > 9000  # the relay's own
+    assert int(stream.headers["x-request-timeout-ms"]) > 9000  # the relay's own limit
 
 
 async def test_leaving_a_stream_ends_it(is_async: bool) -> None:
@@ -204,7 +204,7 @@ async def test_a_server_that_comes_back(is_async: bool) -> None:
 
 
 async def sdk_that_has_called(is_async: bool, target: str) -> Sdk:
-    """An SDK with a connection."""
+    """An SDK that is connected."""
     sdk = Sdk(is_async, grpc_transport(is_async, target))
     await sdk.create()
     return sdk

@@ -292,7 +292,7 @@ async def test_tls_and_tokens(tmp_path: Path) -> None:
         credentials = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
         async with aio.secure_channel(await listening(process), credentials) as channel:
             for metadata, text in (
-                ((), "The relay wants metadata authorization: Bearer TOKEN."),
+                ((), "The relay requires the metadata authorization: Bearer TOKEN."),
                 ((("authorization", "Bearer x"),), "The relay does not know this token."),
             ):
                 with pytest.raises(aio.AioRpcError) as caught:

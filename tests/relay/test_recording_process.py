@@ -196,8 +196,8 @@ async def test_it_needs_its_extra(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("--record", "FILE"), "record: FILE is no directory"),
-        (("--record", "FILE/below"), "record: FILE is no directory"),
+        (("--record", "FILE"), "record: FILE is not a directory"),
+        (("--record", "FILE/below"), "record: FILE is not a directory"),
         (
             ("--record-sync", "never"),
             "--record-sync: nothing is recorded without a directory, --record",

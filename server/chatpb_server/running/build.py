@@ -42,12 +42,12 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A relay that serves.
+    """The addresses of a running relay, with the real ports.
 
     Attributes:
-        address: Where, with the true port.
-        metrics: Where its metrics are, likewise; None if they are nowhere, or elsewhere.
-        http: Where the HTTP API is, likewise; None if it is not served.
+        address: The address of the service.
+        metrics: The address of the metrics. None: this process does not serve them.
+        http: The address of the HTTP API. None: it is not served.
     """
 
     address: Address
@@ -56,10 +56,10 @@ class Served:
 
 
 def check(settings: Settings) -> None:
-    """Makes sure that all can be read that the settings name.
+    """Checks that everything that the settings name can be read.
 
     Raises:
-        ConfigError: Something cannot.
+        ConfigError: Something cannot be read.
     """
     parts = _build(settings)
     if parts.spans is not None:
@@ -68,11 +68,11 @@ def check(settings: Settings) -> None:
 
 @asynccontextmanager
 async def relaying(settings: Settings, *, as_worker: bool = False) -> AsyncIterator[Served]:
-    """Serves for as long as the context lasts; at its end, calls may finish.
+    """Serves until the context ends. Running calls then have the grace period to finish.
 
     Args:
-        settings: How.
-        as_worker: Whether this process is one of several, which share the port, and another one
+        settings: The settings.
+        as_worker: Whether this process is one of several that share the port. Another process then
             serves the metrics of all.
 
     Raises:
@@ -104,7 +104,7 @@ async def relaying(settings: Settings, *, as_worker: bool = False) -> AsyncItera
 
 
 def log_upstreams(settings: Settings) -> None:
-    """Says in the log where calls go, and with whose key."""
+    """Logs where calls go, and with whose key."""
     for name, table in settings.upstreams.items():
         _logger.info("upstream %s: %s", name, table)
 
@@ -118,10 +118,10 @@ class _Parts:
 
 
 def _build(settings: Settings, *, share_port: bool = False) -> _Parts:
-    """What the settings say, ready to serve.
+    """Builds the parts of a relay. Files are read, but nothing listens or connects yet.
 
     Raises:
-        ConfigError: Something that they name cannot be used.
+        ConfigError: Something that the settings name cannot be used.
     """
     mistakes: list[str] = []
     routes = []
@@ -173,16 +173,16 @@ def _build(settings: Settings, *, share_port: bool = False) -> _Parts:
 
 
 def _unrecordable(directory: Path) -> Iterator[str]:
-    """Why records cannot be written to a directory that is there, or can be made."""
+    """Yields why records cannot be written to a directory, which may not exist yet."""
     try:
-        import chatpb.log  # noqa: F401 (it has an extra of its own)
+        import chatpb.log  # noqa: F401 (it has its own extra)
     except ModuleNotFoundError as error:
         yield f"record: needs {package_of(error)}: {install_command('log')}"
     place = directory
     while not place.exists() and place != place.parent:
         place = place.parent
     if not place.is_dir():
-        yield f"record: {place} is no directory"
+        yield f"record: {place} is not a directory"
     elif not os.access(place, os.W_OK | os.X_OK):
         yield f"record: cannot write to the directory {place}"
 
@@ -200,7 +200,7 @@ def _recorder(table: RecordTable, count: Callable[[Outcome], None] | None) -> Lo
     assert directory is not None
 
     def open_writer() -> LogWriter:
-        # What callers ask is nobody else's business.
+        # Only the owner of the process can read what callers asked.
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         return LogWriter(
             directory,
@@ -220,7 +220,7 @@ def _recorder(table: RecordTable, count: Callable[[Outcome], None] | None) -> Lo
 
 
 def _tls(settings: Settings) -> tuple[grpc.ServerCredentials | None, ssl.SSLContext | None]:
-    """TLS for the service, and for the HTTP API if there is one."""
+    """The TLS of the service and, if it is served, of the HTTP API."""
     tls = settings.tls
     if tls.cert is None or tls.key is None:
         return None, None
@@ -231,7 +231,7 @@ def _tls(settings: Settings) -> tuple[grpc.ServerCredentials | None, ssl.SSLCont
 
 
 def _authenticate(settings: Settings) -> Authenticate | None:
-    """Knows callers by their tokens, else by their certificates, else not at all."""
+    """Identifies callers by their tokens, or by their certificates, or not at all."""
     if settings.tokens is None:
         if settings.tls.client_ca is None:
             return None
@@ -241,7 +241,9 @@ def _authenticate(settings: Settings) -> Authenticate | None:
     def by_token(_: Call, peer: Peer) -> str:
         token = bearer(peer.invocation_metadata())
         if token is None:
-            raise AuthenticationError("The relay wants metadata authorization: Bearer TOKEN.")
+            raise AuthenticationError(
+                "The relay requires the metadata authorization: Bearer TOKEN."
+            )
         name = tokens.name_of(token)
         if name is None:
             raise AuthenticationError("The relay does not know this token.")

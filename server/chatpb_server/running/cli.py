@@ -27,20 +27,20 @@ from chatpb_server.watching.logs import configure_logging
 _EXAMPLES = """\b
 Examples:
   chatpb-server                           # the builtin model, on 127.0.0.1:50051
-  chatpb-server --listen 127.0.0.1:0      # a free port, named in the first line of output
+  chatpb-server --listen 127.0.0.1:0      # a free port; the first line of output names it
   chatpb-server --upstream http://127.0.0.1:8000/v1           # a server without a key
   OPENAI_API_KEY=... chatpb-server --upstream https://api.openai.com/v1
   chatpb-server --upstream https://llm.example/v1 --api-key-file /run/secrets/llm
   chatpb-server --upstream replay:recordings/                 # recorded answers, in turn
   chatpb-server --http 127.0.0.1:8080 --upstream grpc://10.0.0.7:50051   # from OpenAI clients
-  chatpb-server --config relay.toml --check-config            # is it right? what is it?
+  chatpb-server --config relay.toml --check-config            # check all settings and print them
   chatpb-server --workers 4 --metrics-listen 127.0.0.1:9464
   chatpb-server --record records/ --record-label team=search  # each exchange, to a log in records/
-  chatpb-server token alice >> tokens.txt                     # a new caller; then, for all to call:
+  chatpb-server token alice >> tokens.txt                     # a new caller; then serve everybody:
   chatpb-server --listen 0.0.0.0:50051 --tokens tokens.txt --tls-cert cert.pem --tls-key key.pem
 
 \b
-A configuration, with every flag under the name of its table, and what has no flag:
+A configuration file. docs/settings.md lists all keys:
   listen = "0.0.0.0:50051"
   tokens = "tokens.txt"                   # paths are relative to the file
   [tls]
@@ -50,7 +50,7 @@ A configuration, with every flag under the name of its table, and what has no fl
   url = "https://api.openai.com/v1"
   api_key_env = "OPENAI_API_KEY"
   models = ["gpt-*"]
-  [upstreams.azure]                       # gets every third call for a gpt, and those that openai
+  [upstreams.azure]                       # a third of the calls for gpt-*, and those that openai
   url = "https://example.openai.azure.com/openai/deployments/gpt"        # does not answer
   api_key_file = "/run/secrets/azure"
   api_key_header = "api-key"
@@ -134,7 +134,7 @@ def token(name: str) -> int:
 
 
 class _Mistakes(click.UsageError):
-    """Mistakes in the settings, each in one line."""
+    """Mistakes in the settings, one line each."""
 
     def __init__(self, mistakes: tuple[str, ...]) -> None:
         super().__init__("\nchatpb-server: ".join(mistakes))
@@ -167,10 +167,10 @@ async def _serve(settings: Settings) -> None:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command and returns the exit code; a user's mistake is one line, not a traceback.
+    """Runs the command and returns its exit code. Mistakes of the user are printed in one line.
 
     Args:
-        arguments: In place of those of the process.
+        arguments: The arguments. None: those of the process.
     """
     try:
         return _command.main(arguments, "chatpb-server", standalone_mode=False) or 0

@@ -21,7 +21,7 @@ _EXTRA = (
 
 
 def main() -> None:
-    """Runs the command line, or says what is not installed."""
+    """Runs the command line, or prints what has to be installed."""
     try:
         from chatpb_server.running.cli import run
     except ModuleNotFoundError as error:

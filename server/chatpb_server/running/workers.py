@@ -1,9 +1,9 @@
-"""Several processes on one port: those that serve, and the one that looks after them.
+"""Several processes on one port: the workers that serve, and their supervisor.
 
-A worker has one end of a socket pair as its standard input. Over it come the settings, and then
-``stop`` or ``now``; ``ready`` goes back. When the other end closes, the supervisor is gone, however
-it ended, and the worker stops. Signals that reach a worker stop it too, but never at once: a
-terminal or a service manager may send the same one to all processes.
+The standard input of a worker is one end of a socket pair. The supervisor sends the settings over
+it, and later ``stop`` or ``now``; the worker sends ``ready``. If the other end closes, the
+supervisor has ended, for whatever reason, and the worker stops. A signal stops a worker too, but
+never at once: a terminal or a service manager may send the same signal to all processes.
 """
 
 from __future__ import annotations
@@ -34,34 +34,34 @@ _READY: Final = b"ready\n"
 _STOP: Final = b"stop\n"
 _NOW: Final = b"now\n"
 
-#: A worker that lived so long, in seconds, did not fail because it was started.
+#: A worker that ran for this many seconds did not fail because of its start.
 _LONG: Final = 60.0
 _FIRST_DELAY: Final = 0.1
 _MOST_DELAY: Final = 30.0
-#: How many seconds a worker may take longer to end than its calls may.
+#: How many seconds a worker can take to end, after its last call.
 _MARGIN: Final = 10.0
-#: How many seconds it may take to end at once.
+#: How many seconds it can take to end at once.
 _NOW_MARGIN: Final = 2.0
-#: Settings are no longer.
+#: The longest message with settings, in bytes.
 _LIMIT: Final = 16 * 1024 * 1024
 
 
 class WorkerError(Exception):
-    """Workers that do not start. They have said why themselves."""
+    """Workers that do not start. They have reported the reason themselves."""
 
 
 async def supervise(settings: Settings, on_ready: Callable[[Served], None]) -> bool:
-    """Serves with several processes, until a signal ends them.
+    """Serves with several processes until a signal ends them.
 
-    A process that ends is replaced. SIGTERM or SIGINT ends all of them after the running calls,
-    and a second one at once.
+    A process that ends is replaced. SIGTERM or SIGINT ends all processes after their running calls
+    have finished, a second signal at once.
 
     Args:
-        settings: How, and with how many.
-        on_ready: Is called once, when all are ready.
+        settings: The settings.
+        on_ready: Called once, when all processes are ready.
 
     Returns:
-        Whether the running calls could finish; False if a second signal came.
+        Whether the running calls could finish. False if there was a second signal.
 
     Raises:
         AddressError: An address cannot be listened on.
@@ -87,10 +87,10 @@ async def supervise(settings: Settings, on_ready: Callable[[Served], None]) -> b
 
 @contextmanager
 def _reserved(address: Address) -> Iterator[Address]:
-    """Holds an address for the processes of this one, but takes no connections.
+    """Reserves an address for the workers, without accepting connections.
 
     Yields:
-        The address, with the true port.
+        The address, with the real port.
 
     Raises:
         AddressError: Another process has it.
@@ -102,20 +102,21 @@ def _reserved(address: Address) -> Iterator[Address]:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
             holder.bind((address.host, address.port))
-        except OSError as error:  # taken since it was checked
+        except OSError as error:  # taken after the check
             reason = os_error_text(error)
             raise AddressError(f"cannot listen on {address}: {reason}") from None
-        # It was needed for connections that have just ended. Left on, others could bind as well.
+        # Needed above if connections have just ended. If it stayed on, other processes could bind
+        # the same address.
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
         yield address._replace(port=holder.getsockname()[1])
 
 
 class _Supervisor:
-    """Starts workers, and starts others in place of those that end.
+    """Starts workers, and replaces those that end.
 
     Args:
-        settings: What they get.
-        shared: Their metrics, if they have any.
+        settings: The settings of the workers.
+        shared: Their metrics. None: there are none.
     """
 
     def __init__(self, settings: Settings, shared: SharedMetrics | None) -> None:
@@ -127,7 +128,7 @@ class _Supervisor:
         self._processes: dict[Process, asyncio.StreamWriter] = {}
 
     async def run(self, on_ready: Callable[[], None]) -> bool:
-        """Runs until a signal ends it, as `supervise` says."""
+        """Runs until a signal ends it; see `supervise`."""
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signal_number, self._stop)
@@ -142,7 +143,7 @@ class _Supervisor:
         return not self._ended_at_once
 
     def _stop(self) -> None:
-        """What a signal does."""
+        """Handles a signal."""
         if self._stopping.is_set():
             self._ended_at_once = True
         self._stopping.set()
@@ -181,16 +182,16 @@ class _Supervisor:
                 raise WorkerError
             is_new = time.monotonic() - started < _LONG
             delay = min(_MOST_DELAY, delay * 2) if is_new and delay else _FIRST_DELAY
-            _logger.error("worker %d %s; in %g s there is another", pid, _ending(code), delay)
+            _logger.error("worker %d %s; the next one starts in %g s", pid, _ending(code), delay)
 
     async def _work(self, ready: asyncio.Event) -> tuple[int, int]:
-        """Runs one worker to its end; gives its id and exit code."""
+        """Runs one worker until it ends; returns its id and exit code."""
         ours, theirs = socket.socketpair()
         with theirs:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", "chatpb_server.running.workers"),
                 stdin=theirs.fileno(),
-                process_group=0,  # a terminal's signals come from here, once
+                process_group=0,  # a terminal's signals come through the supervisor
             )
         try:
             reader, writer = await asyncio.open_connection(sock=ours)
@@ -226,7 +227,7 @@ def _ending(code: int) -> str:
 
 
 async def _serve_as_worker() -> int:
-    """Serves as the supervisor says; gives the exit code."""
+    """Serves with the settings from the supervisor; returns the exit code."""
     channel = socket.socket(fileno=os.dup(sys.stdin.fileno()))
     reader, writer = await asyncio.open_connection(sock=channel, limit=_LIMIT)
     settings = Settings.model_validate_json(await reader.readline())
@@ -263,7 +264,7 @@ async def _obey(
             stopping.set()
             if order == _NOW:
                 serving.cancel()
-    stopping.set()  # the supervisor is gone
+    stopping.set()  # the supervisor has ended
 
 
 if __name__ == "__main__":

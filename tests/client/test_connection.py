@@ -13,6 +13,7 @@ from grpc import StatusCode
 
 from chatpb.client import Client
 from support.build import PING
+from support.certificates import channel_credentials, server_credentials
 from support.chat_server import COMPLETION, Server, served
 from support.clients import asked, failure
 from support.limits import within
@@ -118,15 +119,12 @@ async def test_loopback_is_not_reached_through_a_proxy(
 
 async def test_tls(connect: Any) -> None:
     authority, stranger = trustme.CA(), trustme.CA()
-    certificate = authority.issue_cert("127.0.0.1")
-    chain = b"".join(blob.bytes() for blob in certificate.cert_chain_pems)
-    key = certificate.private_key_pem.bytes()
-    async with served(grpc.ssl_server_credentials([(key, chain)])) as server:
-        trusting = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
+    async with served(server_credentials(authority)) as server:
+        trusting = channel_credentials(authority)
         async with connect(server.address, credentials=trusting, token="secret") as client:
             assert COMPLETION == await asked(client, stream=False)
         assert ("authorization", "Bearer secret") in server.metadata[0]
-        distrusting = grpc.ssl_channel_credentials(stranger.cert_pem.bytes())
+        distrusting = channel_credentials(stranger)
         async with connect(server.address, credentials=distrusting) as client:
             assert StatusCode.UNAVAILABLE == (await failure(client)).code
         assert 1 == len(server.requests)

@@ -15,9 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-import grpc
 import pytest
-import trustme
 from grpc import StatusCode, aio
 from grpc_channelz.v1.channelz_pb2 import GetServersRequest
 from grpc_channelz.v1.channelz_pb2_grpc import ChannelzStub
@@ -27,6 +25,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
 from chatpb_server.running.cli import run
 from support.build import COMPLETION, create_request, stream_request
+from support.certificates import Certificates, channel_credentials
 from support.limits import TIMEOUT, within
 from support.relay_process import Upstream, end, finish, listening, running, start
 
@@ -166,7 +165,7 @@ def test_the_configuration_of_the_help_is_right(
     tmp_path: Path, said: Said, monkeypatch: Patch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
-    tls(tmp_path)
+    Certificates(tmp_path)
     token(tmp_path)
     key = tmp_path / "azure"
     key.write_text(SECRET)
@@ -259,16 +258,6 @@ async def test_recordings() -> None:
     assert json.loads(COMPLETION_FILE.read_bytes())["id"] == answer.completion.id
 
 
-def tls(folder: Path) -> trustme.CA:
-    """An authority, and files with its certificate and one for the relay."""
-    authority = trustme.CA()
-    certificate = authority.issue_cert("127.0.0.1")
-    certificate.private_key_pem.write_to_path(folder / "key.pem")
-    certificate.cert_chain_pems[0].write_to_path(folder / "cert.pem")
-    authority.cert_pem.write_to_path(folder / "ca.pem")
-    return authority
-
-
 def token(folder: Path) -> str:
     """The token of a new caller, as the command makes it."""
     script = Path(sys.executable).with_name("chatpb-server")
@@ -281,15 +270,15 @@ def token(folder: Path) -> str:
 
 
 async def test_tls_and_tokens(tmp_path: Path) -> None:
-    authority = tls(tmp_path)
+    certificates = Certificates(tmp_path)
     secret = token(tmp_path)
     process = await start(
         *("--listen", "127.0.0.1:0", "--log-format", "json"),
-        *("--tls-cert", tmp_path / "cert.pem", "--tls-key", tmp_path / "key.pem"),
+        *certificates.flags,
         *("--tokens", tmp_path / "tokens.txt"),
     )
     try:
-        credentials = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
+        credentials = channel_credentials(certificates.authority)
         async with aio.secure_channel(await listening(process), credentials) as channel:
             for metadata, text in (
                 ((), "The relay requires the metadata authorization: Bearer TOKEN."),
@@ -311,19 +300,15 @@ async def test_tls_and_tokens(tmp_path: Path) -> None:
 
 
 async def test_mutual_tls_names_the_caller(tmp_path: Path) -> None:
-    authority = tls(tmp_path)
+    certificates = Certificates(tmp_path)
     process = await start(
         *("--listen", "127.0.0.1:0"),
-        *("--tls-cert", tmp_path / "cert.pem", "--tls-key", tmp_path / "key.pem"),
-        *("--tls-client-ca", tmp_path / "ca.pem"),
+        *certificates.flags,
+        *("--tls-client-ca", certificates.ca),
     )
     try:
-        mine = authority.issue_cert("batch.test")
-        credentials = grpc.ssl_channel_credentials(
-            authority.cert_pem.bytes(),
-            mine.private_key_pem.bytes(),
-            mine.cert_chain_pems[0].bytes(),
-        )
+        authority = certificates.authority
+        credentials = channel_credentials(authority, authority.issue_cert("batch.test"))
         async with aio.secure_channel(await listening(process), credentials) as channel:
             await created(channel)
         process.send_signal(signal.SIGTERM)

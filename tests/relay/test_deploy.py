@@ -24,6 +24,7 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from trustme import CA
 
+from support.certificates import HOST, chain
 from support.limits import TIMEOUT, within
 from support.relay_process import end, finish, listening, start
 
@@ -41,8 +42,8 @@ MARGIN = 15
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The files that the configuration names, and itself."""
-    leaf = CA().issue_cert("127.0.0.1")
-    (tmp_path / "tls.crt").write_bytes(b"".join(pem.bytes() for pem in leaf.cert_chain_pems))
+    leaf = CA().issue_cert(HOST)
+    (tmp_path / "tls.crt").write_bytes(chain(leaf))
     (tmp_path / "tls.key").write_bytes(leaf.private_key_pem.bytes())
     (tmp_path / "openai.key").write_text("key\n")
     script = Path(sys.executable).with_name(SCRIPT)

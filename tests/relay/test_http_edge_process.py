@@ -13,11 +13,11 @@ from typing import Any
 
 import aiohttp
 import pytest
-import trustme
 
 from chatpb.sse import DONE
 from chatpb_server.access.tokens import new_token
 from support.build import PING, chunk
+from support.certificates import Certificates
 from support.http_edge import client, events, post, posting, read_to_the_break, through
 from support.http_upstream import HANG, WAIT, HttpUpstream, raw, sse_answer
 from support.limits import TIMEOUT, within
@@ -126,21 +126,17 @@ async def test_workers_share_the_port() -> None:
 
 
 async def test_tls_and_tokens(tmp_path: Path) -> None:
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    mine = authority.issue_cert("127.0.0.1")
-    mine.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
-    mine.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
+    certificates = Certificates(tmp_path)
     secret, line = new_token("alice")
     (tmp_path / "tokens.txt").write_text(line)
     (tmp_path / "secret").write_text(secret)
     files = (
-        *("--tls-cert", tmp_path / "cert.pem", "--tls-key", tmp_path / "key.pem"),
+        *certificates.flags,
         *("--tokens", tmp_path / "tokens.txt"),
     )
     async with running(*files) as (process, address, url):
         assert url.startswith("https://")
-        context = ssl.create_default_context(cafile=tmp_path / "ca.pem")
+        context = ssl.create_default_context(cafile=certificates.ca)
         for headers, expected in (
             ({}, 401),
             ({"authorization": "Bearer x"}, 401),
@@ -165,25 +161,19 @@ async def test_tls_and_tokens(tmp_path: Path) -> None:
 
 
 async def test_mutual_tls_names_the_caller(tmp_path: Path) -> None:
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    own = authority.issue_cert("127.0.0.1")
-    own.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
-    own.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
+    certificates = Certificates(tmp_path)
     files = (
-        *("--tls-cert", tmp_path / "cert.pem", "--tls-key", tmp_path / "key.pem"),
-        *("--tls-client-ca", tmp_path / "ca.pem"),
+        *certificates.flags,
+        *("--tls-client-ca", certificates.ca),
     )
     async with running(*files) as (process, _, url):
-        context = ssl.create_default_context(cafile=tmp_path / "ca.pem")
+        context = ssl.create_default_context(cafile=certificates.ca)
         with pytest.raises(aiohttp.ClientError):
             await post(url, ssl=context)
-        authority.issue_cert("batch.test").configure_cert(context)
+        certificates.authority.issue_cert("batch.test").configure_cert(context)
         assert 200 == (await post(url, ssl=context))[0]
         # The files are read again.
-        renewed = authority.issue_cert("127.0.0.1", "renewed.test")
-        renewed.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
-        renewed.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
+        certificates.renew("renewed.test")
         host, _, port = url.removeprefix("https://").removesuffix("/v1").rpartition(":")
         _, writer = await asyncio.open_connection(host, int(port), ssl=context)
         shown = writer.get_extra_info("peercert")["subjectAltName"]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 from google.rpc import error_details_pb2
 from grpc import StatusCode, aio
 
@@ -22,6 +21,7 @@ from chatpb_server.upstreams.http import HttpUpstream as Http
 from chatpb_server.upstreams.router import RetryPolicy, Route, Router
 from relay.test_http_service_failures import REFUSED
 from support.build import COMPLETION, chunk
+from support.certificates import Certificates
 from support.http_relay import Relay, details, failure, read_all, relay, stream_failure
 from support.http_upstream import RESET, HttpUpstream, json_answer, refusing, sse_answer
 from support.limits import TIMEOUT
@@ -203,10 +203,9 @@ async def test_metadata_is_passed_on_where_it_is_one_header() -> None:
 
 
 async def test_the_certificate_of_the_upstream_is_checked(tmp_path: Path) -> None:
-    authority = trustme.CA()
+    certificates = Certificates(tmp_path)
     server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(server_side)
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    server_side.load_cert_chain(certificates.certificate, certificates.key)
     body = json.dumps(COMPLETION).encode()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -219,7 +218,7 @@ async def test_the_certificate_of_the_upstream_is_checked(tmp_path: Path) -> Non
         url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
         async with relay(url, policy=RetryPolicy(attempts=1)) as client:
             assert StatusCode.UNAVAILABLE == (await failure(client.create())).code()
-        async with relay(url, settings=HttpSettings(ca_file=str(tmp_path / "ca.pem"))) as client:
+        async with relay(url, settings=HttpSettings(ca_file=str(certificates.ca))) as client:
             assert COMPLETION == to_dict((await client.create()).completion)
 
 

@@ -18,11 +18,12 @@ from grpc import StatusCode, aio
 from trustme import CA, KeyType, LeafCert
 
 from chatpb_server.access.tls import TlsError, caller_of, server_credentials
+from support.calls import OWN_CONNECTION
+from support.certificates import HOST, chain, channel_credentials
 from support.files import link, replace
 from support.limits import TIMEOUT
 
 WHO = "/test.Service/Who"
-HOST = "127.0.0.1"
 
 
 class Files:
@@ -56,10 +57,6 @@ class Files:
 def files(tmp_path: Path) -> Files:
     """The files of a server whose certificate has the common name ``first``."""
     return Files(tmp_path)
-
-
-def chain(leaf: LeafCert) -> bytes:
-    return b"".join(pem.bytes() for pem in leaf.cert_chain_pems)
 
 
 @asynccontextmanager
@@ -96,12 +93,8 @@ async def served(certificate: Path, key: Path, client_ca: Path | None = None) ->
 
 
 def channel(port: int, ca: CA, leaf: LeafCert | None = None) -> aio.Channel:
-    """A channel that trusts the one, and shows the other's certificate."""
-    pair = (leaf.private_key_pem.bytes(), chain(leaf)) if leaf else (None, None)
-    credentials = grpc.ssl_channel_credentials(ca.cert_pem.bytes(), *pair)
-    # gRPC would share one connection among channels of equal arguments.
-    options = [("grpc.use_local_subchannel_pool", 1)]
-    return aio.secure_channel(f"{HOST}:{port}", credentials, options)
+    """A channel that trusts `ca` and presents `leaf`."""
+    return aio.secure_channel(f"{HOST}:{port}", channel_credentials(ca, leaf), OWN_CONNECTION)
 
 
 async def ask(channel: aio.Channel) -> str:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from typing import Any
 
-import grpc
 import httpx2
 import openai
 import pytest
@@ -17,17 +16,10 @@ import trustme
 from chatpb.transport import AsyncGrpcTransport, GrpcTransport
 from chatpb_server.upstreams.http import HttpSettings
 from support.build import PING, choice, chunk, completion
+from support.certificates import channel_credentials, server_credentials
 from support.grpc_stub import served
-from support.http_upstream import (
-    HttpUpstream,
-    event,
-    json_answer,
-)
-from support.sdk import (
-    Sdk,
-    grpc_transport,
-    relay,
-)
+from support.http_upstream import HttpUpstream, event, json_answer
+from support.sdk import Sdk, grpc_transport, relay
 
 
 async def test_headers_become_metadata(is_async: bool) -> None:
@@ -102,11 +94,8 @@ async def test_a_header_that_is_no_metadata() -> None:
 
 async def test_tls(is_async: bool) -> None:
     authority = trustme.CA()
-    certificate = authority.issue_cert("127.0.0.1")
-    chain = b"".join(blob.bytes() for blob in certificate.cert_chain_pems)
-    pair = (certificate.private_key_pem.bytes(), chain)
-    trusting = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
-    async with served(grpc.ssl_server_credentials([pair])) as stub:
+    trusting = channel_credentials(authority)
+    async with served(server_credentials(authority)) as stub:
         transport = grpc_transport(is_async, stub.target, credentials=trusting, token="t")
         async with Sdk(is_async, transport) as sdk:
             assert "pong" == (await sdk.create()).choices[0].message.content

@@ -1,4 +1,4 @@
-"""Records in binary form, put together and taken apart without parsing what is in them."""
+"""A `CompletionRecord` as bytes, put together and taken apart without parsing its messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Member(NamedTuple):
     Attributes:
         field: The name of its field.
         type: Its type, which mirrors a JSON object.
-        data: It, in binary form.
+        data: Its binary form.
     """
 
     field: str
@@ -42,7 +42,7 @@ def members(record: bytes) -> Iterator[Member]:
     """The messages in a record.
 
     Raises:
-        ConversionError: It is not the binary form of a record.
+        ConversionError: The bytes are not the binary form of a record.
     """
     try:
         for span in _wire.spans(record):
@@ -50,12 +50,11 @@ def members(record: bytes) -> Iterator[Member]:
                 name, message_type = _FIELDS[span.number]
                 yield Member(name, message_type, record[span.value : span.end])
     except _wire.WireError:
-        name = CompletionRecord.DESCRIPTOR.full_name
-        raise ConversionError(f"not the binary form of a {name}") from None
+        raise _not_a_record() from None
 
 
 def holds(message_type: type[Message]) -> bool:
-    """Whether messages of a type may stand in a record."""
+    """Whether a record can hold messages of a type."""
     return message_type in _NUMBERS
 
 
@@ -75,21 +74,44 @@ def record_of(messages: Iterable[tuple[type[Message], bytes]]) -> bytes:
     return b"".join(_wire.embedded(_NUMBERS[kind], [data]) for kind, data in messages)
 
 
-def labelled(record: bytes, labels: Mapping[str, str]) -> bytes:
-    """A record with more labels."""
-    return record + CompletionRecord(labels=labels).SerializeToString() if labels else record
+def label_fields(labels: Mapping[str, str]) -> bytes:
+    """Labels as fields of a record, for `labelled`."""
+    return CompletionRecord(labels=labels).SerializeToString(deterministic=True)
+
+
+def labelled(record: bytes, fields: bytes) -> bytes:
+    """A record with more labels; its fields stay in the order of their numbers.
+
+    Raises:
+        ConversionError: The bytes are not the binary form of a record.
+    """
+    if not fields:
+        return record
+    end = len(record)
+    try:
+        for span in _wire.spans(record):
+            if span.number > CompletionRecord.LABELS_FIELD_NUMBER:
+                end = span.start
+                break
+    except _wire.WireError:
+        raise _not_a_record() from None
+    return record[:end] + fields + record[end:]
 
 
 def json_size(record: bytes) -> int:
-    """The bytes of the JSON of all messages in a record.
+    """The size of the JSON of all messages in a record, in bytes.
 
     Raises:
-        ConversionError: It is not the binary form of a record.
+        ConversionError: The bytes are not the binary form of a record.
     """
     size = 0
     for _, message_type, data in members(record):
         try:
             size += len(binary_to_json(data, message_type, allow_nan=True))
-        except ConversionError:  # of bytes that have no JSON; the table keeps them all the same
+        except ConversionError:  # bytes without a JSON form, which a table keeps too
             size += len(data)
     return size
+
+
+def _not_a_record() -> ConversionError:
+    return ConversionError(f"not the binary form of a {CompletionRecord.DESCRIPTOR.full_name}")

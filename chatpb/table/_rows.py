@@ -41,26 +41,29 @@ def to_batch(records: Iterable[bytes | CompletionRecord]) -> pa.RecordBatch:
         ConversionError: Bytes are not the binary form of a record; its path says which, such as
             ``$[3]``.
     """
-    given = [each if isinstance(each, bytes) else each.SerializeToString() for each in records]
-    folded = [_folded(_parsed(data, index)) for index, data in enumerate(given)]
-    native = _shred_natively(given, folded)
-    if native is not None:
-        return native
-    parsed = [_parsed(data, index) for index, data in enumerate(given)]
-    makings = [None if data is None else ChatCompletion.FromString(data) for data in folded]
-    return shred(list(zip(parsed, makings, strict=True)))
-
-
-def _shred_natively(given: list[bytes], folded: list[bytes | None]) -> pa.RecordBatch | None:
-    """What the native implementation gives; None if it declines or is not there."""
     native = shredder()
+    given = [each if isinstance(each, bytes) else each.SerializeToString() for each in records]
+    # Each record is parsed once: the parse proves that it is one, and what chunks make is folded.
+    parsed = (_parsed(data, index) for index, data in enumerate(given))
     if native is None:
-        return None
+        return shred([(record, _folded(record)) for record in parsed])
+    folded = [_serialized(_folded(record)) for record in parsed]
+    batch = _shred_natively(native, given, folded)
+    if batch is not None:
+        return batch
+    again = (CompletionRecord.FromString(data) for data in given)
+    return shred([(record, _folded(record)) for record in again])
+
+
+def _shred_natively(
+    native: Any, given: list[bytes], folded: list[bytes | None]
+) -> pa.RecordBatch | None:
+    """The rows that the native implementation makes; None if it declines."""
     found = native.shred(list(zip(given, folded, strict=True)))
-    if isinstance(found, int):  # in a form that no serializer writes; those behind it may be too
+    if isinstance(found, int):  # one that no serializer writes; the records after it may be too
         given[found:] = (
-            _parsed(data, found + index).SerializeToString(deterministic=True)
-            for index, data in enumerate(given[found:])
+            CompletionRecord.FromString(data).SerializeToString(deterministic=True)
+            for data in given[found:]
         )
         found = native.shred(list(zip(given, folded, strict=True)))
     return None if isinstance(found, int) else to_arrays(found, len(given))
@@ -175,11 +178,15 @@ def _parsed(data: bytes, index: int) -> CompletionRecord:
         raise ConversionError(f"not the binary form of a {name}", f"$[{index}]") from None
 
 
-def _folded(record: CompletionRecord) -> bytes | None:
+def _folded(record: CompletionRecord) -> ChatCompletion | None:
     """The completion that the chunks of a record make; None if they make none."""
     if not record.chunks or record.HasField("completion"):
         return None
     try:
-        return fold(record.chunks).SerializeToString(deterministic=True)
+        return fold(record.chunks)
     except ConversionError:
         return None
+
+
+def _serialized(message: ChatCompletion | None) -> bytes | None:
+    return None if message is None else message.SerializeToString(deterministic=True)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from chatpb._cli.failure import CliError
 from chatpb._cli.reading.delimited import read_delimited
-from chatpb._cli.reading.kinds import as_completion, kind_named, label, recognise
+from chatpb._cli.reading.kinds import converted, kind_named, label, recognise
 from chatpb._cli.reading.sniff import Format
 from chatpb._cli.reading.source import Source
 from chatpb._errors import ConversionError
@@ -201,19 +201,34 @@ class _Slow:
 
 
 @given(
-    members=json_objects(mapping_of(ChatCompletion)),
+    members=st.one_of(
+        json_objects(mapping_of(ChatCompletion)), json_objects(mapping_of(ChatCompletionChunk))
+    ),
     others=st.dictionaries(
         st.sampled_from(["object", "choices", "error", "messages", "data", "x"]),
         st.sampled_from(["chat.completion", "list", None, [DELTA], [MESSAGE], [BOTH], {}, []]),
     ),
 )
-def test_what_is_surely_a_completion(members: dict[str, Any], others: dict[str, Any]) -> None:
+def test_kinds_that_the_conversion_proves(members: dict[str, Any], others: dict[str, Any]) -> None:
     for value in (members, others, members | others, {"object": "chat.completion"} | others):
         text = json.dumps(value).encode()
-        found = as_completion(text)
+        found = converted(text)
         if found is not None:
-            assert json_to_binary(text) == found
-            for in_stream in (False, True):
-                assert recognise(text, in_stream=in_stream) is ChatCompletion
-    assert as_completion(b'{"object":"chat.completion","choices":[{"message":{}}]}') is not None
-    assert as_completion(b'{"x":1,"object":"chat.completion"}') is not None
+            kind, binary, stream = found
+            assert json_to_binary(text, kind) == binary
+            if kind is ChatCompletionChunk:
+                assert ChatCompletionChunk.FromString(binary).id == stream
+            for in_stream in (False, True) if kind is ChatCompletion else (True,):
+                assert recognise(text, in_stream=in_stream) is kind
+
+
+def test_usual_kinds_are_proved() -> None:
+    for completion in (
+        b'{"object":"chat.completion","choices":[{"message":{}}]}',
+        b'{"x":1,"object":"chat.completion"}',
+    ):
+        assert (ChatCompletion, json_to_binary(completion), "") == converted(completion)
+    chunk = json.dumps({"id": "a", "choices": [DELTA]}).encode()
+    assert (ChatCompletionChunk, json_to_binary(chunk, ChatCompletionChunk), "a") == converted(
+        chunk
+    )

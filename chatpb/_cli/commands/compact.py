@@ -10,7 +10,7 @@ from chatpb._cli.reading.collect import Collector, files
 from chatpb._cli.reading.input import Reading
 from chatpb._cli.reading.known import Known
 from chatpb._cli.tally import counted
-from chatpb._record import labelled
+from chatpb._record import label_fields, labelled
 
 
 def _labels(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
@@ -96,8 +96,9 @@ def command(
     ):
         known = Known(writer.sources)
         collector = Collector(known, reading, skip_damage, advance, _note)
+        fields = label_fields(labels)
         for data, json_bytes in collector.records(names):
-            writer.write(labelled(data, labels), json_bytes)
+            writer.write(labelled(data, fields), json_bytes)
         writer.sources = known.sources()
     added = writer.added
     if not added.records:

@@ -13,7 +13,7 @@ import chatpb
 from chatpb import _endings
 from chatpb._cli.failure import CliError, at
 from chatpb._cli.reading.input import STDIN, Reading, open_source, walk
-from chatpb._cli.reading.kinds import Kind, as_completion
+from chatpb._cli.reading.kinds import Kind, converted
 from chatpb._cli.reading.known import Known
 from chatpb._cli.reading.sniff import ENDINGS, Format, is_log
 from chatpb._cli.reading.source import Advance, Record, Source
@@ -248,13 +248,19 @@ class _Reader:
         yield from streams.close()
 
     def _line(self, record: Record, streams: Streams) -> Iterator[Made]:
-        completion = as_completion(record.data)
-        if completion is not None:
-            yield Made(record_of([(ChatCompletion, completion)]), len(record.data))
+        found = converted(record.data)
+        if found is not None:
+            kind, data, stream = found
+            if kind is ChatCompletionChunk:
+                yield from streams.add(data, stream, len(record.data))
+            else:
+                yield Made(record_of([(kind, data)]), len(record.data))
             return
         kind = record.kind(ChatCompletion)
         if kind is ChatCompletionChunk:
-            yield from streams.add(self._collector.binary(record, kind), len(record.data))
+            data = self._collector.binary(record, kind)
+            stream = ChatCompletionChunk.FromString(data).id
+            yield from streams.add(data, stream, len(record.data))
         elif kind is ErrorResponse:
             yield streams.end_with(self._collector.binary(record, kind), len(record.data))
         else:

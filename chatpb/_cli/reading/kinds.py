@@ -22,13 +22,13 @@ guess costs bytes, not data.
 from __future__ import annotations
 
 import difflib
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 from google.protobuf.message import Message
 
 import chatpb.v1 as schema
-from chatpb import _endings
+from chatpb import _endings, _wire
 from chatpb._cli.failure import USAGE_ERROR, CliError
 from chatpb._errors import ConversionError
 from chatpb._mapping.convert import json_to_binary
@@ -67,7 +67,8 @@ _NAMED_FILES: Final[dict[str, Kind]] = {
     _endings.ERROR: ErrorResponse,
 }
 
-_OBJECT: Final = ChatCompletion.DESCRIPTOR.fields_by_name["object"].number
+_OBJECT: Final = ChatCompletion.OBJECT_FIELD_NUMBER
+_RESIDUE: Final = ChatCompletion.RESIDUE_FIELD_NUMBER
 
 
 def label(kind: Kind) -> str:
@@ -108,26 +109,50 @@ def recognise(data: bytes, name: str = "", *, in_stream: bool = False, event: st
     return _by_members(members, in_stream, event) or _by_name(name, in_stream)
 
 
-def as_completion(data: bytes) -> bytes | None:
-    """The binary form of a JSON text that the rule surely calls a completion, in a stream too.
+class Converted(NamedTuple):
+    """A line of JSON in binary form.
 
-    It takes a fraction of the time of `recognise`. None says nothing.
+    Attributes:
+        kind: Its kind.
+        data: Its binary form.
+        stream: For a chunk, the identifier of its stream.
     """
-    if b'"delta"' in data:
+
+    kind: Kind
+    data: bytes
+    stream: str = ""
+
+
+def converted(text: bytes) -> Converted | None:
+    """Converts a line of JSON, if the binary form proves its kind.
+
+    So the JSON of usual chunks and completions is parsed once; `recognise` would parse it a second
+    time, only to find the kind. None proves nothing; then `recognise` decides.
+    """
+    if b'"messages"' in text:  # most likely a request
         return None
+    kind = ChatCompletionChunk if b'"delta"' in text else ChatCompletion
     try:
-        binary = json_to_binary(data)
+        data = json_to_binary(text, kind)
     except ConversionError:
         return None
-    message = ChatCompletion.FromString(binary)
-    if message.object:
-        return None
-    if message.HasField("residue"):
-        residue = message.residue
-        others = (*residue.null_fields, *residue.absent_fields, *residue.empty_fields)
-        if _OBJECT in others or '"object"' in residue.extra_json:
-            return None
-    return binary  # the object is named by the word that an unset field stands for
+    if kind is ChatCompletion:
+        return Converted(kind, data) if _is_named(data) else None
+    chunk = ChatCompletionChunk.FromString(data)  # small: faster than to look for the two fields
+    has_delta = any(choice.HasField("delta") for choice in chunk.choices)
+    return Converted(kind, data, chunk.id) if has_delta else None
+
+
+def _is_named(completion: bytes) -> bool:
+    """Whether the `object` of a completion in binary form is the word that unset stands for."""
+    for span in _wire.spans(completion):
+        if span.number == _OBJECT:
+            return False
+        if span.number == _RESIDUE:
+            residue = Residue.FromString(completion[span.value : span.end])
+            others = (*residue.null_fields, *residue.absent_fields, *residue.empty_fields)
+            return _OBJECT not in others and '"object"' not in residue.extra_json
+    return True
 
 
 def _by_members(members: dict[str, Any], in_stream: bool, event: str) -> Kind | None:

@@ -60,9 +60,15 @@ class Streams:
         self._last = ""
         self._size = 0
 
-    def add(self, data: bytes, json_bytes: int) -> Iterator[Made]:
-        """Takes a chunk and gives the streams that are over."""
-        name = ChatCompletionChunk.FromString(data).id or self._last
+    def add(self, data: bytes, name: str, json_bytes: int) -> Iterator[Made]:
+        """Takes a chunk, and yields the streams that are over.
+
+        Args:
+            data: The chunk, in binary form.
+            name: Its identifier; empty if it has none.
+            json_bytes: The size of its JSON.
+        """
+        name = name or self._last
         if name and not self._last and "" in self._open:
             self._open[name] = self._open.pop("")
         stream = self._open.setdefault(name, Stream())

@@ -8,9 +8,6 @@ down in ``docs/log.md``; in short, ``zstd -dc FILE`` gives length-delimited mess
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-
 from chatpb._extras import raise_hint
 from chatpb._public import publish
 from chatpb.log._errors import Damage, DamagedLogError, LockedError, LogError, PendingFullError
@@ -18,7 +15,7 @@ from chatpb.log._errors import Damage, DamagedLogError, LockedError, LogError, P
 try:
     from chatpb.log._files import SUFFIX, header, recover
     from chatpb.log._futures import Position
-    from chatpb.log._reader import Entry, LogReader
+    from chatpb.log._reader import Entry, LogReader, read
     from chatpb.log._writer import LogWriter, Sync
 except ModuleNotFoundError as missing:
     raise_hint("chatpb.log", missing)
@@ -39,18 +36,5 @@ __all__ = [
     "read",
     "recover",
 ]
-
-
-def read(
-    path: str | os.PathLike[str],
-    *,
-    start: Position | int | None = None,
-    follow: bool = False,
-    skip_damage: bool = False,
-    on_damage: Callable[[Damage], None] | None = None,
-) -> LogReader:
-    """The records of a log: a `LogReader`, which says what the arguments are."""
-    return LogReader(path, start=start, follow=follow, skip_damage=skip_damage, on_damage=on_damage)
-
 
 publish("chatpb.log")

@@ -231,3 +231,15 @@ class _File:
 
 def _log(damage: Damage) -> None:
     _logger.warning("%s", damage)
+
+
+def read(
+    path: str | os.PathLike[str],
+    *,
+    start: Position | int | None = None,
+    follow: bool = False,
+    skip_damage: bool = False,
+    on_damage: Callable[[Damage], None] | None = None,
+) -> LogReader:
+    """Reads the records of a log. The arguments and errors are those of `LogReader`."""
+    return LogReader(path, start=start, follow=follow, skip_damage=skip_damage, on_damage=on_damage)

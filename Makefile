@@ -71,11 +71,12 @@ demo: setup ## Convert an example, start the relay, call it, fold the stream
 
 # The tests that run with both implementations: those of everything that converts.
 CONVERTS := tests/mapping/test_convert.py tests/stream/test_sse.py tests/stream/test_fold.py tests/mapping/test_hand_made_bytes.py \
-            tests/mapping/test_invalid_vectors.py tests/mapping/test_lossless.py tests/table/test_table.py tests/mapping/test_vectors.py
+            tests/mapping/test_invalid_vectors.py tests/mapping/test_lossless.py tests/table/test_table.py tests/table/test_tokens.py \
+            tests/table/test_refusals.py tests/mapping/test_vectors.py
 
 # What is tested with the oldest supported dependencies: every use of a dependency, but not every test.
 FLOOR_TESTS := tests/mapping/test_convert.py tests/mapping/test_vectors.py tests/stream/test_fold.py tests/log/test_log.py \
-               tests/table/test_table.py tests/relay/test_service.py tests/relay/test_service_lifecycle.py tests/relay/test_http_upstream.py \
+               tests/table/test_table.py tests/table/test_tokens.py tests/table/test_refusals.py tests/relay/test_service.py tests/relay/test_service_lifecycle.py tests/relay/test_http_upstream.py \
                tests/relay/test_cli.py
 
 PARALLEL := -n auto --dist worksteal

@@ -11,12 +11,10 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed, wait
 from pathlib import Path
-from typing import Any
 
 import pytest
 import zstandard
@@ -30,7 +28,6 @@ from chatpb.log import (
     DamagedLogError,
     Entry,
     LogError,
-    LogReader,
     LogWriter,
     PendingFullError,
     Position,
@@ -39,7 +36,6 @@ from chatpb.log import (
     read,
 )
 from chatpb.log import _files as _log_files
-from chatpb.log import _writer as _log_writer
 from chatpb.v1 import CompletionRecord, LogHeader
 from support.limits import TIMEOUT
 from support.log_files import NAME, contents, frame_offsets, record, records, write
@@ -317,6 +313,8 @@ def test_logs_in_one_file_are_a_log(tmp_path: Path) -> None:
 
 
 FOREIGN = zstandard.ZstdCompressor(write_checksum=True).compress(b"\x03abc")
+
+
 OTHER = zstandard.ZstdCompressor(write_checksum=True).compress(
     (lambda data: bytes((len(data),)) + data)(
         CompletionRecord(log_header=LogHeader(message_type="a.B")).SerializeToString()
@@ -372,229 +370,7 @@ def test_reading_holds_one_frame(tmp_path: Path) -> None:
     assert peak < 4_000_000
 
 
-# Directories
-
-
-def test_rotation_by_size(tmp_path: Path) -> None:
-    with LogWriter(tmp_path, max_bytes=10_000, frame_bytes=2000) as writer:
-        futures = [writer.append(item) for item in records(1000, 100)]
-        futures.append(writer.append(record(1000, 50_000)))
-    files = sorted(tmp_path.iterdir())
-    *sizes, rest, last = [path.stat().st_size for path in files]
-    assert all(7000 < size <= 10_000 for size in sizes)
-    assert rest <= 10_000
-    assert last > 20_000  # one record that is longer
-    assert files == sorted({future.result(0).path for future in futures})
-    assert writer.path == files[-1]
-    assert len(files) == len({header(path).file_id for path in files})
-    entries = list(read(tmp_path))
-    assert [*records(1000, 100), record(1000, 50_000)] == [entry.data for entry in entries]
-    assert [future.result() for future in futures] == [entry.position for entry in entries]
-    assert entries[700:] == list(read(tmp_path, start=entries[700].position))
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        """The time in seconds."""
-        return self.now
-
-
-def test_rotation_by_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    monkeypatch.setattr(_log_writer, "time", clock)
-    with LogWriter(tmp_path, max_seconds=60) as writer:
-
-        def append(number: int) -> Path:
-            future = writer.append(record(number))
-            writer.flush()
-            return future.result(0).path
-
-        first = append(0)
-        clock.now += 59
-        assert first == append(1)
-        clock.now += 1
-        second = append(2)
-        clock.now += 1
-        assert second == append(3)
-    assert [first, second] == sorted(tmp_path.iterdir())
-    assert records(4) == contents(tmp_path)
-
-
-def test_rotation_of_a_file_to_which_nothing_comes(tmp_path: Path) -> None:
-    with LogWriter(tmp_path, max_seconds=0.01) as writer:
-        first = writer.append(record(0)).result(TIMEOUT).path
-        # The reader goes on to the next file only when the writer has left the first.
-        with LogReader(tmp_path, follow=True, poll_seconds=0.01) as reader:
-            assert record(0) == next(reader).data
-            second = writer.append(record(1)).result(TIMEOUT).path
-            assert record(1) == next(reader).data
-    assert first < second
-
-
-def test_the_clock_may_go_backwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = itertools.count(4_000_000_000_000_000, -3_600_000_000)
-    monkeypatch.setattr(_log_files, "wall_clock_us", lambda: next(clock))
-    paths: list[Path] = []
-    for number in range(6):
-        with LogWriter(tmp_path, max_bytes=1, frame_bytes=1) as writer:
-            futures = [writer.append(record(2 * number + more)) for more in range(2)]
-        paths += [future.result(0).path for future in futures]
-    assert paths == sorted(tmp_path.iterdir())
-    assert "20961002T070640.000000Z" == paths[0].name[:23]
-    assert "20961002T070640.000011Z" == paths[-1].name[:23]
-    assert records(12) == contents(tmp_path)
-
-
-def test_batches_do_not_mind_the_time_of_day(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with LogWriter(tmp_path, sync_seconds=0.01, frame_seconds=0.01) as writer:
-        for day in (20_000, 10_000, 30_000):
-            monkeypatch.setattr(time, "time", lambda day=day: day * 86_400.0)
-            monkeypatch.setattr(time, "time_ns", lambda day=day: day * 86_400 * 10**9)
-            writer.append(record(day)).result(TIMEOUT)
-    assert list(map(record, (20_000, 10_000, 30_000))) == contents(tmp_path)
-
-
-def test_limits_of_files_need_a_directory(tmp_path: Path) -> None:
-    limits: dict[str, Any]
-    for limits in ({"max_bytes": 1}, {"max_seconds": 1.0}):
-        with pytest.raises(ValueError, match="is no directory; max_bytes and max_seconds need"):
-            LogWriter(tmp_path / NAME, **limits)
-    with pytest.raises(ValueError, match="frame_bytes is 0; expected 1 to 67108864"):
-        LogWriter(tmp_path / NAME, frame_bytes=0)
-
-
-# Following
-
-
-class Follower:
-    """A thread that follows a log."""
-
-    def __init__(self, path: Path, **options: Any) -> None:
-        self.reader = LogReader(path, follow=True, poll_seconds=0.005, **options)
-        self._seen: list[bytes] = []
-        self._changed = threading.Condition()
-        self._pool = ThreadPoolExecutor(1)
-        self._done = self._pool.submit(self._run)
-
-    def _run(self) -> None:
-        with self.reader:
-            for entry in self.reader:
-                with self._changed:
-                    self._seen.append(entry.data)
-                    self._changed.notify()
-
-    def seen(self, count: int) -> list[bytes]:
-        """What has come, once it is as many."""
-        with self._changed:
-            assert self._changed.wait_for(lambda: len(self._seen) >= count, TIMEOUT)
-            return list(self._seen)
-
-    def stop(self) -> list[bytes]:
-        """Everything that has come."""
-        self.reader.stop()
-        self._done.result(TIMEOUT)
-        self._pool.shutdown()
-        return self._seen
-
-
-def test_following_a_file(tmp_path: Path) -> None:
-    with LogWriter(tmp_path / NAME, sync_seconds=0, frame_seconds=0) as writer:
-        follower = Follower(tmp_path / NAME)
-        for number in range(20):
-            writer.append(record(number)).result(TIMEOUT)
-            assert records(number + 1) == follower.seen(number + 1)
-    assert records(20) == follower.stop()
-
-
-def test_following_a_file_that_is_written_piece_by_piece(tmp_path: Path) -> None:
-    write(tmp_path / "whole", records(3, 200))
-    whole = (tmp_path / "whole").read_bytes()
-    _, _, *ends = frame_offsets(tmp_path / "whole")
-    damages: list[object] = []
-    with (tmp_path / NAME).open("wb", buffering=0) as file:
-        follower = Follower(tmp_path / NAME, on_damage=damages.append)
-        for at in range(len(whole)):
-            file.write(whole[at : at + 1])
-            count = sum(at + 1 >= end for end in ends)
-            assert records(count, 200) == follower.seen(count)
-    assert records(3, 200) == follower.stop()
-    assert [] == damages
-
-
-def test_following_over_a_torn_end_that_is_cut(tmp_path: Path) -> None:
-    write(tmp_path / NAME, records(2))
-    with (tmp_path / NAME).open("ab") as file:
-        file.write((tmp_path / NAME).read_bytes()[:50])
-    follower = Follower(tmp_path / NAME)
-    assert records(2) == follower.seen(2)
-    with LogWriter(tmp_path / NAME, sync_seconds=0) as writer:
-        assert [50] == [damage.size for damage in writer.recovered]
-        writer.append(record(2))
-        writer.flush()
-        assert records(3) == follower.seen(3)
-    follower.stop()
-
-
-def test_following_a_directory_of_several_writers(tmp_path: Path) -> None:
-    follower = Follower(tmp_path)
-    options: dict[str, Any] = {"max_bytes": 2000, "frame_bytes": 500, "sync": Sync.NEVER}
-    with LogWriter(tmp_path, **options) as one, LogWriter(tmp_path, **options) as two:
-        assert one.path != two.path
-        for number in range(500):
-            (one, two)[number % 2].append(record(number))
-    found = follower.seen(500)
-    assert sorted(records(500)) == sorted(found)
-    for parity in range(2):
-        assert records(500)[parity::2] == [
-            item for item in found if int(CompletionRecord.FromString(item).call_id) % 2 == parity
-        ]
-    with LogWriter(tmp_path) as writer:
-        writer.append(record(500))
-        writer.flush()
-        assert record(500) == follower.seen(501)[-1]
-    follower.stop()
-
-
-def test_following_a_directory_that_is_emptied(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"frame_seconds": 0, "sync_seconds": 0}
-    with LogWriter(tmp_path, **options) as writer:
-        follower = Follower(tmp_path)
-        writer.append(record(0))
-        assert records(1) == follower.seen(1)
-        writer.path.unlink()
-        writer.append(record(1))
-        assert records(2) == follower.seen(2)
-    with LogWriter(tmp_path, **options) as writer:
-        writer.append(record(2))
-        assert records(3) == follower.seen(3)
-    assert records(3) == follower.stop()
-
-
-def test_an_offset_is_one_in_a_file(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="is a directory; expected a Position to start at"):
-        read(tmp_path, start=0)
-
-
-def test_following_goes_on_where_one_was(tmp_path: Path) -> None:
-    with LogWriter(tmp_path, max_bytes=200, frame_bytes=100) as writer:
-        for item in records(50):
-            writer.append(item)
-    entries = list(read(tmp_path))
-    follower = Follower(tmp_path, start=entries[20].position.next)
-    assert records(50)[21:] == follower.seen(29)
-    assert records(50)[21:] == follower.stop()
-
-
 # Others
-
-
 needs_zstd = pytest.mark.skipif(not shutil.which("zstd"), reason="there is no zstd command")
 
 

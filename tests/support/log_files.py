@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from chatpb.log import SUFFIX, LogWriter, Sync, read
@@ -10,6 +14,7 @@ from chatpb.log._frames import Source, read_frame
 from chatpb.v1 import CompletionRecord
 
 NAME = f"log{SUFFIX}"
+_TESTS = Path(__file__).parents[1]
 
 
 def record(number: int, size: int = 0) -> bytes:
@@ -46,3 +51,16 @@ def frame_offsets(path: Path) -> list[int]:
         while (frame := read_frame(source, offsets[-1])) is not None:
             offsets.append(frame.end)
     return offsets
+
+
+@contextmanager
+def process(path: Path, first: int, seed: int) -> Iterator[subprocess.Popen[str]]:
+    """Starts a process that writes records to a log until it is killed."""
+    command = [sys.executable, "-m", "support.log_process", str(path)]
+    with subprocess.Popen(
+        [*command, str(first), str(seed)], stdout=subprocess.PIPE, text=True, bufsize=1, cwd=_TESTS
+    ) as child:
+        try:
+            yield child
+        finally:
+            child.kill()

@@ -1,0 +1,115 @@
+"""Records, texts and rows that are unusual or wrong: read as they are, or refused by place."""
+
+from __future__ import annotations
+
+import random
+
+import pyarrow as pa
+import pytest
+
+from chatpb import ConversionError
+from chatpb.table._arrow import shredder
+from chatpb.table._columns import SCHEMA
+from chatpb.table._rows import batch_to_lines, from_batch, json_to_batch, to_batch
+from chatpb.v1 import (
+    CompletionRecord,
+)
+from support.table_rows import TEXTS, alternative, fields, of_logprobs, same, serialized, token
+from table import fuzz as fuzz_table
+
+
+@pytest.mark.parametrize("text", [b"{", b"[]", b'{"a":NaN}'])
+def test_text_that_is_no_object_is_named(text: bytes) -> None:
+    with pytest.raises(ConversionError) as caught:
+        json_to_batch([*TEXTS, text])
+    assert caught.value.path.startswith("$[3]")
+
+
+def test_rows_whose_messages_have_no_json() -> None:
+    """As in `to_json`: what the JSON cannot say is an error."""
+    record = CompletionRecord.FromString(b"\x12\x04\x2a\x02\x20\x63")  # finish_reason 99
+    with pytest.raises(ConversionError, match="99"):
+        batch_to_lines(to_batch([record]))
+
+
+def test_records_in_odd_forms() -> None:
+    """Fields out of order, twice, and unknown ones: the same messages come back."""
+    record = of_logprobs("ab", token("a", -1.5), token("b", -0.1))
+    odd = [
+        b"".join(reversed(list(fields(serialized(record) + b"\x3a\x01x\x3a\x01y")))),
+        serialized(record) + serialized(record),
+        serialized(record) + b"\xf8\x3f\x01",
+        b"\x12\x04\xfa\x3f\x01x" + serialized(record),
+        b"\x12\x04\x38\x7f\x38\x02",  # a tier that the schema does not know, then one that it does
+        serialized(CompletionRecord(chunk_times_us=[1])) + b"\x20\x02\x22\x02\x03\x04",
+    ]
+    assert same(odd, from_batch(to_batch(odd)))
+
+
+@pytest.mark.parametrize("data", [b"\x12", b"\x12\x02\x0a", b"\x12\x03\x0a\x01\xff", b"\x00"])
+def test_what_is_no_record_is_refused(data: bytes) -> None:
+    with pytest.raises(ConversionError, match=r"\$\[1\]: not the binary form") as caught:
+        to_batch([b"", data])
+    assert "$[1]" == caught.value.path
+
+
+def test_rows_that_are_not_those_of_a_table_are_refused() -> None:
+    """Each column in turn is missing, of another type, null, or from other records."""
+    data = [
+        serialized(of_logprobs("ab", token("a", -1.5, alternative("c", -3.0)), token("b", 0.0)))
+    ]
+    batch = to_batch(data * 2)
+    other = to_batch([b"", serialized(of_logprobs("xyz", token("x", -1.0)))])
+    for index, name in enumerate(SCHEMA.names):
+        with pytest.raises(ConversionError, match=f"lack the column {name}"):
+            from_batch(batch.drop_columns([name]))
+        for column in (
+            pa.array([b"?"] * 2, pa.binary()),
+            pa.array([None] * 2, SCHEMA.field(name).type),
+            other.column(name),
+        ):
+            try:
+                from_batch(batch.set_column(index, name, column))
+            except ConversionError as error:
+                assert "the row is not one of a table" in str(error)  # noqa: PT017
+
+
+def test_mutated_rows_are_refused_or_give_records() -> None:
+    """Numbers that say where things are, changed at random: no crash, and no endless work."""
+    record = of_logprobs(
+        "ab", token("a", -0.1, alternative("a", -0.1), alternative("c", -3.0)), token("b", 0.0)
+    )
+    batch = to_batch([serialized(record)] * 2)
+    rng = random.Random(3)
+    refused = 0
+    for _ in range(600):
+        rows = batch.to_pylist()
+        row = rng.choice(rows)
+        number = rng.choice([-1, 0, 1, 2, 3, 2**15 - 1])
+        match rng.randrange(6):
+            case 0:
+                row["logprobs_counts"][rng.randrange(2)] = number
+            case 1:
+                row["logprobs_counts"] = [1] * rng.randrange(5)
+            case 2:
+                rng.choice(row["logprobs"])["rank"] = number
+            case 3:
+                row["logprobs_corrections"] = [1] * rng.randrange(6)
+            case 4:
+                row["record"] = rng.randbytes(rng.randrange(6)) + row["record"][rng.randrange(9) :]
+            case 5:
+                row["contents"] = ["x"] * rng.randrange(3)
+        mutated = pa.RecordBatch.from_pylist(rows, SCHEMA)
+        try:
+            assert len(rows) == len(from_batch(mutated))
+        except ConversionError as error:
+            refused += error.path in ("$[0]", "$[1]")
+    assert refused > 60
+
+
+def test_mutated_records() -> None:
+    if shredder() is None:
+        pytest.skip("the native implementation is not in use")
+    tally = fuzz_table.run(600, seed=1)
+    assert tally["shredded"] > 200
+    assert tally["refused"] > 200

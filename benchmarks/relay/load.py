@@ -51,6 +51,7 @@ class Order:
         seconds: How long to count, and longer until so many short calls have ended. 0: not at all,
             but look at memory.
         key: The bearer token, over HTTP.
+        compact: Whether to ask for compact chunks, over gRPC.
     """
 
     grpc: bool
@@ -61,6 +62,7 @@ class Order:
     warm_s: float
     seconds: float
     key: str = "none"
+    compact: bool = False
 
 
 @dataclass
@@ -177,16 +179,14 @@ class _Stream:
 class _GrpcCaller(Http2Protocol):
     """Calls over gRPC, side by side on one connection."""
 
-    def __init__(
-        self, plan: Plan, tally: Tally, fail: Callable[[str], None], port: int, concurrency: int
-    ) -> None:
+    def __init__(self, plan: Plan, tally: Tally, fail: Callable[[str], None], order: Order) -> None:
         super().__init__(is_client=True)
-        self._headers = request_headers(f"127.0.0.1:{port}", plan.rpc)
-        self._request = message(plan.request_message())
+        self._headers = request_headers(f"127.0.0.1:{order.port}", plan.rpc)
+        self._request = message(plan.request_message(compact=order.compact))
         self._expected = plan.chunks
         self._tally = tally
         self._fail = fail
-        self._concurrency = concurrency
+        self._concurrency = order.concurrency
         self._next = 1
         self._streams: dict[int, _Stream] = {}
 
@@ -288,7 +288,7 @@ async def measure(order: Order) -> dict[str, Any]:
     try:
         for _ in range(1 if order.grpc else order.concurrency):
             caller = (
-                _GrpcCaller(plan, tally, fail, order.port, order.concurrency)
+                _GrpcCaller(plan, tally, fail, order)
                 if order.grpc
                 else _HttpCaller(plan, tally, fail, order.key)
             )

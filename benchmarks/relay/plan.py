@@ -9,6 +9,7 @@ from typing import Final
 
 from chatpb import json_to_binary
 from chatpb.v1 import ChatCompletion, ChatCompletionChunk, ChatCompletionRequest
+from chatpb.v1.chat_completion_service_pb2 import StreamChatCompletionRequest
 from common.documents import SENTENCE, completion, stream, text
 
 SERVICE: Final = "/chatpb.v1.ChatCompletionService/"
@@ -51,9 +52,16 @@ class Plan:
         members = {"model": self.model, "messages": [question]}
         return text(members | ({"stream": True} if self.chunks else {}))
 
-    def request_message(self) -> bytes:
-        """The request of the rpc, in binary."""
-        return field_1(json_to_binary(self.request(), ChatCompletionRequest))
+    def request_message(self, *, compact: bool = False) -> bytes:
+        """The request of the rpc, in binary.
+
+        Args:
+            compact: Whether it asks for compact chunks, as the client of chatpb does.
+        """
+        message = field_1(json_to_binary(self.request(), ChatCompletionRequest))
+        if compact and self.chunks:
+            message += StreamChatCompletionRequest(compact=True).SerializeToString()
+        return message
 
     @classmethod
     def of(cls, request: bytes) -> Plan:

@@ -11,7 +11,7 @@ from common.limits import at_least, at_most, judge
 from common.marks import Marks, markdown
 from common.tables import Table, number
 from relay.scenarios import BURSTS, BUSY, CONCURRENCY, MEMORY, PACED, UNPACED
-from relay.subjects import DIRECT, LITELLM, PASSTHROUGH, RELAY, SUBJECTS, TWO
+from relay.subjects import DIRECT, LITELLM, PAIR, PASSTHROUGH, RELAY, SUBJECTS, TWO
 
 MARKS: Final = Marks("make bench-relay")
 _STREAMS: Final = (PACED, BURSTS, UNPACED)
@@ -185,7 +185,7 @@ def _memory(results: dict[str, Any]) -> Table:
 
 def _whose(name: str, what: str = "") -> str:
     """Whose processor time and memory it is, where that is not what the row's name says."""
-    processes = {DIRECT: "of the upstream", TWO: "of the edge alone"}
+    processes = {DIRECT: "of the upstream", PAIR: "of the first alone", TWO: "of the edge alone"}
     return f"{what}{processes[name]}" if name in processes else ""
 
 

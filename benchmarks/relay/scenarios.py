@@ -47,7 +47,7 @@ class Scenario:
         """The order to load a subject so."""
         plan = (self.plan.chunks, self.plan.group, self.plan.gap_ms)
         calls = (plan, self.concurrency, self.warm_s, self.seconds)
-        return Order(subject.grpc, subject.port, subject.pid, *calls, subject.key)
+        return Order(subject.grpc, subject.port, subject.pid, *calls, subject.key, subject.compact)
 
 
 def scenarios(effort: Effort) -> Iterator[Scenario]:

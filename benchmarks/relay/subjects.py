@@ -22,8 +22,17 @@ PASSTHROUGH: Final = "grpc.aio pass-through"
 RELAY: Final = "chatpb relay"
 EDGE: Final = "HTTP edge"
 TWO: Final = "HTTP edge, relay"
+PAIR: Final = "relay, relay"
 LITELLM: Final = "LiteLLM's proxy"
-SUBJECTS: Final = (DIRECT, PASSTHROUGH, RELAY, EDGE, TWO, LITELLM)  # in the order of the tables
+SUBJECTS: Final = (
+    DIRECT,
+    PASSTHROUGH,
+    RELAY,
+    PAIR,
+    EDGE,
+    TWO,
+    LITELLM,
+)  # in the order of the tables
 LITELLM_COMMAND: Final = Path(".venv-litellm/bin/litellm")
 _RELAY_COMMAND: Final = Path(sys.executable).parent / "chatpb-server"
 
@@ -37,7 +46,8 @@ class Subject:
         grpc: Whether it speaks gRPC.
         port: Where it listens, on 127.0.0.1.
         pid: The process whose use is watched.
-        key: What it wants as a bearer token.
+        key: The bearer token that it requires.
+        compact: Whether it is asked for compact chunks.
     """
 
     name: str
@@ -45,6 +55,7 @@ class Subject:
     port: int
     pid: int
     key: str = "none"
+    compact: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,6 +94,10 @@ class Stage:
             with self._edge(name) as subject:
                 yield subject
             return
+        if name == PAIR:
+            with self._pair() as subject:
+                yield subject
+            return
         command: list[str | Path] = [sys.executable, "-P", "-m", "relay.passthrough"]
         arguments = [f"127.0.0.1:{self.grpc_port}"]
         env = dict(os.environ)
@@ -112,6 +127,17 @@ class Stage:
             assert process.stdout
             url = process.stdout.readline().decode().split()[-1]  # http on http://HOST:PORT/v1
             yield Subject(name, False, int(url.rpartition(":")[2].partition("/")[0]), process.pid)
+
+    @contextlib.contextmanager
+    def _pair(self) -> Iterator[Subject]:
+        """A relay called over gRPC, as the client of chatpb does it, before another relay."""
+        with self.subject(RELAY) as core:
+            flags = ("--listen", "127.0.0.1:0", "--upstream", f"grpc://127.0.0.1:{core.port}")
+            log = self.folder / "pair.log"
+            with started([_RELAY_COMMAND, *flags], environment(), log) as process:
+                [address] = listening(process, log)
+                port = int(address.rpartition(":")[2])
+                yield Subject(PAIR, True, port, process.pid, compact=True)
 
     @contextlib.contextmanager
     def _litellm(self, log: Path) -> Iterator[Subject]:
@@ -156,5 +182,5 @@ def stage(folder: Path) -> Iterator[Stage]:
 
 def missing(name: str) -> str:
     """Why a subject cannot be measured; nothing if it can."""
-    commands = {LITELLM: LITELLM_COMMAND, **dict.fromkeys((RELAY, EDGE, TWO), _RELAY_COMMAND)}
+    commands = {LITELLM: LITELLM_COMMAND, **dict.fromkeys((RELAY, PAIR, EDGE, TWO), _RELAY_COMMAND)}
     return "" if name not in commands or commands[name].exists() else "not installed"

@@ -21,7 +21,7 @@ from chatpb import fold, json_to_binary, to_dict, to_json
 from chatpb._mapping.canonical import canonical
 from chatpb._mapping.schema import mapping_of
 from chatpb._stream.compact import MAX_BYTES, MAX_RESTORED_BYTES, Compactor, Restorer
-from chatpb._wire import embedded
+from chatpb._wire import embedded, spans
 from chatpb.client import AsyncClient, ChatCompletionError, Client
 from chatpb.v1 import (
     ChatCompletionChunk,
@@ -82,6 +82,21 @@ def restored(data: Sequence[bytes]) -> list[ChatCompletionChunk]:
         for part in data
         for chunk in restorer.add(StreamChatCompletionResponse.FromString(part))
     ]
+
+
+def restored_bytes(data: Sequence[bytes]) -> list[bytes]:
+    """The same in binary form."""
+    restorer = Restorer()
+    return [
+        chunk
+        for part in data
+        for chunk in restorer.restore(fields(part, CHUNKS), fields(part, COMPACT))
+    ]
+
+
+def fields(data: bytes, number: int) -> list[bytes]:
+    """The messages in a field of a message."""
+    return [data[span.value : span.end] for span in spans(data) if span.number == number]
 
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
@@ -194,6 +209,9 @@ def test_what_is_left_out_comes_back(groups: list[list[bytes]]) -> None:
         sent += parts
     expected = [data for group in groups for data in group]
     assert expected == [canonical(part) for part in restored(sent)]
+    assert expected == [
+        canonical(ChatCompletionChunk.FromString(part)) for part in restored_bytes(sent)
+    ]
 
 
 @given(st.lists(messages(ChatCompletionChunk), max_size=4))
@@ -204,6 +222,10 @@ def test_messages_of_programs_keep_their_json(chunks: list[Message]) -> None:
     sent = [response for part in data for response in responses([part], compactor)]
     expected = [to_json(message, allow_nan=True) for message in chunks]
     assert expected == [to_json(part, allow_nan=True) for part in restored(sent)]
+    assert expected == [
+        to_json(ChatCompletionChunk.FromString(part), allow_nan=True)
+        for part in restored_bytes(sent)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -235,6 +257,14 @@ def test_large_texts_are_compact() -> None:
     compactor.add([binary(chunk(piece()))])
     [([], compact)] = compactor.add(data)
     assert [len(text) + 12] * 2 == [len(part) for part in compact]
+
+
+def test_chunks_are_restored_to_the_bytes_that_they_were() -> None:
+    """If they carry the same, which is what a stream of text does."""
+    whole = [binary(value) for value in SPOKEN]
+    compactor = Compactor()
+    sent = [response for part in whole for response in responses([part], compactor)]
+    assert whole == restored_bytes(sent)
 
 
 def test_who_changes_a_chunk_changes_no_other() -> None:

@@ -74,10 +74,12 @@ CONVERTS := tests/mapping/test_convert.py tests/stream/test_sse.py tests/stream/
             tests/mapping/test_invalid_vectors.py tests/mapping/test_lossless.py tests/table/test_table.py tests/table/test_tokens.py \
             tests/table/test_refusals.py tests/mapping/test_vectors.py
 
-# What is tested with the oldest supported dependencies: every use of a dependency, but not every test.
-FLOOR_TESTS := tests/mapping/test_convert.py tests/mapping/test_vectors.py tests/stream/test_fold.py tests/log/test_log.py \
-               tests/table/test_table.py tests/table/test_tokens.py tests/table/test_refusals.py tests/relay/test_service.py tests/relay/test_service_lifecycle.py tests/relay/test_http_upstream.py \
-               tests/relay/test_cli.py
+# The tests that run with the oldest supported dependencies: they use each dependency.
+FLOOR_TESTS := tests/mapping/test_convert.py tests/mapping/test_vectors.py tests/mapping/test_openai_objects.py \
+               tests/stream/test_fold.py tests/log/test_log.py tests/table/test_table.py tests/client \
+               tests/cli/test_call.py tests/relay/test_service.py tests/relay/test_http_edge.py \
+               tests/relay/test_http_upstream.py tests/relay/test_recording.py tests/relay/test_metrics.py \
+               tests/relay/test_tracing.py
 
 PARALLEL := -n auto --dist worksteal
 

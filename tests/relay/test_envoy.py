@@ -26,6 +26,7 @@ from chatpb.v1.chat_completion_service_pb2 import (
 )
 from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
 from support.build import COMPLETION, chunk, create_request, error_object, stream_request
+from support.calls import SERVICE
 from support.http_upstream import WAIT, HttpUpstream, json_answer, sse_answer
 from support.limits import TIMEOUT, within
 from support.relay_process import end, listening, start
@@ -36,7 +37,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 CONFIG = Path(__file__).parents[2] / "deploy" / "envoy.yaml"
-SERVICE = "/chatpb.v1.ChatCompletionService"
 COUNT = 3
 POLL = 0.05
 

@@ -30,8 +30,7 @@ from chatpb_server.watching.logs import (
     log_loop_error,
 )
 from chatpb_server.watching.observers import Observers, SilentObserver
-
-METHOD = "/chatpb.v1.ChatCompletionService/StreamChatCompletion"
+from support.calls import STREAM
 
 
 class Output(io.StringIO):
@@ -65,7 +64,7 @@ def output() -> Iterator[Output]:
 
 def a_call(**members: Any) -> Call:
     members = {"id": "c1", "caller": "alice", "model": "m", "upstream": "vllm", **members}
-    return Call(METHOD, {"authorization": "Bearer secret"}, **members)
+    return Call(STREAM, {"authorization": "Bearer secret"}, **members)
 
 
 def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:

@@ -28,9 +28,8 @@ from chatpb_server.watching.metrics import (
     shared_metrics,
 )
 from chatpb_server.watching.observers import Observers, SilentObserver
+from support.calls import STREAM, UNARY
 
-UNARY = "/chatpb.v1.ChatCompletionService/CreateChatCompletion"
-STREAM = "/chatpb.v1.ChatCompletionService/StreamChatCompletion"
 PREFIX = "chatpb_relay_"
 
 

@@ -33,10 +33,9 @@ from chatpb_server.core.call import Call
 from chatpb_server.core.upstream import UpstreamError
 from chatpb_server.watching.spans import SpanObserver, provider
 from chatpb_server.watching.tracing import TracingError, tracer_observer
+from support.calls import STREAM, UNARY
 from support.limits import TIMEOUT
 
-UNARY = "/chatpb.v1.ChatCompletionService/CreateChatCompletion"
-STREAM = "/chatpb.v1.ChatCompletionService/StreamChatCompletion"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
 

@@ -57,20 +57,20 @@ async def chunks(**members: Any) -> list[Any]:
 
 
 async def choice(**members: Any) -> Any:
-    """The one choice of the completion of a request."""
+    """The only choice of the completion of a request."""
     [only] = (await create(**members))["choices"]
     return only
 
 
 async def text(**members: Any) -> str:
-    """The content of the one choice."""
+    """The content of the only choice."""
     content = (await choice(**members))["message"]["content"]
     assert isinstance(content, str)
     return content
 
 
 async def refused(**members: Any) -> Any:
-    """The error object with which a request is refused."""
+    """The error object that refuses a request."""
     with pytest.raises(UpstreamError) as caught:
         await BuiltinUpstream().create(request(**members))
     assert 400 == caught.value.http_status

@@ -13,6 +13,9 @@ from grpc_status import rpc_status
 
 from support.limits import within
 
+SERVICE: Final = "/chatpb.v1.ChatCompletionService"
+UNARY: Final = f"{SERVICE}/CreateChatCompletion"
+STREAM: Final = f"{SERVICE}/StreamChatCompletion"
 #: Options of a channel that has a connection of its own, even if others have the same address.
 OWN_CONNECTION: Final = (("grpc.use_local_subchannel_pool", 1),)
 

@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 
 from chatpb.client import ChatCompletionError, ChatCompletionStream, Client
-from chatpb.v1 import (
-    ChatCompletion,
-)
+from chatpb.v1 import ChatCompletion
 from support.build import PING
 from support.limits import within
 

@@ -1,4 +1,4 @@
-"""How the tests run the command line."""
+"""Runs the command line for tests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(*args: object, stdin: bytes | str | None = None) -> Result:
 
 @contextmanager
 def started(*args: object) -> Iterator[subprocess.Popen[bytes]]:
-    """Starts a command as a process of its own, with pipes; it is ended after TIMEOUT."""
+    """Starts a command as a process with pipes, which is killed after TIMEOUT seconds."""
     pipe = subprocess.PIPE
     command = [*PYTHON, *map(str, args)]
     with interruptible():
@@ -44,9 +44,9 @@ def started(*args: object) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def peak_memory() -> int:
-    """The most bytes of memory that this process has held since its program began."""
+    """The peak memory of this process in bytes."""
     status = Path("/proc/self/status")
-    if status.exists():  # getrusage would count the process that this one was forked from
+    if status.exists():  # getrusage would include the process that this one was forked from
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) << 10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

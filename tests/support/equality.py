@@ -9,16 +9,16 @@ from typing import Any
 
 
 def exact(text: bytes | str) -> Any:
-    """A JSON text in a form whose ``==`` is that of JSON values.
+    """A JSON text in a form that `==` compares as JSON values.
 
-    Objects have no order; numbers with a fraction or an exponent count as the doubles that they
-    are, integers as integers however long; true is not 1; text with lone surrogates is kept.
+    Objects have no order; numbers with a fraction or an exponent are compared as doubles,
+    integers as integers of any length; true is not 1; text with lone surrogates is kept.
     """
     return tagged(json.loads(text.lstrip(b"\xef\xbb\xbf") if isinstance(text, bytes) else text))
 
 
 def tagged(value: Any) -> Any:
-    """A JSON value in the form that `exact` gives."""
+    """A JSON value in the form that `exact` returns."""
     if isinstance(value, dict):
         return {key: tagged(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""What each field of a message holds, in a form that every language can read.
+"""The value of each field of a message, in a form that every language can read.
 
 A file ``NAME.fields.json`` has one assertion on each line, `[path, kind, value]`:
 
@@ -7,7 +7,7 @@ A file ``NAME.fields.json`` has one assertion on each line, `[path, kind, value]
   (value as the 16 hexadecimal digits of its bits), ``bool`` or ``enum`` (value by its number);
 - ``size`` is how many elements a list or a map has;
 - ``set`` names the fields of a message that are present, of those that have presence; ``unset``
-  those that are not. All its other fields are asserted by themselves, also those that are zero.
+  those that are not. All its other fields are asserted by themselves, even those that are zero.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _INTEGERS = (FieldDescriptor.TYPE_INT32, FieldDescriptor.TYPE_INT64, FieldDescri
 
 
 def assertions(message: Message, path: list[str | int] | None = None) -> Iterator[Assertion]:
-    """The assertions that describe a message wholly, but for its unknown fields."""
+    """Assertions that describe a message completely, except for its unknown fields."""
     path = path or []
     fields: list[Any] = list(message.DESCRIPTOR.fields)
     fields.sort(key=lambda field: field.number)

@@ -42,13 +42,13 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Vector:
-    """A JSON text and what it becomes, as the manifest lists it.
+    """A JSON text and its message, as the manifest lists them.
 
     Attributes:
-        name: The name of its files, less their endings.
+        name: The name of its files, without their endings.
         message_type: The class of the message.
         purpose: What it shows.
-        residue: Whether the message has residues: False says that the typed fields hold it all.
+        residue: Whether the message has residues: False means that typed fields hold everything.
     """
 
     name: str
@@ -74,15 +74,15 @@ class Vector:
 
 @dataclass(frozen=True)
 class BinaryVector:
-    """Bytes, and what a parser makes of them, as `binary/manifest.json` lists them.
+    """Bytes and the result of parsing them, as `binary/manifest.json` lists them.
 
     Attributes:
-        name: The name of its files, less their endings.
+        name: The name of its files, without their endings.
         message_type: The class of the message.
         purpose: What it shows.
         source: The bytes in hexadecimal, or the message in text format.
         is_hex: Which of them.
-        is_valid: Whether a parser takes the bytes.
+        is_valid: Whether a parser accepts the bytes.
         has_unknown_fields: Whether there are fields that the schema does not know.
     """
 
@@ -125,9 +125,9 @@ def binary_vectors() -> list[BinaryVector]:
 
 
 def serialized(message: Message) -> bytes:
-    """The bytes that every serializer writes."""
+    """The canonical bytes of a message."""
     if message.DESCRIPTOR.file.name not in (*WITHOUT_JSON, Residue.DESCRIPTOR.file.name):
-        return canonical(message)  # upb sorts otherwise the keys of which one begins another
+        return canonical(message)  # upb has another order for keys that begin with another key
     data: bytes = message.SerializeToString(deterministic=True)
     return data
 
@@ -153,7 +153,7 @@ def message_class(full_name: str) -> type[Message]:
 
 
 def text_of(message: Message) -> str:
-    """A message in protobuf's text format, with the comments by which tools know its type."""
+    """A message in protobuf's text format, with comments that name its type, for tools."""
     file, name = message.DESCRIPTOR.file.name, message.DESCRIPTOR.full_name
     body = text_format.MessageToString(message, as_utf8=True)
     return f"# proto-file: {file}\n# proto-message: {name}\n\n{body}"
@@ -169,12 +169,12 @@ def files() -> list[FileDescriptor]:
     ]
 
 
-#: The files whose messages have no JSON form: what is sent by the service, and what is stored.
+#: The files whose messages have no JSON form: those of the service and of storage.
 WITHOUT_JSON = ("chatpb/v1/chat_completion_service.proto", "chatpb/v1/completion_record.proto")
 
 
 def messages() -> list[Descriptor]:
-    """The message types of the schema, those of map entries left out."""
+    """The message types of the schema, except those of map entries."""
     return [message for file in files() for message in file.message_types_by_name.values()]
 
 
@@ -184,7 +184,7 @@ def enums() -> list[EnumDescriptor]:
 
 
 def descriptor_lines() -> list[str]:
-    """All that the schema says, one fact a line, in an order that no edit of a file changes."""
+    """All facts of the schema, one on each line, in an order independent of the files."""
     blocks = [
         *map(_message, messages()),
         *map(_enum, enums()),
@@ -271,14 +271,14 @@ def _owner(field: FieldDescriptor) -> str:
 
 
 def column_lines() -> list[str]:
-    """The columns of a table, one a line."""
+    """The columns of a table, one on each line."""
     from chatpb.table._columns import SCHEMA  # needs the extra `table`
 
     return [f"{field.name}: {field.type}" for field in SCHEMA]
 
 
 def golden() -> Iterator[tuple[Path, bytes]]:
-    """Every golden file and what it should hold."""
+    """Every golden file and its expected content."""
     yield DESCRIPTORS, lines_to_bytes(descriptor_lines())
     yield COLUMNS, lines_to_bytes(column_lines())
     for vector in vectors():
@@ -300,7 +300,7 @@ def lines_to_bytes(lines: Sequence[str]) -> bytes:
 
 
 def main() -> None:
-    """Writes the files that differ, and removes those whose vector is gone."""
+    """Writes the files that differ, and removes those whose vector no longer exists."""
     wanted = dict(golden())
     endings = ("*.binpb", "*.txtpb", "*.fields.json")
     folders = (VECTORS, BINARY_VECTORS)

@@ -27,18 +27,18 @@ FAST = RetryPolicy(base_delay=0.001)
 
 
 class Relay:
-    """A relay in front of upstreams, and a client's stub to it."""
+    """A relay in front of upstreams, and a stub that calls it."""
 
     def __init__(self, channel: aio.Channel) -> None:
         self.channel = channel
         self.stub = ChatCompletionServiceStub(channel)
 
     def create(self, timeout: float | None = TIMEOUT, **members: Any) -> Any:
-        """A unary call."""
+        """Starts a unary call."""
         return self.stub.CreateChatCompletion(create_request(**members), timeout=timeout)
 
     def stream(self, timeout: float | None = TIMEOUT, **members: Any) -> Any:
-        """A streaming call."""
+        """Starts a streaming call."""
         return self.stub.StreamChatCompletion(stream_request(**members), timeout=timeout)
 
 
@@ -49,7 +49,7 @@ async def relay(
     policy: RetryPolicy | None = FAST,
     options: Options | None = None,
 ) -> AsyncIterator[Relay]:
-    """A relay to upstreams at URLs; more than one are tried in their order."""
+    """A relay in front of the upstreams at URLs, which are tried in this order."""
     routes = [
         Route(f"u{place}", Http(url, settings), weight=0 if place else 1)
         for place, url in enumerate(urls)
@@ -72,14 +72,14 @@ async def read_all(call: Any, into: list[Any] | None = None) -> list[Any]:
 
 
 async def failure(call: Any) -> aio.AioRpcError:
-    """How a unary call fails."""
+    """The error of a unary call."""
     with pytest.raises(aio.AioRpcError) as caught:
         await call
     return caught.value
 
 
 async def stream_failure(call: Any) -> tuple[list[Any], aio.AioRpcError]:
-    """What a stream gives before it fails, and how it fails."""
+    """The chunks of a stream before it fails, and its error."""
     chunks: list[Any] = []
     with pytest.raises(aio.AioRpcError) as caught:
         await read_all(call, chunks)
@@ -87,7 +87,7 @@ async def stream_failure(call: Any) -> tuple[list[Any], aio.AioRpcError]:
 
 
 def details(error: aio.AioRpcError) -> dict[type[Message], Any]:
-    """The details of a status, by their types."""
+    """The details of a status, by message type."""
     data = dict(error.trailing_metadata() or ())["grpc-status-details-bin"]
     assert isinstance(data, bytes)
     found: dict[type[Message], Any] = {}

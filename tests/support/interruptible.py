@@ -1,4 +1,4 @@
-"""Child processes that SIGINT reaches, whatever started the tests."""
+"""Child processes that react to SIGINT, however the tests were started."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _TESTS = Path(__file__).parents[1]
 
 
 def record(number: int, size: int = 0) -> bytes:
-    """A record that is known by its number, and that does not compress well."""
+    """A record that its number identifies; it does not compress well."""
     noise = random.Random(number).randbytes(size // 2).hex()
     return CompletionRecord(call_id=str(number), labels={"noise": noise}).SerializeToString()
 
@@ -29,7 +29,7 @@ def records(count: int, size: int = 0) -> list[bytes]:
 
 
 def write(path: Path, data: list[bytes], frame_bytes: int = 1) -> None:
-    """Writes a log; every record has a frame of its own, by default."""
+    """Writes a log; by default, each record has its own frame."""
     with LogWriter(path, sync=Sync.NEVER, frame_bytes=frame_bytes) as writer:
         for item in data:
             writer.append(item)
@@ -44,7 +44,7 @@ def contents(path: Path) -> list[bytes]:
 
 
 def frame_offsets(path: Path) -> list[int]:
-    """Where the frames of a log begin, and where the last one ends."""
+    """The offsets of the frames of a log, and the end of the last one."""
     offsets = [0]
     with path.open("rb") as file:
         source = Source(file.fileno())

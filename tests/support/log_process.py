@@ -1,4 +1,4 @@
-"""A process that appends to a log until it is killed, and says what was acknowledged.
+"""A process that appends to a log until it is killed, and reports what was acknowledged.
 
 Prints ``recovered OFFSET SIZE`` for each torn end that it cut, ``ready``, and a line
 ``NUMBER FILE OFFSET INDEX`` for each record whose future is done.
@@ -17,7 +17,7 @@ from support.log_files import record
 
 
 def main(path: str, first: str, seed: str) -> None:
-    """Appends records from a number on, with settings that the seed picks."""
+    """Appends records, numbered from `first`, with settings that the seed chooses."""
     rng = random.Random(seed)
     say = os.write
     piece = rng.choice([16, 16, 16, 1 << 30])  # most often, many system calls write one frame

@@ -1,7 +1,7 @@
 """Compares the types of the openai package with the messages of the schema.
 
 A walk takes a pydantic model or a TypedDict and the message that mirrors it, goes through both in
-parallel, and reports whatever OpenAI documents and the message cannot say.
+parallel, and reports everything that OpenAI documents and the message cannot hold.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Finding(NamedTuple):
 
 @dataclass
 class Walk:
-    """What walking found.
+    """The result of a walk.
 
     Attributes:
         findings: What the schema lacks.
@@ -117,7 +117,7 @@ class Walk:
                 self._lack(path, f"{name} has no word {word!r}")
 
     def _constant(self, documented: list[Any], known: Field, path: str) -> None:
-        """A string field stands in for words only if it has one and says so in its option."""
+        """Reports the words of a string field, unless the only one is the word in its option."""
         words = list(_words(documented))
         if words and words != [known.unset]:
             self._lack(path, f"the words {words} where the schema has a string of any text")
@@ -147,7 +147,7 @@ def members(documented: Any) -> Iterator[tuple[str, Any]]:
 
 
 def arms(annotation: Any) -> list[Any]:
-    """The alternatives of a type, less None and whatever says nothing of the JSON."""
+    """The alternatives of a type, without None and annotations that do not affect the JSON."""
     origin = typing.get_origin(annotation)
     if origin in (Annotated, Required, NotRequired):
         return arms(typing.get_args(annotation)[0])
@@ -159,7 +159,7 @@ def arms(annotation: Any) -> list[Any]:
 
 
 def kind_of(arm: Any) -> str:
-    """What kind of JSON value an arm is."""
+    """The kind of JSON value of an arm."""
     origin = typing.get_origin(arm) or arm
     if origin is Literal:
         kinds = {kind_of(type(word)) for word in typing.get_args(arm)}
@@ -175,7 +175,7 @@ def kind_of(arm: Any) -> str:
 
 
 def kinds_taken(known: Field) -> set[str]:
-    """The kinds of JSON value that a field takes."""
+    """The kinds of JSON value that a field accepts."""
     if known.map_value is not None:
         return {"object"}
     if known.repeated:
@@ -198,7 +198,7 @@ def kinds_taken(known: Field) -> set[str]:
 
 
 def spell(arm: Any) -> str:
-    """An arm as a reader would write it."""
+    """An arm, in the notation of type hints."""
     return arm.__name__ if isinstance(arm, type) and not typing.get_args(arm) else str(arm)
 
 
@@ -208,7 +208,7 @@ def _element(arm: Any) -> Any:
 
 
 def _is_free(arm: Any) -> bool:
-    """Whether an arm is an object of which nothing is documented."""
+    """Whether an arm is an object without documented members."""
     return typing.get_origin(arm) in _MAPS and arms(_element(arm)) in ([object], [Any])
 
 

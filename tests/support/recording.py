@@ -1,4 +1,4 @@
-"""A relay that records, its callers over either edge, and what they saw."""
+"""A relay that records, callers over gRPC and over HTTP, and what they received."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ over_both = pytest.mark.parametrize("edge", EDGES)
 
 
 def records(directory: Path) -> list[CompletionRecord]:
-    """What is in a log, which is put together as protobuf would write it."""
+    """The records of a log; their bytes are those that protobuf would write."""
     entries = list(read(directory))
     for entry in entries:
         assert entry.record.SerializeToString(deterministic=True) == entry.data
@@ -46,11 +46,11 @@ def chunks_of(record: CompletionRecord) -> list[Any]:
 
 
 class Saw:
-    """What a caller saw.
+    """What a caller received.
 
     Attributes:
         completion: The completion, as a JSON value, if there was one.
-        chunks: The chunks, likewise.
+        chunks: The chunks, as JSON values.
         status: The gRPC status, or the HTTP status.
         error: OpenAI's error, as a JSON value, if there was one.
     """
@@ -73,7 +73,7 @@ class Relay:
         self.outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
 
     async def call(self, edge: str, *, stream: bool, **members: Any) -> Saw:
-        """A call, to its end."""
+        """Calls over one of the edges; returns what the caller received."""
         saw = Saw()
         if edge == "http":
             body = {**PING, **members, **({"stream": True} if stream else {})}
@@ -116,14 +116,14 @@ class Relay:
 
 
 class Watched(LogWriter):
-    """A log that says when someone waits for room in it."""
+    """A log that reports when somebody waits for room in it."""
 
     def __init__(self, *arguments: Any, **how: Any) -> None:
         self.is_waited_for = threading.Event()
         super().__init__(*arguments, **how)
 
     def append(self, record: CompletionRecord | bytes, *, block: bool = True) -> Future[Position]:
-        """Appends as the log does."""
+        """Appends a record."""
         try:
             return super().append(record, block=False)
         except PendingFullError:
@@ -143,7 +143,7 @@ async def relay(
     options: Options | None = None,
     labels: dict[str, str] | None = None,
 ) -> AsyncIterator[Relay]:
-    """A relay to the upstream at a URL; at the end, all records are in the directory."""
+    """A relay in front of the upstream at a URL; on exit, all records are in the directory."""
     loop = asyncio.get_running_loop()
     counted: asyncio.Queue[Outcome] = asyncio.Queue()
 

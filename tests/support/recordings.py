@@ -1,7 +1,7 @@
-"""Recorded traffic, as the upstreams that sent it would send it again.
+"""Recorded traffic, in the form in which its upstreams sent it.
 
-Test modules take it as parameters; there are none if CHATPB_CORPUS is not set, and the test is
-skipped:
+Test modules use it as parameters. If CHATPB_CORPUS is not set, there are none, and pytest skips
+the test:
 
     @pytest.mark.parametrize("recording", recordings.parameters(recordings.streams))
 """
@@ -30,13 +30,13 @@ _STORED = ".stored.json"  # answers to calls that list, read and delete stored c
 class Recording:
     """An answer to a request for a completion.
 
-    Headers were not recorded, nor was the status; that of an error stands in its body.
+    Headers and status were not recorded; the status of an error is taken from its body.
 
     Attributes:
         path: The file.
-        name: The name of its folder, and its own.
+        name: The names of its folder and of the file.
         status: The HTTP status.
-        content_type: What the header of that name says.
+        content_type: The value of the header content-type.
         body: The body. Of a stream that was recorded as JSON lines, what a server would have sent.
     """
 
@@ -53,7 +53,7 @@ class Recording:
 
     @cached_property
     def texts(self) -> list[bytes]:
-        """The JSON texts that it holds: one, or those of the chunks of a stream."""
+        """The JSON texts in it: one, or those of the chunks of a stream."""
         with open_source(str(self.path)) as source:
             return [record.data for record in source.records()]
 
@@ -73,7 +73,7 @@ class Recording:
 
 
 def completions(folder: Path) -> Iterator[Recording]:
-    """The completions that came whole."""
+    """The completions that were not streamed."""
     for path in sorted(folder.rglob("*.json")):
         if not path.name.endswith((_REQUEST, _ERROR, _STORED)):
             yield _recording(folder, path, "application/json", path.read_bytes())
@@ -88,7 +88,7 @@ def errors(folder: Path) -> Iterator[Recording]:
 
 
 def streams(folder: Path) -> Iterator[Recording]:
-    """The streams: the very bytes that came, or else an event stream of the chunks."""
+    """The streams: the bytes as received, if recorded, or else an event stream of the chunks."""
     for path in sorted(folder.rglob("*")):
         body = path.read_bytes() if path.suffix in (".sse", ".jsonl") else b""
         if path.suffix == ".jsonl":
@@ -105,7 +105,7 @@ def requests(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def parameters(*kinds: Callable[[Path], Iterator[Recording]]) -> list[Any]:
-    """What the functions give for the folder that CHATPB_CORPUS names, for ``parametrize``."""
+    """The recordings that functions find in the folder CHATPB_CORPUS, for `parametrize`."""
     name = os.environ.get("CHATPB_CORPUS")
     if not name:
         return []

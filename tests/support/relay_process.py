@@ -14,12 +14,13 @@ from pathlib import Path
 from grpc import aio
 
 from support.build import COMPLETION, chunk
+from support.http_upstream import event
 from support.interruptible import interruptible
 from support.limits import within
 
 
 async def start(*arguments: object, environ: Mapping[str, str] | None = None) -> Process:
-    """The script, in an environment that says nothing of upstreams but what is given."""
+    """Starts the command; of the environment's settings of relays it has only `environ`."""
     script = Path(sys.executable).with_name("chatpb-server")
     kept = {
         name: value
@@ -34,20 +35,20 @@ async def start(*arguments: object, environ: Mapping[str, str] | None = None) ->
 
 
 async def finish(process: Process) -> tuple[int | None, str, str]:
-    """The exit code of a process, and what it has written."""
+    """Waits for a process; returns its exit code, standard output and standard error."""
     output, errors = await within(process.communicate())
     return process.returncode, output.decode(), errors.decode()
 
 
 async def end(process: Process) -> None:
-    """Ends a process, unless it has ended."""
+    """Kills a process, if it is still running."""
     with suppress(ProcessLookupError):
         process.kill()
     await process.communicate()
 
 
 async def listening(process: Process) -> str:
-    """The address of a process, from the first line of its output."""
+    """The address where a process listens, from the first line of its output."""
     assert process.stdout is not None
     data: bytes = await within(process.stdout.readline())
     line = data.decode()
@@ -59,7 +60,7 @@ async def listening(process: Process) -> str:
 async def running(
     *arguments: object, environ: Mapping[str, str] | None = None, level: str = "error"
 ) -> AsyncIterator[tuple[Process, aio.Channel]]:
-    """The process on a free port, ready, and a channel to it."""
+    """A relay process on a free port, ready, and a channel to it."""
     free = ("--listen", "127.0.0.1:0", "--log-level", level)
     process = await start(*free, *arguments, environ=environ)
     try:
@@ -72,21 +73,21 @@ async def running(
 def _events(*texts: str, done: bool = False) -> bytes:
     events = b""
     for text in texts:
-        events += b"data: %s\n\n" % json.dumps(chunk(text)).encode()
-    return events + (b"data: [DONE]\n\n" if done else b"")
+        events += event(chunk(text))
+    return events + (event(b"[DONE]") if done else b"")
 
 
 class Upstream:
-    """An HTTP server that keeps what it is asked, and answers with COMPLETION or a stream.
+    """An HTTP server that keeps its requests, and answers with COMPLETION or a stream.
 
     Args:
-        held: Whether streams hold on after their first chunk.
+        held: Whether streams pause after their first chunk.
 
     Attributes:
         url: Its base URL.
         asked: The headers of each request, and its first line as "request".
-        go_on: Lets the streams that hold on go on.
-        left: How many streams were left by the relay.
+        go_on: Set it to let paused streams continue.
+        left: How many streams the relay abandoned.
     """
 
     def __init__(self, *, held: bool = False) -> None:
@@ -99,7 +100,7 @@ class Upstream:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[Upstream]:
-        """Itself, while it serves."""
+        """Serves, and yields itself."""
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
         async with server:
@@ -124,10 +125,10 @@ class Upstream:
         writer.close()
 
     async def _hold(self, reader: asyncio.StreamReader) -> None:
-        """Waits until the streams may go on.
+        """Waits until paused streams may continue.
 
         Raises:
-            ConnectionError: The relay goes before.
+            ConnectionError: The relay has closed the connection.
         """
         going = asyncio.ensure_future(self.go_on.wait())
         leaving = asyncio.ensure_future(reader.read())

@@ -1,4 +1,4 @@
-"""Upstreams that answer what a test gives them, and gRPC calls of a relay in front of them."""
+"""Upstreams whose answers a test writes, and gRPC calls of a relay in front of them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from support.limits import TIMEOUT
 
 
 class Script:
-    """An upstream that keeps what it is asked and answers, or raises, what it is given."""
+    """An upstream that keeps its requests; it answers with given chunks, or raises an error."""
 
     def __init__(self, *batches: Sequence[Any], error: Exception | None = None) -> None:
         self.requests: list[Any] = []
@@ -36,7 +36,7 @@ class Script:
         self._error = error
 
     async def create(self, request: UpstreamRequest) -> UpstreamAnswer:
-        """The first text of the first batch."""
+        """Answers with the first text of the first batch."""
         self.requests.append(json.loads(await request.body.text()))
         if self._error:
             raise self._error
@@ -44,7 +44,7 @@ class Script:
 
     @asynccontextmanager
     async def stream(self, request: UpstreamRequest) -> AsyncIterator[UpstreamStream]:
-        """The batches, and the end."""
+        """Streams the batches and the end of the stream."""
         self.requests.append(json.loads(await request.body.text()))
         yield UpstreamStream(chunks_of(self._data()))
 
@@ -60,7 +60,7 @@ class Script:
 
 
 class Live:
-    """An upstream that streams what is put into it; None is the end.
+    """An upstream that streams what a test puts into its queue, up to None.
 
     Attributes:
         batches: What is to be sent.
@@ -76,13 +76,13 @@ class Live:
         self.closed = asyncio.Event()
 
     async def create(self, request: UpstreamRequest) -> UpstreamAnswer:  # noqa: ARG002
-        """All that is put into it, joined."""
+        """Answers with all texts from the queue, joined."""
         texts = [as_bytes(chunk) async for batch in self._batches() for chunk in batch]
         return await answer_of(b"".join(texts))
 
     @asynccontextmanager
     async def stream(self, request: UpstreamRequest) -> AsyncIterator[UpstreamStream]:  # noqa: ARG002
-        """What is put into it, and the end."""
+        """Streams the batches from the queue and the end of the stream."""
         async with aclosing(self._batches()) as batches:
             yield UpstreamStream(chunks_of(self._data(batches)))
 
@@ -100,7 +100,7 @@ class Live:
             self.ended.set()
 
     async def close(self) -> None:
-        """Says so, and that no call is running any more."""
+        """Sets `closed`; no call may be running."""
         assert self.started.is_set() == self.ended.is_set()
         self.closed.set()
 
@@ -115,20 +115,20 @@ def as_events(batch: Sequence[Any]) -> bytes:
 
 @asynccontextmanager
 async def connected(upstream: Upstream) -> AsyncIterator[aio.Channel]:
-    """A channel to a relay with the upstream."""
+    """A channel to a relay in front of the upstream."""
     async with serving(upstream) as port, aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield channel
 
 
 async def created(upstream: Upstream, request: CreateChatCompletionRequest) -> Any:
-    """What a unary call answers."""
+    """The completion of a unary call."""
     async with connected(upstream) as channel:
         call = ChatCompletionServiceStub(channel).CreateChatCompletion(request, timeout=TIMEOUT)
         return to_dict((await call).completion)
 
 
 async def streamed(upstream: Upstream, request: StreamChatCompletionRequest) -> list[Any]:
-    """What a streaming call answers: for each message its chunks."""
+    """The responses of a streaming call, each as a list of its chunks."""
     messages: list[Any] = []
     await streamed_into(messages, upstream, request)
     return messages
@@ -137,7 +137,7 @@ async def streamed(upstream: Upstream, request: StreamChatCompletionRequest) -> 
 async def streamed_into(
     messages: list[Any], upstream: Upstream, request: StreamChatCompletionRequest
 ) -> None:
-    """Appends what a streaming call answers, also where it fails at last."""
+    """Appends the responses of a streaming call to a list, even if the call fails in the end."""
     async with connected(upstream) as channel:
         call = ChatCompletionServiceStub(channel).StreamChatCompletion(request, timeout=TIMEOUT)
         async for response in call:
@@ -156,7 +156,7 @@ def read_error(error: aio.AioRpcError) -> Any:
 
 
 async def failed(upstream: Upstream, **members: Any) -> aio.AioRpcError:
-    """How a unary call fails."""
+    """The error of a unary call."""
     with pytest.raises(aio.AioRpcError) as caught:
         await created(upstream, create_request(**members))
     return caught.value

@@ -19,9 +19,7 @@ from chatpb_server.upstreams.http import HttpSettings
 from chatpb_server.upstreams.http import HttpUpstream as Http
 from chatpb_server.upstreams.router import RetryPolicy, Route, Router
 from support.build import PING
-from support.http_upstream import (
-    HttpUpstream,
-)
+from support.http_upstream import HttpUpstream
 from support.limits import within
 
 HEADERS = {

@@ -59,7 +59,7 @@ _SPELLINGS = [
 
 @st.composite
 def json_texts(draw: st.DrawFn, mapped: MessageType) -> bytes:
-    """Texts of JSON objects with numbers in any spelling and members that stand twice."""
+    """Texts of JSON objects with numbers in any spelling and members that appear twice."""
     spellings = st.none() | st.sampled_from(_SPELLINGS)
     members = []
     for _ in range(draw(st.sampled_from([1, 1, 2]))):
@@ -70,7 +70,7 @@ def json_texts(draw: st.DrawFn, mapped: MessageType) -> bytes:
 
 
 def json_objects(mapped: MessageType, depth: int = 4) -> st.SearchStrategy[dict[str, Any]]:
-    """JSON objects with the members of a message type, fitting and not, and with others."""
+    """JSON objects with members of a message type, right or wrong in kind, and unknown members."""
     known: dict[str, st.SearchStrategy[Any]] = {
         name: _fitting(field, depth) | st.none() | st.just([]) | st.just({}) | values
         for name, field in mapped.fields.items()
@@ -161,7 +161,7 @@ def _argument(field: Field, depth: int) -> st.SearchStrategy[Any]:
         return st.dictionaries(utf8_texts, value, max_size=2)
     value = _argument_value(field, depth)
     if field.enum is not None and field.repeated:
-        value = value.filter(bool)  # an unset enum has no word that could stand in an array
+        value = value.filter(bool)  # an unset enum has no word that an array could contain
     return st.lists(value, max_size=2) if field.repeated else value
 
 

@@ -1,4 +1,4 @@
-"""What the tests of tables put in, and how they look at what comes out."""
+"""Records for tests of tables, and commands that read tables."""
 
 from __future__ import annotations
 

@@ -92,14 +92,7 @@ def to_json(
         native = _native_json(message.SerializeToString(), type(message))
         if native is not None:
             return native
-    context = Context(lambda text: parse(text, allow_nan=allow_nan), allow_nan)
-    tree = to_tree(message, context, ignore_unknown_fields)
-    text = dump(tree).encode() if allow_nan else dump_bytes(tree)
-    if context.free_brackets > MAX_DEPTH // 2:
-        fault = find_error(text, allow_nan=allow_nan)
-        if fault is not None:
-            raise ConversionError(fault.reason, fault.path)
-    return text
+    return _write(message, allow_nan, ignore_unknown_fields)
 
 
 @overload
@@ -190,7 +183,7 @@ def binary_to_json(
     except (DecodeError, UnicodeDecodeError):  # the latter from the runtime in pure Python
         name = message_type.DESCRIPTOR.full_name
         raise ConversionError(f"not the binary form of a {name}") from None
-    return to_json(message, allow_nan=allow_nan, ignore_unknown_fields=ignore_unknown_fields)
+    return _write(message, allow_nan, ignore_unknown_fields)
 
 
 def _native_binary(data: bytes, message_type: type[Message]) -> bytes | None:
@@ -213,6 +206,18 @@ def _read(raw: bytes, message_type: type[MessageT], allow_nan: bool) -> MessageT
     """What the reference reads."""
     message = read_fast(raw, message_type)
     return read_exact(raw, message_type, allow_nan) if message is None else message
+
+
+def _write(message: Message, allow_nan: bool, ignore_unknown_fields: bool) -> bytes:
+    """What the reference writes."""
+    context = Context(lambda text: parse(text, allow_nan=allow_nan), allow_nan)
+    tree = to_tree(message, context, ignore_unknown_fields)
+    text = dump(tree).encode() if allow_nan else dump_bytes(tree)
+    if context.free_brackets > MAX_DEPTH // 2:
+        fault = find_error(text, allow_nan=allow_nan)
+        if fault is not None:
+            raise ConversionError(fault.reason, fault.path)
+    return text
 
 
 def read_fast(raw: bytes, message_type: type[MessageT]) -> MessageT | None:

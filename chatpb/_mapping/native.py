@@ -71,7 +71,7 @@ implementation: Final = "python" if transcoder is None else "native"
 
 
 def native_type(message_type: type[Message]) -> int | None:
-    """The transcoder's number for a message type; None if it mirrors no JSON object."""
+    """The transcoder's number for a message type; None if the reference converts it."""
     return _number(message_type.DESCRIPTOR.full_name)
 
 
@@ -84,11 +84,12 @@ def _number(name: str) -> int | None:
 def native_chunk_stream(
     message_type: type[Message], suspects: list[bytes], max_event_bytes: int
 ) -> ChunkStream | None:
-    """The native decoder of event streams; None if it is not there."""
+    """The native decoder of event streams; None if there is none."""
     if transcoder is None:
         return None
     from _chatpb import ChunkStream
 
     number = native_type(message_type)
-    assert number is not None
+    if number is None:
+        return None
     return ChunkStream(transcoder, number, suspects, max_event_bytes)

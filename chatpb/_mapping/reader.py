@@ -2,7 +2,7 @@
 
 For each message type a reader is compiled from the descriptors: a function from the members of a
 JSON object to the arguments of the message's constructor. docs/mapping.md has the rules. There are
-two readers of each type, for the trees of two parsers.
+two readers for each type, for the trees of two parsers.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import base64
 import binascii
 import enum
 import math
+import re
+import struct
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
@@ -19,40 +21,44 @@ from google.protobuf.descriptor import FieldDescriptor
 from chatpb._mapping.schema import (
     ARRAY,
     BASE64,
+    FLOATS,
     INTEGER_RANGES,
     NOTHING,
     RAW,
     Compiled,
     Field,
     MessageType,
+    key_name,
 )
 from chatpb._mapping.text import InexactError, JsonNumber, dump, dump_fast
 from chatpb.v1 import residue_pb2
 
 _Members: TypeAlias = dict[str, Any]
 _Read: TypeAlias = Callable[[_Members, int], dict[str, Any]]
-# From a JSON value, the number of containers around it, and the members of the object that it
-# stands in, to the value of the field, or an _Outcome.
+# From a JSON value, the number of containers around it, and the members of its object to the value
+# of the field, or an _Outcome.
 _Fit: TypeAlias = Callable[[Any, int, _Members], Any]
 
 _INFINITIES = (math.inf, -math.inf)
 _BEYOND_64_BITS: Final = 2.0**63
+_INTEGER: Final = re.compile(r"-?[0-9]{1,20}")
+_FLOAT: Final = struct.Struct("<f")
 _NULLS, _ABSENT, _EMPTIES, _EXTRA = (field.name for field in residue_pb2.Residue.DESCRIPTOR.fields)
 
 
 class _Outcome(enum.Enum):
-    """What becomes of a member whose value the field does not take."""
+    """What happens to a member whose value is not stored in the field."""
 
     UNSET = enum.auto()  # it is what an unset field stands for
     EMPTY = enum.auto()  # it is [] or {}
-    MISFIT = enum.auto()  # it goes to the residue as it is
+    MISFIT = enum.auto()  # it goes to the residue unchanged
 
 
 _UNSET, _EMPTY, _MISFIT = _Outcome
 
 
 class _Source:
-    """Where trees come from: what depends on how their numbers are kept.
+    """The parser that trees come from: what depends on how it keeps numbers.
 
     Args:
         dump: Writes a free value, given the number of containers around it.
@@ -60,15 +66,20 @@ class _Source:
 
     Attributes:
         reader: The reader of a message type that mirrors a JSON object.
+        union: The fit of a message type that mirrors a union.
     """
 
     def __init__(self, dump: Callable[[object, int], str], fit_double: _Fit) -> None:
         self.dump = dump
         self.fit_double = fit_double
         self.reader = Compiled(self._compile)
+        self.union = Compiled(self._compile_union)
 
     def _compile(self, mapped: MessageType) -> tuple[_Read, Callable[[], None]]:
         return _compile(mapped, self)
+
+    def _compile_union(self, mapped: MessageType) -> tuple[_Fit, Callable[[], None]]:
+        return _compile_union(mapped, self)
 
 
 def _compile(mapped: MessageType, source: _Source) -> tuple[_Read, Callable[[], None]]:
@@ -139,26 +150,30 @@ def _fit_field(field: Field, source: _Source) -> _Fit:
     if field.unset_utf8:
         return _fit_utf8(field, source)
     fit = _fit_list(field, source) if field.is_list else _fit_value(field, source)
-    unset = field.unset
-    keeps_zero = field.has_presence or field.is_list
-    if unset is NOTHING or unset is None or (not keeps_zero and not unset):
+    unset, kind = field.unset, type(field.unset)
+    loses_zero = field.zero is not NOTHING
+    if loses_zero and (kind, unset) == (type(field.zero), field.zero):
         return fit
-    if isinstance(unset, int | float) or (isinstance(unset, list | dict) and unset):
-        raise TypeError(f"{field.descriptor.full_name}: unset cannot stand for {unset!r}")
+    if not loses_zero and (unset is NOTHING or unset is None):
+        return fit
 
     def fit_unless_unset(value: Any, depth: int, members: _Members) -> Any:
-        if value == unset and type(value) is type(unset):
+        if value == unset and type(value) is kind:
             return _UNSET
         result = fit(value, depth, members)
         # Without presence a zero value cannot be told from an unset field.
-        return result if keeps_zero or result else _MISFIT
+        return _MISFIT if loses_zero and _is_zero(result) else result
 
     return fit_unless_unset
 
 
+def _is_zero(result: Any) -> bool:
+    return not result and not (type(result) is float and math.copysign(1, result) < 0)
+
+
 def _fit_list(field: Field, source: _Source) -> _Fit:
     if field.map_value is not None:
-        return _fit_map(field.map_value, source)
+        return _fit_map(field, field.map_value, source)
     if field.message is not None and not field.message.is_union:
         read = source.reader(field.message)
 
@@ -186,29 +201,49 @@ def _fit_list(field: Field, source: _Source) -> _Fit:
     return fit_scalars
 
 
-def _fit_map(field: Field, source: _Source) -> _Fit:
-    fit = _fit_value(field, source)
-    message_class = field.message and field.message.message_class
+def _fit_map(field: Field, values: Field, source: _Source) -> _Fit:
+    fit, read_key = _fit_value(values, source), _read_key(field)
+    message_class = values.message and values.message.message_class
 
     def fit_map(value: Any, depth: int, members: _Members) -> Any:
         if type(value) is not dict:
             return _MISFIT
         result = {}
         for key, item in value.items():
+            name = read_key(key)
             fitted = fit(item, depth + 1, members)
-            if fitted is _MISFIT or not _is_utf8(key):
+            if fitted is _MISFIT or name is None:
                 return _MISFIT
-            result[key] = message_class(**fitted) if message_class else fitted
+            result[name] = message_class(**fitted) if message_class else fitted
         return result or _EMPTY
 
     return fit_map
 
 
+def _read_key(field: Field) -> Callable[[str], str | int | None]:
+    """From the name of a member to the key of an entry; None if it is not one."""
+    kind = field.map_key
+    if kind == FieldDescriptor.TYPE_STRING:
+        return lambda name: name if _is_utf8(name) else None
+    if kind == FieldDescriptor.TYPE_BOOL:
+        return {"false": False, "true": True}.get
+    least, most = INTEGER_RANGES[kind]
+
+    def read_integer(name: str) -> int | None:
+        if not _INTEGER.fullmatch(name):
+            return None
+        key = int(name)
+        return key if least <= key <= most and key_name(key) == name else None
+
+    return read_integer
+
+
 def _fit_value(field: Field, source: _Source) -> _Fit:
     """The fit of a single value."""
     if field.message is not None:
-        fit_message = _fit_union if field.message.is_union else _fit_message
-        return fit_message(field.message, source)
+        if field.message.is_union:
+            return source.union(field.message)
+        return _fit_message(field.message, source)
     if field.enum is not None:
         return _fit_enum(field)
     if field.encoding == ARRAY:
@@ -216,12 +251,13 @@ def _fit_value(field: Field, source: _Source) -> _Fit:
     if field.encoding == BASE64:
         return _fit_base64
     if field.encoding == RAW:
-        return lambda value, depth, _: source.dump(value, depth)
+        return lambda value, depth, _: _MISFIT if value is None else source.dump(value, depth)
     kind = field.descriptor.type
     if kind == FieldDescriptor.TYPE_STRING:
         return _fit_string
-    if kind == FieldDescriptor.TYPE_DOUBLE:
-        return source.fit_double
+    if kind in FLOATS:
+        is_float = kind == FieldDescriptor.TYPE_FLOAT
+        return _fit_float(source.fit_double) if is_float else source.fit_double
     if kind == FieldDescriptor.TYPE_BOOL:
         return lambda value, *_: value if type(value) is bool else _MISFIT
     least, most = INTEGER_RANGES[kind]
@@ -233,12 +269,9 @@ def _fit_message(mapped: MessageType, source: _Source) -> _Fit:
     return lambda value, depth, _: read(value, depth) if type(value) is dict else _MISFIT
 
 
-def _fit_union(mapped: MessageType, source: _Source) -> _Fit:
-    fits = [
-        (field.name, (_fit_list if field.is_list else _fit_value)(field, source))
-        for field in mapped.fields.values()
-    ]
-    has_list = any(field.is_list for field in mapped.fields.values())
+def _compile_union(mapped: MessageType, source: _Source) -> tuple[_Fit, Callable[[], None]]:
+    fits: list[tuple[str, _Fit]] = []
+    has_list = any(field.repeated for field in mapped.fields.values())
 
     def fit_union(value: Any, depth: int, members: _Members) -> Any:
         if value == [] and has_list:
@@ -249,7 +282,13 @@ def _fit_union(mapped: MessageType, source: _Source) -> _Fit:
                 return {name: result}
         return _MISFIT
 
-    return fit_union
+    def compile_fields() -> None:
+        fits.extend(
+            (field.name, (_fit_list if field.is_list else _fit_value)(field, source))
+            for field in mapped.fields.values()
+        )
+
+    return fit_union, compile_fields
 
 
 def _fit_enum(field: Field) -> _Fit:
@@ -299,6 +338,22 @@ def _fit_fast_double(value: Any, depth: int, members: _Members) -> Any:
     raise InexactError  # it may be an integer that no double holds
 
 
+def _fit_float(fit_double: _Fit) -> _Fit:
+    """The fit of a float, which takes the doubles that it holds exactly."""
+
+    def fit_float(value: Any, depth: int, members: _Members) -> Any:
+        number = fit_double(value, depth, members)
+        if type(number) is not float:
+            return number
+        try:
+            held: float = _FLOAT.unpack(_FLOAT.pack(number))[0]
+        except OverflowError:
+            return _MISFIT
+        return number if held == number or math.isnan(number) else _MISFIT
+
+    return fit_float
+
+
 def _fit_byte_array(value: Any, _depth: int, _members: _Members) -> Any:
     if type(value) is not list:
         return _MISFIT
@@ -313,7 +368,7 @@ def _fit_byte_array(value: Any, _depth: int, _members: _Members) -> Any:
 
 
 def _fit_utf8(field: Field, source: _Source) -> _Fit:
-    """The fit of bytes that are most often the UTF-8 of the string beside them."""
+    """The fit of bytes that are most often the UTF-8 of a string of the same object."""
     fit, text_name = _fit_value(field, source), field.unset_utf8 or ""
 
     def fit_utf8(value: Any, depth: int, members: _Members) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from google.protobuf.message import Message
 
 from chatpb._errors import path_segment
-from chatpb._mapping.schema import MessageType, mapping_of
+from chatpb._mapping.schema import MessageType, key_name, mapping_of
 from chatpb._mapping.text import parse_plain
 from chatpb.v1.residue_pb2 import Residue
 
@@ -84,7 +84,7 @@ def walk(message: Message, path: str = "$") -> Iterator[tuple[str, Message]]:
         below = path if mapped.is_union else path + path_segment(field.name)
         if field.map_value is not None:
             for key in sorted(value):
-                yield from walk(value[key], below + path_segment(key))
+                yield from walk(value[key], below + path_segment(key_name(key)))
         elif field.repeated:
             for index, item in enumerate(value):
                 yield from walk(item, below + path_segment(index))

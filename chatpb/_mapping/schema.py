@@ -1,7 +1,8 @@
-"""What the descriptors say of the mapping between messages and JSON.
+"""What the descriptors specify of the mapping between messages and JSON.
 
-The .proto files name every field, every enum word and every rule of the mapping; this module reads
-them, and the converters are compiled from what it finds. It names none of them itself.
+The .proto files name every field, every enum word and every rule of the mapping. This module reads
+them, names none of them itself, and the converters are compiled from what it finds. docs/mapping.md
+has the rules, and section 1 what a schema must not contain.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from chatpb._errors import ChatpbError, ConversionError
 from chatpb._mapping.text import parse_plain
 from chatpb.v1 import options_pb2, residue_pb2
 
@@ -24,15 +26,27 @@ _T = TypeVar("_T")
 RESIDUE: Final = residue_pb2.Residue.DESCRIPTOR.full_name
 INTEGER_RANGES: Final[Mapping[int, tuple[int, int]]] = {
     FieldDescriptor.TYPE_INT32: (-(2**31), 2**31 - 1),
+    FieldDescriptor.TYPE_SINT32: (-(2**31), 2**31 - 1),
+    FieldDescriptor.TYPE_SFIXED32: (-(2**31), 2**31 - 1),
+    FieldDescriptor.TYPE_UINT32: (0, 2**32 - 1),
+    FieldDescriptor.TYPE_FIXED32: (0, 2**32 - 1),
     FieldDescriptor.TYPE_INT64: (-(2**63), 2**63 - 1),
+    FieldDescriptor.TYPE_SINT64: (-(2**63), 2**63 - 1),
+    FieldDescriptor.TYPE_SFIXED64: (-(2**63), 2**63 - 1),
+    FieldDescriptor.TYPE_UINT64: (0, 2**64 - 1),
+    FieldDescriptor.TYPE_FIXED64: (0, 2**64 - 1),
 }
+FLOATS: Final = (FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT)
 _ZEROS: Final[Mapping[int, object]] = {
-    FieldDescriptor.TYPE_INT32: 0,
-    FieldDescriptor.TYPE_INT64: 0,
-    FieldDescriptor.TYPE_DOUBLE: 0.0,
+    **dict.fromkeys(INTEGER_RANGES, 0),
+    **dict.fromkeys(FLOATS, 0.0),
     FieldDescriptor.TYPE_BOOL: False,
     FieldDescriptor.TYPE_STRING: "",
 }
+
+
+class SchemaError(ChatpbError, TypeError):
+    """A message type that mirrors no JSON value, or a field that the mapping does not allow."""
 
 
 class _Nothing:
@@ -59,9 +73,11 @@ class Field:
         number: The number of the field.
         descriptor: The field's descriptor.
         unset: The JSON value that an unset field stands for, or NOTHING.
+        zero: The JSON value that is not stored because the field has no presence, or NOTHING.
         unset_utf8: The field whose UTF-8 bytes an unset field stands for, or None.
-        encoding: How the value is spelled, where the type does not say it.
+        encoding: How the value is spelled, where the type does not specify it.
         repeated: Whether the value is an array.
+        map_key: The type of the keys, if the field is a map; otherwise 0.
         map_value: The field of the values, if the field is a map.
         message: The message type of the values, unless they are scalars.
         enum: The enum of the values, if they have one.
@@ -72,9 +88,11 @@ class Field:
     number: int
     descriptor: FieldDescriptor
     unset: Any
+    zero: Any
     unset_utf8: str | None
     encoding: int
     repeated: bool
+    map_key: int
     map_value: Field | None
     message: MessageType | None
     enum: EnumWords | None
@@ -93,7 +111,7 @@ class Field:
 
 @dataclass(frozen=True, eq=False)
 class EnumWords:
-    """The words of an enum in JSON: value names less the enum's prefix, in lower case."""
+    """The words of an enum in JSON: value names without the enum's prefix, in lower case."""
 
     numbers: Mapping[str, int]
     words: Mapping[int, str]
@@ -104,7 +122,7 @@ class MessageType:
 
     Attributes:
         descriptor: Its descriptor.
-        fields: Its fields but for the residue, by name, in the order of their members.
+        fields: Its fields except the residue, by name, in the order of their members.
         residue: The field that holds the residue, or None in a union.
         is_union: Whether the message stands for the value of its one set member.
         options: The message's options, for the rules of folding.
@@ -114,19 +132,31 @@ class MessageType:
         self.descriptor = descriptor
         self.options = descriptor.GetOptions().Extensions
         self.is_union: bool = self.options[options_pb2.json_union]
-        self.residue: FieldDescriptor | None = next(
-            (field for field in descriptor.fields if _is_residue(field)), None
-        )
-        if self.is_union == (self.residue is not None):
-            raise TypeError(f"{descriptor.full_name} is neither a JSON object nor a JSON union")
+        residues = [field for field in descriptor.fields if _is_residue(field)]
+        if len(residues) != (not self.is_union) or any(field.is_repeated for field in residues):
+            raise SchemaError(f"{descriptor.full_name} is neither a JSON object nor a JSON union")
+        self.residue: FieldDescriptor | None = residues[0] if residues else None
         self.fields: dict[str, Field] = {}
         self.by_number: dict[int, Field] = {}
 
     def read_fields(self) -> None:
-        """Reads the fields, whose types may be this one."""
-        for field in self.descriptor.fields:
-            if not _is_residue(field):
-                self.fields[field.name] = self.by_number[field.number] = _field(field)
+        """Reads the fields, whose types may be this one.
+
+        Raises:
+            SchemaError: The mapping does not allow one of them.
+        """
+        for descriptor in self.descriptor.fields:
+            if not _is_residue(descriptor):
+                self._check(descriptor)
+                field = _field(descriptor)
+                self.fields[field.name] = self.by_number[field.number] = field
+
+    def _check(self, field: FieldDescriptor) -> None:
+        if self.is_union and not field.has_presence and not field.is_repeated:
+            raise SchemaError(f"{field.full_name}: a member of a union needs presence")
+        oneof = field.containing_oneof
+        if not self.is_union and oneof is not None and len(oneof.fields) > 1:
+            raise SchemaError(f"{field.full_name}: an object can have several members of a oneof")
 
     @property
     def message_class(self) -> type[Message]:
@@ -139,11 +169,11 @@ def _is_residue(field: FieldDescriptor) -> bool:
 
 
 class Compiled(Generic[_K, _T]):
-    """What is made of each message type once, also where types recurse and threads race.
+    """A thread-safe cache that compiles each message type once and supports recursive types.
 
     Args:
-        make: Gives the thing that is made of a type, and a function that completes it, which may
-            ask for what is made of other types.
+        make: Returns what is compiled from a type, and a function that completes it, which may
+            ask for what is compiled from other types.
     """
 
     def __init__(self, make: Callable[[_K], tuple[_T, Callable[[], None]]]) -> None:
@@ -153,7 +183,7 @@ class Compiled(Generic[_K, _T]):
         self._lock = threading.RLock()
 
     def __call__(self, kind: _K) -> _T:
-        """What is made of a type."""
+        """Returns what is compiled from a type."""
         made = self._complete.get(kind)
         if made is not None:
             return made
@@ -177,7 +207,7 @@ def mapping_of(message: Message | type[Message]) -> MessageType:
     """The mapping of a message's type, compiled at the first call.
 
     Raises:
-        TypeError: The message does not mirror a JSON value.
+        SchemaError: The message does not mirror a JSON value. It is a TypeError.
     """
     return _message_type(cast("Descriptor", message.DESCRIPTOR))
 
@@ -190,52 +220,111 @@ def _make_message_type(descriptor: Descriptor) -> tuple[MessageType, Callable[[]
 _message_type = Compiled(_make_message_type)
 
 
-def _field(descriptor: FieldDescriptor) -> Field:
+def _field(descriptor: FieldDescriptor, encoding: int | None = None) -> Field:
+    """Reads a field; the values of a map have the encoding of the map."""
     options = descriptor.GetOptions().Extensions
-    entry = descriptor.message_type
-    map_value = None
-    if entry is not None and entry.GetOptions().map_entry:
-        if entry.fields_by_number[1].type != FieldDescriptor.TYPE_STRING:
-            raise TypeError(f"{descriptor.full_name}: the keys of a JSON object are strings")
-        map_value = _field(entry.fields_by_number[2])
+    if encoding is None:
+        encoding = options[options_pb2.json_encoding]
+    message, map_key, map_value = descriptor.message_type, 0, None
+    if message is not None and message.GetOptions().map_entry:
+        map_key = message.fields_by_number[1].type
+        map_value = _field(message.fields_by_number[2], encoding)
+        message = None
+    else:
+        _check_encoding(descriptor, encoding)
+    has_zero = not descriptor.has_presence and not descriptor.is_repeated
+    zero = _zero(descriptor, encoding) if has_zero else NOTHING
     field = Field(
         name=descriptor.name,
         number=descriptor.number,
         descriptor=descriptor,
-        unset=_unset(descriptor),
+        unset=_unset(descriptor, zero),
+        zero=zero,
         unset_utf8=options[options_pb2.json_unset_utf8] or None,
-        encoding=options[options_pb2.json_encoding],
+        encoding=encoding,
         repeated=descriptor.is_repeated and map_value is None,
+        map_key=map_key,
         map_value=map_value,
-        message=_message_type(entry) if entry is not None and map_value is None else None,
+        message=_message_type(message) if message is not None else None,
         enum=enum_words(descriptor.enum_type) if descriptor.enum_type is not None else None,
         options=options,
     )
-    is_bytes = descriptor.type == FieldDescriptor.TYPE_BYTES
-    if is_bytes != (field.encoding in (ARRAY, BASE64)) or not (
-        is_bytes or entry is not None or field.enum is not None or descriptor.type in _ZEROS
-    ):
-        raise TypeError(f"{descriptor.full_name}: the type has no spelling in JSON")
+    if field.unset_utf8:
+        _check_utf8(field, field.unset_utf8)
     return field
 
 
-def _unset(descriptor: FieldDescriptor) -> Any:
+def _check_encoding(descriptor: FieldDescriptor, encoding: int) -> None:
+    kind = descriptor.type
+    allowed: tuple[int, ...] = (0,)
+    if kind == FieldDescriptor.TYPE_BYTES:
+        allowed = (ARRAY, BASE64)
+    elif kind == FieldDescriptor.TYPE_STRING:
+        allowed = (0, RAW)
+    if encoding not in allowed or kind == FieldDescriptor.TYPE_GROUP:
+        raise SchemaError(f"{descriptor.full_name}: the type has no such spelling in JSON")
+
+
+def _check_utf8(field: Field, name: str) -> None:
+    descriptor = field.descriptor
+    siblings = cast("Descriptor", descriptor.containing_type).fields_by_name
+    text = siblings.get(name)
+    if (
+        field.encoding != ARRAY
+        or not field.has_presence
+        or descriptor.GetOptions().HasExtension(options_pb2.json_unset)
+        or text is None
+        or text.type != FieldDescriptor.TYPE_STRING
+        or text.is_repeated
+        or text.GetOptions().HasExtension(options_pb2.json_unset)
+        or text.GetOptions().HasExtension(options_pb2.json_encoding)
+    ):
+        raise SchemaError(
+            f"{descriptor.full_name}: json_unset_utf8 is for optional bytes as an array, and names"
+            " a string without options in the same message"
+        )
+
+
+def _zero(descriptor: FieldDescriptor, encoding: int) -> Any:
+    """The JSON value of zero; NOTHING for an enum and for JSON text, whose zero is not a value."""
+    if descriptor.type == FieldDescriptor.TYPE_BYTES:
+        return [] if encoding == ARRAY else ""
+    return NOTHING if encoding == RAW else _ZEROS.get(descriptor.type, NOTHING)
+
+
+def _unset(descriptor: FieldDescriptor, zero: Any) -> Any:
     options = descriptor.GetOptions()
-    if options.HasExtension(options_pb2.json_unset):
-        return parse_plain(options.Extensions[options_pb2.json_unset])
-    if descriptor.has_presence or descriptor.is_repeated:
-        return NOTHING
-    return _ZEROS[descriptor.type]
+    if not options.HasExtension(options_pb2.json_unset):
+        return zero
+    text = options.Extensions[options_pb2.json_unset]
+    try:
+        unset = parse_plain(text)
+    except ConversionError:
+        unset = NOTHING
+    if unset is not None and type(unset) not in (bool, str) and unset not in ([], {}):
+        raise SchemaError(f"{descriptor.full_name}: json_unset cannot be {text}")
+    return unset
+
+
+def key_name(key: str | int) -> str:
+    """The name of the member that an entry of a map becomes."""
+    if isinstance(key, str):
+        return key
+    return str(key).lower() if isinstance(key, bool) else str(key)
 
 
 @functools.cache
 def enum_words(descriptor: EnumDescriptor) -> EnumWords:
-    """The words of an enum, compiled once."""
+    """The words of an enum, compiled once.
+
+    Raises:
+        SchemaError: Two values have the same word, or two words the same value.
+    """
     zero = descriptor.values_by_number[0].name
     prefix = zero.removesuffix("UNSPECIFIED")
-    numbers = {
-        value.name.removeprefix(prefix).lower(): value.number
-        for value in descriptor.values
-        if value.number != 0
-    }
-    return EnumWords(numbers, {number: word for word, number in numbers.items()})
+    values = [value for value in descriptor.values if value.number != 0]
+    numbers = {value.name.removeprefix(prefix).lower(): value.number for value in values}
+    words = {number: word for word, number in numbers.items()}
+    if not len(values) == len(numbers) == len(words):
+        raise SchemaError(f"{descriptor.full_name}: two values have one word or one number")
+    return EnumWords(numbers, words)

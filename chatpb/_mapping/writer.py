@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import keyword
+import linecache
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import repeat
@@ -16,10 +17,18 @@ from math import copysign, isfinite
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
-from google.protobuf.descriptor import FieldDescriptor
-
 from chatpb._errors import ConversionError
-from chatpb._mapping.schema import ARRAY, BASE64, NOTHING, RAW, Compiled, Field, MessageType
+from chatpb._mapping.schema import (
+    ARRAY,
+    BASE64,
+    FLOATS,
+    NOTHING,
+    RAW,
+    Compiled,
+    Field,
+    MessageType,
+    key_name,
+)
 from chatpb._mapping.text import kind_of, number_text
 from chatpb.v1.residue_pb2 import Residue
 
@@ -143,7 +152,10 @@ def _straight_line(
         "    return members",
     ]
     scope |= {"ConversionError": ConversionError, "isfinite": isfinite, "with_residue": write_all}
-    exec("\n".join(lines), scope)
+    source, name = "\n".join(lines) + "\n", f"<writer of {mapped.descriptor.full_name}>"
+    # So that tracebacks show its lines. Without a time, checkcache() keeps it.
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    exec(compile(source, name, "exec"), scope)
     write: _Put = scope["write"]
     return write
 
@@ -287,10 +299,11 @@ def _put_map(field: Field) -> _Put:
     def put_map(entries: Any, context: Context) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for key in sorted(entries):
+            name = key_name(key)
             try:
-                values[key] = put(entries[key], context)
+                values[name] = put(entries[key], context)
             except ConversionError as error:
-                raise error.below(key) from None
+                raise error.below(name) from None
         return values
 
     return put_map
@@ -343,7 +356,7 @@ def _put_value(field: Field) -> _Put:
         return lambda value, _: base64.b64encode(value).decode()
     if field.encoding == RAW:
         return _put_raw
-    if field.descriptor.type == FieldDescriptor.TYPE_DOUBLE:
+    if field.descriptor.type in FLOATS:
         return _put_double
     return _put_as_is
 

@@ -19,6 +19,7 @@ from chatpb._mapping.schema import (
     RAW,
     Field,
     MessageType,
+    key_name,
     mapping_of,
 )
 
@@ -34,6 +35,7 @@ texts = st.text(st.characters(), max_size=6)  # lone surrogates too
 utf8_texts = st.text(st.characters(codec="utf-8"), max_size=6)
 integers = st.integers() | st.integers(min_value=-3, max_value=3) | st.integers(2**62, 2**70)
 finite = st.floats(allow_nan=False, allow_infinity=False)
+floats = st.floats(allow_nan=False, allow_infinity=False, width=32)
 scalars = st.none() | st.booleans() | integers | finite | texts
 values: st.SearchStrategy[Any] = st.recursive(
     scalars,
@@ -86,12 +88,27 @@ def json_objects(mapped: MessageType, depth: int = 4) -> st.SearchStrategy[dict[
 def _fitting(field: Field, depth: int) -> st.SearchStrategy[Any]:
     """JSON values that fit a field."""
     if field.map_value is not None:
-        return st.dictionaries(texts, _fitting(field.map_value, depth), max_size=2)
+        names = _keys(field).map(key_name) | texts
+        return st.dictionaries(names, _fitting(field.map_value, depth), max_size=2)
     single = _fitting_value(field, depth)
     unset = [] if field.unset is None or repr(field.unset) == "NOTHING" else [field.unset]
     if field.repeated:
         return st.lists(single, max_size=3) | st.sampled_from([[], *unset])
     return single | st.sampled_from(unset) if unset else single
+
+
+def _keys(field: Field) -> st.SearchStrategy[Any]:
+    """Keys of a map."""
+    if field.map_key == FieldDescriptor.TYPE_STRING:
+        return utf8_texts
+    if field.map_key == FieldDescriptor.TYPE_BOOL:
+        return st.booleans()
+    return _integers(field.map_key)
+
+
+def _integers(kind: int) -> st.SearchStrategy[int]:
+    least, most = INTEGER_RANGES[kind]
+    return st.integers(least, most) | st.integers(max(least, -3), 3)
 
 
 def _fitting_value(field: Field, depth: int) -> st.SearchStrategy[Any]:
@@ -112,9 +129,13 @@ def _fitting_value(field: Field, depth: int) -> st.SearchStrategy[Any]:
     kind = field.descriptor.type
     if kind == FieldDescriptor.TYPE_DOUBLE:
         return finite | integers
+    if kind == FieldDescriptor.TYPE_FLOAT:
+        return floats | finite | integers
+    if kind in INTEGER_RANGES:
+        return _integers(kind) | integers
     if kind == FieldDescriptor.TYPE_BOOL:
         return st.booleans()
-    return texts if kind == FieldDescriptor.TYPE_STRING else integers
+    return texts
 
 
 def messages(kind: type[Message], depth: int = 4) -> st.SearchStrategy[Message]:
@@ -158,7 +179,7 @@ def _argument(field: Field, depth: int) -> st.SearchStrategy[Any]:
         if field.map_value.message is not None:
             kind = field.map_value.message.message_class
             value = value.map(lambda arguments: kind(**arguments))
-        return st.dictionaries(utf8_texts, value, max_size=2)
+        return st.dictionaries(_keys(field), value, max_size=2)
     value = _argument_value(field, depth)
     if field.enum is not None and field.repeated:
         value = value.filter(bool)  # an unset enum has no word that an array could contain
@@ -180,6 +201,7 @@ def _argument_value(field: Field, depth: int) -> st.SearchStrategy[Any]:
     by_type: dict[int, st.SearchStrategy[Any]] = {
         FieldDescriptor.TYPE_BYTES: st.binary(max_size=4),
         FieldDescriptor.TYPE_DOUBLE: finite,
+        FieldDescriptor.TYPE_FLOAT: floats,
         FieldDescriptor.TYPE_BOOL: st.booleans(),
         FieldDescriptor.TYPE_STRING: utf8_texts,
     }

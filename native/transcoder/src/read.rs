@@ -5,9 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::decimal::skip_array_of;
 use crate::json::{Cursor, Names, Text, put_normal, put_utf8};
-use crate::schema::{Field, Kind, MessageType, Schema, Shape, Unset};
-use crate::wire::{FIXED64, LENGTH_DELIMITED, VARINT};
-use crate::wire::{close, open, put_bytes, put_tag, put_varint};
+use crate::schema::{Field, Integer, Key, Kind, MessageType, Schema, Shape, Unset, Wire};
+use crate::wire::{LENGTH_DELIMITED, close, open, put_bytes, put_number, put_tag, put_varint};
 use crate::{Declined, MAX_DEPTH};
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -44,6 +43,13 @@ enum Fit {
     Empty,
     /// The value goes to the residue as it is.
     Misfit,
+}
+
+/// The key of an entry, as keys are ordered.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub enum EntryKey {
+    Text(Vec<u8>),
+    Number(i128),
 }
 
 struct Reader<'a> {
@@ -179,10 +185,14 @@ impl<'a> Reader<'a> {
         let (at, depth) = (self.json.at, self.json.depth);
         let (out_start, extra_start) = (self.out.len(), self.extra.len());
         let segments = self.segments.len();
-        let fit = match field.shape {
-            Shape::Repeated => self.list(field)?,
-            Shape::Map => self.map(field)?,
-            _ => self.single(mapped, field, first_segment)?,
+        let fit = if self.is_unset(field)? {
+            Fit::Unset
+        } else {
+            match field.shape {
+                Shape::Repeated => self.list(field)?,
+                Shape::Map => self.map(field)?,
+                _ => self.single(mapped, field, first_segment)?,
+            }
         };
         match fit {
             Fit::Set => {
@@ -205,7 +215,34 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// A value that is neither list nor map, with what an unset field stands for.
+    /// Reads the value here if it is the one that an unset field stands for.
+    fn is_unset(&mut self, field: &Field) -> Result<bool, Declined> {
+        let (at, depth) = (self.json.at, self.json.depth);
+        let is_unset = match (&field.unset, self.json.peek()) {
+            (Unset::Text(word), b'"') => {
+                let text = self.json.string()?;
+                self.scratch.clear();
+                put_utf8(text, &mut self.scratch)? && self.scratch == word.as_bytes()
+            }
+            (Unset::True, b't') => self.json.literal(b"true").map(|()| true)?,
+            (Unset::False, b'f') => self.json.literal(b"false").map(|()| true)?,
+            (Unset::EmptyArray, b'[') => {
+                self.json.enter()?;
+                !self.json.any(b']')
+            }
+            (Unset::EmptyObject, b'{') => {
+                self.json.enter()?;
+                !self.json.any(b'}')
+            }
+            _ => return Ok(false),
+        };
+        if !is_unset {
+            (self.json.at, self.json.depth) = (at, depth);
+        }
+        Ok(is_unset)
+    }
+
+    /// A value of a field that is neither a list nor a map.
     fn single(
         &mut self,
         mapped: &'a MessageType,
@@ -215,37 +252,21 @@ impl<'a> Reader<'a> {
         if let Unset::Utf8(text) = field.unset {
             return self.bytes_of_text(mapped, field, text, first_segment);
         }
-        if let Unset::Text(word) = &field.unset
-            && self.json.peek() == b'"'
-        {
-            let at = self.json.at;
-            let text = self.json.string()?;
-            self.scratch.clear();
-            if !put_utf8(text, &mut self.scratch)? {
-                return Ok(Fit::Misfit);
-            }
-            if self.scratch == word.as_bytes() {
-                return Ok(Fit::Unset);
-            }
-            // Without presence a zero value cannot be told from an unset field.
-            if field.shape == Shape::Implicit && self.scratch.is_empty() {
-                return Ok(Fit::Misfit);
-            }
-            self.json.at = at;
+        if field.shape != Shape::Implicit {
+            return self.value(field.number, &field.kind, false);
         }
-        if matches!(field.unset, Unset::EmptyObject) && self.json.peek() == b'{' {
-            let at = self.json.at;
-            self.json.enter()?;
-            if !self.json.any(b'}') {
-                return Ok(Fit::Unset);
-            }
-            self.json.depth -= 1;
-            self.json.at = at;
+        let start = self.out.len();
+        let fit = self.value(field.number, &field.kind, true)?;
+        // Without presence a zero value cannot be told from an unset field.
+        let is_zero = fit == Fit::Set && self.out.len() == start;
+        if is_zero && !matches!(field.unset, Unset::Zero(_)) {
+            return Ok(Fit::Misfit);
         }
-        self.value(field.number, &field.kind, field.shape == Shape::Implicit)
+        Ok(fit)
     }
 
-    /// Writes the value here as a field; `implicit` leaves out a zero.
+    /// Writes the value here as a field; `implicit` leaves out a zero. The field of a number in a
+    /// packed list is 0.
     fn value(&mut self, number: u32, kind: &'a Kind, implicit: bool) -> Result<Fit, Declined> {
         let first = self.json.peek();
         match kind {
@@ -269,10 +290,8 @@ impl<'a> Reader<'a> {
                 Ok(Fit::Set)
             }
             Kind::Double => self.double(number, implicit),
-            Kind::Int32 => {
-                self.integer(number, implicit, i64::from(i32::MIN)..=i64::from(i32::MAX))
-            }
-            Kind::Int64 => self.integer(number, implicit, i64::MIN..=i64::MAX),
+            Kind::Float => self.float(number, implicit),
+            Kind::Integer(integer) => self.integer(number, implicit, *integer),
             Kind::Bool => {
                 let value = match first {
                     b't' => self.json.literal(b"true").map(|()| true)?,
@@ -280,8 +299,7 @@ impl<'a> Reader<'a> {
                     _ => return Ok(Fit::Misfit),
                 };
                 if value || !implicit {
-                    put_tag(&mut self.out, number, VARINT);
-                    self.out.push(u8::from(value));
+                    put_number(&mut self.out, number, Wire::Varint, u64::from(value));
                 }
                 Ok(Fit::Set)
             }
@@ -289,11 +307,13 @@ impl<'a> Reader<'a> {
                 let Some(value) = self.word(words)? else {
                     return Ok(Fit::Misfit);
                 };
-                put_tag(&mut self.out, number, VARINT);
-                put_varint(&mut self.out, value as i64 as u64);
+                put_number(&mut self.out, number, Wire::Varint, value as i64 as u64);
                 Ok(Fit::Set)
             }
             Kind::Raw => {
+                if first == b'n' {
+                    return Ok(Fit::Misfit); // an element that is null
+                }
                 let start = open(&mut self.out, number);
                 self.json.compact(&mut self.out)?;
                 close(&mut self.out, start);
@@ -303,7 +323,9 @@ impl<'a> Reader<'a> {
                 if !self.byte_array()? {
                     return Ok(Fit::Misfit);
                 }
-                put_bytes(&mut self.out, number, &self.scratch);
+                if !implicit || !self.scratch.is_empty() {
+                    put_bytes(&mut self.out, number, &self.scratch);
+                }
                 Ok(Fit::Set)
             }
             Kind::Base64 => {
@@ -318,7 +340,9 @@ impl<'a> Reader<'a> {
                 let Ok(data) = STANDARD.decode(&self.scratch) else {
                     return Ok(Fit::Misfit);
                 };
-                put_bytes(&mut self.out, number, &data);
+                if !implicit || !data.is_empty() {
+                    put_bytes(&mut self.out, number, &data);
+                }
                 Ok(Fit::Set)
             }
             Kind::Object(index) => {
@@ -344,14 +368,21 @@ impl<'a> Reader<'a> {
         let (at, depth) = (self.json.at, self.json.depth);
         let out_start = self.out.len();
         let (extra_start, segments) = (self.extra.len(), self.segments.len());
+        if mapped.has_repeated() && self.json.peek() == b'[' {
+            self.json.enter()?;
+            if !self.json.any(b']') {
+                return Ok(Fit::Set); // with no member set
+            }
+            (self.json.at, self.json.depth) = (at, depth);
+        }
         for field in &mapped.fields {
             let fit = match field.shape {
                 Shape::Repeated => self.list(field)?,
                 Shape::Map => self.map(field)?,
                 _ => self.value(field.number, &field.kind, false)?,
             };
-            if fit != Fit::Misfit {
-                return Ok(Fit::Set); // an empty list, too, is the value
+            if fit == Fit::Set {
+                return Ok(fit);
             }
             self.out.truncate(out_start);
             self.extra.truncate(extra_start);
@@ -367,21 +398,13 @@ impl<'a> Reader<'a> {
         }
         self.json.enter()?;
         if !self.json.any(b']') {
-            let is_unset = matches!(field.unset, Unset::EmptyArray);
-            return Ok(if is_unset { Fit::Unset } else { Fit::Empty });
+            return Ok(Fit::Empty);
         }
-        let packed = match field.kind {
-            Kind::Enum(_) => Some(open(&mut self.out, field.number)),
-            _ => None,
-        };
+        let packed = field.is_packed.then(|| open(&mut self.out, field.number));
+        let number = if field.is_packed { 0 } else { field.number };
         loop {
             self.json.skip_space();
-            if let Kind::Enum(words) = &field.kind {
-                let Some(value) = self.word(words)? else {
-                    return Ok(Fit::Misfit);
-                };
-                put_varint(&mut self.out, value as i64 as u64);
-            } else if self.value(field.number, &field.kind, false)? != Fit::Set {
+            if self.value(number, &field.kind, false)? != Fit::Set {
                 return Ok(Fit::Misfit);
             }
             if !self.json.more(b']')? {
@@ -400,22 +423,23 @@ impl<'a> Reader<'a> {
         }
         self.json.enter()?;
         if !self.json.any(b'}') {
-            let is_unset = matches!(field.unset, Unset::EmptyObject);
-            return Ok(if is_unset { Fit::Unset } else { Fit::Empty });
+            return Ok(Fit::Empty);
         }
         let start = self.out.len();
-        let mut entries: Vec<(Vec<u8>, std::ops::Range<usize>)> = Vec::new();
+        let mut entries: Vec<(EntryKey, std::ops::Range<usize>)> = Vec::new();
         loop {
             self.json.skip_space();
-            let mut key = Vec::new();
-            if !put_utf8(self.json.string()?, &mut key)? {
+            let mut name = Vec::new();
+            if !put_utf8(self.json.string()?, &mut name)? {
                 return Ok(Fit::Misfit);
             }
             self.json.expect(b':')?;
             self.json.skip_space();
             let from = self.out.len();
             let entry = open(&mut self.out, field.number);
-            put_bytes(&mut self.out, 1, &key);
+            let Some(key) = self.key(field.key, name) else {
+                return Ok(Fit::Misfit);
+            };
             if self.value(2, &field.kind, false)? != Fit::Set {
                 return Ok(Fit::Misfit);
             }
@@ -437,6 +461,27 @@ impl<'a> Reader<'a> {
         self.out.truncate(start);
         self.out.extend_from_slice(&sorted);
         Ok(Fit::Set)
+    }
+
+    /// Writes the key of an entry; None if the name is not a key of the type.
+    fn key(&mut self, key: Key, name: Vec<u8>) -> Option<EntryKey> {
+        let (bits, value) = match (key, &name[..]) {
+            (Key::String, _) => {
+                put_bytes(&mut self.out, 1, &name);
+                return Some(EntryKey::Text(name));
+            }
+            (Key::Bool, b"false") => (0, 0),
+            (Key::Bool, b"true") => (1, 1),
+            (Key::Bool, _) => return None,
+            (Key::Integer(integer), text) => {
+                let bits = integer.parse(text)?;
+                let value = integer.value(bits);
+                let is_canonical = itoa::Buffer::new().format(value).as_bytes() == text;
+                is_canonical.then_some((bits, value))?
+            }
+        };
+        put_number(&mut self.out, 1, key.wire(), bits);
+        Some(EntryKey::Number(value))
     }
 
     /// Bytes that an unset field takes from the string beside them.
@@ -536,35 +581,58 @@ impl<'a> Reader<'a> {
         Ok(known.map(|known| known.1))
     }
 
-    fn integer(
-        &mut self,
-        number: u32,
-        implicit: bool,
-        range: std::ops::RangeInclusive<i64>,
-    ) -> Result<Fit, Declined> {
+    fn integer(&mut self, number: u32, implicit: bool, integer: Integer) -> Result<Fit, Declined> {
         if !matches!(self.json.peek(), b'-' | b'0'..=b'9') {
             return Ok(Fit::Misfit);
         }
         let Ok((text, true)) = self.json.number() else {
-            return Ok(Fit::Misfit); // also what is no number, which is refused there
+            return Ok(Fit::Misfit); // also what is not a number, which is refused there
         };
-        let Some(value) = parse_integer(text) else {
+        let Some(bits) = integer.parse(text) else {
             return Ok(Fit::Misfit);
         };
-        if !range.contains(&value) || text == b"-0" {
-            return Ok(Fit::Misfit);
-        }
-        if value != 0 || !implicit {
-            put_tag(&mut self.out, number, VARINT);
-            put_varint(&mut self.out, value as u64);
+        if bits != 0 || !implicit {
+            put_number(&mut self.out, number, integer.wire(), bits);
         }
         Ok(Fit::Set)
     }
 
     fn double(&mut self, number: u32, implicit: bool) -> Result<Fit, Declined> {
+        let Some(value) = self.number()? else {
+            return Ok(Fit::Misfit);
+        };
+        if value.to_bits() != 0 || !implicit {
+            put_number(&mut self.out, number, Wire::Fixed64, value.to_bits());
+        }
+        Ok(Fit::Set)
+    }
+
+    /// A number that a float holds exactly.
+    fn float(&mut self, number: u32, implicit: bool) -> Result<Fit, Declined> {
+        let Some(value) = self.number()? else {
+            return Ok(Fit::Misfit);
+        };
+        let float = value as f32;
+        if f64::from(float).to_bits() != value.to_bits() {
+            return Ok(Fit::Misfit);
+        }
+        if float.to_bits() != 0 || !implicit {
+            put_number(
+                &mut self.out,
+                number,
+                Wire::Fixed32,
+                u64::from(float.to_bits()),
+            );
+        }
+        Ok(Fit::Set)
+    }
+
+    /// The number here as a double; None if it does not fit one.
+    #[inline(always)]
+    fn number(&mut self) -> Result<Option<f64>, Declined> {
         if !matches!(self.json.peek(), b'-' | b'0'..=b'9') {
             // NaN and Infinity are for the reference to judge: compact() declines them.
-            return Ok(Fit::Misfit);
+            return Ok(None);
         }
         let rest = &self.json.data[self.json.at..];
         let (value, size) = fast_float2::parse_partial::<f64, _>(rest).map_err(|_| Declined)?;
@@ -577,18 +645,11 @@ impl<'a> Reader<'a> {
             let text = std::str::from_utf8(text).map_err(|_| Declined)?;
             let whole: i128 = text.parse().map_err(|_| Declined)?;
             if (whole as f64) as i128 != whole {
-                return Ok(Fit::Misfit);
+                return Ok(None);
             }
         }
         self.json.at += size;
-        if value.is_infinite() {
-            return Ok(Fit::Misfit);
-        }
-        if value.to_bits() != 0 || !implicit {
-            put_tag(&mut self.out, number, FIXED64);
-            self.out.extend_from_slice(&value.to_le_bytes());
-        }
-        Ok(Fit::Set)
+        Ok((!value.is_infinite()).then_some(value))
     }
 
     /// Appends what the typed fields cannot say, and takes it off `extra`.
@@ -647,12 +708,6 @@ impl<'a> Reader<'a> {
         }
         self.segments.truncate(first_segment);
     }
-}
-
-/// An integer, or None if it does not fit.
-#[inline]
-fn parse_integer(text: &[u8]) -> Option<i64> {
-    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// Whether a number that the parser took has neither fraction nor exponent. The parser takes more

@@ -1,22 +1,28 @@
 //! The tables, compiled from the descriptors and their options.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use prost_reflect::{
     Cardinality, DescriptorPool, EnumDescriptor, ExtensionDescriptor, FieldDescriptor,
-    Kind as ProtoKind, MessageDescriptor, Value,
+    Kind as ProtoKind, MessageDescriptor,
 };
 
+use crate::json::{Cursor, put_utf8};
+
 const PACKAGE: &str = "chatpb.v1";
+/// What a message type must not exceed to be transcoded here: a bit for each field, and a table by
+/// number.
 const MAX_FIELDS: usize = 64;
+const MAX_NUMBER: u32 = 1 << 16;
 pub const NO_FIELD: u8 = u8::MAX;
 
-/// Every message type that stands for a JSON value.
+/// Every message type that stands for a JSON value, except those that are left to the reference.
 pub struct Schema {
     pub messages: Vec<MessageType>,
     by_name: HashMap<String, usize>,
 }
 
+#[derive(Default)]
 pub struct MessageType {
     /// In the order of their members.
     pub fields: Vec<Field>,
@@ -30,12 +36,16 @@ pub struct MessageType {
 
 pub struct Field {
     pub name: String,
-    /// The name and the colon, as they stand in JSON.
+    /// The name and the colon, as they are in JSON.
     pub member: Member,
     pub number: u32,
     pub kind: Kind,
     pub shape: Shape,
     pub unset: Unset,
+    /// Whether the numbers of a list are written as one field.
+    pub is_packed: bool,
+    /// What the names of the members of a map are.
+    pub key: Key,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,8 +59,8 @@ pub enum Shape {
 
 pub enum Kind {
     Bool,
-    Int32,
-    Int64,
+    Integer(Integer),
+    Float,
     Double,
     String,
     /// A string that holds JSON text.
@@ -60,6 +70,138 @@ pub enum Kind {
     Enum(Vec<(String, i32)>),
     Object(usize),
     Union(usize),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Key {
+    String,
+    Bool,
+    Integer(Integer),
+}
+
+/// How the bytes of a value are found on the wire.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    Varint,
+    Fixed64,
+    Fixed32,
+    Bytes,
+}
+
+/// A type of integers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Integer {
+    is_signed: bool,
+    has_64_bits: bool,
+    coding: Coding,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Coding {
+    Varint,
+    ZigZag,
+    Fixed,
+}
+
+impl Integer {
+    fn of(kind: &ProtoKind) -> Option<Self> {
+        let (is_signed, has_64_bits, coding) = match kind {
+            ProtoKind::Int32 => (true, false, Coding::Varint),
+            ProtoKind::Int64 => (true, true, Coding::Varint),
+            ProtoKind::Uint32 => (false, false, Coding::Varint),
+            ProtoKind::Uint64 => (false, true, Coding::Varint),
+            ProtoKind::Sint32 => (true, false, Coding::ZigZag),
+            ProtoKind::Sint64 => (true, true, Coding::ZigZag),
+            ProtoKind::Fixed32 => (false, false, Coding::Fixed),
+            ProtoKind::Fixed64 => (false, true, Coding::Fixed),
+            ProtoKind::Sfixed32 => (true, false, Coding::Fixed),
+            ProtoKind::Sfixed64 => (true, true, Coding::Fixed),
+            _ => return None,
+        };
+        Some(Self {
+            is_signed,
+            has_64_bits,
+            coding,
+        })
+    }
+
+    /// What is written for a number, with `put_number`; None if it is not in range or not spelled
+    /// as an integer is.
+    pub fn parse(self, text: &[u8]) -> Option<u64> {
+        if text == b"-0" {
+            return None;
+        }
+        let text = std::str::from_utf8(text).ok()?;
+        let value = match (self.is_signed, self.has_64_bits) {
+            (true, true) => text.parse::<i64>().ok()? as u64,
+            (true, false) => i64::from(text.parse::<i32>().ok()?) as u64,
+            (false, true) => text.parse::<u64>().ok()?,
+            (false, false) => u64::from(text.parse::<u32>().ok()?),
+        };
+        if self.coding != Coding::ZigZag {
+            return Some(value);
+        }
+        Some(value << 1 ^ (value as i64 >> 63) as u64)
+    }
+
+    /// The value of what was read.
+    pub fn value(self, bits: u64) -> i128 {
+        let bits = if self.coding == Coding::ZigZag {
+            let bits = if self.has_64_bits {
+                bits
+            } else {
+                bits & 0xffff_ffff
+            };
+            bits >> 1 ^ (bits & 1).wrapping_neg()
+        } else {
+            bits
+        };
+        match (self.is_signed, self.has_64_bits) {
+            (true, true) => i128::from(bits as i64),
+            (true, false) => i128::from(bits as i32),
+            (false, true) => i128::from(bits),
+            (false, false) => i128::from(bits as u32),
+        }
+    }
+
+    pub fn wire(self) -> Wire {
+        match (self.coding, self.has_64_bits) {
+            (Coding::Fixed, true) => Wire::Fixed64,
+            (Coding::Fixed, false) => Wire::Fixed32,
+            _ => Wire::Varint,
+        }
+    }
+}
+
+impl Kind {
+    #[inline]
+    pub fn wire(&self) -> Wire {
+        match self {
+            Kind::Bool | Kind::Enum(_) => Wire::Varint,
+            Kind::Integer(integer) => integer.wire(),
+            Kind::Double => Wire::Fixed64,
+            Kind::Float => Wire::Fixed32,
+            _ => Wire::Bytes,
+        }
+    }
+
+    /// The message type of the values.
+    fn message(&self) -> Option<usize> {
+        match self {
+            Kind::Object(index) | Kind::Union(index) => Some(*index),
+            _ => None,
+        }
+    }
+}
+
+impl Key {
+    pub fn wire(self) -> Wire {
+        match self {
+            Key::String => Wire::Bytes,
+            Key::Bool => Wire::Varint,
+            Key::Integer(integer) => integer.wire(),
+        }
+    }
 }
 
 /// A short text that is copied often: padded, so that it is copied as a block of fixed size.
@@ -127,6 +269,8 @@ impl Member {
 pub enum Unset {
     Nothing,
     Null,
+    True,
+    False,
     EmptyArray,
     EmptyObject,
     Text(String),
@@ -143,22 +287,35 @@ impl Schema {
         let options = Options::new(&pool)?;
         let all: Vec<_> = pool
             .all_messages()
-            .filter(|m| m.package_name() == PACKAGE && !m.is_map_entry())
-            .filter(|m| options.is_union(m) || options.residue(m).is_some())
+            .filter(|m| options.is_union(m) != options.residue(m).is_some())
             .collect();
-        let by_name: HashMap<_, _> = all
+        let mut by_name: HashMap<_, _> = all
             .iter()
             .enumerate()
             .map(|(index, m)| (m.full_name().to_string(), index))
             .collect();
-        let messages = all
+        let mut messages: Vec<_> = all
             .iter()
-            .map(|m| options.message_type(m, &by_name))
-            .collect::<Result<_, _>>()?;
+            .map(|m| options.message_type(m, &by_name).unwrap_or_default())
+            .collect();
+        // A type with a field of a type that is declined is declined too.
+        loop {
+            let declined: Vec<_> = (0..messages.len())
+                .filter(|&index| messages[index].has_declined(&messages))
+                .collect();
+            if declined.is_empty() {
+                break;
+            }
+            for index in declined {
+                messages[index] = MessageType::default();
+            }
+        }
+        by_name.retain(|_, index| !messages[*index].is_declined());
         Ok(Self { messages, by_name })
     }
 
-    /// The number of a message type that mirrors a JSON object, by its full name.
+    /// The number of a message type that mirrors a JSON object, by its full name; None if it is
+    /// left to the reference.
     pub fn message_type(&self, name: &str) -> Option<usize> {
         let index = *self.by_name.get(name)?;
         (!self.messages[index].is_union).then_some(index)
@@ -166,6 +323,22 @@ impl Schema {
 }
 
 impl MessageType {
+    /// Whether the type is left to the reference: it mirrors neither an object nor a union.
+    fn is_declined(&self) -> bool {
+        self.residue == 0 && !self.is_union
+    }
+
+    fn has_declined(&self, messages: &[Self]) -> bool {
+        let parts = self.fields.iter().filter_map(|field| field.kind.message());
+        parts.into_iter().any(|index| messages[index].is_declined())
+    }
+
+    /// Whether the union is `[]` with no member set.
+    pub fn has_repeated(&self) -> bool {
+        let mut shapes = self.fields.iter().map(|field| field.shape);
+        shapes.any(|shape| shape == Shape::Repeated)
+    }
+
     /// The place of a field by its name.
     pub fn by_name(&self, name: &[u8]) -> Option<usize> {
         self.fields
@@ -214,34 +387,45 @@ impl Options {
     }
 
     fn residue(&self, message: &MessageDescriptor) -> Option<u32> {
-        message
-            .fields()
-            .find(|field| self.is_residue(field))
-            .map(|field| field.number())
+        let mut residues = message.fields().filter(|field| self.is_residue(field));
+        let residue = residues.next()?;
+        let is_one = residues.next().is_none() && residue.cardinality() != Cardinality::Repeated;
+        is_one.then(|| residue.number())
     }
 
     fn is_residue(&self, field: &FieldDescriptor) -> bool {
         matches!(field.kind(), ProtoKind::Message(m) if m.full_name() == self.residue)
     }
 
+    /// The table of a message type; None if it has something that is left to the reference, or that
+    /// the reference refuses.
     fn message_type(
         &self,
         message: &MessageDescriptor,
         by_name: &HashMap<String, usize>,
-    ) -> Result<MessageType, String> {
-        // prost-reflect gives fields by number; members stand in the order of the file.
+    ) -> Option<MessageType> {
+        // prost-reflect gives fields by number; members have the order of the file.
         let declared = message.descriptor_proto().field.iter();
         let descriptors: Vec<_> = declared
             .filter_map(|proto| message.get_field(proto.number() as u32))
             .filter(|field| !self.is_residue(field))
             .collect();
-        if descriptors.len() > MAX_FIELDS {
-            return Err(format!("{} has too many fields", message.full_name()));
+        if descriptors.len() > MAX_FIELDS || message.fields().any(|f| f.number() > MAX_NUMBER) {
+            return None;
         }
+        let is_union = self.is_union(message);
         let fields: Vec<Field> = descriptors
             .iter()
             .map(|field| self.field(field, &descriptors, by_name))
-            .collect::<Result<_, _>>()?;
+            .collect::<Option<_>>()?;
+        let is_ambiguous = |field: &FieldDescriptor| match field.containing_oneof() {
+            // Of an object, two members of a oneof can be present.
+            Some(oneof) => !is_union && oneof.fields().len() > 1,
+            None => is_union && !field.is_list() && !field.is_map() && !field.supports_presence(),
+        };
+        if descriptors.iter().any(is_ambiguous) {
+            return None;
+        }
         let most = fields.iter().map(|field| field.number).max().unwrap_or(0);
         let mut by_number = vec![NO_FIELD; most as usize + 1];
         let mut expected = 0;
@@ -251,9 +435,9 @@ impl Options {
                 expected |= 1 << index;
             }
         }
-        Ok(MessageType {
+        Some(MessageType {
             fields,
-            is_union: self.is_union(message),
+            is_union,
             residue: self.residue(message).unwrap_or(0),
             expected,
             by_number,
@@ -265,7 +449,7 @@ impl Options {
         field: &FieldDescriptor,
         siblings: &[FieldDescriptor],
         by_name: &HashMap<String, usize>,
-    ) -> Result<Field, String> {
+    ) -> Option<Field> {
         let shape = if field.is_map() {
             Shape::Map
         } else if field.cardinality() == Cardinality::Repeated {
@@ -275,65 +459,59 @@ impl Options {
         } else {
             Shape::Implicit
         };
-        let kind = match (field.kind(), shape) {
-            (ProtoKind::Message(entry), Shape::Map) => {
-                let value = entry.map_entry_value_field();
-                self.kind(&value, by_name)?
-            }
-            _ => self.kind(field, by_name)?,
+        let encoding = field
+            .options()
+            .get_extension(&self.encoding)
+            .as_enum_number()?;
+        let (kind, key) = match (field.kind(), shape) {
+            (ProtoKind::Message(entry), Shape::Map) => (
+                self.kind(&entry.map_entry_value_field().kind(), encoding, by_name)?,
+                match entry.map_entry_key_field().kind() {
+                    ProtoKind::String => Key::String,
+                    ProtoKind::Bool => Key::Bool,
+                    kind => Key::Integer(Integer::of(&kind)?),
+                },
+            ),
+            (kind, _) => (self.kind(&kind, encoding, by_name)?, Key::String),
         };
-        let unset = self.unset(field, shape, &kind, siblings)?;
-        let supported = match shape {
-            Shape::Repeated => {
-                matches!(kind, Kind::Object(_) | Kind::String | Kind::Enum(_))
-            }
-            Shape::Map => !matches!(kind, Kind::Object(_) | Kind::Enum(_)),
-            _ => true,
-        };
-        if !supported {
-            return Err(format!("{} is of a kind not expected", field.full_name()));
-        }
-        Ok(Field {
+        Some(Field {
             name: field.name().to_string(),
             member: Member::new(field.name()),
             number: field.number(),
+            unset: self.unset(field, shape, &kind, siblings)?,
             kind,
             shape,
-            unset,
+            is_packed: field.is_packed(),
+            key,
         })
     }
 
     fn kind(
         &self,
-        field: &FieldDescriptor,
+        kind: &ProtoKind,
+        encoding: i32,
         by_name: &HashMap<String, usize>,
-    ) -> Result<Kind, String> {
-        let options = field.options();
-        let encoding = options.get_extension(&self.encoding);
-        Ok(
-            match (field.kind(), encoding.as_enum_number().unwrap_or(0)) {
-                (ProtoKind::Bool, 0) => Kind::Bool,
-                (ProtoKind::Int32, 0) => Kind::Int32,
-                (ProtoKind::Int64, 0) => Kind::Int64,
-                (ProtoKind::Double, 0) => Kind::Double,
-                (ProtoKind::String, 0) => Kind::String,
-                (ProtoKind::String, 3) => Kind::Raw,
-                (ProtoKind::Bytes, 1) => Kind::ByteArray,
-                (ProtoKind::Bytes, 2) => Kind::Base64,
-                (ProtoKind::Enum(descriptor), 0) => Kind::Enum(words(&descriptor)),
-                (ProtoKind::Message(message), 0) => {
-                    let index = *by_name
-                        .get(message.full_name())
-                        .ok_or_else(|| format!("{} mirrors no JSON", message.full_name()))?;
-                    if self.is_union(&message) {
-                        Kind::Union(index)
-                    } else {
-                        Kind::Object(index)
-                    }
+    ) -> Option<Kind> {
+        Some(match (kind, encoding) {
+            (ProtoKind::Bool, 0) => Kind::Bool,
+            (ProtoKind::Float, 0) => Kind::Float,
+            (ProtoKind::Double, 0) => Kind::Double,
+            (ProtoKind::String, 0) => Kind::String,
+            (ProtoKind::String, 3) => Kind::Raw,
+            (ProtoKind::Bytes, 1) => Kind::ByteArray,
+            (ProtoKind::Bytes, 2) => Kind::Base64,
+            (ProtoKind::Enum(descriptor), 0) => Kind::Enum(words(descriptor)?),
+            (ProtoKind::Message(message), 0) => {
+                let index = *by_name.get(message.full_name())?;
+                if self.is_union(message) {
+                    Kind::Union(index)
+                } else {
+                    Kind::Object(index)
                 }
-                _ => return Err(format!("{} has no spelling in JSON", field.full_name())),
-            },
-        )
+            }
+            (kind, 0) => Kind::Integer(Integer::of(kind)?),
+            _ => return None,
+        })
     }
 
     fn unset(
@@ -342,56 +520,64 @@ impl Options {
         shape: Shape,
         kind: &Kind,
         siblings: &[FieldDescriptor],
-    ) -> Result<Unset, String> {
+    ) -> Option<Unset> {
         let options = field.options();
+        let zero = match (shape, kind) {
+            (Shape::Implicit, Kind::Bool) => Unset::Zero("false"),
+            (Shape::Implicit, Kind::Integer(_)) => Unset::Zero("0"),
+            (Shape::Implicit, Kind::Double | Kind::Float) => Unset::Zero("0.0"),
+            (Shape::Implicit, Kind::String | Kind::Base64) => Unset::Zero("\"\""),
+            (Shape::Implicit, Kind::ByteArray) => Unset::Zero("[]"),
+            _ => Unset::Nothing,
+        };
+        let has_text = options.has_extension(&self.unset);
         if options.has_extension(&self.unset_utf8) {
             let value = options.get_extension(&self.unset_utf8);
-            let name = value.as_str().unwrap_or_default();
-            return siblings
+            let name = value.as_str()?;
+            let place = siblings.iter().position(|other| other.name() == name)?;
+            let text = &siblings[place];
+            let is_string = text.kind() == ProtoKind::String && !text.is_list();
+            let is_plain = [&self.unset, &self.unset_utf8, &self.encoding]
                 .iter()
-                .position(|sibling| sibling.name() == name)
-                .map(Unset::Utf8)
-                .ok_or_else(|| format!("{} names no field", field.full_name()));
+                .all(|option| !text.options().has_extension(option));
+            let is_bytes = shape == Shape::Explicit && matches!(kind, Kind::ByteArray);
+            return (is_string && is_plain && is_bytes && !has_text).then_some(Unset::Utf8(place));
         }
-        if options.has_extension(&self.unset) {
-            let value = options.get_extension(&self.unset);
-            let Value::String(text) = value.as_ref() else {
-                return Err(format!("{}: json_unset is no string", field.full_name()));
-            };
-            return Ok(match text.as_str() {
-                "null" => Unset::Null,
-                "[]" => Unset::EmptyArray,
-                "{}" => Unset::EmptyObject,
-                // A plain word in quotes; anything else would need a parser here.
-                text if text.len() >= 2
-                    && text.starts_with('"')
-                    && text.ends_with('"')
-                    && !text.contains('\\') =>
-                {
-                    Unset::Text(text[1..text.len() - 1].to_string())
-                }
-                _ => return Err(format!("{}: json_unset is not known", field.full_name())),
-            });
+        if !has_text {
+            return Some(zero);
         }
-        if shape != Shape::Implicit {
-            return Ok(Unset::Nothing);
+        let value = options.get_extension(&self.unset);
+        let text = value.as_str()?;
+        if matches!(zero, Unset::Zero(zero) if zero == text) {
+            return Some(zero);
         }
-        Ok(Unset::Zero(match kind {
-            Kind::Bool => "false",
-            Kind::Int32 | Kind::Int64 => "0",
-            Kind::Double => "0.0",
-            Kind::String => "\"\"",
-            _ => return Err(format!("{} has no zero in JSON", field.full_name())),
-        }))
+        Some(match text {
+            "null" => Unset::Null,
+            "true" => Unset::True,
+            "false" => Unset::False,
+            "[]" => Unset::EmptyArray,
+            "{}" => Unset::EmptyObject,
+            _ => Unset::Text(string(text)?),
+        })
     }
 }
 
-/// The words of an enum: value names less the enum's prefix, in lower case.
-fn words(descriptor: &EnumDescriptor) -> Vec<(String, i32)> {
+/// The string of a JSON text.
+fn string(text: &str) -> Option<String> {
+    let mut cursor = Cursor::new(text.as_bytes());
+    let raw = cursor.string().ok()?;
+    let mut utf8 = Vec::new();
+    let is_whole = cursor.at == text.len() && put_utf8(raw, &mut utf8).ok()?;
+    is_whole.then(|| String::from_utf8(utf8).ok()).flatten()
+}
+
+/// The words of an enum: value names without the enum's prefix, in lower case. None if two values
+/// have the same word, or two words the same value.
+fn words(descriptor: &EnumDescriptor) -> Option<Vec<(String, i32)>> {
     let zero = descriptor.get_value(0);
     let zero_name = zero.as_ref().map_or("", |value| value.name());
     let prefix = zero_name.strip_suffix("UNSPECIFIED").unwrap_or(zero_name);
-    descriptor
+    let words: Vec<_> = descriptor
         .values()
         .filter(|value| value.number() != 0)
         .map(|value| {
@@ -399,5 +585,8 @@ fn words(descriptor: &EnumDescriptor) -> Vec<(String, i32)> {
             let word = name.strip_prefix(prefix).unwrap_or(name).to_lowercase();
             (word, value.number())
         })
-        .collect()
+        .collect();
+    let names: HashSet<_> = words.iter().map(|word| &word.0).collect();
+    let numbers: HashSet<_> = words.iter().map(|word| word.1).collect();
+    (names.len() == words.len() && numbers.len() == words.len()).then_some(words)
 }

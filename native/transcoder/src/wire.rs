@@ -1,10 +1,12 @@
 //! The protobuf wire format (https://protobuf.dev/programming-guides/encoding/).
 
 use crate::Declined;
+use crate::schema::Wire;
 
 pub const VARINT: u32 = 0;
 pub const FIXED64: u32 = 1;
 pub const LENGTH_DELIMITED: u32 = 2;
+pub const FIXED32: u32 = 5;
 
 #[inline]
 pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
@@ -25,6 +27,25 @@ pub fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
     put_tag(out, number, LENGTH_DELIMITED);
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
+}
+
+/// Appends a number; with 0 as the number of its field without a tag, as in a packed list.
+#[inline]
+pub fn put_number(out: &mut Vec<u8>, number: u32, wire: Wire, bits: u64) {
+    let wire_type = match wire {
+        Wire::Varint => VARINT,
+        Wire::Fixed64 => FIXED64,
+        Wire::Fixed32 => FIXED32,
+        Wire::Bytes => LENGTH_DELIMITED,
+    };
+    if number != 0 {
+        put_tag(out, number, wire_type);
+    }
+    match wire {
+        Wire::Fixed64 => out.extend_from_slice(&bits.to_le_bytes()),
+        Wire::Fixed32 => out.extend_from_slice(&(bits as u32).to_le_bytes()),
+        Wire::Varint | Wire::Bytes => put_varint(out, bits),
+    }
 }
 
 /// Opens a length-delimited field whose length is not known yet. Gives the place for `close`.
@@ -52,6 +73,7 @@ pub fn close(out: &mut Vec<u8>, start: usize) {
 pub enum Value<'a> {
     Varint(u64),
     Fixed64(u64),
+    Fixed32(u32),
     Bytes(&'a [u8]),
 }
 
@@ -83,6 +105,10 @@ impl<'a> Fields<'a> {
                 let bytes = self.take(8)?;
                 Value::Fixed64(u64::from_le_bytes(bytes.try_into().map_err(|_| Declined)?))
             }
+            FIXED32 => {
+                let bytes = self.take(4)?;
+                Value::Fixed32(u32::from_le_bytes(bytes.try_into().map_err(|_| Declined)?))
+            }
             LENGTH_DELIMITED => {
                 let size = self.short_varint()? as usize;
                 Value::Bytes(self.take(size)?)
@@ -90,6 +116,20 @@ impl<'a> Fields<'a> {
             _ => return Err(Declined),
         };
         Ok(Some((number, value)))
+    }
+
+    /// The next of several packed numbers, or None at the end.
+    pub fn number(&mut self, wire: Wire) -> Result<Option<u64>, Declined> {
+        if self.at >= self.data.len() {
+            return Ok(None);
+        }
+        let cut = |_| Declined;
+        Ok(Some(match wire {
+            Wire::Varint => self.varint()?,
+            Wire::Fixed64 => u64::from_le_bytes(self.take(8)?.try_into().map_err(cut)?),
+            Wire::Fixed32 => u64::from(u32::from_le_bytes(self.take(4)?.try_into().map_err(cut)?)),
+            Wire::Bytes => return Err(Declined),
+        }))
     }
 
     #[inline(always)]

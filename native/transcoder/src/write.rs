@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::decimal::DECIMALS;
 use crate::json::{Cursor, Names, put_normal, put_quoted, put_utf8};
-use crate::schema::{Field, Kind, MessageType, NO_FIELD, Schema, Shape, Unset};
+use crate::schema::{Field, Integer, Key, Kind, MessageType, NO_FIELD, Schema, Shape, Unset, Wire};
 use crate::wire::{Fields, Value};
 use crate::{Declined, MAX_DEPTH};
 
@@ -135,6 +135,8 @@ impl<'a> Writer<'a> {
         match &field.unset {
             Unset::Nothing => return Ok(false),
             Unset::Null => self.out.extend_from_slice(b"null"),
+            Unset::True => self.out.extend_from_slice(b"true"),
+            Unset::False => self.out.extend_from_slice(b"false"),
             Unset::EmptyArray => self.out.extend_from_slice(b"[]"),
             Unset::EmptyObject => self.out.extend_from_slice(b"{}"),
             Unset::Text(word) => put_quoted(word.as_bytes(), &mut self.out),
@@ -211,8 +213,19 @@ impl<'a> Writer<'a> {
                 self.out
                     .extend_from_slice(buffer.format_finite(value).as_bytes());
             }
-            Kind::Int32 => return Ok(self.integer(i64::from(bits as i32), implicit)),
-            Kind::Int64 => return Ok(self.integer(bits as i64, implicit)),
+            Kind::Float => {
+                let float = f32::from_bits(bits as u32);
+                if !float.is_finite() {
+                    return Err(Declined);
+                }
+                if implicit && bits == 0 {
+                    return Ok(false);
+                }
+                let mut buffer = zmij::Buffer::new();
+                self.out
+                    .extend_from_slice(buffer.format_finite(f64::from(float)).as_bytes());
+            }
+            Kind::Integer(integer) => return Ok(self.integer(*integer, bits, implicit)),
             Kind::Bool => {
                 if implicit && bits == 0 {
                     return Ok(false);
@@ -229,6 +242,9 @@ impl<'a> Writer<'a> {
                 put_quoted(word.0.as_bytes(), &mut self.out);
             }
             Kind::Raw => {
+                if implicit && bytes.is_empty() {
+                    return Ok(false);
+                }
                 simdutf8::basic::from_utf8(bytes).map_err(|_| Declined)?;
                 let mut cursor = Cursor::new(bytes);
                 cursor.depth = depth;
@@ -238,6 +254,7 @@ impl<'a> Writer<'a> {
                     return Err(Declined);
                 }
             }
+            Kind::ByteArray | Kind::Base64 if implicit && bytes.is_empty() => return Ok(false),
             Kind::ByteArray => {
                 if depth >= MAX_DEPTH {
                     return Err(Declined);
@@ -256,12 +273,12 @@ impl<'a> Writer<'a> {
         Ok(true)
     }
 
-    fn integer(&mut self, value: i64, implicit: bool) -> bool {
+    fn integer(&mut self, integer: Integer, bits: u64, implicit: bool) -> bool {
+        let value = integer.value(bits);
         if implicit && value == 0 {
             return false;
         }
-        let mut buffer = itoa::Buffer::new();
-        self.out.extend_from_slice(buffer.format(value).as_bytes());
+        put_integer(value, &mut self.out);
         true
     }
 
@@ -286,7 +303,7 @@ impl<'a> Writer<'a> {
             }
         }
         self.slots.truncate(first_slot);
-        if mapped.fields.iter().any(Field::is_list) {
+        if mapped.has_repeated() {
             self.out.extend_from_slice(b"[]");
             return Ok(true);
         }
@@ -309,20 +326,19 @@ impl<'a> Writer<'a> {
                     self.out.push(if first { b'[' } else { b',' });
                     self.object(&self.schema.messages[*index], bytes, depth + 1)?;
                 }
-                (Kind::Enum(_), Value::Bytes(packed)) => {
-                    let mut values = Fields::new(packed);
-                    while values.at < packed.len() {
-                        let bits = values.varint()?;
+                (kind, Value::Bytes(bytes)) if kind.wire() == Wire::Bytes => {
+                    self.element(field, bytes, 0, start, depth)?;
+                }
+                (kind, Value::Bytes(packed)) => {
+                    let mut numbers = Fields::new(packed);
+                    while let Some(bits) = numbers.number(kind.wire())? {
                         self.element(field, &[], bits, start, depth)?;
                     }
                 }
-                (Kind::Enum(_), Value::Varint(bits)) => {
+                (kind, value) => {
+                    let bits = bits_of(value, kind.wire())?;
                     self.element(field, &[], bits, start, depth)?;
                 }
-                (Kind::String, Value::Bytes(bytes)) => {
-                    self.element(field, bytes, 0, start, depth)?;
-                }
-                _ => return Err(Declined),
             }
         }
         if self.out.len() == start {
@@ -353,7 +369,7 @@ impl<'a> Writer<'a> {
         if depth >= MAX_DEPTH {
             return Err(Declined);
         }
-        let mut entries: Vec<(&[u8], &[u8], u64)> = Vec::new();
+        let mut entries: Vec<Entry> = Vec::new();
         let mut fields = Fields::new(run);
         while let Some((number, value)) = fields.next()? {
             if number != field.number {
@@ -362,37 +378,32 @@ impl<'a> Writer<'a> {
             let Value::Bytes(entry) = value else {
                 return Err(Declined);
             };
-            let (mut key, mut bytes, mut bits): (&[u8], &[u8], u64) = (&[], &[], 0);
-            let mut parts = Fields::new(entry);
-            let mut given = 0;
-            while let Some(part) = parts.next()? {
-                if given & 1 << part.0.min(3) != 0 {
-                    return Err(Declined); // two keys, or two values, which may be merged
-                }
-                given |= 1 << part.0.min(3);
-                match (part, wire_type(&field.kind)) {
-                    ((1, Value::Bytes(text)), _) => key = text,
-                    ((2, Value::Bytes(value)), Wire::Bytes) => bytes = value,
-                    ((2, Value::Varint(value)), Wire::Varint)
-                    | ((2, Value::Fixed64(value)), Wire::Fixed64) => bits = value,
-                    _ => return Err(Declined),
-                }
-            }
-            simdutf8::basic::from_utf8(key).map_err(|_| Declined)?;
-            entries.push((key, bytes, bits));
+            entries.push(Entry::new(field, entry)?);
         }
         if entries.is_empty() {
             return Ok(false);
         }
-        entries.sort_unstable_by_key(|entry| entry.0);
-        if entries.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+        entries.sort_unstable_by_key(|entry| (entry.name, entry.number));
+        let mut pairs = entries.windows(2);
+        if pairs.any(|pair| pair[0].name == pair[1].name && pair[0].number == pair[1].number) {
             return Err(Declined);
         }
-        for (index, &(key, bytes, bits)) in entries.iter().enumerate() {
+        for (index, entry) in entries.iter().enumerate() {
             self.out.push(if index == 0 { b'{' } else { b',' });
-            put_quoted(key, &mut self.out);
+            match field.key {
+                Key::String => put_quoted(entry.name, &mut self.out),
+                Key::Bool => {
+                    let word: &[u8] = if entry.number != 0 { b"true" } else { b"false" };
+                    put_quoted(word, &mut self.out);
+                }
+                Key::Integer(_) => {
+                    self.out.push(b'"');
+                    put_integer(entry.number, &mut self.out);
+                    self.out.push(b'"');
+                }
+            }
             self.out.push(b':');
-            if !self.value(&field.kind, bytes, bits, false, depth + 1)? {
+            if !self.value(&field.kind, entry.bytes, entry.bits, false, depth + 1)? {
                 return Err(Declined);
             }
         }
@@ -446,19 +457,63 @@ impl<'a> Writer<'a> {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Wire {
-    Varint,
-    Fixed64,
-    Bytes,
+/// An entry of a map.
+#[derive(Default)]
+struct Entry<'a> {
+    /// The key, if it is a string.
+    name: &'a [u8],
+    /// The key, if it is a number or a bool.
+    number: i128,
+    /// The value, as `value` takes it.
+    bytes: &'a [u8],
+    bits: u64,
 }
 
-fn wire_type(kind: &Kind) -> Wire {
-    match kind {
-        Kind::Bool | Kind::Int32 | Kind::Int64 | Kind::Enum(_) => Wire::Varint,
-        Kind::Double => Wire::Fixed64,
-        _ => Wire::Bytes,
+impl<'a> Entry<'a> {
+    fn new(field: &Field, data: &'a [u8]) -> Result<Self, Declined> {
+        let mut entry = Self::default();
+        let mut parts = Fields::new(data);
+        let mut given = 0;
+        while let Some((place, value)) = parts.next()? {
+            if given & 1 << place.min(3) != 0 {
+                return Err(Declined); // two keys, or two values, which may be merged
+            }
+            given |= 1 << place.min(3);
+            match (place, value, field.key, field.kind.wire()) {
+                (1, Value::Bytes(name), Key::String, _) => entry.name = name,
+                (1, value, Key::Bool, _) => {
+                    entry.number = i128::from(bits_of(value, Wire::Varint)? != 0);
+                }
+                (1, value, Key::Integer(integer), _) => {
+                    entry.number = integer.value(bits_of(value, integer.wire())?);
+                }
+                (2, Value::Bytes(bytes), _, Wire::Bytes) => entry.bytes = bytes,
+                (2, value, _, wire) => entry.bits = bits_of(value, wire)?,
+                _ => return Err(Declined),
+            }
+        }
+        simdutf8::basic::from_utf8(entry.name).map_err(|_| Declined)?;
+        Ok(entry)
     }
+}
+
+/// The bits of a number; declined if it has another wire type.
+#[inline]
+fn bits_of(value: Value, wire: Wire) -> Result<u64, Declined> {
+    match (value, wire) {
+        (Value::Varint(bits), Wire::Varint) | (Value::Fixed64(bits), Wire::Fixed64) => Ok(bits),
+        (Value::Fixed32(bits), Wire::Fixed32) => Ok(u64::from(bits)),
+        _ => Err(Declined),
+    }
+}
+
+fn put_integer(value: i128, out: &mut Vec<u8>) {
+    let mut buffer = itoa::Buffer::new();
+    let text = match i64::try_from(value) {
+        Ok(value) => buffer.format(value),
+        Err(_) => buffer.format(value),
+    };
+    out.extend_from_slice(text.as_bytes());
 }
 
 /// Appends where the fields of a message stand. Gives a bit for each that is there, and the residue.
@@ -498,7 +553,7 @@ fn scan<'d>(
             }
             slot.end = fields.at as u32;
         } else {
-            match (value, wire_type(&field.kind)) {
+            match (value, field.kind.wire()) {
                 (Value::Bytes(bytes), Wire::Bytes) => {
                     // Messages given twice are merged: for the reference.
                     if seen & bit != 0 {
@@ -507,10 +562,7 @@ fn scan<'d>(
                     slot.end = fields.at as u32;
                     slot.start = slot.end - bytes.len() as u32;
                 }
-                (Value::Varint(bits), Wire::Varint) | (Value::Fixed64(bits), Wire::Fixed64) => {
-                    slot.bits = bits;
-                }
-                _ => return Err(Declined),
+                (value, wire) => slot.bits = bits_of(value, wire)?,
             }
         }
         seen |= bit;

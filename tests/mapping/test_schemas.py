@@ -1,0 +1,266 @@
+"""Every kind of field that docs/mapping.md allows, in schemas that are built here."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from google.protobuf.message import Message
+from hypothesis import given
+from hypothesis import strategies as st
+
+import chatpb
+from chatpb._mapping import native
+from chatpb._mapping.schema import SchemaError, mapping_of
+from support.equality import exact, tagged
+from support.schemas import KEYS, KINDS, NUMBERS, PACKAGE, SCALARS, UNSETS, Schema, Spec
+from support.strategies import json_objects, messages
+
+if TYPE_CHECKING:
+    from _chatpb import Transcoder
+
+
+# What the native implementation leaves to the reference in a double.
+_LONG_INTEGER = re.compile("[0-9]{37}")
+
+
+def _transcoder(schema: Schema) -> Transcoder | None:
+    """The native implementation of another schema; None if it was not built."""
+    if native.transcoder is None:
+        return None
+    return type(native.transcoder)(schema.descriptor_set())
+
+
+def _specs(kind: str) -> st.SearchStrategy[Spec]:
+    """Fields of a kind, with every label and option."""
+    labels = ["optional", "repeated", "map"]
+    if kind in SCALARS:
+        labels.append("implicit")
+    if kind in NUMBERS:
+        labels.append("unpacked")
+    return st.builds(
+        Spec,
+        st.just(kind),
+        st.sampled_from(labels),
+        st.sampled_from(UNSETS),
+        st.sampled_from(KEYS),
+    )
+
+
+def _schemas(kind: str) -> st.SearchStrategy[Schema]:
+    others = st.lists(st.sampled_from(KINDS).flatmap(_specs), max_size=3)
+    return st.builds(lambda first, rest: Schema((first, *rest)), _specs(kind), others)
+
+
+def _read(native_type: tuple[Transcoder, int] | None, text: str, kind: type[Message]) -> bytes:
+    """The binary form, in which the implementations agree."""
+    binary = chatpb.json_to_binary(text, kind)
+    if native_type is not None:
+        transcoder, number = native_type
+        found = transcoder.json_to_binary(text.encode(), number)
+        assert binary == found or (found is None and _LONG_INTEGER.search(text))
+    return binary
+
+
+def _known(schema: Schema) -> tuple[Transcoder, int] | None:
+    transcoder = _transcoder(schema)
+    if transcoder is None:
+        return None
+    number = transcoder.message_type(f"{PACKAGE}.Root")
+    assert number is not None, "it is declined"
+    return transcoder, number
+
+
+@pytest.mark.parametrize("name", KINDS)
+@given(data=st.data())
+def test_json_comes_back_equal(name: str, data: st.DataObject) -> None:
+    schema = data.draw(_schemas(name))
+    kind, known = schema.message(), _known(schema)
+    members = data.draw(json_objects(mapping_of(kind), 2))
+    text = json.dumps(members)
+
+    binary = _read(known, text, kind)
+    written = chatpb.binary_to_json(binary, kind)
+
+    assert exact(text) == exact(written)
+    assert tagged(members) == tagged(chatpb.to_dict(chatpb.from_dict(members, kind)))
+    assert binary == _read(known, written.decode(), kind)
+    if known is not None:
+        assert written == known[0].binary_to_json(binary, known[1])
+
+
+@pytest.mark.parametrize("name", KINDS)
+@given(data=st.data())
+def test_every_message_is_written_the_same(name: str, data: st.DataObject) -> None:
+    schema = data.draw(_schemas(name))
+    kind, known = schema.message(), _known(schema)
+    message = data.draw(messages(kind, 2))
+    binary = message.SerializeToString()
+    try:
+        written = chatpb.to_json(message)
+    except chatpb.ConversionError:  # an element that is unset
+        written = None
+
+    if known is not None:
+        assert known[0].binary_to_json(binary, known[1]) in (None, written)
+    if written is not None:
+        normal = chatpb.from_json(written, kind)
+        assert exact(written) == exact(chatpb.to_json(normal))
+
+
+@pytest.mark.parametrize("name", KINDS)
+@given(data=st.data())
+def test_unions_of_every_kind(name: str, data: st.DataObject) -> None:
+    labels = st.sampled_from(["oneof", "optional", "repeated", "map"])
+    labels = labels.filter(lambda label: label != "oneof" or name not in ("object", "union"))
+    some = st.builds(Spec, st.just(name), labels, st.none(), st.sampled_from(KEYS))
+    other = st.builds(Spec, st.sampled_from(KINDS), st.sampled_from(["optional", "repeated"]))
+    holder = Schema((data.draw(some), data.draw(other)), is_union=True)
+    kind, transcoder = holder.message("Holder"), _transcoder(holder)
+    text = json.dumps(data.draw(json_objects(mapping_of(kind), 3)))
+    number = transcoder.message_type(f"{PACKAGE}.Holder") if transcoder is not None else None
+    assert (number is None) == (transcoder is None)
+
+    binary = _read(
+        (transcoder, number) if transcoder is not None and number is not None else None, text, kind
+    )
+    written = chatpb.binary_to_json(binary, kind)
+    assert exact(text) == exact(written)
+    if transcoder is not None and number is not None:
+        assert written == transcoder.binary_to_json(binary, number)
+
+
+_INTEGER_MISFITS = ["1.0", "1e2", "-0", '"1"', "true", "[1]"]
+_FITS: list[tuple[Spec, list[str], list[str]]] = [
+    (Spec("bool"), ["true", "false"], ["0", "1", '"true"']),
+    *(
+        (Spec(name), ["0", "1", str(-(2 ** (bits - 1))), str(2 ** (bits - 1) - 1)], misfits)
+        for bits in (32, 64)
+        for name in (f"int{bits}", f"sint{bits}", f"sfixed{bits}")
+        for misfits in ([*_INTEGER_MISFITS, str(2 ** (bits - 1)), str(-(2 ** (bits - 1)) - 1)],)
+    ),
+    *(
+        (Spec(name), ["0", str(2**bits - 1)], [*_INTEGER_MISFITS, "-1", str(2**bits)])
+        for bits in (32, 64)
+        for name in (f"uint{bits}", f"fixed{bits}")
+    ),
+    (Spec("double"), ["0.1", "-0.0", "-0", "1e-400", "9007199254740992"], ["9007199254740993"]),
+    (
+        Spec("float"),
+        ["0.5", "0", "-0.0", "16777216", "1e-400", "3.4028234663852886e38"],
+        ["0.1", "16777217", "3.5e38", "1e400", "1e-60", "true"],
+    ),
+    (Spec("string"), ['"a"', '""', '"\\u00e9"'], ["1", '"\\ud800"', "[]"]),
+    (Spec("raw"), ["1", '"\\ud800"', "[null]", "{}", "false"], []),
+    (Spec("byte_array"), ["[]", "[0,255]"], ["[256]", "[-1]", "[1.0]", "[true]", '"YQ=="']),
+    (Spec("base64"), ['""', '"YQ=="'], ['"YQ="', '"YR=="', "[97]"]),
+    (Spec("enum"), ['"one"', '"two_three"', '"other"'], ['"unspecified"', '"ONE"', "1"]),
+    (Spec("object"), ["{}", '{"x":1}'], ["[]", "1"]),
+    (Spec("union"), ["[]", "[{}]", '"a"', "0.5"], ["{}", "0.1", "[1]"]),
+    (Spec("int32", "repeated"), ["[1,2]"], ["[1,null]", "{}", "1"]),
+    (Spec("raw", "repeated"), ['[1,[null],"a"]'], ["[1,null]", "1"]),
+    (Spec("byte_array", "repeated"), ["[[],[1]]"], ["[1]"]),
+    (Spec("int32", "map", key="int32"), ['{"1":1,"-2":2,"0":0}'], ['{"01":1}', '{"-0":1}']),
+    (Spec("int32", "map", key="uint64"), ['{"18446744073709551615":1}'], ['{"-1":1}', '{"+1":1}']),
+    (Spec("int32", "map", key="bool"), ['{"true":1,"false":0}'], ['{"1":1}', '{"True":1}']),
+    (Spec("raw", "map"), ['{"a":[1]}'], ['{"a":null}', '{"\\ud800":1}']),
+    (Spec("base64", "map"), ['{"a":"YQ=="}'], ['{"a":[97]}']),
+    (Spec("object", "map"), ['{"a":{"x":1}}'], ['{"a":1}', '{"a":null}']),
+]
+
+
+@pytest.mark.parametrize(
+    ("spec", "value", "fits"),
+    [
+        pytest.param(spec, value, fits, id=f"{spec.label} {spec.kind} {value} {fits}")
+        for spec, fitting, misfits in _FITS
+        for values, fits in ((fitting, True), (misfits, False))
+        for value in values
+    ],
+)
+def test_what_fits(spec: Spec, value: str, fits: bool) -> None:
+    """The table of section 4 of docs/mapping.md."""
+    schema = Schema((spec,))
+    kind, text = schema.message(), f'{{"f0":{value}}}'
+    binary = _read(_known(schema), text, kind)
+    own: Any = kind.FromString(binary)
+
+    assert ("f0" not in own.residue.extra_json) == fits
+    assert exact(text) == exact(chatpb.binary_to_json(binary, kind))
+
+
+@pytest.mark.parametrize("unset", ["true", "false"])
+@pytest.mark.parametrize("label", ["implicit", "optional"])
+def test_unset_may_stand_for_a_boolean(label: str, unset: str) -> None:
+    schema = Schema((Spec("bool", label, unset),))
+    kind, known = schema.message(), _known(schema)
+
+    assert b"" == _read(known, f'{{"f0":{unset}}}', kind)
+    assert f'{{"f0":{unset}}}'.encode() == chatpb.to_json(kind())
+    for value in ("true", "false", "null", "0"):
+        text = f'{{"f0":{value}}}'
+        assert text.encode() == chatpb.binary_to_json(_read(known, text, kind), kind)
+
+
+_REFUSED: list[tuple[str, Schema]] = [
+    ("bytes without an encoding", Schema((Spec("bytes"),))),
+    ("an encoding of bytes on a string", Schema((Spec("string", options={"json_encoding": 1}),))),
+    ("raw bytes", Schema((Spec("bytes", options={"json_encoding": 3}),))),
+    ("a raw number", Schema((Spec("int32", options={"json_encoding": 3}),))),
+    ("a map of bytes without an encoding", Schema((Spec("bytes", "map"),))),
+    ("unset a number", Schema((Spec("int32", unset="1"),))),
+    ("unset a list with an element", Schema((Spec("string", "repeated", '["a"]'),))),
+    ("unset no JSON", Schema((Spec("string", unset="one"),))),
+    ("unset NaN", Schema((Spec("double", unset="NaN"),))),
+    ("utf8 of no field", Schema((Spec("byte_array", options={"json_unset_utf8": "x"}),))),
+    (
+        "utf8 in base64",
+        Schema((Spec("base64", options={"json_unset_utf8": "f1"}), Spec("string"))),
+    ),
+    (
+        "utf8 without presence",
+        Schema((Spec("byte_array", "implicit", options={"json_unset_utf8": "f1"}), Spec("string"))),
+    ),
+    (
+        "utf8 of a string that stands for another",
+        Schema(
+            (Spec("byte_array", options={"json_unset_utf8": "f1"}), Spec("string", unset='"a"'))
+        ),
+    ),
+    ("two of a oneof in an object", Schema((Spec("int32", "oneof"), Spec("string", "oneof")))),
+    ("a member of a union without presence", Schema((Spec("int32", "implicit"),), is_union=True)),
+    (
+        "two words of a value",
+        Schema((Spec("enum"),), words=("A_UNSPECIFIED", "A_B", "A_C"), numbers=(0, 1, 1)),
+    ),
+    (
+        "two values of a word",
+        Schema((Spec("enum"),), words=("A_UNSPECIFIED", "A_B", "B"), numbers=(0, 1, 2)),
+    ),
+]
+
+
+@pytest.mark.parametrize("schema", [pytest.param(s, id=name) for name, s in _REFUSED])
+def test_what_the_mapping_does_not_allow_is_refused(schema: Schema) -> None:
+    """The reference raises; the native implementation declines the type, and those with it."""
+    with pytest.raises(SchemaError, match=f"^{PACKAGE}"):
+        mapping_of(schema.message())
+    with pytest.raises(TypeError):
+        chatpb.from_json(b"{}", schema.message("Holder"))
+
+    transcoder = _transcoder(schema)
+    if transcoder is not None:
+        assert transcoder.message_type(f"{PACKAGE}.Root") is None
+        assert transcoder.message_type(f"{PACKAGE}.Holder") is None
+        assert transcoder.message_type(f"{PACKAGE}.Part") is not None
+
+
+def test_more_fields_than_the_native_implementation_takes_are_left_to_the_reference() -> None:
+    schema = Schema(tuple(Spec("int32") for _ in range(65)))
+    text = '{"f0":1,"f64":2}'
+
+    assert text.encode() == chatpb.to_json(chatpb.from_json(text, schema.message()))
+    transcoder = _transcoder(schema)
+    assert transcoder is None or transcoder.message_type(f"{PACKAGE}.Root") is None

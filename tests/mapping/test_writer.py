@@ -1,0 +1,62 @@
+"""Tracebacks show the generated writers; a transcoder that declines is asked once."""
+
+from __future__ import annotations
+
+import linecache
+import traceback
+from typing import Any
+
+import pytest
+
+import chatpb
+from chatpb._mapping import convert
+from chatpb._mapping.schema import mapping_of
+from chatpb._mapping.writer import Context, writer
+from chatpb.v1 import ChatCompletion, Choice
+
+
+class _Broken:
+    """A message that cannot be read."""
+
+    def HasField(self, _: str) -> bool:  # noqa: N802
+        return False
+
+
+def test_a_traceback_shows_the_generated_line() -> None:
+    write = writer(mapping_of(ChatCompletion))
+    with pytest.raises(AttributeError) as caught:
+        write(_Broken(), Context(lambda text: text))
+    linecache.checkcache()
+
+    frames = traceback.extract_tb(caught.tb)
+    frame = next(f for f in frames if f.filename == "<writer of chatpb.v1.ChatCompletion>")
+    assert frame.name == "write"
+    assert "name = 'id'" in (frame.line or "") or "message.id" in (frame.line or "")
+
+
+class _Declining:
+    """A transcoder that declines everything and counts how often it is asked."""
+
+    asked = 0
+
+    def binary_to_json(self, _data: bytes, _number: int) -> None:
+        self.asked += 1
+
+    def json_to_binary(self, _data: bytes, _number: int) -> None:
+        self.asked += 1
+
+
+def test_a_transcoder_that_declines_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    choice = Choice(index=1)
+    conversions: list[tuple[Any, ...]] = [
+        (chatpb.binary_to_json, choice.SerializeToString(), Choice),
+        (chatpb.to_json, choice),
+        (chatpb.json_to_binary, chatpb.to_json(choice), Choice),
+        (chatpb.from_json, chatpb.to_json(choice), Choice),
+    ]
+    for convert_, *arguments in conversions:
+        transcoder = _Declining()
+        monkeypatch.setattr(convert, "transcoder", transcoder)
+        monkeypatch.setattr(convert, "native_type", lambda _: 0)
+        convert_(*arguments)
+        assert 1 == transcoder.asked

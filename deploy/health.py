@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Asks a relay on this machine whether it serves: exit code 0 if it does.
 
-For the probes of Kubernetes, whose own for gRPC speaks no TLS, and Docker's. It uses the standard
-library alone, so that it costs little. It does not check the relay's certificate: it tells no
-secret, and asks its own machine. A relay that wants callers' certificates does not answer it.
+For probes of Docker and of Kubernetes, whose gRPC probe does not support TLS. It imports only the
+standard library, so that it starts fast. It does not verify the relay's certificate: it sends no
+secret, and only to its own machine. A relay that requires client certificates does not answer it.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ def _frames(connection: socket.socket) -> Iterator[tuple[int, int, bytes]]:
 
 
 def is_serving(host: str, port: int, service: str, *, tls: bool, seconds: float) -> bool:
-    """Whether the service of a relay says SERVING.
+    """Whether the service of a relay reports SERVING.
 
     Raises:
-        OSError: There is no connection, or it is silent for too long.
+        OSError: The connection fails, or is silent for too long.
     """
     with socket.create_connection((host, port), seconds) as plain:
         connection = plain
@@ -83,7 +83,7 @@ def is_serving(host: str, port: int, service: str, *, tls: bool, seconds: float)
 
 
 def main() -> int:
-    """Asks as the command line says."""
+    """Runs the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("address", nargs="?", default="127.0.0.1:50051", metavar="HOST:PORT")
     parser.add_argument("--tls", action="store_true", help="the relay has a certificate")

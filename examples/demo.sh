@@ -1,5 +1,5 @@
 #!/bin/sh
-# The main job, end to end, on this machine alone. `make demo` sets up and runs it.
+# The main uses, from end to end, on this machine only. `make demo` sets up and runs it.
 set -eu
 cd "$(dirname "$0")"
 scratch=$(mktemp -d)
@@ -16,7 +16,7 @@ python ../native/report.py
 say 'A completion, as an OpenAI-compatible server sent it (examples/completion.json)'
 cat completion.json
 
-say 'To protobuf and back: every member, unknown ones too, comes back equal'
+say 'To protobuf and back: every member, even an unknown one, comes back equal'
 chatpb to-binary completion.json -o "$scratch/completion.binpb"
 chatpb to-json "$scratch/completion.binpb"
 chatpb roundtrip completion.json
@@ -38,14 +38,14 @@ say 'A unary call over gRPC (examples/request.json)'
 chatpb call "$address" request.json > "$scratch/unary.json"
 chatpb inspect "$scratch/unary.json"
 
-say 'A streaming call (examples/stream_request.json): a line of JSON for each chunk, cut here'
+say 'A streaming call (examples/stream_request.json): one line of JSON for each chunk, shortened here'
 chatpb call "$address" --stream stream_request.json > "$scratch/stream.jsonl"
 sed 's/^.*,"choices":/... "choices":/' "$scratch/stream.jsonl" | cut -c 1-120
 
-say 'The stream, folded into the completion that it makes'
+say 'The stream, folded into a completion'
 chatpb fold "$scratch/stream.jsonl"
 
-say 'Kept in a table, that DuckDB, pandas, Polars and Spark read too'
+say 'Stored in a table, which DuckDB, pandas, Polars and Spark can read too'
 chatpb compact completion.json "$scratch/unary.json" "$scratch/stream.jsonl" "$scratch/table"
 chatpb grep --count 'total_tokens > 10' "$scratch/table"
 chatpb export "$scratch/table" | cut -c 1-120

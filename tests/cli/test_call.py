@@ -30,10 +30,10 @@ from chatpb.v1.chat_completion_service_pb2_grpc import (
     ChatCompletionServiceServicer,
     add_ChatCompletionServiceServicer_to_server,
 )
+from support.build import PING
 from support.command_line import PYTHON
 from support.interruptible import interruptible
 
-REQUEST = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 OPENAI = {"error": {"message": "no such\nmodel", "type": "invalid", "param": None, "code": None}}
 
 
@@ -102,7 +102,7 @@ async def _start(*args: str) -> asyncio.subprocess.Process:
 
 async def _call(*args: str, model: str = "m") -> tuple[int | None, list[Any], str]:
     process = await _start(*args)
-    out, err = await process.communicate(json.dumps(REQUEST | {"model": model}).encode())
+    out, err = await process.communicate(json.dumps(PING | {"model": model}).encode())
     return process.returncode, [json.loads(line) for line in out.splitlines()], err.decode()
 
 
@@ -124,7 +124,7 @@ async def test_chunks_are_printed_as_they_come() -> None:
         process = await _start(address, "--stream", "-")
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(json.dumps(REQUEST).encode())
+        process.stdin.write(json.dumps(PING).encode())
         process.stdin.close()
         for expected in "123":
             line = await asyncio.wait_for(process.stdout.readline(), 20)
@@ -165,7 +165,7 @@ async def test_interrupt_cancels_the_call(stream: bool) -> None:
         echo.release.set()
         process = await _start(address, *["--stream"] * stream)
         assert process.stdin is not None
-        process.stdin.write(json.dumps(REQUEST | {"model": "slow"}).encode())
+        process.stdin.write(json.dumps(PING | {"model": "slow"}).encode())
         process.stdin.close()
         await asyncio.wait_for(echo.began.wait(), 20)
         process.send_signal(signal.SIGINT)

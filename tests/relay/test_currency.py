@@ -25,7 +25,6 @@ from chatpb.v1.chat_completion_service_pb2 import (
     CreateChatCompletionResponse,
     StreamChatCompletionResponse,
 )
-from chatpb_server.core.service import SERVICE_NAME
 from chatpb_server.core.upstream import (
     RequestBody,
     RequestError,
@@ -48,10 +47,9 @@ from support.build import (
     create_request,
     stream_request,
 )
+from support.calls import STREAM, UNARY
 from support.limits import TIMEOUT, within
 
-CREATE = f"/{SERVICE_NAME}/CreateChatCompletion"
-STREAM = f"/{SERVICE_NAME}/StreamChatCompletion"
 VALUES = [chunk("a", role="assistant"), chunk("b"), chunk("c"), chunk_of(usage=USAGE)]
 WHOLE = [json_to_binary(json.dumps(value), ChatCompletionChunk) for value in VALUES]
 ANSWER = json_to_binary(json.dumps(COMPLETION))
@@ -141,7 +139,7 @@ async def test_an_answer_stays_binary_through_two_relays(monkeypatch: pytest.Mon
     async with two_hops(core) as ports, channel_to(ports) as channel:
         forbid_conversion(monkeypatch)
         request = create_request()
-        data = await channel.unary_unary(CREATE)(request.SerializeToString(), timeout=TIMEOUT)
+        data = await channel.unary_unary(UNARY)(request.SerializeToString(), timeout=TIMEOUT)
     number = CreateChatCompletionResponse.COMPLETION_FIELD_NUMBER
     assert embedded(number, [ANSWER]) == data
     [asked] = core.requests
@@ -275,7 +273,7 @@ async def test_the_deadline_arrives_at_the_upstream(hops: int, stream: bool) -> 
             await within(channel.unary_stream(STREAM)(data, timeout=TIMEOUT).read())
         else:
             data = create_request().SerializeToString()
-            await channel.unary_unary(CREATE)(data, timeout=TIMEOUT)
+            await channel.unary_unary(UNARY)(data, timeout=TIMEOUT)
         after = time.monotonic()
     [asked] = core.requests
     assert asked.deadline is not None

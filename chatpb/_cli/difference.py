@@ -40,7 +40,7 @@ class Difference:
 
 
 def differences(expected: Any, got: Any, path: str = "$") -> Iterator[Difference]:
-    """Where two JSON trees differ.
+    """The places where two JSON trees differ.
 
     Types count (``true`` is not 1), null is not absence, arrays have an order and objects have
     none. Numbers are equal by value: ``1`` and ``1.0`` are equal, and so are two fractions that
@@ -49,7 +49,7 @@ def differences(expected: Any, got: Any, path: str = "$") -> Iterator[Difference
     Args:
         expected: A tree, as `chatpb._mapping.text.parse` gives it.
         got: Another.
-        path: Where they stand.
+        path: The path of both.
     """
     if isinstance(expected, dict) and isinstance(got, dict):
         for name in expected | got:
@@ -90,7 +90,7 @@ def _equal_numbers(left: Any, right: Any) -> bool:
 
 
 def _value(number: Any) -> int | float | Decimal | None:
-    """The value of a number; None if no arithmetic holds it."""
+    """The value of a number; None if it is too large for any arithmetic."""
     if type(number) is not JsonNumber:
         value: int | float = number
         return value

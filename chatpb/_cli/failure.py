@@ -1,4 +1,4 @@
-"""How errors are told: in one line, and with an exit code."""
+"""How errors are reported: in one line, and with an exit code."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from chatpb._errors import ConversionError, os_error_text
 
 DATA_ERROR: Final = 1  # the data is wrong, or differs
 USAGE_ERROR: Final = 2  # the command line is wrong, or names a file that cannot be opened
-INTERRUPTED: Final = 130  # as a shell says it of SIGINT
-BROKEN_PIPE: Final = 141  # as a shell says it of SIGPIPE
+INTERRUPTED: Final = 130  # as shells report SIGINT
+BROKEN_PIPE: Final = 141  # as shells report SIGPIPE
 
 _ARGUMENT: Final = re.compile(r"pass (\w+)=True")
 
@@ -30,12 +30,12 @@ class CliError(Exception):
 
 
 def at(place: str, error: ConversionError) -> CliError:
-    """A converter's error as one of the file, line or event that it is in."""
+    """A converter's error, with the file, line or event where it occurred."""
     return CliError(f"{place}: {reason(error)}")
 
 
 def reason(error: ConversionError) -> str:
-    """What a converter's error says, with options in place of arguments."""
+    """The text of a converter's error, which names options instead of arguments."""
     return _ARGUMENT.sub(lambda match: "pass --" + match[1].replace("_", "-"), str(error))
 
 

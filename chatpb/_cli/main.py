@@ -18,7 +18,7 @@ _EXTRAS = {
 
 
 def main() -> None:
-    """Runs the command line, or says how to install what it needs."""
+    """Runs the command line, or reports how to install what it needs."""
     try:
         from chatpb._cli.app import app
 

@@ -1,4 +1,4 @@
-"""The options that several commands have."""
+"""The options that several commands share."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ nan_option = click.option(
 
 
 def input_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command the options of reading, as its argument ``reading``."""
+    """Gives a command the options for its input, as the argument ``reading``."""
 
     @functools.wraps(command)
     def with_reading(
@@ -58,13 +58,13 @@ def input_options(command: Callable[..., None]) -> Callable[..., None]:
             metavar="MIB",
             default="256",
             show_default=True,
-            help="The most that one message, line or event may have.",
+            help="The largest size of one message, line or event.",
         ),
         click.option(
             "--format",
             "form",
             type=click.Choice(list(Format), case_sensitive=False),
-            help="The format of the input. Default: by the file's ending and content.",
+            help="The format of the input. Default: found by the file's ending and content.",
         ),
     ):
         with_reading = option(with_reading)
@@ -76,7 +76,8 @@ kind_option = click.option(
     "kind",
     type=kind_named,
     metavar="TYPE",
-    help=f"What the messages are: {_TYPES}. Default: JSON is recognised, binary is a completion.",
+    help=f"The type of the messages: {_TYPES}."
+    " Default: JSON is recognised, binary is a completion.",
 )
 output_option = click.option(
     "-o",

@@ -1,4 +1,4 @@
-"""Where results go."""
+"""Where results are written."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def open_output(name: str, inputs: Sequence[str] = (), *, binary: bool) -> Itera
 
     Args:
         name: The name of the file.
-        inputs: The names of the files that are read meanwhile.
-        binary: Whether what is written is not text.
+        inputs: The names of the files that are read at the same time.
+        binary: Whether something other than text is written.
 
     Raises:
         CliError: The file cannot be opened or is an input, or bytes would go to a terminal.
@@ -46,7 +46,7 @@ def open_output(name: str, inputs: Sequence[str] = (), *, binary: bool) -> Itera
 
 
 def _same_file(source: str, output: str) -> bool:
-    """Whether two names are of one file. The first must exist, or the second is emptied in vain."""
+    """Whether two names belong to one file. The first must exist, before the second is emptied."""
     try:
         found = os.stat(source)
     except OSError as error:

@@ -11,12 +11,12 @@ from typing import Final
 from chatpb._cli.reading.input import STDIN
 from chatpb._cli.reading.source import Advance
 
-_LONG: Final = 4 << 20  # bytes; less is done before a bar could be read
+_LONG: Final = 4 << 20  # bytes; less is read before anybody could look at a bar
 
 
 @contextmanager
 def progress(names: Sequence[str], *, output: str | None = None) -> Iterator[Advance]:
-    """Gives a function to be told of bytes read.
+    """Yields a function to call with the number of bytes read.
 
     A bar is shown on standard error if that is a terminal, the size of the input is known and
     large, and the results do not go to the terminal themselves.

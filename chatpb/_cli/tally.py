@@ -1,4 +1,4 @@
-"""What a round trip counts, and the tables that tell it."""
+"""What a round trip counts, and the tables that show it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Row:
         self.protobuf += protobuf
 
     def cells(self, name: str, with_clean: bool) -> list[str]:
-        """The counts as they stand in the table."""
+        """The counts as cells of the table."""
         ratio = f"{self.protobuf / self.json:.1%}" if self.json else "-"
         counts = [self.objects, self.equal, self.json, self.protobuf]
         clean = [f"{self.clean:,}"] if with_clean else []
@@ -53,7 +53,7 @@ class Tally:
     Attributes:
         kinds: The counts of each kind.
         unread: How many objects or files could not be read.
-        residue: How often each path and state stands in a residue.
+        residue: How often each path and state occurs in a residue.
     """
 
     kinds: defaultdict[str, Row] = field(default_factory=lambda: defaultdict(Row))
@@ -66,7 +66,7 @@ class Tally:
         return bool(self.unread) or any(row.equal < row.objects for row in self.kinds.values())
 
     def add_residue(self, members: Iterable[ResidueMember]) -> None:
-        """Counts the members of residues, at any index of an array together."""
+        """Counts the members of residues; elements of an array count together."""
         self.residue.update((_INDEX.sub("[]", member.path), member.state) for member in members)
 
     def table(self, with_residue: bool) -> str:
@@ -90,7 +90,7 @@ class Tally:
 
 
 def columns(rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:
-    """Rows as lines of columns, to the right but for the columns `left`."""
+    """Rows as lines of columns, aligned to the right except the columns `left`."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:

@@ -24,7 +24,7 @@ _CONTROL: Final = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
 def json_view(value: Any, indent: str = "") -> str:
     """A JSON tree as indented text, with long strings and lists cut short.
 
-    The entries of log probabilities are left to the table.
+    Tokens with log probabilities are left out, for the table.
     """
     below = indent + "  "
     if isinstance(value, dict) and value:
@@ -55,7 +55,7 @@ def _scalar(value: Any) -> str:
 
 
 def _safe(text: str) -> str:
-    """A text without characters that would steer the terminal."""
+    """A text without characters that control the terminal."""
     return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
@@ -102,11 +102,11 @@ def _table(
 
 
 def _token(entry: ChatCompletionTokenLogprob | TopLogprob) -> str:
-    """The text of a token, and its bytes where they are not the text's."""
+    """The text of a token, and its bytes if they are not those of the text."""
     text = _safe(dump(entry.token))
     return f"{text} {entry.bytes!r}" if entry.HasField("bytes") else text
 
 
 def _percent(logprob: float) -> str:
-    """The probability of a logarithm."""
+    """The probability that a logarithm stands for, as a percentage."""
     return f"{math.exp(min(logprob, 700)):.2%}"

@@ -16,24 +16,10 @@ from chatpb._record import label_fields, labelled, record_of
 from chatpb.log import LogWriter, Sync
 from chatpb.table import Dataset
 from chatpb.v1 import ChatCompletion, CompletionRecord, Residue
+from support import build
 from support.command_line import run
 
-COMPLETION = json.dumps(
-    {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 1,
-        "model": "m",
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": "hi", "refusal": None},
-                "logprobs": None,
-                "finish_reason": "stop",
-            }
-        ],
-    }
-).encode()
+COMPLETION = json.dumps(build.completion(build.choice("hi"))).encode()
 CHUNK = (
     b'{"id":"%d","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"a"}}]}'
 )

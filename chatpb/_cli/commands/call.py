@@ -19,12 +19,12 @@ from chatpb.v1 import ChatCompletion, ChatCompletionChunk, ChatCompletionRequest
 @click.command()
 @click.argument("address", metavar="ADDR")
 @click.argument("file", default="-", metavar="[FILE]")
-@click.option("--stream", is_flag=True, help="Ask for the completion piece by piece.")
+@click.option("--stream", is_flag=True, help="Ask for a stream of chunks.")
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
     metavar="S",
-    help="Give up after so many seconds. Default: wait.",
+    help="Give up after that many seconds. Default: no limit.",
 )
 @nan_option
 @unknown_option
@@ -36,11 +36,11 @@ def command(
     ignore_unknown: bool,
     allow_nan: bool,
 ) -> None:
-    """Send a request to a relay and print what comes.
+    """Send a request to a relay and print the answer.
 
     ADDR is host:port. The request is OpenAI's JSON, in FILE or standard input. Prints the
-    completion, or with --stream each chunk as it comes, as a line of OpenAI's JSON. The connection
-    is not encrypted.
+    completion, or with --stream each chunk as it arrives, as a line of OpenAI's JSON. The
+    connection is not encrypted.
 
     \b
       chatpb call localhost:50051 request.json

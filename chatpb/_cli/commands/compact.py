@@ -1,4 +1,4 @@
-"""The command ``compact``."""
+"""The command ``compact``, which writes tables; the compact chunks of streams are unrelated."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _labels(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> di
     multiple=True,
     metavar="KEY=VALUE",
     callback=_labels,
-    help="A label for each record that is added. May be given several times.",
+    help="A label for each record that is added. Can be given several times.",
 )
 @click.option(
     "--level",
@@ -48,12 +48,12 @@ def _labels(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> di
     default=1024,
     show_default=True,
     metavar="MIB",
-    help="How much of the records in binary form goes into one file, about.",
+    help="The size of the records in one file, in binary form before compression, about.",
 )
 @click.option(
     "--skip-damage",
     is_flag=True,
-    help="Leave out what cannot be read, tell of it on standard error, and go on.",
+    help="Leave out what cannot be read, report it on standard error, and go on.",
 )
 @input_options
 def command(
@@ -67,25 +67,25 @@ def command(
 ) -> None:
     """Add logs and recorded JSON to a table.
 
-    Reads logs (.chatpb.zst), and as JSON, JSON lines or server-sent events: responses, pages of
-    stored completions, chunks, requests and errors; of a directory, all files below it that end in
-    .chatpb.zst, .json, .jsonl, .ndjson or .sse. Each becomes a row: a stream with all its chunks,
-    and with an answer the request that lies beside it, named x.request.json if the answer is x.json
-    or x.sse. Of chunks in JSON lines, those with one id are a stream.
+    Reads logs (.chatpb.zst); and responses, pages of stored completions, chunks, requests and
+    errors as JSON, JSON lines or server-sent events. In a directory, reads all files below it that
+    end in .chatpb.zst, .json, .jsonl, .ndjson or .sse. Each exchange becomes a row: a stream is one
+    row with all its chunks, and an answer x.json or x.sse is joined with its request
+    x.request.json. In JSON lines, chunks with the same id are one stream.
 
-    DATASET is a directory of Parquet files, made if it is not there.
+    DATASET is a directory of Parquet files. It is created if it does not exist.
 
     \b
       chatpb compact /var/log/chatpb table
       chatpb compact --label run=eval-7 responses.jsonl table
       duckdb -c "SELECT model, sum(total_tokens) FROM 'table/*.parquet' GROUP BY model"
 
-    All is added or nothing: whatever fails or is interrupted, the table is as it was before. What
-    was added once is known, also where it was moved to: the same command adds what a log or a file
-    of JSON lines has grown by since, and nothing twice.
+    Adds everything or nothing: if the command fails or is interrupted, the table stays as it was.
+    Nothing is added twice: input that was added before is recognised, even if it was moved, and the
+    same command adds only what logs and files of JSON lines have grown by.
 
-    Prints how many records were added, the bytes of their JSON, those of the files that hold them,
-    and the ratio.
+    Prints the number of records added, the size of their JSON, the size of the files that contain
+    them, and the ratio.
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
     from chatpb.table import Dataset  # few commands need pyarrow
 

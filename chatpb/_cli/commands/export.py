@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 _Tree = dict[str, Any]
 
 _PAGE: Final = 100  # completions on a page, the most that OpenAI's API gives
-# What OpenAI's guide to fine-tuning names, beside the messages, in an example, and in an answer.
+# The members that OpenAI's guide to fine-tuning lists: of an example besides its messages, of an
+# answer.
 _EXAMPLE: Final = ("tools", "parallel_tool_calls", "functions")
 _ANSWER: Final = ("role", "content", "refusal", "tool_calls", "function_call")
 _ENDED: Final = ("stop", "tool_calls", "function_call")
-# What api.openai.com says of the request in a stored completion.
+# The members of the request that api.openai.com repeats in a stored completion.
 _STORED: Final = (
     "tool_choice", "seed", "top_p", "temperature", "presence_penalty", "frequency_penalty", "tools",
     "response_format",
@@ -46,7 +47,7 @@ class Form(StrEnum):
 
 
 class _UnfitError(Exception):
-    """A record that a form has no place for; says why."""
+    """A record that does not fit a form; the text is the reason."""
 
 
 @click.command()
@@ -64,12 +65,12 @@ class _UnfitError(Exception):
 def command(
     paths: tuple[str, ...], form: str, where: str | None, output: str, allow_nan: bool
 ) -> None:
-    """Write a table in a form that others read.
+    """Write a table in a form that other programs read.
 
     \b
       responses    completions, one on each line; streams are put together
       fine-tuning  OpenAI's JSON lines for fine-tuning of chat models: the messages of the request
-                   and the answer, with the tools; of answers that came to their end
+                   and the answer, with the tools; only answers that are complete
       stored       pages of stored completions as OpenAI's API lists them, one on each line, which
                    `chatpb compact` reads too
 
@@ -78,8 +79,8 @@ def command(
       chatpb export --form fine-tuning --where 'labels.grade = good' table -o train.jsonl
       chatpb export --form stored table | head -1 | jq .data[0]
 
-    Records for which the form has no place are left out, and counted on standard error with the
-    reason. Logs are read too.
+    Records that do not fit the form are left out, and counted on standard error with the reason.
+    Logs are read too.
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
     from chatpb._cli.stored.language import parse
     from chatpb._cli.stored.records import records

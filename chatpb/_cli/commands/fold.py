@@ -36,9 +36,9 @@ def command(file: str, output: str, binary: bool, reading: Reading) -> None:
       curl -N ... | chatpb fold | jq -r '.choices[0].message.content'
       chatpb fold --binary chunks.jsonl -o completion.binpb
 
-    If the stream breaks off, with an error event, a line that is no JSON or the end of a cut file,
-    what the chunks before it make is written, the error goes to standard error, and the exit code
-    is 1.
+    If the stream breaks off (an error event, a line that is not JSON, the end of a cut file), the
+    completion of the chunks before that is written, the error is printed on standard error, and
+    the exit code is 1.
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
     with (
         open_output(output, [file], binary=binary) as out,
@@ -57,7 +57,7 @@ def command(file: str, output: str, binary: bool, reading: Reading) -> None:
 
 
 class _Chunks:
-    """The chunks of a file, up to its end or its first fault.
+    """The chunks of a file, up to its end or the first fault.
 
     Attributes:
         failure: The fault, if there was one.

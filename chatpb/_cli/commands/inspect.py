@@ -25,7 +25,7 @@ from chatpb.v1 import ChatCompletion
 if TYPE_CHECKING:
     from rich.console import Console
 
-_HEADER = ("id", "model", "created", "usage")  # the members that the header repeats
+_HEADER = ("id", "model", "created", "usage")  # members that the header shows too
 _MAX_RESIDUE = 100
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -56,7 +56,7 @@ def command(
 ) -> None:
     """Show a message, its residue and its tokens.
 
-    Reads JSON or binary; of many messages, the first ones.
+    Reads JSON or binary. If there are many messages, shows the first ones.
 
     \b
       chatpb inspect response.json

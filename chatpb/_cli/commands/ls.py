@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from chatpb._cli.stored.files import LogFile
     from chatpb.table import Part
 
-_TIMES: Final = ("start_time", "created")  # what tells when a record is from, the best first
+_TIMES: Final = ("start_time", "created")  # the columns that date a record, the best first
 
 
 @click.command()
@@ -22,15 +22,15 @@ _TIMES: Final = ("start_time", "created")  # what tells when a record is from, t
 def command(paths: tuple[str, ...]) -> None:
     """List the files of tables and logs.
 
-    Prints for each file how many records and bytes it has, the times of the first and the last of
-    them, and its name. The time is when the request came, or if no record has that, when the
+    Prints for each file the number of its records and bytes, the times of the first and the last
+    record, and its name. The time is when the request arrived; if no record has that, when the
     completion was created.
 
     \b
       chatpb ls table
       chatpb ls table /var/log/chatpb
 
-    Of a table only the ends of files are read, of a log all.
+    Reads only the ends of the files of a table, but a log from beginning to end.
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
     from chatpb._cli.stored.files import LogFile, opened
 
@@ -100,7 +100,7 @@ def _time(value: Any) -> datetime | None:
     try:
         return datetime.fromtimestamp(value, UTC)
     except (OverflowError, ValueError, OSError):
-        return None  # of a server that counts in other units
+        return None  # the server uses other units than seconds
 
 
 def _shown(time: datetime | None) -> str:

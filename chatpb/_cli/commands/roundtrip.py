@@ -31,7 +31,7 @@ _ENDINGS: Final = (_endings.JSON, *ENDINGS)
     "--residue",
     "count_residue",
     is_flag=True,
-    help="Count too what the typed fields did not hold, by path.",
+    help="Count also the members that the typed fields could not hold, by path.",
 )
 @kind_option
 @input_options
@@ -76,7 +76,7 @@ def _check(record: Record, kind: Kind, tally: Tally, allow_nan: bool, residue: b
         binary = chatpb.json_to_binary(record.data, kind, allow_nan=allow_nan)
         got = parse(chatpb.binary_to_json(binary, kind, allow_nan=allow_nan), allow_nan=allow_nan)
     except ConversionError as error:
-        _tell(tally, f"{record.place}: {reason(error)}")
+        _report(tally, f"{record.place}: {reason(error)}")
         return
     equal = True
     for difference in differences(expected, got):
@@ -90,15 +90,15 @@ def _check(record: Record, kind: Kind, tally: Tally, allow_nan: bool, residue: b
         tally.add_residue(members)
 
 
-def _tell(tally: Tally, failure: str) -> None:
+def _report(tally: Tally, failure: str) -> None:
     tally.unread += 1
     click.echo(failure.replace("\n", " "))
 
 
 def _records(name: str, reading: Reading, advance: Advance, tally: Tally) -> Iterator[Record]:
-    """The records of a file, up to its end or to what cannot be read."""
+    """The records of a file, up to its end or the first that cannot be read."""
     try:
         with open_source(name, reading, advance) as source:
             yield from source.records()
     except CliError as failure:
-        _tell(tally, failure.text)
+        _report(tally, failure.text)

@@ -19,14 +19,14 @@ _INNER: Final = re.compile(r"\.(list\.(element|item)|key_value)\b")
 def command(paths: tuple[str, ...]) -> None:
     """Show which columns of a table take how many bytes.
 
-    Prints for each column its bytes in the files, their share, the bytes before compression, and
-    how many values there are; then the rows, files and row groups, and the ratio to the JSON that
-    was read.
+    Prints for each column its bytes in the files, their share, its bytes before compression, and
+    the number of values; then the rows, files and row groups, and the ratio to the JSON that was
+    read.
 
     \b
       chatpb stat table
 
-    Only the ends of files are read.
+    Reads only the ends of the files.
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
     from chatpb._cli.stored.files import LogFile, column_chunks, opened
 

@@ -31,8 +31,8 @@ from chatpb.v1 import ChatCompletion
     "-d",
     "many",
     default=None,
-    help="Write each message after its length, or one message as it is. Default: as it is for one"
-    " file with one message, else each after its length.",
+    help="Write each message after its length, or one message as it is. Default: as it is if there"
+    " is one file with one message, else each after its length.",
 )
 @kind_option
 @input_options
@@ -45,16 +45,16 @@ def command(
 ) -> None:
     """Write messages in Protobuf's binary form.
 
-    Reads JSON, JSON lines, server-sent events or binary, from files or standard input. A binary
-    stream has messages of one type: what the first is recognised as, unless --type says. Later
-    ones of another kind are kept whole in that type.
+    Reads JSON, JSON lines, server-sent events or binary, from files or standard input. All messages
+    of a binary stream have one type: that of the first message, or --type. Later messages of
+    another kind are kept whole in that type.
 
     \b
       chatpb to-binary response.json -o response.binpb
       chatpb to-binary responses.jsonl > responses.delimited
       curl -N ... | chatpb to-binary > chunks.delimited
 
-    What stands before an error is written. Exit code 1 if there is one.
+    Messages before an error are written. Exit code 1 if there is an error.
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
     names = files or ("-",)
     types = _OneType(kind)
@@ -74,14 +74,14 @@ def command(
 
 
 class _OneType:
-    """The one type of a binary stream, which does not say what its messages are."""
+    """The one type of a binary stream, which does not name the type of its messages."""
 
     def __init__(self, kind: Kind | None) -> None:
         self._kind = kind
         self._settled = kind is not None
 
     def of(self, record: Record) -> Kind:
-        """What a record is written as: what was asked for, or what the first record is."""
+        """The type that a record is written as: --type, or the type of the first record."""
         if self._kind is not None and self._settled:
             return self._kind
         found = record.kind(ChatCompletion)

@@ -37,8 +37,8 @@ def command(
 ) -> None:
     """Write messages as OpenAI's JSON, one on each line.
 
-    Reads binary, JSON, JSON lines or server-sent events, from files or standard input. Binary
-    does not say what it is: pass --type for what is no completion, and -d for a stream of
+    Reads binary, JSON, JSON lines or server-sent events, from files or standard input. Binary does
+    not name its type: pass --type unless it is a completion, and -d for a stream of
     length-delimited messages.
 
     \b
@@ -46,7 +46,7 @@ def command(
       chatpb to-json -d --type chunk chunks.delimited -o chunks.jsonl
       chatpb to-json stream.sse | jq .choices
 
-    What stands before an error is written. Exit code 1 if there is one.
+    Messages before an error are written. Exit code 1 if there is an error.
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
     names = files or ("-",)
     with (

@@ -1,4 +1,4 @@
-"""How files become records of a table."""
+"""From files to the records of a table."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ _HEAD: Final = 4096
 
 @dataclass
 class Collector:
-    """Makes records of files, but for what is known of them already.
+    """Makes records of files, except of what is known already.
 
     Attributes:
-        known: What of which input was taken; what is taken now is noted there.
+        known: Which input is in the table already. What is read now is added to it.
         reading: How JSON is read.
-        skip_damage: Whether to go on after what cannot be read.
-        advance: Is told of bytes that were read.
-        note: Is told what is worth a note.
-        skipped: How often something could not be read.
+        skip_damage: Whether to go on after input that cannot be read.
+        advance: Called with the number of bytes read, as they are read.
+        note: Called with a text that the user should see.
+        skipped: How many times something could not be read.
     """
 
     known: Known
@@ -57,7 +57,7 @@ class Collector:
     _joined: set[str] = field(default_factory=set)
 
     def records(self, names: Sequence[str]) -> Iterator[Made]:
-        """The records of files, and of all files in directories.
+        """The records of files.
 
         Raises:
             CliError: Something cannot be read.
@@ -103,14 +103,14 @@ class Collector:
         if skipped is not None:
             self.known.forget()
         end = found.st_size if is_whole else reader.end
-        if end:  # of nothing, nothing is known
+        if end:  # an empty file has nothing to recognise it by
             self.known.take(path, end, reader.lines)
 
     def _of_source(self, source: Source) -> Iterator[Made]:
         return _Reader(self, source, 0, 0).records()
 
     def _with_request(self, path: str, records: Iterator[Made]) -> Iterator[Made]:
-        """The records of an answer, with its request if there is just one and it is beside it."""
+        """The records of an answer; a single one with the request from the file next to it."""
         first, second = next(records, None), next(records, None)
         if first is None:
             return
@@ -164,10 +164,10 @@ class Collector:
         self.advance(os.path.getsize(path) - at)
 
     def binary(self, record: Record, kind: Kind) -> bytes:
-        """The binary form of what a file holds.
+        """A record of a file in binary form.
 
         Raises:
-            CliError: It cannot be read.
+            CliError: The record cannot be read.
         """
         try:
             if not record.source.is_binary:
@@ -178,10 +178,10 @@ class Collector:
         return record.data
 
     def failed(self, failure: CliError) -> None:
-        """Goes on after a failure, if that is wanted.
+        """Goes on after a failure, if `skip_damage` is set.
 
         Raises:
-            CliError: It is not.
+            CliError: It is not set.
         """
         if not self.skip_damage:
             raise failure
@@ -190,11 +190,11 @@ class Collector:
 
 
 class _Reader:
-    """Makes records of one file that is no log.
+    """Makes records of one file that is not a log.
 
     Attributes:
-        lines: How many lines of the file were read.
-        end: The byte after them.
+        lines: How many lines of the file have been read.
+        end: The offset of the first byte after them.
     """
 
     def __init__(self, collector: Collector, source: Source, lines: int, end: int) -> None:
@@ -283,12 +283,12 @@ class _Reader:
             yield Made(record_of([(kind, data)]), len(record.data))
         else:
             raise CliError(
-                f"{record.place}: a {kind.DESCRIPTOR.name}, which is no part of a record"
+                f"{record.place}: a {kind.DESCRIPTOR.name}, which a record cannot contain"
             )
 
 
 def files(names: Sequence[str]) -> list[str]:
-    """The files of those names, and those in directories.
+    """The named files, and in named directories the files that can be read.
 
     Raises:
         CliError: There is no such file.
@@ -297,13 +297,13 @@ def files(names: Sequence[str]) -> list[str]:
 
 
 def _first_bytes(path: str) -> str:
-    """A name for a log that has none in its header."""
+    """An identifier for a log whose header has none."""
     with open(path, "rb") as stream:
         return hashlib.sha256(stream.read(_HEAD)).hexdigest()
 
 
 def _request_beside(path: str) -> str | None:
-    """The file with the request of an answer, if it is there."""
+    """The file with the request of an answer, if there is one."""
     for ending in _ANSWERS:
         if path.endswith(ending):
             beside = path.removesuffix(ending) + _endings.REQUEST

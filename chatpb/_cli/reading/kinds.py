@@ -1,22 +1,21 @@
 """Which message a JSON object is read as.
 
-The rule, in this order; the first that holds decides:
+The first of these rules that applies decides:
 
 1. In a stream (an SSE event, a line of JSON lines), an object with a choice that has a ``delta``
    is a chunk. Some servers name their chunks as they name whole completions.
-2. Its ``object`` is a word that one kind alone uses: a completion, a chunk, a deletion, an error.
-   A ``list`` holds completions if its items have ``choices`` or there are none, else messages.
+2. Its ``object`` is a word that only one kind uses: a completion, a chunk, a deletion, an error.
+   A ``list`` contains completions if it is empty or its items have ``choices``, else messages.
 3. It has ``choices``: a chunk if a choice has a ``delta`` and none has a ``message``, or if no
-   choice has either and it stands in a stream; else a completion.
+   choice has either and it is in a stream; else a completion.
 4. It has an ``error``: an error.
 5. It has ``messages``: a request.
-6. It has a ``message`` or a ``detail`` and no ``id``, or stands in an event named ``error``: an
-   error without the object around it.
+6. It has a ``message`` or a ``detail`` and no ``id``, or is in an event named ``error``: an error
+   without the object around it.
 7. Its file is named ``*.request.json``: a request. ``*.error.json``: an error.
 8. In a stream a chunk, else a completion.
 
-Nothing depends on the rule being right: every message type keeps every JSON object whole. A wrong
-guess costs bytes, not data.
+A wrong guess costs bytes, not data: every message type keeps every JSON object whole.
 """
 
 from __future__ import annotations
@@ -93,7 +92,7 @@ def recognise(data: bytes, name: str = "", *, in_stream: bool = False, event: st
     """The kind of a JSON text.
 
     Args:
-        data: The text; of what is no JSON object, only the name counts.
+        data: The text. If it is not a JSON object, the name decides.
         name: The name of its file.
         in_stream: Whether the text is one of many in its file.
         event: The name of the server-sent event around it.
@@ -144,7 +143,7 @@ def converted(text: bytes) -> Converted | None:
 
 
 def _is_named(completion: bytes) -> bool:
-    """Whether the `object` of a completion in binary form is the word that unset stands for."""
+    """Whether the `object` of a completion in binary form is unset: then it has its usual word."""
     for span in _wire.spans(completion):
         if span.number == _OBJECT:
             return False
@@ -188,13 +187,13 @@ def _by_name(name: str, in_stream: bool) -> Kind:
 
 
 def _objects(value: object) -> list[dict[str, Any]]:
-    """The objects in an array; none if it is no array."""
+    """The objects in an array; none if the value is not an array."""
     items = value if isinstance(value, list) else []
     return [item for item in items if isinstance(item, dict)]
 
 
 def _mirrors_object(found: Kind) -> bool:
-    """Whether a message stands for a JSON object: then it has a residue."""
+    """Whether a message mirrors a JSON object: then it has a residue."""
     residue = Residue.DESCRIPTOR.full_name
     fields = found.DESCRIPTOR.fields
     return any(field.message_type and field.message_type.full_name == residue for field in fields)

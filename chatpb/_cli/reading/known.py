@@ -1,9 +1,9 @@
-"""What of which input is in a table already.
+"""Which input is in a table already.
 
-A log is known by the name in its header, any other file by what was taken of it: its first bytes,
-whose digest finds it, and all of them, whose digest proves it. So a file is known too where it was
-moved, and another that begins alike is not taken for it. Of two files with the same bytes both are
-taken, if they come together.
+A log is recognised by the identifier in its header, any other file by its content: the digest of
+its first bytes finds it, the digest of all bytes that were read proves it. So a file that was moved
+is recognised, and another file with the same beginning is not mistaken for it. Two files with the
+same bytes are both read if they come together.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FILES: Final = "files"
 
 
 class Known:
-    """The sources that a dataset notes, of which those that are met again are used up.
+    """The sources that a dataset has noted. Each is used up when it is met again.
 
     Args:
         sources: What `Dataset.sources` gives.
@@ -34,27 +34,27 @@ class Known:
         self._lengths = {int(key.partition(":")[0]) for key in self._files}
 
     def sources(self) -> dict[str, Any]:
-        """What the dataset is to note."""
+        """What the dataset should note."""
         files = copy.deepcopy(self._files)
         for key, entry in self._met:
             files.setdefault(key, []).append(entry)
         return {_LOGS: self._logs, _FILES: files}
 
     def log(self, file_id: str) -> tuple[int, int] | None:
-        """Where to read on in a log: the offset of a frame, and the index of a message in it."""
+        """Where to continue in a log: the offset of a frame, and the index of a message in it."""
         found = self._logs.get(file_id)
         return None if found is None else (found[0], found[1])
 
     def take_log(self, file_id: str, offset: int, index: int) -> None:
-        """Notes a log, read up to a message."""
+        """Notes how far a log has been read."""
         self._logs[file_id] = [offset, index]
 
     def meet(self, path: str, *, whole: bool) -> tuple[int, int] | None:
-        """How much of a file was taken already: its lines and bytes; None if nothing was.
+        """How much of a file is in the table: its lines and bytes; None if nothing is.
 
         Args:
             path: The file.
-            whole: Whether the file counts only as it is, not as the beginning of one that grew.
+            whole: Whether only the same file counts, rather than one that has grown since.
         """
         size = os.path.getsize(path)
         with open(path, "rb") as stream:
@@ -78,13 +78,13 @@ class Known:
         return None
 
     def take(self, path: str, end: int, lines: int) -> None:
-        """Notes a file, read up to a byte that stands after so many lines."""
+        """Notes a file that has been read up to a byte, which comes after that many lines."""
         with open(path, "rb") as stream:
             head = stream.read(min(_HEAD, end))
         self._met.append((_key(head), [end, _digests(path, [end]).get(end, ""), lines]))
 
     def forget(self) -> None:
-        """Takes back the last `meet`, of a file that grew and is noted anew."""
+        """Takes back the last `meet`, for a file that has grown and is noted again."""
         self._met.pop()
 
 
@@ -93,7 +93,7 @@ def _key(head: bytes) -> str:
 
 
 def _digests(path: str, ends: list[int]) -> dict[int, str]:
-    """The digests of a file up to some of its bytes, in order."""
+    """The digests of a file up to each of some offsets, which are in order."""
     digests = {}
     if ends:
         digest = hashlib.sha256()

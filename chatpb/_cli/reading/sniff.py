@@ -1,4 +1,4 @@
-"""In which format a file is, by its name or by how it begins."""
+"""Which format a file has, judged by its name or its beginning."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chatpb._mapping.text import parse_plain
 
 
 class Format(StrEnum):
-    """How messages lie in a file."""
+    """How a file contains messages."""
 
     JSON = "json"
     JSONL = "jsonl"
@@ -28,31 +28,31 @@ ENDINGS: Final = {
     **dict.fromkeys(_endings.JSON_LINES, Format.JSONL),
     _endings.EVENTS: Format.SSE,
 }
-ZSTD: Final = b"\x28\xb5\x2f\xfd"  # how a log begins, and anything else in zstd
+ZSTD: Final = b"\x28\xb5\x2f\xfd"  # the beginning of a log, and of any other zstd file
 
 _BOM: Final = b"\xef\xbb\xbf"
 _INK: Final = re.compile(rb"[^ \t\r\n]")
 _NEWLINE: Final = re.compile(rb"\n")
-_ENOUGH: Final = 256  # bytes that tell SSE and binary from JSON
+_ENOUGH: Final = 256  # bytes to distinguish SSE and binary from JSON
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # never in JSON text or SSE
 _SSE_FIELD: Final = re.compile(rb"(?:data|event|id|retry)?:|data\r?\n")
 
 
 def by_name(name: str) -> Format | None:
-    """The format of a file with that name, if the name tells."""
+    """The format that the name of a file implies, if it implies one."""
     return next((form for end, form in ENDINGS.items() if name.endswith(end)), None)
 
 
 def by_content(head: bytearray, more: Callable[[], bytes], limit: int) -> Format:
-    """The format of a file that begins with `head`, which grows by what had to be read to tell.
+    """The format of a file, judged by its beginning.
 
-    JSON lines are told from one JSON value by a first line that is one JSON value, with more after
-    it; a lone line is one value.
+    A file is JSON lines if its first line is a complete JSON value and more follows. A single line
+    is one JSON value.
 
     Args:
-        head: What has been read.
-        more: Reads on; empty at the end.
-        limit: Where to stop.
+        head: What has been read so far. What is read here is appended.
+        more: Reads more; returns nothing at the end of the file.
+        limit: How many bytes to read at most, about.
     """
     reader = _Head(head, more, limit)
     start = reader.find(_INK, 3 if reader.starts_with(_BOM) else 0)
@@ -73,7 +73,7 @@ def by_content(head: bytearray, more: Callable[[], bytes], limit: int) -> Format
 
 
 def is_log(name: str) -> bool:
-    """Whether a file is a log: it is named as one, or compressed with zstd as logs are."""
+    """Whether a file is a log: by its name, or because it is compressed with zstd as logs are."""
     if name.endswith(_endings.LOG) or not os.path.isfile(name):
         return name.endswith(_endings.LOG)
     with open(name, "rb") as stream:
@@ -81,7 +81,7 @@ def is_log(name: str) -> bool:
 
 
 class _Head:
-    """The beginning of a file, read as far as it must be."""
+    """The beginning of a file, read as far as necessary."""
 
     def __init__(self, data: bytearray, more: Callable[[], bytes], limit: int) -> None:
         self._data = data
@@ -94,7 +94,7 @@ class _Head:
         return self._data.startswith(prefix)
 
     def find(self, pattern: re.Pattern[bytes], start: int, enough: int | None = None) -> int | None:
-        """Where a pattern of one byte is found first; None if nowhere in what may be read."""
+        """The first place of a one-byte pattern; None if it is not in what may be read."""
         while True:
             if (match := pattern.search(self._data, start)) is not None:
                 return match.start()

@@ -1,4 +1,4 @@
-"""Chunks in a file of JSON lines, put together to the streams that they are of."""
+"""The chunks in a file of JSON lines, grouped into the streams that they belong to."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from google.protobuf.message import Message
 from chatpb._record import record_of
 from chatpb.v1 import ChatCompletionChunk, ErrorResponse
 
-_OPEN_BYTES: Final = 64 << 20  # of streams that may go on
-_COST: Final = 200  # bytes of memory that a chunk takes besides its own
+_OPEN_BYTES: Final = 64 << 20  # of streams that may still continue
+_COST: Final = 200  # bytes of memory for a chunk in addition to its data
 
 
 class Made(NamedTuple):
-    """A record that was made of JSON.
+    """A record made from input.
 
     Attributes:
-        data: It, in binary form.
-        json_bytes: The bytes of the JSON, or None if they were not counted.
+        data: The record, in binary form.
+        json_bytes: The size of its JSON in bytes, or None if it was not counted.
     """
 
     data: bytes
@@ -48,11 +48,11 @@ class Stream:
 
 
 class Streams:
-    """The streams of a file, told apart by the identifiers of their chunks.
+    """The streams of a file, distinguished by the identifiers of their chunks.
 
-    A chunk without identifier is of the stream of the chunk before it; if it is the first, of that
-    of the one after it. An error ends the stream of the chunk before it. A stream that waits for
-    chunks while 64 MiB of others come is over.
+    A chunk without an identifier belongs to the stream of the chunk before it; if it is the first,
+    to the stream of the chunk after it. An error ends the stream of the chunk before it. A stream
+    that gets no chunk while 64 MiB of other chunks arrive has ended.
     """
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class Streams:
             yield over.made()
 
     def end_with(self, error: bytes, json_bytes: int) -> Made:
-        """The record of the stream that an error ended, or of the error alone."""
+        """The record of the stream that an error ends, or of the error alone if there is none."""
         stream = self._open.pop(self._last, Stream())
         self._size -= stream.size
         self._last = ""
@@ -91,7 +91,7 @@ class Streams:
         return stream.made()
 
     def close(self) -> Iterator[Made]:
-        """The streams that the end of the file ends."""
+        """The streams that end with the file."""
         for stream in self._open.values():
             yield stream.made()
         self._open.clear()

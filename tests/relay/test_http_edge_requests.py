@@ -87,7 +87,7 @@ async def test_a_head_that_does_not_come_is_not_waited_for(
 async def test_a_body_that_does_not_come_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("chatpb_server.edges.answering._SILENCE", 0.2)
+    monkeypatch.setattr("chatpb_server.edges.http_request._SILENCE", 0.2)
     async with HttpUpstream() as upstream, serve(upstream.url, 1) as ports:
         reader, writer = await asyncio.open_connection("127.0.0.1", ports.http)
         writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n{")

@@ -21,12 +21,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from chatpb_server.access.address import Address, AddressError
 from chatpb_server.core.call import Call, Observer
-from chatpb_server.watching.metrics import (
-    MetricsObserver,
-    MetricsServer,
-    serve_metrics,
-    shared_metrics,
-)
+from chatpb_server.watching.metrics import MetricsObserver
+from chatpb_server.watching.metrics_server import MetricsServer, serve_metrics, shared_metrics
 from chatpb_server.watching.observers import Observers, SilentObserver
 from support.calls import STREAM, UNARY
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from typing import Any, Final
 
@@ -29,15 +27,13 @@ from chatpb_server.core.upstream import (
     UpstreamDataError,
     UpstreamError,
 )
+from chatpb_server.edges.http_request import HttpPeer, asked_in, read_body
 
 #: The names of its calls, as rpcs have them.
 CHAT: Final = "/openai.v1/chat.completions"
 MODELS: Final = "/openai.v1/models"
 
 _JSON: Final = "application/json"
-_TIMEOUT_HEADER: Final = "x-request-timeout-ms"
-#: How many seconds a body may stand still. The head of a request must come in that time as well.
-_SILENCE: Final = 30.0
 _BLANK_LINES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 #: How many seconds an error event may take to be written.
 _LAST: Final = 1.0
@@ -79,8 +75,8 @@ class Answering:
         call = Call(CHAT, self._metadata)
 
         async def read() -> None:
-            self._body = await self._read()
-            call.model, self._is_stream = await _asked(self._body)
+            self._body = await read_body(self._request, self._max_body_bytes)
+            call.model, self._is_stream = await asked_in(self._body)
             if call.recording is not None:
                 call.recording.asked(self._body, is_json=True)
 
@@ -116,7 +112,7 @@ class Answering:
 
     async def _serve(self, call: Call, respond: Any, read: Any = None) -> web.StreamResponse:
         try:
-            peer = _Peer(self._request, call)
+            peer = HttpPeer(self._request, call)
             body = await self._guard.serve(call, peer, respond, read)
         except CallError as error:
             return await self._failed(call, error)
@@ -179,88 +175,9 @@ class Answering:
             passed = self._guard.passed_back(call.headers)
         return {"server": "chatpb", "x-request-id": call.id, **headers, **dict(passed)}
 
-    async def _read(self) -> bytes:
-        """The body.
-
-        Raises:
-            RefusalError: It is too long, or stands still.
-            CallerGoneError: It breaks off.
-        """
-        request, most = self._request, self._max_body_bytes
-        too_long = RefusalError(413, f"The request has more than {most} bytes.")
-        if (request.content_length or 0) > most:
-            raise too_long
-        if request.headers.get("expect", "").lower() == "100-continue":
-            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            request.writer.output_size = 0
-        body = bytearray()
-        try:
-            while True:
-                async with asyncio.timeout(_SILENCE):
-                    piece = await request.content.readany()
-                if not piece:
-                    return bytes(body)
-                body += piece
-                if len(body) > most:
-                    raise too_long
-        except TimeoutError:
-            raise RefusalError(408, "The request did not come in time.") from None
-        except ConnectionError as error:
-            raise CallerGoneError from error
-        except web.RequestPayloadError:
-            raise RefusalError(400, "The body of the request cannot be read.") from None
-
     def _wrong_method(self, allowed: str) -> RefusalError:
         text = f"Not allowed to {self._request.method} on {self._request.path}: expected {allowed}"
         return RefusalError(405, text, "method_not_supported")
-
-
-class _Peer:
-    """The other end of a request, as the guard sees it.
-
-    Args:
-        request: The request.
-        call: The call.
-    """
-
-    def __init__(self, request: web.BaseRequest, call: Call) -> None:
-        self._request = request
-        self._call = call
-
-    def invocation_metadata(self) -> Sequence[tuple[str, str]]:
-        """The headers."""
-        return [(name.lower(), value) for name, value in self._request.headers.items()]
-
-    def auth_context(self) -> Mapping[str, Iterable[bytes]]:
-        """The names in the certificate that the peer has shown."""
-        connection = self._request.get_extra_info("ssl_object")
-        shown = connection.getpeercert() if connection is not None else None
-        if not shown:
-            return {}
-        named = [value for _, value in shown.get("subjectAltName", ())]
-        common = [
-            value
-            for part in shown.get("subject", ())
-            for name, value in part
-            if name == "commonName"
-        ]
-        return {
-            "x509_subject_alternative_name": [name.encode() for name in named],
-            "x509_common_name": [name.encode() for name in common],
-        }
-
-    def time_remaining(self) -> float | None:
-        """What is left of the time that a header names.
-
-        Raises:
-            RefusalError: It names none.
-        """
-        text = self._call.metadata.get(_TIMEOUT_HEADER)
-        if text is None:
-            return None
-        if not (text.isascii() and text.isdigit() and len(text) < 16):
-            raise RefusalError(400, "expected milliseconds in the header X-Request-Timeout-Ms")
-        return int(text) / 1000 - (time.monotonic() - self._call.started)
 
 
 @contextmanager
@@ -270,32 +187,6 @@ def _gone() -> Iterator[None]:
         yield
     except ConnectionError as error:
         raise CallerGoneError from error
-
-
-async def _asked(body: bytes) -> tuple[str, bool]:
-    """The model that a request names, and whether it asks for a stream.
-
-    Raises:
-        RefusalError: It is no JSON object.
-    """
-    members = await convert(len(body), _members, body)
-    model = members.get("model")
-    return model if isinstance(model, str) else "", members.get("stream") is True
-
-
-def _members(body: bytes) -> dict[str, Any]:
-    try:
-        try:
-            members = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            members = json.loads(body)  # lone surrogates, and numbers as large as they like
-    except (ValueError, RecursionError):
-        members = None
-    if not isinstance(members, dict):
-        raise RefusalError(
-            400, "We could not parse the JSON body of your request. Expected a JSON object."
-        )
-    return members
 
 
 async def _text(answer: UpstreamAnswer) -> bytes:

@@ -28,7 +28,8 @@ from chatpb_server.running.settings import Settings
 from chatpb_server.upstreams.registry import UpstreamSettingsError
 from chatpb_server.upstreams.router import Route, Router
 from chatpb_server.watching.logs import LogObserver, log_loop_error
-from chatpb_server.watching.metrics import MetricsObserver, serve_metrics
+from chatpb_server.watching.metrics import MetricsObserver
+from chatpb_server.watching.metrics_server import serve_metrics
 from chatpb_server.watching.observers import Observers
 from chatpb_server.watching.record_limits import OUTCOMES, Outcome, RecordTable
 from chatpb_server.watching.tracing import TracingError, tracer_observer

@@ -26,7 +26,7 @@ from chatpb_server.running.build import Served, relaying
 from chatpb_server.running.config import ConfigError
 from chatpb_server.running.settings import Settings
 from chatpb_server.watching.logs import configure_logging
-from chatpb_server.watching.metrics import SharedMetrics, serve_metrics, shared_metrics
+from chatpb_server.watching.metrics_server import SharedMetrics, serve_metrics, shared_metrics
 
 _logger = logging.getLogger(__name__)
 

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 from urllib.parse import urlsplit
 
 import grpc
-from grpc import StatusCode, aio
+from grpc import aio
 from pydantic import field_validator, model_validator
 
-from chatpb import to_json
-from chatpb._rpc.failure import FailedCall
-from chatpb._rpc.metadata import mapping
 from chatpb._rpc.server import Server
-from chatpb._rpc.status import HTTP_STATUS_KEY, HTTP_STATUSES
 from chatpb._wire import WireError, embedded, flag, joined, spans
 from chatpb.v1.chat_completion_service_pb2 import (
     CreateChatCompletionRequest,
@@ -29,20 +24,17 @@ from chatpb.v1.chat_completion_service_pb2 import (
     StreamChatCompletionResponse,
 )
 from chatpb_server.access.secret import is_metadata_key
-from chatpb_server.core.error import INVALID_REQUEST, SERVER_ERROR, error_response
 from chatpb_server.core.service import SERVICE_NAME
 from chatpb_server.core.upstream import (
     UpstreamAnswer,
     UpstreamChunks,
-    UpstreamConnectError,
     UpstreamDataError,
-    UpstreamError,
-    UpstreamFault,
     UpstreamRequest,
     UpstreamStream,
     UpstreamTimeoutError,
 )
 from chatpb_server.upstreams.registry import register
+from chatpb_server.upstreams.relay_faults import translated, upstream_headers
 from chatpb_server.upstreams.remote import (
     CONNECT_TIMEOUT,
     SILENCE_TIMEOUT,
@@ -56,15 +48,6 @@ _CHUNKS: Final = StreamChatCompletionResponse.CHUNKS_FIELD_NUMBER
 _COMPACT_CHUNKS: Final = StreamChatCompletionResponse.COMPACT_CHUNKS_FIELD_NUMBER
 #: A relay that is started again is found again within so many milliseconds.
 _MAX_BACKOFF: Final = 2000
-#: How gRPC says that there was no connection to send a call on.
-_NOT_CONNECTED: Final = (
-    "connections to all backends failing",
-    "failed to connect to all addresses",
-    "DNS resolution failed",
-    "empty address list",
-)
-#: How it says that the request is too large.
-_TOO_LARGE: Final = ("CLIENT: Sent message larger", "SERVER: Received message larger")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +114,9 @@ class GrpcUpstream:
         field_number = CreateChatCompletionRequest.REQUEST_FIELD_NUMBER
         data = embedded(field_number, (await request.body.binary(),))
         call = self._opened().unary_unary(_CREATE)(data, **self._arguments(request))
-        with _translated(has_begun=False):
+        with translated(has_begun=False):
             response = await call
-            headers = _headers(await call.trailing_metadata())
+            headers = upstream_headers(await call.trailing_metadata())
         try:
             number = CreateChatCompletionResponse.COMPLETION_FIELD_NUMBER
             completion = joined(response, number)
@@ -149,8 +132,8 @@ class GrpcUpstream:
         data += flag(StreamChatCompletionRequest.COMPACT_FIELD_NUMBER)
         call = self._opened().unary_stream(_STREAM)(data, **self._arguments(request))
         try:
-            with _translated(has_begun=False):
-                headers = _headers(await self._soon(call.initial_metadata()))
+            with translated(has_begun=False):
+                headers = upstream_headers(await self._soon(call.initial_metadata()))
             async with aclosing(self._chunks(call)) as chunks:
                 yield UpstreamStream(chunks, headers)
         finally:
@@ -166,7 +149,7 @@ class GrpcUpstream:
         """The chunks of each response in one item."""
         has_begun = False
         while True:
-            with _translated(has_begun):
+            with translated(has_begun):
                 response = await self._soon(call.read())
             if response is aio.EOF:
                 return
@@ -218,61 +201,6 @@ def _chunks_in(response: bytes) -> UpstreamChunks:
     except WireError as error:
         raise UpstreamDataError("unreadable chunk") from error
     return UpstreamChunks(whole, compact)
-
-
-@contextmanager
-def _translated(has_begun: bool) -> Iterator[None]:
-    """Raises how a call fails as what an upstream does.
-
-    Args:
-        has_begun: Whether the answer has begun.
-    """
-    try:
-        yield
-    except aio.AioRpcError as error:
-        raise _fault(error, has_begun) from error
-
-
-def _fault(error: aio.AioRpcError, has_begun: bool) -> UpstreamFault:
-    said = FailedCall.of(error)
-    code = said.code
-    if code is StatusCode.DATA_LOSS:
-        return UpstreamDataError("the relay could not read the answer")
-    body = b"" if said.response is None else to_json(said.response, allow_nan=True)
-    http_status = said.upstream_http_status
-    if http_status is None and not body:  # not the relay's own word
-        if code is StatusCode.UNAVAILABLE:
-            if not has_begun and said.text.startswith(_NOT_CONNECTED):
-                return UpstreamConnectError("no connection")
-            return UpstreamDataError("the connection broke")
-        if code is StatusCode.CANCELLED and not has_begun:
-            # A relay that stops ends so what has just arrived, unseen.
-            return UpstreamConnectError("the relay was stopping")
-        text = said.text
-        if code is StatusCode.RESOURCE_EXHAUSTED and text.startswith(_TOO_LARGE):
-            http_status, text = 413, "The request has more bytes than the next relay takes."
-        elif code in (StatusCode.RESOURCE_EXHAUSTED, StatusCode.CANCELLED):
-            return UpstreamDataError("an answer that is longer than it may be, or was ended")
-        elif code is StatusCode.DEADLINE_EXCEEDED:
-            text = "The time is up."
-        kind = SERVER_ERROR if HTTP_STATUSES[code] >= 500 else INVALID_REQUEST
-        body = to_json(error_response(text, kind))
-    headers = _headers(said.metadata.items())
-    if said.retry_after is not None and not headers.keys() & {"retry-after", "retry-after-ms"}:
-        headers["retry-after"] = str(math.ceil(said.retry_after))
-    # A relay that has no room has asked nobody: another may have some.
-    is_final = http_status is not None or code is not StatusCode.RESOURCE_EXHAUSTED
-    return UpstreamError(http_status or HTTP_STATUSES[code], body, headers, is_final=is_final)
-
-
-def _headers(metadata: Any) -> dict[str, str]:
-    """The metadata that were headers of the upstream's answer."""
-    pairs = mapping(metadata)
-    return {
-        name: value
-        for name, value in pairs.items()
-        if isinstance(value, str) and name != HTTP_STATUS_KEY and not name.startswith("grpc-")
-    }
 
 
 @register

@@ -7,14 +7,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from threading import Thread
 from typing import Final
-from wsgiref.simple_server import WSGIServer
 
 from grpc import StatusCode
 from prometheus_client import (
@@ -23,21 +18,16 @@ from prometheus_client import (
     Gauge,
     Histogram,
     ProcessCollector,
-    start_http_server,
-    values,
 )
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from chatpb._errors import os_error_text
 from chatpb.v1.chat_completion_service_pb2 import DESCRIPTOR
-from chatpb_server.access.address import Address, AddressError
 from chatpb_server.core.call import Call
 from chatpb_server.watching.observers import SilentObserver
 
 #: The label of what has none of its own.
 OTHER: Final = "other"
 
-_DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
+DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
 _METHODS: Final = frozenset(
     method.name for service in DESCRIPTOR.services_by_name.values() for method in service.methods
 )
@@ -191,7 +181,7 @@ class MetricsObserver(SilentObserver):
         for method in _METHODS:  # a series from the start, for `rate` and alerts
             self._in_flight.labels(method)
         self._queued.set(0)
-        if _DIRECTORY not in os.environ:
+        if DIRECTORY not in os.environ:
             ProcessCollector(registry=self.registry)
 
     def count_records(self, outcomes: Iterable[str]) -> Callable[[str], None]:
@@ -259,85 +249,3 @@ class MetricsObserver(SilentObserver):
 
     def _method(self, call: Call) -> str:
         return self._methods.get(call.method.rpartition("/")[2])
-
-
-@dataclass(frozen=True, slots=True)
-class SharedMetrics:
-    """The metrics of several processes, added up.
-
-    Attributes:
-        registry: The sums, for `serve_metrics`.
-        directory: Where the processes keep them.
-    """
-
-    registry: CollectorRegistry
-    directory: Path
-
-    def forget(self, pid: int) -> None:
-        """A process is dead: its calls are not in flight. What it has counted stays counted."""
-        mark_process_dead(pid, str(self.directory))  # type: ignore[no-untyped-call]
-
-
-@contextmanager
-def shared_metrics() -> Iterator[SharedMetrics]:
-    """Shares the metrics of the processes that are started while the context lasts.
-
-    For a supervisor, which makes no `MetricsObserver` itself and starts the processes that do. They
-    keep their metrics in the folder that the environment variable PROMETHEUS_MULTIPROC_DIR names,
-    which is emptied first; without it, in a temporary one that is removed at the end.
-    """
-    named = os.environ.get(_DIRECTORY)
-    with TemporaryDirectory(prefix="chatpb-metrics-") as temporary:
-        directory = Path(named or temporary)
-        directory.mkdir(parents=True, exist_ok=True)
-        for file in directory.glob("*.db"):
-            file.unlink()
-        kind = values.ValueClass
-        os.environ[_DIRECTORY] = str(directory)
-        # The library chooses when it is imported, for this process and those that are forked.
-        values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry, str(directory))  # type: ignore[no-untyped-call]
-        try:
-            yield SharedMetrics(registry, directory)
-        finally:
-            values.ValueClass = kind
-            if named is None:
-                del os.environ[_DIRECTORY]
-
-
-@dataclass(frozen=True, slots=True)
-class MetricsServer:
-    """Metrics that are served.
-
-    Attributes:
-        address: Where, with the true port.
-    """
-
-    address: Address
-    _server: WSGIServer
-    _thread: Thread
-
-    def close(self) -> None:
-        """Stops to serve, within a second."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
-def serve_metrics(address: Address, registry: CollectorRegistry) -> MetricsServer:
-    """Serves metrics over HTTP, in a thread of its own, on any path.
-
-    Args:
-        address: Where; port 0 asks for a free one.
-        registry: What: that of a `MetricsObserver`, or of `shared_metrics`.
-
-    Raises:
-        AddressError: The address cannot be listened on.
-    """
-    try:
-        server, thread = start_http_server(address.port, address.host, registry)
-    except OSError as error:
-        reason = os_error_text(error)
-        raise AddressError(f"cannot serve metrics on {address}: {reason}") from None
-    return MetricsServer(address._replace(port=server.server_port), server, thread)

@@ -1,7 +1,7 @@
 """Recording: every exchange becomes a `CompletionRecord` in a log, without slowing calls.
 
-The parts of a record are the bytes that the relay has anyway; no message is parsed for it. What a
-running exchange keeps is bounded, alone and with the others, and so is what waits to be written.
+What a running exchange keeps is bounded, alone and together with the others, and so is what waits
+to be written.
 """
 
 from __future__ import annotations
@@ -10,43 +10,22 @@ import asyncio
 import logging
 import threading
 import time
-from array import array
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Final
 
-from google.protobuf.message import DecodeError
-from grpc import StatusCode
-
-from chatpb import ConversionError, json_to_binary
 from chatpb._errors import os_error_text
-from chatpb._wire import embedded, varint_bytes
 from chatpb.log import LogError, LogWriter, PendingFullError
-from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
-from chatpb.v1.completion_record_pb2 import CompletionRecord
 from chatpb_server.core.call import Call, Recorder, Recording
-from chatpb_server.core.failure import Failure
-from chatpb_server.watching.record_limits import OUTCOMES, TRUNCATED, Outcome, RecordLimits
+from chatpb_server.core.convert import LARGE
+from chatpb_server.watching.exchange import Exchange, label_fields
+from chatpb_server.watching.record_limits import OUTCOMES, Outcome, RecordLimits
 
-_REQUEST: Final = CompletionRecord.REQUEST_FIELD_NUMBER
-_COMPLETION: Final = CompletionRecord.COMPLETION_FIELD_NUMBER
-_CHUNKS: Final = CompletionRecord.CHUNKS_FIELD_NUMBER
-_ERROR: Final = CompletionRecord.ERROR_FIELD_NUMBER
-_CALL_ID: Final = CompletionRecord.CALL_ID_FIELD_NUMBER
-# The tags of numbers.
-_START_TIME: Final = varint_bytes(CompletionRecord.START_TIME_UNIX_US_FIELD_NUMBER << 3)
-_DURATION: Final = varint_bytes(CompletionRecord.DURATION_US_FIELD_NUMBER << 3)
-_STATUS: Final = varint_bytes(CompletionRecord.STATUS_FIELD_NUMBER << 3)
-_HTTP_STATUS: Final = varint_bytes(CompletionRecord.HTTP_STATUS_FIELD_NUMBER << 3)
-#: A record of more bytes takes milliseconds to put together, and is left to a thread.
-_LARGE: Final = 256 * 1024
-#: Beside a chunk is kept when it came.
-_TIME_BYTES: Final = 8
-#: At most so often, in seconds, the log says that records are lost, and a log that broke is begun
-#: anew.
+#: The least time, in seconds, between two messages about lost records, and between two attempts to
+#: open a log again that broke.
 _SAID_EVERY: Final = 60.0
 _OPENED_EVERY: Final = 5.0
 
@@ -77,7 +56,7 @@ class LogRecorder(Recorder):
     ) -> None:
         self.limits = limits or RecordLimits()
         self.labels = dict(labels or {})
-        self.label_fields = _labels(self.labels)
+        self.label_fields = label_fields(self.labels)
         self.held = 0  # by the exchanges that run; the event loop's alone
         self._waits = self.limits.overload == "wait"
         self._open = open_writer
@@ -93,32 +72,32 @@ class LogRecorder(Recorder):
 
     def begin(self, call: Call) -> Recording:
         """Begins to record a call."""
-        return _Recording(self, call)
+        return Exchange(self, call)
 
-    async def take(self, recording: _Recording) -> None:
+    async def take(self, exchange: Exchange) -> None:
         """Takes what was recorded of a call that is over."""
         loop = asyncio.get_running_loop()
         if not self._waits:
-            if recording.size <= _LARGE:
-                loop.call_soon(self._take_now, recording)  # once the caller has its answer
+            if exchange.size <= LARGE:
+                loop.call_soon(self._take_now, exchange)  # once the caller has its answer
             else:
-                self._hand_over(recording)
-        elif recording.size > _LARGE or self._behind or not self._take_now(recording):
+                self._hand_over(exchange)
+        elif exchange.size > LARGE or self._behind or not self._take_now(exchange):
             # Those that wait are written in turn. A caller that goes does not take its own along.
-            await asyncio.shield(self._hand_over(recording))
+            await asyncio.shield(self._hand_over(exchange))
 
-    def _take_now(self, recording: _Recording) -> bool:
-        is_taken = self._write(recording, block=False)
+    def _take_now(self, exchange: Exchange) -> bool:
+        is_taken = self._write(exchange, block=False)
         if is_taken:
-            self.held -= recording.size
+            self.held -= exchange.size
         return is_taken
 
-    def _hand_over(self, recording: _Recording) -> asyncio.Future[bool]:
+    def _hand_over(self, exchange: Exchange) -> asyncio.Future[bool]:
         """Leaves a record to the thread."""
         loop = asyncio.get_running_loop()
-        writing = loop.run_in_executor(self._thread, self._write, recording, self._waits)
+        writing = loop.run_in_executor(self._thread, self._write, exchange, self._waits)
         self._behind += 1
-        writing.add_done_callback(partial(self._caught_up, recording))
+        writing.add_done_callback(partial(self._caught_up, exchange))
         return writing
 
     def close(self) -> None:
@@ -131,10 +110,10 @@ class LogRecorder(Recorder):
         if self._losses:
             self._say("the last")
 
-    def _write(self, recording: _Recording, block: bool) -> bool:
+    def _write(self, exchange: Exchange, block: bool) -> bool:
         """Appends a record to the log; false if there is no room and it has to wait."""
         try:
-            record = recording.record()
+            record = exchange.record()
             if record is None:
                 return True
             written = self._writer.append(record, block=block)
@@ -148,13 +127,13 @@ class LogRecorder(Recorder):
         except Exception as error:  # a fault here is none of the call's
             self._lose("failed", type(error).__qualname__)
         else:
-            outcome: Outcome = "truncated" if recording.is_cut else "written"
+            outcome: Outcome = "truncated" if exchange.is_cut else "written"
             written.add_done_callback(self._settle[outcome])
         return True
 
-    def _caught_up(self, recording: _Recording, _: asyncio.Future[bool]) -> None:
+    def _caught_up(self, exchange: Exchange, _: asyncio.Future[bool]) -> None:
         self._behind -= 1
-        self.held -= recording.size
+        self.held -= exchange.size
 
     def _settled(self, outcome: Outcome, written: Future[Any]) -> None:
         error = written.exception()
@@ -198,177 +177,3 @@ class LogRecorder(Recorder):
         except (LogError, OSError) as error:
             reason = os_error_text(error) if isinstance(error, OSError) else error.reason
             _logger.error("the log of records cannot be opened again: %s", reason)
-
-
-class _Recording(Recording):
-    """What is kept of a call.
-
-    Args:
-        recorder: Who keeps it.
-        call: The call.
-
-    Attributes:
-        size: How many bytes are kept.
-    """
-
-    __slots__ = (
-        "_answer",
-        "_call",
-        "_code",
-        "_cut",
-        "_duration_us",
-        "_failure",
-        "_failure_status",
-        "_is_asked",
-        "_is_begun",
-        "_is_json",
-        "_recorder",
-        "_request",
-        "_start_us",
-        "_times",
-        "size",
-    )
-
-    def __init__(self, recorder: LogRecorder, call: Call) -> None:
-        self.size = 0
-        self._recorder = recorder
-        self._call = call
-        self._start_us = time.time_ns() // 1000 - self._now_us()
-        self._duration_us = 0
-        self._request: bytes | None = None
-        self._answer: bytes | bytearray = b""
-        self._times: array[int] | None = None
-        self._cut: tuple[str, ...] = ()
-        self._code = StatusCode.UNKNOWN
-        self._failure: Failure | None = None
-        self._failure_status = 0
-        self._is_asked = self._is_json = self._is_begun = False
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether something is not in the record for want of room."""
-        return bool(self._cut)
-
-    def asked(self, request: bytes, *, is_json: bool = False) -> None:
-        """Keeps the request."""
-        self._is_asked = True
-        self._is_json = is_json
-        if self._has_room(len(request), "request"):
-            self._request = request
-
-    def begun(self) -> None:
-        """Keeps that the answer has begun."""
-        self._is_begun = True
-
-    def answered(self, completion: bytes) -> None:
-        """Keeps the completion."""
-        if self._has_room(len(completion), "completion"):
-            self._answer = embedded(_COMPLETION, (completion,))
-
-    def came(self, chunks: Sequence[bytes]) -> None:
-        """Keeps chunks, and when they came."""
-        if "chunks" in self._cut:  # none after a gap
-            return
-        data = embedded(_CHUNKS, chunks)
-        if self._has_room(len(data) + _TIME_BYTES * len(chunks), "chunks"):
-            if self._times is None:
-                self._answer, self._times = bytearray(), array("q")
-            self._answer += data
-            now = self._now_us()
-            for _ in chunks:
-                self._times.append(now)
-
-    async def end(self, code: StatusCode, failure: Failure | None) -> None:
-        """Gives all to the recorder."""
-        self._duration_us = self._now_us()
-        self._code = code
-        if failure is not None:
-            self._failure_status = failure.http_status
-            if self._has_room(failure.response.ByteSize(), "error"):
-                self._failure = failure
-        self._is_begun |= code is StatusCode.OK
-        await self._recorder.take(self)
-
-    def record(self) -> bytes | None:
-        """The record in binary form, as it is written; None if it is not known what was asked."""
-        if not self._is_asked:
-            return None
-        request = self._request
-        if request is not None and self._is_json:
-            try:
-                request = json_to_binary(request, ChatCompletionRequest, allow_nan=True)
-            except ConversionError:
-                request = None
-                self._cut_off("request")
-        elif request is not None and not self._is_begun and not _is_request(request):
-            return None
-        pieces: list[bytes | bytearray] = []
-        if request is not None:
-            pieces.append(embedded(_REQUEST, (request,)))
-        pieces.append(self._answer)
-        if self._times is not None:
-            times = CompletionRecord(chunk_times_us=self._times)
-            pieces.append(times.SerializeToString())
-        self._add_ending(pieces)
-        return b"".join(pieces)
-
-    def _add_ending(self, pieces: list[bytes | bytearray]) -> None:
-        """Adds what follows the contents."""
-        call, failure, recorder = self._call, self._failure, self._recorder
-        pieces += (_START_TIME, varint_bytes(self._start_us))
-        pieces += (_DURATION, varint_bytes(self._duration_us))
-        if call.caller:
-            pieces.append(_text(CompletionRecord.CALLER_FIELD_NUMBER, call.caller))
-        if call.upstream:
-            pieces.append(_text(CompletionRecord.UPSTREAM_FIELD_NUMBER, call.upstream))
-        pieces += (_STATUS, varint_bytes(self._code.value[0]))
-        if self._is_begun:
-            pieces += (_HTTP_STATUS, varint_bytes(200))
-        elif self._failure_status:
-            pieces += (_HTTP_STATUS, varint_bytes(self._failure_status))
-        if failure is not None:
-            error = failure.response.SerializeToString(deterministic=True)
-            pieces.append(embedded(_ERROR, (error,)))
-        if self._cut:
-            truncated = {TRUNCATED: ",".join(sorted(self._cut))}
-            pieces.append(_labels(recorder.labels | truncated))
-        else:
-            pieces.append(recorder.label_fields)
-        pieces.append(embedded(_CALL_ID, (call.id.encode(),)))
-
-    def _has_room(self, size: int, what: str) -> bool:
-        """Takes room for a part of the record, or cuts it."""
-        recorder, limits = self._recorder, self._recorder.limits
-        if self.size + size > limits.exchange_bytes or recorder.held + size > limits.running_bytes:
-            self._cut_off(what)
-            return False
-        self.size += size
-        recorder.held += size
-        return True
-
-    def _cut_off(self, what: str) -> None:
-        if what not in self._cut:
-            self._cut += (what,)
-
-    def _now_us(self) -> int:
-        """The microseconds since the call came."""
-        return int((time.monotonic() - self._call.started) * 1_000_000)
-
-
-@lru_cache(1024)
-def _text(number: int, text: str) -> bytes:
-    """A field that holds one of a few texts."""
-    return embedded(number, (text.encode(),))
-
-
-def _labels(labels: Mapping[str, str]) -> bytes:
-    return CompletionRecord(labels=labels).SerializeToString(deterministic=True)
-
-
-def _is_request(data: bytes) -> bool:
-    """Whether bytes that nothing was made of are the binary form of a request."""
-    try:
-        ChatCompletionRequest.FromString(data)
-    except DecodeError:
-        return False
-    return True

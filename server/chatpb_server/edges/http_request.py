@@ -1,0 +1,130 @@
+"""What is in a request of the HTTP API: its body, its caller, and what the body asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from chatpb_server.core.call import Call
+from chatpb_server.core.convert import convert
+from chatpb_server.core.explain import RefusalError
+from chatpb_server.core.guard import CallerGoneError
+
+_TIMEOUT_HEADER: Final = "x-request-timeout-ms"
+#: How many seconds a body may stand still. The head of a request must come in that time as well.
+_SILENCE: Final = 30.0
+
+
+class HttpPeer:
+    """Who is at the other end of a request, for the guard.
+
+    Args:
+        request: The request.
+        call: The call.
+    """
+
+    def __init__(self, request: web.BaseRequest, call: Call) -> None:
+        self._request = request
+        self._call = call
+
+    def invocation_metadata(self) -> Sequence[tuple[str, str]]:
+        """The headers."""
+        return [(name.lower(), value) for name, value in self._request.headers.items()]
+
+    def auth_context(self) -> Mapping[str, Iterable[bytes]]:
+        """The names in the certificate that the peer has shown."""
+        connection = self._request.get_extra_info("ssl_object")
+        shown = connection.getpeercert() if connection is not None else None
+        if not shown:
+            return {}
+        named = [value for _, value in shown.get("subjectAltName", ())]
+        common = [
+            value
+            for part in shown.get("subject", ())
+            for name, value in part
+            if name == "commonName"
+        ]
+        return {
+            "x509_subject_alternative_name": [name.encode() for name in named],
+            "x509_common_name": [name.encode() for name in common],
+        }
+
+    def time_remaining(self) -> float | None:
+        """What is left of the time in a header of the request.
+
+        Raises:
+            RefusalError: The header does not hold milliseconds.
+        """
+        text = self._call.metadata.get(_TIMEOUT_HEADER)
+        if text is None:
+            return None
+        if not (text.isascii() and text.isdigit() and len(text) < 16):
+            raise RefusalError(400, "expected milliseconds in the header X-Request-Timeout-Ms")
+        return int(text) / 1000 - (time.monotonic() - self._call.started)
+
+
+async def read_body(request: web.BaseRequest, most: int) -> bytes:
+    """The body of a request.
+
+    Args:
+        request: The request.
+        most: The most bytes that it may have.
+
+    Raises:
+        RefusalError: It is too long, or stands still.
+        CallerGoneError: It breaks off.
+    """
+    too_long = RefusalError(413, f"The request has more than {most} bytes.")
+    if (request.content_length or 0) > most:
+        raise too_long
+    if request.headers.get("expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
+    body = bytearray()
+    try:
+        while True:
+            async with asyncio.timeout(_SILENCE):
+                piece = await request.content.readany()
+            if not piece:
+                return bytes(body)
+            body += piece
+            if len(body) > most:
+                raise too_long
+    except TimeoutError:
+        raise RefusalError(408, "The request did not come in time.") from None
+    except ConnectionError as error:
+        raise CallerGoneError from error
+    except web.RequestPayloadError:
+        raise RefusalError(400, "The body of the request cannot be read.") from None
+
+
+async def asked_in(body: bytes) -> tuple[str, bool]:
+    """The model that a request names, and whether it asks for a stream.
+
+    Raises:
+        RefusalError: The body is not a JSON object.
+    """
+    members = await convert(len(body), _members, body)
+    model = members.get("model")
+    return model if isinstance(model, str) else "", members.get("stream") is True
+
+
+def _members(body: bytes) -> dict[str, Any]:
+    try:
+        try:
+            members = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            members = json.loads(body)  # lone surrogates, and numbers as large as they like
+    except (ValueError, RecursionError):
+        members = None
+    if not isinstance(members, dict):
+        raise RefusalError(
+            400, "We could not parse the JSON body of your request. Expected a JSON object."
+        )
+    return members

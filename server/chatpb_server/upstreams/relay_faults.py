@@ -1,0 +1,88 @@
+"""How a call to another relay fails, as the faults of an upstream."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from grpc import StatusCode, aio
+
+from chatpb import to_json
+from chatpb._rpc.failure import FailedCall
+from chatpb._rpc.metadata import mapping
+from chatpb._rpc.status import HTTP_STATUS_KEY, HTTP_STATUSES
+from chatpb_server.core.error import INVALID_REQUEST, SERVER_ERROR, error_response
+from chatpb_server.core.upstream import (
+    UpstreamConnectError,
+    UpstreamDataError,
+    UpstreamError,
+    UpstreamFault,
+)
+
+#: How gRPC's messages begin if there was no connection to send a call on.
+_NOT_CONNECTED: Final = (
+    "connections to all backends failing",
+    "failed to connect to all addresses",
+    "DNS resolution failed",
+    "empty address list",
+)
+#: How they begin if the request is too large.
+_TOO_LARGE: Final = ("CLIENT: Sent message larger", "SERVER: Received message larger")
+
+
+@contextmanager
+def translated(has_begun: bool) -> Iterator[None]:
+    """Raises the failure of a call to another relay as the fault of an upstream.
+
+    Args:
+        has_begun: Whether the answer has begun.
+    """
+    try:
+        yield
+    except aio.AioRpcError as error:
+        raise _fault(error, has_begun) from error
+
+
+def _fault(error: aio.AioRpcError, has_begun: bool) -> UpstreamFault:
+    """The fault that gRPC's error stands for."""
+    said = FailedCall.of(error)
+    code = said.code
+    if code is StatusCode.DATA_LOSS:
+        return UpstreamDataError("the relay could not read the answer")
+    body = b"" if said.response is None else to_json(said.response, allow_nan=True)
+    http_status = said.upstream_http_status
+    if http_status is None and not body:  # gRPC itself failed the call, not the relay
+        if code is StatusCode.UNAVAILABLE:
+            if not has_begun and said.text.startswith(_NOT_CONNECTED):
+                return UpstreamConnectError("no connection")
+            return UpstreamDataError("the connection broke")
+        if code is StatusCode.CANCELLED and not has_begun:
+            # This is how a relay that stops ends calls that have just arrived, unseen.
+            return UpstreamConnectError("the relay was stopping")
+        text = said.text
+        if code is StatusCode.RESOURCE_EXHAUSTED and text.startswith(_TOO_LARGE):
+            http_status, text = 413, "The request has more bytes than the next relay takes."
+        elif code in (StatusCode.RESOURCE_EXHAUSTED, StatusCode.CANCELLED):
+            return UpstreamDataError("an answer that is longer than it may be, or was ended")
+        elif code is StatusCode.DEADLINE_EXCEEDED:
+            text = "The time is up."
+        kind = SERVER_ERROR if HTTP_STATUSES[code] >= 500 else INVALID_REQUEST
+        body = to_json(error_response(text, kind))
+    headers = upstream_headers(said.metadata.items())
+    if said.retry_after is not None and not headers.keys() & {"retry-after", "retry-after-ms"}:
+        headers["retry-after"] = str(math.ceil(said.retry_after))
+    # A relay that has no room has asked nobody: another may have some.
+    is_final = http_status is not None or code is not StatusCode.RESOURCE_EXHAUSTED
+    return UpstreamError(http_status or HTTP_STATUSES[code], body, headers, is_final=is_final)
+
+
+def upstream_headers(metadata: Any) -> dict[str, str]:
+    """The metadata that the other relay made of the headers of its upstream's answer."""
+    pairs = mapping(metadata)
+    return {
+        name: value
+        for name, value in pairs.items()
+        if isinstance(value, str) and name != HTTP_STATUS_KEY and not name.startswith("grpc-")
+    }

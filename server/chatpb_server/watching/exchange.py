@@ -1,0 +1,240 @@
+"""What is kept of one running call, and the record that is made of it.
+
+The parts of a record are the bytes that the relay has anyway; no message is parsed for it.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Final, Protocol
+
+from google.protobuf.message import DecodeError
+from grpc import StatusCode
+
+from chatpb import ConversionError, json_to_binary
+from chatpb._wire import embedded, varint_bytes
+from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
+from chatpb.v1.completion_record_pb2 import CompletionRecord
+from chatpb_server.core.call import Call, Recording
+from chatpb_server.core.failure import Failure
+from chatpb_server.watching.record_limits import TRUNCATED, RecordLimits
+
+_REQUEST: Final = CompletionRecord.REQUEST_FIELD_NUMBER
+_COMPLETION: Final = CompletionRecord.COMPLETION_FIELD_NUMBER
+_CHUNKS: Final = CompletionRecord.CHUNKS_FIELD_NUMBER
+_ERROR: Final = CompletionRecord.ERROR_FIELD_NUMBER
+_CALL_ID: Final = CompletionRecord.CALL_ID_FIELD_NUMBER
+# The tags of numbers.
+_START_TIME: Final = varint_bytes(CompletionRecord.START_TIME_UNIX_US_FIELD_NUMBER << 3)
+_DURATION: Final = varint_bytes(CompletionRecord.DURATION_US_FIELD_NUMBER << 3)
+_STATUS: Final = varint_bytes(CompletionRecord.STATUS_FIELD_NUMBER << 3)
+_HTTP_STATUS: Final = varint_bytes(CompletionRecord.HTTP_STATUS_FIELD_NUMBER << 3)
+#: The size of a chunk's time of arrival, which is kept with it.
+_TIME_BYTES: Final = 8
+
+
+class Keeper(Protocol):
+    """What exchanges are kept in.
+
+    Attributes:
+        held: How many bytes all running exchanges hold.
+    """
+
+    held: int
+
+    @property
+    def limits(self) -> RecordLimits:
+        """What bounds exchanges."""
+        ...
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels of every record."""
+        ...
+
+    @property
+    def label_fields(self) -> bytes:
+        """The same, as fields of a record."""
+        ...
+
+    async def take(self, exchange: Exchange) -> None:
+        """Takes an exchange that is over."""
+        ...
+
+
+class Exchange(Recording):
+    """What is kept of a call.
+
+    Args:
+        keeper: What bounds it, and takes it at the end.
+        call: The call.
+
+    Attributes:
+        size: How many bytes are kept.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_call",
+        "_code",
+        "_cut",
+        "_duration_us",
+        "_failure",
+        "_failure_status",
+        "_is_asked",
+        "_is_begun",
+        "_is_json",
+        "_keeper",
+        "_request",
+        "_start_us",
+        "_times",
+        "size",
+    )
+
+    def __init__(self, keeper: Keeper, call: Call) -> None:
+        self.size = 0
+        self._keeper = keeper
+        self._call = call
+        self._start_us = time.time_ns() // 1000 - self._now_us()
+        self._duration_us = 0
+        self._request: bytes | None = None
+        self._answer: bytes | bytearray = b""
+        self._times: array[int] | None = None
+        self._cut: tuple[str, ...] = ()
+        self._code = StatusCode.UNKNOWN
+        self._failure: Failure | None = None
+        self._failure_status = 0
+        self._is_asked = self._is_json = self._is_begun = False
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether something is missing in the record because there was no room for it."""
+        return bool(self._cut)
+
+    def asked(self, request: bytes, *, is_json: bool = False) -> None:
+        """Keeps the request."""
+        self._is_asked = True
+        self._is_json = is_json
+        if self._has_room(len(request), "request"):
+            self._request = request
+
+    def begun(self) -> None:
+        """Keeps that the answer has begun."""
+        self._is_begun = True
+
+    def answered(self, completion: bytes) -> None:
+        """Keeps the completion."""
+        if self._has_room(len(completion), "completion"):
+            self._answer = embedded(_COMPLETION, (completion,))
+
+    def came(self, chunks: Sequence[bytes]) -> None:
+        """Keeps chunks, and when they came."""
+        if "chunks" in self._cut:  # none after a gap
+            return
+        data = embedded(_CHUNKS, chunks)
+        if self._has_room(len(data) + _TIME_BYTES * len(chunks), "chunks"):
+            if self._times is None:
+                self._answer, self._times = bytearray(), array("q")
+            self._answer += data
+            now = self._now_us()
+            for _ in chunks:
+                self._times.append(now)
+
+    async def end(self, code: StatusCode, failure: Failure | None) -> None:
+        """Gives all to the keeper."""
+        self._duration_us = self._now_us()
+        self._code = code
+        if failure is not None:
+            self._failure_status = failure.http_status
+            if self._has_room(failure.response.ByteSize(), "error"):
+                self._failure = failure
+        self._is_begun |= code is StatusCode.OK
+        await self._keeper.take(self)
+
+    def record(self) -> bytes | None:
+        """The record in binary form, as it is written; None if it is not known what was asked."""
+        if not self._is_asked:
+            return None
+        request = self._request
+        if request is not None and self._is_json:
+            try:
+                request = json_to_binary(request, ChatCompletionRequest, allow_nan=True)
+            except ConversionError:
+                request = None
+                self._cut_off("request")
+        elif request is not None and not self._is_begun and not _is_request(request):
+            return None
+        pieces: list[bytes | bytearray] = []
+        if request is not None:
+            pieces.append(embedded(_REQUEST, (request,)))
+        pieces.append(self._answer)
+        if self._times is not None:
+            times = CompletionRecord(chunk_times_us=self._times)
+            pieces.append(times.SerializeToString())
+        self._add_ending(pieces)
+        return b"".join(pieces)
+
+    def _add_ending(self, pieces: list[bytes | bytearray]) -> None:
+        """Adds what follows the contents."""
+        call, failure, keeper = self._call, self._failure, self._keeper
+        pieces += (_START_TIME, varint_bytes(self._start_us))
+        pieces += (_DURATION, varint_bytes(self._duration_us))
+        if call.caller:
+            pieces.append(_text(CompletionRecord.CALLER_FIELD_NUMBER, call.caller))
+        if call.upstream:
+            pieces.append(_text(CompletionRecord.UPSTREAM_FIELD_NUMBER, call.upstream))
+        pieces += (_STATUS, varint_bytes(self._code.value[0]))
+        if self._is_begun:
+            pieces += (_HTTP_STATUS, varint_bytes(200))
+        elif self._failure_status:
+            pieces += (_HTTP_STATUS, varint_bytes(self._failure_status))
+        if failure is not None:
+            error = failure.response.SerializeToString(deterministic=True)
+            pieces.append(embedded(_ERROR, (error,)))
+        if self._cut:
+            truncated = {TRUNCATED: ",".join(sorted(self._cut))}
+            pieces.append(label_fields(keeper.labels | truncated))
+        else:
+            pieces.append(keeper.label_fields)
+        pieces.append(embedded(_CALL_ID, (call.id.encode(),)))
+
+    def _has_room(self, size: int, what: str) -> bool:
+        """Takes room for a part of the record, or cuts it."""
+        keeper, limits = self._keeper, self._keeper.limits
+        if self.size + size > limits.exchange_bytes or keeper.held + size > limits.running_bytes:
+            self._cut_off(what)
+            return False
+        self.size += size
+        keeper.held += size
+        return True
+
+    def _cut_off(self, what: str) -> None:
+        if what not in self._cut:
+            self._cut += (what,)
+
+    def _now_us(self) -> int:
+        """The microseconds since the call came."""
+        return int((time.monotonic() - self._call.started) * 1_000_000)
+
+
+@lru_cache(1024)
+def _text(number: int, text: str) -> bytes:
+    """A field that holds one of a few texts."""
+    return embedded(number, (text.encode(),))
+
+
+def label_fields(labels: Mapping[str, str]) -> bytes:
+    """The fields of a record that hold its labels."""
+    return CompletionRecord(labels=labels).SerializeToString(deterministic=True)
+
+
+def _is_request(data: bytes) -> bool:
+    """Whether bytes are the binary form of a request, if no upstream has answered to them."""
+    try:
+        ChatCompletionRequest.FromString(data)
+    except DecodeError:
+        return False
+    return True

@@ -1,6 +1,6 @@
-"""The outermost fields of a message in binary form, read and written without the message.
+"""The outermost fields of a message in binary form, read and written without parsing it.
 
-The relay and the transport forward messages whose insides are not their business. See
+The relay and the transport forward messages without looking inside. See
 https://protobuf.dev/programming-guides/encoding/.
 """
 
@@ -20,13 +20,13 @@ class WireError(ValueError):
 
 
 class Span(NamedTuple):
-    """Where a field stands.
+    """The place of a field.
 
     Attributes:
         number: Its number.
-        start: Where it begins.
-        value: Where its value begins: after the tag, and after the length if it has one.
-        end: Where it ends.
+        start: The offset of its tag.
+        value: The offset of its value: after the tag, and after the length if it has one.
+        end: The offset of the first byte after it.
     """
 
     number: int
@@ -36,10 +36,10 @@ class Span(NamedTuple):
 
 
 def spans(data: bytes) -> Iterator[Span]:
-    """The fields of a message, in the order in which they stand.
+    """The fields of a message, in the order of the bytes.
 
     Raises:
-        WireError: The bytes are cut, or no fields.
+        WireError: The bytes are cut, or not fields.
     """
     at, size = 0, len(data)
     while at < size:
@@ -49,10 +49,10 @@ def spans(data: bytes) -> Iterator[Span]:
 
 
 def field_at(data: bytes, start: int) -> tuple[int, int, int]:
-    """The number of the field that begins at a place, where its value begins and where it ends.
+    """The field at an offset: its number, and the offsets of its value and of its end.
 
     Raises:
-        WireError: It is cut, or no field.
+        WireError: The field is cut, or there is none.
     """
     tag, at = varint(data, start)
     kind = tag & 7
@@ -103,16 +103,16 @@ def flag(number: int, value: bool = True) -> bytes:
 
 
 def is_true(data: bytes, number: int) -> bool:
-    """Whether a field of type bool is true; of several the last counts."""
+    """Whether a field of type bool is true; if it is repeated, the last one wins."""
     values = [data[span.value : span.end] for span in spans(data) if span.number == number]
     return bool(values) and values[-1] != b"\0"
 
 
 def varint(data: bytes, at: int) -> tuple[int, int]:
-    """The number that begins at a place, and where it ends.
+    """The varint at an offset, and the offset of its end.
 
     Raises:
-        WireError: It is cut, or has more than 64 bits.
+        WireError: The varint is cut, or has more than 64 bits.
     """
     value = shift = 0
     try:
@@ -135,7 +135,7 @@ _SMALL: Final = [bytes((value,)) for value in range(0x80)]
 
 
 def varint_bytes(value: int) -> bytes:
-    """A number as it stands in a message, and before a message where messages follow another."""
+    """A number as a varint."""
     if value < 0x80:
         return _SMALL[value]
     data = bytearray()

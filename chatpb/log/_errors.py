@@ -1,4 +1,4 @@
-"""What may be wrong with a log."""
+"""The errors of logs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Damage:
 
     Attributes:
         path: The file.
-        offset: Where they begin.
-        size: How many they are.
+        offset: The offset of the first.
+        size: The number of bytes.
         reason: What is wrong with them.
         is_torn: Whether they are the end of the file and look like a write that was interrupted.
             No record in it was acknowledged as durable, unless the file was cut afterwards.
@@ -29,7 +29,7 @@ class Damage:
 
     @property
     def end(self) -> int:
-        """Where they end."""
+        """The offset of the first byte after them."""
         return self.offset + self.size
 
     def __str__(self) -> str:

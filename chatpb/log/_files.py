@@ -39,8 +39,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TYPE: Final = CompletionRecord.DESCRIPTOR.full_name
 _HEADER: Final = CompletionRecord.DESCRIPTOR.fields_by_name["log_header"].number
 _HEADER_TAG: Final = _HEADER << 3 | 2
-_LONGEST_HEADER: Final = 4096  # of a first frame that a crash cut
-_CHECKED: Final = 64  # files of a directory that are looked at for a torn end
+_LONGEST_HEADER: Final = 4096  # bytes of a first frame that a crash cut
+_CHECKED: Final = 64  # files of a directory that are checked for a torn end
 
 
 def wall_clock_us() -> int:
@@ -83,13 +83,13 @@ def is_header(message: bytes) -> bool:
 
 
 def header(path: str | os.PathLike[str]) -> LogHeader:
-    """What a log says of itself.
+    """The header of a log.
 
     Args:
         path: The file.
 
     Raises:
-        LogError: The file is no log, or its beginning is damaged.
+        LogError: The file is not a log, or its beginning is damaged.
         OSError: It cannot be read.
     """
     with _opened(Path(path), os.O_RDONLY) as fd:
@@ -110,7 +110,7 @@ def recover(path: str | os.PathLike[str]) -> Damage | None:
 
     Raises:
         LockedError: A writer has the file open.
-        LogError: The file is no log.
+        LogError: The file is not a log.
         OSError: It cannot be read or cut.
     """
     with _opened(Path(path), os.O_RDWR) as fd:
@@ -162,7 +162,7 @@ class LogFile:
 
         Raises:
             LockedError: Another writer has it open.
-            LogError: It is no log.
+            LogError: The file is not a log.
             OSError: It cannot be opened, cut or written.
         """
         fd = _open_locked(path, os.O_CREAT)
@@ -354,7 +354,7 @@ def _lock(fd: int, path: Path) -> None:
 
 
 def _holder(fd: int) -> int | None:
-    """The process that has locked a file, where the system says it."""
+    """The process that has locked a file, if the system reports it."""
     status = os.fstat(fd)
     device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
     try:

@@ -25,7 +25,7 @@ _SIZE_BYTES: Final = (1, 2, 4, 8)
 
 
 class BadFrameError(Exception):
-    """Bytes that are no whole frame of a log.
+    """Bytes that are not a whole frame of a log.
 
     Attributes:
         reason: What is wrong with them.

@@ -13,7 +13,7 @@ from chatpb.log._errors import LogError
 
 
 class Position(NamedTuple):
-    """Where a record stands.
+    """The place of a record in a log.
 
     Attributes:
         path: The file.

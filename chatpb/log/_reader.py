@@ -24,7 +24,7 @@ class Entry(NamedTuple):
 
     Attributes:
         data: The record, in binary form.
-        position: Where it stands.
+        position: Its place in the log.
     """
 
     data: bytes
@@ -44,7 +44,7 @@ class LogReader:
     Args:
         path: The file, or a directory whose files are read in the order of their names.
         start: Where to begin: at a record; or, in a file, at the offset of a frame. None is the
-            beginning. If the record's file is in the directory no more, the next one follows.
+            beginning. If the record's file is no longer in the directory, the next one follows.
             Files before it are left out, also those that another writer had at the same time.
         follow: Whether to wait for more at the end, until `stop`; also for more files, in a
             directory. Files that several writers write at a time are read side by side.
@@ -54,8 +54,8 @@ class LogReader:
         poll_seconds: How long to wait between looks at the files.
 
     Raises:
-        DamagedLogError: There is damage, which is no torn end, and `skip_damage` is false.
-        LogError: The file is no log, or became shorter.
+        DamagedLogError: There is damage other than a torn end, and `skip_damage` is false.
+        LogError: The file is not a log, or became shorter.
         OSError: It cannot be read.
     """
 

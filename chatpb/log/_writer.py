@@ -21,7 +21,7 @@ from chatpb.v1.completion_record_pb2 import CompletionRecord
 
 _logger: Final = logging.getLogger("chatpb.log")
 _MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
-_COST: Final = 1024  # bytes of memory that a record takes besides its own
+_COST: Final = 1024  # bytes of memory for a record in addition to its data
 _MAX_UNSYNCED: Final = 16 * 1024  # futures that wait for the disk before it is waited for
 _NEVER: Final = float("inf")
 
@@ -60,7 +60,7 @@ class LogWriter:
 
     Raises:
         LockedError: Another writer has the file open.
-        LogError: The file is no log.
+        LogError: The file is not a log.
         OSError: The file cannot be opened or written.
     """
 

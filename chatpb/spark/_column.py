@@ -23,7 +23,7 @@ _BATCH_ROWS: Final = 10_000
 
 
 def check(errors: str) -> None:
-    """Refuses what is no `Errors`, before a job does."""
+    """Refuses a value other than `Errors`, before a job does."""
     if errors not in ("raise", "null"):
         raise ValueError(f"errors is {errors!r}; expected raise or null")
 
@@ -35,7 +35,7 @@ def as_bytes(column: Column | str) -> Column:
 
 def mapped(column: Column | str, convert: Callable[[pa.Array], pa.Array], kind: str) -> Column:
     """What a function makes of the arrays of a column, as bytes."""
-    arrow_udf: Any = functions.arrow_udf  # its type wants a third argument
+    arrow_udf: Any = functions.arrow_udf  # its type requires a third argument
     result: Column = arrow_udf(convert, kind)(as_bytes(column))
     return result
 

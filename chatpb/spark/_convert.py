@@ -33,8 +33,8 @@ def from_json(
     Args:
         column: A column of strings, or of bytes in UTF-8, or its name. Null stays null.
         message_type: The class of the messages.
-        errors: What a text does that is no JSON object: ``raise`` fails the job with the text of
-            its `ConversionError`, ``null`` gives null.
+        errors: What happens to a text that is not a JSON object: ``raise`` fails the job with
+            the text of its `ConversionError`, ``null`` gives null.
         allow_nan: As for `chatpb.from_json`.
     """
     check(errors)
@@ -60,7 +60,7 @@ def to_json(
     Args:
         column: A column of bytes, or its name. Null stays null.
         message_type: The class of the messages.
-        errors: What bytes do that stand for no JSON: as for `from_json`.
+        errors: What happens to bytes without a JSON form: as for `from_json`.
         allow_nan: As for `chatpb.to_json`.
         ignore_unknown_fields: As for `chatpb.to_json`.
     """

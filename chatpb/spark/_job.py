@@ -36,7 +36,7 @@ Compact logs or JSON lines to a table, on Spark.
   python -m chatpb.spark logs/ table/                   every *.chatpb.zst below logs/
   python -m chatpb.spark responses.jsonl table/         JSON lines, of completions
   python -m chatpb.spark --append 2026-07/ table/       add to a table
-  python -m chatpb.spark --errors null lines/ table/    leave out lines that are no JSON objects
+  python -m chatpb.spark --errors null lines/ table/    leave out lines that are not JSON objects
 
   spark-submit --master spark://10.0.0.1:7077 \\
     "$(python -c 'import chatpb.spark.__main__ as job; print(job.__file__)')" /mnt/logs /mnt/table
@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         "--errors",
         choices=("raise", "null"),
         default="raise",
-        help="what a line does that is no JSON object: fail the job, or be left out (raise)",
+        help="for a line that is not a JSON object: fail the job, or leave it out (raise)",
     )
     parser.add_argument("--master", metavar="URL", help="where Spark runs, if not by spark-submit")
     parser.add_argument(
@@ -130,7 +130,7 @@ def _records(session: SparkSession, options: argparse.Namespace) -> DataFrame:
 
 
 def _reason(error: PySparkException) -> str:
-    """What a task said, without the stacks of Python and of the JVM."""
+    """The error of a task, without the stacks of Python and of the JVM."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     raised = [line for line in lines if _RAISED.match(line)]
     return _RAISED.sub("", raised[0]) if raised else lines[0]

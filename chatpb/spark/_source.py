@@ -63,8 +63,8 @@ def read_json_lines(
         path: Files or directories, as Spark takes them; it splits large files that are not
             compressed.
         message_type: What the lines are: a type that a record has one field of.
-        errors: What a line does that is no JSON object: as for `from_json`; with ``null`` it is
-            left out.
+        errors: What happens to a line that is not a JSON object: as for `from_json`; with
+            ``null`` it is left out.
     """
     check(errors)
     if not holds(message_type):

@@ -51,7 +51,7 @@ def write(records: DataFrame, folder: Path, append: bool, options: Mapping[str, 
 
 
 def _attempt(attempts: Path, options: Mapping[str, Any]) -> Any:
-    """What a task does: writes a table of its own, and says what is in it."""
+    """The work of a task: writes a table of its own, and reports what is in it."""
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         context = TaskContext.get()

@@ -1,6 +1,6 @@
-"""The table: records as rows of Parquet, that DuckDB, pandas, Polars and Spark read as they are.
+"""The table: records as rows of Parquet, which DuckDB, pandas, Polars and Spark can read.
 
-Needs the extra ``table``. docs/storage.md says what the columns are.
+Needs the extra ``table``. docs/storage.md describes the columns.
 """
 
 from chatpb._extras import raise_hint

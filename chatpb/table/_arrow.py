@@ -1,6 +1,6 @@
 """Record batches from and to the buffers of the native implementation.
 
-Buffers stand in the order of the schema: of each array its bitmap, its offsets, its values, and
+The buffers are in the order of the schema: for each array its bitmap, its offsets, its values, and
 then those of the arrays inside. See https://arrow.apache.org/docs/format/Columnar.html.
 """
 

@@ -1,4 +1,4 @@
-"""What the schema says of the columns of a table.
+"""The columns of a table, as the schema declares them.
 
 The options `column`, `column_prefix`, `column_time_unit`, `column_text` and `column_repeats` of the
 .proto files name every column; this module reads them, and both implementations of shredding are
@@ -98,7 +98,7 @@ class Leaf:
 
 @dataclass(frozen=True, eq=False)
 class Branch:
-    """A field with messages in which there are more columns."""
+    """A field whose messages have columns inside."""
 
     name: str
     number: int
@@ -108,7 +108,7 @@ class Branch:
 
 @dataclass(frozen=True, eq=False)
 class TokenFields:
-    """The fields of a message that stands for a token.
+    """The fields of a message that represents a token.
 
     Attributes:
         token: The field of its text.
@@ -279,7 +279,7 @@ def _token_fields(message: Descriptor, *, is_outer: bool) -> TokenFields:
 
 
 def column_of(member: FieldDescriptor) -> str:
-    """The name that a field gives its column, without what it begins with."""
+    """The name that a field gives its column, without the prefix."""
     name: str = member.GetOptions().Extensions[options_pb2.column]
     return name
 
@@ -298,13 +298,13 @@ assert _compiler.token_fields is not None
 TOKENS: Final = _compiler.token_fields
 TOKENS_COLUMN: Final = _compiler.tokens_column
 
-#: The columns that no field names: how many tokens each list has, how their numbers are spelled,
-#: and the bytes of what was not moved.
+#: The columns that no field declares: the number of tokens in each list, how their numbers are
+#: spelled, and the bytes of what was not moved.
 COUNTS: Final = f"{TOKENS_COLUMN}_counts"
 DECIMAL: Final = f"{TOKENS_COLUMN}_decimal"
 CORRECTIONS: Final = f"{TOKENS_COLUMN}_corrections"
 RECORD: Final = "record"
-#: Likewise in a token: where it stands among its alternatives, and its other fields.
+#: In a token: its place among its alternatives, and the bytes of its other fields.
 RANK: Final = "rank"
 REST: Final = "rest"
 

@@ -1,15 +1,18 @@
-"""The directory of a dataset: which files it has, and how several get into it at once.
+"""The directory of a dataset: which files belong to it, and how several are added at once.
+
+"Compaction" (`chatpb compact`) means to add files with records of logs and JSON in one commit. It
+has nothing to do with the compact chunks of streams (`chatpb._stream.compact`).
 
 A dataset is every Parquet file in its directory whose name does not begin with ``_`` or ``.``, as
 it is for DuckDB, pyarrow, Polars and Spark. Files are added in three steps:
 
 1. They are written whole into the folder ``_staging`` and made durable.
-2. The file ``_chatpb.json``, which names them, takes the place of the one before it. This is the
-   commit: until here nothing has happened, from here on they belong to the dataset.
+2. The file ``_chatpb.json``, which lists them, replaces the one before it. This is the commit: the
+   files belong to the dataset from here on.
 3. They are moved from the folder to their places.
 
-Who reads takes a file that is committed but not moved yet from the folder. Who opens the dataset
-after an interrupted commit finishes it: committed files are moved, others removed.
+Readers find a committed file that was not moved yet in the folder. Whoever opens the dataset after
+an interrupted commit finishes it: committed files are moved, others removed.
 """
 
 from __future__ import annotations
@@ -43,13 +46,13 @@ _GENERATION: Final = re.compile(r"part-(\d+)-")
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What the last commit of a dataset says.
+    """The last commit of a dataset.
 
     Attributes:
         generation: How many commits there were.
-        parts: The digest of the footer of each file, by its name. A file may be gone: whoever
-            wants its records no more may remove it.
-        sources: What of which input is in the dataset, for those who add to it.
+        parts: The digest of the footer of each file, by its name. A file may be
+            missing: files may be removed, with their records.
+        sources: Which input is in the dataset, for those who add to it.
     """
 
     generation: int = 0
@@ -191,7 +194,7 @@ def footer_digest(path: Path) -> str:
     """A digest of the footer of a Parquet file, which has no checksum of its own, as pages have.
 
     Raises:
-        DatasetError: The file is no Parquet file.
+        DatasetError: The file is not a Parquet file.
     """
     with open(path, "rb") as stream:
         size = stream.seek(0, os.SEEK_END)

@@ -54,10 +54,10 @@ class Part:
 
     @cached_property
     def metadata(self) -> pa.parquet.FileMetaData:
-        """What Parquet says of it.
+        """The footer of the file.
 
         Raises:
-            DatasetError: It is no Parquet file.
+            DatasetError: It is not a Parquet file.
         """
         return self._read(pa.parquet.read_metadata)
 
@@ -68,7 +68,7 @@ class Part:
         return None if text is None else int(text)
 
     def row_groups(self, where: pa.compute.Expression | None) -> list[int]:
-        """The numbers of the row groups in which there may be rows that are wanted."""
+        """The numbers of the row groups that may contain rows that match."""
         (fragment,) = self._read(self._open).get_fragments()
         found = fragment.split_by_row_group(where, SCHEMA)
         return [group.id for each in found for group in each.row_groups]
@@ -174,7 +174,7 @@ class Dataset:
         return [Part(name, self.path, commit.parts.get(name)) for name in names]
 
     def sources(self) -> Mapping[str, Any]:
-        """What the last who added to it noted of the input that is in it."""
+        """Which input is in it, as the last writer noted it."""
         return _commit.read_commit(self.path).sources
 
     def scan(
@@ -182,15 +182,15 @@ class Dataset:
     ) -> Iterator[pa.RecordBatch]:
         """Reads rows, in order and a few at a time.
 
-        Only the columns that are needed are read, and of these only row groups in which there may
-        be rows that are wanted.
+        Reads only the columns that are needed, and only row groups that may contain rows that
+        match.
 
         Args:
             columns: The names of the columns, of those in `SCHEMA`. Default: all.
-            where: Which rows are wanted, such as ``pyarrow.compute.field("model") == "gpt-5"``.
+            where: Which rows to read, such as ``pyarrow.compute.field("model") == "gpt-5"``.
 
         Raises:
-            DatasetError: A file is no table.
+            DatasetError: A file is not a table.
             KeyError: There is no such column.
         """
         for part in self.parts():
@@ -204,7 +204,7 @@ class Dataset:
 
         Raises:
             ConversionError: The rows are not what chatpb wrote.
-            DatasetError: A file is no table.
+            DatasetError: A file is not a table.
         """
         for batch in self.scan(where=where):
             yield from from_batch(batch)
@@ -216,10 +216,10 @@ class Dataset:
     ) -> Iterator[bytes]:
         """Reads JSON lines: the message of a type of each record that has one.
 
-        The same as to read the records and to write their messages, in less time.
+        The result is the same as of reading the records and writing their messages, but faster.
 
         Args:
-            message_type: What is wanted, such as completions or requests.
+            message_type: The type of the messages, such as completions or requests.
             where: As for `scan`.
 
         Yields:
@@ -227,7 +227,7 @@ class Dataset:
 
         Raises:
             ConversionError: As for `records`, or a message has no JSON.
-            DatasetError: A file is no table.
+            DatasetError: A file is not a table.
         """
         for batch in self.scan(where=where):
             yield batch_to_lines(batch, message_type)
@@ -246,7 +246,7 @@ class Dataset:
         Args:
             level: The level of zstd, from 1 to 22.
             max_file_bytes: The most bytes of records in binary form, about, of one file.
-            row_group_bytes: Likewise of one row group. So much is held in memory.
+            row_group_bytes: The most bytes of one row group, about. They are held in memory.
             row_group_rows: The most rows of one row group.
 
         Raises:

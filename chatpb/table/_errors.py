@@ -1,4 +1,4 @@
-"""What may be wrong with a dataset."""
+"""The errors of tables."""
 
 from __future__ import annotations
 

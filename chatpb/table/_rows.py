@@ -22,7 +22,7 @@ from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.completion_record_pb2 import CompletionRecord
 
 _CHUNKS: Final = CompletionRecord.CHUNKS_FIELD_NUMBER
-#: What rows that no table has make the reference raise.
+#: What the reference raises for rows that are not those of a table.
 _FAULTS: Final = (DecodeError, LookupError, TypeError, ValueError)
 
 
@@ -38,7 +38,7 @@ def to_batch(records: Iterable[bytes | CompletionRecord]) -> pa.RecordBatch:
         A batch with the columns of `SCHEMA`.
 
     Raises:
-        ConversionError: Bytes are not the binary form of a record; its path says which, such as
+        ConversionError: Bytes are not the binary form of a record; the path is its index, such as
             ``$[3]``.
     """
     native = shredder()
@@ -155,7 +155,7 @@ def batch_to_lines(batch: pa.RecordBatch, message_type: type[Message] = ChatComp
     number = record_field(message_type)
     native, kind = _converting(message_type)
     if native is not None:
-        with suppress(pa.ArrowException):  # the reference says what is wrong
+        with suppress(pa.ArrowException):  # the reference reports what is wrong
             buffers = to_buffers(batch)
             lines: bytes | None = native.assemble_lines(
                 transcoder, kind, number, len(batch), buffers

@@ -150,7 +150,7 @@ class _Row:
         of_tokens = {(text.holder.name, text.text.name) for text in _made_texts(node, message)}
         for leaf in node.leaves:
             if leaf.name in made:
-                setattr(message, leaf.name, "")  # it stays, which says that tokens make it
+                setattr(message, leaf.name, "")  # it stays, as a sign that the tokens spell it
             else:
                 self._move(leaf, message)
         for tokens in node.tokens:
@@ -264,7 +264,7 @@ class _Assembler:
 
 
 def _made_texts(node: Node, message: Any) -> Iterator[Text]:
-    """The texts of a message that are what its tokens say one after the other."""
+    """The texts of a message that equal its tokens, joined."""
     for text in node.texts:
         if message.HasField(text.holder.name) and message.HasField(text.tokens_holder.name):
             said = getattr(getattr(message, text.holder.name), text.text.name)
@@ -352,7 +352,7 @@ def _assemble_token(fields: TokenFields, row: _Token, message: Any) -> None:
 
 
 def _numbers(positions: Sequence[_Token]) -> Iterator[_Token]:
-    """The tokens of a row, then their alternatives: whose log probabilities stand in this order."""
+    """The tokens of a row, then their alternatives: the order of the log probabilities."""
     yield from positions
     if TOKENS.list is not None:
         for position in positions:

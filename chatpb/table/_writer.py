@@ -1,4 +1,4 @@
-"""How records get into the files of a dataset."""
+"""Writes records to the files of a dataset."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class _File:
         self._writer.write_table(rows, row_group_size=rows.num_rows)
 
     def close(self) -> Path:
-        """Ends the file, makes it durable, and says where it is."""
+        """Ends the file, makes it durable, and returns its path."""
         assert self._writer is not None
         assert self._path is not None
         self._writer.add_key_value_metadata({JSON_BYTES: str(self.json_bytes).encode()})
@@ -129,8 +129,8 @@ class DatasetWriter:
             json_bytes: The bytes of its JSON, where they are known. Default: they are counted.
 
         Raises:
-            ConversionError: Bytes are not the binary form of a record. Which, its path says, among
-                those that become rows together.
+            ConversionError: Bytes are not the binary form of a record. The path is its index among
+                the records that become rows together.
         """
         if self._slice_type is not None:
             self._end_slice(None)
@@ -141,15 +141,15 @@ class DatasetWriter:
     def write_json(self, text: bytes, message_type: type[Message] = ChatCompletion) -> None:
         """Adds a record that holds nothing but a message, whose JSON is given.
 
-        The same as to convert it and to write the record, in less time.
+        The result is the same as of converting it and writing the record, but faster.
 
         Args:
             text: A JSON object.
             message_type: What it is, such as a completion.
 
         Raises:
-            ConversionError: A text is not one JSON object. Which, its path says, among those that
-                become rows together.
+            ConversionError: A text is not one JSON object. The path begins with its index among the
+                texts that become rows together.
         """
         if self._slice_type is not message_type:
             self._end_slice(message_type)
@@ -162,7 +162,7 @@ class DatasetWriter:
         self._slice_bytes += size
 
     def _end_slice(self, next_type: type[Message] | None, next_bytes: int = 0) -> None:
-        """Makes rows of what was gathered, and gets ready for more."""
+        """Turns the records gathered so far into rows."""
         gathered, kind = self._slice, self._slice_type
         if gathered and kind is None:
             self._group.append(to_batch(gathered))
@@ -185,7 +185,7 @@ class DatasetWriter:
         self._most_rows = min(_SLICE_ROWS, limits.group_rows - self._group_rows)
 
     def _end_group(self) -> None:
-        """Writes what has become rows."""
+        """Writes the rows as one row group."""
         if not self._group:
             return
         self._file = self._file or _File()
@@ -218,6 +218,6 @@ class DatasetWriter:
             _commit.commit(self._folder, self._parts, self.sources)
 
     def abandon(self) -> None:
-        """Lets go of what was written, after a failure."""
+        """Closes the open file, after a failure."""
         if self._file is not None:
             self._file.abandon()

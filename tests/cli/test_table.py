@@ -217,7 +217,7 @@ def test_damage_in_a_log(tmp_path: Path) -> None:
         pytest.param(
             "a.json",
             '{"object": "chat.completion.deleted", "id": "x", "deleted": true}',
-            "a.json: a ChatCompletionDeleted, which is which a record cannot contain",
+            "a.json: a ChatCompletionDeleted, which a record cannot contain",
             [],
             id="no-record",
         ),

@@ -85,7 +85,7 @@ def test_exposure(
         check()
     assert (
         f"will not listen on {host}, beyond loopback, without {missing}; if something in"
-        " front of the relay sees to that, say --insecure-listen"
+        " front of the relay provides that, pass --insecure-listen"
     ) == str(caught.value)
 
 

@@ -370,14 +370,14 @@ def test_a_mistake_in_the_url(url: str, expected: str) -> None:
         pytest.param(
             flags(metrics__listen="0.0.0.0:1"),
             "--listen: will not serve metrics on 0.0.0.0, beyond loopback, without TLS and"
-            " authentication, which they never have; if that is meant, say"
+            " authentication, which they never have; if that is intended, pass"
             " --insecure-metrics-listen",
             id="metrics",
         ),
         pytest.param(
             flags(listen="0.0.0.0:1", tls__cert="a", tls__key="b"),
             "--listen: will not listen on 0.0.0.0, beyond loopback, without authentication"
-            " (--tokens or --tls-client-ca); if something in front of the relay sees to that, say"
+            " (--tokens or --tls-client-ca); if something in front of the relay provides that, pass"
             " --insecure-listen",
             id="beyond loopback",
         ),

@@ -11,7 +11,7 @@ from chatpb._rpc.loopback import is_loopback
 
 
 class AddressError(ValueError):
-    """An address that cannot be listened on, with a text for the user."""
+    """An address that cannot be listened on. The text is for the user."""
 
 
 class Address(NamedTuple):
@@ -32,7 +32,7 @@ class Address(NamedTuple):
                 asks for a free one.
 
         Raises:
-            AddressError: It is no such address.
+            AddressError: The text is not such an address.
         """
         host, colon, port = text.rpartition(":")
         if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
@@ -53,7 +53,7 @@ class Address(NamedTuple):
         return is_loopback(self.host)
 
     def check_free(self) -> None:
-        """Makes sure that the address can be bound: gRPC's own answer does not say why not.
+        """Makes sure that the address can be bound: gRPC's own error does not give the reason.
 
         Raises:
             AddressError: It cannot.
@@ -70,16 +70,16 @@ class Address(NamedTuple):
 
 
 def check_exposure(address: Address, *, tls: bool, authentication: bool, insecure: bool) -> None:
-    """Makes sure that what others can reach is safe: it has TLS and knows its callers.
+    """Makes sure that an address which others can reach has TLS and authenticates callers.
 
     Args:
         address: Where to listen. Loopback is always safe.
         tls: Whether there is TLS.
         authentication: Whether callers need a token, or a certificate.
-        insecure: Whether the user has said that it need not be safe.
+        insecure: Whether the user allows it to be unsafe.
 
     Raises:
-        AddressError: It is not safe.
+        AddressError: It is neither safe nor allowed to be unsafe.
     """
     if address.is_loopback or insecure or (tls and authentication):
         return
@@ -90,5 +90,5 @@ def check_exposure(address: Address, *, tls: bool, authentication: bool, insecur
     missing = " and ".join(way for way, given in ways.items() if not given)
     raise AddressError(
         f"will not listen on {address.host}, beyond loopback, without {missing}; if something in"
-        " front of the relay sees to that, say --insecure-listen"
+        " front of the relay provides that, pass --insecure-listen"
     )

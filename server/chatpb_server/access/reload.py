@@ -1,4 +1,4 @@
-"""What is read from files, and read again when they change."""
+"""Values that are read from files, and again when the files change."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _Value = TypeVar("_Value")
 class Reloading(Generic[_Value]):
     """The value that files hold, read again when they have changed.
 
-    A file may be written in place, or replaced by a rename, also of a symbolic link on the way to
-    it. The law: the value is always one that was read without an error, from files that did not
-    change meanwhile. As long as there is no newer one, the last one stays, and each state of the
-    files that cannot be used is one warning in the log. Several threads may ask.
+    A file may be written in place, or replaced by renaming it or a symbolic link on the way to it.
+    The law: the value is always one that was read without an error, from files that did not change
+    meanwhile. Until there is a newer one, the last one stays in use, and each unusable state of the
+    files is one warning in the log. Several threads may call `get`.
 
     Args:
         paths: The files.
-        read: Reads them. Where they cannot be used it raises a `ValueError`, whose text goes to
-            the log and so says nothing of what they hold.
+        read: Reads them. If they cannot be used it raises a `ValueError`, whose text goes to the
+            log, so it must not contain what is in them.
 
     Raises:
         ValueError: From `read`.

@@ -21,15 +21,15 @@ OWN_HEADERS: Final = frozenset(
 
 
 class SecretError(ValueError):
-    """A secret that cannot be used, with a text for the user that does not tell it."""
+    """A secret that cannot be used. The text is for the user and does not contain it."""
 
 
 class HeaderError(ValueError):
-    """A header that cannot be sent, with a text that does not tell its value."""
+    """A header that cannot be sent. The text does not contain its value."""
 
 
 class Secret:
-    """A value that only `reveal` tells: neither `repr` nor `str` nor an error does.
+    """A value that only `reveal` gives: neither `repr` nor `str` nor an error contains it.
 
     It is one line of printable ASCII, and so cannot split a header. Secrets come from the
     environment or a file, never from the command line, which every user of the machine can read.

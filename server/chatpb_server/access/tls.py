@@ -17,14 +17,14 @@ _MAX_NAME = 128
 
 
 class TlsError(ValueError):
-    """Files that TLS cannot be served with, with a text for the user."""
+    """Files that TLS cannot be served with. The text is for the user."""
 
 
 class PeerContext(Protocol):
     """What `caller_of` needs of a call's context."""
 
     def auth_context(self) -> Mapping[str, Iterable[bytes]]:
-        """What is known of the connection's other end."""
+        """What is known about the other end of the connection."""
         ...
 
 
@@ -34,9 +34,9 @@ def server_credentials(
     """Gives the credentials for one port of a server, which follow the files.
 
     Each new connection is served with the certificate, and checked against the authorities, that
-    the files hold then; connections that are open stay. While the files cannot be used, such as
-    between the renewal of the certificate and that of its key, those read before stay in use, and
-    the log has a warning. Every port needs credentials of its own.
+    the files hold then; connections that are open stay. While the files cannot be used, for
+    example between the renewal of the certificate and that of its key, those read before stay in
+    use, and the log has a warning. Every port needs credentials of its own.
 
     Args:
         certificate: A file with the server's certificate chain in PEM form, its own first.

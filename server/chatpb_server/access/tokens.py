@@ -1,8 +1,8 @@
 """Callers' tokens: who may call, kept as hashes.
 
 A file has one caller in a line, ``NAME sha256:HEX``, and comments from ``#`` to the end of a line.
-A name may stand in several lines: a caller gets a new token while the old one still works. HEX is
-the SHA-256 of the token. That needs neither salt nor a slow hash as passwords do, because a token
+A name may be in several lines: a caller gets a new token while the old one still works. HEX is
+the SHA-256 of the token. Unlike a password it needs neither salt nor a slow hash, because a token
 of `new_token` is 256 random bits: the file tells nothing that helps to guess one, so it may be read
 by others. Who may write it may call.
 """
@@ -39,7 +39,7 @@ class Tokens:
     """The callers that a file names. The file is read again when it has changed.
 
     While a changed file cannot be used, the callers read before stay, and the log has a warning. A
-    file without a caller cannot be used: it is more likely half-written than meant.
+    file without a caller cannot be used: it is more likely half-written than intended.
 
     Raises:
         TokensError: The file cannot be used.
@@ -49,10 +49,10 @@ class Tokens:
         self._callers = Reloading([path], lambda: _read(path))
 
     def name_of(self, token: str) -> str | None:
-        """Names the caller whose token it is, in a time that says nothing of the tokens.
+        """Names the caller whose token it is, in a time that reveals nothing about the tokens.
 
         Returns:
-            The name, or None if it is no caller's token.
+            The name, or None if the token is unknown.
         """
         digest = _digest(token)
         name = None
@@ -102,7 +102,7 @@ def new_token(name: str) -> tuple[str, str]:
         The token, which the caller keeps secret, and the line for the file.
 
     Raises:
-        TokensError: The name cannot stand in the file.
+        TokensError: The name cannot be in the file.
     """
     if not _NAME.fullmatch(name):
         raise TokensError(f"expected a name of {_NAME_RULE}")

@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager, suppress
 
 
 class OverloadError(Exception):
-    """So many calls run and wait that one more is not taken."""
+    """No room for one more call: too many run and wait already."""
 
 
 class Gate:
-    """Lets calls in, first come, first served.
+    """Admits calls, first come, first served.
 
     Args:
         most_running: How many calls run at once.
@@ -30,7 +30,7 @@ class Gate:
         """A turn, for as long as the context lasts.
 
         Args:
-            on_wait: Is told how many wait, when this call joins them and when it leaves them.
+            on_wait: Is called with the number of waiting calls, when this one joins or leaves them.
 
         Raises:
             OverloadError: There is no room to wait.

@@ -1,4 +1,4 @@
-"""What stands around every call: admission, the deadline, and how errors become failures."""
+"""The guard of every call: admission, the deadline, and the failure of a call that fails."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Peer(Protocol):
         ...
 
     def auth_context(self) -> Mapping[str, Iterable[bytes]]:
-        """What is known of the connection's other end, by gRPC's names."""
+        """What is known about the other end of the connection, by gRPC's names."""
         ...
 
     def time_remaining(self) -> float | None:
@@ -47,10 +47,10 @@ class CallerGoneError(Exception):
 
 
 class CallError(Exception):
-    """A call that failed, after the observer was told.
+    """A call that failed. The observer knows about it already.
 
     Attributes:
-        failure: What its caller is told.
+        failure: What its caller gets.
     """
 
     def __init__(self, failure: Failure) -> None:
@@ -59,16 +59,16 @@ class CallError(Exception):
 
 
 class Guard:
-    """Lets calls in, bounds them, and tells their callers and the observer how they ended.
+    """Admits calls, bounds them, and reports to their callers and the observer how they ended.
 
     Args:
         observer: Watches the calls.
         gate: Bounds how many run.
         limit: How many seconds a call may last whose caller sets no deadline, or a later one.
         headers: The names of the upstream's headers that are passed back, in lower case; ``*``
-            stands for any text.
+            matches any text.
         authenticate: Says who calls. None: everybody may.
-        recorder: Records the calls that are let in. None: nobody does.
+        recorder: Records the admitted calls. None: nobody does.
     """
 
     def __init__(
@@ -110,11 +110,11 @@ class Guard:
             call: The call.
             peer: Who calls.
             respond: Gives the answer, in the call's turn.
-            read: Reads what is still to come of the request, before it waits for its turn.
+            read: Reads the rest of the request, before the call waits for its turn.
 
         Raises:
             CallError: It failed.
-            CancelledError: The caller went, or waits no longer.
+            CancelledError: The caller went, or its deadline passed.
         """
         task = asyncio.current_task()
         assert task is not None
@@ -164,8 +164,8 @@ class Guard:
         """Waits until the running calls are over.
 
         Args:
-            grace: After so many seconds those that still run are cancelled, and say so. None: at
-                once.
+            grace: After how many seconds those that still run are cancelled, which their callers
+                see as UNAVAILABLE. None: at once.
         """
         now = asyncio.get_running_loop().time
         until = now() + (grace or 0)

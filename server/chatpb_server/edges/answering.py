@@ -45,8 +45,8 @@ class Answering:
     Args:
         request: The request.
         guard: As in `HttpEdge`.
-        service: Likewise.
-        max_body_bytes: Likewise.
+        service: As in `HttpEdge`.
+        max_body_bytes: As in `HttpEdge`.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Answering:
         return await self._serve(Call(MODELS, self._metadata), respond)
 
     async def refuse(self, refusal: RefusalError) -> web.StreamResponse:
-        """The answer to a request that nothing is asked for."""
+        """The answer to a request for which no upstream is asked."""
 
         async def respond() -> bytes:
             raise refusal

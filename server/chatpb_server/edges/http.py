@@ -37,11 +37,11 @@ _logger.addFilter(
 
 
 class HttpEdge:
-    """Serves ``/v1/chat/completions`` and ``/v1/models``, also without ``/v1``.
+    """Serves ``/v1/chat/completions`` and ``/v1/models``, with or without ``/v1``.
 
     Args:
         service: What answers.
-        guard: What stands around every call.
+        guard: Admits and bounds every call.
         max_body_bytes: The most bytes of a request.
         models: The models that are listed, each with the name of who owns it.
     """
@@ -109,7 +109,7 @@ class HttpEdge:
         return port
 
     async def drain(self) -> None:
-        """Takes no more connections, and ends those on which no call runs."""
+        """Accepts no more connections, and ends those without a running call."""
         self._is_draining = True
         for site in self._runner.sites:
             await site.stop()
@@ -146,7 +146,7 @@ class HttpEdge:
         )
 
     def _listed(self, name: str) -> Any:
-        """All models, or one; None if it is none."""
+        """All models, or one; None if there is no such model."""
         models = {
             model: {"id": model, "object": "model", "created": self._began, "owned_by": owner}
             for model, owner in self._models.items()

@@ -17,7 +17,7 @@ from chatpb_server.core.explain import RefusalError
 from chatpb_server.core.guard import CallerGoneError
 
 _TIMEOUT_HEADER: Final = "x-request-timeout-ms"
-#: How many seconds a body may stand still. The head of a request must come in that time as well.
+#: How many seconds may pass without a byte of the body, and until the head of a request is there.
 _SILENCE: Final = 30.0
 
 
@@ -77,8 +77,8 @@ async def read_body(request: web.BaseRequest, most: int) -> bytes:
         most: The most bytes that it may have.
 
     Raises:
-        RefusalError: It is too long, or stands still.
-        CallerGoneError: It breaks off.
+        RefusalError: It is too long, or does not come in time.
+        CallerGoneError: The connection breaks.
     """
     too_long = RefusalError(413, f"The request has more than {most} bytes.")
     if (request.content_length or 0) > most:

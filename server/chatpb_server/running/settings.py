@@ -126,7 +126,7 @@ class MetricsTable(Table):
             if not address.is_loopback:
                 raise ValueError(
                     f"will not serve metrics on {address.host}, beyond loopback, without TLS and"
-                    " authentication, which they never have; if that is meant, say"
+                    " authentication, which they never have; if that is intended, pass"
                     " --insecure-metrics-listen"
                 )
         return self

@@ -57,7 +57,7 @@ class HttpSettings:
     """How an upstream is asked.
 
     Attributes:
-        headers: Headers of every request, beside its own; what is called is asked each time.
+        headers: Gives the headers of every request, in addition to its own; called each time.
         query: Query parameters of every request, such as Azure's ``api-version``.
         ca_file: Certificates of authorities that are trusted in place of the system's.
         connect_timeout: How many seconds a connection may take to be made.
@@ -80,8 +80,8 @@ class HttpUpstream:
     """An `Upstream` at a base URL, such as ``https://api.openai.com/v1``.
 
     Connections are pooled; a request that meets one just being closed counts as not sent. The proxy
-    settings of the environment (``HTTPS_PROXY``, ``NO_PROXY``) count. Redirects are not followed,
-    and no cookie is kept.
+    settings of the environment (``HTTPS_PROXY``, ``NO_PROXY``) are used. Redirects are not
+    followed, and no cookie is kept.
 
     Args:
         base_url: The base URL, to which ``/chat/completions`` is added.
@@ -136,7 +136,7 @@ class HttpUpstream:
     async def _post(
         self, request: UpstreamRequest, timeout: aiohttp.ClientTimeout
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The answer to a request, once its headers are there, if it is no error."""
+        """The answer to a request, once its headers are there, unless it is an error."""
         text = await request.body.text()
         session = self._session or self._open()
         # What is large is sent in pieces.
@@ -154,8 +154,8 @@ class HttpUpstream:
         except TimeoutError as error:
             raise UpstreamTimeoutError("no answer") from error
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-            # An upstream that closes a connection which idles may do so while a request is on its
-            # way there; it has not seen it then.
+            # An upstream may close an idle connection while a request is on its way, which it then
+            # has not seen.
             if _is_reused.get():
                 raise UpstreamConnectError("the connection had been closed") from error
             raise UpstreamDataError("no answer") from error
@@ -172,8 +172,8 @@ class HttpUpstream:
             # How many run at once is bounded where calls come in.
             connector=_Connector(limit=0, ssl=self._ssl),
             cookie_jar=aiohttp.DummyCookieJar(),
-            # Not `trust_env`, which would look for a proxy, and in ~/.netrc for an authorization,
-            # at each request.
+            # Not `trust_env`, which looks at each request for a proxy, and in ~/.netrc for an
+            # authorization.
             proxy=_proxy(self._url),
             skip_auto_headers=("User-Agent",),
         )
@@ -183,7 +183,8 @@ class HttpUpstream:
         headers = CIMultiDict(
             {
                 "Content-Type": "application/json",
-                # Events are to be read as they come; and nothing that is packed small gets large.
+                # Compressed events would not be read as they come, and small bodies could unpack to
+                # large ones.
                 "Accept-Encoding": "identity",
                 "User-Agent": "chatpb",
             }

@@ -46,7 +46,7 @@ _CREATE: Final = f"/{SERVICE_NAME}/CreateChatCompletion"
 _STREAM: Final = f"/{SERVICE_NAME}/StreamChatCompletion"
 _CHUNKS: Final = StreamChatCompletionResponse.CHUNKS_FIELD_NUMBER
 _COMPACT_CHUNKS: Final = StreamChatCompletionResponse.COMPACT_CHUNKS_FIELD_NUMBER
-#: A relay that is started again is found again within so many milliseconds.
+#: How many milliseconds it takes at most to find a relay that was restarted.
 _MAX_BACKOFF: Final = 2000
 
 
@@ -55,7 +55,7 @@ class GrpcSettings:
     """How another relay is asked.
 
     Attributes:
-        headers: Metadata of every call; what is called is asked each time.
+        headers: Gives the metadata of every call; called each time.
         ca_file: Certificates of authorities that are trusted in place of the system's.
         connect_timeout: How many seconds a connection may take to be made.
         silence_timeout: How many seconds a stream may be silent.
@@ -75,7 +75,7 @@ class GrpcUpstream:
     """An `Upstream` behind ``grpc://HOST:PORT``, or ``grpcs://HOST:PORT`` with TLS.
 
     All calls share one connection, and the chunks come compact where the other relay can do that.
-    Its errors are final where the other relay has asked its own upstreams: that one tries again.
+    Its errors are final if the other relay has asked its own upstreams: it has tried again itself.
 
     Args:
         url: Where the other relay is.

@@ -46,7 +46,7 @@ def translated(has_begun: bool) -> Iterator[None]:
 
 
 def _fault(error: aio.AioRpcError, has_begun: bool) -> UpstreamFault:
-    """The fault that gRPC's error stands for."""
+    """The fault for gRPC's error."""
     said = FailedCall.of(error)
     code = said.code
     if code is StatusCode.DATA_LOSS:
@@ -65,7 +65,7 @@ def _fault(error: aio.AioRpcError, has_begun: bool) -> UpstreamFault:
         if code is StatusCode.RESOURCE_EXHAUSTED and text.startswith(_TOO_LARGE):
             http_status, text = 413, "The request has more bytes than the next relay takes."
         elif code in (StatusCode.RESOURCE_EXHAUSTED, StatusCode.CANCELLED):
-            return UpstreamDataError("an answer that is longer than it may be, or was ended")
+            return UpstreamDataError("an answer that is too long, or was ended")
         elif code is StatusCode.DEADLINE_EXCEEDED:
             text = "The time is up."
         kind = SERVER_ERROR if HTTP_STATUSES[code] >= 500 else INVALID_REQUEST
@@ -73,7 +73,7 @@ def _fault(error: aio.AioRpcError, has_begun: bool) -> UpstreamFault:
     headers = upstream_headers(said.metadata.items())
     if said.retry_after is not None and not headers.keys() & {"retry-after", "retry-after-ms"}:
         headers["retry-after"] = str(math.ceil(said.retry_after))
-    # A relay that has no room has asked nobody: another may have some.
+    # A relay without room for the call has asked nobody; another relay may have room.
     is_final = http_status is not None or code is not StatusCode.RESOURCE_EXHAUSTED
     return UpstreamError(http_status or HTTP_STATUSES[code], body, headers, is_final=is_final)
 

@@ -44,7 +44,7 @@ class ReplayUpstream:
     Args:
         path: A file, or a folder of files in the order of their names. ``.json`` is the JSON of a
             completion or an error, ``.sse`` the bytes of an event stream, ``.jsonl`` the chunks of
-            a stream, one in each line. Files ``.request.json`` are passed over.
+            a stream, one in each line. Files ``.request.json`` are skipped.
 
     Raises:
         ReplayError: There is no recording, or one that cannot be read.

@@ -43,7 +43,7 @@ class Route:
     Attributes:
         name: Its name, in logs and metrics.
         upstream: The upstream.
-        models: The models that it answers; ``*`` stands for any text.
+        models: The models that it answers; ``*`` matches any text.
         weight: Its share of the calls among those that answer a model. 0: only where others fail.
     """
 
@@ -107,7 +107,7 @@ class RetryPolicy(Table):
     ] = 10
 
     def allows(self, error: UpstreamFault) -> bool:
-        """Whether a request that failed so may be sent again."""
+        """Whether a request that failed with this error may be sent again."""
         if isinstance(error, UpstreamError):
             return error.http_status in self.http_statuses and not error.is_final
         return isinstance(error, UpstreamConnectError)
@@ -211,14 +211,14 @@ class _Attempts:
         return route.upstream
 
     def succeeded(self) -> None:
-        """Takes note of an answer."""
+        """Reports an answer."""
         self._attempted("200")
 
     async def failed(self, error: UpstreamFault) -> None:
-        """Waits until the next attempt.
+        """Reports a failure, and waits until the next attempt.
 
         Raises:
-            UpstreamFault: The error, if there is to be no other attempt.
+            UpstreamFault: The error, if there is no other attempt.
         """
         if isinstance(error, UpstreamError):
             self._attempted(str(error.http_status))

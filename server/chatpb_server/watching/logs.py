@@ -1,10 +1,10 @@
 """Structured logs: one line for each call that is over.
 
 What is never in them: requests, answers, metadata, and the texts of exceptions that may quote them.
-The traceback of an exception is logged as types, files, lines and functions. The text beside a type
-stands there for the faults of upstreams, whose texts are fixed, and for the operating system's.
-That of any other may hold content (``KeyError`` shows the key, `ConversionError` what it has read),
-so it is left out, also where other libraries log it.
+The traceback of an exception is logged as types, files, lines and functions. The text of an
+exception is logged only for the faults of upstreams, whose texts are fixed, and for errors of the
+operating system. Other texts may contain content (``KeyError`` shows the key, `ConversionError`
+what it has read), so they are left out, even if another library logs them.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ _MOST_LENGTH: Final = 200
 _MOST_FRAMES: Final = 30
 _MOST_CAUSES: Final = 10
 
-# Statuses that no caller can do anything about, and those that call for an operator's eye.
+# Statuses that no caller can do anything about, and those that an operator should look at.
 _ERRORS: Final = frozenset({StatusCode.INTERNAL, StatusCode.UNKNOWN, StatusCode.DATA_LOSS})
 _WARNINGS: Final = frozenset(
     {StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.RESOURCE_EXHAUSTED}
 )
 
-# What stands in a line of text without quotes.
+# What needs no quotes in a line of text.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_./:@+-]+", re.ASCII)
 
 
 class LogObserver(SilentObserver):
     """Logs each call at its end, and each attempt where the level is ``debug``.
 
-    A call is INFO, also where it fails by its caller's fault; WARNING if the upstream or the relay
+    A call is INFO, even if it fails by its caller's fault; WARNING if the upstream or the relay
     could not take it; ERROR, with a traceback, if something is broken.
     """
 

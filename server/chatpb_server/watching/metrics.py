@@ -24,7 +24,7 @@ from chatpb.v1.chat_completion_service_pb2 import DESCRIPTOR
 from chatpb_server.core.call import Call
 from chatpb_server.watching.observers import SilentObserver
 
-#: The label of what has none of its own.
+#: The label of everything that has no label of its own.
 OTHER: Final = "other"
 
 DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -34,7 +34,7 @@ _METHODS: Final = frozenset(
 #: What calls of the HTTP API are named.
 _HTTP_METHODS: Final = ("chat.completions", "models")
 _MOST_LENGTH: Final = 128
-# Counters are doubles: beyond this they would stand still, and no true count is near it.
+# Counters are doubles, which cannot count on from much more. No true count is near it.
 _MOST_TOKENS: Final = 1 << 40
 
 # From a cached answer of a small model to long reasoning.
@@ -50,7 +50,7 @@ _CHUNK_SECONDS: Final = (
 
 
 class _Names:
-    """The values of a label, of which there are only so many.
+    """The values of a label, whose number is bounded.
 
     Args:
         known: The values. None: the first that are admitted.
@@ -218,7 +218,7 @@ class MetricsObserver(SilentObserver):
                 self._retries.labels(call.upstream).inc()
 
     def sent(self, call: Call, chunks: int, seconds: float) -> None:  # noqa: ARG002
-        """Times a message. It looks no label up but for the first of a call."""
+        """Times a message. Labels are looked up only for the first one of a call."""
         running = self._running.get(call.id)
         if running is None:
             return

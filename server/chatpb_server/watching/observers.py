@@ -1,4 +1,4 @@
-"""What observers are made of."""
+"""The base class of observers, and several observers as one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class SilentObserver(Observer):
-    """Does nothing: a base for those that do something with some events."""
+    """Does nothing: a base class for observers of some events only."""
 
     def began(self, call: Call) -> None:
         """Does nothing."""
@@ -40,12 +40,12 @@ class SilentObserver(Observer):
 
 
 class Observers(Observer):
-    """Tells several observers what happens. A fault of theirs never reaches a call.
+    """Calls several observers. A fault of theirs never reaches a call.
 
     It is logged instead, once for each observer and event.
 
     Args:
-        observers: Who is told, in this order. There may be none.
+        observers: The observers, in the order in which they are called. There may be none.
     """
 
     def __init__(self, observers: Sequence[Observer] = ()) -> None:
@@ -53,7 +53,7 @@ class Observers(Observer):
         self._faults: set[tuple[int, str]] = set()
 
     def began(self, call: Call) -> None:
-        """Tells all."""
+        """Calls all."""
         for observer in self._observers:
             try:
                 observer.began(call)
@@ -61,7 +61,7 @@ class Observers(Observer):
                 self._fault(observer, "began", error)
 
     def queued(self, call: Call, waiting: int) -> None:
-        """Tells all."""
+        """Calls all."""
         for observer in self._observers:
             try:
                 observer.queued(call, waiting)
@@ -79,7 +79,7 @@ class Observers(Observer):
         return headers
 
     def attempted(self, call: Call, outcome: str, seconds: float) -> None:
-        """Tells all."""
+        """Calls all."""
         for observer in self._observers:
             try:
                 observer.attempted(call, outcome, seconds)
@@ -87,7 +87,7 @@ class Observers(Observer):
                 self._fault(observer, "attempted", error)
 
     def sent(self, call: Call, chunks: int, seconds: float) -> None:
-        """Tells all."""
+        """Calls all."""
         for observer in self._observers:
             try:
                 observer.sent(call, chunks, seconds)
@@ -95,7 +95,7 @@ class Observers(Observer):
                 self._fault(observer, "sent", error)
 
     def ended(self, call: Call, code: StatusCode, error: BaseException | None) -> None:
-        """Tells all."""
+        """Calls all."""
         for observer in self._observers:
             try:
                 observer.ended(call, code, error)

@@ -40,10 +40,11 @@ class LogRecorder(Recorder):
             what waits to be written.
         limits: What bounds the rest.
         labels: Those of every record.
-        count: Is told what became of each record, in any thread.
+        count: Is called with what happened to each record, in any thread.
 
     Raises:
-        LogError: From `open_writer`; OSError likewise.
+        LogError: From `open_writer`.
+        OSError: From `open_writer`.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class LogRecorder(Recorder):
             else:
                 self._hand_over(exchange)
         elif exchange.size > LARGE or self._behind or not self._take_now(exchange):
-            # Those that wait are written in turn. A caller that goes does not take its own along.
+            # Those that wait are written in turn, even if the caller has gone.
             await asyncio.shield(self._hand_over(exchange))
 
     def _take_now(self, exchange: Exchange) -> bool:
@@ -105,7 +106,7 @@ class LogRecorder(Recorder):
         self._thread.shutdown()
         try:
             self._writer.close()
-        except LogError as error:  # its records have said so
+        except LogError as error:  # reported for each record already
             _logger.error("the log of records did not end well: %s", error)
         if self._losses:
             self._say("the last")
@@ -124,7 +125,7 @@ class LogRecorder(Recorder):
         except LogError as error:
             self._lose("failed", str(error))
             self._mend()
-        except Exception as error:  # a fault here is none of the call's
+        except Exception as error:  # a fault here must not fail the call
             self._lose("failed", type(error).__qualname__)
         else:
             outcome: Outcome = "truncated" if exchange.is_cut else "written"
@@ -143,7 +144,7 @@ class LogRecorder(Recorder):
             self._lose("failed", str(error))
 
     def _lose(self, outcome: Outcome, reason: str) -> None:
-        """Counts a record that is lost, and says so once in a while."""
+        """Counts a lost record, and logs that from time to time."""
         self._count(outcome)
         with self._lock:
             self._losses[outcome] += 1
@@ -160,13 +161,13 @@ class LogRecorder(Recorder):
         _logger.error("records are lost (%s): %s", counts, reason)
 
     def _mend(self) -> None:
-        """Opens the log again that can write no more, in the thread and not too often."""
+        """Opens a log again that has failed, in the thread and not too often."""
         with self._lock:
             now = time.monotonic()
             if now < self._open_at:
                 return
             self._open_at = now + _OPENED_EVERY
-        with suppress(RuntimeError):  # at the end there is no thread any more
+        with suppress(RuntimeError):  # the thread has ended
             self._thread.submit(self._reopen)
 
     def _reopen(self) -> None:

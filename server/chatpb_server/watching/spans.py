@@ -67,8 +67,8 @@ class SpanObserver(SilentObserver):
 
     A call is a SERVER span, named after the rpc; its parent is the span that the caller's metadata
     name by W3C's ``traceparent``. Its child is a CLIENT span ``chat MODEL``, from the time when the
-    call is about to go to an upstream to its end; this is the one that upstreams are told of. Below
-    it stands a CLIENT span ``POST`` for each attempt, up to the first byte of the answer.
+    call is about to go to an upstream to its end; upstreams get this one as their parent. Below
+    it is a CLIENT span ``POST`` for each attempt, up to the first byte of the answer.
 
     Baggage is not passed on: it is not for those outside.
 
@@ -158,7 +158,7 @@ class SpanObserver(SilentObserver):
         span.end()
 
     def close(self, seconds: float = 5.0) -> None:
-        """Sends what is left, for at most so many seconds. It blocks."""
+        """Sends what is left, and blocks until then or until the time is up."""
         # The provider has no such limit, and tries for long where no collector answers.
         thread = Thread(target=self._provider.shutdown, daemon=True)
         thread.start()

@@ -37,7 +37,7 @@ _STRINGS: Final = ("service_tier", "user")
 
 
 def check(body: dict[str, Any]) -> None:
-    """Refuses a request that OpenAI would refuse. A null stands for no value, as it does there.
+    """Refuses a request that OpenAI would refuse. As there, null is the same as no value.
 
     Raises:
         UpstreamError: The request is refused.

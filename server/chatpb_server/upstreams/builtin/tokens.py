@@ -40,7 +40,7 @@ def tokenize(text: str) -> list[bytes]:
 def pieces(tokens: Iterable[bytes]) -> Iterator[tuple[str, int]]:
     """The text of the tokens in whole characters: each piece, and how many tokens it takes.
 
-    The last piece is left out if it is no whole character.
+    The last piece is left out if it is not a whole character.
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
     count = 0

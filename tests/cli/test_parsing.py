@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from chatpb._mapping.convert import json_to_binary
+from chatpb._mapping.convert import binary_to_json, json_to_binary
 from chatpb._record import label_fields, labelled, record_of
 from chatpb.log import LogWriter, Sync
 from chatpb.table import Dataset
@@ -95,3 +95,10 @@ def test_labels_keep_the_order_of_fields() -> None:
     found = labelled(record.SerializeToString(), fields)
     assert expected == CompletionRecord.FromString(found)
     assert found.endswith(CompletionRecord(call_id="c").SerializeToString())
+
+
+def test_the_size_of_binary_input_is_that_of_its_json(tmp_path: Path) -> None:
+    data = json_to_binary(COMPLETION)
+    (tmp_path / "a.json").write_bytes(data)  # found to be binary by its content
+    result = run("compact", tmp_path / "a.json", tmp_path / "table")
+    assert f"1 record, {len(binary_to_json(data)):,} bytes of JSON" in result.stdout

@@ -280,7 +280,8 @@ class _Reader:
                 yield Made(record_of([(ChatCompletion, data)]), None)
         elif holds(kind):
             data = self._collector.binary(record, kind)
-            yield Made(record_of([(kind, data)]), len(record.data))
+            json_bytes = None if record.source.is_binary else len(record.data)
+            yield Made(record_of([(kind, data)]), json_bytes)
         else:
             raise CliError(
                 f"{record.place}: a {kind.DESCRIPTOR.name}, which a record cannot contain"

@@ -14,7 +14,6 @@ ROOT: Final = Path(__file__).parents[1]
 TESTS: Final = ROOT / "tests"
 MOST_LINES: Final = 520
 #: Files that are longer, and why.
-LONGER: Final = {"mapping/fuzz.py": "to be split"}
 #: Folders of data, and of what is installed or built.
 NOT_WRITTEN: Final = {"vectors", "golden", "node_modules", "target", "__pycache__"}
 SUFFIXES: Final = {".cpp", ".go", ".h", ".java", ".mjs", ".py", ".rs", ".ts"}

@@ -40,6 +40,8 @@ pub struct Field {
     pub member: Member,
     pub number: u32,
     pub kind: Kind,
+    /// The wire type of a value.
+    pub wire: Wire,
     pub shape: Shape,
     pub unset: Unset,
     /// Whether the numbers of a list are written as one field.
@@ -174,8 +176,7 @@ impl Integer {
 }
 
 impl Kind {
-    #[inline]
-    pub fn wire(&self) -> Wire {
+    fn wire(&self) -> Wire {
         match self {
             Kind::Bool | Kind::Enum(_) => Wire::Varint,
             Kind::Integer(integer) => integer.wire(),
@@ -479,6 +480,7 @@ impl Options {
             member: Member::new(field.name()),
             number: field.number(),
             unset: self.unset(field, shape, &kind, siblings)?,
+            wire: kind.wire(),
             kind,
             shape,
             is_packed: field.is_packed(),

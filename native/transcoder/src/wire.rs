@@ -105,10 +105,7 @@ impl<'a> Fields<'a> {
                 let bytes = self.take(8)?;
                 Value::Fixed64(u64::from_le_bytes(bytes.try_into().map_err(|_| Declined)?))
             }
-            FIXED32 => {
-                let bytes = self.take(4)?;
-                Value::Fixed32(u32::from_le_bytes(bytes.try_into().map_err(|_| Declined)?))
-            }
+            FIXED32 => self.fixed32()?,
             LENGTH_DELIMITED => {
                 let size = self.short_varint()? as usize;
                 Value::Bytes(self.take(size)?)
@@ -116,6 +113,14 @@ impl<'a> Fields<'a> {
             _ => return Err(Declined),
         };
         Ok(Some((number, value)))
+    }
+
+    /// Rare: it must not slow down the rest.
+    #[cold]
+    #[inline(never)]
+    fn fixed32(&mut self) -> Result<Value<'a>, Declined> {
+        let bytes = self.take(4)?.try_into().map_err(|_| Declined)?;
+        Ok(Value::Fixed32(u32::from_le_bytes(bytes)))
     }
 
     /// The next of several packed numbers, or None at the end.

@@ -213,18 +213,7 @@ impl<'a> Writer<'a> {
                 self.out
                     .extend_from_slice(buffer.format_finite(value).as_bytes());
             }
-            Kind::Float => {
-                let float = f32::from_bits(bits as u32);
-                if !float.is_finite() {
-                    return Err(Declined);
-                }
-                if implicit && bits == 0 {
-                    return Ok(false);
-                }
-                let mut buffer = zmij::Buffer::new();
-                self.out
-                    .extend_from_slice(buffer.format_finite(f64::from(float)).as_bytes());
-            }
+            Kind::Float => return self.float(bits, implicit),
             Kind::Integer(integer) => return Ok(self.integer(*integer, bits, implicit)),
             Kind::Bool => {
                 if implicit && bits == 0 {
@@ -254,14 +243,19 @@ impl<'a> Writer<'a> {
                     return Err(Declined);
                 }
             }
-            Kind::ByteArray | Kind::Base64 if implicit && bytes.is_empty() => return Ok(false),
             Kind::ByteArray => {
+                if implicit && bytes.is_empty() {
+                    return Ok(false);
+                }
                 if depth >= MAX_DEPTH {
                     return Err(Declined);
                 }
                 put_byte_array(bytes, &mut self.out);
             }
             Kind::Base64 => {
+                if implicit && bytes.is_empty() {
+                    return Ok(false);
+                }
                 self.out.push(b'"');
                 self.out
                     .extend_from_slice(STANDARD.encode(bytes).as_bytes());
@@ -273,6 +267,24 @@ impl<'a> Writer<'a> {
         Ok(true)
     }
 
+    /// Rare: it must not slow down the rest.
+    #[cold]
+    #[inline(never)]
+    fn float(&mut self, bits: u64, implicit: bool) -> Result<bool, Declined> {
+        let float = f32::from_bits(bits as u32);
+        if !float.is_finite() {
+            return Err(Declined);
+        }
+        if implicit && bits == 0 {
+            return Ok(false);
+        }
+        let mut buffer = zmij::Buffer::new();
+        let text = buffer.format_finite(f64::from(float));
+        self.out.extend_from_slice(text.as_bytes());
+        Ok(true)
+    }
+
+    #[inline(never)]
     fn integer(&mut self, integer: Integer, bits: u64, implicit: bool) -> bool {
         let value = integer.value(bits);
         if implicit && value == 0 {
@@ -320,23 +332,23 @@ impl<'a> Writer<'a> {
             if number != field.number {
                 continue;
             }
-            match (&field.kind, value) {
-                (Kind::Object(index), Value::Bytes(bytes)) => {
+            match (&field.kind, value, field.wire) {
+                (Kind::Object(index), Value::Bytes(bytes), _) => {
                     let first = self.out.len() == start;
                     self.out.push(if first { b'[' } else { b',' });
                     self.object(&self.schema.messages[*index], bytes, depth + 1)?;
                 }
-                (kind, Value::Bytes(bytes)) if kind.wire() == Wire::Bytes => {
+                (_, Value::Bytes(bytes), Wire::Bytes) => {
                     self.element(field, bytes, 0, start, depth)?;
                 }
-                (kind, Value::Bytes(packed)) => {
+                (_, Value::Bytes(packed), wire) => {
                     let mut numbers = Fields::new(packed);
-                    while let Some(bits) = numbers.number(kind.wire())? {
+                    while let Some(bits) = numbers.number(wire)? {
                         self.element(field, &[], bits, start, depth)?;
                     }
                 }
-                (kind, value) => {
-                    let bits = bits_of(value, kind.wire())?;
+                (_, value, wire) => {
+                    let bits = bits_of(value, wire)?;
                     self.element(field, &[], bits, start, depth)?;
                 }
             }
@@ -479,7 +491,7 @@ impl<'a> Entry<'a> {
                 return Err(Declined); // two keys, or two values, which may be merged
             }
             given |= 1 << place.min(3);
-            match (place, value, field.key, field.kind.wire()) {
+            match (place, value, field.key, field.wire) {
                 (1, Value::Bytes(name), Key::String, _) => entry.name = name,
                 (1, value, Key::Bool, _) => {
                     entry.number = i128::from(bits_of(value, Wire::Varint)? != 0);
@@ -553,7 +565,7 @@ fn scan<'d>(
             }
             slot.end = fields.at as u32;
         } else {
-            match (value, field.kind.wire()) {
+            match (value, field.wire) {
                 (Value::Bytes(bytes), Wire::Bytes) => {
                     // Messages given twice are merged: for the reference.
                     if seen & bit != 0 {
@@ -562,7 +574,11 @@ fn scan<'d>(
                     slot.end = fields.at as u32;
                     slot.start = slot.end - bytes.len() as u32;
                 }
-                (value, wire) => slot.bits = bits_of(value, wire)?,
+                (Value::Varint(bits), Wire::Varint) | (Value::Fixed64(bits), Wire::Fixed64) => {
+                    slot.bits = bits;
+                }
+                (Value::Fixed32(bits), Wire::Fixed32) => slot.bits = u64::from(bits),
+                _ => return Err(Declined),
             }
         }
         seen |= bit;

@@ -201,8 +201,12 @@ impl<'a> Writer<'a> {
                 self.out.extend_from_slice(bytes);
                 self.out.push(b'"');
             }
-            Kind::Double => {
-                let value = f64::from_bits(bits);
+            // In one place, so that the formatting is inlined.
+            Kind::Double | Kind::Float => {
+                let value = match kind {
+                    Kind::Float => f64::from(f32::from_bits(bits as u32)),
+                    _ => f64::from_bits(bits),
+                };
                 if !value.is_finite() {
                     return Err(Declined);
                 }
@@ -213,7 +217,6 @@ impl<'a> Writer<'a> {
                 self.out
                     .extend_from_slice(buffer.format_finite(value).as_bytes());
             }
-            Kind::Float => return self.float(bits, implicit),
             Kind::Integer(integer) => return Ok(self.integer(*integer, bits, implicit)),
             Kind::Bool => {
                 if implicit && bits == 0 {
@@ -264,23 +267,6 @@ impl<'a> Writer<'a> {
             Kind::Object(index) => self.object(&self.schema.messages[*index], bytes, depth)?,
             Kind::Union(index) => return self.union(&self.schema.messages[*index], bytes, depth),
         }
-        Ok(true)
-    }
-
-    /// Rare: it must not slow down the rest.
-    #[cold]
-    #[inline(never)]
-    fn float(&mut self, bits: u64, implicit: bool) -> Result<bool, Declined> {
-        let float = f32::from_bits(bits as u32);
-        if !float.is_finite() {
-            return Err(Declined);
-        }
-        if implicit && bits == 0 {
-            return Ok(false);
-        }
-        let mut buffer = zmij::Buffer::new();
-        let text = buffer.format_finite(f64::from(float));
-        self.out.extend_from_slice(text.as_bytes());
         Ok(true)
     }
 

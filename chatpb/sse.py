@@ -43,7 +43,8 @@ class Event:
 def event(data: bytes) -> bytes:
     """Writes an event of an event stream.
 
-    The law: a `Decoder` gives the same data, if its lines end with line feeds.
+    The law: a `Decoder` gives the same data, if it is one JSON text or `DONE`, and its lines end
+    with line feeds.
 
     Args:
         data: The data, such as a JSON text or `DONE`.

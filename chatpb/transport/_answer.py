@@ -15,6 +15,7 @@ from chatpb._mapping.convert import binary_to_json, to_json
 from chatpb._rpc.failure import FailedCall
 from chatpb._rpc.status import HTTP_STATUS_KEY, HTTP_STATUSES
 from chatpb._wire import WireError, joined, spans
+from chatpb.sse import event
 from chatpb.transport._request import HTTPS_OWN, PATH
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
@@ -43,11 +44,6 @@ def events_of(data: Any) -> bytes:
         )
     except (WireError, ConversionError) as error:
         raise _undecodable(error) from error
-
-
-def event(data: bytes) -> bytes:
-    """One server-sent event."""
-    return b"data: " + data + b"\n\n"
 
 
 def completed(body: bytes, headers: list[tuple[str, str]]) -> httpx2.Response:

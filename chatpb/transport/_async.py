@@ -12,12 +12,11 @@ import httpx2
 
 from chatpb._errors import ConversionError
 from chatpb._mapping.convert import json_to_binary
-from chatpb.sse import DONE
+from chatpb.sse import DONE, event
 from chatpb.transport._answer import (
     broken,
     completed,
     completion_json,
-    event,
     events_of,
     failed,
     headers_of,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatpb import ConversionError
-from chatpb.sse import DONE, ChunkDecoder, Decoder, Event
+from chatpb.sse import DONE, ChunkDecoder, Decoder, Event, event
 from chatpb.v1 import ChatCompletionChunk, ErrorResponse
 
 ROWS = [
@@ -46,8 +46,15 @@ def test_events(stream: bytes, expected: list[Event]) -> None:
     assert expected == [*whole.feed(stream), *whole.close()]
 
     bytewise = Decoder()
-    pieces = [event for i in range(len(stream)) for event in bytewise.feed(stream[i : i + 1])]
+    pieces = [item for i in range(len(stream)) for item in bytewise.feed(stream[i : i + 1])]
     assert expected == [*pieces, *bytewise.close()]
+
+
+@pytest.mark.parametrize("data", [b"{}", b'{\n"a": [1,\n{}]}', DONE])
+def test_an_event_holds_its_data(data: bytes) -> None:
+    stream = event(data)
+    assert [Event(data)] == Decoder().feed(stream)
+    assert stream.endswith(b"\n\n")
 
 
 @given(

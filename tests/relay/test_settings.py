@@ -14,6 +14,7 @@ from chatpb_server.running import cli
 from chatpb_server.running.flags import bare_type, default_text
 from chatpb_server.running.reference import reference
 from chatpb_server.running.settings import all_settings
+from chatpb_server.upstreams.registry import kinds
 
 Said = Callable[..., tuple[int, str, str]]
 Patch = pytest.MonkeyPatch
@@ -78,11 +79,12 @@ def write(path: Path, one: Declaration, *, upstream: str, value: Any = None) -> 
         upstream: What the keys of its upstream begin with, if it belongs to one.
         value: The value of the setting. None: the file does not set it.
     """
+    form = next((kind.form for kind in kinds() if issubclass(kind, one.table)), "")
     url = f"{upstream}url" if upstream else "upstream"
     keys = {
         "tls": {"tls.cert": "c", "tls.key": "k"},
         "record": {"record.directory": "d"},
-        "upstreams": {url: URL},
+        "upstreams": {url: form.replace("PORT", "1")},
     }.get(one.key[0], {})
     if one.key[-1] == "auth":
         keys[f"{upstream}api_key_env"] = "A"

@@ -1,8 +1,8 @@
 """Server-sent events, as OpenAI-compatible servers send them.
 
 Follows the event stream format of the HTML standard
-(https://html.spec.whatwg.org/multipage/server-sent-events.html), and takes in what real servers do
-beside it: a last event that no blank line ends, and JSON texts with no blank line between them.
+(https://html.spec.whatwg.org/multipage/server-sent-events.html), and accepts what real servers
+send in addition: a last event without a blank line after it, and JSON texts without one between.
 """
 
 from __future__ import annotations

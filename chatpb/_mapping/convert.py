@@ -47,13 +47,13 @@ def from_json(
     The law: ``to_json(from_json(x))`` is the same JSON value as ``x``, for every JSON object ``x``.
 
     Args:
-        data: A JSON object, in UTF-8 if it is bytes; white space and a byte order mark may stand
-            around it. Of a duplicate member the last value counts.
+        data: A JSON object, in UTF-8 if it is bytes; white space and a byte order mark may
+            surround it. If a member is repeated, the last one wins.
         message_type: The class of the message, one of those of `chatpb.v1` that mirror an object.
-        allow_nan: Whether the words NaN, Infinity and -Infinity, which are not JSON, are kept.
+        allow_nan: Whether NaN, Infinity and -Infinity, which are not JSON, are accepted.
 
     Returns:
-        The message. What its typed fields cannot say is in its residues.
+        The message. What its typed fields cannot represent is in its residues.
 
     Raises:
         ConversionError: The text is not one JSON object, is not UTF-8, or nests deeper than 200
@@ -69,9 +69,9 @@ def from_json(
 def to_json(
     message: Message, *, allow_nan: bool = False, ignore_unknown_fields: bool = False
 ) -> bytes:
-    """Writes a message as the JSON text that it stands for.
+    """Writes a message as JSON text.
 
-    The law: ``from_json(to_json(m))`` is ``m`` in its normal form, which says the same with the
+    The law: ``from_json(to_json(m))`` is ``m`` in its normal form, which has the same JSON and the
     smallest residue.
 
     Args:
@@ -86,7 +86,7 @@ def to_json(
 
     Raises:
         ConversionError: The message has unknown fields, numbers that are not finite, several values
-            in a union, or text that is no JSON where JSON belongs.
+            in a union, or text that is not JSON where JSON is expected.
     """
     if transcoder is not None and not ignore_unknown_fields:
         native = _native_json(message.SerializeToString(), type(message))
@@ -126,7 +126,7 @@ def from_dict(
 def to_dict(
     message: Message, *, allow_nan: bool = False, ignore_unknown_fields: bool = False
 ) -> dict[str, Any]:
-    """The JSON object that a message stands for, as `json.loads` would give it.
+    """Writes a message as a JSON object, as `json.loads` would return it.
 
     A number outside the schema that is beyond the range of doubles, such as 1e400, is infinite.
 
@@ -150,7 +150,7 @@ def json_to_binary(
 ) -> bytes:
     """Reads a JSON text into the binary form of a message, as `from_json` does.
 
-    Equal texts, white space and the order of documented members aside, give equal bytes.
+    Texts that differ only in white space and the order of documented members give equal bytes.
 
     Raises:
         ConversionError: As for `from_json`.
@@ -187,7 +187,7 @@ def binary_to_json(
 
 
 def _native_binary(data: bytes, message_type: type[Message]) -> bytes | None:
-    """What the native implementation reads; None if it declines or is not there."""
+    """What the native implementation reads; None if it declines or is not in use."""
     number = native_type(message_type) if transcoder is not None else None
     if transcoder is None or number is None:
         return None
@@ -195,7 +195,7 @@ def _native_binary(data: bytes, message_type: type[Message]) -> bytes | None:
 
 
 def _native_json(data: bytes, message_type: type[Message]) -> bytes | None:
-    """What the native implementation writes; None if it declines or is not there."""
+    """What the native implementation writes; None if it declines or is not in use."""
     number = native_type(message_type) if transcoder is not None else None
     if transcoder is None or number is None:
         return None
@@ -221,7 +221,7 @@ def _write(message: Message, allow_nan: bool, ignore_unknown_fields: bool) -> by
 
 
 def read_fast(raw: bytes, message_type: type[MessageT]) -> MessageT | None:
-    """What `read_exact` gives; None where that cannot be told, or may be an error."""
+    """What `read_exact` returns; None if this cannot be known, or may be an error."""
     try:
         tree = parse_fast(raw)
         if type(tree) is not dict:
@@ -232,14 +232,14 @@ def read_fast(raw: bytes, message_type: type[MessageT]) -> MessageT | None:
 
 
 def read_exact(raw: bytes, message_type: type[MessageT], allow_nan: bool) -> MessageT:
-    """Reads any text, in the parser of which nothing is lost."""
+    """Reads any text, with the parser that loses nothing."""
     tree = parse(raw, allow_nan=allow_nan)
     if type(tree) is not dict:
         start = len(raw) - len(raw.removeprefix(b"\xef\xbb\xbf").lstrip())
         raise ConversionError(f"expected an object, got {kind_of(tree)}", offset=start)
     try:
         return from_tree(tree, message_type)
-    except ConversionError as error:  # too deep, for nothing else is refused
+    except ConversionError as error:  # too deep: nothing else is refused
         raise find_error(raw, allow_nan=allow_nan) or error from None
 
 

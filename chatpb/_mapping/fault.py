@@ -27,7 +27,7 @@ _BOM = b"\xef\xbb\xbf"
 def find_error(data: bytes, *, allow_nan: bool) -> ConversionError | None:
     """The first fault of a JSON text, or None if there is none.
 
-    Whether the text is UTF-8 is looked at first, then its syntax and its depth from left to right.
+    Whether the text is UTF-8 is checked first, then its syntax and its depth from left to right.
     """
     try:
         data.decode("utf-8")
@@ -54,7 +54,7 @@ class _Scanner:
         return "$" + "".join(path_segment(step) for step in self.stack if step is not None)
 
     def run(self) -> str | None:
-        """Reads to the first fault and says what it is."""
+        """Reads to the first fault and returns what it is."""
         reason = self._value()
         while reason is None and self.expect is not None:
             reason = self.expect()

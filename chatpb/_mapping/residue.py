@@ -1,4 +1,4 @@
-"""What a message holds beyond its typed fields."""
+"""What a message contains in addition to its typed fields."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from chatpb.v1.residue_pb2 import Residue
 
 @dataclass(frozen=True, slots=True)
 class ResidueMember:
-    """A JSON member that the typed fields cannot say.
+    """A JSON member that the typed fields cannot represent.
 
     Attributes:
-        path: Where it stands, such as ``$.choices[0].finish_reason``.
-        state: ``null``, ``absent`` or ``empty`` where the schema knows the member but an unset
-            field stands for another value; ``extra`` where the schema does not know the member, or
+        path: Its place, such as ``$.choices[0].finish_reason``.
+        state: ``null``, ``absent`` or ``empty`` if the schema knows the member but an unset
+            field stands for another value; ``extra`` if the schema does not know the member, or
             its value does not fit the field.
         value: The JSON value: None, None, ``[]``, or what ``extra`` holds.
     """
@@ -32,13 +32,13 @@ class ResidueMember:
 
 
 def residue(message: Message) -> list[ResidueMember]:
-    """What a message and the messages in it hold beyond their typed fields.
+    """What a message and the messages in it contain in addition to their typed fields.
 
     Args:
         message: A message of `chatpb.v1` that mirrors a JSON object.
 
     Returns:
-        The members, outer before inner. The list is empty if the typed fields say all.
+        The members, outer before inner. The list is empty if the typed fields represent everything.
 
     Raises:
         ConversionError: A residue holds text that is not JSON.

@@ -1,9 +1,9 @@
 """JSON text to Python values and back, with nothing lost on the way.
 
-A JSON tree is made of dict, list, str, int, float, bool, None and `JsonNumber`. The last stands
-for a number whose spelling matters: every number with a fraction or an exponent, and the integers
-that Python would spell in another way. Such a tree goes back to the text that it came from, but
-for white space, escapes and all but the last of duplicate members.
+A JSON tree consists of dict, list, str, int, float, bool, None and `JsonNumber`. The last is a
+number whose spelling matters: every number with a fraction or an exponent, and the integers that
+Python would spell in another way. Such a tree is written as the text that it came from, except
+white space, escapes, and members that a later one of the same name replaces.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class JsonNumber(str):
 
 
 class InexactError(Exception):
-    """The fast parser does not tell what `parse` does; `parse` has to be asked."""
+    """The result of the fast parser may differ from that of `parse`, which has to be called."""
 
 
 def kind_of(value: object) -> str:
@@ -53,12 +53,12 @@ def parse(data: bytes | bytearray | memoryview | str, *, allow_nan: bool = False
     """Reads a JSON text into a tree.
 
     Args:
-        data: The text, in UTF-8 if it is bytes. A byte order mark and white space may stand around
+        data: The text, in UTF-8 if it is bytes. A byte order mark and white space may surround
             the value.
         allow_nan: Whether NaN, Infinity and -Infinity are read, as floats.
 
     Returns:
-        The tree. Of duplicate members the last value counts, in the place of the first.
+        The tree. If a member is repeated, the last value wins, in the place of the first.
 
     Raises:
         ConversionError: The text is not JSON or not UTF-8, or nests deeper than MAX_DEPTH.
@@ -72,10 +72,10 @@ def parse_plain(data: bytes | bytearray | memoryview | str, *, allow_nan: bool =
 
 
 def parse_fast(data: bytes) -> Any:
-    """Reads a JSON text as `parse` does, three times as fast, but for its numbers.
+    """Reads a JSON text as `parse` does, three times as fast, except for its numbers.
 
-    orjson and `parse` give the same tree for the same text, with the same one of duplicate members
-    in the same place, but:
+    orjson and `parse` return the same tree for the same text, with the same values and places of
+    repeated members, with these exceptions:
 
     - Numbers with a fraction or an exponent are floats: their spelling is lost. Their value is the
       nearest double, as of `float`.
@@ -90,7 +90,7 @@ def parse_fast(data: bytes) -> Any:
     doubles matter and they are between -2**63 and 2**63.
 
     Raises:
-        InexactError: The text is refused. `parse` may read it, or says what is wrong.
+        InexactError: The text is refused. `parse` may read it, or reports what is wrong.
     """
     if _MINUS_ZERO_BYTES.search(data):
         raise InexactError
@@ -110,7 +110,7 @@ def _parse(data: bytes, number: Callable[[str], Any], allow_nan: bool) -> Any:
         return _decode(data.decode("utf-8-sig"), number, allow_nan)
     except (ValueError, RecursionError) as error:
         fault = find_error(data, allow_nan=allow_nan)
-        raise fault or ConversionError(f"not to be read: {error}") from None
+        raise fault or ConversionError(f"cannot be read: {error}") from None
 
 
 def _decode(text: str, number: Callable[[str], Any], allow_nan: bool) -> Any:

@@ -42,9 +42,9 @@ class Context:
     Attributes:
         parse: Reads the JSON text of free values.
         allow_nan: Whether numbers that are not finite are written.
-        ignore_unknown: Whether what the schema does not know is left out, and not an error.
-        free_brackets: How many brackets the free values that were read have: at most so deep the
-            tree nests beyond what the schema says.
+        ignore_unknown: Whether what the schema does not know is left out instead of an error.
+        free_brackets: Number of opening brackets in free-form values: an upper bound on how much
+            deeper than the schema the tree can nest.
     """
 
     parse: Callable[[str], Any]
@@ -60,7 +60,7 @@ class Context:
 
 # From a value of a message to its JSON value, or NOTHING.
 _Put: TypeAlias = Callable[[Any, Context], Any]
-# Adds the member of a field to those of its object, where there is one.
+# Adds the member of a field to those of its object, if there is one.
 _Write: TypeAlias = Callable[[Any, dict[str, Any], Context], None]
 
 
@@ -113,7 +113,7 @@ def _straight_line(
 ) -> _Put:
     """Generates the writer of messages that have no residue, with a line or two for each field.
 
-    A loop over functions, one for each field, takes a third longer.
+    A loop over functions, one for each field, would take a third longer.
 
     Args:
         mapped: The message type.
@@ -161,7 +161,7 @@ def _straight_line(
 
 
 def _extra(residue: Residue, context: Context) -> dict[str, Any]:
-    """The members that the typed fields cannot say."""
+    """The members that the typed fields cannot represent."""
     if not residue.extra_json:
         return {}
     try:
@@ -174,7 +174,7 @@ def _extra(residue: Residue, context: Context) -> dict[str, Any]:
 
 
 def _said(mapped: MessageType, residue: Residue, context: Context) -> dict[int, Any]:
-    """What the JSON said of fields that are unset, by their numbers."""
+    """The values in the JSON of fields that are unset, by their numbers; NOTHING for no member."""
     said: dict[int, Any] = dict.fromkeys(residue.absent_fields, NOTHING)
     said.update(dict.fromkeys(residue.null_fields))
     for number in residue.empty_fields:
@@ -284,7 +284,7 @@ def _put_list(field: Field) -> _Put:
     def put_list(elements: Any, context: Context) -> list[Any]:
         values: list[Any] = []
         try:
-            # One by one, so that in an error their number is the index of the one that fails.
+            # One by one, so that in an error their count is the index of the one that failed.
             values.extend(map(put, elements, repeat(context)))
         except ConversionError as error:
             raise error.below(len(values)) from None
@@ -310,7 +310,7 @@ def _put_map(field: Field) -> _Put:
 
 
 def _put_element(field: Field) -> _Put:
-    """From an element of a list or a map to its JSON value, which there has to be."""
+    """From an element of a list or a map to its JSON value, which must exist."""
     put = _put_value(field)
     if field.enum is None and (field.message is None or not field.message.is_union):
         return put
@@ -391,5 +391,5 @@ def _put_double(value: float, context: Context) -> float:
     return value
 
 
-# The scalars that are their own JSON values, with what else is asked of one that is not zero.
+# The scalars that are their own JSON values, with the further condition if they are not zero.
 _QUICK: Final[dict[_Put, str]] = {_put_as_is: "", _put_double: " and isfinite(value)"}

@@ -1,4 +1,4 @@
-"""Compact streams: chunks that leave out what the chunk before them says too.
+"""Compact streams: chunks that leave out what the chunk before them already contains.
 
 The fields with the option ``carried`` may be left out. The rule is section 10 of docs/mapping.md.
 """
@@ -16,7 +16,7 @@ from chatpb.v1 import options_pb2
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.chat_completion_service_pb2 import StreamChatCompletionResponse
 
-#: The most bytes of a chunk that the next builds on, so that a few bytes do not stand for many, and
+#: The most bytes of a chunk that the next builds on, so that a few bytes do not become many, and
 #: the most that a reader restores.
 MAX_BYTES: Final = 16 * 1024
 MAX_RESTORED_BYTES: Final = 64 * 1024
@@ -27,8 +27,8 @@ class Compactor:
 
     The law: a `Restorer` gives the same chunks, in their normal form.
 
-    It is in the way of every chunk that is relayed, so it works on bytes: looking whether those of
-    the chunk before stand there again takes less time than reading a field.
+    Every relayed chunk passes through it, so it works on bytes: comparing them with those of the
+    chunk before takes less time than reading a field.
     """
 
     def __init__(self) -> None:
@@ -131,14 +131,14 @@ def _copy(chunk: ChatCompletionChunk) -> ChatCompletionChunk:
 
 
 class _Plan:
-    """What a descriptor says of the carried fields of a message, and of the messages in it.
+    """What a descriptor specifies of the carried fields of a message, and of the messages in it.
 
     Attributes:
         plain: The carried scalars without presence.
         optional: Those with presence.
-        enums: The carried enums. In a compact chunk, zero says that one is unset.
-        messages: The carried messages. In a compact chunk, an empty one says that it is unset.
-        unset: By its number, how each carried field is written to say nothing, or None.
+        enums: The carried enums. In a compact chunk, zero means that one is unset.
+        messages: The carried messages. In a compact chunk, an empty one means that it is unset.
+        unset: By its number, how each carried field is written if it is unset, or None.
         never: How a serializer never writes a carried field: zero, without presence.
         inner: By its number, each field whose messages have carried fields: its name, whether it
             is a list, and its plan.
@@ -178,9 +178,9 @@ class _Shape:
     """What a message in binary form carries to the next.
 
     Attributes:
-        plan: What its descriptor says.
-        carried: By their numbers, the carried fields as they stand, tags included.
-        runs: The same fields, those that stand beside each other joined.
+        plan: What its descriptor specifies.
+        carried: By their numbers, the bytes of the carried fields, tags included.
+        runs: The same fields, with adjacent ones joined.
         inner: By its number, what the messages in each field carry.
         counts: By its number, how many messages are in each field.
     """

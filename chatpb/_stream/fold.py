@@ -33,8 +33,8 @@ def fold(
 
     Content, refusal, reasoning, arguments, audio and log probabilities are appended; choices and
     tool calls are told apart by their index, or by their position where the index is missing. A
-    later chunk that says nothing of a member, or null, does not erase it. The completion has just
-    the members that the chunks had, those that the schema does not know included.
+    later chunk without a member, or with null, does not erase it. The completion has exactly the
+    members that the chunks had, including those that the schema does not know.
 
     The law: ``fold(unfold(c)) == c``.
 
@@ -103,7 +103,7 @@ class _Text(list[str]):
 
 
 class _Whole(str):
-    """The name of a member that some servers send whole beside the pieces of it."""
+    """The name of a member that some servers send whole in addition to its pieces."""
 
     __slots__ = ()
 

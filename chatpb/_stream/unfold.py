@@ -62,7 +62,7 @@ def unfold(
 def _single(tree: _Tree) -> ChatCompletionChunk:
     """One chunk that holds the whole completion.
 
-    Members that fold would drop or change stand where it keeps what it finds: outside the schema.
+    Members that fold would drop or change are put where it keeps everything: outside the schema.
     """
     kept = {
         field.name
@@ -82,7 +82,7 @@ def _single(tree: _Tree) -> ChatCompletionChunk:
 
 
 def _kinds(tree: _Tree) -> _Tree:
-    """The members that say the kind of object, as a chunk says them."""
+    """The members that name the kind of object, with the words of a chunk."""
     return {
         field.name: field.unset
         for field in CHUNK.fields.values()
@@ -175,8 +175,8 @@ def _tokens(
     """The tokens of a text, where the choice has a list of them under the same name.
 
     Returns:
-        The member that holds the list, each element with its text, and the members beside the list
-        that every piece repeats; None if there is no list or it does not spell the text.
+        The member that holds the list, each element with its text, and the other members,
+        which every piece repeats; None if there is no list or it does not spell the text.
     """
     for field in mapped.fields.values():
         held = choice.get(field.name)

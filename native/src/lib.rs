@@ -155,7 +155,7 @@ impl ChunkStream {
     }
 }
 
-/// Runs work without the GIL. A bug that panics is left to the reference, like all that is odd.
+/// Runs work without the GIL. If a bug panics, the input is left to the reference, like all unexpected input.
 fn run<'py>(
     py: Python<'py>,
     work: impl FnOnce(&mut Vec<u8>) -> Result<(), Declined> + Send,

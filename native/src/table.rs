@@ -124,7 +124,7 @@ impl Shredder {
         })
     }
 
-    /// The buffers of so many rows to records; None if they are declined.
+    /// The buffers of that many rows to records; None if they are declined.
     fn assemble<'py>(
         &self,
         py: Python<'py>,
@@ -154,7 +154,7 @@ impl Shredder {
         Some(records.collect())
     }
 
-    /// The buffers of so many rows to the JSON of the message in this field of each record that has
+    /// The buffers of that many rows to the JSON of the message in this field of each record that has
     /// it, as lines; None if they are declined.
     fn assemble_lines<'py>(
         &self,

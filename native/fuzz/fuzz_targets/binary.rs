@@ -1,4 +1,4 @@
-//! Bytes: what is written is read as the normal form, which says the same and stays as it is.
+//! Bytes: what is written is read as the normal form, which has the same JSON and does not change again.
 #![no_main]
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! Texts: what is read is written, says the same, and is read as the same bytes again.
+//! Texts: what is read is written as an equal JSON value, which is read as the same bytes again.
 #![no_main]
 #![forbid(unsafe_code)]
 

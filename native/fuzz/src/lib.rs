@@ -24,7 +24,7 @@ struct Subject {
     schema: Schema,
     /// In the order of their names.
     types: Vec<MessageType>,
-    /// The members that the option `json_unset_utf8` ties to another, as they stand in JSON.
+    /// The members that the option `json_unset_utf8` ties to another, as they are in JSON.
     tied: Vec<String>,
 }
 
@@ -203,7 +203,7 @@ fn same_number(one: &Number, other: &Number) -> bool {
 /// Whether reading JSON that was written of some bytes may be declined, because a known member came
 /// from free JSON in them, in one of the forms that are left to the reference: a double
 /// written as an integer beyond 128 bits, or a member that is compared with another, does not fit,
-/// and would not stand in its place.
+/// and would not be in its place.
 pub fn may_be_declined(binary: &[u8], json: &[u8]) -> bool {
     let digits = |run: &[u8]| run.iter().all(u8::is_ascii_digit);
     let contains = |name: &String| {

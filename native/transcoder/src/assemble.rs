@@ -74,7 +74,7 @@ pub fn assemble_lines(
     written
 }
 
-/// The message in a field of a record, where it stands once.
+/// The message in a field of a record, if the field occurs once.
 fn message_of(record: &[u8], field: u32) -> Result<Option<&[u8]>, Declined> {
     let mut found = None;
     let mut fields = Fields::new(record);

@@ -15,10 +15,10 @@ pub struct Cursor<'a> {
     pub depth: usize,
 }
 
-/// A string, where it stands.
+/// A string in the text.
 #[derive(Clone, Copy, Default)]
 pub struct Text<'a> {
-    /// What stands between the quotes.
+    /// The bytes between the quotes.
     pub raw: &'a [u8],
     pub has_escapes: bool,
 }
@@ -99,7 +99,7 @@ impl<'a> Cursor<'a> {
         true
     }
 
-    /// A literal that must stand here.
+    /// Reads a literal that must be here.
     #[inline]
     pub fn literal(&mut self, word: &[u8]) -> Result<(), Declined> {
         if self.data[self.at..].starts_with(word) {
@@ -109,7 +109,7 @@ impl<'a> Cursor<'a> {
         Err(Declined)
     }
 
-    /// A string, whose opening quote must stand here.
+    /// Reads a string, whose opening quote must be here.
     #[inline]
     pub fn string(&mut self) -> Result<Text<'a>, Declined> {
         if self.peek() != b'"' {
@@ -235,7 +235,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// The member names of an object, to find one that stands there twice.
+/// The member names of an object, to find one that is repeated.
 #[derive(Default)]
 pub struct Names {
     few: Vec<(usize, usize)>,
@@ -243,7 +243,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// Adds the name that stands at the end of `out`, in its normal form.
+    /// Adds the name at the end of `out`, in its normal form.
     pub fn add(&mut self, out: &[u8], start: usize) -> Result<(), Declined> {
         let name = &out[start..];
         if self.few.len() < FEW_NAMES {

@@ -25,13 +25,13 @@ pub use sse::{EventStream, TooLong};
 
 /// The input is left to the reference implementation.
 ///
-/// It says what is wrong with it and where, or transcodes it after all: objects with a member
-/// twice, numbers that are not finite, integers of 38 digits or more for a double, and messages
+/// It reports what is wrong with it and where, or converts it: objects with a repeated member,
+/// numbers that are not finite, integers of 38 digits or more for a double, and messages
 /// that no serializer of one message writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Declined;
 
-/// The most containers that may stand around a value.
+/// The most containers that may surround a value.
 const MAX_DEPTH: usize = 200;
 
 impl Schema {

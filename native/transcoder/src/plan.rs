@@ -1,4 +1,4 @@
-//! What is moved to the columns of a table, and where it stands.
+//! What is moved to the columns of a table, and from where.
 //!
 //! The plan is compiled from the descriptors by the reference (`chatpb/_columns.py`) and given here
 //! as numbers: of fields, and of columns. Nothing is named.
@@ -65,7 +65,7 @@ pub struct Node {
     actions: Vec<Action>,
 }
 
-/// What is put into a message beside what was left of it.
+/// What is put into a message in addition to what was left of it.
 #[derive(Clone, Copy)]
 pub enum Insert {
     /// The value of a leaf, by its place.
@@ -192,7 +192,7 @@ mod tests {
             return;
         }
         let exact = f64::from(value);
-        let distance = (other - exact).abs(); // but for the rounding of the decimals
+        let distance = (other - exact).abs(); // except for the rounding of the decimals
         assert!(
             ((said - exact).abs() - distance).abs() < distance * 1e-6,
             "{value:e}"

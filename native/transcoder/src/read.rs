@@ -63,7 +63,7 @@ struct Reader<'a> {
     scratch: Vec<u8>,
 }
 
-/// What the JSON said of the members of one object, a bit for each field.
+/// What the JSON had of the members of one object, a bit for each field.
 #[derive(Default)]
 struct Said {
     seen: u64,
@@ -150,13 +150,13 @@ impl<'a> Reader<'a> {
             more = self.json.more(b'}')?;
         }
         if let Some((index, at)) = later {
-            // The string that it is compared with stands behind it, or nowhere.
+            // The string that it is compared with comes after it, or is missing.
             let end = std::mem::replace(&mut self.json.at, at);
             self.json.depth += 1;
             let extra_end = self.extra.len();
             self.member(mapped, index, first_segment, &mut said)?;
             if self.extra.len() > extra_end {
-                return Err(Declined); // it would not stand in its place
+                return Err(Declined); // it would not be in its place
             }
             self.json.depth -= 1;
             self.json.at = end;
@@ -484,7 +484,7 @@ impl<'a> Reader<'a> {
         Some(EntryKey::Number(value))
     }
 
-    /// Bytes that an unset field takes from the string beside them.
+    /// Bytes that an unset field takes from a string of the same object.
     fn bytes_of_text(
         &mut self,
         mapped: &'a MessageType,

@@ -213,7 +213,7 @@ impl Tokens {
     }
 }
 
-/// A token as it stands on the wire.
+/// A token on the wire.
 #[derive(Default)]
 struct Token<'a> {
     text: &'a [u8],
@@ -376,7 +376,7 @@ impl<'p> Shredder<'p> {
                 Action::Leaf(index) => {
                     let leaf = &node.leaves[index as usize];
                     if made.contains(&number) {
-                        // It stays, which says that tokens make it.
+                        // It stays, which means that it is made of tokens.
                         put_varint(out, u64::from(number << 3 | LENGTH_DELIMITED));
                         out.push(0);
                         continue;

@@ -28,7 +28,7 @@ pub fn binary_to_json(
     written
 }
 
-/// Where the value of a field stands: of a list, from its first field to behind its last.
+/// The place of a field's value; of a list, from the start of its first field to the end of its last.
 #[derive(Clone, Copy, Default)]
 struct Slot {
     start: u32,
@@ -36,7 +36,7 @@ struct Slot {
     bits: u64,
 }
 
-/// What the residue says.
+/// The content of a residue.
 #[derive(Default)]
 struct Residue<'a> {
     nulls: u64,
@@ -48,7 +48,7 @@ struct Residue<'a> {
 struct Writer<'a> {
     schema: &'a Schema,
     out: Vec<u8>,
-    /// Where the fields of the messages that are being written stand.
+    /// The places of the fields of the messages that are being written.
     slots: Vec<Slot>,
     scratch: Vec<u8>,
 }
@@ -409,7 +409,7 @@ impl<'a> Writer<'a> {
         Ok(true)
     }
 
-    /// Appends the members outside the schema, and says which fields they silence.
+    /// Appends the members outside the schema. Returns which fields they replace, a bit for each.
     fn extra(
         &mut self,
         mapped: &MessageType,
@@ -514,7 +514,7 @@ fn put_integer(value: i128, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// Appends where the fields of a message stand. Gives a bit for each that is there, and the residue.
+/// Appends the places of a message's fields. Returns a bit for each that is there, and the residue.
 fn scan<'d>(
     mapped: &MessageType,
     data: &'d [u8],

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final, TypeVar
 import orjson
 
 from chatpb import ConversionError, fold, from_json, sse, unfold
+from chatpb._mapping.canonical import canonical
 from chatpb._rpc.status import is_error_status
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb_server.core.upstream import (
@@ -81,9 +82,7 @@ class ReplayUpstream:
         else:
             _raise_error(completion)
             parts = unfold(from_json(completion))
-            chunks = _each(
-                UpstreamChunks([part.SerializeToString(deterministic=True)]) for part in parts
-            )
+            chunks = _each(UpstreamChunks([canonical(part)]) for part in parts)
         async with aclosing(chunks) as arrived:
             yield UpstreamStream(arrived)
 
@@ -114,7 +113,7 @@ def _folded(stream: bytes) -> bytes:
         completion = fold(from_json(data, ChatCompletionChunk) for data in chunks)
     except (ConversionError, ValueError) as error:
         raise UpstreamDataError("a recording that cannot be folded") from error
-    return completion.SerializeToString(deterministic=True)
+    return canonical(completion)
 
 
 def _raise_error(completion: bytes) -> None:

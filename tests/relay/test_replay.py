@@ -1,0 +1,88 @@
+"""What recordings give: the bytes that were recorded, or the other form made of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatpb import binary_to_json, fold, json_to_binary, to_dict
+from chatpb.sse import DONE, event
+from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
+from chatpb_server.core.upstream import (
+    RequestBody,
+    UpstreamChunks,
+    UpstreamDataError,
+    UpstreamError,
+    UpstreamRequest,
+)
+from chatpb_server.upstreams.replay import ReplayUpstream
+from support.build import COMPLETION, chunk, error_object
+
+REQUEST = UpstreamRequest(RequestBody(text=b"{}"))
+CHUNKS = [chunk("po", role="assistant"), chunk("ng"), chunk(None, "stop")]
+TEXTS = [json.dumps(value).encode() for value in CHUNKS]
+EVENTS = b": hello\n\n" + b"".join(map(event, (*TEXTS, DONE)))
+
+
+def recorded(folder: Path, name: str, data: bytes) -> ReplayUpstream:
+    (folder / name).write_bytes(data)
+    return ReplayUpstream(folder / name)
+
+
+async def streamed(upstream: ReplayUpstream) -> list[UpstreamChunks]:
+    async with upstream.stream(REQUEST) as stream:
+        return [arrived async for arrived in stream.chunks]
+
+
+def values(arrived: list[UpstreamChunks]) -> list[Any]:
+    parts = [part for item in arrived for part in item.whole]
+    return [json.loads(binary_to_json(part, ChatCompletionChunk)) for part in parts]
+
+
+async def test_a_completion(tmp_path: Path) -> None:
+    text = json.dumps(COMPLETION, indent=1).encode()
+    upstream = recorded(tmp_path, "a.json", text)
+    answer = await upstream.create(REQUEST)
+    assert (text, json_to_binary(text)) == (answer.text, answer.binary)
+    arrived = await streamed(upstream)
+    assert {None} == {item.text for item in arrived}
+    parts = [ChatCompletionChunk.FromString(part) for item in arrived for part in item.whole]
+    assert COMPLETION == to_dict(fold(parts))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "text"),
+    [
+        ("a.sse", EVENTS, EVENTS),
+        ("a.jsonl", b"\n".join(TEXTS), b"".join(map(event, (*TEXTS, DONE)))),
+    ],
+    ids=["sse", "jsonl"],
+)
+async def test_a_stream(name: str, data: bytes, text: bytes, tmp_path: Path) -> None:
+    upstream = recorded(tmp_path, name, data)
+    arrived = await streamed(upstream)
+    assert text == b"".join(item.text or b"" for item in arrived)
+    assert CHUNKS == values(arrived)
+    answer = await upstream.create(REQUEST)
+    assert answer.text is None
+    parts = [ChatCompletionChunk.FromString(part) for item in arrived for part in item.whole]
+    assert to_dict(fold(parts)) == json.loads(binary_to_json(answer.binary))
+
+
+@pytest.mark.parametrize(("code", "expected"), [(429, 429), (None, 400), ("x", 400), (200, 400)])
+async def test_an_error(code: Any, expected: int, tmp_path: Path) -> None:
+    text = json.dumps(error_object("no", code=code)).encode()
+    upstream = recorded(tmp_path, "a.json", text)
+    for ask in (upstream.create(REQUEST), streamed(upstream)):
+        with pytest.raises(UpstreamError) as caught:
+            await ask
+        assert (expected, text) == (caught.value.http_status, caught.value.body)
+
+
+async def test_a_stream_that_breaks_off(tmp_path: Path) -> None:
+    upstream = recorded(tmp_path, "a.sse", event(TEXTS[0]))
+    with pytest.raises(UpstreamDataError, match="ended before the completion did"):
+        await streamed(upstream)

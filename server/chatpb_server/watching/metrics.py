@@ -91,13 +91,13 @@ class _Running:
 class MetricsObserver(SilentObserver):
     """Counts and times calls.
 
-    A model has a label of its own if it is known, or, where none is said to be known, once an
-    upstream has answered with it and fewer than so many have one; a caller likewise, once it was
-    let in. All others share the label ``other``, and a call without a name has an empty one.
+    A model has a label of its own if it is one of `models`. If that is None, it gets one once an
+    upstream has answered with it, up to `most_models`. A caller gets one once it is admitted, up to
+    `most_callers`. All others share the label ``other``; a call without a name has an empty one.
 
     Args:
         models: The models that have a label.
-        most_models: How many get one where `models` is None, in each process.
+        most_models: How many get one if `models` is None, in each process.
         most_callers: How many callers get one, in each process.
 
     Attributes:

@@ -70,7 +70,7 @@ class SpanObserver(SilentObserver):
     call is about to go to an upstream to its end; upstreams get this one as their parent. Below
     it is a CLIENT span ``POST`` for each attempt, up to the first byte of the answer.
 
-    Baggage is not passed on: it is not for those outside.
+    Baggage is not passed on: it is not meant for others.
 
     Args:
         provider: Where the spans go.

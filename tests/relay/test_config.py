@@ -12,7 +12,8 @@ from chatpb_server.running.config import ConfigError, Given, check_variables, lo
 from chatpb_server.running.serving import PASSED_HEADERS, Limits
 from chatpb_server.running.settings import Settings
 from chatpb_server.running.summary import summary
-from chatpb_server.upstreams.http import HttpSettings, HttpTable
+from chatpb_server.upstreams.http import HttpTable
+from chatpb_server.upstreams.remote import RemoteSettings
 from chatpb_server.upstreams.router import RetryPolicy
 
 URL = "https://llm.test/v1"
@@ -71,7 +72,7 @@ def test_defaults() -> None:
         upstream.models,
         upstream.weight,
     )
-    http = HttpSettings()
+    http = RemoteSettings()
     assert (10, 300) == (http.connect_timeout, http.silence_timeout)
     table = HttpTable(url=URL)
     assert (10, 300) == (table.connect_timeout, table.silence_timeout)

@@ -10,7 +10,7 @@ from grpc import StatusCode, aio
 
 from chatpb import to_dict
 from chatpb_server.running.serving import Limits, Options
-from chatpb_server.upstreams.http import HttpSettings
+from chatpb_server.upstreams.remote import RemoteSettings
 from chatpb_server.upstreams.router import RetryPolicy
 from relay.test_http_service_failures import REFUSED
 from support import recordings
@@ -170,7 +170,7 @@ async def test_the_relays_own_limit_applies_where_the_caller_has_none() -> None:
 
 
 async def test_the_relays_own_limit_applies_to_silence_between_chunks() -> None:
-    settings = HttpSettings(silence_timeout=0.1)
+    settings = RemoteSettings(silence_timeout=0.1)
     async with HttpUpstream() as upstream, relay(upstream.url, settings=settings) as client:
         await upstream.answer(sse_answer(chunk("a"), HANG))
         chunks, error = await stream_failure(client.stream(timeout=None))

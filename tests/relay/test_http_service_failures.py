@@ -16,8 +16,8 @@ from chatpb import from_json, to_dict
 from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
 from chatpb.v1.error_pb2 import ErrorResponse
 from chatpb_server.running.serving import Limits, Options, serving
-from chatpb_server.upstreams.http import HttpSettings
 from chatpb_server.upstreams.http import HttpUpstream as Http
+from chatpb_server.upstreams.remote import RemoteSettings
 from chatpb_server.upstreams.router import RetryPolicy, Route, Router
 from support import recordings
 from support.build import COMPLETION, PING, chunk, error_object
@@ -204,7 +204,7 @@ HOSTILE_STREAMS: list[Any] = [
 
 @pytest.mark.parametrize("answer", HOSTILE)
 async def test_hostile_answers_cost_one_call(answer: Answer) -> None:
-    settings = HttpSettings(max_body_bytes=5_000_000)
+    settings = RemoteSettings(max_bytes=5_000_000)
     async with HttpUpstream() as upstream, relay(upstream.url, settings=settings) as client:
         await upstream.answer(replace(answer, writes="whole"), model="evil")
         assert StatusCode.DATA_LOSS == (await failure(client.create(model="evil"))).code()

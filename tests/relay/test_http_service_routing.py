@@ -16,8 +16,8 @@ from grpc import StatusCode, aio
 from chatpb import to_dict
 from chatpb.v1.error_pb2 import ErrorResponse
 from chatpb_server.running.serving import Options, serving
-from chatpb_server.upstreams.http import HttpSettings
 from chatpb_server.upstreams.http import HttpUpstream as Http
+from chatpb_server.upstreams.remote import RemoteSettings
 from chatpb_server.upstreams.router import RetryPolicy, Route, Router
 from relay.test_http_service_failures import REFUSED
 from support.build import COMPLETION, chunk
@@ -218,7 +218,7 @@ async def test_the_certificate_of_the_upstream_is_checked(tmp_path: Path) -> Non
         url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
         async with relay(url, policy=RetryPolicy(attempts=1)) as client:
             assert StatusCode.UNAVAILABLE == (await failure(client.create())).code()
-        async with relay(url, settings=HttpSettings(ca_file=str(certificates.ca))) as client:
+        async with relay(url, settings=RemoteSettings(ca_file=certificates.ca)) as client:
             assert COMPLETION == to_dict((await client.create()).completion)
 
 

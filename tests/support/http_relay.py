@@ -17,8 +17,8 @@ from chatpb import to_json
 from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
 from chatpb.v1.error_pb2 import ErrorResponse
 from chatpb_server.running.serving import Options, serving
-from chatpb_server.upstreams.http import HttpSettings
 from chatpb_server.upstreams.http import HttpUpstream as Http
+from chatpb_server.upstreams.remote import RemoteSettings
 from chatpb_server.upstreams.router import RetryPolicy, Route, Router
 from support.build import create_request, stream_request
 from support.limits import TIMEOUT
@@ -45,7 +45,7 @@ class Relay:
 @asynccontextmanager
 async def relay(
     *urls: str,
-    settings: HttpSettings | None = None,
+    settings: RemoteSettings | None = None,
     policy: RetryPolicy | None = FAST,
     options: Options | None = None,
 ) -> AsyncIterator[Relay]:

@@ -15,8 +15,8 @@ from pydantic import BaseModel
 
 from chatpb.transport import AsyncGrpcTransport, GrpcTransport
 from chatpb_server.running.serving import Options, serving
-from chatpb_server.upstreams.http import HttpSettings
 from chatpb_server.upstreams.http import HttpUpstream as Http
+from chatpb_server.upstreams.remote import RemoteSettings
 from chatpb_server.upstreams.router import RetryPolicy, Route, Router
 from support.build import PING
 from support.http_upstream import HttpUpstream
@@ -107,7 +107,7 @@ def grpc_transport(is_async: bool, target: str, **options: Any) -> Any:
 
 @asynccontextmanager
 async def relay(
-    url: str, *, settings: HttpSettings | None = None, **options: Any
+    url: str, *, settings: RemoteSettings | None = None, **options: Any
 ) -> AsyncIterator[str]:
     """The address of a relay to an upstream. It does not retry."""
     router = Router([Route("u", Http(url, settings))], RetryPolicy(attempts=1))

@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from chatpb.transport import AsyncGrpcTransport, GrpcTransport
-from chatpb_server.upstreams.http import HttpSettings
+from chatpb_server.upstreams.remote import RemoteSettings
 from support.build import PING, choice, chunk, completion
 from support.certificates import channel_credentials, server_credentials
 from support.grpc_stub import served
@@ -58,7 +58,7 @@ async def test_a_token_and_metadata_take_the_place_of_headers(is_async: bool) ->
 
 
 async def test_the_key_goes_on_to_an_upstream_that_takes_it(is_async: bool) -> None:
-    settings = HttpSettings(takes_authorization=True)
+    settings = RemoteSettings(takes_authorization=True)
     async with (
         HttpUpstream() as upstream,
         relay(upstream.url, settings=settings, passed_on=("authorization",)) as address,

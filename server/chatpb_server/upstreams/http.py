@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Annotated, Any, ClassVar, Final
 from urllib.parse import urlsplit
@@ -34,8 +33,7 @@ from chatpb_server.core.upstream import (
 from chatpb_server.upstreams.events import answer_of, chunks_of
 from chatpb_server.upstreams.registry import UpstreamSettingsError, register
 from chatpb_server.upstreams.remote import (
-    CONNECT_TIMEOUT,
-    SILENCE_TIMEOUT,
+    RemoteSettings,
     RemoteTable,
     has_host,
 )
@@ -50,30 +48,6 @@ _PIECE: Final = 64 * 1024
 #: Tells the upstream how much of the caller's deadline is left, in milliseconds.
 _TIMEOUT_HEADER: Final = "X-Request-Timeout-Ms"
 _CLIENT_ID_HEADER: Final = "X-Client-Request-Id"
-
-
-@dataclass(frozen=True, slots=True)
-class HttpSettings:
-    """How an upstream is asked.
-
-    Attributes:
-        headers: Gives the headers of every request, in addition to its own; called each time.
-        query: Query parameters of every request, such as Azure's ``api-version``.
-        ca_file: Certificates of authorities that are trusted in place of the system's.
-        connect_timeout: How many seconds a connection may take to be made.
-        silence_timeout: How many seconds a stream may be silent.
-        max_body_bytes: The most bytes of an answer that is not a stream.
-        takes_authorization: Whether it gets the ``authorization`` of the callers, who may be those
-            of another upstream.
-    """
-
-    headers: Callable[[], Mapping[str, str]] = field(default=dict, repr=False)
-    query: Mapping[str, str] = field(default_factory=dict)
-    ca_file: str | None = None
-    connect_timeout: float = CONNECT_TIMEOUT
-    silence_timeout: float | None = SILENCE_TIMEOUT
-    max_body_bytes: int = 64 * 1024 * 1024
-    takes_authorization: bool = False
 
 
 class HttpUpstream:
@@ -91,8 +65,8 @@ class HttpUpstream:
         OSError: The file of certificates cannot be read.
     """
 
-    def __init__(self, base_url: str, settings: HttpSettings | None = None) -> None:
-        self._settings = settings or HttpSettings()
+    def __init__(self, base_url: str, settings: RemoteSettings | None = None) -> None:
+        self._settings = settings or RemoteSettings()
         url = URL(base_url)
         self._url = url.joinpath(_PATH).with_query({**url.query, **self._settings.query})
         self._ssl = ssl.create_default_context(cafile=self._settings.ca_file)
@@ -107,7 +81,7 @@ class HttpUpstream:
     async def create(self, request: UpstreamRequest) -> UpstreamAnswer:
         """Answers with a whole completion, as `Upstream.create` says."""
         async with self._post(request, self._patient) as response:
-            text = await _read(response, self._settings.max_body_bytes)
+            text = await _read(response, self._settings.max_bytes)
             return await answer_of(text, _headers(response))
 
     @asynccontextmanager
@@ -115,7 +89,7 @@ class HttpUpstream:
         """Answers piece by piece, as `Upstream.stream` says."""
         async with self._post(request, self._impatient) as response:
             if response.content_type == "application/json":
-                body = await _read(response, self._settings.max_body_bytes)
+                body = await _read(response, self._settings.max_bytes)
                 if not _is_error(body):
                     raise UpstreamDataError("one JSON text in place of a stream")
                 raise UpstreamError(response.status, body, _headers(response))
@@ -316,15 +290,7 @@ class HttpTable(RemoteTable):
 
     def build(self, max_bytes: int) -> HttpUpstream:
         """Makes the upstream; see `UpstreamTable.build`."""
-        settings = HttpSettings(
-            headers=self.all_headers(),
-            query=self.query,
-            ca_file=None if self.ca_file is None else str(self.ca_file),
-            connect_timeout=self.connect_timeout,
-            silence_timeout=self.silence_timeout or None,
-            max_body_bytes=max_bytes,
-            takes_authorization=self.takes_authorization,
-        )
+        settings = self.settings(max_bytes, self.query)
         with self.reading_ca_file():
             return HttpUpstream(self.url, settings)
 

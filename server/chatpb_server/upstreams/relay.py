@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 from urllib.parse import urlsplit
 
@@ -36,8 +34,7 @@ from chatpb_server.core.upstream import (
 from chatpb_server.upstreams.registry import register
 from chatpb_server.upstreams.relay_faults import translated, upstream_headers
 from chatpb_server.upstreams.remote import (
-    CONNECT_TIMEOUT,
-    SILENCE_TIMEOUT,
+    RemoteSettings,
     RemoteTable,
     has_host,
 )
@@ -48,27 +45,6 @@ _CHUNKS: Final = StreamChatCompletionResponse.CHUNKS_FIELD_NUMBER
 _COMPACT_CHUNKS: Final = StreamChatCompletionResponse.COMPACT_CHUNKS_FIELD_NUMBER
 #: How many milliseconds it takes at most to find a relay that was restarted.
 _MAX_BACKOFF: Final = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class GrpcSettings:
-    """How another relay is asked.
-
-    Attributes:
-        headers: Gives the metadata of every call; called each time.
-        ca_file: Certificates of authorities that are trusted in place of the system's.
-        connect_timeout: How many seconds a connection may take to be made.
-        silence_timeout: How many seconds a stream may be silent.
-        max_message_bytes: The most bytes of a message, either way.
-        takes_authorization: Whether it gets the ``authorization`` of the callers.
-    """
-
-    headers: Callable[[], Mapping[str, str]] = field(default=dict, repr=False)
-    ca_file: Path | None = None
-    connect_timeout: float = CONNECT_TIMEOUT
-    silence_timeout: float | None = SILENCE_TIMEOUT
-    max_message_bytes: int = 64 * 1024 * 1024
-    takes_authorization: bool = False
 
 
 class GrpcUpstream:
@@ -85,8 +61,8 @@ class GrpcUpstream:
         OSError: The file of certificates cannot be read.
     """
 
-    def __init__(self, url: str, settings: GrpcSettings | None = None) -> None:
-        self._settings = settings = settings or GrpcSettings()
+    def __init__(self, url: str, settings: RemoteSettings | None = None) -> None:
+        self._settings = settings = settings or RemoteSettings()
         parts = urlsplit(url)
         credentials = None
         if parts.scheme == "grpcs":
@@ -99,8 +75,8 @@ class GrpcUpstream:
             allow_insecure_token=True,  # its headers are checked with the settings
             metadata=(),
             options=(
-                ("grpc.max_receive_message_length", settings.max_message_bytes),
-                ("grpc.max_send_message_length", settings.max_message_bytes),
+                ("grpc.max_receive_message_length", settings.max_bytes),
+                ("grpc.max_send_message_length", settings.max_bytes),
                 ("grpc.min_reconnect_backoff_ms", round(settings.connect_timeout * 1000)),
                 ("grpc.initial_reconnect_backoff_ms", 100),
                 ("grpc.max_reconnect_backoff_ms", _MAX_BACKOFF),
@@ -237,14 +213,7 @@ class RelayTable(RemoteTable):
 
     def build(self, max_bytes: int) -> GrpcUpstream:
         """Makes the upstream; see `UpstreamTable.build`."""
-        settings = GrpcSettings(
-            headers=self.all_headers(),
-            ca_file=self.ca_file,
-            connect_timeout=self.connect_timeout,
-            silence_timeout=self.silence_timeout or None,
-            max_message_bytes=max_bytes,
-            takes_authorization=self.takes_authorization,
-        )
+        settings = self.settings(max_bytes)
         with self.reading_ca_file():
             if self.ca_file is not None:  # gRPC does not report a file that it cannot read
                 ssl.create_default_context(cafile=self.ca_file)

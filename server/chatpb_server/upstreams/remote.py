@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal, Self
 from urllib.parse import SplitResult, urlsplit
@@ -16,10 +17,32 @@ from chatpb_server.access.secret import OWN_HEADERS, Secret, SecretError, check_
 from chatpb_server.core.setting import Seconds, Setting
 from chatpb_server.upstreams.registry import UpstreamSettingsError, UpstreamTable
 
-#: How many seconds a connection can take, by default.
-CONNECT_TIMEOUT: Final = 10.0
-#: How many seconds a stream can be silent, by default.
-SILENCE_TIMEOUT: Final = 300.0
+_CONNECT_TIMEOUT: Final = 10.0
+_SILENCE_TIMEOUT: Final = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteSettings:
+    """How an upstream is asked, with the key that has been read.
+
+    Attributes:
+        headers: Gives the headers, or the metadata, of a request; called for each one.
+        query: Query parameters of every request.
+        ca_file: Certificates of the authorities to trust instead of the system's.
+        connect_timeout: How many seconds it can take to make a connection.
+        silence_timeout: How many seconds a stream can be silent. None: no limit.
+        max_bytes: The most bytes of a message, or of an answer that is not a stream.
+        takes_authorization: Whether it gets the ``authorization`` of the callers. They can be the
+            callers of another upstream.
+    """
+
+    headers: Callable[[], Mapping[str, str]] = field(default=dict, repr=False)
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
+    ca_file: Path | None = None
+    connect_timeout: float = _CONNECT_TIMEOUT
+    silence_timeout: float | None = _SILENCE_TIMEOUT
+    max_bytes: int = 64 * 1024 * 1024
+    takes_authorization: bool = False
 
 
 def has_host(url: str, *schemes: str) -> bool:
@@ -81,11 +104,11 @@ class RemoteTable(UpstreamTable):
         float,
         Field(gt=0),
         Setting("How long it can take to make a connection.", unit="seconds"),
-    ] = CONNECT_TIMEOUT
+    ] = _CONNECT_TIMEOUT
     silence_timeout: Annotated[
         Seconds,
         Setting("How long a stream can be silent. 0: no limit.", unit="seconds"),
-    ] = SILENCE_TIMEOUT
+    ] = _SILENCE_TIMEOUT
 
     @property
     def address(self) -> SplitResult:
@@ -131,12 +154,27 @@ class RemoteTable(UpstreamTable):
                 raise ValueError(f"headers: {name} is set by the relay itself")
         return self
 
-    def all_headers(self) -> Callable[[], Mapping[str, str]]:
-        """The headers of every request, with the key; it is called for each one.
+    def settings(self, max_bytes: int, query: Mapping[str, str] | None = None) -> RemoteSettings:
+        """Reads the key, and gives what the upstream is built from.
+
+        Args:
+            max_bytes: As in `build`.
+            query: Query parameters of every request.
 
         Raises:
             UpstreamSettingsError: The key cannot be read.
         """
+        return RemoteSettings(
+            headers=self._headers(),
+            query=query or {},
+            ca_file=self.ca_file,
+            connect_timeout=self.connect_timeout,
+            silence_timeout=self.silence_timeout or None,
+            max_bytes=max_bytes,
+            takes_authorization=self.takes_authorization,
+        )
+
+    def _headers(self) -> Callable[[], Mapping[str, str]]:
         try:
             if self.api_key_env is not None:
                 secret = Secret.from_env(self.api_key_env)

@@ -33,7 +33,7 @@ async def test_health(service: str) -> None:
 
 
 async def test_health_of_an_unknown_service() -> None:
-    """The status that health chooses passes the interceptor."""
+    """The status that health chooses passes the guard."""
     async with connected(BuiltinUpstream()) as channel:
         stub: Any = HealthStub(channel)
         with pytest.raises(aio.AioRpcError) as caught:

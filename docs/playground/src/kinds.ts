@@ -1,5 +1,5 @@
-// Which message a JSON object is read as: the rule of `chatpb` (chatpb/_cli/_kinds.py) for a text
-// that stands alone and has no file name. A wrong guess costs bytes, not data.
+// Which message a JSON object is read as: the rule of `chatpb` (chatpb/_cli/reading/kinds.py) for
+// one text without a file name. A wrong guess costs bytes, not data.
 import type { DescMessage } from "@bufbuild/protobuf";
 import * as schema from "./schema.js";
 

@@ -38,7 +38,7 @@ def widened(number: float) -> float:
     return wide
 
 
-Draw = Callable[[int], list[str]]  # so many different words
+Draw = Callable[[int], list[str]]  # that many different words
 
 
 def uniform(rng: random.Random, words: list[str]) -> Draw:

@@ -33,7 +33,7 @@ class Marks:
         return "\n\n".join([before + self._begin, *parts, _END + after])
 
     def split(self, text: str) -> tuple[str, str]:
-        """What stands before the first mark, and what after the second.
+        """The text before the first mark, and the text after the second.
 
         Raises:
             ValueError: The marks are not there.

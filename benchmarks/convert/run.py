@@ -1,6 +1,6 @@
 """Measure chatpb: speed, memory and size, each as a ratio to a peer in the same run.
 
-The inputs are made from a fixed seed; your own files are measured beside them.
+The inputs are made from a fixed seed; your own files are measured too.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ EXAMPLES: Final = """\
 examples:
   python -m convert.run                        all, about three minutes
   python -m convert.run --quick                less exact, about a minute
-  python -m convert.run response.json          your own JSON, or JSON lines, beside the rest
+  python -m convert.run response.json          your own JSON, or JSON lines, in addition
   python -m convert.run --svg docs/benchmarks.svg --readme README.md
   python -m convert.run --check                exit code 1 if a target is missed
 

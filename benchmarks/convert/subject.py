@@ -25,7 +25,7 @@ def rows() -> tuple[Row, ...]:
 
 
 def references() -> tuple[Row, ...]:
-    """What the ratios are of, and the floor: it is run beside every contender."""
+    """The rows that the ratios divide by. They run in the process of every contender."""
     return (
         Row("orjson.loads", Work.READ, _loads),
         Row("orjson.dumps", Work.WRITE, _dumps),

@@ -1,4 +1,4 @@
-"""The load generator: calls a server in a closed loop and says what it saw, and what that cost.
+"""The load generator: calls a server in a closed loop and reports times, counts and its own cost.
 
 `run.py` starts it and gives it orders, one JSON object in a line; it answers each with one line.
 The clients are thin, so that on a small machine the server is what is measured: they speak just
@@ -47,9 +47,9 @@ class Order:
         pid: The process whose use is watched.
         plan: The numbers of the `Plan`.
         concurrency: How many calls are open at any time.
-        warm_s: How long to call before it counts, and longer until so many have had an answer.
-        seconds: How long to count, and longer until so many short calls have ended. 0: not at all,
-            but look at memory.
+        warm_s: How long to call before it counts, and longer until that many have had an answer.
+        seconds: How long to count, and longer until that many short calls have ended. 0: only look
+            at memory.
         key: The bearer token, over HTTP.
         compact: Whether to ask for compact chunks, over gRPC.
     """
@@ -246,7 +246,7 @@ class _GrpcCaller(Http2Protocol):
 
 
 def _fields(data: bytes, start: int, end: int) -> int:
-    """How many fields of a length stand in a message: the chunks of a response."""
+    """The number of length-delimited fields in a message: the chunks of a response."""
     count = 0
     while start < end:
         start += 1

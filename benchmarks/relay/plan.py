@@ -1,4 +1,4 @@
-"""What an upstream is asked to answer: the name of the model says it."""
+"""What an upstream is asked to answer, encoded in the name of the model."""
 
 from __future__ import annotations
 

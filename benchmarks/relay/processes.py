@@ -39,7 +39,7 @@ def run_loop(main: Coroutine[Any, Any, None], *, fast: bool = True) -> None:
 def started(
     command: Sequence[str | Path], env: Mapping[str, str], log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs a process for as long as the context lasts; what it has to say beside goes to a file."""
+    """Runs a process for as long as the context lasts; its standard error goes to a file."""
     with log.open("wb") as errors:
         process = subprocess.Popen(
             list(map(str, command)),

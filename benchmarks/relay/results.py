@@ -184,7 +184,7 @@ def _memory(results: dict[str, Any]) -> Table:
 
 
 def _whose(name: str, what: str = "") -> str:
-    """Whose processor time and memory it is, where that is not what the row's name says."""
+    """Whose processor time and memory it is, if the row's name does not tell."""
     processes = {DIRECT: "of the upstream", PAIR: "of the first alone", TWO: "of the edge alone"}
     return f"{what}{processes[name]}" if name in processes else ""
 

@@ -1,4 +1,4 @@
-"""Measure the relay: added latency, throughput and memory, beside three others in the same run.
+"""Measure the relay: added latency, throughput and memory, next to three others in the same run.
 
 The others are the upstream called directly, a grpc.aio pass-through that converts nothing, and
 LiteLLM's proxy where it is installed. The upstream is a fast local server that computes nothing.

@@ -35,7 +35,7 @@ QUICK: Final = Effort(rounds=2, latency_s=0.3, throughput_s=0.6)
 
 @dataclass(frozen=True)
 class Scenario:
-    """One kind of load; `Order` says what its parts are."""
+    """One kind of load; `Order` documents its fields."""
 
     name: str
     plan: Plan

@@ -80,7 +80,7 @@ def measure(name: str, body: bytes, rounds: int) -> dict[str, Any]:
     """The bytes of a stream in each form, and what compacting costs.
 
     Raises:
-        ValueError: A chunk is no JSON object, or did not come back.
+        ValueError: A chunk is not a JSON object, or did not come back equal.
     """
     decoder = ChunkDecoder()
     chunks = decoder.feed(body)
@@ -120,14 +120,14 @@ def compacted(chunks: list[bytes]) -> list[StreamChatCompletionResponse]:
 
 
 def compact_only(chunks: list[bytes]) -> None:
-    """What the relay does beside its other work."""
+    """What compact streams cost the relay."""
     compactor = Compactor()
     for chunk in chunks:
         compactor.add([chunk])
 
 
 def restore(responses: list[StreamChatCompletionResponse]) -> Iterator[ChatCompletionChunk]:
-    """What the client does beside its other work."""
+    """What compact streams cost the client."""
     restorer = Restorer()
     for response in responses:
         yield from restorer.add(response)

@@ -1,6 +1,6 @@
 """A fast upstream: OpenAI's API on one port, and the same answers as gRPC messages on another.
 
-It computes nothing: each answer is written as the model's name says (`Plan`). The gRPC side is for
+It computes nothing: the model's name specifies each answer (`Plan`). The gRPC side is for
 the pass-through; it sends one message for each chunk.
 """
 

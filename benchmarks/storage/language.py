@@ -36,7 +36,7 @@ def zipf(rng: random.Random, words: list[str]) -> Draw:
 
 
 def cumulated(count: int) -> list[float]:
-    """The weights of so many ranks, each with those before."""
+    """The cumulative weights of that many ranks."""
     return list(accumulate(1 / (rank + _FLATTEN) for rank in range(1, count + 1)))
 
 
@@ -89,7 +89,7 @@ class Language:
         return " ".join(words).capitalize() + rng.choice(".......?!")
 
     def text(self, length: int) -> str:
-        """Paragraphs, headings, lists and code of about so many characters."""
+        """Paragraphs, headings, lists and code of about that many characters."""
         rng = self._rng
         blocks: list[str] = []
         while length > 0:

@@ -63,7 +63,7 @@ class DuckDb:
         return self._sum("usage.total_tokens", _json(source))
 
     def sum_of_typed_json(self, source: Path) -> int:
-        """A sum over compressed JSON lines of which it is told to read the one member only."""
+        """A sum over compressed JSON lines with a schema that names only the member to read."""
         columns = "{usage: 'STRUCT(total_tokens BIGINT)'}"
         return self._sum("usage.total_tokens", f"read_json('{source}', columns={columns})")
 

@@ -1,6 +1,6 @@
-"""Measure chatpb's forms of storage: sizes and speeds, beside those of others in the same run.
+"""Measure chatpb's forms of storage: sizes and speeds, next to those of others in the same run.
 
-The inputs are made from a fixed seed; your own files are measured beside them.
+The inputs are made from a fixed seed; your own files are measured too.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=OUTPUT, help=f"JSON, by default {OUTPUT}")
     parser.add_argument("--folder", type=Path, help="where files are written, and then removed")
     parser.add_argument("--readme", type=Path, metavar="PATH", help="also write tables into a file")
-    parser.add_argument("--plan", type=Path, metavar="PATH", help="likewise what plans need")
+    parser.add_argument("--plan", type=Path, metavar="PATH", help="also fill in the plan in a file")
     parser.add_argument("--check", action="store_true", help="fail if a target is missed")
     args = parser.parse_args()
     if args.only_files and not args.files:

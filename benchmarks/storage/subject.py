@@ -1,4 +1,4 @@
-"""The forms of chatpb: the log, the table, and delimited messages beside them."""
+"""The forms of chatpb: the log, the table, and delimited messages."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Delimited:
 
 
 class Table:
-    """The table, as `Dataset` makes it when nothing but the level of zstd is said.
+    """The table, as `Dataset` writes it with all defaults except the level of zstd.
 
     Args:
         kind: The name of the message type of a line.
@@ -117,7 +117,7 @@ class Table:
 
 
 class Log:
-    """The log, with `fsync` once a second, as `LogWriter` makes it when nothing else is said."""
+    """The log, with `fsync` once a second, as `LogWriter` writes it with all other defaults."""
 
     def __init__(self, kind: str) -> None:
         self._converter = Converter(kind)
@@ -151,7 +151,7 @@ def _delimited(reader: zstandard.ZstdDecompressionReader) -> Iterator[bytes]:
 
 
 def _message(data: bytes, at: int) -> tuple[int, int] | None:
-    """Where the message that a length stands before begins and ends, if it is there whole."""
+    """Where a length-delimited message begins and ends, if all of it is there."""
     length = shift = 0
     for start in range(at, min(at + 10, len(data))):
         length |= (data[start] & 0x7F) << shift

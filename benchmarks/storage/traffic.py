@@ -50,7 +50,7 @@ class Traffic:
         }
 
     def answer(self, content: str | None, tokens: int) -> dict[str, Any]:
-        """An answer that has so many tokens."""
+        """An answer with that many tokens."""
         rng = self._rng
         self._created += rng.expovariate(2)
         answer = completion("")

@@ -1,4 +1,4 @@
-"""The endings of file names, and what each stands for."""
+"""The endings of file names, and what each of them means."""
 
 from __future__ import annotations
 

@@ -170,8 +170,8 @@ class ChunkDecoder:
             The binary form of each, as `chatpb.json_to_binary` gives it.
 
         Raises:
-            ConversionError: An event is longer than it may be, or its data is no JSON object. The
-                chunks before it are given first, and the error is raised by the next call.
+            ConversionError: An event is longer than it may be, or its data is not a JSON object.
+                The chunks before it are given first, and the error is raised by the next call.
         """
         native = self._native
         if native is not None:

@@ -1,4 +1,4 @@
-"""What a failed call says about its failure."""
+"""What the status and the metadata of a failed call contain."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chatpb.v1.error_pb2 import ErrorResponse
 
 @dataclass(frozen=True, slots=True)
 class FailedCall:
-    """What a failed call says about its failure.
+    """What the status and the metadata of a failed call contain.
 
     Attributes:
         code: The status code.

@@ -66,7 +66,7 @@ def header_in(message: bytes, path: Path) -> LogHeader | None:
     try:
         header = CompletionRecord.FromString(message).log_header
     except DecodeError as error:
-        raise LogError(path, "a header that is no LogHeader") from error
+        raise LogError(path, "the header is not a LogHeader") from error
     if header.message_type != _TYPE:
         raise LogError(path, f"a log of {header.message_type!r}; expected one of {_TYPE}")
     return header

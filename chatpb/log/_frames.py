@@ -237,7 +237,7 @@ def _messages(content: bytes) -> list[bytes]:
             at = start + length
             found.append(content[start:at])
     except WireError as error:
-        raise BadFrameError("content that is no sequence of messages") from error
+        raise BadFrameError("content that is not a sequence of messages") from error
     if at != size:
         raise BadFrameError("content that ends in the middle of a message")
     return found

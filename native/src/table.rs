@@ -25,7 +25,7 @@ type TokenArgs = (u32, u32, u32, u32);
 
 /// Moves the values of records to columns and back, as the reference does.
 ///
-/// What it declines, such as bytes that are no record, it leaves to the reference.
+/// What it declines, such as bytes that are not a record, it leaves to the reference.
 #[pyclass(frozen, module = "_chatpb")]
 pub struct Shredder {
     plan: Plan,

@@ -86,7 +86,7 @@ def test_folds(data: bytes, tmp_path: Path) -> None:
     ],
 )
 def test_broken_stream(data: bytes, error: str) -> None:
-    """The chunks before the fault are folded, and the fault is told."""
+    """The chunks before the fault are folded, and the fault is reported."""
     result = run("fold", stdin=data)
     assert (1, f"chatpb: error: {error}\n") == (result.exit_code, result.stderr)
     assert json.loads(result.stdout) == FOLDED

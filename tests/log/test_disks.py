@@ -47,7 +47,7 @@ def quota(tmp_path: Path) -> Iterator[Disk]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Disk]:
-    """A disk of 100 kB that is full but for 40 kB, until there is more room."""
+    """A disk of 100 kB with 40 kB left, until there is more room."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "chatpb-test", str(disk)]

@@ -290,7 +290,7 @@ _ROOTS: Final = ("ChatCompletion", "ChatCompletionChunk", "ChatCompletionRequest
 
 
 def run(count: int, seed: int, corpus: Path | None = None, seconds: float = 1e9) -> Tally:
-    """Compares the implementations on so many cases.
+    """Compares the implementations on that many cases.
 
     Raises:
         AssertionError: They differ.

@@ -104,7 +104,7 @@ def difference(data: bytes) -> str | None:
 
 
 def run(count: int, seed: int, seconds: float = 1e9) -> Counter[str]:
-    """Compares the implementations on so many records.
+    """Compares the implementations on that many records.
 
     Raises:
         AssertionError: They differ.

@@ -15,7 +15,7 @@ from chatpb._cli.reading.sniff import ZSTD, Format, by_content, by_name
 from chatpb._errors import ConversionError, os_error_text
 
 STDIN_NAME: Final = "<stdin>"
-MAX_BYTES: Final = 1 << 28  # of a record, unless the user says otherwise
+MAX_BYTES: Final = 1 << 28  # of a record, unless --max-size is given
 Advance = Callable[[int], None]
 _CHUNK: Final = 64 * 1024
 _BOM: Final = b"\xef\xbb\xbf"

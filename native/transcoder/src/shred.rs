@@ -8,7 +8,7 @@ use crate::wire::{Fields, LENGTH_DELIMITED, Value, close, open, put_bytes, put_v
 
 /// Shreds records, each with the completion that its chunks make.
 ///
-/// Fails with the place of a record that is declined: it is no record, or in a form that no
+/// Fails with the place of a record that is declined: it is not a record, or in a form that no
 /// serializer of one message writes.
 pub fn shred(plan: &Plan, records: &[(&[u8], Option<&[u8]>)]) -> Result<Buffers, usize> {
     let mut shredder = Shredder::new(plan);

@@ -121,7 +121,7 @@ def own_failure(
 
 
 def _clip(text: str, size: int = _MAX_TEXT) -> str:
-    """The text, cut so that its UTF-8 has at most so many bytes."""
+    """The text, cut so that its UTF-8 has at most that many bytes."""
     data = text.encode()
     if len(data) <= size:
         return text

@@ -32,7 +32,7 @@ class Setting:
         flag: The flag that sets it. Each flag has an environment variable too. Empty: the setting
             is for the configuration file only.
         unit: What a number counts, such as ``seconds``.
-        value: What stands for the value in ``--help``. Empty: the unit, or the type.
+        value: The placeholder for the value in ``--help``. Empty: the unit, or the type.
         default: What users read in place of a default that is not a value, but a rule.
         group: The heading of its flag in ``--help``. Empty: the title of its table.
         secret: Whether the value can contain a secret, so that it is never printed.

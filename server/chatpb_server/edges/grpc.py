@@ -94,8 +94,8 @@ class GrpcEdge:
             grace: How many seconds the running calls may take to finish. None: they end at once.
         """
         await self._health.enter_graceful_shutdown()
-        # The runtime cancels calls without a status for their callers, so it is told to wait longer
-        # than the guard.
+        # The runtime cancels calls without a status for their callers, so it gets a longer grace
+        # period than the guard.
         stopping = asyncio.ensure_future(self._server.stop((grace or 0) + _MARGIN))
         try:
             if grace:  # ends sooner if the runtime has no call at all

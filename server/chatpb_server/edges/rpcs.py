@@ -168,7 +168,7 @@ def _cut(chunks: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
 
 
 def _asked(request: bytes, is_stream: bool) -> tuple[str, bytes]:
-    """The model that a request names, and the request, which says whether it is for a stream.
+    """The model that a request names, and the request, which shows whether it is for a stream.
 
     Raises:
         WireError: It is not the binary form of a message.

@@ -216,7 +216,7 @@ class SpanObserver(SilentObserver):
 
 
 def provider(exporter: SpanExporter) -> TracerProvider:
-    """A provider of spans that sends them in the background, sampled as the environment says."""
+    """A provider of spans that sends them in the background, sampled as the variables specify."""
     attributes: dict[str, AttributeValue] = {"service.version": version("chatpb")}
     named = os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
     if not os.environ.get("OTEL_SERVICE_NAME") and "service.name=" not in named:

@@ -28,7 +28,7 @@ def tracer_observer() -> SpanObserver | None:
     Traces are asked for by ``OTEL_EXPORTER_OTLP_ENDPOINT``, ``OTEL_EXPORTER_OTLP_TRACES_ENDPOINT``
     or ``OTEL_TRACES_EXPORTER`` (``otlp``, ``console`` or ``none``), and turned off by
     ``OTEL_SDK_DISABLED=true``. ``OTEL_EXPORTER_OTLP_*``, ``OTEL_TRACES_SAMPLER``, ``OTEL_BSP_*``,
-    ``OTEL_SERVICE_NAME`` and ``OTEL_RESOURCE_ATTRIBUTES`` mean what OpenTelemetry says.
+    ``OTEL_SERVICE_NAME`` and ``OTEL_RESOURCE_ATTRIBUTES`` mean what OpenTelemetry defines.
 
     To be called in the process that serves: spans are sent by a thread.
 
@@ -36,7 +36,7 @@ def tracer_observer() -> SpanObserver | None:
         The observer, which is to be closed at the end; None if no traces are asked for.
 
     Raises:
-        TracingError: A package is missing, or a variable says what cannot be done.
+        TracingError: A package is missing, or the value of a variable is not supported.
     """
     kind = _exporter_kind()
     if kind == "none":

@@ -6,6 +6,8 @@ BIN    := $(VENV)/bin
 # an environment of its own because it makes the others.
 UV_ENV := .venv-uv
 UV     := $(UV_ENV)/bin/uv
+# uv trusts its own list of authorities otherwise, not the one of a company or a proxy.
+export UV_SYSTEM_CERTS ?= true
 # The generators hold protobuf back, so they are kept apart from the development environment.
 GEN    := .venv-gen
 FLOOR  := .venv-floor

@@ -360,7 +360,7 @@ def test_a_mistake_in_the_url(url: str, expected: str) -> None:
         ),
         pytest.param(
             flags(api_key_env="A"),
-            "upstream: api_key_env is for upstreams with a URL, and this is builtin",
+            "--api-key-env: api_key_env is for upstreams with a URL, and this is builtin",
             id="key for builtin",
         ),
         pytest.param(

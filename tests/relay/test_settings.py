@@ -175,3 +175,22 @@ def test_a_switch_without_a_default_has_two_flags(said: Said) -> None:
 
 def test_the_value_of_a_setting_that_can_be_secret_is_not_shown(said: Said) -> None:
     assert "  upstreams.default.url = ...  (--upstream)" in said("--upstream", URL)[1]
+
+
+def test_the_default_upstream_is_not_listed(said: Said, tmp_path: Path) -> None:
+    path = tmp_path / "relay.toml"
+    path.touch()
+    for arguments in ((), ("--config", str(path))):
+        assert "set:" not in said(*arguments)[1]
+    assert said("--workers=3")[1].endswith("\n\nset:\n  workers = 3  (--workers)\n")
+
+
+def test_the_default_key_is_not_listed(said: Said, monkeypatch: Patch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    output = said("--upstream", URL)[1]
+    assert "a key from OPENAI_API_KEY" in output
+    assert output.endswith("\n\nset:\n  upstreams.default.url = ...  (--upstream)\n")
+
+
+def test_the_builtin_upstream_is_shown(said: Said) -> None:
+    assert '  upstreams.default.url = "builtin"  (--upstream)' in said("--upstream=builtin")[1]

@@ -68,6 +68,11 @@ class Places:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._places: dict[tuple[int | str, ...], str] = {}
+        self._defaults: set[tuple[str, ...]] = set()
+
+    def add_default(self, key: tuple[str, ...]) -> None:
+        """Records that the relay itself has filled in a setting."""
+        self._defaults.add(key)
 
     def add(self, key: tuple[int | str, ...], place: str) -> None:
         """Records the place of a setting or a table."""
@@ -84,9 +89,9 @@ class Places:
             return " and ".join(below)
         return f"{self._path}: {name}" if self._path else name
 
-    def source(self, key: tuple[str, ...]) -> str:
-        """The flag, the variable or the file that sets a setting."""
-        return self._places.get(key) or str(self._path)
+    def source(self, key: tuple[str, ...]) -> str | None:
+        """The flag, the variable or the file that sets a setting; None for a default."""
+        return None if key in self._defaults else self._places.get(key) or str(self._path)
 
 
 class Loaded(NamedTuple):
@@ -218,17 +223,20 @@ def _expand(data: dict[str, Any], places: Places, environ: Mapping[str, str]) ->
         for name in short:
             yield f"{places.find((name,))}: belongs to one upstream; there are [upstreams.NAME]"
         return
-    short.setdefault("upstream", DEFAULT_URL)
-    table = {short_keys()[name]: value for name, value in short.items()}
     for name in short:
         places.add((*_DEFAULT, short_keys()[name]), places.find((name,)))
-    places.add(_DEFAULT, places.find(("upstream",)))
+    if "upstream" in short:
+        places.add(_DEFAULT, places.find(("upstream",)))
+    given = {short_keys()[name]: value for name, value in short.items()}
+    table = {"url": DEFAULT_URL, **given}
     data["upstreams"] = {_DEFAULT[1]: table}
     if kind := _kind_of(table):
         try:
             kind.complete(table, environ)
         except UpstreamSettingsError as error:
             yield f"{places.find((*_DEFAULT, 'url'))}: {error}"
+    for key in table.keys() - given.keys():
+        places.add_default((*_DEFAULT, key))
 
 
 def _conflicts(settings: Settings, places: Places) -> Iterator[str]:

@@ -61,8 +61,12 @@ def _origins(loaded: Loaded) -> Iterator[str]:
     """Each setting that is set: its value, and the flag, the variable or the file that sets it."""
     for declaration in all_settings():
         for key, value in _values(declaration, loaded.settings):
-            shown = "..." if declaration.setting.secret else _toml(value)
-            yield f"{'.'.join(key)} = {shown}  ({loaded.places.source(key)})"
+            source = loaded.places.source(key)
+            if source is None:
+                continue
+            setting = declaration.setting
+            shown = "..." if setting.secret and value != setting.default else _toml(value)
+            yield f"{'.'.join(key)} = {shown}  ({source})"
 
 
 def _values(

@@ -107,7 +107,7 @@ $(VENV)/.spark: $(VENV)/.done
 	@touch $@
 
 test-spark: $(VENV)/.spark ## Run the tests on Spark, a package of 435 MB; needs Java 17 or newer
-	$(BIN)/python -m pytest tests/spark/test_spark.py
+	$(BIN)/python -m pytest tests/spark/test_spark.py tests/test_public_names.py
 
 tests/polyglot/node/node_modules: tests/polyglot/node/package-lock.json
 	cd $(@D) && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error

@@ -20,7 +20,7 @@ from chatpb._mapping.text import parse
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.error_pb2 import ErrorResponse
 
-__all__ = ["DONE", "ChunkDecoder", "Decoder", "Event", "is_error"]
+__all__ = ["DONE", "ChunkDecoder", "Decoder", "Event", "event", "is_error"]
 
 DONE: Final = b"[DONE]"  # the data of the event that ends a stream
 _NEWLINE: Final = re.compile(rb"\r\n|\n|\r")

@@ -6,24 +6,42 @@ and for members that it does not know. docs/mapping.md has the rules.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from chatpb._errors import ConversionError
 from chatpb._mapping.convert import from_tree, to_tree
-from chatpb._mapping.schema import BASE64, Field, MessageType, mapping_of
-from chatpb._mapping.text import parse
+from chatpb._mapping.schema import Field, MessageType
 from chatpb._mapping.writer import Context
-from chatpb.v1 import options_pb2
+from chatpb._stream.elements import KeyedElements, UnknownElements
+from chatpb._stream.pieces import Name, Text
+from chatpb._stream.rules import (
+    APPEND,
+    APPEND_ARRAYS,
+    BY_KEY,
+    CHUNK,
+    COMPLETION,
+    DROP,
+    FIRST,
+    KIND,
+    NAME,
+    REPLACE,
+    WHOLE,
+    UnknownRules,
+    fold_rule,
+    folded_name,
+    folded_names,
+    is_empty,
+    parse_free,
+    text_part,
+    unknown_rules,
+)
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 
-CHUNK = mapping_of(ChatCompletionChunk)
-COMPLETION = mapping_of(ChatCompletion)
-REPLACE, APPEND, APPEND_ARRAYS, BY_KEY, DROP, KIND = options_pb2.Fold.values()
 _MISSING = object()
+_Tree = dict[str, Any]
 
 
 def fold(
@@ -31,10 +49,11 @@ def fold(
 ) -> ChatCompletion:
     """Assembles the chunks of one stream into the completion that they make.
 
-    Content, refusal, reasoning, arguments, audio and log probabilities are appended; choices and
-    tool calls are told apart by their index, or by their position where the index is missing. A
-    later chunk without a member, or with null, does not erase it. The completion has exactly the
-    members that the chunks had, including those that the schema does not know.
+    Content, refusal, reasoning, arguments, audio and log probabilities are appended; choices are
+    told apart by their index, tool calls by their index or, without one, by their id. The first id,
+    creation time and model that are not empty win. A later chunk where a member is null or missing
+    does not erase it. The completion has just the members that the chunks had, including those
+    that the schema does not know.
 
     The law: ``fold(unfold(c)) == c``.
 
@@ -46,210 +65,225 @@ def fold(
         ConversionError: There is no chunk, or a chunk cannot be read (see `to_json`).
     """
     folded: dict[Any, Any] = {}
+    whole: _Tree | None = None
     count = 0
     for chunk in chunks:
-        context = Context(parse_free, allow_nan=True)
-        tree = to_tree(chunk, context, ignore_unknown_fields)
-        _join_members(folded, tree, CHUNK, REPLACE, frozenset(outside_schema(chunk, CHUNK)))
+        tree = to_tree(chunk, Context(parse_free, allow_nan=True), ignore_unknown_fields)
+        if WHOLE in tree:
+            whole = _whole_completion(tree[WHOLE]) or whole
+        _join_members(folded, tree, CHUNK)
         count += 1
     if not count:
         raise ConversionError("expected at least one chunk, got none")
-    return from_tree(_finish(folded), ChatCompletion)
+    return from_tree(_finish(folded) if whole is None else whole, ChatCompletion)
 
 
-def parse_free(text: str) -> Any:
-    """Reads the JSON text of a free value, whatever it may hold."""
-    return parse(text, allow_nan=True)
+def _whole_completion(text: Any) -> _Tree | None:
+    """The completion that a chunk holds as JSON text, as `unfold` writes it."""
+    if type(text) is not str:
+        return None
+    try:
+        whole = parse_free(text)
+    except ConversionError:
+        return None
+    return whole if type(whole) is dict else None
 
 
-def fold_rule(field: Field) -> int:
-    """How the values of a field are joined."""
-    rule: int = field.options[options_pb2.fold]
-    return rule
+class _Whole(NamedTuple):
+    """The key of a member that some servers send next to the pieces of it.
 
+    The value has the members that were sent, each as it was last sent and not empty.
+    """
 
-def folded_name(field: Field) -> str:
-    """The member that a field becomes when it is folded."""
-    return field.options[options_pb2.fold_into] or field.name
-
-
-def marked(mapped: MessageType, option: Any) -> str | None:
-    """The field of a message that has an option set, or None."""
-    return next((f.name for f in mapped.fields.values() if f.options[option]), None)
-
-
-def outside_schema(message: Any, mapped: MessageType) -> Iterable[str]:
-    """The members of a message that its typed fields do not hold."""
-    assert mapped.residue is not None
-    extra = getattr(message, mapped.residue.name).extra_json
-    return parse_free(extra) if extra else ()
-
-
-class _Text(list[str]):
-    """Pieces of a string."""
-
-    def __init__(self, first: str, field: Field | None) -> None:
-        super().__init__([first])
-        self.is_base64 = field is not None and field.encoding == BASE64
-
-    def finish(self) -> str:
-        if self.is_base64 and len(self) > 1:
-            try:
-                pieces = [base64.b64decode(piece, validate=True) for piece in self]
-            except (binascii.Error, ValueError):
-                return "".join(self)
-            return base64.b64encode(b"".join(pieces)).decode()
-        return "".join(self)
-
-
-class _Whole(str):
-    """The name of a member that some servers send whole in addition to its pieces."""
-
-    __slots__ = ()
-
-
-class _Keyed:
-    """The elements of an array that are told apart by a key."""
-
-    def __init__(self, mapped: MessageType) -> None:
-        self.mapped = mapped
-        self.key = marked(mapped, options_pb2.fold_key)
-        self.identity = marked(mapped, options_pb2.fold_identity)
-        self.chunk = 0
-        self.elements: list[tuple[int, int, Any]] = []  # the chunk, the key, what is joined
-        self.latest: dict[int, tuple[int, int, Any]] = {}
-
-    def add(self, values: list[Any]) -> None:
-        self.chunk += 1
-        for position, value in enumerate(values):
-            if type(value) is not dict:
-                self._insert(position, value)
-                continue
-            key = value.get(self.key)
-            key = key if type(key) is int else position
-            known = self.latest.get(key)
-            if known is None or not self._same(known, value):
-                known = self._insert(key, {})
-            _join_members(known[2], value, self.mapped, REPLACE)
-
-    def _same(self, known: tuple[int, int, Any], value: dict[str, Any]) -> bool:
-        chunk, _, element = known
-        if type(element) is not dict:
-            return False
-        if self.identity is None:  # no chunk has one choice twice
-            return chunk != self.chunk
-        old, new = element.get(self.identity), value.get(self.identity)
-        return not old or not new or old == new
-
-    def _insert(self, key: int, element: Any) -> tuple[int, int, Any]:
-        """Puts a new element where its key belongs, but keeps the order within one chunk."""
-        entry = (self.chunk, key, element)
-        at = len(self.elements)
-        while at and self.elements[at - 1][0] != self.chunk and self.elements[at - 1][1] > key:
-            at -= 1
-        self.elements.insert(at, entry)
-        self.latest[key] = entry
-        return entry
+    name: str
 
 
 def _join_members(
     joined: dict[Any, Any],
-    members: dict[str, Any],
+    members: _Tree,
     mapped: MessageType | None,
-    unknown: int,
-    outside: frozenset[str] = frozenset(),
+    unknown: UnknownRules | None = None,
 ) -> None:
-    """Joins the members of an object into `joined`.
-
-    Members named in `outside` are not those of the fields that have their names, so that what a
-    field would drop or change stays as it is.
-    """
+    """Joins the members of an object into `joined`."""
     fields = mapped.fields if mapped is not None else {}
-    if mapped is not None:
-        unknown = mapped.options[options_pb2.fold_unknown] or REPLACE
+    if unknown is None:
+        assert mapped is not None
+        unknown = unknown_rules(mapped)
     for name, value in members.items():
         field = fields.get(name)
         if field is None:
-            if type(value) is dict and value and _is_whole(name, mapped):
-                joined[_Whole(name)] = value
+            if mapped is not None and name in folded_names(mapped):
+                _join_whole(joined, name, value)
             else:
-                joined[name] = _join(joined.get(name, _MISSING), value, unknown)
+                old = joined.get(name, _MISSING)
+                joined[name] = _join(old, value, unknown.of(name), None, unknown)
             continue
         rule = fold_rule(field)
-        if name in outside and not (rule == BY_KEY and type(value) is list):
-            rule = REPLACE
-        elif rule == DROP:
+        if rule == DROP:
             continue
-        elif rule == KIND:
+        if rule == KIND:
             rule = REPLACE
             if value == field.unset:
                 value = COMPLETION.fields[name].unset
         into = folded_name(field)
-        joined[into] = _join(joined.get(into, _MISSING), value, rule, field)
+        joined[into] = _join(joined.get(into, _MISSING), value, rule, field, unknown)
 
 
-def _is_whole(name: str, mapped: MessageType | None) -> bool:
-    """Whether a member that the schema does not know is what the pieces of another make."""
-    return mapped is not None and any(folded_name(f) == name for f in mapped.fields.values())
+def _join(old: Any, new: Any, rule: int, field: Field | None, unknown: UnknownRules) -> Any:
+    """Joins two values of a member; `_finish` makes a JSON value of the result.
 
-
-def _join(old: Any, new: Any, rule: int, field: Field | None = None) -> Any:
-    """Joins two values of a member; what comes out is finished by `_finish`."""
+    Args:
+        old: The earlier value, as this function returned it, or `_MISSING`.
+        new: The later value.
+        rule: The rule of the member.
+        field: The field of the member, if the schema knows it.
+        unknown: The rules for members that the schema does not know, in the message around it.
+    """
     if rule == BY_KEY and type(new) in (dict, list) and field and field.message:
-        keyed = old if isinstance(old, _Keyed) else _Keyed(field.message)
-        keyed.add([new] if type(new) is dict else new)
+        keyed = old if isinstance(old, KeyedElements) else KeyedElements(field.message)
+        _join_keyed(keyed, [new] if type(new) is dict else new)
         return keyed
-    if isinstance(old, _Keyed):
+    if isinstance(old, KeyedElements):
         return old
     if type(new) is dict:
-        if type(old) is not dict:
-            old = {}
-        _join_members(old, new, field.message if field else None, rule)
-        return old
+        return _join_object(old, new, rule, field, unknown)
     if rule == APPEND and type(new) is str:
         return _append_text(old, new, field)
     if rule in (APPEND, APPEND_ARRAYS) and type(new) is list:
-        if isinstance(old, _Text):
+        return _append_array(old, new, field, unknown)
+    if rule == NAME and type(new) is str:
+        if not isinstance(old, Name):
+            return Name(new)
+        old.add(new)
+        return old
+    if old is _MISSING or old is None:
+        return new
+    return old if is_empty(new) or (rule == FIRST and not is_empty(old)) else new
+
+
+def _join_object(
+    old: Any, new: _Tree, rule: int, field: Field | None, unknown: UnknownRules
+) -> dict[Any, Any]:
+    if type(old) is not dict:
+        old = {}
+    if field is None:
+        _join_members(old, new, None, unknown)
+    elif field.message is not None:
+        _join_members(old, new, field.message)
+    else:
+        _join_members(old, new, None, replace(unknown, rule=rule))
+    joined: dict[Any, Any] = old
+    return joined
+
+
+def _join_keyed(keyed: KeyedElements, values: list[Any]) -> None:
+    keyed.begin_array()
+    for position, value in enumerate(values):
+        if type(value) is dict:
+            _join_members(keyed.place(value, position, len(values)), value, keyed.mapped)
+        else:
+            keyed.add(value)
+
+
+def _append_array(old: Any, new: list[Any], field: Field | None, unknown: UnknownRules) -> Any:
+    if not unknown.joins_objects or (field is not None and field.repeated):
+        if isinstance(old, Text):
             old = [old] if any(old) else []
         elif type(old) is not list:
             old = []
         old.extend(new)
         return old
-    if old is _MISSING or old is None:
-        return new
-    if new is None or (new is not False and not new):
-        return old
-    return new
+    parts = old
+    if not isinstance(old, UnknownElements):
+        parts = UnknownElements(unknown)
+        if isinstance(old, Text) and any(old):
+            _append_part(parts, old.finish(), field)
+    parts.begin_array()
+    for position, value in enumerate(new):
+        if type(value) is dict:
+            _join_part(parts, value, position)
+        else:
+            parts.add(value)
+    return parts
+
+
+def _join_part(parts: UnknownElements, value: _Tree, position: int) -> None:
+    _join_members(parts.place(value, position), value, None, parts.rules.within_array)
 
 
 def _append_text(old: Any, new: str, field: Field | None) -> Any:
-    if isinstance(old, _Text):
+    if isinstance(old, Text):
         old.append(new)
-        return old
-    if type(old) is not list:
-        return _Text(new, field)
-    if new:  # after an array, text goes on as an element of it
-        if old and isinstance(old[-1], _Text):
+    elif isinstance(old, UnknownElements):
+        if new:
+            _append_part(old, new, field)
+    elif type(old) is list:
+        if new and old and isinstance(old[-1], Text):
             old[-1].append(new)
-        else:
-            old.append(_Text(new, field))
+        elif new:
+            old.append(Text(new, field))
+    else:
+        return Text(new, field)
     return old
 
 
+def _append_part(parts: UnknownElements, text: str, field: Field | None) -> None:
+    """Appends a string to an array of parts."""
+    parts.begin_array()
+    part = text_part(field) if field is not None else None
+    if part is None:
+        parts.add(text)
+    else:
+        members, name = part
+        _join_part(parts, {**members, name: text}, 0)
+
+
+def _join_whole(joined: dict[Any, Any], name: str, value: Any) -> None:
+    """Joins a member that is sent next to its pieces."""
+    if type(value) is not dict:
+        if name not in joined:
+            joined[name] = value
+        return
+    whole = joined.setdefault(_Whole(name), {})
+    for member, new in value.items():
+        if member not in whole or not is_empty(new):
+            whole[member] = new
+
+
 def _finish(joined: Any) -> Any:
-    """Turns what `_join` made into a JSON tree."""
-    if isinstance(joined, _Text):
+    """Makes a JSON tree of what `_join` made."""
+    if isinstance(joined, Text | Name):
         return joined.finish()
-    if isinstance(joined, _Keyed):
-        return [_finish(element) for _, _, element in joined.elements]
+    if isinstance(joined, KeyedElements | UnknownElements):
+        return [_finish(element) for element in joined.in_order()]
     if type(joined) is list:
         return [_finish(item) for item in joined]
     if type(joined) is not dict:
         return joined
     finished = {k: _finish(v) for k, v in joined.items() if not isinstance(k, _Whole)}
-    for key, value in joined.items():
+    for key, whole in joined.items():
         if isinstance(key, _Whole):
-            pieces = finished.get(str(key))
-            rest = pieces if type(pieces) is dict else {}
-            finished[str(key)] = {**value, **{k: v for k, v in rest.items() if k not in value}}
+            pieces = finished.get(key.name)
+            finished[key.name] = _merge(whole, pieces if type(pieces) is dict else {})
     return finished
+
+
+def _merge(whole: _Tree, pieces: _Tree) -> _Tree:
+    """The object that was sent whole, where it has all that its pieces make."""
+    told = {n: value for n, value in whole.items() if _covers(value, pieces.get(n))}
+    return {**whole, **pieces, **told}
+
+
+def _covers(whole: Any, part: Any) -> bool:
+    """Whether a value has all that another one has, and perhaps more."""
+    if part is None:
+        return True
+    if type(whole) is dict and type(part) is list and len(part) == 1:
+        part = part[0]  # an object that was folded as an array of one
+    if type(whole) is not type(part):
+        return False
+    if type(whole) is dict:
+        return all(name in whole and _covers(whole[name], part[name]) for name in part)
+    if type(whole) is list:
+        return len(whole) >= len(part) and all(map(_covers, whole, part))
+    return bool(whole.startswith(part) if type(whole) is str else whole == part)

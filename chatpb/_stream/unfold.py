@@ -9,18 +9,17 @@ from chatpb._mapping.convert import from_tree, to_tree
 from chatpb._mapping.schema import Field, MessageType
 from chatpb._mapping.text import dump
 from chatpb._mapping.writer import Context
-from chatpb._stream.fold import (
+from chatpb._stream.fold import fold
+from chatpb._stream.rules import (
     APPEND,
     BY_KEY,
     CHUNK,
     COMPLETION,
-    DROP,
     KIND,
-    fold,
+    WHOLE,
     fold_rule,
     folded_name,
     marked,
-    outside_schema,
     parse_free,
 )
 from chatpb.v1 import options_pb2
@@ -37,10 +36,11 @@ def unfold(
 
     Each choice gives a first chunk with the role, then its text (a chunk for each token if log
     probabilities tell the tokens), its tool calls, and a last chunk with the finish reason; the
-    usage comes in a chunk of its own. Where the pieces do not tell all of a message, such as an
-    index of its own in a tool call, its last chunk has the message whole as well, as some servers
-    send it. A completion that even so cannot be told, such as one whose choices share an index,
-    comes as a single chunk.
+    usage comes in a chunk of its own. If the pieces cannot express a message, for example a tool
+    call with an index of its own, the last chunk of the choice also has the message whole, as some
+    servers send it. If even that does not make the completion, for example because two choices
+    share an index, a last chunk has the JSON text of the whole completion in a member that only
+    `fold` reads.
 
     The law: ``fold(unfold(c)) == c``, for every `c` in the normal form that `from_json` gives.
 
@@ -50,56 +50,49 @@ def unfold(
     context = Context(parse_free, allow_nan=True)
     tree = to_tree(completion, context, ignore_unknown_fields)
     normal = from_tree(tree, ChatCompletion)
-    extra = set(outside_schema(normal, COMPLETION))
+    expected, every = _bytes(normal), _every(tree, _outside_schema(normal))
     for whole in (False, True):
-        chunks = [from_tree(part, ChatCompletionChunk) for part in _split(tree, extra, whole)]
-        if fold(chunks) == normal:
+        chunks = [from_tree(part, ChatCompletionChunk) for part in _split(tree, every, whole=whole)]
+        if _bytes(fold(chunks)) == expected:
             yield from chunks
             return
-    yield _single(tree)
+    for part in _split(tree, every, whole=False):
+        yield from_tree(part, ChatCompletionChunk)
+    no_choices: _Tree = {f.name: [] for f in CHUNK.fields.values() if fold_rule(f) == BY_KEY}
+    yield from_tree({**every, **no_choices, WHOLE: dump(tree)}, ChatCompletionChunk)
 
 
-def _single(tree: _Tree) -> ChatCompletionChunk:
-    """One chunk that holds the whole completion.
-
-    Members that fold would drop or change are put where it keeps everything: outside the schema.
-    """
-    kept = {
-        field.name
-        for field in CHUNK.fields.values()
-        if field.name in tree and fold_rule(field) in (DROP, KIND)
-    }
-    kinds = _kinds(tree)
-    kept -= kinds.keys()
-    members = {name: value for name, value in tree.items() if name not in kept}
-    chunk = from_tree({**members, **kinds}, ChatCompletionChunk)
-    if kept:
-        assert CHUNK.residue is not None
-        kept.update(outside_schema(chunk, CHUNK))
-        extra = {name: value for name, value in tree.items() if name in kept}
-        getattr(chunk, CHUNK.residue.name).extra_json = dump(extra)
-    return chunk
+def _bytes(completion: ChatCompletion) -> bytes:
+    """The binary form, which is equal to itself even if it has a NaN."""
+    return completion.SerializeToString(deterministic=True)
 
 
-def _kinds(tree: _Tree) -> _Tree:
-    """The members that name the kind of object, with the words of a chunk."""
-    return {
-        field.name: field.unset
-        for field in CHUNK.fields.values()
-        if fold_rule(field) == KIND
-        and field.name in tree
-        and tree[field.name] == COMPLETION.fields[field.name].unset
-    }
+def _outside_schema(completion: ChatCompletion) -> frozenset[str]:
+    """The members that the typed fields do not hold."""
+    assert COMPLETION.residue is not None
+    extra = getattr(completion, COMPLETION.residue.name).extra_json
+    return frozenset(parse_free(extra) if extra else ())
 
 
-def _split(tree: _Tree, extra: set[str], whole: bool) -> Iterator[_Tree]:
-    """The pieces of a completion; members outside the schema come once, in the last of them."""
-    lists = [f for f in CHUNK.fields.values() if fold_rule(f) == BY_KEY and f.name in tree]
-    once = {k: v for k, v in tree.items() if k in extra or type(v) in (dict, list)}
-    every = {k: v for k, v in tree.items() if k not in once}
-    every.update(_kinds(tree))
+def _every(tree: _Tree, outside: frozenset[str]) -> _Tree:
+    """The members that every chunk has: scalars that the schema knows."""
+    every: _Tree = {}
+    for field in CHUNK.fields.values():
+        value = tree.get(field.name, field)
+        if value is field or field.name in outside or type(value) in (dict, list):
+            continue
+        is_kind = fold_rule(field) == KIND and value == COMPLETION.fields[field.name].unset
+        every[field.name] = field.unset if is_kind else value
+    return every
+
+
+def _split(tree: _Tree, every: _Tree, *, whole: bool) -> Iterator[_Tree]:
+    """The pieces of a completion; members that are not in every piece come in the last one."""
+    every = every.copy()
+    once = {name: value for name, value in tree.items() if name not in every}
+    lists = [f for f in CHUNK.fields.values() if fold_rule(f) == BY_KEY and f.name in once]
     for field in lists:
-        choices = tree[field.name]
+        choices = once[field.name]
         if type(choices) is list and choices and all(type(choice) is dict for choice in choices):
             assert field.message is not None
             del once[field.name]
@@ -175,8 +168,8 @@ def _tokens(
     """The tokens of a text, where the choice has a list of them under the same name.
 
     Returns:
-        The member that holds the list, each element with its text, and the other members,
-        which every piece repeats; None if there is no list or it does not spell the text.
+        The member that holds the list, each element with its text, and the members beside the list
+        that every piece repeats; None if there is no list or it does not spell the text.
     """
     for field in mapped.fields.values():
         held = choice.get(field.name)

@@ -35,7 +35,7 @@ from chatpb.v1 import service_tier_pb2 as chatpb_dot_v1_dot_service__tier__pb2
 from chatpb.v1 import tool_call_pb2 as chatpb_dot_v1_dot_tool__call__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%chatpb/v1/chat_completion_chunk.proto\x12\tchatpb.v1\x1a\x1a\x63hatpb/v1/annotation.proto\x1a%chatpb/v1/chat_completion_audio.proto\x1a chatpb/v1/completion_usage.proto\x1a\x1d\x63hatpb/v1/finish_reason.proto\x1a\x18\x63hatpb/v1/logprobs.proto\x1a\x1a\x63hatpb/v1/moderation.proto\x1a\x17\x63hatpb/v1/options.proto\x1a\x17\x63hatpb/v1/residue.proto\x1a\x14\x63hatpb/v1/role.proto\x1a\x1c\x63hatpb/v1/service_tier.proto\x1a\x19\x63hatpb/v1/tool_call.proto\"\xd2\x04\n\x13\x43hatCompletionChunk\x12\x17\n\x02id\x18\x01 \x01(\tB\x0b\xd8\x9f\x19\x01\xe2\x9f\x19\x03ids\x12\x33\n\x06object\x18\x02 \x01(\tB#\xa2\x9f\x19\x17\"chat.completion.chunk\"\xb8\x9f\x19\x05\xd8\x9f\x19\x01\x12 \n\x07\x63reated\x18\x03 \x01(\x03\x42\x0f\xd8\x9f\x19\x01\xe2\x9f\x19\x07\x63reated\x12\x1d\n\x05model\x18\x04 \x01(\tB\x0e\xd8\x9f\x19\x01\xe2\x9f\x19\x06models\x12H\n\x0cservice_tier\x18\x07 \x01(\x0e\x32\x16.chatpb.v1.ServiceTierB\x15\xd8\x9f\x19\x01\xe2\x9f\x19\rservice_tiersH\x00\x88\x01\x01\x12\x44\n\x12system_fingerprint\x18\x08 \x01(\tB#\xa2\x9f\x19\x04null\xd8\x9f\x19\x01\xe2\x9f\x19\x13system_fingerprintsH\x01\x88\x01\x01\x12\x33\n\x07\x63hoices\x18\x05 \x03(\x0b\x32\x16.chatpb.v1.ChunkChoiceB\n\xa2\x9f\x19\x02[]\xb8\x9f\x19\x03\x12)\n\x05usage\x18\x06 \x01(\x0b\x32\x1a.chatpb.v1.CompletionUsage\x12.\n\x0bobfuscation\x18\t \x01(\tB\x14\xb8\x9f\x19\x04\xe2\x9f\x19\x0cobfuscationsH\x02\x88\x01\x01\x12)\n\nmoderation\x18\n \x01(\x0b\x32\x15.chatpb.v1.Moderation\x12)\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x04\xd8\x9f\x19\x01\x42\x0f\n\r_service_tierB\x15\n\x13_system_fingerprintB\x0e\n\x0c_obfuscation\"\xb0\x02\n\x0b\x43hunkChoice\x12\x13\n\x05index\x18\x01 \x01(\x05\x42\x04\xc8\x9f\x19\x01\x12\x38\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x16.chatpb.v1.ChoiceDeltaB\x11\xa2\x9f\x19\x02{}\xc2\x9f\x19\x07message\x12>\n\x08logprobs\x18\x03 \x01(\x0b\x32\x19.chatpb.v1.ChoiceLogprobsB\x11\xa2\x9f\x19\x04null\xfa\x9f\x19\x05\x64\x65lta\x12O\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x17.chatpb.v1.FinishReasonB\x1a\xa2\x9f\x19\x04null\xe2\x9f\x19\x0e\x66inish_reasonsH\x00\x88\x01\x01\x12)\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x04\xd8\x9f\x19\x01:\x04\xb8\x9f\x19\x02\x42\x10\n\x0e_finish_reason\"\xb4\x04\n\x0b\x43hoiceDelta\x12(\n\x04role\x18\x01 \x01(\x0e\x32\x0f.chatpb.v1.RoleB\x04\xd8\x9f\x19\x01H\x00\x88\x01\x01\x12&\n\x07\x63ontent\x18\x02 \x01(\tB\x10\xb8\x9f\x19\x01\xe2\x9f\x19\x08\x63ontentsH\x01\x88\x01\x01\x12-\n\ntool_calls\x18\x05 \x03(\x0b\x32\x13.chatpb.v1.ToolCallB\x04\xb8\x9f\x19\x03\x12=\n\rfunction_call\x18\x06 \x01(\x0b\x32\x17.chatpb.v1.FunctionCallB\r\xea\x9f\x19\tfunction_\x12&\n\x07refusal\x18\x03 \x01(\tB\x10\xb8\x9f\x19\x01\xe2\x9f\x19\x08refusalsH\x02\x88\x01\x01\x12-\n\x05\x61udio\x18\x07 \x01(\x0b\x32\x1e.chatpb.v1.ChatCompletionAudio\x12)\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x04\xd8\x9f\x19\x01\x12:\n\x11reasoning_content\x18\x64 \x01(\tB\x1a\xb8\x9f\x19\x01\xe2\x9f\x19\x12reasoning_contentsH\x03\x88\x01\x01\x12*\n\treasoning\x18\x65 \x01(\tB\x12\xb8\x9f\x19\x01\xe2\x9f\x19\nreasoningsH\x04\x88\x01\x01\x12\x30\n\x0b\x61nnotations\x18\x66 \x03(\x0b\x32\x15.chatpb.v1.AnnotationB\x04\xb8\x9f\x19\x01:\x04\xb8\x9f\x19\x01\x42\x07\n\x05_roleB\n\n\x08_contentB\n\n\x08_refusalB\x14\n\x12_reasoning_contentB\x0c\n\n_reasoningb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%chatpb/v1/chat_completion_chunk.proto\x12\tchatpb.v1\x1a\x1a\x63hatpb/v1/annotation.proto\x1a%chatpb/v1/chat_completion_audio.proto\x1a chatpb/v1/completion_usage.proto\x1a\x1d\x63hatpb/v1/finish_reason.proto\x1a\x18\x63hatpb/v1/logprobs.proto\x1a\x1a\x63hatpb/v1/moderation.proto\x1a\x17\x63hatpb/v1/options.proto\x1a\x17\x63hatpb/v1/residue.proto\x1a\x14\x63hatpb/v1/role.proto\x1a\x1c\x63hatpb/v1/service_tier.proto\x1a\x19\x63hatpb/v1/tool_call.proto\"\xf3\x04\n\x13\x43hatCompletionChunk\x12\x1b\n\x02id\x18\x01 \x01(\tB\x0f\xb8\x9f\x19\x06\xd8\x9f\x19\x01\xe2\x9f\x19\x03ids\x12\x33\n\x06object\x18\x02 \x01(\tB#\xa2\x9f\x19\x17\"chat.completion.chunk\"\xb8\x9f\x19\x05\xd8\x9f\x19\x01\x12$\n\x07\x63reated\x18\x03 \x01(\x03\x42\x13\xb8\x9f\x19\x06\xd8\x9f\x19\x01\xe2\x9f\x19\x07\x63reated\x12!\n\x05model\x18\x04 \x01(\tB\x12\xb8\x9f\x19\x06\xd8\x9f\x19\x01\xe2\x9f\x19\x06models\x12H\n\x0cservice_tier\x18\x07 \x01(\x0e\x32\x16.chatpb.v1.ServiceTierB\x15\xd8\x9f\x19\x01\xe2\x9f\x19\rservice_tiersH\x00\x88\x01\x01\x12\x44\n\x12system_fingerprint\x18\x08 \x01(\tB#\xa2\x9f\x19\x04null\xd8\x9f\x19\x01\xe2\x9f\x19\x13system_fingerprintsH\x01\x88\x01\x01\x12\x33\n\x07\x63hoices\x18\x05 \x03(\x0b\x32\x16.chatpb.v1.ChunkChoiceB\n\xa2\x9f\x19\x02[]\xb8\x9f\x19\x03\x12)\n\x05usage\x18\x06 \x01(\x0b\x32\x1a.chatpb.v1.CompletionUsage\x12.\n\x0bobfuscation\x18\t \x01(\tB\x14\xb8\x9f\x19\x04\xe2\x9f\x19\x0cobfuscationsH\x02\x88\x01\x01\x12)\n\nmoderation\x18\n \x01(\x0b\x32\x15.chatpb.v1.Moderation\x12)\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x04\xd8\x9f\x19\x01:\x13\xda\x9f\x19\x0f\x63hat.completionB\x0f\n\r_service_tierB\x15\n\x13_system_fingerprintB\x0e\n\x0c_obfuscation\"\xb0\x02\n\x0b\x43hunkChoice\x12\x13\n\x05index\x18\x01 \x01(\x05\x42\x04\xc8\x9f\x19\x01\x12\x38\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x16.chatpb.v1.ChoiceDeltaB\x11\xa2\x9f\x19\x02{}\xc2\x9f\x19\x07message\x12>\n\x08logprobs\x18\x03 \x01(\x0b\x32\x19.chatpb.v1.ChoiceLogprobsB\x11\xa2\x9f\x19\x04null\xfa\x9f\x19\x05\x64\x65lta\x12O\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x17.chatpb.v1.FinishReasonB\x1a\xa2\x9f\x19\x04null\xe2\x9f\x19\x0e\x66inish_reasonsH\x00\x88\x01\x01\x12)\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x04\xd8\x9f\x19\x01:\x04\xb8\x9f\x19\x02\x42\x10\n\x0e_finish_reason\"\x8c\x05\n\x0b\x43hoiceDelta\x12(\n\x04role\x18\x01 \x01(\x0e\x32\x0f.chatpb.v1.RoleB\x04\xd8\x9f\x19\x01H\x00\x88\x01\x01\x12\x43\n\x07\x63ontent\x18\x02 \x01(\tB-\xb8\x9f\x19\x01\xe2\x9f\x19\x08\x63ontents\x8a\xa0\x19\x19{\"type\":\"text\",\"text\":\"\"}H\x01\x88\x01\x01\x12-\n\ntool_calls\x18\x05 \x03(\x0b\x32\x13.chatpb.v1.ToolCallB\x04\xb8\x9f\x19\x03\x12=\n\rfunction_call\x18\x06 \x01(\x0b\x32\x17.chatpb.v1.FunctionCallB\r\xea\x9f\x19\tfunction_\x12&\n\x07refusal\x18\x03 \x01(\tB\x10\xb8\x9f\x19\x01\xe2\x9f\x19\x08refusalsH\x02\x88\x01\x01\x12-\n\x05\x61udio\x18\x07 \x01(\x0b\x32\x1e.chatpb.v1.ChatCompletionAudio\x12)\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x04\xd8\x9f\x19\x01\x12:\n\x11reasoning_content\x18\x64 \x01(\tB\x1a\xb8\x9f\x19\x01\xe2\x9f\x19\x12reasoning_contentsH\x03\x88\x01\x01\x12*\n\treasoning\x18\x65 \x01(\tB\x12\xb8\x9f\x19\x01\xe2\x9f\x19\nreasoningsH\x04\x88\x01\x01\x12\x30\n\x0b\x61nnotations\x18\x66 \x03(\x0b\x32\x15.chatpb.v1.AnnotationB\x04\xb8\x9f\x19\x01:?\xb8\x9f\x19\x01\xc2\x9f\x19\x05index\xca\x9f\x19\x04type\xd2\x9f\x19\x07refusal\xd2\x9f\x19\x07summary\xd2\x9f\x19\x04text\xd2\x9f\x19\x08thinkingB\x07\n\x05_roleB\n\n\x08_contentB\n\n\x08_refusalB\x14\n\x12_reasoning_contentB\x0c\n\n_reasoningb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,13 +43,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'chatpb.v1.chat_completion_c
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['id']._loaded_options = None
-  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['id']._serialized_options = b'\330\237\031\001\342\237\031\003ids'
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['id']._serialized_options = b'\270\237\031\006\330\237\031\001\342\237\031\003ids'
   _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['object']._loaded_options = None
   _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['object']._serialized_options = b'\242\237\031\027\"chat.completion.chunk\"\270\237\031\005\330\237\031\001'
   _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['created']._loaded_options = None
-  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['created']._serialized_options = b'\330\237\031\001\342\237\031\007created'
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['created']._serialized_options = b'\270\237\031\006\330\237\031\001\342\237\031\007created'
   _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['model']._loaded_options = None
-  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['model']._serialized_options = b'\330\237\031\001\342\237\031\006models'
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['model']._serialized_options = b'\270\237\031\006\330\237\031\001\342\237\031\006models'
   _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['service_tier']._loaded_options = None
   _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['service_tier']._serialized_options = b'\330\237\031\001\342\237\031\rservice_tiers'
   _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['system_fingerprint']._loaded_options = None
@@ -60,6 +60,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['obfuscation']._serialized_options = b'\270\237\031\004\342\237\031\014obfuscations'
   _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['residue']._loaded_options = None
   _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['residue']._serialized_options = b'\330\237\031\001'
+  _globals['_CHATCOMPLETIONCHUNK']._loaded_options = None
+  _globals['_CHATCOMPLETIONCHUNK']._serialized_options = b'\332\237\031\017chat.completion'
   _globals['_CHUNKCHOICE'].fields_by_name['index']._loaded_options = None
   _globals['_CHUNKCHOICE'].fields_by_name['index']._serialized_options = b'\310\237\031\001'
   _globals['_CHUNKCHOICE'].fields_by_name['delta']._loaded_options = None
@@ -75,7 +77,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHOICEDELTA'].fields_by_name['role']._loaded_options = None
   _globals['_CHOICEDELTA'].fields_by_name['role']._serialized_options = b'\330\237\031\001'
   _globals['_CHOICEDELTA'].fields_by_name['content']._loaded_options = None
-  _globals['_CHOICEDELTA'].fields_by_name['content']._serialized_options = b'\270\237\031\001\342\237\031\010contents'
+  _globals['_CHOICEDELTA'].fields_by_name['content']._serialized_options = b'\270\237\031\001\342\237\031\010contents\212\240\031\031{\"type\":\"text\",\"text\":\"\"}'
   _globals['_CHOICEDELTA'].fields_by_name['tool_calls']._loaded_options = None
   _globals['_CHOICEDELTA'].fields_by_name['tool_calls']._serialized_options = b'\270\237\031\003'
   _globals['_CHOICEDELTA'].fields_by_name['function_call']._loaded_options = None
@@ -91,11 +93,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHOICEDELTA'].fields_by_name['annotations']._loaded_options = None
   _globals['_CHOICEDELTA'].fields_by_name['annotations']._serialized_options = b'\270\237\031\001'
   _globals['_CHOICEDELTA']._loaded_options = None
-  _globals['_CHOICEDELTA']._serialized_options = b'\270\237\031\001'
+  _globals['_CHOICEDELTA']._serialized_options = b'\270\237\031\001\302\237\031\005index\312\237\031\004type\322\237\031\007refusal\322\237\031\007summary\322\237\031\004text\322\237\031\010thinking'
   _globals['_CHATCOMPLETIONCHUNK']._serialized_start=368
-  _globals['_CHATCOMPLETIONCHUNK']._serialized_end=962
-  _globals['_CHUNKCHOICE']._serialized_start=965
-  _globals['_CHUNKCHOICE']._serialized_end=1269
-  _globals['_CHOICEDELTA']._serialized_start=1272
-  _globals['_CHOICEDELTA']._serialized_end=1836
+  _globals['_CHATCOMPLETIONCHUNK']._serialized_end=995
+  _globals['_CHUNKCHOICE']._serialized_start=998
+  _globals['_CHUNKCHOICE']._serialized_end=1302
+  _globals['_CHOICEDELTA']._serialized_start=1305
+  _globals['_CHOICEDELTA']._serialized_end=1957
 # @@protoc_insertion_point(module_scope)

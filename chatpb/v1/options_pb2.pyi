@@ -8,6 +8,7 @@ written out in docs/mapping.md.
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pb2 as _descriptor_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf.internal import extension_dict as _extension_dict
 import builtins as _builtins
@@ -70,18 +71,29 @@ class _FoldEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fold.ValueType],
     "", 0, [] or {}). Objects are joined member by member.
     """
     FOLD_APPEND: _Fold.ValueType  # 1
-    """Strings, bytes and arrays are appended."""
+    """Strings, bytes and arrays are appended. If a string comes as an array of
+    parts, `fold_part` and the options of the message apply.
+    """
     FOLD_APPEND_ARRAYS: _Fold.ValueType  # 2
     """Arrays are appended; everything else is joined as by default."""
     FOLD_BY_KEY: _Fold.ValueType  # 3
     """The elements of an array are joined one by one with those of the same
-    `fold_key`, or of the same position where the key is missing.
+    `fold_key`. Where the key is missing, `fold_identity` tells elements apart, or
+    else their position does.
     """
     FOLD_DROP: _Fold.ValueType  # 4
     """The value belongs to the stream and not to what is assembled from it."""
     FOLD_KIND: _Fold.ValueType  # 5
     """The word for the kind of object: the one that an unset field of the chunk
     stands for becomes the one that an unset field of the completion stands for.
+    """
+    FOLD_FIRST: _Fold.ValueType  # 6
+    """The first value that is not empty wins."""
+    FOLD_NAME: _Fold.ValueType  # 7
+    """A name that may come in pieces. A later string that begins with the whole name
+    so far replaces it: the name was repeated, or has grown. Every other string is
+    appended. An element of an array that has a name begins something new, such as
+    another tool call.
     """
 
 class Fold(_Fold, metaclass=_FoldEnumTypeWrapper):
@@ -92,18 +104,29 @@ FOLD_UNSPECIFIED: Fold.ValueType  # 0
 "", 0, [] or {}). Objects are joined member by member.
 """
 FOLD_APPEND: Fold.ValueType  # 1
-"""Strings, bytes and arrays are appended."""
+"""Strings, bytes and arrays are appended. If a string comes as an array of
+parts, `fold_part` and the options of the message apply.
+"""
 FOLD_APPEND_ARRAYS: Fold.ValueType  # 2
 """Arrays are appended; everything else is joined as by default."""
 FOLD_BY_KEY: Fold.ValueType  # 3
 """The elements of an array are joined one by one with those of the same
-`fold_key`, or of the same position where the key is missing.
+`fold_key`. Where the key is missing, `fold_identity` tells elements apart, or
+else their position does.
 """
 FOLD_DROP: Fold.ValueType  # 4
 """The value belongs to the stream and not to what is assembled from it."""
 FOLD_KIND: Fold.ValueType  # 5
 """The word for the kind of object: the one that an unset field of the chunk
 stands for becomes the one that an unset field of the completion stands for.
+"""
+FOLD_FIRST: Fold.ValueType  # 6
+"""The first value that is not empty wins."""
+FOLD_NAME: Fold.ValueType  # 7
+"""A name that may come in pieces. A later string that begins with the whole name
+so far replaces it: the name was repeated, or has grown. Every other string is
+appended. An element of an array that has a name begins something new, such as
+another tool call.
 """
 Global___Fold: _TypeAlias = Fold  # noqa: Y015
 
@@ -120,8 +143,13 @@ COLUMN_PREFIX_FIELD_NUMBER: _builtins.int
 COLUMN_TIME_UNIT_FIELD_NUMBER: _builtins.int
 COLUMN_TEXT_FIELD_NUMBER: _builtins.int
 COLUMN_REPEATS_FIELD_NUMBER: _builtins.int
+FOLD_PART_FIELD_NUMBER: _builtins.int
 JSON_UNION_FIELD_NUMBER: _builtins.int
 FOLD_UNKNOWN_FIELD_NUMBER: _builtins.int
+FOLD_UNKNOWN_KEY_FIELD_NUMBER: _builtins.int
+FOLD_UNKNOWN_KIND_FIELD_NUMBER: _builtins.int
+FOLD_UNKNOWN_PIECES_FIELD_NUMBER: _builtins.int
+FOLD_WHOLE_FIELD_NUMBER: _builtins.int
 json_unset: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.str]
 """The JSON text of the value that an unset field stands for. Without it, a
 scalar with implicit presence stands for its zero value, and every other
@@ -142,8 +170,9 @@ completion. Unset: its own name.
 fold_key: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
 """Whether the field identifies an element of a list that is folded by key."""
 fold_identity: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
-"""Whether two elements of the same key are different ones if both give this
-field and the values differ, as when a server uses an index again.
+"""Whether the field identifies an element that has no key. Two elements of the
+same key are different ones if both have this field, the values differ, and the
+later one has a name (FOLD_NAME), as when a server uses an index again.
 """
 carried: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
 """Whether the field, unset in a compact chunk of a stream, has the value that
@@ -170,6 +199,11 @@ column_repeats: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldO
 """Whether an element of the list may say again what the message around it says. A
 table does not keep it twice.
 """
+fold_part: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.str]
+"""The JSON text of a part that holds the empty string. If some values of a string
+field are arrays of parts, a string becomes this part with the string in it.
+Unset: the string itself is the part.
+"""
 json_union: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, _builtins.bool]
 """Whether the message is not a JSON object but a JSON union: the one member
 that is set is the value. With none set it is an empty array if one of the
@@ -178,4 +212,23 @@ members is repeated, and otherwise the same as an unset field.
 fold_unknown: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, Global___Fold.ValueType]
 """How members that the schema does not know are folded. Unset: a later value
 replaces an earlier one.
+"""
+fold_unknown_key: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, _builtins.str]
+"""If members that the schema does not know are arrays of objects: the member of
+such an object whose integer identifies it. Objects with the same integer and
+the same `fold_unknown_kind` in different chunks are one. Unset: none is.
+"""
+fold_unknown_kind: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, _builtins.str]
+"""The member whose string tells of what kind such an object is. An object without
+a key continues the last one if it is of the same kind and adds only pieces.
+Unset: objects without a key are appended.
+"""
+fold_unknown_pieces: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, _containers.RepeatedScalarFieldContainer[_builtins.str]]
+"""The members of such objects that come in pieces: strings in them are appended.
+A string in another member replaces the earlier one.
+"""
+fold_whole: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, _builtins.str]
+"""The name of a member of a chunk that holds the whole completion, as a string of
+JSON text. Folding gives that completion, whatever the chunks add up to. Servers
+do not send it: unfolding writes it where the pieces cannot tell a completion.
 """

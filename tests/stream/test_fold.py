@@ -207,7 +207,7 @@ def test_tool_calls(deltas: list[dict[str, Any]], expected: list[dict[str, Any]]
                 {"content": "a"},
                 {"content": "b"},
             ],
-            {"content": [{"type": "thinking"}, "ab"]},
+            {"content": [{"type": "thinking"}, {"type": "text", "text": "ab"}]},
             id="a list and then text, as Mistral sends it",
         ),
         pytest.param(

@@ -234,6 +234,8 @@ def _options(descriptor: Descriptor | FieldDescriptor) -> str:
 
 
 def _option_value(option: FieldDescriptor, value: Any) -> str:
+    if option.is_repeated:
+        return json.dumps(list(value))
     enum = option.enum_type
     return json.dumps(value) if enum is None else enum.values_by_number[value].name
 

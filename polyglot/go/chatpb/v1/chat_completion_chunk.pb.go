@@ -382,12 +382,12 @@ var File_chatpb_v1_chat_completion_chunk_proto protoreflect.FileDescriptor
 
 const file_chatpb_v1_chat_completion_chunk_proto_rawDesc = "" +
 	"\n" +
-	"%chatpb/v1/chat_completion_chunk.proto\x12\tchatpb.v1\x1a\x1achatpb/v1/annotation.proto\x1a%chatpb/v1/chat_completion_audio.proto\x1a chatpb/v1/completion_usage.proto\x1a\x1dchatpb/v1/finish_reason.proto\x1a\x18chatpb/v1/logprobs.proto\x1a\x1achatpb/v1/moderation.proto\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\x1a\x14chatpb/v1/role.proto\x1a\x1cchatpb/v1/service_tier.proto\x1a\x19chatpb/v1/tool_call.proto\"\xc0\x05\n" +
-	"\x13ChatCompletionChunk\x12\x1b\n" +
-	"\x02id\x18\x01 \x01(\tB\v؟\x19\x01\xe2\x9f\x19\x03idsR\x02id\x12;\n" +
-	"\x06object\x18\x02 \x01(\tB#\xa2\x9f\x19\x17\"chat.completion.chunk\"\xb8\x9f\x19\x05؟\x19\x01R\x06object\x12)\n" +
-	"\acreated\x18\x03 \x01(\x03B\x0f؟\x19\x01\xe2\x9f\x19\acreatedR\acreated\x12$\n" +
-	"\x05model\x18\x04 \x01(\tB\x0e؟\x19\x01\xe2\x9f\x19\x06modelsR\x05model\x12U\n" +
+	"%chatpb/v1/chat_completion_chunk.proto\x12\tchatpb.v1\x1a\x1achatpb/v1/annotation.proto\x1a%chatpb/v1/chat_completion_audio.proto\x1a chatpb/v1/completion_usage.proto\x1a\x1dchatpb/v1/finish_reason.proto\x1a\x18chatpb/v1/logprobs.proto\x1a\x1achatpb/v1/moderation.proto\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\x1a\x14chatpb/v1/role.proto\x1a\x1cchatpb/v1/service_tier.proto\x1a\x19chatpb/v1/tool_call.proto\"\xe1\x05\n" +
+	"\x13ChatCompletionChunk\x12\x1f\n" +
+	"\x02id\x18\x01 \x01(\tB\x0f\xb8\x9f\x19\x06؟\x19\x01\xe2\x9f\x19\x03idsR\x02id\x12;\n" +
+	"\x06object\x18\x02 \x01(\tB#\xa2\x9f\x19\x17\"chat.completion.chunk\"\xb8\x9f\x19\x05؟\x19\x01R\x06object\x12-\n" +
+	"\acreated\x18\x03 \x01(\x03B\x13\xb8\x9f\x19\x06؟\x19\x01\xe2\x9f\x19\acreatedR\acreated\x12(\n" +
+	"\x05model\x18\x04 \x01(\tB\x12\xb8\x9f\x19\x06؟\x19\x01\xe2\x9f\x19\x06modelsR\x05model\x12U\n" +
 	"\fservice_tier\x18\a \x01(\x0e2\x16.chatpb.v1.ServiceTierB\x15؟\x19\x01\xe2\x9f\x19\rservice_tiersH\x00R\vserviceTier\x88\x01\x01\x12W\n" +
 	"\x12system_fingerprint\x18\b \x01(\tB#\xa2\x9f\x19\x04null؟\x19\x01\xe2\x9f\x19\x13system_fingerprintsH\x01R\x11systemFingerprint\x88\x01\x01\x12<\n" +
 	"\achoices\x18\x05 \x03(\v2\x16.chatpb.v1.ChunkChoiceB\n" +
@@ -398,7 +398,7 @@ const file_chatpb_v1_chat_completion_chunk_proto_rawDesc = "" +
 	"moderation\x18\n" +
 	" \x01(\v2\x15.chatpb.v1.ModerationR\n" +
 	"moderation\x122\n" +
-	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueB\x04؟\x19\x01R\aresidueB\x0f\n" +
+	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueB\x04؟\x19\x01R\aresidue:\x13ڟ\x19\x0fchat.completionB\x0f\n" +
 	"\r_service_tierB\x15\n" +
 	"\x13_system_fingerprintB\x0e\n" +
 	"\f_obfuscation\"\xdf\x02\n" +
@@ -408,10 +408,10 @@ const file_chatpb_v1_chat_completion_chunk_proto_rawDesc = "" +
 	"\blogprobs\x18\x03 \x01(\v2\x19.chatpb.v1.ChoiceLogprobsB\x11\xa2\x9f\x19\x04null\xfa\x9f\x19\x05deltaR\blogprobs\x12]\n" +
 	"\rfinish_reason\x18\x04 \x01(\x0e2\x17.chatpb.v1.FinishReasonB\x1a\xa2\x9f\x19\x04null\xe2\x9f\x19\x0efinish_reasonsH\x00R\ffinishReason\x88\x01\x01\x122\n" +
 	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueB\x04؟\x19\x01R\aresidue:\x04\xb8\x9f\x19\x02B\x10\n" +
-	"\x0e_finish_reason\"\x9f\x05\n" +
+	"\x0e_finish_reason\"\xf7\x05\n" +
 	"\vChoiceDelta\x12.\n" +
-	"\x04role\x18\x01 \x01(\x0e2\x0f.chatpb.v1.RoleB\x04؟\x19\x01H\x00R\x04role\x88\x01\x01\x12/\n" +
-	"\acontent\x18\x02 \x01(\tB\x10\xb8\x9f\x19\x01\xe2\x9f\x19\bcontentsH\x01R\acontent\x88\x01\x01\x128\n" +
+	"\x04role\x18\x01 \x01(\x0e2\x0f.chatpb.v1.RoleB\x04؟\x19\x01H\x00R\x04role\x88\x01\x01\x12L\n" +
+	"\acontent\x18\x02 \x01(\tB-\xb8\x9f\x19\x01\xe2\x9f\x19\bcontents\x8a\xa0\x19\x19{\"type\":\"text\",\"text\":\"\"}H\x01R\acontent\x88\x01\x01\x128\n" +
 	"\n" +
 	"tool_calls\x18\x05 \x03(\v2\x13.chatpb.v1.ToolCallB\x04\xb8\x9f\x19\x03R\ttoolCalls\x12K\n" +
 	"\rfunction_call\x18\x06 \x01(\v2\x17.chatpb.v1.FunctionCallB\r\xea\x9f\x19\tfunction_R\ffunctionCall\x12/\n" +
@@ -421,7 +421,7 @@ const file_chatpb_v1_chat_completion_chunk_proto_rawDesc = "" +
 	"\x11reasoning_content\x18d \x01(\tB\x1a\xb8\x9f\x19\x01\xe2\x9f\x19\x12reasoning_contentsH\x03R\x10reasoningContent\x88\x01\x01\x125\n" +
 	"\treasoning\x18e \x01(\tB\x12\xb8\x9f\x19\x01\xe2\x9f\x19\n" +
 	"reasoningsH\x04R\treasoning\x88\x01\x01\x12=\n" +
-	"\vannotations\x18f \x03(\v2\x15.chatpb.v1.AnnotationB\x04\xb8\x9f\x19\x01R\vannotations:\x04\xb8\x9f\x19\x01B\a\n" +
+	"\vannotations\x18f \x03(\v2\x15.chatpb.v1.AnnotationB\x04\xb8\x9f\x19\x01R\vannotations:?\xb8\x9f\x19\x01\u009f\x19\x05indexʟ\x19\x04typeҟ\x19\arefusalҟ\x19\asummaryҟ\x19\x04textҟ\x19\bthinkingB\a\n" +
 	"\x05_roleB\n" +
 	"\n" +
 	"\b_contentB\n" +

@@ -93,18 +93,27 @@ const (
 	// A later value replaces an earlier one, unless the later one is empty (null,
 	// "", 0, [] or {}). Objects are joined member by member.
 	Fold_FOLD_UNSPECIFIED Fold = 0
-	// Strings, bytes and arrays are appended.
+	// Strings, bytes and arrays are appended. If a string comes as an array of
+	// parts, `fold_part` and the options of the message apply.
 	Fold_FOLD_APPEND Fold = 1
 	// Arrays are appended; everything else is joined as by default.
 	Fold_FOLD_APPEND_ARRAYS Fold = 2
 	// The elements of an array are joined one by one with those of the same
-	// `fold_key`, or of the same position where the key is missing.
+	// `fold_key`. Where the key is missing, `fold_identity` tells elements apart, or
+	// else their position does.
 	Fold_FOLD_BY_KEY Fold = 3
 	// The value belongs to the stream and not to what is assembled from it.
 	Fold_FOLD_DROP Fold = 4
 	// The word for the kind of object: the one that an unset field of the chunk
 	// stands for becomes the one that an unset field of the completion stands for.
 	Fold_FOLD_KIND Fold = 5
+	// The first value that is not empty wins.
+	Fold_FOLD_FIRST Fold = 6
+	// A name that may come in pieces. A later string that begins with the whole name
+	// so far replaces it: the name was repeated, or has grown. Every other string is
+	// appended. An element of an array that has a name begins something new, such as
+	// another tool call.
+	Fold_FOLD_NAME Fold = 7
 )
 
 // Enum value maps for Fold.
@@ -116,6 +125,8 @@ var (
 		3: "FOLD_BY_KEY",
 		4: "FOLD_DROP",
 		5: "FOLD_KIND",
+		6: "FOLD_FIRST",
+		7: "FOLD_NAME",
 	}
 	Fold_value = map[string]int32{
 		"FOLD_UNSPECIFIED":   0,
@@ -124,6 +135,8 @@ var (
 		"FOLD_BY_KEY":        3,
 		"FOLD_DROP":          4,
 		"FOLD_KIND":          5,
+		"FOLD_FIRST":         6,
+		"FOLD_NAME":          7,
 	}
 )
 
@@ -260,6 +273,14 @@ var file_chatpb_v1_options_proto_extTypes = []protoimpl.ExtensionInfo{
 		Filename:      "chatpb/v1/options.proto",
 	},
 	{
+		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
+		ExtensionType: (*string)(nil),
+		Field:         51713,
+		Name:          "chatpb.v1.fold_part",
+		Tag:           "bytes,51713,opt,name=fold_part",
+		Filename:      "chatpb/v1/options.proto",
+	},
+	{
 		ExtendedType:  (*descriptorpb.MessageOptions)(nil),
 		ExtensionType: (*bool)(nil),
 		Field:         51700,
@@ -273,6 +294,38 @@ var file_chatpb_v1_options_proto_extTypes = []protoimpl.ExtensionInfo{
 		Field:         51703,
 		Name:          "chatpb.v1.fold_unknown",
 		Tag:           "varint,51703,opt,name=fold_unknown,enum=chatpb.v1.Fold",
+		Filename:      "chatpb/v1/options.proto",
+	},
+	{
+		ExtendedType:  (*descriptorpb.MessageOptions)(nil),
+		ExtensionType: (*string)(nil),
+		Field:         51704,
+		Name:          "chatpb.v1.fold_unknown_key",
+		Tag:           "bytes,51704,opt,name=fold_unknown_key",
+		Filename:      "chatpb/v1/options.proto",
+	},
+	{
+		ExtendedType:  (*descriptorpb.MessageOptions)(nil),
+		ExtensionType: (*string)(nil),
+		Field:         51705,
+		Name:          "chatpb.v1.fold_unknown_kind",
+		Tag:           "bytes,51705,opt,name=fold_unknown_kind",
+		Filename:      "chatpb/v1/options.proto",
+	},
+	{
+		ExtendedType:  (*descriptorpb.MessageOptions)(nil),
+		ExtensionType: ([]string)(nil),
+		Field:         51706,
+		Name:          "chatpb.v1.fold_unknown_pieces",
+		Tag:           "bytes,51706,rep,name=fold_unknown_pieces",
+		Filename:      "chatpb/v1/options.proto",
+	},
+	{
+		ExtendedType:  (*descriptorpb.MessageOptions)(nil),
+		ExtensionType: (*string)(nil),
+		Field:         51707,
+		Name:          "chatpb.v1.fold_whole",
+		Tag:           "bytes,51707,opt,name=fold_whole",
 		Filename:      "chatpb/v1/options.proto",
 	},
 }
@@ -307,8 +360,9 @@ var (
 	//
 	// optional bool fold_key = 51705;
 	E_FoldKey = &file_chatpb_v1_options_proto_extTypes[5]
-	// Whether two elements of the same key are different ones if both give this
-	// field and the values differ, as when a server uses an index again.
+	// Whether the field identifies an element that has no key. Two elements of the
+	// same key are different ones if both have this field, the values differ, and the
+	// later one has a name (FOLD_NAME), as when a server uses an index again.
 	//
 	// optional bool fold_identity = 51706;
 	E_FoldIdentity = &file_chatpb_v1_options_proto_extTypes[6]
@@ -343,6 +397,12 @@ var (
 	//
 	// optional bool column_repeats = 51712;
 	E_ColumnRepeats = &file_chatpb_v1_options_proto_extTypes[12]
+	// The JSON text of a part that holds the empty string. If some values of a string
+	// field are arrays of parts, a string becomes this part with the string in it.
+	// Unset: the string itself is the part.
+	//
+	// optional string fold_part = 51713;
+	E_FoldPart = &file_chatpb_v1_options_proto_extTypes[13]
 )
 
 // Extension fields to descriptorpb.MessageOptions.
@@ -352,12 +412,35 @@ var (
 	// members is repeated, and otherwise the same as an unset field.
 	//
 	// optional bool json_union = 51700;
-	E_JsonUnion = &file_chatpb_v1_options_proto_extTypes[13]
+	E_JsonUnion = &file_chatpb_v1_options_proto_extTypes[14]
 	// How members that the schema does not know are folded. Unset: a later value
 	// replaces an earlier one.
 	//
 	// optional chatpb.v1.Fold fold_unknown = 51703;
-	E_FoldUnknown = &file_chatpb_v1_options_proto_extTypes[14]
+	E_FoldUnknown = &file_chatpb_v1_options_proto_extTypes[15]
+	// If members that the schema does not know are arrays of objects: the member of
+	// such an object whose integer identifies it. Objects with the same integer and
+	// the same `fold_unknown_kind` in different chunks are one. Unset: none is.
+	//
+	// optional string fold_unknown_key = 51704;
+	E_FoldUnknownKey = &file_chatpb_v1_options_proto_extTypes[16]
+	// The member whose string tells of what kind such an object is. An object without
+	// a key continues the last one if it is of the same kind and adds only pieces.
+	// Unset: objects without a key are appended.
+	//
+	// optional string fold_unknown_kind = 51705;
+	E_FoldUnknownKind = &file_chatpb_v1_options_proto_extTypes[17]
+	// The members of such objects that come in pieces: strings in them are appended.
+	// A string in another member replaces the earlier one.
+	//
+	// repeated string fold_unknown_pieces = 51706;
+	E_FoldUnknownPieces = &file_chatpb_v1_options_proto_extTypes[18]
+	// The name of a member of a chunk that holds the whole completion, as a string of
+	// JSON text. Folding gives that completion, whatever the chunks add up to. Servers
+	// do not send it: unfolding writes it where the pieces cannot tell a completion.
+	//
+	// optional string fold_whole = 51707;
+	E_FoldWhole = &file_chatpb_v1_options_proto_extTypes[19]
 )
 
 var File_chatpb_v1_options_proto protoreflect.FileDescriptor
@@ -369,14 +452,17 @@ const file_chatpb_v1_options_proto_rawDesc = "" +
 	"\x19JSON_ENCODING_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18JSON_ENCODING_BYTE_ARRAY\x10\x01\x12\x18\n" +
 	"\x14JSON_ENCODING_BASE64\x10\x02\x12\x15\n" +
-	"\x11JSON_ENCODING_RAW\x10\x03*t\n" +
+	"\x11JSON_ENCODING_RAW\x10\x03*\x93\x01\n" +
 	"\x04Fold\x12\x14\n" +
 	"\x10FOLD_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vFOLD_APPEND\x10\x01\x12\x16\n" +
 	"\x12FOLD_APPEND_ARRAYS\x10\x02\x12\x0f\n" +
 	"\vFOLD_BY_KEY\x10\x03\x12\r\n" +
 	"\tFOLD_DROP\x10\x04\x12\r\n" +
-	"\tFOLD_KIND\x10\x05:A\n" +
+	"\tFOLD_KIND\x10\x05\x12\x0e\n" +
+	"\n" +
+	"FOLD_FIRST\x10\x06\x12\r\n" +
+	"\tFOLD_NAME\x10\a:A\n" +
 	"\n" +
 	"json_unset\x12\x1d.google.protobuf.FieldOptions\x18\xf4\x93\x03 \x01(\tR\tjsonUnset\x88\x01\x01:J\n" +
 	"\x0fjson_unset_utf8\x12\x1d.google.protobuf.FieldOptions\x18\xf5\x93\x03 \x01(\tR\rjsonUnsetUtf8\x88\x01\x01:`\n" +
@@ -391,10 +477,16 @@ const file_chatpb_v1_options_proto_rawDesc = "" +
 	"\x10column_time_unit\x12\x1d.google.protobuf.FieldOptions\x18\xfe\x93\x03 \x01(\tR\x0ecolumnTimeUnit\x88\x01\x01:C\n" +
 	"\vcolumn_text\x12\x1d.google.protobuf.FieldOptions\x18\xff\x93\x03 \x01(\tR\n" +
 	"columnText\x88\x01\x01:I\n" +
-	"\x0ecolumn_repeats\x12\x1d.google.protobuf.FieldOptions\x18\x80\x94\x03 \x01(\bR\rcolumnRepeats\x88\x01\x01:C\n" +
+	"\x0ecolumn_repeats\x12\x1d.google.protobuf.FieldOptions\x18\x80\x94\x03 \x01(\bR\rcolumnRepeats\x88\x01\x01:?\n" +
+	"\tfold_part\x12\x1d.google.protobuf.FieldOptions\x18\x81\x94\x03 \x01(\tR\bfoldPart\x88\x01\x01:C\n" +
 	"\n" +
 	"json_union\x12\x1f.google.protobuf.MessageOptions\x18\xf4\x93\x03 \x01(\bR\tjsonUnion\x88\x01\x01:X\n" +
-	"\ffold_unknown\x12\x1f.google.protobuf.MessageOptions\x18\xf7\x93\x03 \x01(\x0e2\x0f.chatpb.v1.FoldR\vfoldUnknown\x88\x01\x01B\x92\x01\n" +
+	"\ffold_unknown\x12\x1f.google.protobuf.MessageOptions\x18\xf7\x93\x03 \x01(\x0e2\x0f.chatpb.v1.FoldR\vfoldUnknown\x88\x01\x01:N\n" +
+	"\x10fold_unknown_key\x12\x1f.google.protobuf.MessageOptions\x18\xf8\x93\x03 \x01(\tR\x0efoldUnknownKey\x88\x01\x01:P\n" +
+	"\x11fold_unknown_kind\x12\x1f.google.protobuf.MessageOptions\x18\xf9\x93\x03 \x01(\tR\x0ffoldUnknownKind\x88\x01\x01:Q\n" +
+	"\x13fold_unknown_pieces\x12\x1f.google.protobuf.MessageOptions\x18\xfa\x93\x03 \x03(\tR\x11foldUnknownPieces:C\n" +
+	"\n" +
+	"fold_whole\x12\x1f.google.protobuf.MessageOptions\x18\xfb\x93\x03 \x01(\tR\tfoldWhole\x88\x01\x01B\x92\x01\n" +
 	"\rcom.chatpb.v1B\fOptionsProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +
 	"Chatpb::V1b\x06proto3"
 
@@ -431,15 +523,20 @@ var file_chatpb_v1_options_proto_depIdxs = []int32{
 	2,  // 10: chatpb.v1.column_time_unit:extendee -> google.protobuf.FieldOptions
 	2,  // 11: chatpb.v1.column_text:extendee -> google.protobuf.FieldOptions
 	2,  // 12: chatpb.v1.column_repeats:extendee -> google.protobuf.FieldOptions
-	3,  // 13: chatpb.v1.json_union:extendee -> google.protobuf.MessageOptions
-	3,  // 14: chatpb.v1.fold_unknown:extendee -> google.protobuf.MessageOptions
-	0,  // 15: chatpb.v1.json_encoding:type_name -> chatpb.v1.JsonEncoding
-	1,  // 16: chatpb.v1.fold:type_name -> chatpb.v1.Fold
-	1,  // 17: chatpb.v1.fold_unknown:type_name -> chatpb.v1.Fold
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	15, // [15:18] is the sub-list for extension type_name
-	0,  // [0:15] is the sub-list for extension extendee
+	2,  // 13: chatpb.v1.fold_part:extendee -> google.protobuf.FieldOptions
+	3,  // 14: chatpb.v1.json_union:extendee -> google.protobuf.MessageOptions
+	3,  // 15: chatpb.v1.fold_unknown:extendee -> google.protobuf.MessageOptions
+	3,  // 16: chatpb.v1.fold_unknown_key:extendee -> google.protobuf.MessageOptions
+	3,  // 17: chatpb.v1.fold_unknown_kind:extendee -> google.protobuf.MessageOptions
+	3,  // 18: chatpb.v1.fold_unknown_pieces:extendee -> google.protobuf.MessageOptions
+	3,  // 19: chatpb.v1.fold_whole:extendee -> google.protobuf.MessageOptions
+	0,  // 20: chatpb.v1.json_encoding:type_name -> chatpb.v1.JsonEncoding
+	1,  // 21: chatpb.v1.fold:type_name -> chatpb.v1.Fold
+	1,  // 22: chatpb.v1.fold_unknown:type_name -> chatpb.v1.Fold
+	23, // [23:23] is the sub-list for method output_type
+	23, // [23:23] is the sub-list for method input_type
+	20, // [20:23] is the sub-list for extension type_name
+	0,  // [0:20] is the sub-list for extension extendee
 	0,  // [0:0] is the sub-list for field type_name
 }
 
@@ -455,7 +552,7 @@ func file_chatpb_v1_options_proto_init() {
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chatpb_v1_options_proto_rawDesc), len(file_chatpb_v1_options_proto_rawDesc)),
 			NumEnums:      2,
 			NumMessages:   0,
-			NumExtensions: 15,
+			NumExtensions: 20,
 			NumServices:   0,
 		},
 		GoTypes:           file_chatpb_v1_options_proto_goTypes,

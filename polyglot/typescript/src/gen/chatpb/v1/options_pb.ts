@@ -15,7 +15,7 @@ import { file_google_protobuf_descriptor } from "@bufbuild/protobuf/wkt";
  * Describes the file chatpb/v1/options.proto.
  */
 export const file_chatpb_v1_options: GenFile = /*@__PURE__*/
-  fileDesc("ChdjaGF0cGIvdjEvb3B0aW9ucy5wcm90bxIJY2hhdHBiLnYxKnwKDEpzb25FbmNvZGluZxIdChlKU09OX0VOQ09ESU5HX1VOU1BFQ0lGSUVEEAASHAoYSlNPTl9FTkNPRElOR19CWVRFX0FSUkFZEAESGAoUSlNPTl9FTkNPRElOR19CQVNFNjQQAhIVChFKU09OX0VOQ09ESU5HX1JBVxADKnQKBEZvbGQSFAoQRk9MRF9VTlNQRUNJRklFRBAAEg8KC0ZPTERfQVBQRU5EEAESFgoSRk9MRF9BUFBFTkRfQVJSQVlTEAISDwoLRk9MRF9CWV9LRVkQAxINCglGT0xEX0RST1AQBBINCglGT0xEX0tJTkQQBTpBCgpqc29uX3Vuc2V0Eh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj0kwMgASgJUglqc29uVW5zZXSIAQE6SgoPanNvbl91bnNldF91dGY4Eh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj1kwMgASgJUg1qc29uVW5zZXRVdGY4iAEBOmAKDWpzb25fZW5jb2RpbmcSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGPaTAyABKA4yFy5jaGF0cGIudjEuSnNvbkVuY29kaW5nUgxqc29uRW5jb2RpbmeIAQE6RwoEZm9sZBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY95MDIAEoDjIPLmNoYXRwYi52MS5Gb2xkUgRmb2xkiAEBOj8KCWZvbGRfaW50bxIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY+JMDIAEoCVIIZm9sZEludG+IAQE6PQoIZm9sZF9rZXkSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGPmTAyABKAhSB2ZvbGRLZXmIAQE6RwoNZm9sZF9pZGVudGl0eRIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY+pMDIAEoCFIMZm9sZElkZW50aXR5iAEBOjwKB2NhcnJpZWQSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGPuTAyABKAhSB2NhcnJpZWSIAQE6OgoGY29sdW1uEh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj8kwMgASgJUgZjb2x1bW6IAQE6RwoNY29sdW1uX3ByZWZpeBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY/ZMDIAEoCVIMY29sdW1uUHJlZml4iAEBOkwKEGNvbHVtbl90aW1lX3VuaXQSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGP6TAyABKAlSDmNvbHVtblRpbWVVbml0iAEBOkMKC2NvbHVtbl90ZXh0Eh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj/kwMgASgJUgpjb2x1bW5UZXh0iAEBOkkKDmNvbHVtbl9yZXBlYXRzEh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxiAlAMgASgIUg1jb2x1bW5SZXBlYXRziAEBOkMKCmpzb25fdW5pb24SHy5nb29nbGUucHJvdG9idWYuTWVzc2FnZU9wdGlvbnMY9JMDIAEoCFIJanNvblVuaW9uiAEBOlgKDGZvbGRfdW5rbm93bhIfLmdvb2dsZS5wcm90b2J1Zi5NZXNzYWdlT3B0aW9ucxj3kwMgASgOMg8uY2hhdHBiLnYxLkZvbGRSC2ZvbGRVbmtub3duiAEBQpIBCg1jb20uY2hhdHBiLnYxQgxPcHRpb25zUHJvdG9QAVouZ2l0aHViLmNvbS9jaGF0cGIvY2hhdHBiLWdvL2NoYXRwYi92MTtjaGF0cGJ2MaICA0NYWKoCCUNoYXRwYi5WMcoCCUNoYXRwYlxWMeICFUNoYXRwYlxWMVxHUEJNZXRhZGF0YeoCCkNoYXRwYjo6VjFiBnByb3RvMw", [file_google_protobuf_descriptor]);
+  fileDesc("ChdjaGF0cGIvdjEvb3B0aW9ucy5wcm90bxIJY2hhdHBiLnYxKnwKDEpzb25FbmNvZGluZxIdChlKU09OX0VOQ09ESU5HX1VOU1BFQ0lGSUVEEAASHAoYSlNPTl9FTkNPRElOR19CWVRFX0FSUkFZEAESGAoUSlNPTl9FTkNPRElOR19CQVNFNjQQAhIVChFKU09OX0VOQ09ESU5HX1JBVxADKpMBCgRGb2xkEhQKEEZPTERfVU5TUEVDSUZJRUQQABIPCgtGT0xEX0FQUEVORBABEhYKEkZPTERfQVBQRU5EX0FSUkFZUxACEg8KC0ZPTERfQllfS0VZEAMSDQoJRk9MRF9EUk9QEAQSDQoJRk9MRF9LSU5EEAUSDgoKRk9MRF9GSVJTVBAGEg0KCUZPTERfTkFNRRAHOkEKCmpzb25fdW5zZXQSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGPSTAyABKAlSCWpzb25VbnNldIgBATpKCg9qc29uX3Vuc2V0X3V0ZjgSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGPWTAyABKAlSDWpzb25VbnNldFV0ZjiIAQE6YAoNanNvbl9lbmNvZGluZxIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY9pMDIAEoDjIXLmNoYXRwYi52MS5Kc29uRW5jb2RpbmdSDGpzb25FbmNvZGluZ4gBATpHCgRmb2xkEh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj3kwMgASgOMg8uY2hhdHBiLnYxLkZvbGRSBGZvbGSIAQE6PwoJZm9sZF9pbnRvEh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj4kwMgASgJUghmb2xkSW50b4gBATo9Cghmb2xkX2tleRIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY+ZMDIAEoCFIHZm9sZEtleYgBATpHCg1mb2xkX2lkZW50aXR5Eh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj6kwMgASgIUgxmb2xkSWRlbnRpdHmIAQE6PAoHY2FycmllZBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY+5MDIAEoCFIHY2FycmllZIgBATo6CgZjb2x1bW4SHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGPyTAyABKAlSBmNvbHVtbogBATpHCg1jb2x1bW5fcHJlZml4Eh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj9kwMgASgJUgxjb2x1bW5QcmVmaXiIAQE6TAoQY29sdW1uX3RpbWVfdW5pdBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY/pMDIAEoCVIOY29sdW1uVGltZVVuaXSIAQE6QwoLY29sdW1uX3RleHQSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGP+TAyABKAlSCmNvbHVtblRleHSIAQE6SQoOY29sdW1uX3JlcGVhdHMSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGICUAyABKAhSDWNvbHVtblJlcGVhdHOIAQE6PwoJZm9sZF9wYXJ0Eh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxiBlAMgASgJUghmb2xkUGFydIgBATpDCgpqc29uX3VuaW9uEh8uZ29vZ2xlLnByb3RvYnVmLk1lc3NhZ2VPcHRpb25zGPSTAyABKAhSCWpzb25VbmlvbogBATpYCgxmb2xkX3Vua25vd24SHy5nb29nbGUucHJvdG9idWYuTWVzc2FnZU9wdGlvbnMY95MDIAEoDjIPLmNoYXRwYi52MS5Gb2xkUgtmb2xkVW5rbm93bogBATpOChBmb2xkX3Vua25vd25fa2V5Eh8uZ29vZ2xlLnByb3RvYnVmLk1lc3NhZ2VPcHRpb25zGPiTAyABKAlSDmZvbGRVbmtub3duS2V5iAEBOlAKEWZvbGRfdW5rbm93bl9raW5kEh8uZ29vZ2xlLnByb3RvYnVmLk1lc3NhZ2VPcHRpb25zGPmTAyABKAlSD2ZvbGRVbmtub3duS2luZIgBATpRChNmb2xkX3Vua25vd25fcGllY2VzEh8uZ29vZ2xlLnByb3RvYnVmLk1lc3NhZ2VPcHRpb25zGPqTAyADKAlSEWZvbGRVbmtub3duUGllY2VzOkMKCmZvbGRfd2hvbGUSHy5nb29nbGUucHJvdG9idWYuTWVzc2FnZU9wdGlvbnMY+5MDIAEoCVIJZm9sZFdob2xliAEBQpIBCg1jb20uY2hhdHBiLnYxQgxPcHRpb25zUHJvdG9QAVouZ2l0aHViLmNvbS9jaGF0cGIvY2hhdHBiLWdvL2NoYXRwYi92MTtjaGF0cGJ2MaICA0NYWKoCCUNoYXRwYi5WMcoCCUNoYXRwYlxWMeICFUNoYXRwYlxWMVxHUEJNZXRhZGF0YeoCCkNoYXRwYjo6VjFiBnByb3RvMw", [file_google_protobuf_descriptor]);
 
 /**
  * How a value is spelled in JSON where the protobuf type does not say it.
@@ -76,7 +76,8 @@ export enum Fold {
   UNSPECIFIED = 0,
 
   /**
-   * Strings, bytes and arrays are appended.
+   * Strings, bytes and arrays are appended. If a string comes as an array of
+   * parts, `fold_part` and the options of the message apply.
    *
    * @generated from enum value: FOLD_APPEND = 1;
    */
@@ -91,7 +92,8 @@ export enum Fold {
 
   /**
    * The elements of an array are joined one by one with those of the same
-   * `fold_key`, or of the same position where the key is missing.
+   * `fold_key`. Where the key is missing, `fold_identity` tells elements apart, or
+   * else their position does.
    *
    * @generated from enum value: FOLD_BY_KEY = 3;
    */
@@ -111,6 +113,23 @@ export enum Fold {
    * @generated from enum value: FOLD_KIND = 5;
    */
   KIND = 5,
+
+  /**
+   * The first value that is not empty wins.
+   *
+   * @generated from enum value: FOLD_FIRST = 6;
+   */
+  FIRST = 6,
+
+  /**
+   * A name that may come in pieces. A later string that begins with the whole name
+   * so far replaces it: the name was repeated, or has grown. Every other string is
+   * appended. An element of an array that has a name begins something new, such as
+   * another tool call.
+   *
+   * @generated from enum value: FOLD_NAME = 7;
+   */
+  NAME = 7,
 }
 
 /**
@@ -172,8 +191,9 @@ export const fold_key: GenExtension<FieldOptions, boolean> = /*@__PURE__*/
   extDesc(file_chatpb_v1_options, 5);
 
 /**
- * Whether two elements of the same key are different ones if both give this
- * field and the values differ, as when a server uses an index again.
+ * Whether the field identifies an element that has no key. Two elements of the
+ * same key are different ones if both have this field, the values differ, and the
+ * later one has a name (FOLD_NAME), as when a server uses an index again.
  *
  * @generated from extension: optional bool fold_identity = 51706;
  */
@@ -236,6 +256,16 @@ export const column_repeats: GenExtension<FieldOptions, boolean> = /*@__PURE__*/
   extDesc(file_chatpb_v1_options, 12);
 
 /**
+ * The JSON text of a part that holds the empty string. If some values of a string
+ * field are arrays of parts, a string becomes this part with the string in it.
+ * Unset: the string itself is the part.
+ *
+ * @generated from extension: optional string fold_part = 51713;
+ */
+export const fold_part: GenExtension<FieldOptions, string> = /*@__PURE__*/
+  extDesc(file_chatpb_v1_options, 13);
+
+/**
  * Whether the message is not a JSON object but a JSON union: the one member
  * that is set is the value. With none set it is an empty array if one of the
  * members is repeated, and otherwise the same as an unset field.
@@ -243,7 +273,7 @@ export const column_repeats: GenExtension<FieldOptions, boolean> = /*@__PURE__*/
  * @generated from extension: optional bool json_union = 51700;
  */
 export const json_union: GenExtension<MessageOptions, boolean> = /*@__PURE__*/
-  extDesc(file_chatpb_v1_options, 13);
+  extDesc(file_chatpb_v1_options, 14);
 
 /**
  * How members that the schema does not know are folded. Unset: a later value
@@ -252,5 +282,44 @@ export const json_union: GenExtension<MessageOptions, boolean> = /*@__PURE__*/
  * @generated from extension: optional chatpb.v1.Fold fold_unknown = 51703;
  */
 export const fold_unknown: GenExtension<MessageOptions, Fold> = /*@__PURE__*/
-  extDesc(file_chatpb_v1_options, 14);
+  extDesc(file_chatpb_v1_options, 15);
+
+/**
+ * If members that the schema does not know are arrays of objects: the member of
+ * such an object whose integer identifies it. Objects with the same integer and
+ * the same `fold_unknown_kind` in different chunks are one. Unset: none is.
+ *
+ * @generated from extension: optional string fold_unknown_key = 51704;
+ */
+export const fold_unknown_key: GenExtension<MessageOptions, string> = /*@__PURE__*/
+  extDesc(file_chatpb_v1_options, 16);
+
+/**
+ * The member whose string tells of what kind such an object is. An object without
+ * a key continues the last one if it is of the same kind and adds only pieces.
+ * Unset: objects without a key are appended.
+ *
+ * @generated from extension: optional string fold_unknown_kind = 51705;
+ */
+export const fold_unknown_kind: GenExtension<MessageOptions, string> = /*@__PURE__*/
+  extDesc(file_chatpb_v1_options, 17);
+
+/**
+ * The members of such objects that come in pieces: strings in them are appended.
+ * A string in another member replaces the earlier one.
+ *
+ * @generated from extension: repeated string fold_unknown_pieces = 51706;
+ */
+export const fold_unknown_pieces: GenExtension<MessageOptions, string[]> = /*@__PURE__*/
+  extDesc(file_chatpb_v1_options, 18);
+
+/**
+ * The name of a member of a chunk that holds the whole completion, as a string of
+ * JSON text. Folding gives that completion, whatever the chunks add up to. Servers
+ * do not send it: unfolding writes it where the pieces cannot tell a completion.
+ *
+ * @generated from extension: optional string fold_whole = 51707;
+ */
+export const fold_whole: GenExtension<MessageOptions, string> = /*@__PURE__*/
+  extDesc(file_chatpb_v1_options, 19);
 

@@ -16,6 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 import chatpb.v1 as schema
 from chatpb import _endings
+from chatpb._pairs import key_and_value
 from chatpb.log import SUFFIX
 from chatpb.spark._column import local
 from chatpb.spark._source import find, read_json_lines, read_logs
@@ -107,10 +108,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _setting(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"expected KEY=VALUE, got {text!r}")
-    return key, value
+    try:
+        return key_and_value(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _records(session: SparkSession, options: argparse.Namespace) -> DataFrame:

@@ -444,7 +444,8 @@ def test_a_misspelt_variable() -> None:
         ),
         pytest.param(
             flags(upstream="replay:nowhere"),
-            "upstream default: nowhere: expected a recording: .json, .jsonl, .sse, or a folder",
+            "upstream default: nowhere: expected a recording: .json, .jsonl, .ndjson, .sse, or a"
+            " folder",
             id="recordings",
         ),
         pytest.param(

@@ -18,7 +18,7 @@ from chatpb_server.core.upstream import (
     UpstreamError,
     UpstreamRequest,
 )
-from chatpb_server.upstreams.replay import ReplayUpstream
+from chatpb_server.upstreams.replay import ReplayError, ReplayUpstream
 from support.build import COMPLETION, chunk, error_object
 
 REQUEST = UpstreamRequest(RequestBody(text=b"{}"))
@@ -58,8 +58,9 @@ async def test_a_completion(tmp_path: Path) -> None:
     [
         ("a.sse", EVENTS, EVENTS),
         ("a.jsonl", b"\n".join(TEXTS), b"".join(map(event, (*TEXTS, DONE)))),
+        ("a.ndjson", b"\n".join(TEXTS), b"".join(map(event, (*TEXTS, DONE)))),
     ],
-    ids=["sse", "jsonl"],
+    ids=["sse", "jsonl", "ndjson"],
 )
 async def test_a_stream(name: str, data: bytes, text: bytes, tmp_path: Path) -> None:
     upstream = recorded(tmp_path, name, data)
@@ -86,3 +87,10 @@ async def test_a_stream_that_breaks_off(tmp_path: Path) -> None:
     upstream = recorded(tmp_path, "a.sse", event(TEXTS[0]))
     with pytest.raises(UpstreamDataError, match="ended before the completion did"):
         await streamed(upstream)
+
+
+def test_a_recording_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.json").mkdir()
+    with pytest.raises(ReplayError) as caught:
+        ReplayUpstream(tmp_path)
+    assert f"{tmp_path} cannot be replayed: is a directory" == str(caught.value)

@@ -10,15 +10,17 @@ from chatpb._cli.reading.collect import Collector, files
 from chatpb._cli.reading.input import Reading
 from chatpb._cli.reading.known import Known
 from chatpb._cli.tally import counted
+from chatpb._pairs import key_and_value
 from chatpb._record import label_fields, labelled
 
 
 def _labels(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
     labels = {}
     for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise click.BadParameter(f"{text!r} is not KEY=VALUE")
+        try:
+            key, value = key_and_value(text)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
         labels[key] = value
     return labels
 

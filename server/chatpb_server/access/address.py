@@ -65,8 +65,16 @@ class Address(NamedTuple):
                 probe.bind((self.host, self.port))
                 probe.listen(1)
         except OSError as error:
-            reason = os_error_text(error)
-            raise AddressError(f"cannot listen on {self}: {reason}") from None
+            raise self.listen_error(error) from None
+
+    def listen_error(self, error: OSError | None = None) -> AddressError:
+        """The error for an address that cannot be bound.
+
+        Args:
+            error: The system's error, if there is one.
+        """
+        reason = f": {os_error_text(error)}" if error is not None else ""
+        return AddressError(f"cannot listen on {self}{reason}")
 
 
 def check_exposure(address: Address, *, tls: bool, authentication: bool, insecure: bool) -> None:

@@ -21,6 +21,8 @@ Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0)]
 #: gRPC counts the bytes of a message in 31 bits.
 Bytes = Annotated[int, Field(ge=1, le=2**31 - 1)]
+#: The largest message, unless the settings have another limit.
+MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

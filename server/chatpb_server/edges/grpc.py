@@ -12,7 +12,7 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
 
-from chatpb_server.access.address import Address, AddressError
+from chatpb_server.access.address import Address
 from chatpb_server.core.guard import Guard
 from chatpb_server.core.service import SERVICE_NAME, ChatCompletionService
 from chatpb_server.edges.rpcs import Rpcs
@@ -72,7 +72,7 @@ class GrpcEdge:
                 return self._server.add_secure_port(str(address), credentials)
             return self._server.add_insecure_port(str(address))
         except RuntimeError:  # taken since it was checked
-            raise AddressError(f"cannot listen on {address}") from None
+            raise address.listen_error() from None
 
     async def start(self) -> None:
         """Serves."""

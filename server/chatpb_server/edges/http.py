@@ -15,8 +15,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
-from chatpb._errors import os_error_text
-from chatpb_server.access.address import Address, AddressError
+from chatpb_server.access.address import Address
 from chatpb_server.core.explain import RefusalError
 from chatpb_server.core.guard import Guard
 from chatpb_server.core.service import ChatCompletionService
@@ -103,8 +102,7 @@ class HttpEdge:
         try:
             await site.start()
         except OSError as error:
-            reason = os_error_text(error)
-            raise AddressError(f"cannot listen on {address}: {reason}") from None
+            raise address.listen_error(error) from None
         port: int = self._runner.addresses[0][1]
         return port
 

@@ -16,7 +16,14 @@ from chatpb_server.core.call import Observer, Recorder
 from chatpb_server.core.gate import Gate
 from chatpb_server.core.guard import Authenticate, Guard
 from chatpb_server.core.service import ChatCompletionService
-from chatpb_server.core.setting import Bytes, Count, Seconds, Setting, Table
+from chatpb_server.core.setting import (
+    MAX_MESSAGE_BYTES,
+    Bytes,
+    Count,
+    Seconds,
+    Setting,
+    Table,
+)
 from chatpb_server.core.upstream import MAX_EVENT_BYTES, Upstream
 from chatpb_server.edges.grpc import GrpcEdge
 from chatpb_server.edges.http import HttpEdge
@@ -74,7 +81,7 @@ class Limits(Table):
             " request with images, or a completion with the log probabilities of many choices.",
             unit="bytes",
         ),
-    ] = 64 * 1024 * 1024
+    ] = MAX_MESSAGE_BYTES
     max_event_bytes: Annotated[
         Bytes,
         Setting("The largest event in the stream of an upstream.", unit="bytes"),

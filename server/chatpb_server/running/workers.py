@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
-from chatpb._errors import os_error_text
 from chatpb_server.access.address import Address, AddressError
 from chatpb_server.running.build import Served, relaying
 from chatpb_server.running.config import ConfigError
@@ -103,8 +102,7 @@ def _reserved(address: Address) -> Iterator[Address]:
         try:
             holder.bind((address.host, address.port))
         except OSError as error:  # taken after the check
-            reason = os_error_text(error)
-            raise AddressError(f"cannot listen on {address}: {reason}") from None
+            raise address.listen_error(error) from None
         # Needed above if connections have just ended. If it stayed on, other processes could bind
         # the same address.
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)

@@ -14,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from chatpb._errors import os_error_text
 from chatpb_server.access.secret import OWN_HEADERS, Secret, SecretError, check_header
-from chatpb_server.core.setting import Seconds, Setting
+from chatpb_server.core.setting import MAX_MESSAGE_BYTES, Seconds, Setting
 from chatpb_server.upstreams.registry import UpstreamSettingsError, UpstreamTable
 
 _CONNECT_TIMEOUT: Final = 10.0
@@ -41,7 +41,7 @@ class RemoteSettings:
     ca_file: Path | None = None
     connect_timeout: float = _CONNECT_TIMEOUT
     silence_timeout: float | None = _SILENCE_TIMEOUT
-    max_bytes: int = 64 * 1024 * 1024
+    max_bytes: int = MAX_MESSAGE_BYTES
     takes_authorization: bool = False
 
 

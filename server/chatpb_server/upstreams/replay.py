@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Final, TypeVar
 
 import orjson
 
-from chatpb import ConversionError, fold, from_json, sse, unfold
+from chatpb import ConversionError, _endings, fold, from_json, sse, unfold
+from chatpb._errors import os_error_text
 from chatpb._mapping.canonical import canonical
 from chatpb._rpc.status import is_error_status
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
@@ -28,7 +29,7 @@ from chatpb_server.upstreams.registry import UpstreamSettingsError, UpstreamTabl
 _T = TypeVar("_T")
 
 _SCHEME: Final = "replay:"
-_SUFFIXES: Final = (".json", ".jsonl", ".sse")
+_SUFFIXES: Final = (_endings.JSON, *_endings.JSON_LINES, _endings.EVENTS)
 
 
 class ReplayError(UpstreamSettingsError):
@@ -44,8 +45,9 @@ class ReplayUpstream:
 
     Args:
         path: A file, or a folder of files in the order of their names. ``.json`` is the JSON of a
-            completion or an error, ``.sse`` the bytes of an event stream, ``.jsonl`` the chunks of
-            a stream, one in each line. Files ``.request.json`` are skipped.
+            completion or an error, ``.sse`` the bytes of an event stream, ``.jsonl`` and
+            ``.ndjson`` the chunks of a stream, one in each line. Files ``.request.json`` are
+            skipped.
 
     Raises:
         ReplayError: There is no recording, or one that cannot be read.
@@ -56,14 +58,15 @@ class ReplayUpstream:
         recordings = [
             file
             for file in files
-            if file.suffix in _SUFFIXES and not file.name.endswith(".request.json")
+            if file.suffix in _SUFFIXES and not file.name.endswith(_endings.REQUEST)
         ]
         if not recordings:
             raise ReplayError(f"{path}: expected a recording: {', '.join(_SUFFIXES)}, or a folder")
         try:
             self._recordings = itertools.cycle([_read(file) for file in recordings])
         except (OSError, ConversionError) as error:
-            raise ReplayError(f"{path} cannot be replayed: {error}") from None
+            reason = os_error_text(error) if isinstance(error, OSError) else error
+            raise ReplayError(f"{path} cannot be replayed: {reason}") from None
 
     async def create(self, request: UpstreamRequest) -> UpstreamAnswer:  # noqa: ARG002 (not asked)
         """Answers with a whole completion, as `Upstream.create` says."""
@@ -93,10 +96,10 @@ class ReplayUpstream:
 def _read(file: Path) -> tuple[bytes | None, bytes]:
     """A completion, or the bytes of a stream."""
     data = file.read_bytes()
-    if file.suffix == ".json":
+    if file.suffix == _endings.JSON:
         from_json(data)  # it is an object
         return data, b""
-    if file.suffix == ".jsonl":
+    if file.suffix in _endings.JSON_LINES:
         lines = [line for line in data.splitlines() if line.strip()]
         data = b"".join(map(sse.event, (*lines, sse.DONE)))
     return None, data
@@ -138,7 +141,9 @@ class ReplayTable(UpstreamTable):
     kind: ClassVar[str] = "a recording"
     form: ClassVar[str] = "replay:PATH"
     expected: ClassVar[str] = form
-    about: ClassVar[str] = "Recorded answers, in turn: .json, .jsonl and .sse files, or a folder."
+    about: ClassVar[str] = (
+        "Recorded answers, in turn: .json, .jsonl, .ndjson and .sse files, or a folder."
+    )
 
     @classmethod
     def takes(cls, url: str) -> bool:

@@ -8,8 +8,8 @@ import pytest
 
 from chatpb_server.access.address import Address, AddressError, check_exposure
 
-TLS = "TLS (--tls-cert and --tls-key)"
-AUTHENTICATION = "authentication (--tokens or --tls-client-ca)"
+TLS = "TLS (tls.cert and tls.key; --tls-cert and --tls-key)"
+AUTHENTICATION = "authentication (tokens or tls.client_ca; --tokens or --tls-client-ca)"
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_exposure(
         check()
     assert (
         f"will not listen on {host}, beyond loopback, without {missing}; if something in"
-        " front of the relay provides that, pass --insecure-listen"
+        " front of the relay provides that, set insecure_listen = true (--insecure-listen)"
     ) == str(caught.value)
 
 

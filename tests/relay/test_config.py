@@ -274,8 +274,9 @@ def test_upstreams_in_tables_get_no_key_unasked(file: Path) -> None:
         ),
         pytest.param(
             f"tokens = 't'\n[upstreams.a]\nurl = '{URL}'\nauth = 'caller'",
-            "FILE: upstreams.a.auth: callers send one authorization: with --tokens it is for the"
-            " relay; give the upstream a key of its own, or know the callers by --tls-client-ca",
+            "FILE: upstreams.a.auth: callers send one authorization: with tokens (--tokens) it"
+            " is for the relay; give the upstream a key of its own, or authenticate the callers by"
+            " tls.client_ca (--tls-client-ca)",
             id="tokens",
         ),
         pytest.param(
@@ -297,7 +298,7 @@ def test_upstreams_in_tables_get_no_key_unasked(file: Path) -> None:
         ),
         pytest.param(
             "[tls]\ncert = 'a'",
-            "FILE: tls: expected a certificate and its key, --tls-cert and --tls-key",
+            "FILE: tls: expected both cert (--tls-cert) and key (--tls-key)",
             id="tls",
         ),
     ],
@@ -340,8 +341,9 @@ def test_a_mistake_in_a_file(file: Path, text: str, expected: str) -> None:
         pytest.param(f"{URL}#a", "expected a URL without #", id="fragment"),
         pytest.param(
             "https://api.openai.com/v1",
-            "needs a key: set OPENAI_API_KEY, name another variable with --api-key-env, or a file"
-            " with --api-key-file; or pass the callers' own on with --auth caller",
+            "needs a key: set OPENAI_API_KEY, name another variable with api_key_env"
+            " (--api-key-env), or a file with api_key_file (--api-key-file); or pass the callers'"
+            ' own on with auth = "caller" (--auth caller)',
             id="no key",
         ),
     ],
@@ -365,21 +367,22 @@ def test_a_mistake_in_the_url(url: str, expected: str) -> None:
         ),
         pytest.param(
             flags(tls__client_ca="a"),
-            "--client-ca: --tls-client-ca needs --tls-cert and --tls-key too",
+            "--client-ca: client_ca (--tls-client-ca) needs cert (--tls-cert) and key (--tls-key)"
+            " too",
             id="client CA",
         ),
         pytest.param(
             flags(metrics__listen="0.0.0.0:1"),
             "--listen: will not serve metrics on 0.0.0.0, beyond loopback, without TLS and"
-            " authentication, which they never have; if that is intended, pass"
-            " --insecure-metrics-listen",
+            " authentication, which they never have; if that is intended, set"
+            " insecure_listen = true (--insecure-metrics-listen)",
             id="metrics",
         ),
         pytest.param(
             flags(listen="0.0.0.0:1", tls__cert="a", tls__key="b"),
             "--listen: will not listen on 0.0.0.0, beyond loopback, without authentication"
-            " (--tokens or --tls-client-ca); if something in front of the relay provides that, pass"
-            " --insecure-listen",
+            " (tokens or tls.client_ca; --tokens or --tls-client-ca); if something in front of the"
+            " relay provides that, set insecure_listen = true (--insecure-listen)",
             id="beyond loopback",
         ),
     ],

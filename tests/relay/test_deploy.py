@@ -110,7 +110,7 @@ async def test_nor_has_what_is_commented_out(folder: Path) -> None:
     url = "https://example.openai.azure.com/openai/deployments/gpt"
     key = f"with a key from {folder}/azure.key"
     assert f"upstream azure   {url} {key}; models gpt-*; weight 0.5\n" in actual
-    full = "what finds 67108864 bytes before it is dropped"
+    full = "when 67108864 bytes are queued, records are dropped"
     assert f"record           {folder}/records, sync: interval; {full}; cluster=a\n" in actual
 
 

@@ -186,8 +186,9 @@ async def test_mutual_tls_names_the_caller(tmp_path: Path) -> None:
 MISTAKES: list[Any] = [
     pytest.param(
         ("--http", "0.0.0.0:0"),
-        "--http: will not listen on 0.0.0.0, beyond loopback, without TLS (--tls-cert and"
-        " --tls-key) and authentication (--tokens or --tls-client-ca)",
+        "--http: will not listen on 0.0.0.0, beyond loopback, without TLS (tls.cert and"
+        " tls.key; --tls-cert and --tls-key) and authentication (tokens or tls.client_ca; --tokens"
+        " or --tls-client-ca)",
         id="exposed",
     ),
     pytest.param(

@@ -200,7 +200,7 @@ async def test_it_needs_its_extra(tmp_path: Path) -> None:
         (("--record", "FILE/below"), "record: FILE is not a directory"),
         (
             ("--record-sync", "never"),
-            "--record-sync: nothing is recorded without a directory, --record",
+            "--record-sync: nothing is recorded without a directory (--record)",
         ),
         (
             ("--record", "DIR", "--record-label", "chatpb.a=b"),
@@ -245,7 +245,7 @@ async def test_settings_are_shown(tmp_path: Path) -> None:
     process = await start("--check-config", "--config", tmp_path / "relay.toml")
     code, output, errors = await finish(process)
     [line] = [line for line in output.splitlines() if line.startswith("record ")]
-    expected = f"{tmp_path}/log, sync: commit; what finds 1000000 bytes before it waits; team=a"
+    expected = f"{tmp_path}/log, sync: commit; when 1000000 bytes are queued, calls wait; team=a"
     assert (0, "", ["record", expected]) == (code, errors, line.split(maxsplit=1))
     assert not (tmp_path / "log").exists()
     process = await start("--check-config")

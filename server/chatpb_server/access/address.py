@@ -92,11 +92,11 @@ def check_exposure(address: Address, *, tls: bool, authentication: bool, insecur
     if address.is_loopback or insecure or (tls and authentication):
         return
     ways = {
-        "TLS (--tls-cert and --tls-key)": tls,
-        "authentication (--tokens or --tls-client-ca)": authentication,
+        "TLS (tls.cert and tls.key; --tls-cert and --tls-key)": tls,
+        "authentication (tokens or tls.client_ca; --tokens or --tls-client-ca)": authentication,
     }
     missing = " and ".join(way for way, given in ways.items() if not given)
     raise AddressError(
         f"will not listen on {address.host}, beyond loopback, without {missing}; if something in"
-        " front of the relay provides that, pass --insecure-listen"
+        " front of the relay provides that, set insecure_listen = true (--insecure-listen)"
     )

@@ -259,9 +259,9 @@ def _conflicts(settings: Settings, places: Places) -> Iterator[str]:
             yield f"{places.find(key)}: expected a name of up to 64 letters, digits and . _ -"
         if table.takes_authorization and settings.tokens is not None:
             yield (
-                f"{places.find((*key, 'auth'))}: callers send one authorization: with --tokens it"
-                " is for the relay; give the upstream a key of its own, or know the callers by"
-                " --tls-client-ca"
+                f"{places.find((*key, 'auth'))}: callers send one authorization: with tokens"
+                " (--tokens) it is for the relay; give the upstream a key of its own, or"
+                " authenticate the callers by tls.client_ca (--tls-client-ca)"
             )
 
 

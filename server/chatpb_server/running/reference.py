@@ -82,6 +82,8 @@ def _row(declaration: Declaration) -> str:
     default = default_text(declaration) or ("false" if declaration.field.default is False else "")
     if default != setting.default:
         default = f"`{default}`"
+    if declaration.field.is_required():
+        default = f"`{default}`; required in a table `[upstreams.NAME]`"
     cells = (f"`{declaration.key[-1]}`", names, _value(declaration), default, setting.help)
     return f"| {' | '.join(cells)} |"
 

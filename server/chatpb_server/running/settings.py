@@ -92,9 +92,11 @@ class TlsTable(Table):
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
         if (self.cert is None) != (self.key is None):
-            raise ValueError("expected a certificate and its key, --tls-cert and --tls-key")
+            raise ValueError("expected both cert (--tls-cert) and key (--tls-key)")
         if self.client_ca is not None and self.cert is None:
-            raise ValueError("--tls-client-ca needs --tls-cert and --tls-key too")
+            raise ValueError(
+                "client_ca (--tls-client-ca) needs cert (--tls-cert) and key (--tls-key) too"
+            )
         return self
 
 
@@ -126,8 +128,8 @@ class MetricsTable(Table):
             if not address.is_loopback:
                 raise ValueError(
                     f"will not serve metrics on {address.host}, beyond loopback, without TLS and"
-                    " authentication, which they never have; if that is intended, pass"
-                    " --insecure-metrics-listen"
+                    " authentication, which they never have; if that is intended, set"
+                    " insecure_listen = true (--insecure-metrics-listen)"
                 )
         return self
 

@@ -33,11 +33,11 @@ def _overview(settings: Settings) -> Iterator[tuple[str, str]]:
         models = " ".join(table.models)
         yield f"upstream {name}", f"{table}; models {models}; weight {table.weight:g}"
     limits = settings.limits
-    timeout = f"at most {limits.timeout:g} s each" if limits.timeout else "for any time"
+    timeout = f"at most {limits.timeout:g} s" if limits.timeout else "any length"
     yield (
         "limits",
-        f"in a process {limits.max_running} calls run, {timeout}, and {limits.max_waiting} wait;"
-        f" {settings.grace:g} s to finish",
+        f"per process: up to {limits.max_running} running calls of {timeout},"
+        f" {limits.max_waiting} waiting; grace {settings.grace:g} s",
     )
     yield "metrics", settings.metrics.listen or "off"
     yield "record", _recording(settings.record)
@@ -49,10 +49,10 @@ def _overview(settings: Settings) -> Iterator[tuple[str, str]]:
 def _recording(table: RecordTable) -> str:
     if table.directory is None:
         return "off"
-    full = "is dropped" if table.overload == "drop" else "waits"
+    full = "records are dropped" if table.overload == "drop" else "calls wait"
     labels = "".join(f"; {key}={value}" for key, value in table.labels.items())
     return (
-        f"{table.directory}, sync: {table.sync}; what finds {table.queue_bytes} bytes before it"
+        f"{table.directory}, sync: {table.sync}; when {table.queue_bytes} bytes are queued,"
         f" {full}{labels}"
     )
 

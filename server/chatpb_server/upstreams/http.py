@@ -277,8 +277,9 @@ class HttpTable(RemoteTable):
         elif auth == "key" or urlsplit(table["url"]).hostname == "api.openai.com":
             table["auth"] = "none"  # so that the missing key is not reported twice
             raise UpstreamSettingsError(
-                f"needs a key: set {_DEFAULT_KEY}, name another variable with --api-key-env, or a"
-                " file with --api-key-file; or pass the callers' own on with --auth caller"
+                f"needs a key: set {_DEFAULT_KEY}, name another variable with api_key_env"
+                " (--api-key-env), or a file with api_key_file (--api-key-file); or pass the"
+                ' callers\' own on with auth = "caller" (--auth caller)'
             )
 
     @field_validator("url")

@@ -117,7 +117,7 @@ class RecordTable(RecordLimits, _RecordLog):
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
         if self.directory is None and self.model_fields_set - {"directory"}:
-            raise ValueError("nothing is recorded without a directory, --record")
+            raise ValueError("nothing is recorded without a directory (--record)")
         for label in self.labels:
             if not label:
                 raise ValueError("labels: expected a key before the value")

@@ -274,10 +274,12 @@ def _first_header(source: Source, path: Path) -> LogHeader:
     try:
         frame = read_frame(source, 0)
     except BadFrameError as error:
-        raise _DamagedHeaderError(path, f"no log, or its beginning is damaged: {error}") from error
+        raise _DamagedHeaderError(
+            path, f"not a log, or its beginning is damaged: {error}"
+        ) from error
     found = header_in(frame.messages[0], path) if frame else None
     if found is None:
-        raise LogError(path, "no log: it does not begin with the header of one")
+        raise LogError(path, "not a log: it does not begin with the header of one")
     return found
 
 
@@ -296,7 +298,7 @@ def _recover(fd: int, path: Path) -> Damage | None:
     if damage is None:
         return None
     if not end and (not damage.is_torn or size > _LONGEST_HEADER):
-        raise LogError(path, f"no log, or wholly damaged: {damage.reason}")
+        raise LogError(path, f"not a log, or damaged from the start: {damage.reason}")
     if damage.is_torn:
         os.ftruncate(fd, end)
         os.fsync(fd)

@@ -205,7 +205,7 @@ class _File:
             for index, data in enumerate(frame.messages):
                 if header_in(data, self._path) is None:
                     if not offset and not index:
-                        raise LogError(self._path, "no log: it does not begin with a header")
+                        raise LogError(self._path, "not a log: it does not begin with a header")
                     if index >= first:
                         yield Entry(data, Position(self._path, offset, index))
 

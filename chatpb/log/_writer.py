@@ -82,7 +82,7 @@ class LogWriter:
         given = Path(path)
         self._directory = given if given.is_dir() else None
         if self._directory is None and (max_bytes is not None or max_seconds is not None):
-            raise ValueError(f"{given} is no directory; max_bytes and max_seconds need one")
+            raise ValueError(f"{given} is not a directory; max_bytes and max_seconds require one")
         self._sync = Sync(sync)
         self._sync_seconds = sync_seconds
         self._frame_bytes = frame_bytes
@@ -152,7 +152,7 @@ class LogWriter:
         if size > MAX_MESSAGE_BYTES:
             raise ValueError(f"a record of {size} bytes; the most is {MAX_MESSAGE_BYTES}")
         if is_header(data):
-            raise ValueError("a CompletionRecord with a log_header alone is no record")
+            raise ValueError("a CompletionRecord with only a log_header is not a record")
         future = Place()
         with self._lock:
             if self._pending_bytes + cost > self._max_pending_bytes:

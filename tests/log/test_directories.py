@@ -110,7 +110,9 @@ def test_batches_do_not_mind_the_time_of_day(
 def test_limits_of_files_need_a_directory(tmp_path: Path) -> None:
     limits: dict[str, Any]
     for limits in ({"max_bytes": 1}, {"max_seconds": 1.0}):
-        with pytest.raises(ValueError, match="is no directory; max_bytes and max_seconds need"):
+        with pytest.raises(
+            ValueError, match="is not a directory; max_bytes and max_seconds require"
+        ):
             LogWriter(tmp_path / NAME, **limits)
     with pytest.raises(ValueError, match="frame_bytes is 0; expected 1 to 67108864"):
         LogWriter(tmp_path / NAME, frame_bytes=0)

@@ -124,7 +124,7 @@ def test_records_that_are_refused(tmp_path: Path) -> None:
     with LogWriter(tmp_path / NAME) as writer:
         with pytest.raises(ValueError, match="268435457 bytes; the most is 268435456"):
             writer.append(bytes(256 * 1024 * 1024 + 1))
-        with pytest.raises(ValueError, match="log_header alone is no record"):
+        with pytest.raises(ValueError, match="only a log_header is not a record"):
             writer.append(CompletionRecord(log_header=LogHeader(file_id="x")))
         writer.append(CompletionRecord(log_header=LogHeader(), call_id="a"))
     assert ["a"] == [entry.record.call_id for entry in read(tmp_path / NAME)]
@@ -325,8 +325,8 @@ OTHER = zstandard.ZstdCompressor(write_checksum=True).compress(
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        pytest.param(b'{"id": 1}\n', "no log, or ", id="text"),
-        pytest.param(FOREIGN, "no log: it does not begin with ", id="zstd"),
+        pytest.param(b'{"id": 1}\n', "not a log, or ", id="text"),
+        pytest.param(FOREIGN, "not a log: it does not begin with ", id="zstd"),
         pytest.param(OTHER, "a log of 'a.B'; expected one of chatpb.v1.Comp", id="other-type"),
     ],
 )

@@ -243,7 +243,7 @@ def test_upstreams_in_tables_get_no_key_unasked(file: Path) -> None:
         ),
         pytest.param(
             "passed_on = ['authorization']",
-            'FILE: passed_on.0: say auth = "caller" in each upstream that is to get it',
+            'FILE: passed_on.0: set auth = "caller" for each upstream that requires it',
             id="authorization",
         ),
         pytest.param(
@@ -441,8 +441,8 @@ def test_a_misspelt_variable() -> None:
     [
         pytest.param(
             flags(upstream=URL, api_key_env="CHATPB_TEST_NO_KEY"),
-            "upstream default: the environment variable CHATPB_TEST_NO_KEY is not set: it is to"
-            " hold a secret",
+            "upstream default: the environment variable CHATPB_TEST_NO_KEY is not set: it must"
+            " contain a secret",
             id="key",
         ),
         pytest.param(

@@ -321,7 +321,7 @@ def test_the_faults_of_observers_show_no_metadata(output: Output) -> None:
     Observers([Unloggable()]).began(a_call())
     assert "secret" not in output.getvalue()
     [record] = output.records()
-    assert "Unloggable.began failed; not said again" == record["message"]
+    assert "Unloggable.began failed; further failures are not logged" == record["message"]
 
 
 async def test_errors_that_no_task_took(output: Output) -> None:

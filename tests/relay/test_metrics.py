@@ -313,7 +313,10 @@ def test_a_broken_observer_breaks_nothing(caplog: pytest.LogCaptureFixture) -> N
         streamed(observers, Call(STREAM))
         assert {"a": "1", "b": "2"} == observers.upstream_headers(Call(STREAM))
     assert ["began"] * 3 == first.seen == last.seen
-    expected = [f"Broken.{event} failed; not said again" for event in ("began", "upstream_headers")]
+    expected = [
+        f"Broken.{event} failed; further failures are not logged"
+        for event in ("began", "upstream_headers")
+    ]
     assert expected == [record.getMessage() for record in caplog.records]
     assert {logging.ERROR} == {record.levelno for record in caplog.records}
 

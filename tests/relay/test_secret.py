@@ -48,15 +48,15 @@ def test_a_line_end_is_not_of_the_secret(tmp_path: Path, text: str) -> None:
 
 
 NOT_ONE_LINE = (
-    " is to hold a secret of one line, in printable ASCII, with no space before or after it"
+    " must contain a secret of one line, in printable ASCII, with no space before or after it"
 )
 
 
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        pytest.param(b"", " is empty: it is to hold a secret", id="empty"),
-        pytest.param(b"\n", " is empty: it is to hold a secret", id="a line's end"),
+        pytest.param(b"", " is empty: it must contain a secret", id="empty"),
+        pytest.param(b"\n", " is empty: it must contain a secret", id="a line's end"),
         pytest.param(b"sk\r\nX-Admin: 1", NOT_ONE_LINE, id="CR LF"),
         pytest.param(b"sk\nX-Admin: 1\n", NOT_ONE_LINE, id="LF"),
         pytest.param(b"sk\rX-Admin: 1", NOT_ONE_LINE, id="CR"),
@@ -88,7 +88,7 @@ def test_a_secret_that_is_not_there(tmp_path: Path) -> None:
     assert f"cannot read the secret {path}: no such file or directory" == str(caught.value)
     with pytest.raises(SecretError) as caught:
         Secret.from_env("API_KEY", {})
-    assert "the environment variable API_KEY is not set: it is to hold a secret" == str(
+    assert "the environment variable API_KEY is not set: it must contain a secret" == str(
         caught.value
     )
 

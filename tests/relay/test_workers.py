@@ -189,5 +189,5 @@ async def test_workers_that_do_not_start(capfd: pytest.CaptureFixture[str]) -> N
     settings = Settings(listen="127.0.0.1:0", workers=COUNT, upstreams={"a": key})
     with pytest.raises(WorkerError, match="the workers do not start"):
         await within(supervise(settings, lambda _: None))
-    line = "the environment variable CHATPB_TEST_NO_KEY is not set: it is to hold a secret"
+    line = "the environment variable CHATPB_TEST_NO_KEY is not set: it must contain a secret"
     assert f"chatpb-server: upstream a: {line}" in capfd.readouterr().err.splitlines()

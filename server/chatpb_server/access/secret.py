@@ -48,7 +48,7 @@ class Secret:
         """
         source = f"the environment variable {variable}"
         if variable not in environ:
-            raise SecretError(f"{source} is not set: it is to hold a secret")
+            raise SecretError(f"{source} is not set: it must contain a secret")
         value = _check(environ[variable], source)
         return cls(source, lambda: value)
 
@@ -80,10 +80,10 @@ class Secret:
 def _check(text: str, source: str) -> str:
     value = text.rstrip("\r\n")
     if not value:
-        raise SecretError(f"{source} is empty: it is to hold a secret")
+        raise SecretError(f"{source} is empty: it must contain a secret")
     if not _SECRET.fullmatch(value):
         raise SecretError(
-            f"{source} is to hold a secret of one line, in printable ASCII, with no space before"
+            f"{source} must contain a secret of one line, in printable ASCII, with no space before"
             " or after it"
         )
     return value

@@ -37,7 +37,7 @@ def _passed_on(text: str) -> str:
     if not is_metadata_key(text):
         raise ValueError("expected a key of metadata in lower case, not grpc-... and not ...-bin")
     if text == "authorization":
-        raise ValueError('say auth = "caller" in each upstream that is to get it')
+        raise ValueError('set auth = "caller" for each upstream that requires it')
     if text in OWN_HEADERS:
         raise ValueError("is set by the relay itself")
     return text

@@ -107,4 +107,6 @@ class Observers(Observer):
         if key not in self._faults:
             self._faults.add(key)
             name = type(observer).__qualname__
-            _logger.error("%s.%s failed; not said again", name, event, exc_info=error)
+            _logger.error(
+                "%s.%s failed; further failures are not logged", name, event, exc_info=error
+            )

@@ -52,7 +52,7 @@ class Spec:
 
     Attributes:
         kind: One of KINDS, or the name of a type with an encoding that does not suit it.
-        label: implicit, optional, repeated, unpacked, map, or oneof.
+        label: implicit, optional, repeated, unpacked, map, oneof, or alone: in a oneof of its own.
         unset: The option `json_unset`.
         key: The type of the keys of a map.
         options: Other options.
@@ -92,6 +92,9 @@ class Spec:
             if not message.oneof_decl:
                 message.oneof_decl.add(name="one")
             added.oneof_index = 0
+        if self.label == "alone":
+            added.oneof_index = len(message.oneof_decl)
+            message.oneof_decl.add(name=f"one_{name}")
 
 
 def _set_type(added: FieldDescriptorProto, kind: str) -> None:

@@ -139,6 +139,9 @@ impl<'a> Reader<'a> {
                     if let Unset::Utf8(text) = field.unset
                         && said.seen & 1 << text == 0
                     {
+                        if later.is_some() {
+                            return Err(Declined); // only one is kept
+                        }
                         later = Some((index, self.json.at));
                         self.scratch.clear();
                         self.json.compact(&mut self.scratch)?;

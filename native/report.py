@@ -29,10 +29,12 @@ def main() -> None:
         return
     if os.environ.get("CHATPB_IMPLEMENTATION") == "python":
         reason = "CHATPB_IMPLEMENTATION=python selects it"
-    elif caught:
-        reason = str(caught[0].message)
     else:
-        reason = built or "the native extension is not installed; reinstall chatpb with cargo"
+        reasons = [str(warning.message) for warning in caught]
+        if built:
+            reasons.append(f"the last build: {built}" if caught else built)
+        missing = "the native extension is not installed; reinstall chatpb with cargo"
+        reason = "\n  ".join(reasons) or missing
     print(f"chatpb uses its pure Python implementation: {reason}")
     print(f"  It gives the same results, but is slower.{_cost()}")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.util
 import os
 import warnings
 from importlib import resources
@@ -53,10 +54,14 @@ def _load() -> Transcoder | None:
 
 def _refuse(problem: str, wanted: str) -> None:
     """Warns of an extension that cannot be used; raises if it is required."""
+    remedy = f"{problem}: reinstall chatpb where cargo is on the PATH"
     if wanted == "native":
-        raise ImportError(f"{problem}: reinstall chatpb ({_VARIABLE} requires the extension)")
+        raise ImportError(f"{remedy} ({_VARIABLE} requires the extension)")
+    # In a checkout, an extension of an earlier build is kept if the next build fails.
+    found = importlib.util.find_spec("_chatpb")
     warnings.warn(
-        f"{problem}: reinstall chatpb; until then it converts in pure Python, which is slower",
+        f"{remedy}, or remove {found.origin if found else '_chatpb'}; until then chatpb converts"
+        " in pure Python, which is slower",
         RuntimeWarning,
         stacklevel=2,
     )

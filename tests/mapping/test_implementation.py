@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from importlib import resources
@@ -17,10 +18,12 @@ SCHEMA = (resources.files("chatpb.v1") / "descriptor_set.binpb").read_bytes()
 OTHER = b"another schema"
 
 
-def _run(folder: Path, *, wanted: str = "", report: bool = False) -> tuple[int, str, str]:
+def _run(
+    folder: Path, *, wanted: str = "", report: bool = False, checkout: Path = ROOT
+) -> tuple[int, str, str]:
     """Imports chatpb in a folder, whose modules come first."""
     show = "import chatpb; print(chatpb.implementation)"
-    arguments = [str(ROOT / "native/report.py")] if report else ["-c", show]
+    arguments = [str(checkout / "native/report.py")] if report else ["-c", show]
     env = {**os.environ, "CHATPB_IMPLEMENTATION": wanted, "PYTHONPATH": str(folder)}
     done = subprocess.run(
         [sys.executable, *arguments],
@@ -59,6 +62,15 @@ def test_an_extension_of_another_schema_is_not_used(tmp_path: Path) -> None:
         in err
     )
     assert f"but chatpb has schema {_digest(SCHEMA)}: reinstall chatpb" in err
+    file = tmp_path / "_chatpb.py"
+    assert f"reinstall chatpb where cargo is on the PATH, or remove {file};" in err
+
+
+def test_an_extension_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
+    _extension(tmp_path, "raise ImportError('no symbol')")
+    _, _, err = _run(tmp_path)
+
+    assert f"or remove {tmp_path / '_chatpb.py'};" in err
 
 
 @pytest.mark.parametrize(
@@ -126,3 +138,20 @@ def test_the_report_gives_reason_and_cost(tmp_path: Path) -> None:
         assert "chatpb uses its pure Python implementation: " in out
         assert reason in out
         assert "writing JSON takes" in out
+
+
+@pytest.mark.parametrize("source", [f"DESCRIPTOR_SET = {OTHER!r}", "raise ModuleNotFoundError"])
+def test_the_report_gives_the_error_of_the_last_build(tmp_path: Path, source: str) -> None:
+    """It does so even if an extension of another schema was left by an earlier build."""
+    checkout = tmp_path / "checkout"
+    for folder in ("native", "build"):
+        (checkout / folder).mkdir(parents=True)
+    for name in ("native/report.py", "README.md"):
+        shutil.copy(ROOT / name, checkout / name)
+    (checkout / "build/native.log").write_text("cargo failed\nerror: no linker\n")
+    _extension(tmp_path, source)
+    code, out, err = _run(tmp_path, report=True, checkout=checkout)
+
+    assert (0, "") == (code, err)
+    assert "cargo failed\n    error: no linker\n" in out
+    assert ("was built for schema" in out) == ("DESCRIPTOR_SET" in source)

@@ -46,7 +46,10 @@ _ZEROS: Final[Mapping[int, object]] = {
 
 
 class SchemaError(ChatpbError, TypeError):
-    """A message type that mirrors no JSON value, or a field that the mapping does not allow."""
+    """A message type that mirrors no JSON value, or a field that the mapping does not allow.
+
+    The class is not public: a caller who passes such a type catches `TypeError` or `ChatpbError`.
+    """
 
 
 class _Nothing:

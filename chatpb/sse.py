@@ -15,8 +15,7 @@ from typing import Final
 from chatpb._errors import ConversionError
 from chatpb._mapping.convert import json_to_binary
 from chatpb._mapping.native import native_chunk_stream
-from chatpb._mapping.schema import mapping_of
-from chatpb._mapping.text import parse
+from chatpb._stream.errors import SUSPECTS, find_error
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.error_pb2 import ErrorResponse
 
@@ -144,23 +143,28 @@ def _too_long(most: int) -> ConversionError:
 class ChunkDecoder:
     """Turns the bytes of an event stream, however they arrive, into chunks in binary form.
 
-    An event named ``error``, or whose data has a member of an error and none of a chunk, is no
-    chunk: it is in `error`. Chunks that follow are still given.
+    An event named ``error``, or whose data is an error wherever servers put one, is not a chunk: it
+    is in `error`. A chunk that has an error next to its choices is given, and its error is in
+    `error` too. Chunks that follow are still given.
 
     Args:
         max_event_bytes: The most bytes that one event may have.
+        allow_nan: Whether NaN, Infinity and -Infinity, which are not JSON, are accepted.
 
     Attributes:
-        error: The first error event, as the binary form of an ErrorResponse, or None.
+        error: The first error event, or else the first error in a chunk, as the binary form of an
+            ErrorResponse; None without one.
         is_done: Whether the event that ends a stream has come. Some servers never send it.
     """
 
-    def __init__(self, max_event_bytes: int = 64 * 1024 * 1024) -> None:
+    def __init__(self, max_event_bytes: int = 64 * 1024 * 1024, *, allow_nan: bool = False) -> None:
         self.error: bytes | None = None
+        self._is_error_in_chunk = False
         self.is_done = False
+        self._allow_nan = allow_nan
         self._max = max_event_bytes
         self._decoder = Decoder(max_event_bytes)
-        self._native = native_chunk_stream(ChatCompletionChunk, _SUSPECTS, max_event_bytes)
+        self._native = native_chunk_stream(ChatCompletionChunk, list(SUSPECTS), max_event_bytes)
         self._failure: ConversionError | None = None
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -217,28 +221,26 @@ class ChunkDecoder:
         return chunks
 
     def _take(self, event: Event, chunks: list[bytes]) -> None:
-        if event.data.strip() == DONE:
+        data = event.data
+        if data.strip() == DONE:
             self.is_done = True
-        elif event.event == "error" or is_error(event.data):
-            self.error = self.error or json_to_binary(event.data, ErrorResponse)
-        else:
-            chunks.append(json_to_binary(event.data, ChatCompletionChunk))
-
-
-_ERROR_NAMES: Final = mapping_of(ErrorResponse).fields.keys()
-_SUSPECTS: Final = [f'"{name}"'.encode() for name in _ERROR_NAMES]
-_CHUNK_NAMES: Final = mapping_of(ChatCompletionChunk).fields.keys()
+            return
+        found = find_error(data)
+        is_error = event.event == "error" or (found is not None and found.is_alone)
+        if (is_error or found is not None) and (self.error is None or self._is_error_in_chunk):
+            text = data if found is None else found.text
+            if self.error is None or is_error:
+                self.error = json_to_binary(text, ErrorResponse, allow_nan=True)
+            self._is_error_in_chunk = not is_error
+        if not is_error:
+            chunks.append(json_to_binary(data, ChatCompletionChunk, allow_nan=self._allow_nan))
 
 
 def is_error(data: bytes) -> bool:
-    """Whether a JSON text is an error, and no chunk or completion.
+    """Whether a JSON text is an error, and not a chunk or completion.
 
     Raises:
         ConversionError: It is not JSON, where it looks like an error.
     """
-    if not any(suspect in data for suspect in _SUSPECTS):
-        return False
-    members = parse(data, allow_nan=True)
-    return isinstance(members, dict) and bool(
-        members.keys() & _ERROR_NAMES and not members.keys() & _CHUNK_NAMES
-    )
+    found = find_error(data)
+    return found is not None and found.is_alone

@@ -10,6 +10,9 @@ from grpc import StatusCode
 
 #: The key of trailing metadata for the HTTP status that an upstream answered with.
 HTTP_STATUS_KEY: Final = "chatpb-http-status"
+#: The key of trailing metadata for the body that it answered with, if the error object that is sent
+#: too does not give it back.
+HTTP_BODY_KEY: Final = "chatpb-http-body-bin"
 #: The HTTP status for each gRPC status, for calls without an upstream's HTTP status. Based on
 #: https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto, which maps UNKNOWN
 #: and DATA_LOSS to 500; here the fault is behind the relay.
@@ -91,3 +94,16 @@ def upstream_http_status(metadata: Mapping[str, str | bytes]) -> int | None:
     if not isinstance(text, str) or not text.isascii() or not text.isdigit() or len(text) != 3:
         return None
     return int(text) if is_error_status(int(text)) else None
+
+
+def upstream_http_body(metadata: Mapping[str, str | bytes]) -> bytes:
+    """The body that an upstream answered a failed call with.
+
+    Args:
+        metadata: The trailing metadata of the call.
+
+    Returns:
+        The body; empty if the server sent none, because it is that of the error object.
+    """
+    body = metadata.get(HTTP_BODY_KEY)
+    return body if isinstance(body, bytes) else b""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import openai
 import pytest
 from pydantic import BaseModel
 
@@ -73,6 +74,15 @@ async def test_completions(is_async: bool, members: Any, answer: Any) -> None:
     assert first.json == second.json
 
 
+async def test_a_stream_without_a_chunk_is_not_an_answer(is_async: bool) -> None:
+    async with both(is_async) as (upstream, direct, through):
+        await upstream.answer(sse_answer(), always=True)
+        assert ([], None) == await direct.stream()
+        chunks, raised = await through.stream()
+    assert [] == chunks
+    assert openai.InternalServerError is type(raised)
+
+
 STREAMS = [
     pytest.param({}, [chunk("", role="assistant"), chunk("po"), chunk("ng")]),
     pytest.param(
@@ -94,7 +104,6 @@ STREAMS = [
         id="tools",
     ),
     pytest.param({"n": 2}, [chunk_of(delta("a"), delta("b", index=1, x=1.50))], id="two"),
-    pytest.param({}, [], id="empty"),
 ]
 
 

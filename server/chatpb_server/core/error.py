@@ -6,6 +6,16 @@ from chatpb.v1.error_pb2 import Error, ErrorResponse
 
 INVALID_REQUEST = "invalid_request_error"
 SERVER_ERROR = "server_error"
+#: OpenAI's for too many requests, with the code `rate_limit_exceeded`.
+TOO_MANY_REQUESTS = "requests"
+RATE_LIMIT = "rate_limit_exceeded"
+
+
+def error_kind(http_status: int) -> str:
+    """The type of an error with an HTTP status, as OpenAI has it."""
+    if http_status == 429:
+        return TOO_MANY_REQUESTS
+    return SERVER_ERROR if http_status >= 500 or http_status < 400 else INVALID_REQUEST
 
 
 def error_response(

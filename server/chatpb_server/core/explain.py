@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,9 +14,10 @@ from grpc import StatusCode
 
 from chatpb import ConversionError, from_json, to_dict
 from chatpb._rpc.status import is_error_status, status_code
+from chatpb._stream.errors import find_error
 from chatpb.v1.error_pb2 import ErrorResponse
 from chatpb_server.access.secret import HeaderError
-from chatpb_server.core.error import SERVER_ERROR, error_response
+from chatpb_server.core.error import error_kind, error_response
 from chatpb_server.core.failure import Failure, own_failure
 from chatpb_server.core.gate import OverloadError
 from chatpb_server.core.upstream import (
@@ -42,13 +43,17 @@ _ERROR_KINDS: Final[Mapping[Any, int]] = MappingProxyType(
         "timeout_error": 504,
     }
 )
+#: What a caller learns of an answer that cannot be read; the log has more under the call's id.
+_DATA_TEXT: Final = re.compile(r"The upstream's answer (.{1,200}?)\. The relay's log says more")
 _UPSTREAM_TEXTS: Final = (
-    (UpstreamDataError, StatusCode.DATA_LOSS, "The upstream's answer could not be read."),
+    (UpstreamDataError, StatusCode.DATA_LOSS, "The upstream's answer {}."),
     (UpstreamConnectError, StatusCode.UNAVAILABLE, "The upstream cannot be reached."),
     (UpstreamTimeoutError, StatusCode.UNAVAILABLE, "The upstream was silent for too long."),
 )
 _OVERLOAD_RETRY_AFTER: Final = 1.0
+TIME_IS_UP: Final = "The time is up."
 _MAX_RETRY_AFTER: Final = 86_400.0
+_NUMBER: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?")
 
 
 class RefusalError(Exception):
@@ -85,7 +90,8 @@ def failure_of(error: Exception, call_id: str) -> Failure:
     """
     for kind, code, text in _UPSTREAM_TEXTS:
         if isinstance(error, kind):
-            failure = own_failure(code, f"{text} The relay's log says more: {call_id}", call_id)
+            text = f"{text.format(error)} The relay's log says more: {call_id}"
+            failure = own_failure(code, text, call_id)
             if isinstance(error, UpstreamDataError):
                 failure = replace(failure, headers=error.headers)
             return failure
@@ -103,12 +109,18 @@ def failure_of(error: Exception, call_id: str) -> Failure:
         case AuthenticationError():
             return own_failure(StatusCode.UNAUTHENTICATED, str(error), call_id)
         case DeadlineError():
-            return own_failure(StatusCode.DEADLINE_EXCEEDED, "The time is up.", call_id)
+            return own_failure(StatusCode.DEADLINE_EXCEEDED, TIME_IS_UP, call_id)
         case OverloadError():
             code, text = StatusCode.RESOURCE_EXHAUSTED, "The relay has no room for more calls now."
             return own_failure(code, text, call_id, retry_after=_OVERLOAD_RETRY_AFTER)
     text = f"The relay failed; its log says more: {call_id}"
     return own_failure(StatusCode.INTERNAL, text, call_id)
+
+
+def what_was_wrong(text: str) -> str:
+    """What another relay could not read, by the text of its failure."""
+    found = _DATA_TEXT.match(text)
+    return "could not be read" if found is None else found.group(1)
 
 
 def _upstream_failure(error: UpstreamError, call_id: str) -> Failure:
@@ -117,28 +129,57 @@ def _upstream_failure(error: UpstreamError, call_id: str) -> Failure:
     If its HTTP status is one of success, as in the middle of a stream, its body may name another.
     """
     body = error.body
+    response, members, is_whole = None, {}, False
     try:
-        response = from_json(body, ErrorResponse)
-        members = to_dict(response)
-    except ConversionError:  # a proxy's HTML page, or nothing
-        response, members, body = error_response(str(error), SERVER_ERROR), {}, b""
+        found = find_error(body)
+        said = body if found is None else found.text
+        response = from_json(said, ErrorResponse, allow_nan=True)
+        members = to_dict(response, allow_nan=True)
+        is_whole = said is body
+    except ConversionError:  # a text, a proxy's HTML page, or nothing
+        pass
     http_status = error.http_status if error.http_status >= 300 else _http_status(members)
+    if response is None:
+        text = body.decode(errors="replace").strip()
+        if not text or text.startswith("<"):  # a page is for people, and names the proxy
+            text, body, is_whole = str(error), b"", True
+        response = error_response(text, error_kind(http_status))
     return Failure(
         status_code(http_status),
-        response.error.message or str(error),
+        response.error.message or _text_of(members) or str(error),
         response,
         call_id,
         retry_after(error.headers),
         error.http_status if error.http_status >= 400 else None,
         body,
+        is_whole,
         error.headers,
     )
 
 
+def _text_of(value: Any) -> str:
+    """What an error says to people, wherever it does that; empty if it says nothing.
+
+    FastAPI's errors are a list of places with a text.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "; ".join(filter(None, map(_text_of, value)))
+    if not isinstance(value, dict):
+        return ""
+    for name in ("error", "message", "detail", "msg"):
+        if text := _text_of(value.get(name)):
+            place = value.get("loc")
+            where = ".".join(map(str, place)) if isinstance(place, list) else ""
+            return f"{where}: {text}" if where else text
+    return ""
+
+
 def _refusal_failure(error: RefusalError, call_id: str) -> Failure:
     code = status_code(error.http_status)
-    failure = own_failure(code, error.message, call_id, error_code=error.code)
-    return replace(failure, http_answer=error.http_status)
+    http_status = error.http_status
+    return own_failure(code, error.message, call_id, error_code=error.code, http_answer=http_status)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -146,17 +187,21 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
     See https://www.rfc-editor.org/rfc/rfc9110#name-retry-after; OpenAI sends milliseconds as well.
     """
-    try:
-        if "retry-after-ms" in headers:
-            seconds = float(headers["retry-after-ms"]) / 1000
-        elif (text := headers.get("retry-after", "")).strip().isdigit():
-            seconds = float(text)
-        else:
+    if (milliseconds := _seconds(headers.get("retry-after-ms", ""))) is not None:
+        return min(milliseconds / 1000, _MAX_RETRY_AFTER)
+    text = headers.get("retry-after", "")
+    if (seconds := _seconds(text)) is None:
+        try:
             then = parsedate_to_datetime(text)
             seconds = (then - datetime.now(then.tzinfo or UTC)).total_seconds()
-    except (ValueError, TypeError):
-        return None
-    return min(max(seconds, 0.0), _MAX_RETRY_AFTER) if math.isfinite(seconds) else None
+        except (ValueError, TypeError):
+            return None
+    return min(max(seconds, 0.0), _MAX_RETRY_AFTER)
+
+
+def _seconds(text: str) -> float | None:
+    """A number that is not negative, with or without a fraction."""
+    return float(text) if _NUMBER.fullmatch(text.strip()) else None
 
 
 def _http_status(members: dict[str, Any]) -> int:

@@ -12,16 +12,19 @@ from grpc import StatusCode
 from grpc_status.rpc_status import to_status
 
 from chatpb import to_json
-from chatpb._rpc.status import HTTP_STATUS_KEY, HTTP_STATUSES
+from chatpb._rpc.status import HTTP_BODY_KEY, HTTP_STATUS_KEY, HTTP_STATUSES
 from chatpb.v1.error_pb2 import Error, ErrorResponse
-from chatpb_server.core.error import INVALID_REQUEST, SERVER_ERROR, error_response
-
-_OURS: Final = (StatusCode.INTERNAL, StatusCode.DATA_LOSS, StatusCode.UNAVAILABLE)
+from chatpb_server.core.error import RATE_LIMIT, error_kind, error_response
 
 # A status travels in the trailers, for which clients allow 8 KiB in all. Its message is there
 # three times, once in percent-encoding and twice in base64.
 _MAX_TEXT: Final = 1000
 _MAX_DETAIL: Final = 3000
+#: The most bytes of an upstream's body that travel next to the status.
+_MAX_BODY: Final = 1000
+
+JSON: Final = "application/json"
+_TEXT: Final = "text/plain; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,9 @@ class Failure:
         call_id: The id of the call.
         retry_after: After how many seconds to try again, if that is known.
         http_answer: The HTTP status, if there is one that was not derived from the code.
-        body: The JSON of `response` as the upstream wrote it; empty if the relay made it.
+        body: The body as the upstream wrote it; empty if the relay made the error object.
+        is_whole: Whether `response` holds all of the body. It does not if the body is a text, or
+            a list.
         headers: The headers of the upstream's answer.
     """
 
@@ -46,6 +51,7 @@ class Failure:
     retry_after: float | None = None
     http_answer: int | None = None
     body: bytes = b""
+    is_whole: bool = True
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -76,6 +82,8 @@ class Failure:
         trailers = tuple(to_status(status).trailing_metadata)
         if self.http_answer is not None:
             trailers += ((HTTP_STATUS_KEY, str(self.http_answer)),)
+            if not self.is_whole and len(self.body) <= _MAX_BODY:
+                trailers += ((HTTP_BODY_KEY, self.body),)
         return trailers
 
     @property
@@ -85,8 +93,20 @@ class Failure:
 
     @property
     def http_body(self) -> bytes:
-        """The body of the HTTP answer: the upstream's own JSON, or the error object."""
-        return self.body or to_json(self.response)
+        """The body of the HTTP answer: the upstream's own, or the error object."""
+        return self.body or self.error_json
+
+    @property
+    def error_json(self) -> bytes:
+        """The error object: as the upstream wrote it, if that is all that it wrote."""
+        return (self.is_whole and self.body) or to_json(self.response, allow_nan=True)
+
+    @property
+    def http_content_type(self) -> str:
+        """The content type of `http_body`."""
+        if self.is_whole or self.body.lstrip()[:1] in (b"{", b"["):
+            return JSON
+        return self.headers.get("content-type", _TEXT)
 
     @property
     def http_headers(self) -> dict[str, str]:
@@ -104,6 +124,7 @@ def own_failure(
     retry_after: float | None = None,
     param: str | None = None,
     error_code: str | None = None,
+    http_answer: int | None = None,
 ) -> Failure:
     """A failure that the relay itself reports.
 
@@ -114,10 +135,13 @@ def own_failure(
         retry_after: After how many seconds to try again, if that is known.
         param: The parameter of the request that caused it, as OpenAI names it.
         error_code: OpenAI's word for the error.
+        http_answer: The HTTP status, if it is not the one for the code.
     """
-    kind = SERVER_ERROR if code in _OURS else INVALID_REQUEST
+    kind = error_kind(http_answer or HTTP_STATUSES[code])
+    if error_code is None and code is StatusCode.RESOURCE_EXHAUSTED:
+        error_code = RATE_LIMIT
     response = error_response(message, kind, param, error_code)
-    return Failure(code, message, response, call_id, retry_after)
+    return Failure(code, message, response, call_id, retry_after, http_answer)
 
 
 def _clip(text: str, size: int = _MAX_TEXT) -> str:

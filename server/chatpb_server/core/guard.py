@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -10,6 +11,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from grpc import StatusCode
 
+from chatpb._rpc.deadline import ends_early_by
 from chatpb_server.core.call import Call, Observer, Recorder
 from chatpb_server.core.explain import DeadlineError, failure_of
 from chatpb_server.core.failure import Failure, own_failure
@@ -125,12 +127,14 @@ class Guard:
         try:
             response = await self._respond(call, peer, respond, read)
         except asyncio.CancelledError as error:
-            left = peer.time_remaining()
-            is_late = left is not None and left <= 0
-            if is_late or not self._stopping:
-                code = StatusCode.DEADLINE_EXCEEDED if is_late else StatusCode.CANCELLED
-                self._observer.ended(call, code, error)
-                await _record(call, code)
+            if call.deadline is not None and time.monotonic() >= call.deadline:
+                late = DeadlineError()  # the runtime was faster
+                self._observer.ended(call, StatusCode.DEADLINE_EXCEEDED, late)
+                await _record(call, StatusCode.DEADLINE_EXCEEDED, failure_of(late, call.id))
+                raise
+            if not self._stopping:
+                self._observer.ended(call, StatusCode.CANCELLED, error)
+                await _record(call, StatusCode.CANCELLED)
                 raise
             task.uncancel()
             failure, cause = own_failure(StatusCode.UNAVAILABLE, _STOPPING, call.id), error
@@ -189,7 +193,7 @@ class Guard:
             call.caller = self._authenticate(call, peer)
         if self._recorder is not None:
             call.recording = self._recorder.begin(call)
-        limits = [self._limit, peer.time_remaining()]
+        limits = [self._limit, _in_time(peer.time_remaining())]
         limit = min((limit for limit in limits if limit is not None), default=None)
         if limit is not None:
             call.deadline = call.started + limit
@@ -203,6 +207,11 @@ class Guard:
             if scope.expired():
                 raise DeadlineError from error
             raise
+
+
+def _in_time(left: float | None) -> float | None:
+    """How long a call may take so that its caller, who waits for so long, still gets the error."""
+    return None if left is None else left - ends_early_by(left)
 
 
 async def _record(call: Call, code: StatusCode, failure: Failure | None = None) -> None:

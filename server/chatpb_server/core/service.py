@@ -76,7 +76,7 @@ class ChatCompletionService:
         try:
             _learn(call, ChatCompletion, answer.binary)
         except (DecodeError, WireError) as error:
-            raise UpstreamDataError("unreadable completion") from error
+            raise UpstreamDataError("could not be read: not a completion") from error
         if call.recording is not None:
             call.recording.answered(answer.binary)
         self._sent(call, 1)
@@ -194,7 +194,7 @@ class _Restorer:
         try:
             return await convert(size, self._restorer.restore, chunks.whole, chunks.compact)
         except (DecodeError, ValueError) as error:
-            raise UpstreamDataError("unreadable chunk") from error
+            raise UpstreamDataError("could not be read: not a chunk") from error
 
 
 class _Ends:

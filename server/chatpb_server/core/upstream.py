@@ -256,6 +256,9 @@ class UpstreamConnectError(UpstreamFault):
 class UpstreamDataError(UpstreamFault):
     """An upstream's answer that cannot be read, or breaks off.
 
+    Its text goes on after "The upstream's answer", such as "broke off". Callers and logs get it, so
+    it quotes nothing of the answer.
+
     Attributes:
         headers: The HTTP headers of the answer, as far as they are known.
     """

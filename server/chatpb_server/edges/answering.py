@@ -34,6 +34,8 @@ CHAT: Final = "/openai.v1/chat.completions"
 MODELS: Final = "/openai.v1/models"
 
 _JSON: Final = "application/json"
+#: A comment, which clients skip: with it, neither they nor proxies find the stream idle.
+_ALIVE: Final = b": keep-alive\n\n"
 _BLANK_LINES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 #: How many seconds an error event may take to be written.
 _LAST: Final = 1.0
@@ -126,7 +128,11 @@ class Answering:
 
         async def begin(headers: Metadata) -> None:
             nonlocal response
-            kind = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
+            kind = {
+                "content-type": "text/event-stream; charset=utf-8",
+                "cache-control": "no-cache",
+                "x-accel-buffering": "no",
+            }
             response = web.StreamResponse(headers=self._headers(call, kind, headers))
             self._response = response
             with _gone():
@@ -152,7 +158,7 @@ class Answering:
         failure = error.failure
         response = self._response
         if response is None:
-            headers = self._headers(call, {"content-type": _JSON})
+            headers = self._headers(call, {"content-type": failure.http_content_type})
             if not headers.keys() & {"retry-after", "retry-after-ms"}:
                 headers |= failure.http_headers
             return web.Response(status=failure.http_status, body=failure.http_body, headers=headers)
@@ -200,7 +206,7 @@ async def _text(answer: UpstreamAnswer) -> bytes:
     try:
         return await convert(len(answer.binary), json_of, answer.binary, ChatCompletion)
     except ConversionError as error:
-        raise UpstreamDataError("unreadable completion", answer.headers) from error
+        raise UpstreamDataError("could not be read: not a completion", answer.headers) from error
 
 
 async def _events(chunks: UpstreamChunks) -> bytes:
@@ -211,10 +217,12 @@ async def _events(chunks: UpstreamChunks) -> bytes:
     """
     if chunks.text is not None:
         return chunks.text
+    if not chunks.whole:  # another relay passes on that the upstream is alive
+        return _ALIVE
     try:
         return await convert(sum(map(len, chunks.whole)), _made_events, chunks.whole)
     except ConversionError as error:
-        raise UpstreamDataError("unreadable chunk") from error
+        raise UpstreamDataError("could not be read: not a chunk") from error
 
 
 def _made_events(chunks: Sequence[bytes]) -> bytes:
@@ -222,4 +230,4 @@ def _made_events(chunks: Sequence[bytes]) -> bytes:
 
 
 def _error_event(failure: Failure) -> bytes:
-    return event(b" ".join(failure.http_body.splitlines()))
+    return event(b" ".join(failure.error_json.splitlines()))

@@ -144,12 +144,22 @@ class _Responses:
             self._compactor = None
             yield embedded(_CHUNKS, chunks.whole) + embedded(_COMPACT_CHUNKS, chunks.compact)
             return
+        if self._compactor is not None and not chunks.whole and _is_comment(chunks.text):
+            yield b""  # so that the next relay knows that the upstream is alive
         for whole in _cut(chunks.whole):
             if self._compactor is None:
                 yield embedded(_CHUNKS, whole)
                 continue
             for kept, compact in self._compactor.add(whole):
                 yield embedded(_CHUNKS, kept) + embedded(_COMPACT_CHUNKS, compact)
+
+
+def _is_comment(text: bytes | None) -> bool:
+    """Whether an event stream's text is a comment, with which servers keep a connection alive.
+
+    Some gateways wrap comments as data.
+    """
+    return text is not None and text.lstrip().startswith((b":", b"data: :"))
 
 
 def _cut(chunks: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, suppress
-from typing import Final
+from typing import Any, Final
 
 from chatpb import ConversionError, binary_to_json, json_to_binary, to_dict
-from chatpb.sse import ChunkDecoder, is_error
+from chatpb._stream.errors import find_error
+from chatpb.sse import ChunkDecoder
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.error_pb2 import ErrorResponse
@@ -26,6 +27,12 @@ from chatpb_server.core.upstream import (
     UpstreamFault,
 )
 
+_BOM: Final = b"\xef\xbb\xbf"
+#: What a body can be.
+JSON: Final = "JSON"
+EVENTS: Final = "an event stream"
+#: With what the first line of an event stream begins.
+_EVENT_LINES: Final = (b"data", b"event", b"id", b"retry", b":")
 #: How long, in seconds, an upstream may take to end a stream after `[DONE]`, and after an error.
 #: What still comes is passed on.
 _AFTER_DONE: Final = 0.1
@@ -44,12 +51,46 @@ async def answer_of(text: bytes, headers: Mapping[str, str] = NO_HEADERS) -> Ups
         UpstreamDataError: It cannot be read.
     """
     try:
-        if is_error(text):
-            raise UpstreamError(200, text, headers)
-        binary = await convert(len(text), json_to_binary, text, ChatCompletion)
+        binary = await convert(len(text), _completion, text)
     except ConversionError as error:
-        raise UpstreamDataError("unreadable completion", headers) from error
+        raise UpstreamDataError(_unreadable(text, error), headers) from error
+    if binary is None:
+        raise UpstreamError(200, text, headers)
     return UpstreamAnswer(binary, text, headers)
+
+
+def _completion(text: bytes) -> bytes | None:
+    """The binary form of a completion; None if the text is, or has, an error."""
+    if find_error(text) is not None:
+        return None
+    return json_to_binary(text, ChatCompletion, allow_nan=True)
+
+
+def kind_of(start: bytes) -> str:
+    """What a body is, by its first bytes: content types are often wrong."""
+    start = without_blanks(start)
+    if start[:1] in (b"{", b"["):
+        return JSON
+    if start[:1] == b"<":
+        return "an HTML page"
+    # The first bytes can be a part of the line's name, or none at all.
+    is_event = any(start.startswith(name) or name.startswith(start) for name in _EVENT_LINES)
+    return EVENTS if is_event else "text"
+
+
+def without_blanks(start: bytes) -> bytes:
+    """The first bytes of a body without what some servers send while they compute."""
+    return start.removeprefix(_BOM).lstrip()
+
+
+def _unreadable(text: bytes, error: ConversionError) -> str:
+    """Says what a text is that is not the answer that was expected, without quoting it."""
+    if not without_blanks(text):
+        return "is empty"
+    if (kind := kind_of(text)) != JSON:
+        return f"could not be read: not JSON: it begins like {kind}"
+    where = "" if error.offset is None else f" (byte {error.offset} of {len(text)})"
+    return f"could not be read: not JSON: broken, or not a completion{where}"
 
 
 async def chunks_of(
@@ -71,12 +112,14 @@ async def chunks_of(
         UpstreamError: The stream has an error event. The chunks after it come first.
         UpstreamDataError: The stream cannot be read, or ends before the completion does.
     """
-    decoder = ChunkDecoder(max_event_bytes)
+    decoder = ChunkDecoder(max_event_bytes, allow_nan=True)
     ending = _Ending()
     try:
         async for piece in data:
             chunks = decoder.feed(piece)
             ending.add(chunks)
+            if decoder.is_done and ending.is_empty and decoder.error is None:
+                raise UpstreamDataError("is empty: the stream has no chunk", headers)
             yield UpstreamChunks(chunks, text=piece)
             if decoder.is_done or decoder.error is not None:
                 break
@@ -85,15 +128,23 @@ async def chunks_of(
                 ending.add(chunks)
                 yield UpstreamChunks(chunks, text=b"")
     except ConversionError as error:
-        raise UpstreamDataError("unreadable chunk", headers) from error
+        raise UpstreamDataError(_unreadable_event(error), headers) from error
     if decoder.is_done or decoder.error is not None:
         async with aclosing(_rest(data, decoder)) as rest:
             async for arrived in rest:
                 yield arrived
     if decoder.error is not None:
-        raise UpstreamError(200, binary_to_json(decoder.error, ErrorResponse), headers)
+        raise UpstreamError(
+            200, binary_to_json(decoder.error, ErrorResponse, allow_nan=True), headers
+        )
     if not decoder.is_done and not ending.is_complete():
-        raise UpstreamDataError("the stream ended before the completion did", headers)
+        raise UpstreamDataError("broke off: the stream ended before the completion did", headers)
+
+
+def _unreadable_event(error: ConversionError) -> str:
+    if error.offset is None:
+        return f"could not be read: {error.reason}"  # about the stream, which is not quoted
+    return f"could not be read: not JSON: an event is not a chunk (byte {error.offset})"
 
 
 async def _rest(
@@ -118,18 +169,24 @@ class _Ending:
 
     Most streams end with it, so chunks are kept unread, up to a bound, until they must be looked
     at.
+
+    Attributes:
+        is_empty: Whether there is no chunk.
     """
 
     _MOST = 256
     _MOST_BYTES = 64 * 1024
 
     def __init__(self) -> None:
+        self.is_empty = True
         self._unread: list[bytes] = []
         self._size = 0
         self._finished: dict[int, bool] = {}
 
     def add(self, chunks: Sequence[bytes]) -> None:
         """Takes the next chunks."""
+        if chunks:
+            self.is_empty = False
         self._unread += chunks
         self._size += sum(map(len, chunks))
         if len(self._unread) > self._MOST or self._size > self._MOST_BYTES:
@@ -143,10 +200,18 @@ class _Ending:
     def _look(self) -> None:
         # Joined, the chunks are one message with the choices of all.
         for choice in ChatCompletionChunk.FromString(b"".join(self._unread)).choices:
-            # A word that the schema does not know is in the residue.
             is_finished = bool(choice.finish_reason) or (
-                choice.HasField("residue") and to_dict(choice).get("finish_reason") is not None
+                choice.HasField("residue") and _has_word(choice)
             )
             self._finished[choice.index] = self._finished.get(choice.index, False) or is_finished
         self._unread.clear()
         self._size = 0
+
+
+def _has_word(choice: Any) -> bool:
+    """Whether the finish reason is a word that the schema does not know, which is in the residue.
+
+    Nothing but a word is a reason: some servers send an empty text in each chunk.
+    """
+    reason = to_dict(choice, allow_nan=True).get("finish_reason")
+    return isinstance(reason, str) and bool(reason.strip())

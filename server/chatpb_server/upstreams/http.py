@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from contextvars import ContextVar
 from io import BytesIO
@@ -19,7 +19,8 @@ from yarl import URL
 
 from chatpb import ConversionError
 from chatpb._rpc.loopback import is_loopback
-from chatpb.sse import is_error
+from chatpb._stream.errors import find_error
+from chatpb_server.core.convert import convert
 from chatpb_server.core.setting import Setting
 from chatpb_server.core.upstream import (
     UpstreamAnswer,
@@ -30,7 +31,9 @@ from chatpb_server.core.upstream import (
     UpstreamStream,
     UpstreamTimeoutError,
 )
-from chatpb_server.upstreams.events import answer_of, chunks_of
+from chatpb_server.upstreams.body import all_after, first_bytes, pieces_of, read_whole
+from chatpb_server.upstreams.events import EVENTS, JSON, answer_of, chunks_of, kind_of
+from chatpb_server.upstreams.framing import protocol_factory
 from chatpb_server.upstreams.registry import UpstreamSettingsError, register
 from chatpb_server.upstreams.remote import (
     RemoteSettings,
@@ -41,10 +44,11 @@ from chatpb_server.upstreams.remote import (
 #: Holds the key of an upstream that is given by its URL alone.
 _DEFAULT_KEY: Final = "OPENAI_API_KEY"
 _PATH: Final = "chat/completions"
-_MAX_ERROR_BYTES: Final = 64 * 1024
+#: The most bytes that are kept of an error. Of a longer one the rest is dropped.
+_MAX_ERROR_BYTES: Final = 1024 * 1024
+#: The most bytes of one header of an answer. Servers put policies and cookies there.
+_MAX_HEADER: Final = 32 * 1024
 _LARGE: Final = 1024 * 1024
-#: The most bytes that are taken at once. Each stream holds several times as much.
-_PIECE: Final = 64 * 1024
 #: Tells the upstream how much of the caller's deadline is left, in milliseconds.
 _TIMEOUT_HEADER: Final = "X-Request-Timeout-Ms"
 _CLIENT_ID_HEADER: Final = "X-Client-Request-Id"
@@ -81,24 +85,31 @@ class HttpUpstream:
     async def create(self, request: UpstreamRequest) -> UpstreamAnswer:
         """Answers with a whole completion, as `Upstream.create` says."""
         async with self._post(request, self._patient) as response:
-            text = await _read(response, self._settings.max_bytes)
+            async with aclosing(pieces_of(response)) as pieces:
+                text = await read_whole(pieces, self._settings.max_bytes)
             return await answer_of(text, _headers(response))
 
     @asynccontextmanager
     async def stream(self, request: UpstreamRequest) -> AsyncIterator[UpstreamStream]:
         """Answers piece by piece, as `Upstream.stream` says."""
-        async with self._post(request, self._impatient) as response:
-            if response.content_type == "application/json":
-                body = await _read(response, self._settings.max_bytes)
-                if not _is_error(body):
-                    raise UpstreamDataError("one JSON text in place of a stream")
-                raise UpstreamError(response.status, body, _headers(response))
+        async with (
+            self._post(request, self._impatient) as response,
+            aclosing(pieces_of(response)) as pieces,
+        ):
             headers = _headers(response)
-            async with (
-                aclosing(_pieces(response)) as pieces,
-                aclosing(chunks_of(pieces, headers, request.max_event_bytes)) as chunks,
-            ):
-                yield UpstreamStream(chunks, headers)
+            start = await first_bytes(pieces)
+            kind = kind_of(start)
+            async with aclosing(all_after(start, pieces)) as body:
+                if kind == JSON:
+                    text = await read_whole(body, self._settings.max_bytes)
+                    if await convert(len(text), _is_error, text):
+                        raise UpstreamError(response.status, text, headers)
+                    kind = "one JSON text"
+                if kind != EVENTS:
+                    said = f"could not be read: a stream was asked for, and {kind} came"
+                    raise UpstreamDataError(said, headers)
+                async with aclosing(chunks_of(body, headers, request.max_event_bytes)) as chunks:
+                    yield UpstreamStream(chunks, headers)
 
     async def close(self) -> None:
         """Closes the pooled connections."""
@@ -132,12 +143,13 @@ class HttpUpstream:
             # has not seen.
             if _is_reused.get():
                 raise UpstreamConnectError("the connection had been closed") from error
-            raise UpstreamDataError("no answer") from error
+            raise UpstreamDataError("broke off: the connection ended without one") from error
         except aiohttp.ClientError as error:
-            raise UpstreamDataError("no answer") from error
+            raise UpstreamDataError(_why_no_answer(error)) from error
         async with response:
             if response.status >= 300:
-                error_body = await _read(response, _MAX_ERROR_BYTES, cut=True)
+                async with aclosing(pieces_of(response)) as pieces:
+                    error_body = await read_whole(pieces, _MAX_ERROR_BYTES, cut=True)
                 raise UpstreamError(response.status, error_body, _headers(response))
             yield response
 
@@ -150,6 +162,8 @@ class HttpUpstream:
             # authorization.
             proxy=_proxy(self._url),
             skip_auto_headers=("User-Agent",),
+            max_line_size=_MAX_HEADER,
+            max_field_size=_MAX_HEADER,
         )
         return self._session
 
@@ -184,10 +198,14 @@ _is_reused: Final[ContextVar[bool]] = ContextVar("_is_reused", default=False)
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Notes whether the connection that a task has got was used before."""
+    """Notes whether the connection that a task has got was used before.
+
+    Its connections read what ordinary clients do (see `framing`).
+    """
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
+        self._factory = protocol_factory(self._loop)
         self._used: WeakSet[Any] = WeakSet()
 
     async def connect(self, *arguments: Any, **named: Any) -> Any:
@@ -199,43 +217,20 @@ class _Connector(aiohttp.TCPConnector):
         return connection
 
 
-async def _pieces(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
-    """The bytes of the body, all that have arrived in each item, up to a bound."""
-    read = response.content.read
-    try:
-        while data := await read(_PIECE):
-            yield data
-    except TimeoutError as error:
-        raise UpstreamTimeoutError("silence") from error
-    except aiohttp.ClientError as error:
-        raise UpstreamDataError("the answer broke off") from error
-
-
-async def _read(response: aiohttp.ClientResponse, most: int, *, cut: bool = False) -> bytes:
-    """The whole body.
-
-    Args:
-        response: The answer.
-        most: The most bytes of it.
-        cut: Whether a longer one is cut, and not an error.
-    """
-    body = bytearray()
-    async with aclosing(_pieces(response)) as pieces:
-        async for piece in pieces:
-            body += piece
-            if len(body) > most:
-                if not cut:
-                    raise UpstreamDataError(f"an answer of more than {most} bytes")
-                del body[most:]
-                break
-    return bytes(body)
-
-
 def _is_error(body: bytes) -> bool:
     try:
-        return is_error(body)
+        return find_error(body) is not None
     except ConversionError:
         return False
+
+
+def _why_no_answer(error: aiohttp.ClientError) -> str:
+    if isinstance(error, aiohttp.ClientResponseError):
+        # aiohttp's text for a line that is too long; its other texts quote what came.
+        if error.message.startswith("Got more than "):
+            return f"could not be read: it has a header of more than {_MAX_HEADER} bytes"
+        return "could not be read: not valid HTTP"
+    return "could not be read"
 
 
 def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:

@@ -97,7 +97,7 @@ class GrpcUpstream:
             number = CreateChatCompletionResponse.COMPLETION_FIELD_NUMBER
             completion = joined(response, number)
         except WireError as error:
-            raise UpstreamDataError("unreadable completion", headers) from error
+            raise UpstreamDataError("could not be read: not a completion", headers) from error
         return UpstreamAnswer(completion, headers=headers)
 
     @asynccontextmanager
@@ -175,7 +175,7 @@ def _chunks_in(response: bytes) -> UpstreamChunks:
             elif span.number == _COMPACT_CHUNKS:
                 compact.append(response[span.value : span.end])
     except WireError as error:
-        raise UpstreamDataError("unreadable chunk") from error
+        raise UpstreamDataError("could not be read: not chunks") from error
     return UpstreamChunks(whole, compact)
 
 

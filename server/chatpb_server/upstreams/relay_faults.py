@@ -12,8 +12,9 @@ from grpc import StatusCode, aio
 from chatpb import to_json
 from chatpb._rpc.failure import FailedCall
 from chatpb._rpc.metadata import mapping
-from chatpb._rpc.status import HTTP_STATUS_KEY, HTTP_STATUSES
+from chatpb._rpc.status import HTTP_STATUS_KEY, HTTP_STATUSES, upstream_http_body
 from chatpb_server.core.error import INVALID_REQUEST, SERVER_ERROR, error_response
+from chatpb_server.core.explain import TIME_IS_UP, DeadlineError, what_was_wrong
 from chatpb_server.core.upstream import (
     UpstreamConnectError,
     UpstreamDataError,
@@ -36,6 +37,8 @@ _TOO_LARGE: Final = ("CLIENT: Sent message larger", "SERVER: Received message la
 def translated(has_begun: bool) -> Iterator[None]:
     """Raises the failure of a call to another relay as the fault of an upstream.
 
+    If the time is up, that is a `DeadlineError`, whichever relay notices it first.
+
     Args:
         has_begun: Whether the answer has begun.
     """
@@ -45,19 +48,23 @@ def translated(has_begun: bool) -> Iterator[None]:
         raise _fault(error, has_begun) from error
 
 
-def _fault(error: aio.AioRpcError, has_begun: bool) -> UpstreamFault:
+def _fault(error: aio.AioRpcError, has_begun: bool) -> UpstreamFault | DeadlineError:
     """The fault for gRPC's error."""
     said = FailedCall.of(error)
     code = said.code
     if code is StatusCode.DATA_LOSS:
-        return UpstreamDataError("the relay could not read the answer")
-    body = b"" if said.response is None else to_json(said.response, allow_nan=True)
+        return UpstreamDataError(what_was_wrong(said.text))
+    body = upstream_http_body(said.metadata)
+    if not body and said.response is not None:
+        body = to_json(said.response, allow_nan=True)
     http_status = said.upstream_http_status
+    if code is StatusCode.DEADLINE_EXCEEDED and (not body or said.text == TIME_IS_UP):
+        return DeadlineError()  # the other relay ends a call a little before this one would
     if http_status is None and not body:  # gRPC itself failed the call, not the relay
         if code is StatusCode.UNAVAILABLE:
             if not has_begun and said.text.startswith(_NOT_CONNECTED):
                 return UpstreamConnectError("no connection")
-            return UpstreamDataError("the connection broke")
+            return UpstreamDataError("broke off: the connection to the relay ended")
         if code is StatusCode.CANCELLED and not has_begun:
             # This is how a relay that stops ends calls that have just arrived, unseen.
             return UpstreamConnectError("the relay was stopping")
@@ -65,14 +72,14 @@ def _fault(error: aio.AioRpcError, has_begun: bool) -> UpstreamFault:
         if code is StatusCode.RESOURCE_EXHAUSTED and text.startswith(_TOO_LARGE):
             http_status, text = 413, "The request has more bytes than the next relay takes."
         elif code in (StatusCode.RESOURCE_EXHAUSTED, StatusCode.CANCELLED):
-            return UpstreamDataError("an answer that is too long, or was ended")
-        elif code is StatusCode.DEADLINE_EXCEEDED:
-            text = "The time is up."
+            return UpstreamDataError("could not be read: it is too long, or was ended")
         kind = SERVER_ERROR if HTTP_STATUSES[code] >= 500 else INVALID_REQUEST
         body = to_json(error_response(text, kind))
     headers = upstream_headers(said.metadata.items())
     if said.retry_after is not None and not headers.keys() & {"retry-after", "retry-after-ms"}:
         headers["retry-after"] = str(math.ceil(said.retry_after))
+        if said.retry_after % 1:
+            headers["retry-after-ms"] = str(round(said.retry_after * 1000))
     # A relay without room for the call has asked nobody; another relay may have room.
     is_final = http_status is not None or code is not StatusCode.RESOURCE_EXHAUSTED
     return UpstreamError(http_status or HTTP_STATUSES[code], body, headers, is_final=is_final)

@@ -14,6 +14,7 @@ from chatpb import ConversionError, _endings, fold, from_json, sse, unfold
 from chatpb._errors import os_error_text
 from chatpb._mapping.canonical import canonical
 from chatpb._rpc.status import is_error_status
+from chatpb._stream.errors import find_error
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb_server.core.upstream import (
     UpstreamAnswer,
@@ -115,16 +116,18 @@ def _folded(stream: bytes) -> bytes:
     try:
         completion = fold(from_json(data, ChatCompletionChunk) for data in chunks)
     except (ConversionError, ValueError) as error:
-        raise UpstreamDataError("a recording that cannot be folded") from error
+        raise UpstreamDataError("could not be read: a recording that cannot be folded") from error
     return canonical(completion)
 
 
 def _raise_error(completion: bytes) -> None:
     """Raises what was recorded in place of a completion, if it is an error."""
-    if not sse.is_error(completion):
+    found = find_error(completion)
+    if found is None or not found.is_alone:
         return
-    members: Any = orjson.loads(completion)
-    code = members["error"].get("code") if isinstance(members["error"], dict) else None
+    members: Any = orjson.loads(found.text)
+    error = members.get("error", members)
+    code = error.get("code") if isinstance(error, dict) else None
     http_status = code if isinstance(code, int) and is_error_status(code) else 400
     raise UpstreamError(http_status, completion)
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from typing import Any, Final, TypeVar
+from collections.abc import AsyncIterator
+from typing import Any, Final
 
 import grpc.aio
 import httpx2
 
 from chatpb._errors import ConversionError
 from chatpb._mapping.convert import json_to_binary
+from chatpb._rpc.offload import convert
 from chatpb.sse import DONE, event
 from chatpb.transport._answer import (
     broken,
@@ -36,10 +37,6 @@ from chatpb.transport._request import (
 )
 from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
 
-_T = TypeVar("_T")
-
-#: Converting more bytes than this takes milliseconds, and is done in a thread.
-_LARGE: Final = 256 * 1024
 _END: Final = object()
 
 
@@ -63,7 +60,7 @@ class AsyncGrpcTransport(BaseTransport[httpx2.AsyncBaseTransport], httpx2.AsyncB
             return await self._fallback.handle_async_request(self._elsewhere(request))
         try:
             body = await request.aread()
-            data = await _aside(len(body), json_to_binary, body, ChatCompletionRequest)
+            data = await convert(len(body), json_to_binary, body, ChatCompletionRequest)
             call = self._call(request, data)
         except ConversionError as error:
             return unreadable_request(error)
@@ -103,7 +100,7 @@ class AsyncGrpcTransport(BaseTransport[httpx2.AsyncBaseTransport], httpx2.AsyncB
         answered = self._create(call.message, timeout=call.patience, metadata=call.metadata)
         data = await answered
         headers = headers_of(await answered.initial_metadata(), await answered.trailing_metadata())
-        return completed(await _aside(len(data), completion_json, data), headers)
+        return completed(await convert(len(data), completion_json, data), headers)
 
     async def _streamed(self, call: Call) -> httpx2.Response:
         responses = self._stream(call.message, metadata=call.metadata)
@@ -149,13 +146,6 @@ class _AsyncStream(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         self._responses.cancel()
-
-
-async def _aside(size: int, convert: Callable[..., _T], *arguments: Any) -> _T:
-    """Converts, in a thread if it takes long, so that the event loop is not blocked."""
-    if size > _LARGE:
-        return await asyncio.to_thread(convert, *arguments)
-    return convert(*arguments)
 
 
 def _raise_if_cancelled() -> None:

@@ -14,7 +14,7 @@ from chatpb._mapping.convert import (
     to_json,
 )
 from chatpb._mapping.native import implementation
-from chatpb._mapping.residue import ResidueMember, residue
+from chatpb._mapping.residue import ResidueMember, clear_residue, residue
 from chatpb._public import publish
 from chatpb._stream.fold import fold
 from chatpb._stream.unfold import unfold
@@ -24,6 +24,7 @@ __all__ = [
     "ConversionError",
     "ResidueMember",
     "binary_to_json",
+    "clear_residue",
     "fold",
     "from_dict",
     "from_json",

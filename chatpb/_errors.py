@@ -37,6 +37,10 @@ class ConversionError(ChatpbError, ValueError):
         )
 
 
+class ArgumentTypeError(ChatpbError, TypeError):
+    """An argument of a type that a function does not take."""
+
+
 def path_segment(segment: str | int) -> str:
     """A member name or an array index, as it is written in a path."""
     if isinstance(segment, int):

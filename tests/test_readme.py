@@ -81,6 +81,7 @@ def test_the_public_names() -> None:
         "ConversionError",
         "ResidueMember",
         "binary_to_json",
+        "clear_residue",
         "fold",
         "from_dict",
         "from_json",

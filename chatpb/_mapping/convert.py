@@ -74,6 +74,9 @@ def to_json(
     The law: ``from_json(to_json(m))`` is ``m`` in its normal form, which has the same JSON and the
     smallest residue.
 
+    A field that was set after reading is written, whatever the JSON had there. `clear_residue` is
+    for members that are to be left out.
+
     Args:
         message: A message of `chatpb.v1` that mirrors an object.
         allow_nan: Whether numbers that are not finite are written, as NaN, Infinity and -Infinity.

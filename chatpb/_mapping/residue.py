@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from google.protobuf.message import Message
 
-from chatpb._errors import path_segment
+from chatpb._errors import ArgumentTypeError, ConversionError, path_segment
 from chatpb._mapping.schema import MessageType, key_name, mapping_of
-from chatpb._mapping.text import parse_plain
+from chatpb._mapping.text import dump, kind_of, parse, parse_plain
 from chatpb.v1.residue_pb2 import Residue
 
 
@@ -66,9 +66,77 @@ def _members(path: str, mapped: MessageType, said: Residue) -> Iterator[ResidueM
         field = mapped.by_number.get(number)
         is_map = field is not None and field.map_value is not None
         yield ResidueMember(place(number), "empty", {} if is_map else [])
-    if said.extra_json:
-        for name, value in parse_plain(said.extra_json, allow_nan=True).items():
-            yield ResidueMember(path + path_segment(name), "extra", value)
+    extra = extra_members(said, lambda text: parse_plain(text, allow_nan=True))
+    for name, value in extra.items():
+        yield ResidueMember(path + path_segment(name), "extra", value)
+
+
+def extra_members(said: Residue, read: Callable[[str], Any]) -> dict[str, Any]:
+    """The members in `extra_json`.
+
+    Args:
+        said: The residue.
+        read: Reads a JSON text.
+
+    Raises:
+        ConversionError: It is not a JSON object.
+    """
+    if not said.extra_json:
+        return {}
+    try:
+        extra = read(said.extra_json)
+    except ConversionError as error:
+        raise ConversionError(f"extra_json is not a JSON object: {error}") from None
+    if type(extra) is not dict:
+        raise ConversionError(f"extra_json is not a JSON object but {kind_of(extra)}")
+    return extra
+
+
+def clear_residue(message: Message, *names: str) -> None:
+    """Forgets what a message contains in addition to its typed fields.
+
+    A field that is set after reading is written in place of what was read, so this is only needed
+    for the opposite: to leave out a member that the schema does not know, or to let a field that is
+    unset, empty or zero stand for its default, although the JSON had another value there.
+
+    ``chatpb.clear_residue(choice, "finish_reason")`` removes an unknown word, for example: then the
+    choice has no finish reason.
+
+    Args:
+        message: A message of `chatpb.v1` that mirrors a JSON object. The messages in it stay as
+            they are.
+        names: The names of JSON members; without any, all members. A member that is not in the
+            residue is skipped.
+
+    Raises:
+        ConversionError: The residue holds text that is not JSON.
+        TypeError: The message does not mirror a JSON object, or a name is not a string.
+    """
+    residue_field = mapping_of(message).residue
+    if residue_field is None:
+        name = message.DESCRIPTOR.full_name
+        raise ArgumentTypeError(f"{name} mirrors a union of JSON values, which has no residue")
+    for name in names:
+        if not isinstance(name, str):
+            raise ArgumentTypeError(f"expected the name of a member, got {name!r}")
+    if not names:
+        message.ClearField(residue_field.name)
+    elif message.HasField(residue_field.name):
+        _forget(message, getattr(message, residue_field.name), set(names))
+        if not getattr(message, residue_field.name).ListFields():
+            message.ClearField(residue_field.name)
+
+
+def _forget(message: Message, said: Residue, names: set[str]) -> None:
+    """Removes members from a residue."""
+    extra = extra_members(said, lambda text: parse(text, allow_nan=True))
+    kept = {name: value for name, value in extra.items() if name not in names}
+    fields = mapping_of(message).fields
+    numbers = {fields[name].number for name in names & fields.keys()}
+    for listed in (said.null_fields, said.absent_fields, said.empty_fields):
+        listed[:] = [number for number in listed if number not in numbers]
+    if len(kept) < len(extra):
+        said.extra_json = dump(kept) if kept else ""
 
 
 def walk(message: Message, path: str = "$") -> Iterator[tuple[str, Message]]:

@@ -212,7 +212,12 @@ def mapping_of(message: Message | type[Message]) -> MessageType:
     Raises:
         SchemaError: The message does not mirror a JSON value. It is a TypeError.
     """
-    return _message_type(cast("Descriptor", message.DESCRIPTOR))
+    try:
+        descriptor = message.DESCRIPTOR
+    except AttributeError:
+        kind = type(message).__qualname__
+        raise SchemaError(f"expected a message of chatpb.v1, got {kind}") from None
+    return _message_type(cast("Descriptor", descriptor))
 
 
 def _make_message_type(descriptor: Descriptor) -> tuple[MessageType, Callable[[], None]]:

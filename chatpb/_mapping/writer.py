@@ -18,6 +18,7 @@ from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 from chatpb._errors import ConversionError
+from chatpb._mapping.residue import extra_members
 from chatpb._mapping.schema import (
     ARRAY,
     BASE64,
@@ -29,7 +30,7 @@ from chatpb._mapping.schema import (
     MessageType,
     key_name,
 )
-from chatpb._mapping.text import kind_of, number_text
+from chatpb._mapping.text import number_text
 from chatpb.v1.residue_pb2 import Residue
 
 _IGNORE = "pass ignore_unknown_fields=True to leave it out"
@@ -78,16 +79,18 @@ def _compile_object(mapped: MessageType) -> tuple[_Put, Callable[[], None]]:
 
     def write_all(message: Any, context: Context) -> dict[str, Any]:
         residue = getattr(message, residue_name)
-        extra, said = _extra(residue, context), _said(mapped, residue, context)
+        extra, said = extra_members(residue, context.read), _said(mapped, residue, context)
         members: dict[str, Any] = {}
         for name, number, write_set, write_unset in writes_by_state:
-            if name in extra:
-                continue
             try:
                 write_set(message, members, context)
             except ConversionError as error:
                 raise error.below(name) from None
             if name in members:
+                # Reading never sets both: the field was set later.
+                extra.pop(name, None)
+                continue
+            if name in extra:
                 continue
             if number not in said:
                 write_unset(message, members, context)
@@ -158,19 +161,6 @@ def _straight_line(
     exec(compile(source, name, "exec"), scope)
     write: _Put = scope["write"]
     return write
-
-
-def _extra(residue: Residue, context: Context) -> dict[str, Any]:
-    """The members that the typed fields cannot represent."""
-    if not residue.extra_json:
-        return {}
-    try:
-        extra = context.read(residue.extra_json)
-    except ConversionError as error:
-        raise ConversionError(f"extra_json is not a JSON object: {error}") from None
-    if type(extra) is not dict:
-        raise ConversionError(f"extra_json is not a JSON object but {kind_of(extra)}")
-    return extra
 
 
 def _said(mapped: MessageType, residue: Residue, context: Context) -> dict[int, Any]:

@@ -33,8 +33,8 @@ class Residue(_message.Message):
     EXTRA_JSON_FIELD_NUMBER: _builtins.int
     extra_json: _builtins.str
     """A JSON object with every other member: those that the schema does not know,
-    and those whose value does not fit the field of that name. A member here
-    silences the typed field of its name. Empty: there is no such member.
+    and those whose value does not fit the field of that name. If that field is
+    set, the field wins. Empty: there is no such member.
     """
     @_builtins.property
     def null_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:

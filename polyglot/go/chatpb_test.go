@@ -288,3 +288,20 @@ func BenchmarkEncodingJSON(b *testing.B) {
 		}
 	}
 }
+
+func TestWhatIsSetAfterReadingIsWritten(t *testing.T) {
+	choice := &chatpbv1.Choice{}
+	read(t, `{"index":"1","message":"text","finish_reason":"eos","x":1}`, choice)
+	choice.FinishReason = chatpbv1.FinishReason_FINISH_REASON_STOP.Enum()
+	choice.Message = &chatpbv1.ChatCompletionMessage{}
+	choice.Message.Content = proto.String("hi")
+	expected := `{"message":{"role":"assistant","content":"hi","refusal":null,"annotations":[]},` +
+		`"finish_reason":"stop","index":"1","x":1}`
+	if written := write(t, choice); expected != written {
+		t.Error(written)
+	}
+	choice.FinishReason = nil
+	if written := write(t, choice); !strings.Contains(written, `"finish_reason":"eos"`) {
+		t.Error(written)
+	}
+}

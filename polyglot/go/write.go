@@ -28,6 +28,7 @@ const (
 	isNull
 	isEmpty
 	isExtra
+	isReplaced // by the value of the field: reading never sets both, so the field was set later
 )
 
 func (w *writer) message(mapped *mapping, m protoreflect.Message, depth int) *ConversionError {
@@ -62,16 +63,16 @@ func (w *writer) message(mapped *mapping, m protoreflect.Message, depth int) *Co
 		if notes != nil {
 			said = notes[f.place]
 		}
-		if said == isExtra {
-			continue
-		}
 		before := len(w.out)
 		w.out = append(w.out, f.quoted...)
 		written, fault := w.field(f, m, depth+1)
 		if fault != nil {
 			return fault.below(string(f.desc.Name()))
 		}
-		if written || w.unset(f, m, said) {
+		if written && said == isExtra {
+			notes[f.place] = isReplaced
+		}
+		if written || said != isExtra && w.unset(f, m, said) {
 			w.out = append(w.out, ',')
 		} else {
 			w.out = w.out[:before]
@@ -79,6 +80,9 @@ func (w *writer) message(mapped *mapping, m protoreflect.Message, depth int) *Co
 	}
 	if extra != nil {
 		extra.eachMember(0, func(name, value int) bool {
+			if f := mapped.fieldNamed(extra, name); f != nil && notes[f.place] == isReplaced {
+				return true
+			}
 			w.out = append(extra.appendCompact(w.out, name), ':')
 			w.out = append(extra.appendCompact(w.out, value), ',')
 			return true
@@ -141,7 +145,7 @@ func (mapped *mapping) fieldNumbered(number uint64) *field {
 	return nil // the residue itself
 }
 
-// readExtra reads the members of extra_json, which silence the fields of their names.
+// readExtra reads the members of extra_json, which replace what unset fields of their names stand for.
 func (w *writer) readExtra(
 	mapped *mapping, residue protoreflect.Message, notes []note, depth int,
 ) (*document, *ConversionError) {

@@ -427,18 +427,6 @@ def test_a_message_without_a_mapping() -> None:
         chatpb.to_json(Residue())
 
 
-def test_a_typed_value_wins_over_null_and_a_member_outside_the_schema_over_both() -> None:
-    """So that a field may be set after reading, and that old messages keep their JSON."""
-    choice = chatpb.from_dict({"index": 0, "message": None, "finish_reason": "eos"}, Choice)
-    choice.message.content = "hi"
-    choice.finish_reason = FinishReason.FINISH_REASON_STOP
-
-    members = chatpb.to_dict(choice)
-
-    assert members["message"]["content"] == "hi"
-    assert members["finish_reason"] == "eos"
-
-
 def test_residue_lists_what_the_typed_fields_cannot_say() -> None:
     completion = chatpb.from_dict(
         {

@@ -83,7 +83,7 @@ impl<'a> Writer<'a> {
             let bit = 1u64 << index;
             if silenced & bit != 0 {
                 if seen & bit != 0 {
-                    return Err(Declined); // what is not written would not be looked at
+                    return Err(Declined); // reading never sets both: the reference decides
                 }
                 continue;
             }

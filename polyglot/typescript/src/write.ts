@@ -94,9 +94,12 @@ function objectWriter(schema: DescMessage): Writer<Members> {
     const said = readResidue(mapping, message, context);
     const pieces: string[] = [];
     for (const { rule, key, write } of fields) {
-      if (said?.extra.has(rule.name)) continue;
       const value = getField(message, rule.field);
       const text = isSet(rule, value) ? context.at(rule.name, () => write(value as never, context)) : undefined;
+      if (said?.extra.has(rule.name)) {
+        if (text === undefined) continue;
+        said.extra.delete(rule.name); // reading never sets both: the field was set later
+      }
       const member = text ?? unsetText(rule, message, said);
       if (member !== undefined) pieces.push(key + member);
     }

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { create } from "@bufbuild/protobuf";
 import { binaryToJson, fieldSpans, fromBinary, fromJson, jsonToBinary, residue, toBinary, toJson } from "../src/index.js";
+import { ChatCompletionMessageSchema, ChoiceSchema, FinishReason } from "../src/v1.js";
 import { RandomJson, seeded } from "./random.js";
 import { hex, MIRRORS, recordedTexts, sameValue } from "./support.js";
 
@@ -35,4 +37,14 @@ test("recorded JSON comes back equal, whatever it is read as", { skip: corpus ? 
     count++;
   }
   assert.ok(count > 0);
+});
+
+test("what is set after reading is written", () => {
+  const choice = fromJson(ChoiceSchema, '{"index":"1","message":"text","finish_reason":"eos","x":1}');
+  choice.finishReason = FinishReason.STOP;
+  choice.message = create(ChatCompletionMessageSchema, { content: "hi" });
+  const message = '{"role":"assistant","content":"hi","refusal":null,"annotations":[]}';
+  assert.ok(sameValue(`{"index":"1","message":${message},"finish_reason":"stop","x":1}`, toJson(ChoiceSchema, choice)));
+  choice.finishReason = FinishReason.UNSPECIFIED;
+  assert.ok(toJson(ChoiceSchema, choice).includes('"finish_reason":"eos"'));
 });

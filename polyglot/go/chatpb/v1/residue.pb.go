@@ -36,8 +36,8 @@ type Residue struct {
 	// was none beyond those that unset fields stand for.
 	EmptyFields []uint32 `protobuf:"varint,3,rep,packed,name=empty_fields,json=emptyFields,proto3" json:"empty_fields,omitempty"`
 	// A JSON object with every other member: those that the schema does not know,
-	// and those whose value does not fit the field of that name. A member here
-	// silences the typed field of its name. Empty: there is no such member.
+	// and those whose value does not fit the field of that name. If that field is
+	// set, the field wins. Empty: there is no such member.
 	ExtraJson     string `protobuf:"bytes,4,opt,name=extra_json,json=extraJson,proto3" json:"extra_json,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -46,8 +46,8 @@ export type Residue = Message<"chatpb.v1.Residue"> & {
 
   /**
    * A JSON object with every other member: those that the schema does not know,
-   * and those whose value does not fit the field of that name. A member here
-   * silences the typed field of its name. Empty: there is no such member.
+   * and those whose value does not fit the field of that name. If that field is
+   * set, the field wins. Empty: there is no such member.
    *
    * @generated from field: string extra_json = 4;
    */

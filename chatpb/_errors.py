@@ -41,6 +41,27 @@ class ArgumentTypeError(ChatpbError, TypeError):
     """An argument of a type that a function does not take."""
 
 
+class ArgumentValueError(ChatpbError, ValueError):
+    """An argument with a value that a function does not take."""
+
+
+class StateError(ChatpbError, RuntimeError):
+    """An object was used after it was closed, or in another event loop than its own."""
+
+
+def wrong_type(expected: str, got: object) -> ArgumentTypeError:
+    """The error for an argument, which is described by its type only: it may be a secret.
+
+    Args:
+        expected: What the function takes, such as ``a message``.
+        got: The argument.
+    """
+    kind = type(got).__qualname__
+    article = "an" if kind[0] in "aeiouAEIOU" else "a"
+    what = f"the class {got.__qualname__}" if isinstance(got, type) else f"{article} {kind}"
+    return ArgumentTypeError(f"expected {expected}, got {'None' if got is None else what}")
+
+
 def path_segment(segment: str | int) -> str:
     """A member name or an array index, as it is written in a path."""
     if isinstance(segment, int):

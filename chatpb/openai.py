@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, overload
 
 import chatpb.v1
+from chatpb._errors import wrong_type
 from chatpb._extras import raise_hint
 from chatpb._mapping.convert import from_dict, to_dict
 
@@ -44,7 +45,7 @@ def from_openai(model: Any) -> Any:
         if isinstance(model, source):
             members = model.to_dict(mode="json", exclude_unset=True, warnings=False)
             return from_dict(members, message_type, allow_nan=True)
-    raise TypeError(f"expected a ChatCompletion or a ChatCompletionChunk, got {type(model)!r}")
+    raise wrong_type("a ChatCompletion or a ChatCompletionChunk", model)
 
 
 @overload
@@ -73,4 +74,4 @@ def to_openai(message: Any) -> Any:
     ):
         if isinstance(message, message_type):
             return target.construct(**to_dict(message, allow_nan=True))
-    raise TypeError(f"expected a ChatCompletion or a ChatCompletionChunk, got {type(message)!r}")
+    raise wrong_type("a ChatCompletion or a ChatCompletionChunk", message)

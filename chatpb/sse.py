@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from chatpb._errors import ConversionError
+from chatpb._errors import ArgumentValueError, ConversionError, wrong_type
 from chatpb._mapping.convert import json_to_binary
 from chatpb._mapping.native import native_chunk_stream
+from chatpb._mapping.text import as_bytes
 from chatpb._stream.errors import SUSPECTS, find_error
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.error_pb2 import ErrorResponse
@@ -48,6 +49,7 @@ def event(data: bytes) -> bytes:
     Args:
         data: The data, such as a JSON text or `DONE`.
     """
+    data = as_bytes(data)
     return b"data: " + data.replace(b"\n", b"\ndata: ") + b"\n\n"
 
 
@@ -61,7 +63,7 @@ class Decoder:
     """
 
     def __init__(self, max_event_bytes: int = 64 * 1024 * 1024) -> None:
-        self._max = max_event_bytes
+        self._max = _checked(max_event_bytes)
         self._line = bytearray()
         self._data: list[bytes] = []
         self._size = 0
@@ -79,6 +81,7 @@ class Decoder:
         """
         if self._failure is not None:
             raise self._failure
+        data = as_bytes(data)
         if self._after_cr and data.startswith(b"\n"):
             data = data[1:]
             self._after_cr = False
@@ -136,6 +139,14 @@ class Decoder:
         self._event = ""
 
 
+def _checked(max_event_bytes: int) -> int:
+    if not isinstance(max_event_bytes, int):
+        raise wrong_type("a number of bytes", max_event_bytes)
+    if max_event_bytes < 0:
+        raise ArgumentValueError(f"expected a number of bytes, got {max_event_bytes}")
+    return max_event_bytes
+
+
 def _too_long(most: int) -> ConversionError:
     return ConversionError(f"an event of the stream is longer than {most} bytes")
 
@@ -162,7 +173,7 @@ class ChunkDecoder:
         self._is_error_in_chunk = False
         self.is_done = False
         self._allow_nan = allow_nan
-        self._max = max_event_bytes
+        self._max = _checked(max_event_bytes)
         self._decoder = Decoder(max_event_bytes)
         self._native = native_chunk_stream(ChatCompletionChunk, list(SUSPECTS), max_event_bytes)
         self._failure: ConversionError | None = None
@@ -177,9 +188,10 @@ class ChunkDecoder:
             ConversionError: An event is longer than it may be, or its data is not a JSON object.
                 The chunks before it are given first, and the error is raised by the next call.
         """
+        data = as_bytes(data)
         native = self._native
         if native is not None:
-            return self._chunks(lambda: self._found(*native.feed(bytes(data))))
+            return self._chunks(lambda: self._found(*native.feed(data)))
         return self._chunks(lambda: self._decoder.feed(data))
 
     def close(self) -> list[bytes]:
@@ -242,5 +254,5 @@ def is_error(data: bytes) -> bool:
     Raises:
         ConversionError: It is not JSON, where it looks like an error.
     """
-    found = find_error(data)
+    found = find_error(as_bytes(data))
     return found is not None and found.is_alone

@@ -76,6 +76,7 @@ def _report(text: str, code: int) -> int:
 
 @click.group(
     cls=_App,
+    no_args_is_help=False,  # it would be printed as an error
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="chatpb", message="%(prog)s %(version)s")

@@ -14,9 +14,10 @@ from chatpb._mapping.fault import MAX_DEPTH, find_error
 from chatpb._mapping.native import native_type, transcoder
 from chatpb._mapping.reader import fast_reader, reader
 from chatpb._mapping.residue import walk
-from chatpb._mapping.schema import mapping_of
+from chatpb._mapping.schema import check_class, check_message, mapping_of
 from chatpb._mapping.text import (
     InexactError,
+    as_bytes,
     check_tree,
     dump,
     dump_bytes,
@@ -58,7 +59,9 @@ def from_json(
     Raises:
         ConversionError: The text is not one JSON object, is not UTF-8, or nests deeper than 200
             levels.
+        TypeError: The data is neither bytes nor str, or the message type is not such a class.
     """
+    check_class(message_type)
     raw = utf8(data)
     binary = _native_binary(raw, message_type)
     if binary is not None:
@@ -90,7 +93,9 @@ def to_json(
     Raises:
         ConversionError: The message has unknown fields, numbers that are not finite, several values
             in a union, or text that is not JSON where JSON is expected.
+        TypeError: The message does not mirror a JSON value.
     """
+    check_message(message)
     if transcoder is not None and not ignore_unknown_fields:
         native = _native_json(message.SerializeToString(), type(message))
         if native is not None:
@@ -119,7 +124,9 @@ def from_dict(
 
     Raises:
         ConversionError: A value is none of these, or nests deeper than 200 levels.
+        TypeError: The message type is not such a class.
     """
+    check_class(message_type)
     tree = check_tree(members, allow_nan=allow_nan)
     if type(tree) is not dict:
         raise ConversionError(f"expected an object, got {kind_of(tree)}")
@@ -140,6 +147,7 @@ def to_dict(
 
     Raises:
         ConversionError: As for `to_json`; also for an integer of more digits than Python reads.
+        TypeError: As for `to_json`.
     """
     context = Context(lambda text: parse_plain(text, allow_nan=allow_nan), allow_nan)
     members = to_tree(message, context, ignore_unknown_fields)
@@ -157,7 +165,9 @@ def json_to_binary(
 
     Raises:
         ConversionError: As for `from_json`.
+        TypeError: As for `from_json`.
     """
+    check_class(message_type)
     raw = utf8(data)
     binary = _native_binary(raw, message_type)
     if binary is not None:
@@ -176,9 +186,12 @@ def binary_to_json(
 
     Raises:
         ConversionError: The bytes are not a message of the type; otherwise as for `to_json`.
+        TypeError: The data is not bytes, or the message type is not such a class.
     """
+    check_class(message_type)
+    data = as_bytes(data)
     if transcoder is not None and not ignore_unknown_fields:
-        native = _native_json(bytes(data), message_type)
+        native = _native_json(data, message_type)
         if native is not None:
             return native
     try:
@@ -253,6 +266,7 @@ def from_tree(tree: dict[str, Any], message_type: type[MessageT]) -> MessageT:
 
 def to_tree(message: Message, context: Context, ignore_unknown_fields: bool) -> dict[str, Any]:
     """Writes a message as a JSON tree."""
+    check_message(message)
     context.ignore_unknown = ignore_unknown_fields
     if not ignore_unknown_fields:
         _refuse_unknown_fields(message)

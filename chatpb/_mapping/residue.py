@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from google.protobuf.message import Message
 
-from chatpb._errors import ArgumentTypeError, ConversionError, path_segment
-from chatpb._mapping.schema import MessageType, key_name, mapping_of
+from chatpb._errors import ConversionError, path_segment, wrong_type
+from chatpb._mapping.schema import MessageType, check_message, key_name, mapping_of
 from chatpb._mapping.text import dump, kind_of, parse, parse_plain
 from chatpb.v1.residue_pb2 import Residue
 
@@ -42,7 +42,9 @@ def residue(message: Message) -> list[ResidueMember]:
 
     Raises:
         ConversionError: A residue holds text that is not JSON.
+        TypeError: The message does not mirror a JSON value.
     """
+    check_message(message)
     members: list[ResidueMember] = []
     for path, part in walk(message):
         if isinstance(part, Residue):
@@ -112,13 +114,13 @@ def clear_residue(message: Message, *names: str) -> None:
         ConversionError: The residue holds text that is not JSON.
         TypeError: The message does not mirror a JSON object, or a name is not a string.
     """
+    check_message(message)
     residue_field = mapping_of(message).residue
     if residue_field is None:
-        name = message.DESCRIPTOR.full_name
-        raise ArgumentTypeError(f"{name} mirrors a union of JSON values, which has no residue")
+        raise wrong_type("a message that mirrors a JSON object", message)
     for name in names:
         if not isinstance(name, str):
-            raise ArgumentTypeError(f"expected the name of a member, got {name!r}")
+            raise wrong_type("the name of a member", name)
     if not names:
         message.ClearField(residue_field.name)
     elif message.HasField(residue_field.name):

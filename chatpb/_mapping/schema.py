@@ -17,7 +17,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from chatpb._errors import ChatpbError, ConversionError
+from chatpb._errors import ChatpbError, ConversionError, wrong_type
 from chatpb._mapping.text import parse_plain
 from chatpb.v1 import options_pb2, residue_pb2
 
@@ -212,12 +212,27 @@ def mapping_of(message: Message | type[Message]) -> MessageType:
     Raises:
         SchemaError: The message does not mirror a JSON value. It is a TypeError.
     """
-    try:
-        descriptor = message.DESCRIPTOR
-    except AttributeError:
-        kind = type(message).__qualname__
-        raise SchemaError(f"expected a message of chatpb.v1, got {kind}") from None
-    return _message_type(cast("Descriptor", descriptor))
+    return _message_type(cast("Descriptor", message.DESCRIPTOR))
+
+
+def check_message(message: object) -> None:
+    """Refuses what is not a message.
+
+    Raises:
+        ArgumentTypeError: It is not a message, but a class of messages, for example.
+    """
+    if not isinstance(message, Message):
+        raise wrong_type("a message of chatpb.v1", message)
+
+
+def check_class(message_type: object) -> None:
+    """Refuses what is not a class of messages.
+
+    Raises:
+        ArgumentTypeError: It is not such a class, but a message or a name, for example.
+    """
+    if not isinstance(message_type, type) or not issubclass(message_type, Message):
+        raise wrong_type("a message class of chatpb.v1", message_type)
 
 
 def _make_message_type(descriptor: Descriptor) -> tuple[MessageType, Callable[[], None]]:

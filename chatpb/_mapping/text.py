@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import orjson
 
-from chatpb._errors import ConversionError
+from chatpb._errors import ConversionError, wrong_type
 from chatpb._mapping.fault import MAX_DEPTH, TOO_DEEP, find_error
 
 _KINDS: Final = {
@@ -101,8 +101,32 @@ def parse_fast(data: bytes) -> Any:
 
 
 def utf8(data: bytes | bytearray | memoryview | str) -> bytes:
-    """The bytes of a JSON text, with the lone surrogates of a str as escapes."""
-    return data.encode("utf-8", "backslashreplace") if isinstance(data, str) else bytes(data)
+    """The bytes of a JSON text, with the lone surrogates of a str as escapes.
+
+    Raises:
+        ArgumentTypeError: It is neither bytes nor str.
+    """
+    if isinstance(data, str):
+        return data.encode("utf-8", "backslashreplace")
+    return as_bytes(data, "JSON text as bytes or str")
+
+
+def as_bytes(data: bytes | bytearray | memoryview, expected: str = "bytes") -> bytes:
+    """The bytes of an argument, which `bytes()` would make of integers and lists too.
+
+    Args:
+        data: The argument: bytes, or what has the buffer protocol.
+        expected: What the function takes, for the error.
+
+    Raises:
+        ArgumentTypeError: It is something else.
+    """
+    if type(data) is bytes:
+        return data
+    try:
+        return bytes(memoryview(data))
+    except TypeError:
+        raise wrong_type(expected, data) from None
 
 
 def _parse(data: bytes, number: Callable[[str], Any], allow_nan: bool) -> Any:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
+
+from chatpb._errors import ArgumentValueError, wrong_type
 
 Metadata = Iterable[tuple[str, str | bytes]]
 NO_METADATA: Final[Mapping[str, str | bytes]] = MappingProxyType({})
@@ -18,19 +20,36 @@ def checked(metadata: Metadata) -> list[tuple[str, str | bytes]]:
     """The metadata with keys in lower case. gRPC's own errors name neither the key nor the value.
 
     Raises:
-        ValueError: The metadata cannot be sent. The error names the key, but not the value, which
-            may be a secret.
+        ArgumentValueError: The metadata cannot be sent. The error names the key, but not the value,
+            which may be a secret.
+        ArgumentTypeError: It is not a series of pairs of a str and a str or bytes.
     """
-    pairs = [(key.lower(), value) for key, value in metadata]
+    pairs = [(key.lower(), value) for key, value in _pairs(metadata)]
     for key, value in pairs:
         if not _KEY.fullmatch(key):
-            raise ValueError(f"expected letters, digits, '_', '.' or '-' in a key, got {key!r}")
+            raise ArgumentValueError(
+                f"expected letters, digits, '_', '.' or '-' in a key, got {key!r}"
+            )
         if key.endswith("-bin"):
             if not isinstance(value, bytes):
-                raise ValueError(f"expected bytes as the value of {key!r}")
+                raise ArgumentValueError(f"expected bytes as the value of {key!r}")
         elif not _VALUE.fullmatch(value if isinstance(value, str) else value.decode("latin-1")):
-            raise ValueError(f"expected printable ASCII as the value of {key!r}")
+            raise ArgumentValueError(f"expected printable ASCII as the value of {key!r}")
     return pairs
+
+
+def _pairs(metadata: Metadata) -> Iterator[tuple[str, str | bytes]]:
+    if isinstance(metadata, Mapping | str | bytes) or not isinstance(metadata, Iterable):
+        raise wrong_type("metadata as pairs of a key and a value", metadata)
+    for pair in metadata:
+        if not isinstance(pair, Sequence) or isinstance(pair, str | bytes) or len(pair) != 2:
+            raise wrong_type("metadata as pairs of a key and a value", pair)
+        key, value = pair
+        if not isinstance(key, str):
+            raise wrong_type("a str as a key of metadata", key)
+        if not isinstance(value, str | bytes):
+            raise wrong_type(f"a str or bytes as the value of {key!r}", value)
+        yield key, value
 
 
 def mapping(metadata: Iterable[tuple[str, str | bytes]] | None) -> dict[str, str | bytes]:

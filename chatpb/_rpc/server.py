@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, SupportsFloat, TypeVar
 
 import grpc
 
+from chatpb._errors import ArgumentValueError, wrong_type
 from chatpb._rpc.loopback import is_loopback
 from chatpb._rpc.metadata import Metadata, checked
 
@@ -66,7 +68,9 @@ class Server:
         may_send_secrets: Whether secrets may be sent over the connection.
 
     Raises:
-        ValueError: The token would leave this machine unencrypted, or metadata cannot be sent.
+        ArgumentValueError: The token would leave this machine unencrypted, or metadata cannot be
+            sent.
+        ArgumentTypeError: An argument has another type.
     """
 
     def __init__(
@@ -80,6 +84,11 @@ class Server:
         options: Sequence[tuple[str, Any]],
         retries: bool,
     ) -> None:
+        for name, value in (("target", target), ("token", token)):
+            if not isinstance(value, str) and (value is not None or name == "target"):
+                raise wrong_type(f"a str as the {name}", value)
+        if not isinstance(credentials, grpc.ChannelCredentials | None):
+            raise wrong_type("grpc.ChannelCredentials as the credentials", credentials)
         local = _is_local(target)
         self._target = target
         self._credentials = credentials
@@ -87,14 +96,14 @@ class Server:
         if token is not None and not self.may_send_secrets:
             raise self.refusal("token")
         authorization = [] if token is None else [("authorization", f"Bearer {token}")]
-        self.metadata = checked([*authorization, *metadata])
+        self.metadata = [*checked(authorization), *checked(metadata)]
         config = {"grpc.service_config": json.dumps(_RETRYING if retries else _BALANCING)}
         no_proxy = {"grpc.enable_http_proxy": 0} if local else {}
         self._options = list({**_OPTIONS, **config, **no_proxy, **dict(options)}.items())
 
-    def refusal(self, secret: str) -> ValueError:
+    def refusal(self, secret: str) -> ArgumentValueError:
         """The error for a secret that may not be sent over the connection."""
-        return ValueError(
+        return ArgumentValueError(
             f"will not send the {secret} to {self._target} in the clear: pass credentials, or"
             " allow_insecure_token=True"
         )
@@ -109,8 +118,19 @@ class Server:
 
 
 def timeout_of(seconds: float | None) -> float | None:
-    """A timeout in the form that gRPC takes. None: no limit."""
-    return seconds if seconds is not None and seconds < _FOREVER else None
+    """A timeout in the form that gRPC takes. None: no limit.
+
+    Raises:
+        ArgumentTypeError: It is not a number.
+        ArgumentValueError: It is NaN.
+    """
+    if seconds is None:
+        return None
+    if not isinstance(seconds, SupportsFloat):
+        raise wrong_type("a timeout in seconds", seconds)
+    if math.isnan(seconds):
+        raise ArgumentValueError("expected a timeout in seconds, got NaN")
+    return float(seconds) if seconds < _FOREVER else None
 
 
 def _is_local(target: str) -> bool:

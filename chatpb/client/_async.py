@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import grpc.aio
 
+from chatpb._rpc.loops import Home
 from chatpb._rpc.metadata import Metadata, mapping
 from chatpb.client._shared import (
     END,
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 class AsyncClient(BaseClient):
     """A client for asyncio: one server, any number of concurrent calls.
 
-    It belongs to the event loop of its first call. It is an async context manager that closes
-    itself.
+    It belongs to the event loop of its first call; calls in another one raise `RuntimeError`. It is
+    an async context manager that closes itself.
 
     Args:
         target: The address of the server: ``HOST:PORT``, or another name that gRPC resolves. No
@@ -45,10 +46,15 @@ class AsyncClient(BaseClient):
         options: Channel options; they override the ones that the client sets.
 
     Raises:
-        ValueError: The token would leave this machine unencrypted, or metadata cannot be sent.
+        ValueError: The token would leave this machine unencrypted, metadata cannot be sent, or the
+            timeout is NaN.
+        TypeError: An argument has another type.
     """
 
     _channel: grpc.aio.Channel | None = None  # made when there is an event loop
+
+    def _start(self) -> None:
+        self._home = Home("the client")
 
     async def create(
         self, request: Request, *, timeout: float | None = None, metadata: Metadata = ()
@@ -63,8 +69,9 @@ class AsyncClient(BaseClient):
         Raises:
             ChatCompletionError: The call failed.
             ConversionError: The members are not a JSON object (see `chatpb.from_dict`).
-            ValueError: The metadata cannot be sent.
-            RuntimeError: The client is closed.
+            ValueError: The metadata cannot be sent, or the timeout is NaN.
+            TypeError: An argument has another type.
+            RuntimeError: The client is closed, or belongs to another event loop.
         """
         return (await self.create_with_metadata(request, timeout=timeout, metadata=metadata))[0]
 
@@ -111,6 +118,7 @@ class AsyncClient(BaseClient):
         await self.close()
 
     def _connected(self) -> ChatCompletionServiceAsyncStub:
+        self._home.enter()
         if self._channel is None:
             self._channel = self._server.open(grpc.aio.insecure_channel, grpc.aio.secure_channel)
             self._stub: ChatCompletionServiceAsyncStub = ChatCompletionServiceStub(self._channel)
@@ -127,6 +135,8 @@ class AsyncChatCompletionStream(BaseStream):
     def __init__(self, call: grpc.aio.UnaryStreamCall[Any, StreamChatCompletionResponse]) -> None:
         super().__init__(call)
         self._responses = aiter(call)
+        self._home = Home("the stream")
+        self._home.enter()
 
     async def fold(self, *, ignore_unknown_fields: bool = False) -> ChatCompletion:
         """Reads the rest of the stream.
@@ -149,6 +159,7 @@ class AsyncChatCompletionStream(BaseStream):
         return self
 
     async def __anext__(self) -> ChatCompletionChunk:
+        self._home.enter()
         while (chunk := self._next()) is None:
             if self._is_complete:
                 raise StopAsyncIteration

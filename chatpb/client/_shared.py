@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import grpc
 
-from chatpb._errors import ChatpbError
+from chatpb._errors import ChatpbError, StateError
 from chatpb._mapping.convert import from_dict
 from chatpb._rpc.failure import FailedCall
 from chatpb._rpc.metadata import NO_METADATA, Metadata, checked, mapping
@@ -88,7 +88,7 @@ class BaseClient:
             retries=True,
         )
         self._target = target
-        self._timeout = timeout
+        self._timeout = timeout_of(timeout)
         self._is_closed = False
         self._start()
 
@@ -101,9 +101,9 @@ class BaseClient:
     def _arguments(self, timeout: float | None, metadata: Metadata) -> dict[str, Any]:
         """The arguments of a call, in addition to the request."""
         if self._is_closed:
-            raise RuntimeError("the client is closed")
+            raise StateError("the client is closed")
         return {
-            "timeout": timeout_of(self._timeout if timeout is None else timeout),
+            "timeout": self._timeout if timeout is None else timeout_of(timeout),
             "metadata": (*self._server.metadata, *checked(metadata)),
         }
 

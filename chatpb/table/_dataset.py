@@ -59,7 +59,7 @@ class Part:
         Raises:
             DatasetError: It is not a Parquet file.
         """
-        return self._read(pa.parquet.read_metadata)
+        return self._read(lambda path: pa.parquet.read_metadata(os.path.abspath(path)))
 
     @property
     def json_bytes(self) -> int | None:
@@ -118,7 +118,8 @@ class Part:
 
     @staticmethod
     def _open(path: Path) -> pa.dataset.Dataset:
-        dataset = pa.dataset.dataset([str(path)], SCHEMA, format=_FORMAT)
+        # Arrow takes a relative path with a colon for a URI.
+        dataset = pa.dataset.dataset([os.path.abspath(path)], SCHEMA, format=_FORMAT)
         (fragment,) = dataset.get_fragments()
         if RECORD not in fragment.physical_schema.names:
             raise DatasetError(path, f"not a table of chatpb: there is no column {RECORD}")

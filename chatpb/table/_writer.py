@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
@@ -67,7 +68,10 @@ class _File:
     def open(self, path: Path, options: dict[str, Any]) -> None:
         self._path = path
         self._writer = pa.parquet.ParquetWriter(
-            str(path), SCHEMA, write_page_checksum=True, **options
+            os.path.abspath(path),  # Arrow takes a relative path with a colon for a URI
+            SCHEMA,
+            write_page_checksum=True,
+            **options,
         )
 
     def write(self, rows: pa.Table) -> None:

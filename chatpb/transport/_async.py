@@ -12,6 +12,7 @@ import httpx2
 
 from chatpb._errors import ConversionError
 from chatpb._mapping.convert import json_to_binary
+from chatpb._rpc.loops import Home
 from chatpb._rpc.offload import convert
 from chatpb.sse import DONE, event
 from chatpb.transport._answer import (
@@ -43,17 +44,22 @@ _END: Final = object()
 class AsyncGrpcTransport(BaseTransport[httpx2.AsyncBaseTransport], httpx2.AsyncBaseTransport):
     """Sends the chat completions of an `httpx2.AsyncClient`, such as the one of `AsyncOpenAI`.
 
-    It belongs to the event loop of its first request. The arguments and errors are those of
-    `GrpcTransport`; the fallback is an `httpx2.AsyncBaseTransport` or a URL.
+    It belongs to the event loop of its first request; requests in another one raise
+    `RuntimeError`. The arguments and other errors are those of `GrpcTransport`; the fallback is an
+    `httpx2.AsyncBaseTransport` or a URL.
     """
 
     _channel: grpc.aio.Channel | None = None  # made when there is an event loop
+
+    def _start(self) -> None:
+        self._home = Home("the transport")
 
     def _http(self) -> httpx2.AsyncBaseTransport:
         return httpx2.AsyncHTTPTransport()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Answers a request, as `GrpcTransport.handle_request` does."""
+        self._refuse_if_closed()
         if not is_for_completion(request):
             if self._fallback is None:
                 return unknown_endpoint(request)
@@ -76,6 +82,7 @@ class AsyncGrpcTransport(BaseTransport[httpx2.AsyncBaseTransport], httpx2.AsyncB
 
     async def aclose(self) -> None:
         """Closes the connection and the fallback, and ends the running calls."""
+        self._is_closed = True
         if self._channel is not None:
             await self._channel.close()
         if self._fallback is not None:
@@ -83,6 +90,7 @@ class AsyncGrpcTransport(BaseTransport[httpx2.AsyncBaseTransport], httpx2.AsyncB
 
     async def _connect(self, seconds: float | None) -> None:
         """Waits until the connection is made, or has failed."""
+        self._home.enter()
         channel = self._channel
         if channel is None:
             channel = self._server.open(grpc.aio.insecure_channel, grpc.aio.secure_channel)

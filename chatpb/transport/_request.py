@@ -11,6 +11,7 @@ import grpc
 import httpx2
 from grpc import ChannelConnectivity
 
+from chatpb._errors import StateError
 from chatpb._rpc.deadline import ends_early_by
 from chatpb._rpc.metadata import Metadata, checked
 from chatpb._rpc.server import Server, timeout_of
@@ -110,6 +111,7 @@ class BaseTransport(Generic[_TransportT]):
         )
         self._target = target
         self._names = {key for key, _ in self._server.metadata}
+        self._is_closed = False
         self._base = httpx2.URL(fallback) if isinstance(fallback, str) else None
         self._fallback: _TransportT | None = self._http() if isinstance(fallback, str) else fallback
         self._start()
@@ -123,6 +125,10 @@ class BaseTransport(Generic[_TransportT]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._target!r})"
+
+    def _refuse_if_closed(self) -> None:
+        if self._is_closed:
+            raise StateError("the transport is closed")
 
     def _connect_error(self, seconds: float | None) -> httpx2.ConnectTimeout:
         return httpx2.ConnectTimeout(f"no connection to {self._target} within {seconds} seconds")
@@ -171,7 +177,7 @@ class BaseTransport(Generic[_TransportT]):
             is_stream,
             embedded(kind.REQUEST_FIELD_NUMBER, [data]),
             self._metadata(request.headers),
-            timeout_of(limit_of(request, "read")),
+            limit_of(request, "read"),
         )
 
 
@@ -183,4 +189,4 @@ def is_for_completion(request: httpx2.Request) -> bool:
 def limit_of(request: httpx2.Request, name: str) -> float | None:
     """One of the timeouts of a request, in seconds; None: no limit."""
     limits: dict[str, float | None] = request.extensions.get("timeout", {})
-    return limits.get(name)
+    return timeout_of(limits.get(name))

@@ -81,8 +81,11 @@ class GrpcTransport(BaseTransport[httpx2.BaseTransport], httpx2.BaseTransport):
 
         Raises:
             TransportError: There is no answer.
-            ValueError: The headers cannot be sent.
+            ValueError: The headers cannot be sent, or a timeout is NaN.
+            TypeError: A timeout is not a number.
+            RuntimeError: The transport is closed.
         """
+        self._refuse_if_closed()
         if not is_for_completion(request):
             if self._fallback is None:
                 return unknown_endpoint(request)
@@ -104,6 +107,7 @@ class GrpcTransport(BaseTransport[httpx2.BaseTransport], httpx2.BaseTransport):
 
     def close(self) -> None:
         """Closes the connection and the fallback, and ends the running calls."""
+        self._is_closed = True
         self._channel.close()
         if self._fallback is not None:
             self._fallback.close()

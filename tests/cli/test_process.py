@@ -132,3 +132,10 @@ def test_binary_is_not_written_to_a_terminal() -> None:
         os.close(primary)
     reason = b"binary is not written to a terminal: pass -o FILE, or a pipe"
     assert (2, b"chatpb: error: " + reason + b"\n") == (result.returncode, result.stderr)
+
+
+def test_no_command() -> None:
+    command = Path(sys.executable).with_name("chatpb")
+    done = subprocess.run([command], capture_output=True, text=True)
+    expected = "chatpb: error: Missing command. (see chatpb --help)\n"
+    assert (2, "", expected) == (done.returncode, done.stdout, done.stderr)

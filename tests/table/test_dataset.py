@@ -383,3 +383,19 @@ def test_import_is_light() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert "[]\n" == done.stdout
+
+
+@pytest.mark.parametrize("name", ["a:b", "s3:table", "file:x/t", "C:\\t", "a b%20#?"])
+def test_any_name_of_a_directory(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A relative path with a colon is not a URI."""
+    monkeypatch.chdir(tmp_path)
+    dataset = Dataset(name)
+    dataset.append([b""])
+    assert [b""] == list(dataset.records())
+    assert 1 == dataset.parts()[0].metadata.num_rows
+    (Path(name) / "part-x.parquet").write_bytes(b"PAR1 not Parquet PAR1")
+    with pytest.raises(DatasetError, match="not a Parquet file") as caught:
+        list(dataset.records())
+    assert str(caught.value).startswith(f"{name}/part-x.parquet: ")

@@ -2,7 +2,10 @@
 
 Follows the event stream format of the HTML standard
 (https://html.spec.whatwg.org/multipage/server-sent-events.html), and accepts what real servers
-send in addition: a last event without a blank line after it, and JSON texts without one between.
+send in addition: a last event without a blank line after it, JSON texts without one between, `DONE`
+with white space around it, and comments that were wrapped as data (``data: : PROCESSING``), which
+are left out as other comments are. `Decoder` and `Event.is_error` decide what an event is, for all
+that read streams.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from chatpb._errors import ArgumentValueError, ConversionError, wrong_type
 from chatpb._mapping.convert import json_to_binary
 from chatpb._mapping.native import native_chunk_stream
 from chatpb._mapping.text import as_bytes
-from chatpb._stream.errors import SUSPECTS, find_error
+from chatpb._stream.errors import SUSPECTS, FoundError, find_error
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.error_pb2 import ErrorResponse
 
@@ -24,6 +27,7 @@ __all__ = ["DONE", "ChunkDecoder", "Decoder", "Event", "event", "is_error"]
 
 DONE: Final = b"[DONE]"  # the data of the event that ends a stream
 _NEWLINE: Final = re.compile(rb"\r\n|\n|\r")
+_SPACE: Final = b" \t\n\r"  # the white space of JSON
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -33,11 +37,24 @@ class Event:
 
     Attributes:
         data: The data, a JSON text or `DONE`; its lines are joined by line feeds.
-        event: The name of the event.
+        event: The name of the event. Of the names, only ``error`` has a meaning.
     """
 
     data: bytes
     event: str = "message"
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it is an error: by its name, or by its data (see `is_error`).
+
+        Raises:
+            ConversionError: The data is not JSON, where it looks like an error.
+        """
+        return _is_error(self, find_error(self.data))
+
+
+def _is_error(event: Event, found: FoundError | None) -> bool:
+    return event.event == "error" or (found is not None and found.is_alone)
 
 
 def event(data: bytes) -> bytes:
@@ -66,6 +83,8 @@ class Decoder:
         self._max = _checked(max_event_bytes)
         self._line = bytearray()
         self._data: list[bytes] = []
+        self._has_text = False  # whether the data has more than white space
+        self._ends_object = False  # whether it ends with "}"
         self._size = 0
         self._event = ""
         self._after_cr = False
@@ -124,17 +143,25 @@ class Decoder:
         if name == b"event":
             self._event = value.decode("utf-8", "replace")
         elif name == b"data":
+            text = value.strip(_SPACE)
+            if text.startswith(b":") and not self._has_text:
+                return  # a comment: no JSON text begins with a colon
             # No JSON text goes on with a bracket after "}": a new text begins.
-            if self._data and self._data[-1].endswith(b"}") and value[:1] in (b"{", b"["):
+            if self._ends_object and text[:1] in (b"{", b"["):
                 self._dispatch(events)
+            if text:
+                self._has_text = True
+                self._ends_object = text.endswith(b"}")
             self._data.append(value)
             self._size += len(value)
 
     def _dispatch(self, events: list[Event]) -> None:
-        data = b"\n".join(self._data)
-        if data:
+        if self._has_text:
+            data = b"\n".join(self._data)
+            data = DONE if data.strip(_SPACE) == DONE else data
             events.append(Event(data, self._event or "message"))
         self._data.clear()
+        self._has_text = self._ends_object = False
         self._size = 0
         self._event = ""
 
@@ -234,11 +261,11 @@ class ChunkDecoder:
 
     def _take(self, event: Event, chunks: list[bytes]) -> None:
         data = event.data
-        if data.strip() == DONE:
+        if data == DONE:
             self.is_done = True
             return
         found = find_error(data)
-        is_error = event.event == "error" or (found is not None and found.is_alone)
+        is_error = _is_error(event, found)
         if (is_error or found is not None) and (self.error is None or self._is_error_in_chunk):
             text = data if found is None else found.text
             if self.error is None or is_error:

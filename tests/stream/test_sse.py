@@ -37,6 +37,23 @@ ROWS = [
     pytest.param(b"\xef\xbb\xbfdata: 1\n\n", [Event(b"1")], id="bom"),
     pytest.param(b"id: 7\nretry: 1\nfoo\ndata: 1\n\n", [Event(b"1")], id="other fields"),
     pytest.param(b"", [], id="nothing"),
+    pytest.param(b"data:\t[DONE]  \n\n", [Event(DONE)], id="white space around the end"),
+    pytest.param(b"data:\ndata: [DONE]\n\n", [Event(DONE)], id="an empty line before the end"),
+    pytest.param(
+        b"data: : PROCESSING\n\ndata::\n\ndata: 1\n\n", [Event(b"1")], id="comments as data"
+    ),
+    pytest.param(
+        b"event: error\ndata:  : ping\ndata: 1\n\n",
+        [Event(b"1", "error")],
+        id="a comment as data before a text",
+    ),
+    pytest.param(b'data: {"a"\ndata: : 1}\n\n', [Event(b'{"a"\n: 1}')], id="a colon within a text"),
+    pytest.param(b"data: \t \n\ndata: 1\n\n", [Event(b"1")], id="blank data"),
+    pytest.param(
+        b'data: {"a":1} \ndata:\ndata:  {"b":2}\n\n',
+        [Event(b'{"a":1} \n'), Event(b' {"b":2}')],
+        id="white space between texts",
+    ),
 ]
 
 

@@ -20,7 +20,6 @@ from chatpb._cli.reading.source import Advance, Record, Source
 from chatpb._cli.reading.streams import Made, Stream, Streams
 from chatpb._errors import ConversionError
 from chatpb._record import holds, record_of
-from chatpb.sse import is_error
 from chatpb.v1 import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -223,13 +222,10 @@ class _Reader:
         stream = Stream()
         for record in self._read():
             try:
-                is_last = record.event == "error" or is_error(record.data)
-                kind = ErrorResponse if is_last else ChatCompletionChunk
+                kind = ErrorResponse if record.is_error else ChatCompletionChunk
                 stream.add(kind, self._collector.binary(record, kind), len(record.data))
             except CliError as failure:
                 self._collector.failed(failure)
-            except ConversionError as error:
-                self._collector.failed(at(record.place, error))
         if stream.messages:
             yield stream.made()
 

@@ -13,6 +13,7 @@ from chatpb._cli.reading.delimited import read_delimited
 from chatpb._cli.reading.kinds import Kind, recognise
 from chatpb._cli.reading.sniff import ZSTD, Format, by_content, by_name
 from chatpb._errors import ConversionError, os_error_text
+from chatpb.v1 import ChatCompletionChunk, ErrorResponse
 
 STDIN_NAME: Final = "<stdin>"
 MAX_BYTES: Final = 1 << 28  # of a record, unless --max-size is given
@@ -48,7 +49,20 @@ class Record:
         if self.source.is_binary:
             return of_binary
         in_stream = self.source.holds_many
-        return recognise(self.data, self.source.name, in_stream=in_stream, event=self.event)
+        found = recognise(self.data, self.source.name, in_stream=in_stream, event=self.event)
+        if self.source.format is not Format.SSE:
+            return found
+        if self.is_error:
+            return ErrorResponse
+        return ChatCompletionChunk if found is ErrorResponse else found
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it is an error, as all that read streams decide it. Not JSON is none."""
+        try:
+            return sse.Event(self.data, self.event).is_error
+        except ConversionError:
+            return False
 
 
 class _Readable(Protocol):
@@ -178,7 +192,7 @@ class Source:
             more = bool(data)
             for event in decoder.feed(data) if more else decoder.close():
                 number += 1
-                if event.data.strip() and event.data != sse.DONE and event.data[:1] != b":":
+                if event.data != sse.DONE:
                     place = f"{self.name}:event {number}"
                     yield Record(event.data, place, self, event.event)
 

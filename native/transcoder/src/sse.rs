@@ -3,6 +3,7 @@
 use memchr::memchr2;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
+const DONE: &[u8] = b"[DONE]";
 
 /// An event is longer than it may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +16,10 @@ pub struct EventStream {
     /// The lines of data of the event so far, with line feeds between them.
     data: Vec<u8>,
     has_data: bool,
+    /// Whether the data has more than white space.
+    has_text: bool,
+    /// Whether the data ends with "}", white space aside.
+    ends_object: bool,
     /// The bytes of those lines, line feeds aside.
     size: usize,
     name: Vec<u8>,
@@ -31,6 +36,8 @@ impl EventStream {
             line: Vec::new(),
             data: Vec::new(),
             has_data: false,
+            has_text: false,
+            ends_object: false,
             size: 0,
             name: Vec::new(),
             after_cr: false,
@@ -112,9 +119,17 @@ impl EventStream {
                 self.name.extend_from_slice(value);
             }
             b"data" => {
+                let text = without_space(value);
+                if text.starts_with(b":") && !self.has_text {
+                    return; // a comment: no JSON text begins with a colon
+                }
                 // No JSON text goes on with a bracket after "}": a new text begins.
-                if self.data.ends_with(b"}") && matches!(value.first(), Some(b'{' | b'[')) {
+                if self.ends_object && matches!(text.first(), Some(b'{' | b'[')) {
                     self.dispatch(each);
+                }
+                if !text.is_empty() {
+                    self.has_text = true;
+                    self.ends_object = text.ends_with(b"}");
                 }
                 if self.has_data {
                     self.data.push(b'\n');
@@ -128,12 +143,25 @@ impl EventStream {
     }
 
     fn dispatch(&mut self, each: &mut dyn FnMut(&[u8], &[u8])) {
-        if !self.data.is_empty() {
-            each(&self.data, &self.name);
+        if self.has_text {
+            let is_done = without_space(&self.data) == DONE;
+            each(if is_done { DONE } else { &self.data }, &self.name);
         }
         self.data.clear();
         self.has_data = false;
+        self.has_text = false;
+        self.ends_object = false;
         self.size = 0;
         self.name.clear();
     }
+}
+
+/// Text without the white space of JSON around it.
+fn without_space(text: &[u8]) -> &[u8] {
+    let is_ink = |byte: &u8| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+    let Some(start) = text.iter().position(is_ink) else {
+        return &[];
+    };
+    let end = text.iter().rposition(is_ink).map_or(start, |last| last + 1);
+    &text[start..end]
 }

@@ -10,12 +10,13 @@ from typing import Any, ClassVar, Final, TypeVar
 
 import orjson
 
-from chatpb import ConversionError, _endings, fold, from_json, sse, unfold
+from chatpb import ConversionError, _endings, binary_to_json, fold, from_json, sse, unfold
 from chatpb._errors import os_error_text
 from chatpb._mapping.canonical import canonical
 from chatpb._rpc.status import is_error_status
 from chatpb._stream.errors import find_error
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
+from chatpb.v1.error_pb2 import ErrorResponse
 from chatpb_server.core.upstream import (
     UpstreamAnswer,
     UpstreamChunks,
@@ -107,14 +108,14 @@ def _read(file: Path) -> tuple[bytes | None, bytes]:
 
 
 def _folded(stream: bytes) -> bytes:
-    decoder = sse.Decoder()
-    events = [*decoder.feed(stream), *decoder.close()]
-    chunks = [item.data for item in events if item.data != sse.DONE]
-    for data in chunks:
-        if sse.is_error(data):
-            raise UpstreamError(200, data)
+    decoder = sse.ChunkDecoder(max(len(stream), 1), allow_nan=True)
     try:
-        completion = fold(from_json(data, ChatCompletionChunk) for data in chunks)
+        chunks = decoder.feed(stream)
+        while more := decoder.close():
+            chunks += more
+        if decoder.error is not None:
+            raise UpstreamError(200, binary_to_json(decoder.error, ErrorResponse, allow_nan=True))
+        completion = fold(map(ChatCompletionChunk.FromString, chunks))
     except (ConversionError, ValueError) as error:
         raise UpstreamDataError("could not be read: a recording that cannot be folded") from error
     return canonical(completion)

@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from typing import Any, Final
 
+import orjson
 from grpc import StatusCode
 
 from chatpb import ConversionError, from_json, to_dict
@@ -53,6 +54,8 @@ _UPSTREAM_TEXTS: Final = (
 _OVERLOAD_RETRY_AFTER: Final = 1.0
 TIME_IS_UP: Final = "The time is up."
 _MAX_RETRY_AFTER: Final = 86_400.0
+#: Errors with more bytes are read for their texts only, so that they do not hold the event loop.
+_LARGE: Final = 16 * 1024
 _NUMBER: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?")
 
 
@@ -131,13 +134,16 @@ def _upstream_failure(error: UpstreamError, call_id: str) -> Failure:
     body = error.body
     response, members, is_whole = None, {}, False
     try:
+        if len(body) > _LARGE:
+            body = _without_more(body)
         found = find_error(body)
         said = body if found is None else found.text
         response = from_json(said, ErrorResponse, allow_nan=True)
         members = to_dict(response, allow_nan=True)
-        is_whole = said is body
+        is_whole = said is error.body
     except ConversionError:  # a text, a proxy's HTML page, or nothing
         pass
+    body = error.body
     http_status = error.http_status if error.http_status >= 300 else _http_status(members)
     if response is None:
         text = body.decode(errors="replace").strip()
@@ -155,6 +161,26 @@ def _upstream_failure(error: UpstreamError, call_id: str) -> Failure:
         is_whole,
         error.headers,
     )
+
+
+def _without_more(body: bytes) -> bytes:
+    """A long error with nothing but its texts, which can be read at once.
+
+    Raises:
+        ConversionError: It is not an error in JSON.
+    """
+    try:
+        value = orjson.loads(body)
+        if isinstance(value, list) and value:
+            value = value[0]
+        error = value.get("error", value) if isinstance(value, dict) else None
+        if not isinstance(error, dict):
+            raise ConversionError("not an error")
+        names = ("type", "param", "code", "status")
+        texts = {name: error[name] for name in names if isinstance(error.get(name), str | int)}
+        return orjson.dumps({"error": {"message": _text_of(value), **texts}})
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ConversionError("not an error in JSON") from error
 
 
 def _text_of(value: Any) -> str:

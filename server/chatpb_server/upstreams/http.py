@@ -45,7 +45,7 @@ from chatpb_server.upstreams.remote import (
 _DEFAULT_KEY: Final = "OPENAI_API_KEY"
 _PATH: Final = "chat/completions"
 #: The most bytes that are kept of an error. Of a longer one the rest is dropped.
-_MAX_ERROR_BYTES: Final = 1024 * 1024
+_MAX_ERROR_BYTES: Final = 512 * 1024
 #: The most bytes of one header of an answer. Servers put policies and cookies there.
 _MAX_HEADER: Final = 32 * 1024
 _LARGE: Final = 1024 * 1024

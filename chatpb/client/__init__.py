@@ -7,6 +7,10 @@ A call that fails with UNAVAILABLE before its first answer, for example because 
 broke, is tried up to three times, with pauses. Any other failure is left to the caller (see
 `ChatCompletionError.retry_after`).
 
+After a fork, gRPC's connections do not work in the child. There, a client that has a connection
+and its streams raise `RuntimeError` at once, and `close` does nothing; make another client. An
+`AsyncClient` that was not used before the fork can be used in the child.
+
 While a model thinks, the connection is pinged every 30 seconds, so that a broken one is noticed.
 The relay permits that. For a server that answers ``too_many_pings``, set the channel option
 ``grpc.keepalive_time_ms`` to what the server permits; gRPC's default is 300,000.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import grpc.aio
 
+from chatpb._forks import Owner
 from chatpb._rpc.loops import Home
 from chatpb._rpc.metadata import Metadata, mapping
 from chatpb.client._shared import (
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 class AsyncClient(BaseClient):
     """A client for asyncio: one server, any number of concurrent calls.
 
-    It belongs to the event loop of its first call; calls in another one raise `RuntimeError`. It is
-    an async context manager that closes itself.
+    It belongs to the event loop and the process of its first call; calls in another one raise
+    `RuntimeError`. It is an async context manager that closes itself.
 
     Args:
         target: The address of the server: ``HOST:PORT``, or another name that gRPC resolves. No
@@ -71,7 +72,7 @@ class AsyncClient(BaseClient):
             ConversionError: The members are not a JSON object (see `chatpb.from_dict`).
             ValueError: The metadata cannot be sent, or the timeout is NaN.
             TypeError: An argument has another type.
-            RuntimeError: The client is closed, or belongs to another event loop.
+            RuntimeError: The client is closed, or belongs to another event loop or process.
         """
         return (await self.create_with_metadata(request, timeout=timeout, metadata=metadata))[0]
 
@@ -108,7 +109,7 @@ class AsyncClient(BaseClient):
     async def close(self) -> None:
         """Closes the connection. Running calls fail with CANCELLED."""
         self._is_closed = True
-        if self._channel is not None:
+        if self._owner is not None and self._owner.is_here and self._channel is not None:
             await self._channel.close()
 
     async def __aenter__(self) -> Self:
@@ -120,6 +121,7 @@ class AsyncClient(BaseClient):
     def _connected(self) -> ChatCompletionServiceAsyncStub:
         self._home.enter()
         if self._channel is None:
+            self._owner = Owner()
             self._channel = self._server.open(grpc.aio.insecure_channel, grpc.aio.secure_channel)
             self._stub: ChatCompletionServiceAsyncStub = ChatCompletionServiceStub(self._channel)
         return self._stub

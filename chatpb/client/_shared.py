@@ -10,6 +10,7 @@ from typing import Any, Final
 import grpc
 
 from chatpb._errors import ChatpbError, StateError
+from chatpb._forks import Owner
 from chatpb._mapping.convert import from_dict
 from chatpb._rpc.failure import FailedCall
 from chatpb._rpc.metadata import NO_METADATA, Metadata, checked, mapping
@@ -90,6 +91,7 @@ class BaseClient:
         self._target = target
         self._timeout = timeout_of(timeout)
         self._is_closed = False
+        self._owner: Owner | None = None  # of the channel, once there is one
         self._start()
 
     def _start(self) -> None:
@@ -100,6 +102,8 @@ class BaseClient:
 
     def _arguments(self, timeout: float | None, metadata: Metadata) -> dict[str, Any]:
         """The arguments of a call, in addition to the request."""
+        if self._owner is not None:
+            self._owner.check("the client")
         if self._is_closed:
             raise StateError("the client is closed")
         return {
@@ -113,6 +117,7 @@ class BaseStream:
 
     def __init__(self, call: Any) -> None:
         self._call = call
+        self._owner = Owner()
         self._parts: list[StreamChatCompletionResponse] = []
         self._restorer = Restorer()
         self._waiting: Iterator[ChatCompletionChunk] = iter(())
@@ -128,6 +133,7 @@ class BaseStream:
     @contextmanager
     def _reading(self) -> Iterator[None]:
         """Surrounds a read from the call; a failure is raised now and again by each later read."""
+        self._owner.check("the stream")
         if self._failure is not None:
             raise self._failure
         try:
@@ -160,6 +166,8 @@ class BaseStream:
         self._is_complete = True
 
     def _leave(self) -> None:
+        if not self._owner.is_here:
+            return
         self._call.cancel()
         if not self._is_complete:
             self._waiting = iter(())

@@ -7,6 +7,7 @@ from typing import Self
 
 import grpc
 
+from chatpb._forks import Owner
 from chatpb._rpc.metadata import Metadata, mapping
 from chatpb.client._shared import (
     END,
@@ -27,9 +28,11 @@ class Client(BaseClient):
     """A client without asyncio: one server, any number of threads.
 
     It is a context manager that closes itself. The arguments and errors are those of `AsyncClient`.
+    It belongs to the process that made it.
     """
 
     def _start(self) -> None:
+        self._owner = Owner()
         self._channel = self._server.open(grpc.insecure_channel, grpc.secure_channel)
         self._stub = ChatCompletionServiceStub(self._channel)
 
@@ -62,7 +65,8 @@ class Client(BaseClient):
     def close(self) -> None:
         """Closes the connection. Running calls fail with CANCELLED."""
         self._is_closed = True
-        self._channel.close()
+        if self._owner is not None and self._owner.is_here:
+            self._channel.close()
 
     def __enter__(self) -> Self:
         return self

@@ -20,6 +20,7 @@ from typing import Final, Self
 from google.protobuf.message import DecodeError
 
 from chatpb import _endings
+from chatpb._forks import close_private, keep_private
 from chatpb._wire import WireError, field_at
 from chatpb.log._errors import Damage, LockedError, LogError
 from chatpb.log._frames import (
@@ -155,6 +156,7 @@ class LogFile:
         self.size = 0
         self._fd = fd
         self._is_listed = False  # in its directory, on the disk
+        keep_private(fd)
 
     @classmethod
     def open(cls, path: Path, encoder: Encoder, is_durable: bool) -> Self:
@@ -246,7 +248,7 @@ class LogFile:
 
     def close(self) -> None:
         """Gives the file up."""
-        os.close(self._fd)
+        close_private(self._fd)
 
 
 def recover_directory(directory: Path) -> Sequence[Damage]:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Self
 
+from chatpb._forks import Owner
 from chatpb.log._errors import Damage, LogError, PendingFullError
 from chatpb.log._files import LogFile, is_header, recover_directory
 from chatpb.log._frames import MAX_MESSAGE_BYTES, Encoder
@@ -42,6 +43,10 @@ class LogWriter:
 
     A thread of its own gathers records into frames and writes them. A file has one writer at a
     time. In a directory, every writer has files of its own, and their names sort by time.
+
+    It belongs to the process that made it. In a forked child, every method raises LogError at once,
+    and the futures that were returned before the fork are never done: the child makes a writer of
+    its own, in a directory or for another file. The parent's writer goes on.
 
     Args:
         path: The file, made if it is missing; or a directory that exists.
@@ -101,7 +106,7 @@ class LogWriter:
         self._is_urgent = False  # someone waits for the queue to be written
         self._pending_bytes = 0  # in the queue, or being written
         self._is_closed = False
-        self._pid = os.getpid()
+        self._owner = Owner()
         self._broken: LogError | None = None
 
         # What follows is the thread's alone.
@@ -122,7 +127,7 @@ class LogWriter:
         self._begun_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="chatpb.log", daemon=True)
         self._thread.start()
-        atexit.register(self.close)
+        atexit.register(self._close_at_exit)
 
     @property
     def path(self) -> Path:
@@ -143,9 +148,11 @@ class LogWriter:
 
         Raises:
             PendingFullError: There is no room, and `block` is false.
-            LogError: The writer is closed, or an earlier failure has left it unable to write.
+            LogError: The writer is closed or belongs to another process, or an earlier failure has
+                left it unable to write.
             ValueError: The record is too long, or it is the header of a log.
         """
+        self._check_owner()
         data = record if isinstance(record, bytes) else record.SerializeToString()
         size = len(data)
         cost = size + _COST
@@ -185,8 +192,10 @@ class LogWriter:
         """Waits until all records that were appended are on the disk, whatever `sync` says.
 
         Raises:
-            LogError: Records that were appended since the last flush are not in the log.
+            LogError: Records that were appended since the last flush are not in the log, or the
+                writer belongs to another process.
         """
+        self._check_owner()
         with self._lock:
             if self._is_closed:
                 raise LogError(self.path, "the writer is closed")
@@ -199,10 +208,12 @@ class LogWriter:
         """Flushes, and gives the file up. To close again does nothing.
 
         Raises:
-            LogError: Records that were appended since the last flush are not in the log.
+            LogError: Records that were appended since the last flush are not in the log, or the
+                writer belongs to another process.
         """
+        self._check_owner()
         with self._lock:
-            if self._is_closed or os.getpid() != self._pid:  # a fork has not its thread
+            if self._is_closed:
                 return
             self._is_closed = True
             done = self._ask()
@@ -210,14 +221,27 @@ class LogWriter:
         self._thread.join()
         if self._broken is not None:
             fail_all([(None, done)], self._broken)
-        atexit.unregister(self.close)
+        atexit.unregister(self._close_at_exit)
         done.result()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None or self._owner.is_here:  # else a forked child leaves, with its own error
+            self.close()
+
+    def _close_at_exit(self) -> None:
+        if self._owner.is_here:
+            self.close()
+
+    def _check_owner(self) -> None:
+        """Refuses to go on in a forked child, which has no thread that writes.
+
+        The locks are not taken before: the child's copy of one may be locked for ever.
+        """
+        if not self._owner.is_here:
+            raise LogError(self.path, self._owner.refusal("the writer"))
 
     def _ask(self) -> Future[None]:
         done: Future[None] = Future()

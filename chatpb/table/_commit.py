@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from chatpb import _endings
+from chatpb._forks import Owner, close_private, keep_private
 from chatpb.table._errors import DatasetError, DatasetLockedError
 
 COMMIT: Final = "_chatpb.json"
@@ -127,6 +128,8 @@ def locked(folder: Path) -> Iterator[None]:
         DatasetLockedError: Another process writes to it.
     """
     descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    owner = Owner()
+    keep_private(descriptor)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -136,11 +139,12 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            with suppress(OSError):  # the next who opens the dataset tries again
-                _settle(folder)
+            if owner.is_here:  # else the files are still being written
+                with suppress(OSError):  # the next who opens the dataset tries again
+                    _settle(folder)
             raise
     finally:
-        os.close(descriptor)
+        close_private(descriptor)
 
 
 def recover(folder: Path) -> None:

@@ -154,6 +154,9 @@ class Dataset:
     DuckDB, pandas, Polars and Spark read it as ``DIRECTORY/*.parquet``. Several processes may read
     it while one adds to it; a file may be removed at any time, and its records are gone then.
 
+    A forked child may read it too, and may add to it after the parent's `writer` has ended. A
+    writer that was open at the fork is the parent's alone.
+
     Args:
         path: The directory. It need not exist to be written to.
     """

@@ -13,10 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet
 from google.protobuf.message import Message
 
+from chatpb._forks import Owner
 from chatpb._record import json_size
 from chatpb.table import _commit
 from chatpb.table._columns import SCHEMA
 from chatpb.table._encoding import parquet_options
+from chatpb.table._errors import DatasetError
 from chatpb.table._rows import json_to_batch, to_batch
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.completion_record_pb2 import CompletionRecord
@@ -98,6 +100,9 @@ class _File:
 class DatasetWriter:
     """Takes the records that are added to a dataset, see `Dataset.writer`.
 
+    It belongs to the process that entered the block. In a forked child, its methods and the end of
+    the block raise `DatasetError`, and nothing of the dataset changes.
+
     Attributes:
         sources: What to note of the input, as JSON. It begins as what was noted before.
     """
@@ -119,6 +124,7 @@ class DatasetWriter:
         self._file: _File | None = None
         self._parts: dict[str, str] = {}
         self._records = self._json_bytes = self._table_bytes = 0
+        self._owner = Owner()
 
     @property
     def added(self) -> Added:
@@ -135,7 +141,9 @@ class DatasetWriter:
         Raises:
             ConversionError: Bytes are not the binary form of a record. The path is its index among
                 the records that become rows together.
+            DatasetError: The writer belongs to another process.
         """
+        self._check_owner()
         if self._slice_type is not None:
             self._end_slice(None)
         data = record if isinstance(record, bytes) else record.SerializeToString()
@@ -154,10 +162,16 @@ class DatasetWriter:
         Raises:
             ConversionError: A text is not one JSON object. The path begins with its index among the
                 texts that become rows together.
+            DatasetError: The writer belongs to another process.
         """
+        self._check_owner()
         if self._slice_type is not message_type:
             self._end_slice(message_type)
         self._add(text, len(text))
+
+    def _check_owner(self) -> None:
+        if not self._owner.is_here:
+            raise DatasetError(self._folder, self._owner.refusal("the writer"))
 
     def _add(self, data: bytes, size: int) -> None:
         if self._slice_bytes + size > self._most_bytes or len(self._slice) >= self._most_rows:
@@ -215,6 +229,7 @@ class DatasetWriter:
 
     def commit(self) -> None:
         """Adds what was written to the dataset, at the end of the block."""
+        self._check_owner()
         self._end_slice(None)
         self._end_group()
         self._end_file()
@@ -223,5 +238,5 @@ class DatasetWriter:
 
     def abandon(self) -> None:
         """Closes the open file, after a failure."""
-        if self._file is not None:
+        if self._file is not None and self._owner.is_here:
             self._file.abandon()

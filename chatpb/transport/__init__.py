@@ -30,6 +30,10 @@ Timeouts are those of the request. ``connect`` limits the wait for a connection 
 covers all the time from sending to answering, and is sent to the server as the deadline; in a
 stream, the limit covers the time to the first chunk, and between chunks. ``write`` and ``pool`` are
 ignored, because all calls share a connection.
+
+After a fork, gRPC's connections do not work in the child. There, requests and streams raise
+`RuntimeError` at once, and `close` does nothing; make another transport. An `AsyncGrpcTransport`
+that was not used before the fork can be used in the child.
 """
 
 from chatpb._extras import raise_hint

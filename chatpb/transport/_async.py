@@ -44,7 +44,7 @@ _END: Final = object()
 class AsyncGrpcTransport(BaseTransport[httpx2.AsyncBaseTransport], httpx2.AsyncBaseTransport):
     """Sends the chat completions of an `httpx2.AsyncClient`, such as the one of `AsyncOpenAI`.
 
-    It belongs to the event loop of its first request; requests in another one raise
+    It belongs to the event loop and the process of its first request; requests in another one raise
     `RuntimeError`. The arguments and other errors are those of `GrpcTransport`; the fallback is an
     `httpx2.AsyncBaseTransport` or a URL.
     """
@@ -59,6 +59,7 @@ class AsyncGrpcTransport(BaseTransport[httpx2.AsyncBaseTransport], httpx2.AsyncB
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Answers a request, as `GrpcTransport.handle_request` does."""
+        self._belong()
         self._refuse_if_closed()
         if not is_for_completion(request):
             if self._fallback is None:
@@ -82,6 +83,8 @@ class AsyncGrpcTransport(BaseTransport[httpx2.AsyncBaseTransport], httpx2.AsyncB
 
     async def aclose(self) -> None:
         """Closes the connection and the fallback, and ends the running calls."""
+        if self._is_forked:
+            return
         self._is_closed = True
         if self._channel is not None:
             await self._channel.close()

@@ -12,6 +12,7 @@ import httpx2
 from grpc import ChannelConnectivity
 
 from chatpb._errors import StateError
+from chatpb._forks import Owner
 from chatpb._rpc.deadline import ends_early_by
 from chatpb._rpc.metadata import Metadata, checked
 from chatpb._rpc.server import Server, timeout_of
@@ -114,6 +115,7 @@ class BaseTransport(Generic[_TransportT]):
         self._is_closed = False
         self._base = httpx2.URL(fallback) if isinstance(fallback, str) else None
         self._fallback: _TransportT | None = self._http() if isinstance(fallback, str) else fallback
+        self._owner: Owner | None = None
         self._start()
 
     def _http(self) -> _TransportT:
@@ -129,6 +131,21 @@ class BaseTransport(Generic[_TransportT]):
     def _refuse_if_closed(self) -> None:
         if self._is_closed:
             raise StateError("the transport is closed")
+
+    def _belong(self) -> None:
+        """Makes this process the owner, unless there is one.
+
+        Raises:
+            ForkedError: This process was forked from the owner.
+        """
+        if self._owner is None:
+            self._owner = Owner()
+        self._owner.check("the transport")
+
+    @property
+    def _is_forked(self) -> bool:
+        """Whether this process was forked from the owner."""
+        return self._owner is not None and not self._owner.is_here
 
     def _connect_error(self, seconds: float | None) -> httpx2.ConnectTimeout:
         return httpx2.ConnectTimeout(f"no connection to {self._target} within {seconds} seconds")

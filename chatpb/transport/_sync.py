@@ -12,6 +12,7 @@ import httpx2
 from grpc import ChannelConnectivity
 
 from chatpb._errors import ConversionError
+from chatpb._forks import Owner
 from chatpb._mapping.convert import json_to_binary
 from chatpb.sse import DONE, event
 from chatpb.transport._answer import (
@@ -43,7 +44,7 @@ _END: Final = object()
 class GrpcTransport(BaseTransport[httpx2.BaseTransport], httpx2.BaseTransport):
     """Sends the chat completions of an `httpx2.Client`, such as the one of `OpenAI`, over gRPC.
 
-    Any number of threads may use it.
+    Any number of threads may use it. It belongs to the process that made it.
 
     Args:
         target: The address of the server: ``HOST:PORT``, or another name that gRPC resolves. No
@@ -68,6 +69,7 @@ class GrpcTransport(BaseTransport[httpx2.BaseTransport], httpx2.BaseTransport):
         return httpx2.HTTPTransport()
 
     def _start(self) -> None:
+        self._belong()
         self._channel = self._server.open(grpc.insecure_channel, grpc.secure_channel)
         # Without a serializer messages are bytes.
         self._create: Any = self._channel.unary_unary(CREATE)
@@ -83,8 +85,9 @@ class GrpcTransport(BaseTransport[httpx2.BaseTransport], httpx2.BaseTransport):
             TransportError: There is no answer.
             ValueError: The headers cannot be sent, or a timeout is NaN.
             TypeError: A timeout is not a number.
-            RuntimeError: The transport is closed.
+            RuntimeError: The transport is closed, or belongs to another process.
         """
+        self._belong()
         self._refuse_if_closed()
         if not is_for_completion(request):
             if self._fallback is None:
@@ -107,6 +110,8 @@ class GrpcTransport(BaseTransport[httpx2.BaseTransport], httpx2.BaseTransport):
 
     def close(self) -> None:
         """Closes the connection and the fallback, and ends the running calls."""
+        if self._is_forked:
+            return
         self._is_closed = True
         self._channel.close()
         if self._fallback is not None:
@@ -173,9 +178,11 @@ class _Stream(httpx2.SyncByteStream):
         self.first: object = _END
         self._responses = responses
         self._patience = patience
+        self._owner = Owner()
 
     def next(self) -> object:
         """The next response, or `_END`."""
+        self._owner.check("the stream")
         with WATCH.bounding(self._responses, self._patience):
             return next(self._responses, _END)
 
@@ -191,4 +198,5 @@ class _Stream(httpx2.SyncByteStream):
         yield event(DONE)
 
     def close(self) -> None:
-        self._responses.cancel()
+        if self._owner.is_here:
+            self._responses.cancel()

@@ -69,6 +69,11 @@ def record_field(message_type: type[Message]) -> int:
     return _NUMBERS[message_type]
 
 
+def message_types() -> dict[str, type[Message]]:
+    """The types of the messages in a record, by the names of their fields."""
+    return dict(_FIELDS.values())
+
+
 def record_of(messages: Iterable[tuple[type[Message], bytes]]) -> bytes:
     """A record of messages in binary form, each with its type."""
     return b"".join(_wire.embedded(_NUMBERS[kind], [data]) for kind, data in messages)

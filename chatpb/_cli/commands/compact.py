@@ -57,6 +57,11 @@ def _labels(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> di
     is_flag=True,
     help="Leave out what cannot be read, report it on standard error, and go on.",
 )
+@click.option(
+    "--skip-unknown",
+    is_flag=True,
+    help="Leave out JSON of an unknown shape, report how much, and go on.",
+)
 @input_options
 def command(
     inputs: tuple[str, ...],
@@ -65,6 +70,7 @@ def command(
     level: int,
     file_mib: int,
     skip_damage: bool,
+    skip_unknown: bool,
     reading: Reading,
 ) -> None:
     """Add logs and recorded JSON to a table.
@@ -74,6 +80,10 @@ def command(
     end in .chatpb.zst, .json, .jsonl, .ndjson or .sse. Each exchange becomes a row: a stream is one
     row with all its chunks, and an answer x.json or x.sse is joined with its request
     x.request.json. In JSON lines, chunks with the same id are one stream.
+
+    An object may also hold a request and its response: what `chatpb cat --what record` prints,
+    request and response, messages and response, and the lines of OpenAI's batch files. Their other
+    members become labels. JSON of any other shape is an error, unless --skip-unknown is given.
 
     DATASET is a directory of Parquet files. It is created if it does not exist.
 
@@ -97,7 +107,7 @@ def command(
         progress(names) as advance,
     ):
         known = Known(writer.sources)
-        collector = Collector(known, reading, skip_damage, advance, _note)
+        collector = Collector(known, reading, skip_damage, skip_unknown, advance, _note)
         fields = label_fields(labels)
         for data, json_bytes in collector.records(names):
             writer.write(labelled(data, fields), json_bytes)
@@ -112,6 +122,9 @@ def command(
         )
     if collector.skipped:
         click.echo(f"{collector.skipped:,} could not be read and were left out")
+    if collector.unknown:
+        verb = "was" if collector.unknown == 1 else "were"
+        click.echo(f"{collector.unknown:,} of an unknown shape {verb} left out")
 
 
 def _note(text: str) -> None:

@@ -11,8 +11,9 @@ from chatpb._cli.failure import CliError, at, one_line
 from chatpb._cli.options import delimited_option, input_options, output_option
 from chatpb._cli.output import open_output
 from chatpb._cli.progress import progress
+from chatpb._cli.reading.exchange import described
 from chatpb._cli.reading.input import Reading, open_source
-from chatpb._cli.reading.kinds import Kind, label
+from chatpb._cli.reading.kinds import Kind, known_kind, label, loaded
 from chatpb._cli.reading.sniff import Format
 from chatpb._cli.reading.source import Record, Source
 from chatpb._errors import ConversionError
@@ -84,12 +85,21 @@ class _Chunks:
             elif kind is not ChatCompletionChunk and not record.source.holds_many:
                 raise CliError(f"{record.place}: a {label(kind)}, not a chunk")
             else:
+                self._check_line(record)
                 data = chatpb.json_to_binary(
                     record.data, ChatCompletionChunk, allow_nan=self._allow_nan
                 )
             return ChatCompletionChunk.FromString(data)
         except ConversionError as error:
             raise at(record.place, error) from None
+
+    @staticmethod
+    def _check_line(record: Record) -> None:
+        """Refuses a line of JSON of an unknown shape, which is no part of a stream."""
+        if record.source.format is Format.JSONL:
+            value = loaded(record.data)
+            if known_kind(value, in_stream=True) is None:
+                raise CliError(f"{record.place}: not a chunk: {described(value)}")
 
     def _error(self, data: bytes) -> str:
         response = chatpb.from_json(data, ErrorResponse, allow_nan=self._allow_nan)

@@ -12,13 +12,15 @@ from typing import Final
 import chatpb
 from chatpb import _endings
 from chatpb._cli.failure import CliError, at
+from chatpb._cli.reading.exchange import UnknownShapeError, described, is_exchange, record_in
 from chatpb._cli.reading.input import STDIN, Reading, open_source, walk
-from chatpb._cli.reading.kinds import Kind, converted
+from chatpb._cli.reading.kinds import Kind, converted, known_kind, loaded
 from chatpb._cli.reading.known import Known
 from chatpb._cli.reading.sniff import ENDINGS, Format, is_log
 from chatpb._cli.reading.source import Advance, Record, Source
 from chatpb._cli.reading.streams import Made, Stream, Streams
 from chatpb._errors import ConversionError
+from chatpb._mapping.text import parse
 from chatpb._record import holds, record_of
 from chatpb.v1 import (
     ChatCompletion,
@@ -41,17 +43,21 @@ class Collector:
         known: Which input is in the table already. What is read now is added to it.
         reading: How JSON is read.
         skip_damage: Whether to go on after input that cannot be read.
+        skip_unknown: Whether to go on after JSON of an unknown shape.
         advance: Called with the number of bytes read, as they are read.
         note: Called with a text that the user should see.
         skipped: How many times something could not be read.
+        unknown: How many JSON values had an unknown shape.
     """
 
     known: Known
     reading: Reading
     skip_damage: bool
+    skip_unknown: bool
     advance: Advance
     note: Callable[[str], None]
     skipped: int = 0
+    unknown: int = 0
     _files: set[tuple[int, int]] = field(default_factory=set)
     _joined: set[str] = field(default_factory=set)
 
@@ -182,10 +188,23 @@ class Collector:
         Raises:
             CliError: It is not set.
         """
+        if isinstance(failure, _UnknownError) and self.skip_unknown:
+            self.unknown += 1
+            return
         if not self.skip_damage:
             raise failure
         self.skipped += 1
         self.note(f"left out: {failure.text}")
+
+
+class _UnknownError(CliError):
+    """JSON of an unknown shape."""
+
+    def __init__(self, place: str, what: str) -> None:
+        super().__init__(
+            f"{place}: not a completion, chunk, request, error or exchange: {what}"
+            " (--skip-unknown leaves such input out)"
+        )
 
 
 class _Reader:
@@ -235,7 +254,7 @@ class _Reader:
             try:
                 yield from self._line(record, streams)
             except CliError as failure:
-                if record.is_cut:
+                if record.is_cut and not isinstance(failure, _UnknownError):
                     self._collector.note(f"{failure.text}; left for when the line is whole")
                     break
                 self._collector.failed(failure)
@@ -252,21 +271,51 @@ class _Reader:
             else:
                 yield Made(record_of([(kind, data)]), len(record.data))
             return
-        kind = record.kind(ChatCompletion)
-        if kind is ChatCompletionChunk:
-            data = self._collector.binary(record, kind)
+        shape = self._shape(record)
+        if isinstance(shape, Made):
+            yield shape
+        elif shape is ChatCompletionChunk:
+            data = self._collector.binary(record, shape)
             stream = ChatCompletionChunk.FromString(data).id
             yield from streams.add(data, stream, len(record.data))
-        elif kind is ErrorResponse:
-            yield streams.end_with(self._collector.binary(record, kind), len(record.data))
+        elif shape is ErrorResponse:
+            yield streams.end_with(self._collector.binary(record, shape), len(record.data))
         else:
-            yield from self._made(record, kind)
+            yield from self._made(record, shape)
 
     def _message(self, record: Record) -> Iterator[Made]:
         try:
-            yield from self._made(record, record.kind(ChatCompletion))
+            shape = self._shape(record)
+            if isinstance(shape, Made):
+                yield shape
+            else:
+                yield from self._made(record, shape)
         except CliError as failure:
             self._collector.failed(failure)
+
+    def _shape(self, record: Record) -> Kind | Made:
+        """The kind of a record of a file, or what it becomes if it is an exchange.
+
+        Raises:
+            CliError: It is not JSON, or JSON of an unknown shape.
+        """
+        if record.source.is_binary:
+            return ChatCompletion
+        try:
+            value = loaded(record.data)
+            if isinstance(value, dict) and is_exchange(value):
+                allow_nan = self._collector.reading.allow_nan
+                exact = parse(record.data, allow_nan=allow_nan)
+                return Made(record_in(exact, allow_nan=allow_nan), len(record.data))
+        except ConversionError as error:
+            raise at(record.place, error) from None
+        except UnknownShapeError as unknown:
+            raise _UnknownError(record.place, str(unknown)) from None
+        in_stream = record.source.holds_many
+        kind = known_kind(value, record.source.name, in_stream=in_stream)
+        if kind is None:
+            raise _UnknownError(record.place, described(value))
+        return kind
 
     def _made(self, record: Record, kind: Kind) -> Iterator[Made]:
         if kind is ChatCompletionList:

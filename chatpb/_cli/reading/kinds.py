@@ -15,7 +15,8 @@ The first of these rules that applies decides:
 7. Its file is named ``*.request.json``: a request. ``*.error.json``: an error.
 8. In a stream a chunk, else a completion.
 
-A wrong guess costs bytes, not data: every message type keeps every JSON object whole.
+A wrong guess costs bytes, not data: every message type keeps every JSON object whole. What becomes
+a record must not be guessed, though: see `known_kind`.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from chatpb.v1 import (
     ChatCompletionList,
     ChatCompletionRequest,
     ChatCompletionStoreMessageList,
+    Error,
     ErrorResponse,
     Residue,
 )
@@ -66,6 +68,7 @@ _NAMED_FILES: Final[dict[str, Kind]] = {
     _endings.ERROR: ErrorResponse,
 }
 
+_OF_ERRORS: Final = {*Error.DESCRIPTOR.fields_by_name, "detail", "request_id"}
 _OBJECT: Final = ChatCompletion.OBJECT_FIELD_NUMBER
 _RESIDUE: Final = ChatCompletion.RESIDUE_FIELD_NUMBER
 
@@ -98,14 +101,45 @@ def recognise(data: bytes, name: str = "", *, in_stream: bool = False, event: st
         event: The name of the server-sent event around it.
     """
     try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError:  # stricter than the converter: lone surrogates, NaN, a BOM
-        try:
-            value = parse_plain(data, allow_nan=True)
-        except ConversionError:
-            value = None
+        value = loaded(data)
+    except ConversionError:
+        value = None
     members = value if isinstance(value, dict) else {}
     return _by_members(members, in_stream, event) or _by_name(name, in_stream)
+
+
+def loaded(data: bytes) -> Any:
+    """The value of a JSON text, whose numbers may not be exact.
+
+    Raises:
+        ConversionError: The text is not JSON.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:  # stricter than the converter: lone surrogates, NaN, a BOM
+        return parse_plain(data, allow_nan=True)
+
+
+def known_kind(value: object, name: str = "", *, in_stream: bool = False) -> Kind | None:
+    """The kind of a JSON value, or None if nothing shows that it is of any.
+
+    The rules are those of `recognise`, except that a flat error has no members but those of an
+    error, and that what no rule applies to has none but those of a chunk or completion.
+
+    Args:
+        value: The value.
+        name: The name of its file.
+        in_stream: Whether it is one of many in its file.
+    """
+    if not isinstance(value, dict) or not value:
+        return None
+    kind = _by_members(value, in_stream, "")
+    is_flat = kind is ErrorResponse and "error" not in value and value.get("object") != "error"
+    if kind is not None and (not is_flat or value.keys() <= _OF_ERRORS):
+        return kind
+    named = next((kind for end, kind in _NAMED_FILES.items() if name.endswith(end)), None)
+    usual = ChatCompletionChunk if in_stream else ChatCompletion
+    return named or (usual if value.keys() <= set(usual.DESCRIPTOR.fields_by_name) else None)
 
 
 class Converted(NamedTuple):

@@ -1,0 +1,192 @@
+"""Objects that hold a request and its response, and the records that they become.
+
+These are read:
+
+- What ``chatpb cat --what record`` prints: its members are the fields of a record.
+- ``request`` and ``response``.
+- ``messages`` and ``response``: the members around the response are the request.
+- The lines of OpenAI's batch files, input and output.
+
+A response, or a request, may be inside an HTTP message as in batch files. A response is a
+completion, an error, a chunk or an array of chunks. Of the other members each becomes a label: a
+string as it is, any other value as its JSON text; null becomes none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from google.protobuf import json_format
+from google.protobuf.message import Message
+
+from chatpb._cli.reading.kinds import Kind, known_kind
+from chatpb._errors import ConversionError
+from chatpb._mapping.convert import json_to_binary
+from chatpb._mapping.text import dump, kind_of
+from chatpb._record import holds, message_types, record_of
+from chatpb.v1 import ChatCompletionChunk, ChatCompletionRequest, CompletionRecord, ErrorResponse
+
+_Tree = dict[str, Any]
+
+_REQUEST: Final = "request"
+_RESPONSE: Final = "response"
+_MESSAGES: Final = "messages"
+_ERROR: Final = "error"
+# The members of batch files that are not those of a chat completion: see "The request input object"
+# and "The request output object" in https://platform.openai.com/docs/api-reference/batch.
+_CUSTOM_ID: Final = "custom_id"
+_METHOD: Final = "method"
+_URL: Final = "url"
+_BODY: Final = "body"
+_STATUS: Final = "status_code"
+_ENDPOINT: Final = "/chat/completions"
+
+_FAILED: Final = 400  # the first HTTP status of an error
+_NO_STATUS: Final = 1000  # the first number that is not one
+_SHOWN: Final = 5  # names of members of an object that is refused
+_FIELDS: Final = frozenset(CompletionRecord.DESCRIPTOR.fields_by_name)
+_TYPES: Final = message_types()
+
+
+class UnknownShapeError(Exception):
+    """A JSON value that is none of those that become records; the text says what it is."""
+
+
+def described(value: object) -> str:
+    """What a value is: for an object, the names of its members."""
+    if not isinstance(value, dict) or not value:
+        return "an empty object" if value == {} else kind_of(value)
+    names = [repr(name) for name in list(value)[:_SHOWN]]
+    more = f" and {len(value) - _SHOWN:,} more" if len(value) > _SHOWN else ""
+    return f"an object with {', '.join(names)}{more}"
+
+
+def is_exchange(members: _Tree) -> bool:
+    """Whether an object is one of those that `record_in` reads, judged by its members."""
+    return _is_record(members) or (
+        (_RESPONSE in members and not members.keys().isdisjoint((_REQUEST, _MESSAGES, _CUSTOM_ID)))
+        or (_BODY in members and _CUSTOM_ID in members)
+    )
+
+
+def record_in(members: _Tree, *, allow_nan: bool) -> bytes:
+    """The record that an exchange becomes, in binary form.
+
+    Args:
+        members: The members of the object, as a tree of `chatpb._mapping.text.parse`.
+        allow_nan: Whether NaN and infinities are kept.
+
+    Raises:
+        ConversionError: A member cannot be read.
+        UnknownShapeError: A member is not what it should be.
+    """
+    if _is_record(members):
+        return _record(members, allow_nan)
+    labels = dict(members)
+    response = labels.pop(_RESPONSE, None)
+    request: Any = None
+    if _REQUEST in labels:
+        request = labels.pop(_REQUEST)
+    elif _MESSAGES in labels:
+        request, labels = labels, {}
+    elif _BODY in labels:
+        request, labels = _request_of_batch(labels)
+    error = labels.pop(_ERROR, None)
+    record = CompletionRecord()
+    parts: list[tuple[Kind, Any, str]] = []
+    request = _without_http(request, labels)
+    if request is not None:
+        if known_kind(request) is not ChatCompletionRequest:
+            raise UnknownShapeError(f"its request is {described(request)}")
+        parts.append((ChatCompletionRequest, request, _REQUEST))
+    response = _without_http(response, labels)
+    status = labels.get(_STATUS)
+    if type(status) is int and 0 <= status < _NO_STATUS:
+        record.http_status = labels.pop(_STATUS)
+    else:
+        status = 0
+    parts += ((kind, part, _RESPONSE) for kind, part in _response(response, status))
+    if error is not None:
+        parts.append((ErrorResponse, {_ERROR: error}, _ERROR))
+    if not parts:
+        raise UnknownShapeError("its request and its response are null")
+    for name, value in labels.items():
+        if value is not None:
+            record.labels[name] = value if type(value) is str else dump(value)
+    return _assembled(record, parts, allow_nan)
+
+
+def _is_record(members: _Tree) -> bool:
+    """Whether all members are fields of a record, and one of them is a message.
+
+    An object with nothing but an error is an error itself, unless it has another one inside.
+    """
+    if not members or not members.keys() <= _FIELDS or members.keys().isdisjoint(_TYPES):
+        return False
+    error = members.get(_ERROR)
+    is_alone = len(members) == 1 and _ERROR in members
+    return not is_alone or (isinstance(error, dict) and _ERROR in error)
+
+
+def _record(members: _Tree, allow_nan: bool) -> bytes:
+    record = CompletionRecord()
+    parts: list[tuple[Kind, Any, str]] = []
+    for name, value in members.items():
+        kind = _TYPES.get(name)
+        if kind is None:
+            try:
+                json_format.ParseDict({name: value}, record)
+            except json_format.ParseError as error:
+                raise ConversionError(str(error), f"$.{name}") from None
+        elif kind is ChatCompletionChunk:
+            items = value if isinstance(value, list) else [value]
+            parts += ((kind, item, name) for item in items)
+        elif value is not None:
+            parts.append((kind, value, name))
+    return _assembled(record, parts, allow_nan)
+
+
+def _assembled(
+    record: CompletionRecord, parts: list[tuple[Kind, Any, str]], allow_nan: bool
+) -> bytes:
+    messages: list[tuple[type[Message], bytes]] = []
+    for kind, tree, name in parts:
+        try:
+            text = dump(tree).encode("utf-8")
+            messages.append((kind, json_to_binary(text, kind, allow_nan=allow_nan)))
+        except ConversionError as error:
+            raise error.below(name) from None
+    record.MergeFromString(record_of(messages))
+    return record.SerializeToString(deterministic=True)
+
+
+def _request_of_batch(members: _Tree) -> tuple[Any, _Tree]:
+    """The request in a line of a batch, and the other members."""
+    url = members.get(_URL)
+    if members.get(_METHOD, "POST") != "POST" or not str(url or _ENDPOINT).endswith(_ENDPOINT):
+        raise UnknownShapeError(f"a request of a batch for {url}, not for chat completions")
+    names = (_BODY, _METHOD, _URL)
+    return members[_BODY], {name: value for name, value in members.items() if name not in names}
+
+
+def _without_http(value: Any, labels: _Tree) -> Any:
+    """A request or a response without the HTTP message around it, whose members become labels."""
+    if not isinstance(value, dict) or _BODY not in value:
+        return value
+    for name, member in value.items():
+        if name != _BODY:
+            labels[name if name not in labels else f"http.{name}"] = member
+    return value[_BODY]
+
+
+def _response(value: Any, status: int) -> Iterator[tuple[Kind, Any]]:
+    """The messages of a response."""
+    if value is None:
+        return
+    for part in value if isinstance(value, list) and value else [value]:
+        is_error = status >= _FAILED and isinstance(part, dict)
+        kind = ErrorResponse if is_error else known_kind(part, in_stream=isinstance(value, list))
+        if kind is None or kind is ChatCompletionRequest or not holds(kind):
+            raise UnknownShapeError(f"its response is {described(part)}")
+        yield kind, part

@@ -99,8 +99,9 @@ def app() -> None:
       chatpb export --form fine-tuning table              training examples
 
     A file may contain JSON, JSON lines, server-sent events, a binary message, or a stream of
-    length-delimited messages. The format is found by the file's ending and content; --format
-    overrides that. Without a file name, commands read standard input.
+    length-delimited messages, and may be compressed with gzip or zstd. The format is found by the
+    file's ending and content; --format overrides that. Without a file name, commands read standard
+    input.
 
     Exit codes: 0 success, 1 the data is wrong or differs, 2 the command line is wrong.
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)

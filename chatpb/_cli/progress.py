@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
+from chatpb._cli.reading.compressed import Advance
 from chatpb._cli.reading.input import STDIN
-from chatpb._cli.reading.source import Advance
 
 _LONG: Final = 4 << 20  # bytes; less is read before anybody could look at a bar
 

@@ -77,9 +77,10 @@ def command(
 
     Reads logs (.chatpb.zst); and responses, pages of stored completions, chunks, requests and
     errors as JSON, JSON lines or server-sent events. In a directory, reads all files below it that
-    end in .chatpb.zst, .json, .jsonl, .ndjson or .sse. Each exchange becomes a row: a stream is one
-    row with all its chunks, and an answer x.json or x.sse is joined with its request
-    x.request.json. In JSON lines, chunks with the same id are one stream.
+    end in .chatpb.zst, .json, .jsonl, .ndjson or .sse; all but the first also with .gz or .zst
+    after that. Each exchange becomes a row: a stream is one row with all its chunks, and an answer
+    x.json or x.sse is joined with its request x.request.json. In JSON lines, chunks with the same
+    id are one stream.
 
     An object may also hold a request and its response: what `chatpb cat --what record` prints,
     request and response, messages and response, and the lines of OpenAI's batch files. Their other

@@ -12,7 +12,7 @@ from chatpb._cli.options import delimited_option, input_options, output_option
 from chatpb._cli.output import open_output
 from chatpb._cli.progress import progress
 from chatpb._cli.reading.exchange import described
-from chatpb._cli.reading.input import Reading, open_source
+from chatpb._cli.reading.input import Reading, explained, open_source
 from chatpb._cli.reading.kinds import Kind, known_kind, label, loaded
 from chatpb._cli.reading.sniff import Format
 from chatpb._cli.reading.source import Record, Source
@@ -91,14 +91,14 @@ class _Chunks:
                 )
             return ChatCompletionChunk.FromString(data)
         except ConversionError as error:
-            raise at(record.place, error) from None
+            raise explained(record, error) from None
 
     @staticmethod
     def _check_line(record: Record) -> None:
         """Refuses a line of JSON of an unknown shape, which is no part of a stream."""
         if record.source.format is Format.JSONL:
             value = loaded(record.data)
-            if known_kind(value, in_stream=True) is None:
+            if isinstance(value, dict) and known_kind(value, in_stream=True) is None:
                 raise CliError(f"{record.place}: not a chunk: {described(value)}")
 
     def _error(self, data: bytes) -> str:

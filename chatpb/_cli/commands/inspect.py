@@ -12,9 +12,9 @@ from google.protobuf.message import DecodeError, Message
 
 import chatpb
 from chatpb._cli.difference import shown
-from chatpb._cli.failure import CliError, at
+from chatpb._cli.failure import CliError
 from chatpb._cli.options import delimited_option, input_options, kind_option
-from chatpb._cli.reading.input import Reading, open_source
+from chatpb._cli.reading.input import Reading, explained, open_source
 from chatpb._cli.reading.kinds import Kind
 from chatpb._cli.reading.source import Record
 from chatpb._cli.view import json_view, token_tables
@@ -87,7 +87,7 @@ def _message(record: Record, kind: Kind, allow_nan: bool) -> Message:
             return kind.FromString(record.data)
         return chatpb.from_json(record.data, kind, allow_nan=allow_nan)
     except ConversionError as error:
-        raise at(record.place, error) from None
+        raise explained(record, error) from None
     except DecodeError:
         name = kind.DESCRIPTOR.full_name
         hint = "pass --type or --delimited if it is something else"
@@ -102,7 +102,7 @@ def _show(console: Console, record: Record, message: Message, tokens: int, top: 
         text = chatpb.to_json(message, allow_nan=True, ignore_unknown_fields=True)
         residue = chatpb.residue(message)
     except ConversionError as error:
-        raise at(record.place, error) from None
+        raise explained(record, error) from None
     lines = [("kind", message.DESCRIPTOR.full_name), ("from", record.place)]
     lines += [(name, value) for name in _HEADER if (value := _value(message, name)) is not None]
     size = message.ByteSize()

@@ -10,19 +10,20 @@ import click
 import chatpb
 from chatpb import _endings
 from chatpb._cli.difference import differences
-from chatpb._cli.failure import DATA_ERROR, CliError, reason
+from chatpb._cli.failure import DATA_ERROR, CliError
 from chatpb._cli.options import input_options, kind_option
 from chatpb._cli.progress import progress
-from chatpb._cli.reading.input import Reading, open_source, walk
+from chatpb._cli.reading.compressed import Advance
+from chatpb._cli.reading.input import Reading, explained, open_source, walk
 from chatpb._cli.reading.kinds import Kind, label
 from chatpb._cli.reading.sniff import ENDINGS
-from chatpb._cli.reading.source import Advance, Record
+from chatpb._cli.reading.source import Record
 from chatpb._cli.tally import Tally
 from chatpb._errors import ConversionError
 from chatpb._mapping.text import dump, parse
 from chatpb.v1 import ChatCompletion
 
-_ENDINGS: Final = (_endings.JSON, *ENDINGS)
+_ENDINGS: Final = _endings.compressible((_endings.JSON, *ENDINGS))
 
 
 @click.command()
@@ -76,7 +77,7 @@ def _check(record: Record, kind: Kind, tally: Tally, allow_nan: bool, residue: b
         binary = chatpb.json_to_binary(record.data, kind, allow_nan=allow_nan)
         got = parse(chatpb.binary_to_json(binary, kind, allow_nan=allow_nan), allow_nan=allow_nan)
     except ConversionError as error:
-        _report(tally, f"{record.place}: {reason(error)}")
+        _report(tally, explained(record, error).text)
         return
     equal = True
     for difference in differences(expected, got):

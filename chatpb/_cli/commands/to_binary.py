@@ -6,7 +6,7 @@ import click
 from google.protobuf.message import DecodeError
 
 import chatpb
-from chatpb._cli.failure import USAGE_ERROR, CliError, at
+from chatpb._cli.failure import USAGE_ERROR, CliError
 from chatpb._cli.options import (
     files_argument,
     input_options,
@@ -100,7 +100,7 @@ def _binary(record: Record, kind: Kind, allow_nan: bool) -> bytes:
             return chatpb.json_to_binary(record.data, kind, allow_nan=allow_nan)
         kind.FromString(record.data)
     except ConversionError as error:
-        raise at(record.place, error) from None
+        raise explained(record, error) from None
     except DecodeError:
         reason = f"not the binary form of a {kind.DESCRIPTOR.full_name}"
         raise explained(record, ConversionError(reason)) from None

@@ -11,13 +11,14 @@ from typing import Final
 
 import chatpb
 from chatpb import _endings
-from chatpb._cli.failure import CliError, at
+from chatpb._cli.failure import CliError
+from chatpb._cli.reading.compressed import Advance, is_log
 from chatpb._cli.reading.exchange import UnknownShapeError, described, is_exchange, record_in
-from chatpb._cli.reading.input import STDIN, Reading, open_source, walk
+from chatpb._cli.reading.input import STDIN, Reading, explained, open_source, walk
 from chatpb._cli.reading.kinds import Kind, converted, known_kind, loaded
 from chatpb._cli.reading.known import Known
-from chatpb._cli.reading.sniff import ENDINGS, Format, is_log
-from chatpb._cli.reading.source import Advance, Record, Source
+from chatpb._cli.reading.sniff import ENDINGS, Format
+from chatpb._cli.reading.source import Record, Source
 from chatpb._cli.reading.streams import Made, Stream, Streams
 from chatpb._errors import ConversionError
 from chatpb._mapping.text import parse
@@ -31,7 +32,7 @@ from chatpb.v1 import (
 )
 
 _ANSWERS: Final = (_endings.ERROR, _endings.JSON, *ENDINGS)
-_ENDINGS: Final = (_endings.JSON, _endings.LOG, *ENDINGS)
+_ENDINGS: Final = (_endings.LOG, *_endings.compressible((_endings.JSON, *ENDINGS)))
 _HEAD: Final = 4096
 
 
@@ -73,7 +74,7 @@ class Collector:
             if path == STDIN:
                 with open_source(path, self.reading) as source:
                     yield from self._of_source(source)
-            elif path.endswith(_endings.REQUEST) and not is_log(path):
+            elif _endings.bare(path).endswith(_endings.REQUEST) and not is_log(path):
                 requests.append(path)
             else:
                 yield from self._file(path)
@@ -90,9 +91,13 @@ class Collector:
             if found.st_size:
                 yield from self._log(path)
             return
-        with open_source(path, self.reading) as source:
-            form = source.format
-        is_whole = form is not Format.JSONL
+        try:
+            with open_source(path, self.reading) as source:
+                form = source.format
+        except CliError as failure:
+            self.failed(failure)
+            return
+        is_whole = form is not Format.JSONL or source.is_compressed
         skipped = self.known.meet(path, whole=is_whole)
         lines, end = skipped or (0, 0)
         self.advance(end)
@@ -179,7 +184,7 @@ class Collector:
                 return chatpb.json_to_binary(record.data, kind, allow_nan=self.reading.allow_nan)
             chatpb.binary_to_json(record.data, kind, allow_nan=True, ignore_unknown_fields=True)
         except ConversionError as error:
-            raise at(record.place, error) from None
+            raise explained(record, error) from None
         return record.data
 
     def failed(self, failure: CliError) -> None:
@@ -254,7 +259,8 @@ class _Reader:
             try:
                 yield from self._line(record, streams)
             except CliError as failure:
-                if record.is_cut and not isinstance(failure, _UnknownError):
+                may_grow = record.is_cut and not self._source.is_compressed
+                if may_grow and not isinstance(failure, _UnknownError):
                     self._collector.note(f"{failure.text}; left for when the line is whole")
                     break
                 self._collector.failed(failure)
@@ -308,11 +314,12 @@ class _Reader:
                 exact = parse(record.data, allow_nan=allow_nan)
                 return Made(record_in(exact, allow_nan=allow_nan), len(record.data))
         except ConversionError as error:
-            raise at(record.place, error) from None
+            raise explained(record, error) from None
         except UnknownShapeError as unknown:
             raise _UnknownError(record.place, str(unknown)) from None
         in_stream = record.source.holds_many
-        kind = known_kind(value, record.source.name, in_stream=in_stream)
+        name = _endings.bare(record.source.name)
+        kind = known_kind(value, name, in_stream=in_stream)
         if kind is None:
             raise _UnknownError(record.place, described(value))
         return kind
@@ -350,8 +357,10 @@ def _first_bytes(path: str) -> str:
 
 def _request_beside(path: str) -> str | None:
     """The file with the request of an answer, if there is one."""
+    name = _endings.bare(path)
     for ending in _ANSWERS:
-        if path.endswith(ending):
-            beside = path.removesuffix(ending) + _endings.REQUEST
-            return beside if os.path.isfile(beside) else None
+        if name.endswith(ending):
+            request = name.removesuffix(ending) + _endings.REQUEST
+            besides = _endings.compressible((request,))
+            return next((each for each in besides if os.path.isfile(each)), None)
     return None

@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from chatpb._cli.failure import USAGE_ERROR, CliError, at, cannot_open
+from chatpb._cli.failure import USAGE_ERROR, CliError, at, cannot_open, reason
+from chatpb._cli.reading.compressed import Advance
+from chatpb._cli.reading.kinds import is_json
 from chatpb._cli.reading.sniff import Format
-from chatpb._cli.reading.source import MAX_BYTES, STDIN_NAME, Advance, Record, Source
+from chatpb._cli.reading.source import MAX_BYTES, STDIN_NAME, Record, Source
 from chatpb._errors import ConversionError
 
 STDIN: Final = "-"
@@ -82,10 +84,12 @@ def read_all(names: Sequence[str], reading: Reading, advance: Advance) -> Iterat
 
 
 def explained(record: Record, error: ConversionError) -> CliError:
-    """A converter's error; for a binary file, with a hint about length-delimited messages."""
+    """A converter's error, with a hint if the file is something else than it was read as."""
     failure = at(record.place, error)
     if record.source.format is Format.BINARY:
         failure.text += "; if it is a stream of length-delimited messages, pass --format delimited"
+    elif record.source.format is Format.JSON and not is_json(record.data):
+        failure.text = f"{record.place}: not JSON: {reason(error)}"
     return failure
 
 

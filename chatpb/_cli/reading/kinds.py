@@ -22,6 +22,7 @@ a record must not be guessed, though: see `known_kind`.
 from __future__ import annotations
 
 import difflib
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -118,6 +119,16 @@ def loaded(data: bytes) -> Any:
         return orjson.loads(data)
     except orjson.JSONDecodeError:  # stricter than the converter: lone surrogates, NaN, a BOM
         return parse_plain(data, allow_nan=True)
+
+
+def is_json(data: bytes) -> bool:
+    """Whether a text is JSON, or an object or array with a mistake in it."""
+    if data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"["):
+        return True
+    with suppress(ConversionError):
+        loaded(data)
+        return True
+    return False
 
 
 def known_kind(value: object, name: str = "", *, in_stream: bool = False) -> Kind | None:

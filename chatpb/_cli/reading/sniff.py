@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from enum import StrEnum
@@ -28,7 +27,6 @@ ENDINGS: Final = {
     **dict.fromkeys(_endings.JSON_LINES, Format.JSONL),
     _endings.EVENTS: Format.SSE,
 }
-ZSTD: Final = b"\x28\xb5\x2f\xfd"  # the beginning of a log, and of any other zstd file
 
 _BOM: Final = b"\xef\xbb\xbf"
 _INK: Final = re.compile(rb"[^ \t\r\n]")
@@ -40,6 +38,7 @@ _SSE_FIELD: Final = re.compile(rb"(?:data|event|id|retry)?:|data\r?\n")
 
 def by_name(name: str) -> Format | None:
     """The format that the name of a file implies, if it implies one."""
+    name = _endings.bare(name)
     return next((form for end, form in ENDINGS.items() if name.endswith(end)), None)
 
 
@@ -70,14 +69,6 @@ def by_content(head: bytearray, more: Callable[[], bytes], limit: int) -> Format
     except ConversionError:
         return Format.JSON
     return Format.JSONL
-
-
-def is_log(name: str) -> bool:
-    """Whether a file is a log: by its name, or because it is compressed with zstd as logs are."""
-    if name.endswith(_endings.LOG) or not os.path.isfile(name):
-        return name.endswith(_endings.LOG)
-    with open(name, "rb") as stream:
-        return stream.read(len(ZSTD)) == ZSTD
 
 
 class _Head:

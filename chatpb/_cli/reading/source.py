@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from chatpb import sse
 from chatpb._cli.failure import CliError, at
+from chatpb._cli.reading.compressed import Advance, Opened, Readable, begins_log
 from chatpb._cli.reading.delimited import read_delimited
 from chatpb._cli.reading.kinds import Kind, recognise
-from chatpb._cli.reading.sniff import ZSTD, Format, by_content, by_name
+from chatpb._cli.reading.sniff import Format, by_content, by_name
+from chatpb._endings import bare
 from chatpb._errors import ConversionError, os_error_text
 from chatpb.v1 import ChatCompletionChunk, ErrorResponse
 
 STDIN_NAME: Final = "<stdin>"
 MAX_BYTES: Final = 1 << 28  # of a record, unless --max-size is given
-Advance = Callable[[int], None]
 _CHUNK: Final = 64 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
 _BINARY: Final = (Format.BINARY, Format.DELIMITED)
@@ -49,7 +50,7 @@ class Record:
         if self.source.is_binary:
             return of_binary
         in_stream = self.source.holds_many
-        found = recognise(self.data, self.source.name, in_stream=in_stream, event=self.event)
+        found = recognise(self.data, bare(self.source.name), in_stream=in_stream, event=self.event)
         if self.source.format is not Format.SSE:
             return found
         if self.is_error:
@@ -65,17 +66,12 @@ class Record:
             return False
 
 
-class _Readable(Protocol):
-    def read1(self, size: int = ..., /) -> bytes: ...
-
-
 class _Rewound(io.RawIOBase):
     """A stream whose beginning was already read."""
 
-    def __init__(self, head: bytearray, stream: _Readable, advance: Advance) -> None:
+    def __init__(self, head: bytearray, stream: Readable) -> None:
         self._head = memoryview(bytes(head))
         self._stream = stream
-        self._advance = advance
 
     def readable(self) -> bool:
         return True
@@ -84,7 +80,6 @@ class _Rewound(io.RawIOBase):
         data = self._head[: len(buffer)] or self._stream.read1(len(buffer))
         self._head = self._head[len(data) :]
         buffer[: len(data)] = data
-        self._advance(len(data))
         return len(data)
 
 
@@ -101,14 +96,19 @@ class Source:
         skipped: For JSON lines, the number of lines before the place where `stream` is, and their
             bytes.
 
+    Attributes:
+        name: The name of the file.
+        format: Its format.
+        is_compressed: Whether it is compressed, with gzip or zstd.
+
     Raises:
-        CliError: The file is a log, or compressed with zstd for another reason.
+        CliError: The file is a log, or has a format that is not read.
     """
 
     def __init__(
         self,
         name: str,
-        stream: _Readable,
+        stream: Readable,
         form: Format | None = None,
         limit: int = MAX_BYTES,
         advance: Advance = lambda _: None,
@@ -119,14 +119,16 @@ class Source:
         self._limit = limit
         self._skipped = skipped
         head = bytearray()
+        opened = Opened(name, stream, advance)
         form = form or by_name(name)
         if form is None:
-            form = by_content(head, lambda: stream.read1(_CHUNK), limit)
+            form = by_content(head, lambda: opened.read1(_CHUNK), limit)
+            if form is Format.BINARY and opened.is_compressed and begins_log(bytes(head[:_CHUNK])):
+                raise CliError(f"{name}: a log; a log is read by `chatpb cat`")
             form = binary if form is Format.BINARY else form
-            if head.startswith(ZSTD):
-                raise CliError(f"{name}: compressed with zstd; a log is read by `chatpb cat`")
         self.format = form
-        self._stream = io.BufferedReader(_Rewound(head, stream, advance), _CHUNK)
+        self.is_compressed = opened.is_compressed
+        self._stream = io.BufferedReader(_Rewound(head, opened), _CHUNK)
 
     @property
     def is_binary(self) -> bool:

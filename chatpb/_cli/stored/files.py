@@ -12,7 +12,7 @@ import click
 
 from chatpb import _endings
 from chatpb._cli.failure import USAGE_ERROR, CliError
-from chatpb._cli.reading.sniff import is_log
+from chatpb._cli.reading.compressed import is_log
 from chatpb.table import Dataset, Part, _commit
 
 

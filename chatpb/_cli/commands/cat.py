@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from chatpb._cli.failure import CliError
 from chatpb._cli.stored.printing import print_records, printing_options
 
 
@@ -16,15 +17,18 @@ def command(paths: tuple[str, ...], output: str, **printing: Any) -> None:
     """Print what is in tables and logs, as lines of JSON.
 
     PATH is the directory of a table, a log, a directory of logs, or one file of a table. Prints
-    the responses: streams are put together, and records without a response are skipped.
+    the responses: streams are put together, and records without a response are left out. How many
+    were is reported on standard error.
 
     \b
       chatpb cat table | jq -r '.choices[0].message.content'
       chatpb cat --chunks recent.chatpb.zst
       chatpb cat --what request table > requests.jsonl
 
-    The JSON is equal to what was stored. Records that come before an error are printed.
+    The JSON is equal to what was stored. Records that come before an error are printed. Exit code 1
+    if there are no records.
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
     from chatpb._cli.stored.records import records  # imports pyarrow
 
-    print_records(records(paths), output, **printing)
+    if not print_records(records(paths), output, **printing):
+        raise CliError("no records in the input")

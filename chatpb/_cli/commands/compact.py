@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
+from chatpb._cli.failure import USAGE_ERROR, CliError
 from chatpb._cli.options import input_options
 from chatpb._cli.progress import progress
 from chatpb._cli.reading.collect import Collector, files
-from chatpb._cli.reading.input import Reading
+from chatpb._cli.reading.input import Reading, nothing_in
 from chatpb._cli.reading.known import Known
 from chatpb._cli.tally import counted
 from chatpb._pairs import key_and_value
@@ -97,12 +100,14 @@ def command(
     Nothing is added twice: input that was added before is recognised, even if it was moved, and the
     same command adds only what logs and files of JSON lines have grown by.
 
+    Exit code 1 or 2 if there is nothing to read; 0 if all of it is in the table already.
+
     Prints the number of records added, the size of their JSON, the size of the files that contain
     them, and the ratio.
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
     from chatpb.table import Dataset  # few commands need pyarrow
 
-    names = files(inputs)
+    names = _files(inputs, dataset)
     with (
         Dataset(dataset).writer(level=level, max_file_bytes=file_mib << 20) as writer,
         progress(names) as advance,
@@ -126,6 +131,25 @@ def command(
     if collector.unknown:
         verb = "was" if collector.unknown == 1 else "were"
         click.echo(f"{collector.unknown:,} of an unknown shape {verb} left out")
+
+
+def _files(inputs: tuple[str, ...], dataset: str) -> list[str]:
+    """The files to read, of which there is at least one, and no table without one."""
+    from chatpb._cli.stored.files import is_dataset
+
+    names: list[str] = []
+    for name in inputs:
+        found = files([name])
+        if not found and is_dataset(Path(name)):
+            raise CliError(
+                f"{name}: a table, which is not input; try `chatpb cat --what record {name} |"
+                f" chatpb compact - {dataset}`",
+                USAGE_ERROR,
+            )
+        names += found
+    if not names:
+        raise CliError(nothing_in(inputs), USAGE_ERROR)
+    return names
 
 
 def _note(text: str) -> None:

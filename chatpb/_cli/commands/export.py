@@ -11,11 +11,10 @@ import click
 from google.protobuf.message import Message
 
 import chatpb
-from chatpb._cli.failure import at
+from chatpb._cli.failure import DATA_ERROR, CliError, at
 from chatpb._cli.options import nan_option, output_option
 from chatpb._cli.output import open_output
-from chatpb._cli.stored.printing import Printer, What
-from chatpb._cli.tally import counted
+from chatpb._cli.stored.printing import Printer, What, report_left_out
 from chatpb._errors import ConversionError
 from chatpb._mapping.text import dump, dump_bytes, parse
 from chatpb.v1 import CompletionRecord
@@ -80,21 +79,34 @@ def command(
       chatpb export --form stored table | head -1 | jq .data[0]
 
     Records that do not fit the form are left out, and counted on standard error with the reason.
-    Logs are read too.
+    Logs are read too. Exit code 1 if no record is written.
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
     from chatpb._cli.stored.language import parse
     from chatpb._cli.stored.records import records
 
-    found = records(paths, None if where is None else parse(where))
+    counter = _Counted(records(paths, None if where is None else parse(where)))
     left_out: Counter[str] = Counter()
     with open_output(output, binary=False) as out:
-        for text in _FORMS[Form(form)](found, left_out, allow_nan):
+        for text in _FORMS[Form(form)](counter, left_out, allow_nan):
             out.write(text + b"\n")
-    if left_out:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in left_out.most_common())
-        click.echo(
-            f"chatpb: note: {counted(left_out.total(), 'record')} left out: {reasons}", err=True
-        )
+    report_left_out(left_out)
+    if not counter.count:
+        raise CliError("no records in the input")
+    if counter.count == left_out.total():
+        click.get_current_context().exit(DATA_ERROR)
+
+
+class _Counted:
+    """Records, and how many there were."""
+
+    def __init__(self, found: Iterable[Stored]) -> None:
+        self.count = 0
+        self._found = found
+
+    def __iter__(self) -> Iterator[Stored]:
+        for each in self._found:
+            self.count += 1
+            yield each
 
 
 def _responses(found: Iterable[Stored], left_out: Counter[str], allow_nan: bool) -> Iterator[bytes]:

@@ -39,7 +39,8 @@ def command(
       chatpb grep 'tool_names ~ ^get_ and not model ~ mini' table
       chatpb grep --text '(?i)refund' table logs/
 
-    Exit code 1 if no record matches.
+    Records that match but lack the part that is printed are counted on standard error. Exit code 1
+    if no record matches.
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
     from chatpb._cli.stored.language import parse  # imports pyarrow
     from chatpb._cli.stored.predicate import both, matching_text

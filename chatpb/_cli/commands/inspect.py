@@ -14,7 +14,7 @@ import chatpb
 from chatpb._cli.difference import shown
 from chatpb._cli.failure import CliError
 from chatpb._cli.options import delimited_option, input_options, kind_option
-from chatpb._cli.reading.input import Reading, explained, open_source
+from chatpb._cli.reading.input import Reading, explained, open_source, some
 from chatpb._cli.reading.kinds import Kind
 from chatpb._cli.reading.source import Record
 from chatpb._cli.view import json_view, token_tables
@@ -70,7 +70,7 @@ def command(
 
     console = Console(highlight=False, soft_wrap=True)
     with open_source(file, reading) as source:
-        records = source.records()
+        records = some(source.records(), [file])
         for count, record in enumerate(islice(records, messages)):
             if count:
                 console.print()

@@ -10,11 +10,11 @@ import click
 import chatpb
 from chatpb import _endings
 from chatpb._cli.difference import differences
-from chatpb._cli.failure import DATA_ERROR, CliError
+from chatpb._cli.failure import DATA_ERROR, USAGE_ERROR, CliError
 from chatpb._cli.options import input_options, kind_option
 from chatpb._cli.progress import progress
 from chatpb._cli.reading.compressed import Advance
-from chatpb._cli.reading.input import Reading, explained, open_source, walk
+from chatpb._cli.reading.input import Reading, explained, nothing_in, open_source, walk
 from chatpb._cli.reading.kinds import Kind, label
 from chatpb._cli.reading.sniff import ENDINGS
 from chatpb._cli.reading.source import Record
@@ -55,9 +55,11 @@ def command(
 
     Prints each difference with its place and path, and for each kind of object how many came back
     equal, the bytes of the JSON without white space and those in Protobuf. Exit code 1 if an object
-    differs or cannot be read.
+    differs or cannot be read, or there is none.
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
     names = list(walk(files, _ENDINGS))
+    if not names:
+        raise CliError(nothing_in(files), USAGE_ERROR)
     tally = Tally()
     with progress(names) as advance:
         for name in names:
@@ -65,6 +67,8 @@ def command(
                 found = kind or record.kind(ChatCompletion)
                 _check(record, found, tally, reading.allow_nan, count_residue)
     click.echo(tally.table(count_residue))
+    if not tally.unread and not tally.kinds:
+        raise CliError(f"{', '.join(files)}: no object to check")
     if tally.is_bad:
         click.get_current_context().exit(DATA_ERROR)
 

@@ -15,7 +15,7 @@ from chatpb._cli.options import (
 )
 from chatpb._cli.output import open_output
 from chatpb._cli.progress import progress
-from chatpb._cli.reading.input import Reading, explained, read_all
+from chatpb._cli.reading.input import Reading, explained, read_all, some
 from chatpb._cli.reading.kinds import Kind, label
 from chatpb._cli.reading.source import Record
 from chatpb._errors import ConversionError
@@ -62,7 +62,7 @@ def command(
         open_output(output, names, binary=True) as out,
         progress(names, output=output) as advance,
     ):
-        for count, record in enumerate(read_all(names, reading, advance)):
+        for count, record in enumerate(some(read_all(names, reading, advance), names)):
             if many is None:
                 many = len(names) > 1 or record.source.holds_many
             if count and not many:

@@ -15,7 +15,7 @@ from chatpb._cli.options import (
 )
 from chatpb._cli.output import open_output
 from chatpb._cli.progress import progress
-from chatpb._cli.reading.input import Reading, explained, read_all
+from chatpb._cli.reading.input import Reading, explained, read_all, some
 from chatpb._cli.reading.kinds import Kind
 from chatpb._errors import ConversionError
 from chatpb.v1 import ChatCompletion
@@ -53,7 +53,7 @@ def command(
         open_output(output, names, binary=False) as out,
         progress(names, output=output) as advance,
     ):
-        for record in read_all(names, reading, advance):
+        for record in some(read_all(names, reading, advance), names):
             found = kind or record.kind(ChatCompletion)
             data = record.data
             try:

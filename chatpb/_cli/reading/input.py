@@ -83,6 +83,19 @@ def read_all(names: Sequence[str], reading: Reading, advance: Advance) -> Iterat
             yield from source.records()
 
 
+def some(records: Iterator[Record], names: Sequence[str]) -> Iterator[Record]:
+    """Records, of which there must be one.
+
+    Raises:
+        CliError: There is none.
+    """
+    first = next(records, None)
+    if first is None:
+        raise CliError(f"{', '.join(names)}: no message in it")
+    yield first
+    yield from records
+
+
 def explained(record: Record, error: ConversionError) -> CliError:
     """A converter's error, with a hint if the file is something else than it was read as."""
     failure = at(record.place, error)
@@ -91,6 +104,11 @@ def explained(record: Record, error: ConversionError) -> CliError:
     elif record.source.format is Format.JSON and not is_json(record.data):
         failure.text = f"{record.place}: not JSON: {reason(error)}"
     return failure
+
+
+def nothing_in(names: Sequence[str]) -> str:
+    """The error for directories that have no file that `walk` finds."""
+    return f"{', '.join(names)}: no file in it that can be read"
 
 
 def walk(names: Sequence[str], endings: tuple[str, ...]) -> Iterator[str]:

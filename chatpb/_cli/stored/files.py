@@ -63,7 +63,7 @@ def opened(paths: Sequence[str]) -> Iterator[Part | LogFile]:
             for member in members
             if member.endswith(_endings.LOG)
         ]
-        if _is_dataset(path):
+        if is_dataset(path):
             yield from Dataset(path).parts()
         elif not logs:
             raise CliError(f"{name}: there is no table in it and no log", USAGE_ERROR)
@@ -79,7 +79,8 @@ def column_chunks(part: Part) -> Iterator[Any]:
             yield metadata.row_group(group).column(column)
 
 
-def _is_dataset(path: Path) -> bool:
+def is_dataset(path: Path) -> bool:
+    """Whether a directory is a table."""
     return (path / _commit.COMMIT).exists() or any(map(_commit.is_part, os.listdir(path)))
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import orjson
@@ -15,6 +16,7 @@ import chatpb
 from chatpb._cli.failure import at
 from chatpb._cli.options import nan_option, output_option, unknown_option
 from chatpb._cli.output import open_output
+from chatpb._cli.tally import counted
 from chatpb._errors import ConversionError
 from chatpb._record import members
 from chatpb.v1 import (
@@ -37,6 +39,14 @@ class What(StrEnum):
     REQUEST = "request"
     ERROR = "error"
     RECORD = "record"
+
+
+_WITH_ARTICLE: Final = {
+    What.RESPONSE: "a response",
+    What.REQUEST: "a request",
+    What.ERROR: "an error",
+    What.RECORD: "any part",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,14 +162,30 @@ def print_records(
 ) -> int:
     """Prints records, and returns how many there were.
 
+    How many lack the part that is printed is reported on standard error.
+
     Raises:
         CliError: The output cannot be opened, or a record cannot be written as JSON.
     """
     printer = Printer(What(what), chunks, allow_nan, ignore_unknown)
     count = 0
+    left_out: Counter[str] = Counter()
     with open_output(output, binary=False) as out:
         for data, place in found:
             count += 1
+            is_printed = False
             for text in printer.texts(data, place):
                 out.write(text + b"\n")
+                is_printed = True
+            if not is_printed:
+                left_out[f"without {_WITH_ARTICLE[printer.what]} (see --what)"] += 1
+    report_left_out(left_out)
     return count
+
+
+def report_left_out(reasons: Counter[str]) -> None:
+    """Reports how many records were left out, and why, on standard error."""
+    if reasons:
+        texts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
+        total = counted(reasons.total(), "record")
+        click.echo(f"chatpb: note: {total} left out: {texts}", err=True)

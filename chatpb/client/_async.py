@@ -108,8 +108,10 @@ class AsyncClient(BaseClient):
 
     async def close(self) -> None:
         """Closes the connection. Running calls fail with CANCELLED."""
+        if self._is_forked:
+            return
         self._is_closed = True
-        if self._owner is not None and self._owner.is_here and self._channel is not None:
+        if self._channel is not None:
             await self._channel.close()
 
     async def __aenter__(self) -> Self:

@@ -100,6 +100,11 @@ class BaseClient:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._target!r})"
 
+    @property
+    def _is_forked(self) -> bool:
+        """Whether this process was forked from the one that the channel belongs to."""
+        return self._owner is not None and not self._owner.is_here
+
     def _arguments(self, timeout: float | None, metadata: Metadata) -> dict[str, Any]:
         """The arguments of a call, in addition to the request."""
         if self._owner is not None:

@@ -64,9 +64,10 @@ class Client(BaseClient):
 
     def close(self) -> None:
         """Closes the connection. Running calls fail with CANCELLED."""
+        if self._is_forked:
+            return
         self._is_closed = True
-        if self._owner is not None and self._owner.is_here:
-            self._channel.close()
+        self._channel.close()
 
     def __enter__(self) -> Self:
         return self

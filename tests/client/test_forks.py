@@ -15,8 +15,6 @@ from support.build import PING
 from support.chat_server import CHUNKS, COMPLETION, Server
 from support.limits import within
 
-pytestmark = forks.allowed
-
 REFUSAL = f"belongs to process {os.getpid()}; make another after a fork"
 
 
@@ -30,10 +28,10 @@ REFUSAL = f"belongs to process {os.getpid()}; make another after a fork"
 )
 async def test_each_call_refuses(server: Server, use: Callable[[Client], object]) -> None:
     with Client(server.address) as client:
-        before = forks.in_child(lambda: use(client))
+        before = forks.as_child(lambda: use(client))
         assert await within(asyncio.to_thread(client.create, PING)) == COMPLETION
-        after = forks.in_child(lambda: use(client))
-        assert "None" == forks.in_child(client.close)
+        after = forks.as_child(lambda: use(client))
+        assert "None" == forks.as_child(client.close)
         assert await within(asyncio.to_thread(client.create, PING)) == COMPLETION
     assert [f"ForkedError: the client {REFUSAL}"] * 2 == [before, after]
 
@@ -42,8 +40,8 @@ async def test_a_stream_refuses(server: Server) -> None:
     with Client(server.address) as client:
         stream = client.stream(PING)
         first = await within(asyncio.to_thread(next, stream))
-        refused = [forks.in_child(lambda: next(stream)), forks.in_child(stream.fold)]
-        assert "None" == forks.in_child(lambda: stream.__exit__(None, None, None))
+        refused = [forks.as_child(lambda: next(stream)), forks.as_child(stream.fold)]
+        assert "None" == forks.as_child(lambda: stream.__exit__(None, None, None))
         rest = await within(asyncio.to_thread(list, stream))
     assert [f"ForkedError: the stream {REFUSAL}"] * 2 == refused
     assert CHUNKS == [first, *rest]
@@ -60,9 +58,9 @@ async def test_with_asyncio(server: Server) -> None:
         stream = client.stream(PING)
         assert CHUNKS[0] == await within(anext(stream))
         answers = [
-            forks.in_child(lambda: call(client)),
-            forks.in_child(lambda: client.stream(PING)),
-            forks.in_child(lambda: stream.__anext__().send(None)),
+            forks.as_child(lambda: call(client)),
+            forks.as_child(lambda: client.stream(PING)),
+            forks.as_child(lambda: stream.__anext__().send(None)),
         ]
         assert CHUNKS[1] == await within(anext(stream))
     names = ["client", "client", "stream"]

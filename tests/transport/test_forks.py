@@ -14,8 +14,6 @@ from support.build import PING
 from support.chat_server import served
 from support.limits import within
 
-pytestmark = forks.allowed
-
 REFUSAL = f"belongs to process {os.getpid()}; make another after a fork"
 STREAM = httpx2.Request("POST", "http://x/v1/chat/completions", json=PING | {"stream": True})
 
@@ -31,15 +29,15 @@ STREAM = httpx2.Request("POST", "http://x/v1/chat/completions", json=PING | {"st
 async def test_each_request_refuses(request_: httpx2.Request) -> None:
     async with served() as server:
         with GrpcTransport(server.address, fallback="http://127.0.0.1:1") as transport:
-            assert f"ForkedError: the transport {REFUSAL}" == forks.in_child(
+            assert f"ForkedError: the transport {REFUSAL}" == forks.as_child(
                 lambda: transport.handle_request(request_)
             )
-            assert "None" == forks.in_child(transport.close)
+            assert "None" == forks.as_child(transport.close)
             answer = await within(asyncio.to_thread(transport.handle_request, STREAM))
             read = iter(answer.stream)
             await within(asyncio.to_thread(next, read))
-            assert f"ForkedError: the stream {REFUSAL}" == forks.in_child(lambda: next(read))
-            assert "None" == forks.in_child(answer.close)
+            assert f"ForkedError: the stream {REFUSAL}" == forks.as_child(lambda: next(read))
+            assert "None" == forks.as_child(answer.close)
             answer.close()
 
 
@@ -47,6 +45,6 @@ async def test_with_asyncio() -> None:
     async with served() as server, AsyncGrpcTransport(server.address) as transport:
         answer = await within(transport.handle_async_request(STREAM))
         assert 200 == answer.status_code
-        refused = forks.in_child(lambda: transport.handle_async_request(STREAM).send(None))
+        refused = forks.as_child(lambda: transport.handle_async_request(STREAM).send(None))
         assert f"ForkedError: the transport {REFUSAL}" == refused
         await answer.aclose()

@@ -28,16 +28,7 @@ from support.recording import records
 from support.recording import relay as recording_relay
 
 CASES: list[Any] = json.loads((Path(__file__).parent / "cases" / "upstream.json").read_text())
-#: Cases of the reader of event streams that it does not yet pass.
-UNREAD = {"comment_wrapped_as_data"}
-each_case = pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(case, marks=[pytest.mark.skip] if case["name"] in UNREAD else [])
-        for case in CASES
-    ],
-    ids=[case["name"] for case in CASES],
-)
+each_case = pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 
 
 def body_of(case: Any) -> list[bytes]:

@@ -22,7 +22,9 @@ _RETRYING: Final[Mapping[str, Any]] = {
     "methodConfig": [
         {
             "name": [{"service": "chatpb.v1.ChatCompletionService"}],
-            # gRPC adds jitter to the pauses, and never retries a call that has an answer.
+            # gRPC adds jitter to the pauses, and never retries a call that has an answer. A relay
+            # forbids it (grpc-retry-pushback-ms) if an upstream was asked, so that retries do not
+            # multiply. What remains is a server that cannot be reached, or is stopping.
             "retryPolicy": {
                 "maxAttempts": 3,
                 "initialBackoff": "0.2s",
@@ -61,7 +63,8 @@ class Server:
         allow_insecure_token: Whether secrets may leave this machine unencrypted.
         metadata: Sent with each call.
         options: Channel options; they override the ones that are set here.
-        retries: Whether gRPC retries calls that fail with UNAVAILABLE before their first answer.
+        retries: Whether gRPC retries calls that fail with UNAVAILABLE before their first answer,
+            unless the server forbids it.
 
     Attributes:
         metadata: All metadata that is sent with each call.

@@ -120,7 +120,7 @@ async def test_a_request_that_the_core_does_not_take() -> None:
 
 
 async def test_one_relay_tries_again_not_both() -> None:
-    policy = RetryPolicy(base_delay=0.001, attempts=3)
+    policy = RetryPolicy(base_delay=0.001, retries=2)
     async with HttpUpstream() as upstream, base_url(upstream.url, 2, policy=policy) as url:
         await upstream.answer(json_answer(error_object("busy"), status=503), always=True)
         status, _, _ = await post(url)

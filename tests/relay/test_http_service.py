@@ -123,7 +123,7 @@ HANGS: list[Any] = [
 
 @pytest.mark.parametrize("answer", HANGS)
 async def test_the_deadline_bounds_the_call(answer: Answer) -> None:
-    policy = RetryPolicy(base_delay=0.01, attempts=1000, burst=1000)
+    policy = RetryPolicy(base_delay=0.01, retries=1000, burst=1000)
     async with HttpUpstream() as upstream, relay(upstream.url, policy=policy) as client:
         await upstream.answer(answer, always=True)
         error = await failure(client.create(timeout=0.3))

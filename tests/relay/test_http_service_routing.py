@@ -26,13 +26,15 @@ from support.http_relay import Relay, details, failure, read_all, relay, stream_
 from support.http_upstream import RESET, HttpUpstream, json_answer, refusing, sse_answer
 from support.limits import TIMEOUT
 
-# Retries and failover.
+# Retries, for those who ask for them, and failover.
+
+AGAIN = RetryPolicy(base_delay=0.001, retries=2)
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 @pytest.mark.parametrize("is_stream", [False, True])
 async def test_what_is_safe_is_tried_again(status: int, is_stream: bool) -> None:
-    async with HttpUpstream() as upstream, relay(upstream.url) as client:
+    async with HttpUpstream() as upstream, relay(upstream.url, policy=AGAIN) as client:
         for _ in range(2):
             await upstream.answer(json_answer(REFUSED, status=status))
         if is_stream:
@@ -47,14 +49,14 @@ async def test_what_is_safe_is_tried_again(status: int, is_stream: bool) -> None
 
 @pytest.mark.parametrize("status", [400, 401, 404, 408, 409, 500, 501])
 async def test_what_is_not_safe_is_not(status: int) -> None:
-    async with HttpUpstream() as upstream, relay(upstream.url) as client:
+    async with HttpUpstream() as upstream, relay(upstream.url, policy=AGAIN) as client:
         await upstream.answer(json_answer(REFUSED, status=status), always=True)
         await failure(client.create())
     assert 1 == len(upstream.requests)
 
 
 async def test_nothing_is_tried_again_once_the_answer_has_begun() -> None:
-    async with HttpUpstream() as upstream, relay(upstream.url) as client:
+    async with HttpUpstream() as upstream, relay(upstream.url, policy=AGAIN) as client:
         await upstream.answer(sse_answer(chunk("a"), RESET), always=True)
         chunks, _ = await stream_failure(client.stream())
         assert [chunk("a")] == chunks
@@ -63,7 +65,7 @@ async def test_nothing_is_tried_again_once_the_answer_has_begun() -> None:
 
 async def test_a_long_retry_after_is_left_to_the_caller() -> None:
     answer = json_answer(REFUSED, status=429, headers={"retry-after": "60"})
-    async with HttpUpstream() as upstream, relay(upstream.url) as client:
+    async with HttpUpstream() as upstream, relay(upstream.url, policy=AGAIN) as client:
         await upstream.answer(answer, always=True)
         error = await failure(client.create())
     assert 60 == details(error)[error_details_pb2.RetryInfo].retry_delay.seconds
@@ -72,7 +74,7 @@ async def test_a_long_retry_after_is_left_to_the_caller() -> None:
 
 async def test_a_short_retry_after_is_kept() -> None:
     answer = json_answer(REFUSED, status=429, headers={"retry-after-ms": "300"})
-    async with HttpUpstream() as upstream, relay(upstream.url) as client:
+    async with HttpUpstream() as upstream, relay(upstream.url, policy=AGAIN) as client:
         await upstream.answer(answer)
         await upstream.answer(json_answer(COMPLETION))
         loop = asyncio.get_running_loop()
@@ -82,7 +84,7 @@ async def test_a_short_retry_after_is_kept() -> None:
 
 
 async def test_the_budget_bounds_retries() -> None:
-    policy = RetryPolicy(attempts=10, base_delay=0, burst=3, budget=0)
+    policy = RetryPolicy(retries=9, base_delay=0, burst=3, budget=0)
     async with HttpUpstream() as upstream, relay(upstream.url, policy=policy) as client:
         await upstream.answer(json_answer(REFUSED, status=503), always=True)
         for _ in range(3):

@@ -51,7 +51,7 @@ async def serve(
         return
     async with serving(core) as port:
         between = GrpcUpstream(f"grpc://127.0.0.1:{port}")
-        edge = Router([Route("core", between)], RetryPolicy(base_delay=0.001))
+        edge = Router([Route("core", between)], RetryPolicy(base_delay=0.001, retries=2))
         async with serving_all(edge, options=http) as ports:
             yield ports
 

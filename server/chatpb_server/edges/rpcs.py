@@ -28,6 +28,10 @@ _COMPACT_CHUNKS: Final = StreamChatCompletionResponse.COMPACT_CHUNKS_FIELD_NUMBE
 #: Clients take messages of 4 MiB unless they set another limit.
 _MAX_RESPONSE_BYTES: Final = 1024 * 1024
 
+#: Tells gRPC in the caller not to retry by itself: an upstream was asked, and whether to ask it
+#: again is for the program to decide. See https://github.com/grpc/proposal/blob/master/A6-client-retries.md#pushback
+_NOT_AGAIN: Final = ("grpc-retry-pushback-ms", "-1")
+
 _Respond = Callable[[Call, RequestBody, bytes, Any], Awaitable[bytes | None]]
 """From a call, its request, the message of the rpc, and gRPC's context to the response's bytes."""
 
@@ -97,6 +101,8 @@ class Rpcs:
             except CallError as error:
                 failure = error.failure
                 trailers = (*failure.trailers(), *self._guard.passed_back(call.headers))
+                if call.attempts:
+                    trailers += (_NOT_AGAIN,)
                 await context.abort(failure.code, failure.details, trailers)
             context.set_trailing_metadata(self._guard.passed_back(call.headers))
             return response

@@ -29,6 +29,8 @@ from chatpb_server.core.upstream import (
     refusal,
 )
 
+#: OpenAI's word for an error that waiting does not cure. It can be anywhere in the error.
+_USED_UP_QUOTA: Final = b"insufficient_quota"
 _OUTCOMES: Final[Mapping[type[UpstreamFault], str]] = {
     UpstreamConnectError: "connect",
     UpstreamDataError: "data",
@@ -58,23 +60,41 @@ class Route:
 
 
 class RetryPolicy(Table):
-    """When a request is sent again. That never happens once the answer has begun."""
+    """When a request is sent again. That never happens once the answer has begun.
+
+    The callers retry too: SDKs do by default. So an answer goes to the caller at once, unless
+    another upstream can be asked; only a request that no upstream has received is sent again.
+    """
 
     title: ClassVar[str] = "Retries"
 
+    retries: Annotated[
+        int,
+        Field(ge=0),
+        Setting(
+            "How many more requests one call can send to upstreams that have already answered it"
+            " with one of `http_statuses`. They multiply with the callers' own retries: if a"
+            " caller sends a call up to 3 times, as OpenAI's SDKs do, one upstream gets up to"
+            " 3 x (1 + RETRIES) requests. An upstream that answered with `x-should-retry: false`"
+            " or the error `insufficient_quota` is never asked again.",
+            flag="--retries",
+            unit="retries",
+        ),
+    ] = 0
     attempts: Annotated[
         Count,
         Setting(
-            "How many times a request can be sent in all. Each upstream of its model is asked once"
-            " even if this number is lower.",
+            "How many times a request that no upstream has received, because there was no"
+            " connection, can be sent in all. Each upstream of its model is asked once even if"
+            " this number is lower.",
             unit="attempts",
         ),
     ] = 3
     http_statuses: Annotated[
         frozenset[Annotated[int, Field(ge=300, le=599)]],
         Setting(
-            "The answers after which a request can be sent again. A failure to connect is always"
-            " one of them.",
+            "The answers after which the next upstream of the model is asked, and the same one"
+            " again if `retries` allows it."
         ),
     ] = frozenset((429, 502, 503, 504))
     base_delay: Annotated[
@@ -106,11 +126,9 @@ class RetryPolicy(Table):
         Setting("How many retries there can be beyond that average.", unit="retries"),
     ] = 10
 
-    def allows(self, error: UpstreamFault) -> bool:
-        """Whether a request that failed with this error may be sent again."""
-        if isinstance(error, UpstreamError):
-            return error.http_status in self.http_statuses and not error.is_final
-        return isinstance(error, UpstreamConnectError)
+    def allows_another(self, error: UpstreamError) -> bool:
+        """Whether another upstream may be asked after an answer."""
+        return error.http_status in self.http_statuses and not error.is_final
 
 
 class Router:
@@ -192,23 +210,32 @@ class Router:
         return True
 
 
-@dataclass(slots=True)
 class _Attempts:
-    """The attempts to get one answer."""
+    """The attempts to get one answer.
 
-    router: Router
-    routes: Sequence[Route]
-    request: UpstreamRequest
-    count: int = 0
-    started: float = 0
+    Args:
+        router: The router.
+        routes: The upstreams, in the order in which they are asked.
+        request: The request.
+    """
+
+    def __init__(self, router: Router, routes: Sequence[Route], request: UpstreamRequest) -> None:
+        self._router = router
+        self._request = request
+        self._waiting = [*routes]
+        self._fewest = len(routes)
+        self._count = 0
+        self._retries = router._policy.retries
+        self._started = 0.0
+        self._answer: UpstreamError | None = None
 
     def begin(self) -> Upstream:
         """Picks the upstream to ask."""
-        route = self.routes[self.count % len(self.routes)]
-        self.count += 1
-        self.request.attempts.attempting(route.name)
-        self.started = time.monotonic()
-        return route.upstream
+        self._asked = self._waiting.pop(0)
+        self._count += 1
+        self._request.attempts.attempting(self._asked.name)
+        self._started = time.monotonic()
+        return self._asked.upstream
 
     def succeeded(self) -> None:
         """Reports an answer."""
@@ -218,40 +245,65 @@ class _Attempts:
         """Reports a failure, and waits until the next attempt.
 
         Raises:
-            UpstreamFault: The error, if there is no other attempt.
+            UpstreamFault: The error, if there is no other attempt. The last answer of an upstream
+                takes precedence over a failure to connect to another one.
         """
         if isinstance(error, UpstreamError):
             self._attempted(str(error.http_status))
         else:
             self._attempted(_OUTCOMES[type(error)])
-        policy = self.router._policy
-        is_last = self.count >= max(policy.attempts, len(self.routes))
-        if is_last or not policy.allows(error):
+        if not self._may_go_on(error):
             raise error
+        last = self._answer or error
         delay = self._delay(error)
-        left = self.request.seconds_left()
+        left = self._request.seconds_left()
         is_late = left is not None and delay is not None and left <= delay
-        if delay is None or is_late or not self.router._spend():
-            raise error
+        if not self._waiting or delay is None or is_late or not self._router._spend():
+            raise last
         if delay:
             await asyncio.sleep(delay)
 
+    def _may_go_on(self, error: UpstreamFault) -> bool:
+        """Whether the request may be sent again at all; if so, the upstream may get a new turn."""
+        policy = self._router._policy
+        if isinstance(error, UpstreamConnectError):
+            is_unheard = self._answer is None
+            if is_unheard and self._count + len(self._waiting) < policy.attempts:
+                self._waiting.append(self._asked)
+            return True
+        if not isinstance(error, UpstreamError) or not policy.allows_another(error):
+            return False
+        if self._answer is None:  # so no upstream is tried a second time for a connection
+            del self._waiting[max(0, self._fewest - self._count) :]
+        self._answer = error
+        if self._retries and not _is_asked_once(error):
+            self._retries -= 1
+            self._waiting.append(self._asked)
+        return True
+
     def _delay(self, error: UpstreamFault) -> float | None:
         """How long to wait before the next attempt; None for too long."""
-        round_number = self.count // len(self.routes)
+        round_number = self._count // self._fewest
         if not round_number:
             return 0
-        policy = self.router._policy
+        policy = self._router._policy
         longest: float = min(policy.max_delay, policy.base_delay * 2.0 ** (round_number - 1))
-        delay = longest * self.router._rng.random()
+        delay = longest * self._router._rng.random()
         asked = retry_after(error.headers) if isinstance(error, UpstreamError) else None
         if asked is not None:
-            delay = asked + policy.base_delay * self.router._rng.random()
+            delay = asked + policy.base_delay * self._router._rng.random()
             return delay if asked <= policy.max_delay else None
         return delay
 
     def _attempted(self, outcome: str) -> None:
-        self.request.attempts.attempted(outcome, time.monotonic() - self.started)
+        self._request.attempts.attempted(outcome, time.monotonic() - self._started)
+
+
+def _is_asked_once(error: UpstreamError) -> bool:
+    """Whether the answer tells that the same upstream would not answer otherwise."""
+    if error.headers.get("x-should-retry", "").strip().lower() == "false":
+        return True
+    return _USED_UP_QUOTA in error.body
 
 
 async def _all(

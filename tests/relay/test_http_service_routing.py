@@ -222,14 +222,3 @@ async def test_the_certificate_of_the_upstream_is_checked(tmp_path: Path) -> Non
             assert StatusCode.UNAVAILABLE == (await failure(client.create())).code()
         async with relay(url, settings=RemoteSettings(ca_file=certificates.ca)) as client:
             assert COMPLETION == to_dict((await client.create()).completion)
-
-
-async def test_the_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with HttpUpstream() as proxy:
-        monkeypatch.setenv("http_proxy", proxy.url.removesuffix("/v1"))
-        monkeypatch.setenv("no_proxy", "127.0.0.1")  # for the client of this test
-        await proxy.answer(json_answer(COMPLETION), always=True)
-        async with relay("http://upstream.example/v1") as client:
-            await client.create()
-    [request] = proxy.requests
-    assert "http://upstream.example/v1/chat/completions" == request.path

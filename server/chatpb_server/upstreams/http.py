@@ -9,7 +9,6 @@ from contextvars import ContextVar
 from io import BytesIO
 from typing import Annotated, Any, ClassVar, Final
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 from weakref import WeakSet
 
 import aiohttp
@@ -57,9 +56,8 @@ _CLIENT_ID_HEADER: Final = "X-Client-Request-Id"
 class HttpUpstream:
     """An `Upstream` at a base URL, such as ``https://api.openai.com/v1``.
 
-    Connections are pooled; a request that meets one just being closed counts as not sent. The proxy
-    settings of the environment (``HTTPS_PROXY``, ``NO_PROXY``) are used. Redirects are not
-    followed, and no cookie is kept.
+    Connections are pooled; a request that meets one just being closed counts as not sent.
+    Redirects are not followed, and no cookie is kept.
 
     Args:
         base_url: The base URL, to which ``/chat/completions`` is added.
@@ -160,7 +158,7 @@ class HttpUpstream:
             cookie_jar=aiohttp.DummyCookieJar(),
             # Not `trust_env`, which looks at each request for a proxy, and in ~/.netrc for an
             # authorization.
-            proxy=_proxy(self._url),
+            proxy=self._settings.proxy,
             skip_auto_headers=("User-Agent",),
             max_line_size=_MAX_HEADER,
             max_field_size=_MAX_HEADER,
@@ -187,11 +185,6 @@ class HttpUpstream:
         if left is not None:
             headers[_TIMEOUT_HEADER] = str(round(left * 1000))
         return headers
-
-
-def _proxy(url: URL) -> str | None:
-    """The proxy that the environment names for a URL."""
-    return None if proxy_bypass(url.host or "") else getproxies().get(url.scheme)
 
 
 _is_reused: Final[ContextVar[bool]] = ContextVar("_is_reused", default=False)

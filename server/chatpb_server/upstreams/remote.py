@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from chatpb._errors import os_error_text
 from chatpb_server.access.secret import OWN_HEADERS, Secret, SecretError, check_header
 from chatpb_server.core.setting import MAX_MESSAGE_BYTES, Seconds, Setting
+from chatpb_server.upstreams.proxy import ProxyError, described, find_proxy
 from chatpb_server.upstreams.registry import UpstreamSettingsError, UpstreamTable
 
 _CONNECT_TIMEOUT: Final = 10.0
@@ -34,6 +36,7 @@ class RemoteSettings:
         max_bytes: The most bytes of a message, or of an answer that is not a stream.
         takes_authorization: Whether it gets the ``authorization`` of the callers. They can be the
             callers of another upstream.
+        proxy: The URL of the proxy through which it is reached. None: directly.
     """
 
     headers: Callable[[], Mapping[str, str]] = field(default=dict, repr=False)
@@ -43,6 +46,7 @@ class RemoteSettings:
     silence_timeout: float | None = _SILENCE_TIMEOUT
     max_bytes: int = MAX_MESSAGE_BYTES
     takes_authorization: bool = False
+    proxy: str | None = field(default=None, repr=False)
 
 
 def has_host(url: str, *schemes: str) -> bool:
@@ -100,6 +104,18 @@ class RemoteTable(UpstreamTable):
         Path | None,
         Setting("Certificates of the authorities to trust instead of the system's, in PEM form."),
     ] = None
+    proxy: Annotated[
+        str | None,
+        Setting(
+            "The proxy: its URL, http://HOST:PORT; `environment` for that of HTTPS_PROXY,"
+            " HTTP_PROXY, ALL_PROXY or, for gRPC, grpc_proxy, unless NO_PROXY names the upstream or"
+            " it is on this machine; or `none`. Through a proxy for http:// or grpc://, whoever"
+            " runs it can read the key and the prompts.",
+            flag="--proxy",
+            value="PROXY",
+            default="environment for https:// and grpcs://, none for http:// and grpc://",
+        ),
+    ] = None
     connect_timeout: Annotated[
         float,
         Field(gt=0),
@@ -137,6 +153,15 @@ class RemoteTable(UpstreamTable):
             raise ValueError("expected a URL without #")
         return text
 
+    @field_validator("proxy")
+    @classmethod
+    def _has_no_password(cls, text: str | None) -> str | None:
+        if text is not None and "@" in text:
+            raise ValueError(
+                "expected a URL without a user and a password; HTTPS_PROXY can have them"
+            )
+        return text
+
     @model_validator(mode="after")
     def _has_one_authorization(self) -> Self:
         if self.api_key_env is not None and self.api_key_file is not None:
@@ -162,8 +187,12 @@ class RemoteTable(UpstreamTable):
             query: Query parameters of every request.
 
         Raises:
-            UpstreamSettingsError: The key cannot be read.
+            UpstreamSettingsError: The key cannot be read, or the proxy cannot be used.
         """
+        try:
+            proxy = find_proxy(self.url, self.proxy, os.environ)
+        except ProxyError as error:
+            raise UpstreamSettingsError(str(error)) from None
         return RemoteSettings(
             headers=self._headers(),
             query=query or {},
@@ -172,6 +201,7 @@ class RemoteTable(UpstreamTable):
             silence_timeout=self.silence_timeout or None,
             max_bytes=max_bytes,
             takes_authorization=self.takes_authorization,
+            proxy=proxy,
         )
 
     def _headers(self) -> Callable[[], Mapping[str, str]]:
@@ -210,5 +240,5 @@ class RemoteTable(UpstreamTable):
         whose = f"a key from {key}" if key else "no key"
         if self.auth == "caller":
             whose = "the caller's authorization"
-        url = self.address
-        return f"{url.scheme}://{url.netloc}{url.path} with {whose}"
+        url, way = self.address, described(self.url, self.proxy, os.environ)
+        return f"{url.scheme}://{url.netloc}{url.path} with {whose}{way}"

@@ -66,13 +66,17 @@ class RefusalError(Exception):
         http_status: The HTTP status.
         message: For the caller.
         code: OpenAI's word for the error, if it has one.
+        param: The member of the request that caused it, if it is one.
     """
 
-    def __init__(self, http_status: int, message: str, code: str | None = None) -> None:
+    def __init__(
+        self, http_status: int, message: str, code: str | None = None, param: str | None = None
+    ) -> None:
         super().__init__(http_status)
         self.http_status = http_status
         self.message = message
         self.code = code
+        self.param = param
 
 
 class AuthenticationError(Exception):
@@ -204,8 +208,14 @@ def _text_of(value: Any) -> str:
 
 def _refusal_failure(error: RefusalError, call_id: str) -> Failure:
     code = status_code(error.http_status)
-    http_status = error.http_status
-    return own_failure(code, error.message, call_id, error_code=error.code, http_answer=http_status)
+    return own_failure(
+        code,
+        error.message,
+        call_id,
+        param=error.param,
+        error_code=error.code,
+        http_answer=error.http_status,
+    )
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -33,6 +33,9 @@ from chatpb_server.edges.http_request import HttpPeer, asked_in, read_body
 CHAT: Final = "/openai.v1/chat.completions"
 MODELS: Final = "/openai.v1/models"
 
+#: The headers of every answer. Without them aiohttp names itself.
+OURS: Final = {"server": "chatpb"}
+
 _JSON: Final = "application/json"
 #: A comment, which clients skip: with it, neither they nor proxies find the stream idle.
 _ALIVE: Final = b": keep-alive\n\n"
@@ -90,12 +93,11 @@ class Answering:
 
         return await self._serve(call, respond, read)
 
-    async def models(self, value: Any) -> web.StreamResponse:
-        """GET /v1/models, and one of them."""
+    async def models(self, name: str, value: Any) -> web.StreamResponse:
+        """GET /v1/models, and one of them, which does not exist if its value is None."""
         if self._request.method not in ("GET", "HEAD"):
             return await self.refuse(self._wrong_method("GET"))
         if value is None:
-            name = self._request.path.rpartition("/")[2]
             text = f"The model '{name}' does not exist"
             return await self.refuse(RefusalError(404, text, "model_not_found"))
 
@@ -179,7 +181,7 @@ class Answering:
         """The headers of an answer, with those of the upstream that are passed back."""
         if passed is None:
             passed = self._guard.passed_back(call.headers)
-        return {"server": "chatpb", "x-request-id": call.id, **headers, **dict(passed)}
+        return {**OURS, "x-request-id": call.id, **headers, **dict(passed)}
 
     def _wrong_method(self, allowed: str) -> RefusalError:
         text = f"Not allowed to {self._request.method} on {self._request.path}: expected {allowed}"

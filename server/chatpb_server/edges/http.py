@@ -10,16 +10,18 @@ import time
 from collections.abc import Mapping
 from ssl import SSLContext
 from typing import Any, Final
+from urllib.parse import unquote
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError, LineTooLong
 from aiohttp.web_protocol import RequestHandler
 
 from chatpb_server.access.address import Address
-from chatpb_server.core.explain import RefusalError
+from chatpb_server.core.call import Call
+from chatpb_server.core.explain import RefusalError, failure_of
 from chatpb_server.core.guard import Guard
 from chatpb_server.core.service import ChatCompletionService
-from chatpb_server.edges.answering import Answering
+from chatpb_server.edges.answering import OURS, Answering
 
 #: How many seconds a connection without a request stays open.
 _IDLE: Final = 75.0
@@ -28,11 +30,52 @@ _MAX_HEADERS: Final = 100
 #: How many seconds answers that are written already get at the end.
 _LAST: Final = 1.0
 
+#: What is wrong with a request that is not HTTP as we read it. aiohttp's own texts quote it.
+_NOT_HTTP: Final = (
+    (LineTooLong, "A line of the request's head is too long."),
+    (
+        ContentEncodingError,
+        "The request has a content encoding that is not supported: expected gzip, deflate or none.",
+    ),
+    (HttpProcessingError, "The request is not valid HTTP."),
+)
+
 _logger = logging.getLogger(__name__)
 # A request that is not HTTP is its caller's fault and gets an answer; an operator cannot act on it.
 _logger.addFilter(
     lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 )
+
+
+class _Connection(RequestHandler):
+    """One connection, whose own answers are errors as OpenAI has them."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 (it quotes the request)
+    ) -> web.StreamResponse:
+        """The answer to what is not HTTP, or makes the edge itself fail."""
+        call = Call("/openai.v1/refused", {})
+        self.log_exception("cannot serve the request %s", call.id, exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun")
+        text = next((text for kind, text in _NOT_HTTP if isinstance(exc, kind)), None)
+        error = RuntimeError() if text is None else RefusalError(status, text)
+        failure = failure_of(error, call.id)
+        headers = {**OURS, "x-request-id": call.id, "content-type": "application/json"}
+        response = web.Response(status=failure.http_status, body=failure.http_body, headers=headers)
+        response.force_close()
+        return response
+
+
+class _Server(web.Server):
+    """Makes the connections."""
+
+    def __call__(self) -> RequestHandler:
+        return _Connection(self, loop=self._loop, **self._kwargs)
 
 
 class HttpEdge:
@@ -60,7 +103,7 @@ class HttpEdge:
         self._began = int(time.time())
         self._is_draining = False
         self._busy: set[RequestHandler] = set()
-        self._server = web.Server(
+        self._server = _Server(
             self._answer,
             handler_cancellation=True,
             access_log=None,
@@ -132,15 +175,17 @@ class HttpEdge:
             self._busy.discard(request.protocol)
 
     async def _routed(self, answering: Answering, request: web.BaseRequest) -> web.StreamResponse:
-        path = request.path.rstrip("/").removeprefix("/v1")
+        # As it was sent: a proxy in front of the relay may allow and refuse paths by their letters.
+        path = request.rel_url.raw_path.rstrip("/").removeprefix("/v1")
         if path == "/chat/completions":
             return await answering.chat(self._is_draining)
         if path == "/models" or path.startswith("/models/"):
-            return await answering.models(self._listed(path.removeprefix("/models").strip("/")))
+            name = unquote(path.removeprefix("/models").strip("/"))
+            return await answering.models(name, self._listed(name))
         if path == "/healthz" and request.method in ("GET", "HEAD"):
-            return web.Response(status=503 if self._is_draining else 200, text="")
+            return web.Response(status=503 if self._is_draining else 200, headers=OURS)
         return await answering.refuse(
-            RefusalError(404, f"Invalid URL ({request.method} {request.path})")
+            RefusalError(404, f"Invalid URL ({request.method} {request.rel_url.raw_path})")
         )
 
     def _listed(self, name: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -19,6 +20,17 @@ from chatpb_server.core.guard import CallerGoneError
 _TIMEOUT_HEADER: Final = "x-request-timeout-ms"
 #: How many seconds may pass without a byte of the body, and until the head of a request is there.
 _SILENCE: Final = 30.0
+#: The members that the relay decides by. If one is repeated, an upstream may take another one.
+_DECISIVE: Final = ("model", "stream")
+#: An escape of a lower-case letter in JSON, which no encoder writes.
+_ESCAPED_LETTER: Final = re.compile(rb"\\u00[67]")
+_KINDS: Final[Mapping[type, str]] = {
+    str: "a string",
+    int: "an integer",
+    float: "a decimal number",
+    list: "an array",
+    dict: "an object",
+}
 
 
 class HttpPeer:
@@ -108,11 +120,14 @@ async def asked_in(body: bytes) -> tuple[str, bool]:
     """The model that a request names, and whether it asks for a stream.
 
     Raises:
-        RefusalError: The body is not a JSON object.
+        RefusalError: The body is not a JSON object, or can be understood in two ways.
     """
     members = await convert(len(body), _members, body)
-    model = members.get("model")
-    return model if isinstance(model, str) else "", members.get("stream") is True
+    model, stream = members.get("model"), members.get("stream")
+    if stream is not None and not isinstance(stream, bool):
+        text = f"Invalid type for 'stream': expected a boolean, but got {_kind(stream)} instead."
+        raise RefusalError(400, text, "invalid_type", "stream")
+    return model if isinstance(model, str) else "", stream is True
 
 
 def _members(body: bytes) -> dict[str, Any]:
@@ -120,11 +135,33 @@ def _members(body: bytes) -> dict[str, Any]:
         try:
             members = orjson.loads(body)
         except orjson.JSONDecodeError:
-            members = json.loads(body)  # lone surrogates, and numbers as large as they like
+            # Lone surrogates, and numbers as large as they like; as integers, those with more
+            # digits than Python converts would be refused.
+            members = json.loads(body, parse_int=float)
     except (ValueError, RecursionError):
         members = None
     if not isinstance(members, dict):
         raise RefusalError(
             400, "We could not parse the JSON body of your request. Expected a JSON object."
         )
+    for name in _DECISIVE:
+        if _may_repeat(body, name) and _count(body, name) > 1:
+            text = f"The request has the member '{name}' more than once."
+            raise RefusalError(400, text, param=name)
     return members
+
+
+def _may_repeat(body: bytes, name: str) -> bool:
+    """Whether a JSON text can have a member twice: for nearly all texts, False at little cost."""
+    return body.count(b'"%s"' % name.encode()) > 1 or _ESCAPED_LETTER.search(body) is not None
+
+
+def _count(body: bytes, name: str) -> int:
+    """How often the object of a JSON text has a member."""
+    pairs = json.loads(body, parse_int=float, object_pairs_hook=tuple)
+    return sum(1 for key, _ in pairs if key == name)
+
+
+def _kind(value: object) -> str:
+    """The JSON type of a value, as OpenAI's errors name it."""
+    return _KINDS[type(value)]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc import aio
 
 from chatpb._stream.compact import Compactor
@@ -18,6 +20,7 @@ from chatpb.v1.chat_completion_service_pb2 import (
     StreamChatCompletionRequest,
     StreamChatCompletionResponse,
 )
+from chatpb.v1.residue_pb2 import Residue
 from chatpb_server.core.call import Call
 from chatpb_server.core.guard import CallerGoneError, CallError, Guard
 from chatpb_server.core.service import SERVICE, SERVICE_NAME, ChatCompletionService, Metadata
@@ -188,15 +191,34 @@ def _asked(request: bytes, is_stream: bool) -> tuple[str, bytes]:
 
     Raises:
         WireError: It is not the binary form of a message.
+        RequestError: Its residue says something else.
     """
-    model, streams = b"", False
+    model, streams, hidden = b"", False, set[str]()
     for span in spans(request):
         if span.number == ChatCompletionRequest.MODEL_FIELD_NUMBER:
             model = request[span.value : span.end]
         elif span.number == ChatCompletionRequest.STREAM_FIELD_NUMBER:
             streams = request[span.value : span.end] != b"\0"
+        elif span.number == ChatCompletionRequest.RESIDUE_FIELD_NUMBER:
+            hidden |= _hidden(request[span.value : span.end])
+    # In the residue, they would replace the fields that the relay decides by.
+    if "stream" in hidden or (model and "model" in hidden):
+        name = "stream" if "stream" in hidden else "model"
+        raise RequestError(f"The residue of the request must not have the member '{name}'.", name)
     if is_stream and not streams:
         request += flag(ChatCompletionRequest.STREAM_FIELD_NUMBER)
     elif streams and not is_stream:
         request = without(request, ChatCompletionRequest.STREAM_FIELD_NUMBER)
     return model.decode("utf-8", "replace"), request
+
+
+def _hidden(residue: bytes) -> set[str]:
+    """The members of a residue whose fields the relay decides by."""
+    names = {"model", "stream"}
+    if b"\\u" not in residue and not any(b'"%s"' % name.encode() in residue for name in names):
+        return set()
+    try:
+        members = json.loads(Residue.FromString(residue).extra_json or "{}", parse_int=float)
+    except (ValueError, RecursionError, DecodeError):
+        return set()  # it cannot be written as JSON, which is reported
+    return names & members.keys() if isinstance(members, dict) else set()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 from urllib.parse import quote
 
 import grpc
@@ -36,7 +36,8 @@ def server_credentials(
     Each new connection is served with the certificate, and checked against the authorities, that
     the files hold then; connections that are open stay. While the files cannot be used, for
     example between the renewal of the certificate and that of its key, those read before stay in
-    use, and the log has a warning. Every port needs credentials of its own.
+    use, and the log has a warning. With a client CA no session is resumed, since that would skip
+    the check of the caller's certificate. Every port needs credentials of its own.
 
     Args:
         certificate: A file with the server's certificate chain in PEM form, its own first.
@@ -59,7 +60,9 @@ def server_credentials(
         """What to serve a new connection with, None for no change; in a thread of gRPC."""
         nonlocal served
         latest = files.get()
-        if latest is served:
+        # With new credentials, gRPC cannot resume a session of earlier ones: the caller is verified
+        # again. gRPC has no other way to forbid that.
+        if latest is served and client_ca is None:
             return None
         served = latest
         return latest
@@ -80,9 +83,7 @@ def server_context(certificate: Path, key: Path, client_ca: Path | None = None) 
 
     def read() -> ssl.SSLContext:
         _read(certificate, key, client_ca)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_alpn_protocols(["http/1.1"])
+        context = _bare_context()
         context.load_cert_chain(certificate, key)
         if client_ca is not None:
             context.verify_mode = ssl.CERT_REQUIRED
@@ -90,13 +91,52 @@ def server_context(certificate: Path, key: Path, client_ca: Path | None = None) 
         return context
 
     files = Reloading([path for path in (certificate, key, client_ca) if path is not None], read)
-    first = read()
 
     def renew(connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
         connection.context = files.get()
 
-    first.sni_callback = renew
-    return first
+    if client_ca is None:
+        context = files.get()
+        context.sni_callback = renew
+        return context
+    return _Verifying.renewed_by(renew)
+
+
+class _Verifying(ssl.SSLContext):
+    """Verifies the caller of each connection anew.
+
+    Sessions belong to the context that a connection begins with, and OpenSSL does not verify
+    certificates again when it resumes one. Python cannot switch off OpenSSL's memory of sessions,
+    so each connection begins with a context of its own.
+    """
+
+    _renew: Callable[[ssl.SSLObject, str | None, ssl.SSLContext], None]
+
+    @classmethod
+    def renewed_by(
+        cls, renew: Callable[[ssl.SSLObject, str | None, ssl.SSLContext], None]
+    ) -> ssl.SSLContext:
+        """A context whose connections switch to another one as soon as the caller has begun."""
+        context = cls(ssl.PROTOCOL_TLS_SERVER)
+        context._renew = renew
+        return context
+
+    def wrap_bio(self, *arguments: Any, **named: Any) -> ssl.SSLObject:
+        """What asyncio makes of each connection."""
+        context = _bare_context()
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.options |= ssl.OP_NO_TICKET
+        context.num_tickets = 0
+        context.sni_callback = self._renew
+        return context.wrap_bio(*arguments, **named)
+
+
+def _bare_context() -> ssl.SSLContext:
+    """A context without certificates."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def _read(

@@ -101,7 +101,8 @@ class Server:
         authorization = [] if token is None else [("authorization", f"Bearer {token}")]
         self.metadata = [*checked(authorization), *checked(metadata)]
         config = {"grpc.service_config": json.dumps(_RETRYING if retries else _BALANCING)}
-        no_proxy = {"grpc.enable_http_proxy": 0} if local else {}
+        # The environment's proxy could read what is sent without encryption.
+        no_proxy = {"grpc.enable_http_proxy": 0} if local or credentials is None else {}
         self._options = list({**_OPTIONS, **config, **no_proxy, **dict(options)}.items())
 
     def refusal(self, secret: str) -> ArgumentValueError:

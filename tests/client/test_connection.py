@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from typing import Any
@@ -115,6 +116,32 @@ async def test_loopback_is_not_reached_through_a_proxy(
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     async with connect(server.address) as client:
         assert COMPLETION == await asked(client, stream=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        pytest.param({}, False, id="plain"),
+        pytest.param({"options": [("grpc.enable_http_proxy", 1)]}, True, id="plain, asked"),
+        pytest.param({"credentials": grpc.ssl_channel_credentials()}, True, id="TLS"),
+    ],
+)
+async def test_a_proxy_reads_nothing_unless_asked(
+    connect: Any, monkeypatch: pytest.MonkeyPatch, arguments: Any, expected: bool
+) -> None:
+    seen: list[bytes] = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readline())
+        writer.write(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        for name in ("grpc_proxy", "https_proxy", "http_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        async with connect("a.invalid:5", **arguments) as client:
+            await failure(client, timeout=10)
+    assert expected == bool(seen)
 
 
 async def test_tls(connect: Any) -> None:

@@ -208,6 +208,11 @@ async def test_a_proxy_that_is_asked_for_is_used(monkeypatch: pytest.MonkeyPatch
         pytest.param(RelayTable(url="grpcs://a.invalid:5"), b"CONNECT a.invalid:5 ", id="grpcs"),
         pytest.param(HttpTable(url="http://a.invalid/v1"), b"", id="http"),
         pytest.param(RelayTable(url="grpc://a.invalid:5"), b"", id="grpc"),
+        pytest.param(
+            RelayTable(url="grpc://a.invalid:5", proxy="environment"),
+            b"CONNECT a.invalid:5 ",
+            id="grpc, asked",
+        ),
     ],
 )
 async def test_what_a_proxy_gets_to_see(

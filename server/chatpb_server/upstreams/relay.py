@@ -68,9 +68,9 @@ class GrpcUpstream:
         if parts.scheme == "grpcs":
             trusted = settings.ca_file.read_bytes() if settings.ca_file is not None else None
             credentials = grpc.ssl_channel_credentials(trusted)
-        proxy: tuple[str, str | int] = ("grpc.enable_http_proxy", 0)
+        proxy: list[tuple[str, Any]] = [("grpc.enable_http_proxy", int(settings.proxy is not None))]
         if settings.proxy is not None:
-            proxy = ("grpc.http_proxy", settings.proxy)
+            proxy.append(("grpc.http_proxy", settings.proxy))
         self._server = Server(
             parts.netloc,
             credentials=credentials,
@@ -78,7 +78,7 @@ class GrpcUpstream:
             allow_insecure_token=True,  # its headers are checked with the settings
             metadata=(),
             options=(
-                proxy,
+                *proxy,
                 ("grpc.max_receive_message_length", settings.max_bytes),
                 ("grpc.max_send_message_length", settings.max_bytes),
                 ("grpc.min_reconnect_backoff_ms", round(settings.connect_timeout * 1000)),

@@ -108,5 +108,5 @@ def _token(entry: ChatCompletionTokenLogprob | TopLogprob) -> str:
 
 
 def _percent(logprob: float) -> str:
-    """The probability that a logarithm stands for, as a percentage."""
+    """The probability that a logarithm means, as a percentage."""
     return f"{math.exp(min(logprob, 700)):.2%}"

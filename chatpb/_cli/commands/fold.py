@@ -95,7 +95,7 @@ class _Chunks:
 
     @staticmethod
     def _check_line(record: Record) -> None:
-        """Refuses a line of JSON of an unknown shape, which is no part of a stream."""
+        """Refuses a line of JSON of an unknown shape, which is not part of a stream."""
         if record.source.format is Format.JSONL:
             value = loaded(record.data)
             if isinstance(value, dict) and known_kind(value, in_stream=True) is None:

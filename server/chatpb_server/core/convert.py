@@ -1,13 +1,10 @@
-"""Conversions, wherever the relay needs one: a long one leaves the event loop to other calls."""
+"""The JSON text of what an upstream sent, for callers over HTTP."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from chatpb import ConversionError, binary_to_json
-from chatpb._rpc.offload import LARGE, convert
-
-__all__ = ["LARGE", "convert", "json_of"]
 
 
 def json_of(data: bytes, message_type: Any) -> bytes:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
+from chatpb._rpc.offload import convert
 from chatpb._stream.compact import Restorer
 from chatpb._wire import WireError, spans
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
@@ -20,7 +21,6 @@ from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.chat_completion_service_pb2 import DESCRIPTOR
 from chatpb_server.access.secret import check_header
 from chatpb_server.core.call import Call, Observer
-from chatpb_server.core.convert import convert
 from chatpb_server.core.upstream import (
     RequestBody,
     Upstream,

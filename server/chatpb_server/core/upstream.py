@@ -15,8 +15,8 @@ from typing import Final, Protocol
 
 from chatpb import ConversionError, binary_to_json, json_to_binary, to_json
 from chatpb._errors import param_of
+from chatpb._rpc.offload import convert
 from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
-from chatpb_server.core.convert import convert
 from chatpb_server.core.error import INVALID_REQUEST, error_response
 
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})

@@ -11,11 +11,12 @@ import orjson
 from aiohttp import web
 
 from chatpb import ConversionError
+from chatpb._rpc.offload import convert
 from chatpb.sse import DONE, event
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb_server.core.call import Call
-from chatpb_server.core.convert import convert, json_of
+from chatpb_server.core.convert import json_of
 from chatpb_server.core.explain import RefusalError
 from chatpb_server.core.failure import Failure
 from chatpb_server.core.guard import CallerGoneError, CallError, Guard

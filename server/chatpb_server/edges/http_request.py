@@ -12,8 +12,8 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
+from chatpb._rpc.offload import convert
 from chatpb_server.core.call import Call
-from chatpb_server.core.convert import convert
 from chatpb_server.core.explain import RefusalError
 from chatpb_server.core.guard import CallerGoneError
 

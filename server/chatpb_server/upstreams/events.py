@@ -11,12 +11,12 @@ from contextlib import aclosing, suppress
 from typing import Any, Final
 
 from chatpb import ConversionError, binary_to_json, json_to_binary, to_dict
+from chatpb._rpc.offload import convert
 from chatpb._stream.errors import find_error
 from chatpb.sse import ChunkDecoder
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.error_pb2 import ErrorResponse
-from chatpb_server.core.convert import convert
 from chatpb_server.core.upstream import (
     MAX_EVENT_BYTES,
     NO_HEADERS,

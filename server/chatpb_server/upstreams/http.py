@@ -18,8 +18,8 @@ from yarl import URL
 
 from chatpb import ConversionError
 from chatpb._rpc.loopback import is_loopback
+from chatpb._rpc.offload import convert
 from chatpb._stream.errors import find_error
-from chatpb_server.core.convert import convert
 from chatpb_server.core.setting import Setting
 from chatpb_server.core.upstream import (
     UpstreamAnswer,

@@ -18,9 +18,9 @@ from functools import partial
 from typing import Any, Final
 
 from chatpb._errors import os_error_text
+from chatpb._rpc.offload import LARGE
 from chatpb.log import LogError, LogWriter, PendingFullError
 from chatpb_server.core.call import Call, Recorder, Recording
-from chatpb_server.core.convert import LARGE
 from chatpb_server.watching.exchange import Exchange, label_fields
 from chatpb_server.watching.record_limits import OUTCOMES, Outcome, RecordLimits
 

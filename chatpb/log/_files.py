@@ -155,6 +155,7 @@ class LogFile:
         self.is_torn = False
         self.size = 0
         self._fd = fd
+        self._identity = os.fstat(fd)
         self._is_listed = False  # in its directory, on the disk
         keep_private(fd)
 
@@ -212,6 +213,23 @@ class LogFile:
         self.write(encoder.encode([CompletionRecord(log_header=header).SerializeToString()]))
         if is_durable:
             self.sync()
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the file is still where its path leads, and was not removed or replaced.
+
+        Raises:
+            OSError: It is not known, since a directory of the path cannot be read.
+        """
+        try:
+            return os.path.samestat(os.stat(self.path), self._identity)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether the file has no name any more, so that nobody will ever read it."""
+        return not os.fstat(self._fd).st_nlink
 
     def write(self, frame: bytes) -> None:
         """Appends a frame, wholly or not at all.

@@ -134,6 +134,11 @@ class LogWriter:
         """The file that is being written."""
         return self._file.path
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether a failure has left it unable to write; `append` then raises that failure."""
+        return self._broken is not None
+
     def append(self, record: CompletionRecord | bytes, *, block: bool = True) -> Future[Position]:
         """Appends a record.
 
@@ -321,6 +326,7 @@ class LogWriter:
         try:
             if self._broken is not None:
                 raise self._broken
+            self._leave_lost_file()
             frame = self._encoder.encode([data for data, _ in items if data is not None])
             file, offset = self._place(len(frame))
             file.write(frame)
@@ -337,6 +343,41 @@ class LogWriter:
         with self._lock:
             self._pending_bytes -= size + _COST * len(items)
             self._room.notify_all()
+
+    def _leave_lost_file(self) -> None:
+        """Begins another file, if the file was removed, or moved with or without its directory.
+
+        Records that are in a removed file and were not acknowledged fail.
+
+        Raises:
+            LogError: There may be no other file, or it cannot be begun.
+            OSError: It is not known where the file is.
+        """
+        if self._file.is_in_place:
+            return
+        if not self._file.is_removed:
+            self._wait_for_disk()
+        lost = self._file
+        if self._broken is None:
+            self._give_up_file(self._lost())
+        if self._broken is not None:
+            raise self._broken
+        _logger.warning("%s was removed, moved or replaced; records go to %s", lost.path, self.path)
+
+    def _lost(self) -> LogError:
+        """Why records in the file may not be in the log."""
+        what = "removed" if self._file.is_removed else "moved or replaced"
+        reason = f"the file was {what}; {self._unsynced_count} records may not be in the log"
+        return LogError(self.path, reason)
+
+    def _give_up_file(self, reason: LogError) -> None:
+        """Leaves a file, and fails the records in it that were not acknowledged."""
+        waiting = self._take_unsynced()
+        if waiting:
+            self._failure = reason
+        self._abandon(reason)
+        for written in waiting:
+            fail_all(written.items, reason)
 
     def _place(self, size: int) -> tuple[LogFile, int]:
         """The file for a frame, and where in it the frame will begin."""
@@ -367,10 +408,10 @@ class LogWriter:
                 self._file.sync()
             except OSError as error:
                 reason = self._failure = self._reason(error, self._unsynced_count)
-                waiting = self._take_unsynced()
-                self._abandon(reason)
-                for written in waiting:
-                    fail_all(written.items, reason)
+                self._give_up_file(self._lost() if self._file.is_removed else reason)
+                return
+            if self._unsynced and self._file.is_removed:
+                self._give_up_file(self._lost())
                 return
         self._is_dirty = False
         self._synced_at = time.monotonic()

@@ -13,6 +13,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -291,6 +292,7 @@ def test_other_libraries_texts_are_not_trusted(output: Output) -> None:
     logger.warning("sent %s to %r: %s, %d of %.1f", "secret", Odd(), code, 3, 2.5)
     logger.warning("%(key)s", {"key": "secret"})
     logger.warning("%d", "secret")
+    logger.warning("cannot write %s", Path("/log"))
     logger.error(Odd())
     logger.error("task failed\nfuture: <Task exception=secret>")
     logger.error("failed", exc_info=raised(ValueError("secret")))
@@ -300,6 +302,7 @@ def test_other_libraries_texts_are_not_trusted(output: Output) -> None:
         "sent ... to '...': StatusCode.UNAVAILABLE, 3 of 2.5",
         "%(key)s",
         "%d",
+        "cannot write /log",
         "Odd",
         "task failed",
         "failed",

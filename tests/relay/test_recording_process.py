@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import shutil
 import signal
 import sys
 import urllib.request
@@ -136,6 +137,57 @@ async def test_a_full_disk_is_not_the_calls_business(tmp_path: Path) -> None:
     assert 1 <= len(lines) <= 2
     assert "failed" in lines[0]
     assert "File too large" in lines[0]
+
+
+@pytest.mark.parametrize("sync", ["never", "interval", "commit"])
+async def test_a_directory_that_is_removed_is_made_anew(sync: str, tmp_path: Path) -> None:
+    """What cannot be written until then is counted, and none of it as written."""
+    directory = tmp_path / "log"
+    where = ("--metrics-listen", "127.0.0.1:0", "--record", directory, "--record-sync", sync)
+    async with running(*where, level="warning") as (process, channel):
+        url = await metrics_of(process)
+        await create(channel, seed=0)
+        await until(url, "written", 1)
+        shutil.rmtree(directory)
+        await create(channel, seed=1)
+        await until(url, "failed", 1)
+        asked = 2
+        async with asyncio.timeout(TIMEOUT):
+            while (await counted(url))["written"] < 2:
+                await create(channel, seed=asked)
+                asked += 1
+        process.send_signal(signal.SIGTERM)
+        code, _, errors = await finish(process)
+    assert 0 == code
+    found = [record.request.seed for record in records(directory)]
+    assert [*range(asked - len(found), asked)] == found
+    assert 0o700 == directory.stat().st_mode & 0o777
+    lost, opened = errors.splitlines()[:2]  # one more if other records were lost meanwhile
+    assert f"records are lost (1 failed): {directory}/" in lost
+    assert "the file was removed" in lost
+    assert f"the log of records was opened again: {directory}/" in opened
+
+
+async def test_a_directory_that_is_replaced_is_written_to(tmp_path: Path) -> None:
+    """Nothing is lost: what was written before is in the directory that was moved away."""
+    old, directory = tmp_path / "old", tmp_path / "log"
+    where = ("--metrics-listen", "127.0.0.1:0", "--record", directory)
+    async with running(*where, level="warning") as (process, channel):
+        url = await metrics_of(process)
+        for number in range(3):
+            if number == 2:
+                directory.rename(old)
+                directory.mkdir()
+            await create(channel, seed=number)
+            await until(url, "written", number + 1)
+        assert 0 == (await counted(url))["failed"]
+        process.send_signal(signal.SIGTERM)
+        code, _, errors = await finish(process)
+    assert 0 == code
+    assert [0, 1] == [record.request.seed for record in records(old)]
+    assert [2] == [record.request.seed for record in records(directory)]
+    assert f"WARNING chatpb.log: {directory}/" in errors
+    assert " was removed, moved or replaced; records go to " in errors
 
 
 async def test_workers_have_files_of_their_own(tmp_path: Path) -> None:

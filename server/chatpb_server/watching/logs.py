@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import Enum
+from pathlib import PurePath
 from traceback import walk_tb
 from typing import Any, Final, Literal, TextIO
 
@@ -45,6 +46,9 @@ _ERRORS: Final = frozenset({StatusCode.INTERNAL, StatusCode.UNKNOWN, StatusCode.
 _WARNINGS: Final = frozenset(
     {StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.RESOURCE_EXHAUSTED}
 )
+
+# Arguments that are shown in the messages of other libraries.
+_SHOWN: Final = int | float | Enum | PurePath
 
 # What needs no quotes in a line of text.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_./:@+-]+", re.ASCII)
@@ -177,12 +181,15 @@ def _line(error: BaseException) -> str:
 
 
 def _message(record: logging.LogRecord) -> str:
-    """The message of a record: whole if it is ours, else a line without arguments that are text."""
+    """The message of a record: whole if it is ours, else a line without arguments that are text.
+
+    Paths are shown: operators choose them, callers do not.
+    """
     if record.name.partition(".")[0] == _PACKAGE:
         return record.getMessage()
     text = record.msg if isinstance(record.msg, str) else type(record.msg).__qualname__
     if isinstance(record.args, tuple) and record.args:
-        args = tuple(arg if isinstance(arg, int | float | Enum) else "..." for arg in record.args)
+        args = tuple(arg if isinstance(arg, _SHOWN) else "..." for arg in record.args)
         with suppress(TypeError, ValueError):  # it stays a template
             text %= args
     return _cut(text.partition("\n")[0])

@@ -142,6 +142,8 @@ class LogRecorder(Recorder):
             self._count(outcome)
         else:
             self._lose("failed", str(error))
+            if self._writer.is_broken:
+                self._mend()
 
     def _lose(self, outcome: Outcome, reason: str) -> None:
         """Counts a lost record, and logs that from time to time."""
@@ -178,3 +180,5 @@ class LogRecorder(Recorder):
         except (LogError, OSError) as error:
             reason = os_error_text(error) if isinstance(error, OSError) else error.reason
             _logger.error("the log of records cannot be opened again: %s", reason)
+        else:
+            _logger.warning("the log of records was opened again: %s", self._writer.path)

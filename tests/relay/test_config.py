@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from chatpb_server.core.limits import Limits
 from chatpb_server.running.build import check
 from chatpb_server.running.config import ConfigError, Given, check_variables, load, load_all
-from chatpb_server.running.serving import PASSED_HEADERS, Limits
+from chatpb_server.running.serving import PASSED_HEADERS
 from chatpb_server.running.settings import Settings
 from chatpb_server.running.summary import summary
 from chatpb_server.upstreams.http import HttpTable

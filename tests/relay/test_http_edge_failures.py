@@ -9,7 +9,8 @@ import pytest
 from grpc import StatusCode, aio
 
 from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
-from chatpb_server.running.serving import Limits, Options, serving, serving_all
+from chatpb_server.core.limits import Limits
+from chatpb_server.running.serving import Options, serving, serving_all
 from chatpb_server.upstreams.http import HttpUpstream as Http
 from chatpb_server.upstreams.relay import GrpcUpstream
 from chatpb_server.upstreams.router import RetryPolicy, Route, Router

@@ -12,7 +12,8 @@ import openai
 import pytest
 
 from chatpb_server.core.explain import AuthenticationError
-from chatpb_server.running.serving import Limits, Options
+from chatpb_server.core.limits import Limits
+from chatpb_server.running.serving import Options
 from relay.test_http_edge_sdk import UNARY
 from support.build import PING
 from support.http_edge import base_url, client, post, serve

@@ -9,7 +9,8 @@ import pytest
 from grpc import StatusCode, aio
 
 from chatpb import to_dict
-from chatpb_server.running.serving import Limits, Options
+from chatpb_server.core.limits import Limits
+from chatpb_server.running.serving import Options
 from chatpb_server.upstreams.remote import RemoteSettings
 from chatpb_server.upstreams.router import RetryPolicy
 from relay.test_http_service_failures import REFUSED

@@ -15,7 +15,8 @@ from grpc import StatusCode, aio
 from chatpb import from_json, to_dict
 from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
 from chatpb.v1.error_pb2 import ErrorResponse
-from chatpb_server.running.serving import Limits, Options, serving
+from chatpb_server.core.limits import Limits
+from chatpb_server.running.serving import Options, serving
 from chatpb_server.upstreams.http import HttpUpstream as Http
 from chatpb_server.upstreams.remote import RemoteSettings
 from chatpb_server.upstreams.router import RetryPolicy, Route, Router

@@ -12,8 +12,9 @@ from grpc import StatusCode, aio
 
 from chatpb import to_dict
 from chatpb_server.core.explain import AuthenticationError
+from chatpb_server.core.limits import Limits
 from chatpb_server.core.service import SERVICE_NAME
-from chatpb_server.running.serving import Limits, Options
+from chatpb_server.running.serving import Options
 from support.build import COMPLETION, PING, chunk, create_request, stream_request
 from support.calls import ending
 from support.http_upstream import CLOSE, HANG, WAIT, HttpUpstream, json_answer, refusing, sse_answer

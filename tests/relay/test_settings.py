@@ -86,6 +86,8 @@ def write(path: Path, one: Declaration, *, upstream: str, value: Any = None) -> 
         "record": {"record.directory": "d"},
         "upstreams": {url: form.replace("PORT", "1")},
     }.get(one.key[0], {})
+    if one.key[-1] in ("max_held_bytes", "max_connection_bytes"):
+        keys["limits.max_message_bytes"] = 1
     if one.key[-1] == "auth":
         keys[f"{upstream}api_key_env"] = "A"
     if value is not None:

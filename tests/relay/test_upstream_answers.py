@@ -11,7 +11,8 @@ from grpc import StatusCode
 
 from chatpb import to_dict
 from chatpb.v1.error_pb2 import ErrorResponse
-from chatpb_server.running.serving import Limits, Options
+from chatpb_server.core.limits import Limits
+from chatpb_server.running.serving import Options
 from relay.test_upstream_cases import caught
 from support.build import COMPLETION, PING, chunk, create_request, stream_request
 from support.http_edge import ONCE, post, posting, serve, through

@@ -6,25 +6,17 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from ssl import SSLContext
-from typing import Annotated, ClassVar, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import grpc
-from pydantic import Field
 
 from chatpb_server.access.address import Address, check_exposure
 from chatpb_server.core.call import Observer, Recorder
 from chatpb_server.core.gate import Gate
 from chatpb_server.core.guard import Authenticate, Guard
+from chatpb_server.core.limits import Limits
 from chatpb_server.core.service import ChatCompletionService
-from chatpb_server.core.setting import (
-    MAX_MESSAGE_BYTES,
-    Bytes,
-    Count,
-    Seconds,
-    Setting,
-    Table,
-)
-from chatpb_server.core.upstream import MAX_EVENT_BYTES, Upstream
+from chatpb_server.core.upstream import Upstream
 from chatpb_server.edges.grpc import GrpcEdge
 from chatpb_server.edges.http import HttpEdge
 from chatpb_server.watching.logs import LogObserver
@@ -42,55 +34,6 @@ PASSED_HEADERS: Final = (
     "x-should-retry",
     "cf-ray",
 )
-
-
-class Limits(Table):
-    """What bounds calls, in each process."""
-
-    title: ClassVar[str] = "Limits, in each process"
-
-    max_running: Annotated[
-        Count,
-        Setting(
-            "How many calls can run at once.",
-            flag="--max-running",
-            unit="calls",
-        ),
-    ] = 1000
-    max_waiting: Annotated[
-        int,
-        Field(ge=0),
-        Setting(
-            "How many more calls can wait for their turn. Further calls are refused.",
-            flag="--max-waiting",
-            unit="calls",
-        ),
-    ] = 1000
-    timeout: Annotated[
-        Seconds,
-        Setting(
-            "How long a call can take, even if its deadline is later. 0: no limit.",
-            flag="--timeout",
-            unit="seconds",
-        ),
-    ] = 3600
-    max_message_bytes: Annotated[
-        Bytes,
-        Setting(
-            "The largest message, in either direction. gRPC's own limit of 4 MiB is less than a"
-            " request with images, or a completion with the log probabilities of many choices.",
-            unit="bytes",
-        ),
-    ] = MAX_MESSAGE_BYTES
-    max_event_bytes: Annotated[
-        Bytes,
-        Setting("The largest event in the stream of an upstream.", unit="bytes"),
-    ] = MAX_EVENT_BYTES
-
-    @property
-    def seconds(self) -> float | None:
-        """How many seconds a call can take. None: no limit."""
-        return self.timeout or None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ from pydantic import AfterValidator, Field, model_validator
 
 from chatpb_server.access.address import Address
 from chatpb_server.access.secret import OWN_HEADERS, is_metadata_key
+from chatpb_server.core.limits import Limits
 from chatpb_server.core.setting import Declaration, Seconds, Setting, Table, declarations
-from chatpb_server.running.serving import PASSED_HEADERS, Limits
+from chatpb_server.running.serving import PASSED_HEADERS
 from chatpb_server.upstreams.registry import AnyUpstream, kinds
 from chatpb_server.upstreams.router import RetryPolicy
 from chatpb_server.watching.logs import LogFormat, LogLevel

@@ -1,0 +1,158 @@
+"""The settings that bound calls and connections."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Self
+
+from pydantic import Field, model_validator
+
+from chatpb_server.core.setting import (
+    MAX_MESSAGE_BYTES,
+    Bytes,
+    Count,
+    Seconds,
+    Setting,
+    Table,
+)
+from chatpb_server.core.upstream import MAX_EVENT_BYTES
+
+
+class Limits(Table):
+    """What bounds calls and connections, in each process."""
+
+    title: ClassVar[str] = "Limits, in each process"
+
+    max_running: Annotated[
+        Count,
+        Setting(
+            "How many calls can run at once. A call runs until the last byte of its answer is"
+            " sent.",
+            flag="--max-running",
+            unit="calls",
+        ),
+    ] = 1000
+    max_waiting: Annotated[
+        int,
+        Field(ge=0),
+        Setting(
+            "How many more calls can wait for their turn. Further calls are refused.",
+            flag="--max-waiting",
+            unit="calls",
+        ),
+    ] = 1000
+    timeout: Annotated[
+        Seconds,
+        Setting(
+            "How long a call can take, even if its deadline is later. 0: no limit.",
+            flag="--timeout",
+            unit="seconds",
+        ),
+    ] = 3600
+    max_message_bytes: Annotated[
+        Bytes,
+        Setting(
+            "The largest message, in either direction. gRPC's own limit of 4 MiB is less than a"
+            " request with images, or a completion with the log probabilities of many choices.",
+            unit="bytes",
+        ),
+    ] = MAX_MESSAGE_BYTES
+    max_event_bytes: Annotated[
+        Bytes,
+        Setting("The largest event in the stream of an upstream.", unit="bytes"),
+    ] = MAX_EVENT_BYTES
+    max_held_bytes: Annotated[
+        Count | None,
+        Setting(
+            "How many bytes all requests together can hold, from their first byte until their"
+            " calls end. Requests that need more are refused.",
+            flag="--max-held-bytes",
+            unit="bytes",
+            default="8 times max_message_bytes",
+        ),
+    ] = None
+    max_connection_bytes: Annotated[
+        Count | None,
+        Setting(
+            "How many of these bytes the requests of one connection can hold.",
+            flag="--max-connection-bytes",
+            unit="bytes",
+            default="half of max_held_bytes",
+        ),
+    ] = None
+    max_connections: Annotated[
+        Count,
+        Setting(
+            "How many connections callers can have at once. Further connections are refused.",
+            flag="--max-connections",
+            unit="connections",
+        ),
+    ] = 4096
+    head_timeout: Annotated[
+        Seconds,
+        Setting(
+            "How long the headers of a request, and a TLS handshake, can take. 0: no limit.",
+            flag="--head-timeout",
+            unit="seconds",
+        ),
+    ] = 20
+    body_timeout: Annotated[
+        Seconds,
+        Setting(
+            "How long the body of a request can take as a whole. 0: no limit.",
+            flag="--body-timeout",
+            unit="seconds",
+        ),
+    ] = 120
+    idle_timeout: Annotated[
+        Seconds,
+        Setting(
+            "How long a connection without a request stays open. 0: no limit.",
+            flag="--idle-timeout",
+            unit="seconds",
+        ),
+    ] = 75
+    stall_timeout: Annotated[
+        Seconds,
+        Setting(
+            "Over how many seconds `min_rate` is measured, and how long a connection can make no"
+            " progress at all. 0: no limit.",
+            flag="--stall-timeout",
+            unit="seconds",
+        ),
+    ] = 30
+    min_rate: Annotated[
+        int,
+        Field(ge=0),
+        Setting(
+            "The least rate at which a caller has to send the body of a request, and to read an"
+            " answer.",
+            flag="--min-rate",
+            unit="bytes per second",
+        ),
+    ] = 500
+
+    @model_validator(mode="after")
+    def _has_room_for_one(self) -> Self:
+        for name in ("max_held_bytes", "max_connection_bytes"):
+            value = getattr(self, name)
+            if value is not None and value < self.max_message_bytes:
+                raise ValueError(
+                    f"{name} is less than max_message_bytes, {self.max_message_bytes}: the largest"
+                    " message would never be accepted"
+                )
+        return self
+
+    @property
+    def seconds(self) -> float | None:
+        """How many seconds a call can take. None: no limit."""
+        return self.timeout or None
+
+    @property
+    def held_bytes(self) -> int:
+        """How many bytes all requests together can hold."""
+        return self.max_held_bytes or 8 * self.max_message_bytes
+
+    @property
+    def connection_bytes(self) -> int:
+        """How many bytes the requests of one connection can hold."""
+        return self.max_connection_bytes or max(self.max_message_bytes, self.held_bytes // 2)

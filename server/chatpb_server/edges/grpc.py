@@ -1,4 +1,4 @@
-"""The gRPC edge: the service with health and reflection on one port."""
+"""The gRPC edge: the service with health, reflection and channelz on one port."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import Any, Final
 import grpc
 from grpc import aio
 from grpc_health.v1 import health
-from grpc_health.v1.health_pb2 import HealthCheckResponse
-from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
-from grpc_reflection.v1alpha import reflection
 
 from chatpb_server.access.address import Address
 from chatpb_server.core.guard import Guard
 from chatpb_server.core.service import SERVICE_NAME, ChatCompletionService
+from chatpb_server.edges.health import Health
+from chatpb_server.edges.inspection import Inspection
 from chatpb_server.edges.rpcs import Rpcs
 
 #: How many seconds longer than the grace period the runtime waits for calls to end.
@@ -31,6 +30,7 @@ class GrpcEdge:
     Args:
         service: What answers.
         guard: Admits and bounds every call.
+        inspecting: The same for the calls of reflection and channelz.
         max_message_bytes: The most bytes of a message, either way.
         share_port: Whether other processes may serve the same port.
         channelz: Whether the state of the connections can be asked for.
@@ -40,6 +40,7 @@ class GrpcEdge:
         self,
         service: ChatCompletionService,
         guard: Guard,
+        inspecting: Guard,
         *,
         max_message_bytes: int,
         share_port: bool,
@@ -47,10 +48,17 @@ class GrpcEdge:
     ) -> None:
         self._guard = guard
         self._share_port = share_port
-        self._channelz = channelz
         self._server = aio.server(options=_options(max_message_bytes, share_port, channelz))
-        self._server.add_generic_rpc_handlers((Rpcs(service, guard).handler(),))
-        self._health = health.aio.HealthServicer()
+        self._health = Health((SERVICE_NAME,))
+        self._inspection = Inspection(inspecting)
+        names = (SERVICE_NAME, health.SERVICE_NAME)
+        self._server.add_generic_rpc_handlers(
+            (
+                Rpcs(service, guard).handler(),
+                self._health.handler(),
+                *self._inspection.handlers(names, channelz=channelz),
+            )
+        )
 
     def bind(self, address: Address, credentials: grpc.ServerCredentials | None) -> int:
         """Takes a port, without serving yet.
@@ -76,14 +84,7 @@ class GrpcEdge:
 
     async def start(self) -> None:
         """Serves."""
-        server = self._server
-        add_HealthServicer_to_server(self._health, server)
-        await self._health.set(SERVICE_NAME, HealthCheckResponse.SERVING)
-        names = [SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME]
-        if self._channelz:
-            names.append(_add_channelz(server))
-        reflection.enable_server_reflection(names, server)
-        await server.start()
+        await self._server.start()
 
     async def stop(self, grace: float | None) -> None:
         """Reports NOT_SERVING, accepts no more calls, and ends those that run in the grace period.
@@ -93,15 +94,17 @@ class GrpcEdge:
         Args:
             grace: How many seconds the running calls may take to finish. None: they end at once.
         """
-        await self._health.enter_graceful_shutdown()
+        self._health.stop()
         # The runtime cancels calls without a status for their callers, so it gets a longer grace
         # period than the guard.
         stopping = asyncio.ensure_future(self._server.stop((grace or 0) + _MARGIN))
         try:
             if grace:  # ends sooner if the runtime has no call at all
                 await asyncio.wait({stopping}, timeout=min(grace, _ARRIVING))
+            await self._inspection.stop()
             await self._guard.stop(grace)
         finally:
+            await self._inspection.stop()
             await self._guard.stop(None)
             await self._server.stop(None)
             await stopping
@@ -125,10 +128,3 @@ def _options(
         ("grpc.http2.ping_timeout_ms", 20_000),  # without it, a minute
         ("grpc.enable_channelz", int(channelz)),
     )
-
-
-def _add_channelz(server: aio.Server) -> str:
-    from grpc_channelz.v1 import channelz, channelz_pb2
-
-    channelz.add_channelz_servicer(server)
-    return channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name

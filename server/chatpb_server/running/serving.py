@@ -19,6 +19,7 @@ from chatpb_server.core.service import ChatCompletionService
 from chatpb_server.core.upstream import Upstream
 from chatpb_server.edges.grpc import GrpcEdge
 from chatpb_server.edges.http import HttpEdge
+from chatpb_server.edges.inspection import MOST_RUNNING, MOST_SECONDS
 from chatpb_server.watching.logs import LogObserver
 
 #: The headers of an upstream's answer that callers get by default.
@@ -136,9 +137,17 @@ async def serving_all(
         )
         address = Address.parse(listen)
         _check_exposure(address, options, tls=options.credentials is not None)
+        inspecting = Guard(
+            options.observer,
+            Gate(MOST_RUNNING, 0),
+            limit=MOST_SECONDS,
+            headers=(),
+            authenticate=options.authenticate,
+        )
         edge = GrpcEdge(
             service,
             guard,
+            inspecting,
             max_message_bytes=limits.max_message_bytes,
             share_port=options.share_port,
             channelz=options.channelz,

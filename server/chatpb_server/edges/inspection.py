@@ -1,0 +1,127 @@
+"""Reflection and channelz: what tools ask a server about itself."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from grpc import aio
+from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
+
+from chatpb_server.core.call import Call
+from chatpb_server.core.guard import CallerGoneError, CallError, Guard
+from chatpb_server.core.upstream import RequestError
+
+#: How many such calls run at once, and for how many seconds each.
+MOST_RUNNING: Final = 16
+MOST_SECONDS: Final = 60.0
+_MOST_BYTES: Final = 4096
+
+
+class Inspection:
+    """Adds the services to a server. Their calls are admitted as those of the main service are.
+
+    Args:
+        guard: Admits and bounds their calls. It is not the one of the main service, so that tools
+            and callers do not wait for each other.
+    """
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+
+    def handlers(self, names: Sequence[str], *, channelz: bool) -> list[grpc.GenericRpcHandler]:
+        """What the server calls.
+
+        Args:
+            names: The services that reflection shows, besides these.
+            channelz: Whether there is channelz.
+        """
+        found = _Collected()
+        if channelz:
+            from grpc_channelz.v1.channelz import aio as servicers
+            from grpc_channelz.v1.channelz_pb2_grpc import add_ChannelzServicer_to_server
+
+            add_ChannelzServicer_to_server(servicers.ChannelzServicer(), found)
+        shown = (*names, *found.services, reflection.SERVICE_NAME)
+        servicer = reflection.aio.ReflectionServicer(shown)
+        add_ServerReflectionServicer_to_server(servicer, found)  # type: ignore[no-untyped-call]
+        return [
+            grpc.method_handlers_generic_handler(
+                service,
+                {name: self._guarded(f"/{service}/{name}", rpc) for name, rpc in rpcs.items()},
+            )
+            for service, rpcs in found.services.items()
+        ]
+
+    async def stop(self) -> None:
+        """Ends the calls."""
+        await self._guard.stop(None)
+
+    def _guarded(self, method: str, rpc: Any) -> Any:
+        """Lets the guard serve an rpc that takes one request, or streams both ways."""
+        make = grpc.unary_unary_rpc_method_handler
+        if rpc.response_streaming:
+            make = grpc.stream_stream_rpc_method_handler
+
+        async def serve(request: Any, context: Any) -> Message | None:
+            async def one() -> Message:
+                response: Message = await rpc.unary_unary(_read(rpc, request), context)
+                return response
+
+            async def several() -> None:
+                try:
+                    async for response in rpc.stream_stream(_all(rpc, request), context):
+                        await context.write(response)
+                except aio.InternalError as error:
+                    raise CallerGoneError from error
+
+            respond: Callable[[], Awaitable[Any]] = several if rpc.response_streaming else one
+            call = Call(method, dict(context.invocation_metadata() or ()))
+            try:
+                return await self._guard.serve(call, context, respond)
+            except CallError as error:
+                failure = error.failure
+                await context.abort(failure.code, failure.details, failure.trailers())
+                raise AssertionError from None  # abort raises
+
+        return make(serve, response_serializer=rpc.response_serializer)
+
+
+class _Collected:
+    """Takes the services that gRPC's functions add to a server.
+
+    Attributes:
+        services: Their rpcs, by the name of the service and the rpc.
+    """
+
+    def __init__(self) -> None:
+        self.services: dict[str, Mapping[str, Any]] = {}
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
+        """The same rpcs, which cannot be listed."""
+
+    def add_registered_method_handlers(self, name: str, rpcs: Mapping[str, Any]) -> None:
+        """Takes a service."""
+        self.services[name] = rpcs
+
+
+def _read(rpc: Any, data: bytes) -> Any:
+    """A request as a message.
+
+    Raises:
+        RequestError: It is not one, or too large.
+    """
+    if len(data) > _MOST_BYTES:
+        raise RequestError(f"The request has more than {_MOST_BYTES} bytes.")
+    try:
+        return rpc.request_deserializer(data)
+    except DecodeError as error:
+        raise RequestError("The request is not the binary form of a message.") from error
+
+
+async def _all(rpc: Any, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    async for data in requests:
+        yield _read(rpc, data)

@@ -3,9 +3,9 @@
 Needs the extra ``chatpb[client]``. Nothing else of chatpb imports this package, except the command
 ``call``.
 
-A call that fails with UNAVAILABLE before its first answer, for example because its connection
-broke, is tried up to three times, with pauses. Any other failure is left to the caller (see
-`ChatCompletionError.retry_after`).
+A call that fails with UNAVAILABLE before its first answer, because the relay cannot be reached or
+is stopping, is tried up to three times, with pauses. Any other failure is left to the caller (see
+`ChatCompletionError.retry_after`), in particular UNAVAILABLE after the relay asked an upstream.
 
 After a fork, gRPC's connections do not work in the child. There, a client that has a connection
 and its streams raise `RuntimeError` at once, and `close` does nothing; make another client. An

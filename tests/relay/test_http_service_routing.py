@@ -92,6 +92,20 @@ async def test_the_budget_bounds_retries() -> None:
     assert 4 + 1 + 1 == len(upstream.requests)
 
 
+@pytest.mark.parametrize("is_down", [False, True])
+async def test_the_budget_does_not_bound_failover(is_down: bool) -> None:
+    """Else most calls would fail while one of two upstreams is down."""
+    policy = RetryPolicy(base_delay=0, burst=0, budget=0)
+    with refusing() as dead:
+        async with HttpUpstream() as busy, HttpUpstream() as upstream:
+            await busy.answer(json_answer(REFUSED, status=503), always=True)
+            await upstream.answer(json_answer(COMPLETION), always=True)
+            first = dead if is_down else busy.url
+            async with relay(first, upstream.url, policy=policy) as client:
+                for _ in range(3):
+                    assert COMPLETION == to_dict((await client.create()).completion)
+
+
 @pytest.mark.parametrize("is_stream", [False, True])
 async def test_the_next_upstream_answers_where_one_fails(is_stream: bool) -> None:
     with refusing() as dead:

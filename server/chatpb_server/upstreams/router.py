@@ -116,7 +116,8 @@ class RetryPolicy(Table):
         float,
         Field(ge=0),
         Setting(
-            "How many retries there can be for each call, on average.",
+            "How many retries there can be for each call, on average. The first request to each"
+            " upstream is not a retry.",
             unit="retries per call",
         ),
     ] = 0.2
@@ -258,7 +259,10 @@ class _Attempts:
         delay = self._delay(error)
         left = self._request.seconds_left()
         is_late = left is not None and delay is not None and left <= delay
-        if not self._waiting or delay is None or is_late or not self._router._spend():
+        if not self._waiting or delay is None or is_late:
+            raise last
+        is_failover = self._count < self._fewest  # to an upstream that this call has not asked
+        if not is_failover and not self._router._spend():
             raise last
         if delay:
             await asyncio.sleep(delay)

@@ -174,7 +174,7 @@ class UnknownElements(Elements):
         old, kind, pieces = known.joined, self.rules.kind, self.rules.pieces
         if type(old) is not dict or known.is_keyed or type(new.get(kind)) is not str:
             return False
-        if new[kind] != old.get(kind) or pieces.isdisjoint([*old, *new]):
+        if new[kind] != old.get(kind) or not any(name in old or name in new for name in pieces):
             return False
         return all(
             name in pieces or is_empty(value) or is_empty(old.get(name)) or value == old[name]

@@ -183,7 +183,7 @@ class ChunkDecoder:
 
     An event named ``error``, or whose data is an error wherever servers put one, is not a chunk: it
     is in `error`. A chunk that has an error next to its choices is given, and its error is in
-    `error` too. Chunks that follow are still given.
+    `error` too, as is that of a choice. Chunks that follow are still given.
 
     Args:
         max_event_bytes: The most bytes that one event may have.
@@ -192,11 +192,13 @@ class ChunkDecoder:
     Attributes:
         error: The first error event, or else the first error in a chunk, as the binary form of an
             ErrorResponse; None without one.
+        is_error_of_choice: Whether `error` is that of one choice of a chunk, so that others go on.
         is_done: Whether the event that ends a stream has come. Some servers never send it.
     """
 
     def __init__(self, max_event_bytes: int = 64 * 1024 * 1024, *, allow_nan: bool = False) -> None:
         self.error: bytes | None = None
+        self.is_error_of_choice = False
         self._is_error_in_chunk = False
         self.is_done = False
         self._allow_nan = allow_nan
@@ -268,8 +270,10 @@ class ChunkDecoder:
         is_error = _is_error(event, found)
         if (is_error or found is not None) and (self.error is None or self._is_error_in_chunk):
             text = data if found is None else found.text
-            if self.error is None or is_error:
+            is_of_choice = found is not None and found.is_of_choice and not is_error
+            if self.error is None or is_error or (self.is_error_of_choice and not is_of_choice):
                 self.error = json_to_binary(text, ErrorResponse, allow_nan=True)
+                self.is_error_of_choice = is_of_choice
             self._is_error_in_chunk = not is_error
         if not is_error:
             chunks.append(json_to_binary(data, ChatCompletionChunk, allow_nan=self._allow_nan))

@@ -58,6 +58,7 @@ BOTH = DELTA | MESSAGE
         pytest.param({"error": {}, "choices": [DELTA]}, True, "chunk", id="error-in-chunk"),
         pytest.param({"object": "error", "message": "x"}, False, "error", id="flat"),
         pytest.param({"detail": [{"msg": "x"}]}, False, "error", id="detail"),
+        pytest.param({"model": "m", "message": {}}, False, "completion", id="no-flat-error"),
         pytest.param({"message": "x", "request_id": "r"}, False, "error", id="message-only"),
         pytest.param({"model": "m", "messages": []}, True, "request", id="request"),
         pytest.param({"usage": {}}, True, "chunk", id="unknown-in-stream"),
@@ -81,8 +82,18 @@ def test_recognises_kind_of_what_orjson_refuses() -> None:
     assert label(recognise(b'\xef\xbb\xbf{"messages":[NaN,"\\ud83d",1e999]}')) == "request"
 
 
-def test_event_name_tells_error() -> None:
-    assert label(recognise(b'{"code":1}', in_stream=True, event="error")) == "error"
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param('event: error\ndata: {"code":1}', "error", id="by the event's name"),
+        pytest.param('event: message\ndata: {"code":1}', "chunk", id="by another name"),
+        pytest.param('data: {"detail":"no"}', "error", id="detail"),
+        pytest.param('data: {"id":"a","detail":"no"}', "chunk", id="not alone"),
+    ],
+)
+def test_the_event_decides(text: str, expected: str) -> None:
+    source = Source("x.sse", io.BytesIO(f"{text}\n\n".encode()))
+    assert [expected] == [label(record.kind(ChatCompletion)) for record in source.records()]
 
 
 @pytest.mark.parametrize(

@@ -75,10 +75,10 @@ def test_status_codes(http_status: int, code: StatusCode) -> None:
     [
         pytest.param(
             b"<html>Bad gateway</html>",
-            "the upstream answered with HTTP status 502",
+            "the upstream answered with HTTP status 502: Bad gateway",
             {
                 "error": {
-                    "message": "the upstream answered with HTTP status 502",
+                    "message": "the upstream answered with HTTP status 502: Bad gateway",
                     "type": "server_error",
                     "param": None,
                     "code": None,

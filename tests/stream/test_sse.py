@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatpb import ConversionError
-from chatpb.sse import DONE, ChunkDecoder, Decoder, Event, event
+from chatpb import ConversionError, to_dict
+from chatpb.sse import DONE, ChunkDecoder, Decoder, Event, event, is_error
 from chatpb.v1 import ChatCompletionChunk, ErrorResponse
 
 ROWS = [
@@ -128,6 +128,52 @@ def test_chunks(size: int) -> None:
     assert ["a", "b", "c", "d"] == [ChatCompletionChunk.FromString(chunk).id for chunk in chunks]
     assert decoder.error is not None
     assert "no" == ErrorResponse.FromString(decoder.error).error.message
+
+
+_OF_CHOICE = b'data: {"choices":[{"index":0,"error":{"message":"one"}},{"index":1}]}\n\n'
+_LATER = b'data: {"error":{"message":"all"},"choices":[]}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("stream", "count", "message", "is_of_choice"),
+    [
+        pytest.param(_OF_CHOICE, 1, "one", True, id="in a choice"),
+        pytest.param(_OF_CHOICE * 2, 2, "one", True, id="twice"),
+        pytest.param(_OF_CHOICE + _LATER, 2, "all", False, id="in a choice, then in a chunk"),
+        pytest.param(b'data: {"message":"one","request_id":"r"}\n\n', 0, "one", False, id="flat"),
+    ],
+)
+def test_errors_in_chunks(stream: bytes, count: int, message: str, is_of_choice: bool) -> None:
+    decoder = ChunkDecoder()
+    assert count == len(decoder.feed(stream))
+    assert decoder.error is not None
+    value = to_dict(ErrorResponse.FromString(decoder.error))
+    assert message == value.get("error", value)["message"]
+    assert is_of_choice == decoder.is_error_of_choice
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"choices":[{"index":0,"error":null,"delta":{"content":"x"}}]}',
+        b'{"choices":["error"]}',
+        b'{"id":"a","detail":"x"}',
+        b'{"detail":null}',
+    ],
+)
+def test_what_is_no_error(data: bytes) -> None:
+    decoder = ChunkDecoder()
+    assert 1 == len(decoder.feed(b"data: " + data + b"\n\n"))
+    assert decoder.error is None
+    assert not is_error(data)
+
+
+def test_a_detail_is_an_error() -> None:
+    decoder = ChunkDecoder()
+    assert [] == decoder.feed(b'data: {"detail":"no"}\n\n')
+    assert decoder.error is not None
+    assert {"detail": "no"} == to_dict(ErrorResponse.FromString(decoder.error))
+    assert is_error(b'{"detail":[{"msg":"no"}]}')
 
 
 def test_an_event_that_is_no_object_is_refused() -> None:

@@ -10,10 +10,12 @@ The first of these rules that applies decides:
    choice has either and it is in a stream; else a completion.
 4. It has an ``error``: an error.
 5. It has ``messages``: a request.
-6. It has a ``message`` or a ``detail`` and no ``id``, or is in an event named ``error``: an error
-   without the object around it.
+6. It has a ``message`` or a ``detail`` and nothing of an answer: an error without the object
+   around it.
 7. Its file is named ``*.request.json``: a request. ``*.error.json``: an error.
 8. In a stream a chunk, else a completion.
+
+Which server-sent event is an error, `chatpb.sse.Event.is_error` decides before these rules.
 
 A wrong guess costs bytes, not data: every message type keeps every JSON object whole. What becomes
 a record must not be guessed, though: see `known_kind`.
@@ -34,6 +36,7 @@ from chatpb._cli.failure import USAGE_ERROR, CliError
 from chatpb._errors import ConversionError
 from chatpb._mapping.convert import json_to_binary
 from chatpb._mapping.text import parse_plain
+from chatpb._stream.errors import DETAIL, is_flat
 from chatpb.v1 import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -69,7 +72,7 @@ _NAMED_FILES: Final[dict[str, Kind]] = {
     _endings.ERROR: ErrorResponse,
 }
 
-_OF_ERRORS: Final = {*Error.DESCRIPTOR.fields_by_name, "detail", "request_id"}
+_OF_ERRORS: Final = {*Error.DESCRIPTOR.fields_by_name, DETAIL, "request_id"}
 _OBJECT: Final = ChatCompletion.OBJECT_FIELD_NUMBER
 _RESIDUE: Final = ChatCompletion.RESIDUE_FIELD_NUMBER
 
@@ -92,21 +95,20 @@ def kind_named(name: str) -> Kind:
     raise CliError(f"no type of message {name!r} mirrors a JSON object{hint}", USAGE_ERROR)
 
 
-def recognise(data: bytes, name: str = "", *, in_stream: bool = False, event: str = "") -> Kind:
+def recognise(data: bytes, name: str = "", *, in_stream: bool = False) -> Kind:
     """The kind of a JSON text.
 
     Args:
         data: The text. If it is not a JSON object, the name decides.
         name: The name of its file.
         in_stream: Whether the text is one of many in its file.
-        event: The name of the server-sent event around it.
     """
     try:
         value = loaded(data)
     except ConversionError:
         value = None
     members = value if isinstance(value, dict) else {}
-    return _by_members(members, in_stream, event) or _by_name(name, in_stream)
+    return _by_members(members, in_stream) or _by_name(name, in_stream)
 
 
 def loaded(data: bytes) -> Any:
@@ -144,7 +146,7 @@ def known_kind(value: object, name: str = "", *, in_stream: bool = False) -> Kin
     """
     if not isinstance(value, dict) or not value:
         return None
-    kind = _by_members(value, in_stream, "")
+    kind = _by_members(value, in_stream)
     is_flat = kind is ErrorResponse and "error" not in value and value.get("object") != "error"
     if kind is not None and (not is_flat or value.keys() <= _OF_ERRORS):
         return kind
@@ -199,7 +201,7 @@ def _is_named(completion: bytes) -> bool:
     return True
 
 
-def _by_members(members: dict[str, Any], in_stream: bool, event: str) -> Kind | None:
+def _by_members(members: dict[str, Any], in_stream: bool) -> Kind | None:
     choices = members.get("choices")
     parts = _objects(choices)
     has_delta = any("delta" in part for part in parts)
@@ -220,8 +222,7 @@ def _by_members(members: dict[str, Any], in_stream: bool, event: str) -> Kind | 
         return ErrorResponse
     if "messages" in members:
         return ChatCompletionRequest
-    flat = "id" not in members and ("message" in members or "detail" in members)
-    return ErrorResponse if flat or event == "error" else None
+    return ErrorResponse if is_flat(members) else None
 
 
 def _by_name(name: str, in_stream: bool) -> Kind:

@@ -49,13 +49,12 @@ class Record:
         """Which message it is: JSON is recognised, binary is what the caller expects."""
         if self.source.is_binary:
             return of_binary
-        in_stream = self.source.holds_many
-        found = recognise(self.data, bare(self.source.name), in_stream=in_stream, event=self.event)
-        if self.source.format is not Format.SSE:
-            return found
-        if self.is_error:
+        is_event = self.source.format is Format.SSE
+        if is_event and self.is_error:
             return ErrorResponse
-        return ChatCompletionChunk if found is ErrorResponse else found
+        in_stream = self.source.holds_many
+        found = recognise(self.data, bare(self.source.name), in_stream=in_stream)
+        return ChatCompletionChunk if is_event and found is ErrorResponse else found
 
     @property
     def is_error(self) -> bool:

@@ -15,12 +15,13 @@ from grpc import StatusCode
 
 from chatpb import ConversionError, from_json, to_dict
 from chatpb._rpc.status import is_error_status, status_code
-from chatpb._stream.errors import find_error
+from chatpb._stream.errors import DETAIL, error_member, find_error
 from chatpb.v1.error_pb2 import ErrorResponse
 from chatpb_server.access.secret import HeaderError
 from chatpb_server.core.error import error_kind, error_response
 from chatpb_server.core.failure import Failure, own_failure
 from chatpb_server.core.gate import OverloadError
+from chatpb_server.core.page import text_of_page
 from chatpb_server.core.upstream import (
     RequestError,
     UpstreamConnectError,
@@ -151,8 +152,10 @@ def _upstream_failure(error: UpstreamError, call_id: str) -> Failure:
     http_status = error.http_status if error.http_status >= 300 else _http_status(members)
     if response is None:
         text = body.decode(errors="replace").strip()
-        if not text or text.startswith("<"):  # a page is for people, and names the proxy
-            text, body, is_whole = str(error), b"", True
+        if not text or text.startswith("<"):
+            # No client reads a page, so its text is in an error object.
+            page = text_of_page(body)
+            text, body, is_whole = f"{error}: {page}" if page else str(error), b"", True
         response = error_response(text, error_kind(http_status))
     return Failure(
         status_code(http_status),
@@ -177,12 +180,12 @@ def _without_more(body: bytes) -> bytes:
         value = orjson.loads(body)
         if isinstance(value, list) and value:
             value = value[0]
-        error = value.get("error", value) if isinstance(value, dict) else None
+        error = (error_member(value) or value) if isinstance(value, dict) else None
         if not isinstance(error, dict):
             raise ConversionError("not an error")
         names = ("type", "param", "code", "status")
         texts = {name: error[name] for name in names if isinstance(error.get(name), str | int)}
-        return orjson.dumps({"error": {"message": _text_of(value), **texts}})
+        return orjson.dumps({"error": {"message": _text_of(value) or _text_of(error), **texts}})
     except (ValueError, TypeError, RecursionError) as error:
         raise ConversionError("not an error in JSON") from error
 
@@ -198,7 +201,7 @@ def _text_of(value: Any) -> str:
         return "; ".join(filter(None, map(_text_of, value)))
     if not isinstance(value, dict):
         return ""
-    for name in ("error", "message", "detail", "msg"):
+    for name in ("error", "message", DETAIL, "msg"):
         if text := _text_of(value.get(name)):
             place = value.get("loc")
             where = ".".join(map(str, place)) if isinstance(place, list) else ""

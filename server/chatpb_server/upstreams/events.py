@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from chatpb import ConversionError, binary_to_json, json_to_binary, to_dict
 from chatpb._rpc.offload import convert
-from chatpb._stream.errors import find_error
+from chatpb._stream.errors import find_error, has_error
 from chatpb.sse import ChunkDecoder
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
@@ -60,8 +60,9 @@ async def answer_of(text: bytes, headers: Mapping[str, str] = NO_HEADERS) -> Ups
 
 
 def _completion(text: bytes) -> bytes | None:
-    """The binary form of a completion; None if the text is, or has, an error."""
-    if find_error(text) is not None:
+    """The binary form of a completion; None if the text is, or has, an error and no answer."""
+    found = find_error(text)
+    if found is not None and not found.leaves_answer:
         return None
     return json_to_binary(text, ChatCompletion, allow_nan=True)
 
@@ -121,7 +122,7 @@ async def chunks_of(
             if decoder.is_done and ending.is_empty and decoder.error is None:
                 raise UpstreamDataError("is empty: the stream has no chunk", headers)
             yield UpstreamChunks(chunks, text=piece)
-            if decoder.is_done or decoder.error is not None:
+            if decoder.is_done or (decoder.error is not None and not decoder.is_error_of_choice):
                 break
         else:
             while chunks := decoder.close():
@@ -129,15 +130,20 @@ async def chunks_of(
                 yield UpstreamChunks(chunks, text=b"")
     except ConversionError as error:
         raise UpstreamDataError(_unreadable_event(error), headers) from error
+    except UpstreamFault:
+        if decoder.error is None or not ending.is_complete():
+            raise
     if decoder.is_done or decoder.error is not None:
         async with aclosing(_rest(data, decoder)) as rest:
             async for arrived in rest:
                 yield arrived
-    if decoder.error is not None:
+    is_over = decoder.is_done or (decoder.error is not None and not decoder.is_error_of_choice)
+    is_over = is_over or ending.is_complete()
+    if decoder.error is not None and is_over:
         raise UpstreamError(
             200, binary_to_json(decoder.error, ErrorResponse, allow_nan=True), headers
         )
-    if not decoder.is_done and not ending.is_complete():
+    if not is_over:
         raise UpstreamDataError("broke off: the stream ended before the completion did", headers)
 
 
@@ -193,7 +199,7 @@ class _Ending:
             self._look()
 
     def is_complete(self) -> bool:
-        """Whether every choice has a finish reason."""
+        """Whether every choice has a finish reason, or an error."""
         self._look()
         return bool(self._finished) and all(self._finished.values())
 
@@ -201,17 +207,18 @@ class _Ending:
         # Joined, the chunks are one message with the choices of all.
         for choice in ChatCompletionChunk.FromString(b"".join(self._unread)).choices:
             is_finished = bool(choice.finish_reason) or (
-                choice.HasField("residue") and _has_word(choice)
+                choice.HasField("residue") and _has_ended(choice)
             )
             self._finished[choice.index] = self._finished.get(choice.index, False) or is_finished
         self._unread.clear()
         self._size = 0
 
 
-def _has_word(choice: Any) -> bool:
-    """Whether the finish reason is a word that the schema does not know, which is in the residue.
+def _has_ended(choice: Any) -> bool:
+    """Whether the residue has a word for the finish reason, or an error.
 
     Nothing but a word is a reason: some servers send an empty text in each chunk.
     """
-    reason = to_dict(choice, allow_nan=True).get("finish_reason")
-    return isinstance(reason, str) and bool(reason.strip())
+    members = to_dict(choice, allow_nan=True)
+    reason = members.get("finish_reason")
+    return (isinstance(reason, str) and bool(reason.strip())) or has_error(members)

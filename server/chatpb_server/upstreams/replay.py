@@ -86,8 +86,7 @@ class ReplayUpstream:
             chunks = chunks_of(_each([stream]), max_event_bytes=request.max_event_bytes)
         else:
             _raise_error(completion)
-            parts = unfold(from_json(completion))
-            chunks = _each(UpstreamChunks([canonical(part)]) for part in parts)
+            chunks = _chunks(completion)
         async with aclosing(chunks) as arrived:
             yield UpstreamStream(arrived)
 
@@ -131,6 +130,15 @@ def _raise_error(completion: bytes) -> None:
     code = error.get("code") if isinstance(error, dict) else None
     http_status = code if isinstance(code, int) and is_error_status(code) else 400
     raise UpstreamError(http_status, completion)
+
+
+async def _chunks(completion: bytes) -> AsyncGenerator[UpstreamChunks, None]:
+    """The chunks that make a completion, and then the error that it has."""
+    for part in unfold(from_json(completion)):
+        yield UpstreamChunks([canonical(part)])
+    found = find_error(completion)
+    if found is not None:
+        raise UpstreamError(200, found.text)
 
 
 async def _each(items: Iterable[_T]) -> AsyncGenerator[_T, None]:

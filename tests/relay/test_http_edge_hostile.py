@@ -149,9 +149,21 @@ async def test_a_member_that_decides_cannot_be_repeated(body: bytes, param: str,
 
 
 @through
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32-le"])
+async def test_text_in_another_encoding_is_refused(encoding: str, hops: int) -> None:
+    """A member could be repeated in it, or ask for another thing than the upstream reads."""
+    body = '{"model":"a","model":"b","messages":[]}'.encode(encoding)
+    async with HttpUpstream() as upstream, base_url(upstream.url, hops) as url:
+        status, _, value = await post(url, body)
+    assert (400, "invalid_request_error") == (status, value["error"]["type"])
+    assert [] == upstream.requests
+
+
+@through
 @pytest.mark.parametrize(
     "body",
     [
+        pytest.param(b'\xef\xbb\xbf{"model":"m"}', id="byte order mark"),
         pytest.param(b'{"model":"m","user":"model","x":{"model":1,"stream":2}}', id="elsewhere"),
         pytest.param(b'{"model":"m","user":"\\u0061\\ud800"}', id="escapes"),
         pytest.param(b'{"model":"m","x_n":' + b"1" * 5000 + b"}", id="5,000 digits"),

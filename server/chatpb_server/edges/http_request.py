@@ -136,8 +136,8 @@ def _members(body: bytes) -> dict[str, Any]:
             members = orjson.loads(body)
         except orjson.JSONDecodeError:
             # Lone surrogates, and numbers as large as they like; as integers, those with more
-            # digits than Python converts would be refused.
-            members = json.loads(body, parse_int=float)
+            # digits than Python converts would be refused. Only UTF-8 is read, as by an upstream.
+            members = json.loads(body.decode("utf-8-sig"), parse_int=float)
     except (ValueError, RecursionError):
         members = None
     if not isinstance(members, dict):
@@ -158,7 +158,7 @@ def _may_repeat(body: bytes, name: str) -> bool:
 
 def _count(body: bytes, name: str) -> int:
     """How often the object of a JSON text has a member."""
-    pairs = json.loads(body, parse_int=float, object_pairs_hook=tuple)
+    pairs = json.loads(body.decode("utf-8-sig"), parse_int=float, object_pairs_hook=tuple)
     return sum(1 for key, _ in pairs if key == name)
 
 

@@ -81,11 +81,12 @@ def write(path: Path, one: Declaration, *, upstream: str, value: Any = None) -> 
     """
     form = next((kind.form for kind in kinds() if issubclass(kind, one.table)), "")
     url = f"{upstream}url" if upstream else "upstream"
-    keys = {
+    needed: dict[str, dict[str, object]] = {
         "tls": {"tls.cert": "c", "tls.key": "k"},
         "record": {"record.directory": "d"},
         "upstreams": {url: form.replace("PORT", "1")},
-    }.get(one.key[0], {})
+    }
+    keys = needed.get(one.key[0], {})
     if one.key[-1] in ("max_held_bytes", "max_connection_bytes"):
         keys["limits.max_message_bytes"] = 1
     if one.key[-1] == "auth":

@@ -6,6 +6,7 @@ JSON passes as it is, both ways. What a call may do, and how it fails, is decide
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from collections.abc import Mapping
 from ssl import SSLContext
@@ -27,6 +28,11 @@ from chatpb_server.edges.answering import OURS, Answering
 _IDLE: Final = 75.0
 _MAX_LINE: Final = 8190
 _MAX_HEADERS: Final = 100
+#: How many connections can wait to be accepted.
+_BACKLOG: Final = 1024
+#: How many are accepted at once. For asyncio both are one number, and without file descriptors it
+#: fails that many times each second.
+_ACCEPTED: Final = 32
 #: How many seconds answers that are written already get at the end.
 _LAST: Final = 1.0
 
@@ -139,13 +145,16 @@ class HttpEdge:
             address.host,
             address.port,
             ssl_context=ssl_context,
-            backlog=1024,
+            backlog=_ACCEPTED,
             reuse_port=share_port or None,
         )
         try:
             await site.start()
         except OSError as error:
             raise address.listen_error(error) from None
+        for listener in site._server.sockets:  # type: ignore[union-attr]
+            with socket.fromfd(listener.fileno(), listener.family, listener.type) as same:
+                same.listen(_BACKLOG)
         port: int = self._runner.addresses[0][1]
         return port
 

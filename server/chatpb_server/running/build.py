@@ -27,6 +27,7 @@ from chatpb_server.running.serving import Options, serving_all
 from chatpb_server.running.settings import Settings
 from chatpb_server.upstreams.registry import UpstreamSettingsError
 from chatpb_server.upstreams.router import Route, Router
+from chatpb_server.watching.descriptors import watch_descriptors
 from chatpb_server.watching.logs import LogObserver, log_loop_error
 from chatpb_server.watching.metrics import MetricsObserver
 from chatpb_server.watching.metrics_server import serve_metrics
@@ -83,6 +84,7 @@ async def relaying(settings: Settings, *, as_worker: bool = False) -> AsyncItera
     parts = _build(settings, share_port=as_worker)
     asyncio.get_running_loop().set_exception_handler(log_loop_error)
     async with AsyncExitStack() as stack:
+        stack.callback(asyncio.ensure_future(watch_descriptors()).cancel)
         if parts.spans is not None:
             stack.push_async_callback(asyncio.to_thread, parts.spans.close)
         metrics = None

@@ -22,6 +22,7 @@ from chatpb_server.running.flags import GroupedCommand, given, options
 from chatpb_server.running.settings import Settings
 from chatpb_server.running.summary import summary
 from chatpb_server.running.workers import WorkerError, supervise
+from chatpb_server.watching.descriptors import provide_descriptors
 from chatpb_server.watching.logs import configure_logging
 
 _EXAMPLES = """\b
@@ -101,6 +102,7 @@ def _command(
             click.echo(summary(loaded))
             return 0
         configure_logging(settings.log.format, settings.log.level)
+        provide_descriptors(settings.limits.max_connections, settings.limits.max_running)
         if settings.workers > 1:
             all_ended_well = asyncio.run(supervise(settings, partial(_announce, settings)))
             return 0 if all_ended_well else 1

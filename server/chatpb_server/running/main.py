@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from chatpb._extras import install_command, package_of
@@ -22,6 +23,9 @@ _EXTRA = (
 
 def main() -> None:
     """Runs the command line, or prints what has to be installed."""
+    # gRPC's runtime writes a line to standard error for each failed handshake, as often as somebody
+    # causes one. Whoever looks for the reason of one can set the variable.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         from chatpb_server.running.cli import run
     except ModuleNotFoundError as error:

@@ -29,7 +29,9 @@ from grpc import StatusCode
 from chatpb import ConversionError
 from chatpb_server.core.call import Call
 from chatpb_server.core.upstream import UpstreamFault
+from chatpb_server.watching.descriptors import is_out_of_descriptors, log_out_of_descriptors
 from chatpb_server.watching.observers import SilentObserver
+from chatpb_server.watching.repeats import Repeats
 
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -118,6 +120,8 @@ def configure_logging(
 ) -> None:
     """Writes the logs of the process, one record a line (a traceback in text takes more).
 
+    Of repeated warnings and errors, one a second is written; see `Repeats`.
+
     Args:
         format: ``json``, or ``text``: time, level, message, and ``name=value``.
         level: The least level of this package's records. Other libraries' begin at ``warning``:
@@ -125,6 +129,7 @@ def configure_logging(
         stream: Where to write; None is standard error.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
+    handler.addFilter(Repeats())
     handler.setFormatter(_JsonFormatter() if format == "json" else _TextFormatter())
     number = logging.getLevelNamesMapping()[level.upper()]
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
@@ -138,7 +143,11 @@ def log_loop_error(loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) 
 
     The loop's own handler shows the task with the text of its exception, and arguments.
     """
-    _logger.error("error in the event loop", exc_info=context.get("exception"))
+    error = context.get("exception")
+    if is_out_of_descriptors(error):  # asyncio's server cannot accept a connection
+        log_out_of_descriptors()
+    else:
+        _logger.error("error in the event loop", exc_info=error)
 
 
 def describe(error: BaseException) -> str:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
 
+_T = TypeVar("_T")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -60,6 +64,48 @@ def wrong_type(expected: str, got: object) -> ArgumentTypeError:
     article = "an" if kind[0] in "aeiouAEIOU" else "a"
     what = f"the class {got.__qualname__}" if isinstance(got, type) else f"{article} {kind}"
     return ArgumentTypeError(f"expected {expected}, got {'None' if got is None else what}")
+
+
+def binary_of(record: Any) -> bytes:
+    """The binary form of a message.
+
+    Raises:
+        ArgumentTypeError: It is not a message.
+    """
+    try:
+        serialize = record.SerializeToString
+    except AttributeError:
+        raise wrong_type("a CompletionRecord or its binary form", record) from None
+    data: bytes = serialize()
+    return data
+
+
+def path_of(path: Any) -> Path:
+    """The path that an argument names.
+
+    Raises:
+        ArgumentTypeError: It is not a path.
+    """
+    try:
+        return Path(path)
+    except TypeError:
+        raise wrong_type("a path", path) from None
+
+
+def iterator_of(items: Iterable[_T], expected: str) -> Iterator[_T]:
+    """The items of an argument.
+
+    Args:
+        items: The argument.
+        expected: What the function takes, such as ``an iterable of chunks``.
+
+    Raises:
+        ArgumentTypeError: It is not iterable.
+    """
+    try:
+        return iter(items)
+    except TypeError:
+        raise wrong_type(expected, items) from None
 
 
 def path_segment(segment: str | int) -> str:

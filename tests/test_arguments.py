@@ -68,6 +68,10 @@ def _case(function: Callable[..., Any], *arguments: Any, expected: str, got: str
             )
         ),
         _case(chatpb.fold, [{"id": "secret"}], expected=MESSAGE, got="a dict"),
+        *(
+            _case(chatpb.fold, value, expected="an iterable of chunks", got=got)
+            for value, got in ((5, "an int"), (None, "None"), (COMPLETION, "a ChatCompletion"))
+        ),
         _case(sse.event, "secret", expected="bytes", got="a str"),
         _case(sse.is_error, "secret", expected="bytes", got="a str"),
         _case(sse.Decoder().feed, "secret", expected="bytes", got="a str"),

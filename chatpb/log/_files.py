@@ -20,6 +20,7 @@ from typing import Final, Self
 from google.protobuf.message import DecodeError
 
 from chatpb import _endings
+from chatpb._errors import path_of
 from chatpb._forks import close_private, keep_private
 from chatpb._wire import WireError, field_at
 from chatpb.log._errors import Damage, LockedError, LogError
@@ -93,8 +94,9 @@ def header(path: str | os.PathLike[str]) -> LogHeader:
         LogError: The file is not a log, or its beginning is damaged.
         OSError: It cannot be read.
     """
-    with _opened(Path(path), os.O_RDONLY) as fd:
-        return _first_header(Source(fd), Path(path))
+    place = path_of(path)
+    with _opened(place, os.O_RDONLY) as fd:
+        return _first_header(Source(fd), place)
 
 
 def recover(path: str | os.PathLike[str]) -> Damage | None:
@@ -114,9 +116,10 @@ def recover(path: str | os.PathLike[str]) -> Damage | None:
         LogError: The file is not a log.
         OSError: It cannot be read or cut.
     """
-    with _opened(Path(path), os.O_RDWR) as fd:
-        _lock(fd, Path(path))
-        return _recover(fd, Path(path))
+    place = path_of(path)
+    with _opened(place, os.O_RDWR) as fd:
+        _lock(fd, place)
+        return _recover(fd, place)
 
 
 def damage_at(source: Source, path: Path, offset: int, error: BadFrameError) -> Damage:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
+from chatpb._errors import path_of
 from chatpb.log._errors import Damage, DamagedLogError, LogError
 from chatpb.log._files import damage_at, header_in, is_locked, log_files
 from chatpb.log._frames import BadFrameError, Frame, Source, read_frame
@@ -69,7 +70,7 @@ class LogReader:
         on_damage: Callable[[Damage], None] | None = None,
         poll_seconds: float = 0.2,
     ) -> None:
-        self._path = Path(path)
+        self._path = path_of(path)
         self._is_directory = self._path.is_dir()
         if isinstance(start, int):
             if self._is_directory:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Self
 
+from chatpb._errors import binary_of, path_of
 from chatpb._forks import Owner
 from chatpb.log._errors import Damage, LogError, PendingFullError
 from chatpb.log._files import LogFile, is_header, recover_directory
@@ -84,7 +85,7 @@ class LogWriter:
     ) -> None:
         if not 0 < frame_bytes <= _MAX_FRAME_BYTES:
             raise ValueError(f"frame_bytes is {frame_bytes}; expected 1 to {_MAX_FRAME_BYTES}")
-        given = Path(path)
+        given = path_of(path)
         self._directory = given if given.is_dir() else None
         if self._directory is None and (max_bytes is not None or max_seconds is not None):
             raise ValueError(f"{given} is not a directory; max_bytes and max_seconds require one")
@@ -156,9 +157,10 @@ class LogWriter:
             LogError: The writer is closed or belongs to another process, or an earlier failure has
                 left it unable to write.
             ValueError: The record is too long, or it is the header of a log.
+            TypeError: It is neither a message nor bytes.
         """
         self._check_owner()
-        data = record if isinstance(record, bytes) else record.SerializeToString()
+        data = record if isinstance(record, bytes) else binary_of(record)
         size = len(data)
         cost = size + _COST
         if size > MAX_MESSAGE_BYTES:

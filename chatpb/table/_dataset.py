@@ -15,6 +15,7 @@ import pyarrow.dataset
 import pyarrow.parquet
 from google.protobuf.message import Message
 
+from chatpb._errors import path_of
 from chatpb.table import _commit
 from chatpb.table._columns import RECORD, SCHEMA
 from chatpb.table._errors import DatasetError
@@ -162,7 +163,7 @@ class Dataset:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = path_of(path)
         with suppress(FileNotFoundError, NotADirectoryError):
             _commit.recover(self.path)
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pyarrow as pa
 from google.protobuf.message import DecodeError, Message
 
-from chatpb._errors import ConversionError
+from chatpb._errors import ConversionError, binary_of, iterator_of
 from chatpb._mapping.convert import binary_to_json, json_to_binary
 from chatpb._mapping.native import native_type, transcoder
 from chatpb._record import record_field
@@ -42,7 +42,8 @@ def to_batch(records: Iterable[bytes | CompletionRecord]) -> pa.RecordBatch:
             ``$[3]``.
     """
     native = shredder()
-    given = [each if isinstance(each, bytes) else each.SerializeToString() for each in records]
+    every = iterator_of(records, "an iterable of records")
+    given = [each if isinstance(each, bytes) else binary_of(each) for each in every]
     # Each record is parsed once: the parse proves that it is one, and what chunks make is folded.
     parsed = (_parsed(data, index) for index, data in enumerate(given))
     if native is None:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from google.protobuf.message import Message
 
+from chatpb._errors import binary_of
 from chatpb._forks import Owner
 from chatpb._record import json_size
 from chatpb.table import _commit
@@ -146,7 +147,7 @@ class DatasetWriter:
         self._check_owner()
         if self._slice_type is not None:
             self._end_slice(None)
-        data = record if isinstance(record, bytes) else record.SerializeToString()
+        data = record if isinstance(record, bytes) else binary_of(record)
         self._slice_json_bytes += json_size(data) if json_bytes is None else json_bytes
         self._add(data, len(data))
 

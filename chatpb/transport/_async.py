@@ -49,6 +49,7 @@ class AsyncGrpcTransport(BaseTransport[httpx2.AsyncBaseTransport], httpx2.AsyncB
     `httpx2.AsyncBaseTransport` or a URL.
     """
 
+    _kind = httpx2.AsyncBaseTransport
     _channel: grpc.aio.Channel | None = None  # made when there is an event loop
 
     def _start(self) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import grpc
 import httpx2
 from grpc import ChannelConnectivity
 
-from chatpb._errors import StateError
+from chatpb._errors import ArgumentValueError, StateError, wrong_type
 from chatpb._forks import Owner
 from chatpb._rpc.deadline import ends_early_by
 from chatpb._rpc.metadata import Metadata, checked
@@ -87,8 +87,27 @@ class Call:
         return time.monotonic() - began > patience * 0.99 - ends_early_by(patience)
 
 
+def _base_url(text: str) -> httpx2.URL:
+    """The base URL of another server.
+
+    Raises:
+        ArgumentValueError: It is none.
+    """
+    expected = "expected a URL such as https://api.openai.com/v1 as the fallback"
+    try:
+        url = httpx2.URL(text)
+    except httpx2.InvalidURL as error:
+        raise ArgumentValueError(f"{expected}: {error}") from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ArgumentValueError(f"{expected}, not one without http:// or https:// and a host")
+    return url
+
+
 class BaseTransport(Generic[_TransportT]):
     """What both transports share: everything except the waiting."""
+
+    #: What a fallback must be, if it is not a URL.
+    _kind: ClassVar[type]
 
     def __init__(
         self,
@@ -113,7 +132,9 @@ class BaseTransport(Generic[_TransportT]):
         self._target = target
         self._names = {key for key, _ in self._server.metadata}
         self._is_closed = False
-        self._base = httpx2.URL(fallback) if isinstance(fallback, str) else None
+        self._base = _base_url(fallback) if isinstance(fallback, str) else None
+        if not (fallback is None or self._base or isinstance(fallback, self._kind)):
+            raise wrong_type(f"a URL or an httpx2.{self._kind.__name__} as the fallback", fallback)
         self._fallback: _TransportT | None = self._http() if isinstance(fallback, str) else fallback
         self._owner: Owner | None = None
         self._start()

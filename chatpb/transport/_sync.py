@@ -65,6 +65,8 @@ class GrpcTransport(BaseTransport[httpx2.BaseTransport], httpx2.BaseTransport):
             request raises the same error for its own headers.
     """
 
+    _kind = httpx2.BaseTransport
+
     def _http(self) -> httpx2.BaseTransport:
         return httpx2.HTTPTransport()
 

@@ -204,6 +204,31 @@ def test_what_none_can_be_made_with(
 
 
 @pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (GrpcTransport, "httpx2.BaseTransport"),
+        (AsyncGrpcTransport, "httpx2.AsyncBaseTransport"),
+    ],
+)
+def test_a_fallback_of_the_wrong_type(make: Any, expected: str) -> None:
+    other = httpx2.HTTPTransport() if make is AsyncGrpcTransport else httpx2.AsyncHTTPTransport()
+    for fallback, got in ((5, "an int"), (b"http://x", "a bytes"), (other, type(other).__name__)):
+        with pytest.raises(TypeError) as caught:
+            make("127.0.0.1:1", fallback=fallback)
+        assert isinstance(caught.value, chatpb.ChatpbError)
+        assert f"expected a URL or an {expected} as the fallback, got" in str(caught.value)
+        assert str(caught.value).endswith(got)
+
+
+@pytest.mark.parametrize("make", [GrpcTransport, AsyncGrpcTransport])
+@pytest.mark.parametrize("fallback", ["", "nonsense", "api.openai.com/v1", "ftp://x", "http://a:x"])
+def test_a_fallback_that_is_no_url(make: Any, fallback: str) -> None:
+    with pytest.raises(ValueError, match=r"^expected a URL such as https://") as caught:
+        make("127.0.0.1:1", fallback=fallback)
+    assert isinstance(caught.value, chatpb.ChatpbError)
+
+
+@pytest.mark.parametrize(
     ("timeout", "kind", "got"),
     [
         pytest.param("3", TypeError, "a str", id="text"),

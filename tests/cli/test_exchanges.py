@@ -169,6 +169,12 @@ def test_what_cat_prints_is_read(tmp_path: Path) -> None:
         pytest.param(
             {"request": None, "response": None}, "its request and its response are null", id="null"
         ),
+        pytest.param(
+            {"request": "hi", "completion": "you"},
+            "its member 'request' is or contains a string",
+            id="record-of-texts",
+        ),
+        pytest.param({"chunks": []}, "its members are empty", id="empty-record"),
     ],
 )
 def test_an_unknown_shape_is_named(line: Any, what: str, tmp_path: Path) -> None:
@@ -182,6 +188,55 @@ def test_an_unknown_shape_is_named(line: Any, what: str, tmp_path: Path) -> None
     said = compacted("--skip-unknown", path, table)
     assert "2 of an unknown shape were left out" == said.splitlines()[1]
     assert [DONE, completion(2)] == printed("cat", table)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [{"model": "m", "usage": USAGE}, {"id": "a"}, {"object": "model", "id": "m", "created": 1}],
+    ids=["usage", "id", "model"],
+)
+def test_what_only_continues_a_stream_does_not_begin_one(line: Any, tmp_path: Path) -> None:
+    """Else the lines of a file with other objects would become one stream."""
+    path, table = tmp_path / "a.jsonl", tmp_path / "table"
+    path.write_text(lines(line, line))
+    result = run("compact", path, table)
+    assert 1 == result.exit_code
+    assert result.stderr.startswith(f"chatpb: error: {path}:1: not a completion, ")
+
+
+def test_a_list_that_no_record_can_contain_is_skipped(tmp_path: Path) -> None:
+    path, table = tmp_path / "a.jsonl", tmp_path / "table"
+    path.write_text(lines({"object": "list", "data": [{"embedding": [1]}]}, DONE))
+    result = run("compact", path, table)
+    assert (1, "which a record cannot contain" in result.stderr) == (result.exit_code, True)
+    said = compacted("--skip-unknown", path, table)
+    assert "1 of an unknown shape was left out" == said.splitlines()[1]
+
+
+def test_labels_with_lone_surrogates_are_json_texts(tmp_path: Path) -> None:
+    line = {"request": PING, "response": None, "a": "\ud800", "\ud800": "b"}
+    (tmp_path / "a.jsonl").write_text(lines(line))
+    compacted(tmp_path / "a.jsonl", tmp_path / "table")
+    labels = {"a": r'"\ud800"', r'"\ud800"': "b"}
+    assert [{"request": PING, "labels": labels}] == found(tmp_path / "table")
+
+
+def test_null_members_of_a_record_are_left_out(tmp_path: Path) -> None:
+    line = {"completion": DONE, "chunks": None, "labels": None, "status": None}
+    (tmp_path / "a.jsonl").write_text(lines(line))
+    compacted(tmp_path / "a.jsonl", tmp_path / "table")
+    assert [{"completion": DONE}] == found(tmp_path / "table")
+
+
+@pytest.mark.parametrize(
+    ("line", "what"), [(DONE, "completion"), (PING, "request")], ids=["completion", "request"]
+)
+def test_fold_refuses_whole_objects(line: Any, what: str) -> None:
+    result = run("fold", stdin=lines(line, line))
+    assert (1, f"chatpb: error: <stdin>:1: a {what}, not a chunk\n") == (
+        result.exit_code,
+        result.stderr,
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import click
 
@@ -17,7 +18,7 @@ from chatpb._cli.reading.kinds import Kind, known_kind, label, loaded
 from chatpb._cli.reading.sniff import Format
 from chatpb._cli.reading.source import Record, Source
 from chatpb._errors import ConversionError
-from chatpb.v1 import ChatCompletionChunk, ErrorResponse
+from chatpb.v1 import ChatCompletion, ChatCompletionChunk, ErrorResponse
 
 
 @click.command()
@@ -55,6 +56,12 @@ def command(file: str, output: str, binary: bool, reading: Reading) -> None:
         out.write(completion.SerializeToString(deterministic=True) if binary else text + b"\n")
     if chunks.failure is not None:
         raise chunks.failure
+
+
+def _members_of_choices(completion: dict[str, Any]) -> set[str]:
+    choices = completion.get("choices")
+    objects = choices if isinstance(choices, list) else []
+    return {name for choice in objects if isinstance(choice, dict) for name in choice}
 
 
 class _Chunks:
@@ -95,11 +102,19 @@ class _Chunks:
 
     @staticmethod
     def _check_line(record: Record) -> None:
-        """Refuses a line of JSON of an unknown shape, which is not part of a stream."""
-        if record.source.format is Format.JSONL:
-            value = loaded(record.data)
-            if isinstance(value, dict) and known_kind(value, in_stream=True) is None:
-                raise CliError(f"{record.place}: not a chunk: {described(value)}")
+        """Refuses a line of JSON that is not part of a stream."""
+        if record.source.format is not Format.JSONL:
+            return
+        value = loaded(record.data)
+        if not isinstance(value, dict):
+            return
+        kind = known_kind(value, in_stream=True)
+        if kind is None:
+            raise CliError(f"{record.place}: not a chunk: {described(value)}")
+        # Some servers name their chunks as they name whole completions.
+        is_whole = kind is ChatCompletion and "message" in _members_of_choices(value)
+        if is_whole or kind not in (ChatCompletion, ChatCompletionChunk):
+            raise CliError(f"{record.place}: a {label(kind)}, not a chunk")
 
     def _error(self, data: bytes) -> str:
         response = chatpb.from_json(data, ErrorResponse, allow_nan=self._allow_nan)

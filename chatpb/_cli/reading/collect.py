@@ -34,6 +34,7 @@ from chatpb.v1 import (
 _ANSWERS: Final = (_endings.ERROR, _endings.JSON, *ENDINGS)
 _ENDINGS: Final = (_endings.LOG, *_endings.compressible((_endings.JSON, *ENDINGS)))
 _HEAD: Final = 4096
+_UNKNOWN: Final = "not a completion, chunk, request, error or exchange"
 
 
 @dataclass
@@ -203,13 +204,10 @@ class Collector:
 
 
 class _UnknownError(CliError):
-    """JSON of an unknown shape."""
+    """JSON of an unknown shape, or of one that no record can contain."""
 
-    def __init__(self, place: str, what: str) -> None:
-        super().__init__(
-            f"{place}: not a completion, chunk, request, error or exchange: {what}"
-            " (--skip-unknown leaves such input out)"
-        )
+    def __init__(self, text: str) -> None:
+        super().__init__(f"{text} (--skip-unknown leaves such input out)")
 
 
 class _Reader:
@@ -277,7 +275,7 @@ class _Reader:
             else:
                 yield Made(record_of([(kind, data)]), len(record.data))
             return
-        shape = self._shape(record)
+        shape = self._shape(record, is_first=not streams.is_in_one)
         if isinstance(shape, Made):
             yield shape
         elif shape is ChatCompletionChunk:
@@ -299,8 +297,12 @@ class _Reader:
         except CliError as failure:
             self._collector.failed(failure)
 
-    def _shape(self, record: Record) -> Kind | Made:
+    def _shape(self, record: Record, *, is_first: bool = False) -> Kind | Made:
         """The kind of a record of a file, or what it becomes if it is an exchange.
+
+        Args:
+            record: The record.
+            is_first: As in `known_kind`.
 
         Raises:
             CliError: It is not JSON, or JSON of an unknown shape.
@@ -316,12 +318,12 @@ class _Reader:
         except ConversionError as error:
             raise explained(record, error) from None
         except UnknownShapeError as unknown:
-            raise _UnknownError(record.place, str(unknown)) from None
+            raise _UnknownError(f"{record.place}: {_UNKNOWN}: {unknown}") from None
         in_stream = record.source.holds_many
         name = _endings.bare(record.source.name)
-        kind = known_kind(value, name, in_stream=in_stream)
+        kind = known_kind(value, name, in_stream=in_stream, is_first=is_first)
         if kind is None:
-            raise _UnknownError(record.place, described(value))
+            raise _UnknownError(f"{record.place}: {_UNKNOWN}: {described(value)}")
         return kind
 
     def _made(self, record: Record, kind: Kind) -> Iterator[Made]:
@@ -335,9 +337,8 @@ class _Reader:
             json_bytes = None if record.source.is_binary else len(record.data)
             yield Made(record_of([(kind, data)]), json_bytes)
         else:
-            raise CliError(
-                f"{record.place}: a {kind.DESCRIPTOR.name}, which a record cannot contain"
-            )
+            what = f"a {kind.DESCRIPTOR.name}, which a record cannot contain"
+            raise _UnknownError(f"{record.place}: {what}")
 
 
 def files(names: Sequence[str]) -> list[str]:

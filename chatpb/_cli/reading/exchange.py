@@ -8,13 +8,15 @@ These are read:
 - The lines of OpenAI's batch files, input and output.
 
 A response, or a request, may be inside an HTTP message as in batch files. A response is a
-completion, an error, a chunk or an array of chunks. Of the other members each becomes a label: a
-string as it is, any other value as its JSON text; null becomes none.
+completion, an error, a chunk or an array of chunks. Each of the other members becomes a label: a
+string as it is, any other value, or a string with a lone surrogate, as its JSON text; null becomes
+none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 from google.protobuf import json_format
@@ -113,7 +115,7 @@ def record_in(members: _Tree, *, allow_nan: bool) -> bytes:
         raise UnknownShapeError("its request and its response are null")
     for name, value in labels.items():
         if value is not None:
-            record.labels[name] = value if type(value) is str else dump(value)
+            record.labels[_text(name)] = _text(value)
     return _assembled(record, parts, allow_nan)
 
 
@@ -134,6 +136,8 @@ def _record(members: _Tree, allow_nan: bool) -> bytes:
     parts: list[tuple[Kind, Any, str]] = []
     for name, value in members.items():
         kind = _TYPES.get(name)
+        if value is None:
+            continue
         if kind is None:
             try:
                 json_format.ParseDict({name: value}, record)
@@ -142,8 +146,13 @@ def _record(members: _Tree, allow_nan: bool) -> bytes:
         elif kind is ChatCompletionChunk:
             items = value if isinstance(value, list) else [value]
             parts += ((kind, item, name) for item in items)
-        elif value is not None:
+        else:
             parts.append((kind, value, name))
+    for _, tree, name in parts:
+        if not isinstance(tree, dict):
+            raise UnknownShapeError(f"its member {name!r} is or contains {described(tree)}")
+    if not parts:
+        raise UnknownShapeError("its members are empty")
     return _assembled(record, parts, allow_nan)
 
 
@@ -159,6 +168,15 @@ def _assembled(
             raise error.below(name) from None
     record.MergeFromString(record_of(messages))
     return record.SerializeToString(deterministic=True)
+
+
+def _text(value: Any) -> str:
+    """A string as it is, if it has a form in UTF-8; otherwise the JSON text of the value."""
+    if type(value) is str:
+        with suppress(UnicodeEncodeError):
+            value.encode()
+            return value
+    return dump(value)
 
 
 def _request_of_batch(members: _Tree) -> tuple[Any, _Tree]:

@@ -133,16 +133,20 @@ def is_json(data: bytes) -> bool:
     return False
 
 
-def known_kind(value: object, name: str = "", *, in_stream: bool = False) -> Kind | None:
+def known_kind(
+    value: object, name: str = "", *, in_stream: bool = False, is_first: bool = False
+) -> Kind | None:
     """The kind of a JSON value, or None if nothing shows that it is of any.
 
     The rules are those of `recognise`, except that a flat error has no members but those of an
-    error, and that what no rule applies to has none but those of a chunk or completion.
+    error, and that what no rule applies to has none but those of a chunk or completion, and does
+    not begin a stream.
 
     Args:
         value: The value.
         name: The name of its file.
         in_stream: Whether it is one of many in its file.
+        is_first: Whether it would begin a stream, if it is a chunk.
     """
     if not isinstance(value, dict) or not value:
         return None
@@ -152,7 +156,8 @@ def known_kind(value: object, name: str = "", *, in_stream: bool = False) -> Kin
         return kind
     named = next((kind for end, kind in _NAMED_FILES.items() if name.endswith(end)), None)
     usual = ChatCompletionChunk if in_stream else ChatCompletion
-    return named or (usual if value.keys() <= set(usual.DESCRIPTOR.fields_by_name) else None)
+    is_usual = value.keys() <= set(usual.DESCRIPTOR.fields_by_name) and not (in_stream and is_first)
+    return named or (usual if is_usual else None)
 
 
 class Converted(NamedTuple):

@@ -60,6 +60,11 @@ class Streams:
         self._last = ""
         self._size = 0
 
+    @property
+    def is_in_one(self) -> bool:
+        """Whether a chunk without an identifier would continue a stream."""
+        return self._last in self._open
+
     def add(self, data: bytes, name: str, json_bytes: int) -> Iterator[Made]:
         """Takes a chunk, and yields the streams that are over.
 

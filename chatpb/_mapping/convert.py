@@ -228,7 +228,7 @@ def _write(message: Message, allow_nan: bool, ignore_unknown_fields: bool) -> by
     """What the reference writes."""
     context = Context(lambda text: parse(text, allow_nan=allow_nan), allow_nan)
     tree = to_tree(message, context, ignore_unknown_fields)
-    text = dump(tree).encode() if allow_nan else dump_bytes(tree)
+    text = dump(tree).encode() if context.may_be_infinite else dump_bytes(tree)
     if context.free_brackets > MAX_DEPTH // 2:
         fault = find_error(text, allow_nan=allow_nan)
         if fault is not None:

@@ -46,16 +46,20 @@ class Context:
         ignore_unknown: Whether what the schema does not know is left out instead of an error.
         free_brackets: Number of opening brackets in free-form values: an upper bound on how much
             deeper than the schema the tree can nest.
+        may_be_infinite: Whether the tree may have a number that is not finite.
     """
 
     parse: Callable[[str], Any]
     allow_nan: bool = False
     ignore_unknown: bool = False
     free_brackets: int = 0
+    may_be_infinite: bool = False
 
     def read(self, text: str) -> Any:
         """Reads the JSON text of a free value."""
         self.free_brackets += text.count("{") + text.count("[")
+        if self.allow_nan and ("NaN" in text or "Infinity" in text):
+            self.may_be_infinite = True
         return self.parse(text)
 
 
@@ -376,8 +380,12 @@ def _put_raw(text: str, context: Context) -> Any:
 
 
 def _put_double(value: float, context: Context) -> float:
-    if not context.allow_nan and not isfinite(value):
-        raise ConversionError(f"{number_text(value)} is not JSON; pass allow_nan=True to keep it")
+    if not isfinite(value):
+        if not context.allow_nan:
+            raise ConversionError(
+                f"{number_text(value)} is not JSON; pass allow_nan=True to keep it"
+            )
+        context.may_be_infinite = True
     return value
 
 

@@ -292,6 +292,21 @@ def _deep(levels: int) -> str:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(b'{"id":"NaN"}', id="none"),
+        pytest.param(b'{"choices":[{"logprobs":{"content":[{"logprob":-Infinity}]}}]}', id="typed"),
+        pytest.param(b'{"a":{"b":[NaN]}}', id="unknown"),
+        pytest.param(b'{"choices":[{"message":{"reasoning_details":[NaN,{"x":NaN}]}}]}', id="free"),
+    ],
+)
+def test_numbers_that_are_not_finite_are_found_wherever_they_are(text: bytes) -> None:
+    message = chatpb.from_json(text, allow_nan=True)
+    assert text == chatpb.to_json(message, allow_nan=True)
+    assert text == chatpb.binary_to_json(message.SerializeToString(), allow_nan=True)
+
+
+@pytest.mark.parametrize(
     "convert",
     [
         pytest.param(lambda text: chatpb.from_json(text, FunctionDefinition), id="from_json"),

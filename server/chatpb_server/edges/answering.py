@@ -10,13 +10,12 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from chatpb import ConversionError
+from chatpb import ConversionError, binary_to_json
 from chatpb._rpc.offload import convert
 from chatpb.sse import DONE, event
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb_server.core.call import Call
-from chatpb_server.core.convert import json_of
 from chatpb_server.core.explain import RefusalError
 from chatpb_server.core.failure import Failure
 from chatpb_server.core.guard import CallerGoneError, CallError, Guard
@@ -207,7 +206,7 @@ async def _text(answer: UpstreamAnswer) -> bytes:
     if answer.text is not None:
         return answer.text
     try:
-        return await convert(len(answer.binary), json_of, answer.binary, ChatCompletion)
+        return await convert(len(answer.binary), _json, answer.binary, ChatCompletion)
     except ConversionError as error:
         raise UpstreamDataError("could not be read: not a completion", answer.headers) from error
 
@@ -228,8 +227,13 @@ async def _events(chunks: UpstreamChunks) -> bytes:
         raise UpstreamDataError("could not be read: not a chunk") from error
 
 
+def _json(data: bytes, message_type: Any) -> bytes:
+    """The JSON text of a message in binary form, with NaN where an upstream has written it."""
+    return binary_to_json(data, message_type, allow_nan=True)
+
+
 def _made_events(chunks: Sequence[bytes]) -> bytes:
-    return b"".join([event(json_of(chunk, ChatCompletionChunk)) for chunk in chunks])
+    return b"".join([event(_json(chunk, ChatCompletionChunk)) for chunk in chunks])
 
 
 def _error_event(failure: Failure) -> bytes:

@@ -68,6 +68,18 @@ def _case(function: Callable[..., Any], *arguments: Any, expected: str, got: str
             )
         ),
         _case(chatpb.fold, [{"id": "secret"}], expected=MESSAGE, got="a dict"),
+        _case(
+            lambda completion: chatpb.fold([completion]),
+            COMPLETION,
+            expected="a ChatCompletionChunk",
+            got="a ChatCompletion",
+        ),
+        _case(
+            lambda chunk: list(chatpb.unfold(chunk)),
+            ChatCompletionChunk(id="secret"),
+            expected="a ChatCompletion",
+            got="a ChatCompletionChunk",
+        ),
         *(
             _case(chatpb.fold, value, expected="an iterable of chunks", got=got)
             for value, got in ((5, "an int"), (None, "None"), (COMPLETION, "a ChatCompletion"))

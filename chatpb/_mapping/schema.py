@@ -215,14 +215,21 @@ def mapping_of(message: Message | type[Message]) -> MessageType:
     return _message_type(cast("Descriptor", message.DESCRIPTOR))
 
 
-def check_message(message: object) -> None:
+def check_message(message: object, kind: type[Message] | None = None) -> None:
     """Refuses what is not a message.
 
+    Args:
+        message: The message.
+        kind: Its type; None for any.
+
     Raises:
-        ArgumentTypeError: It is not a message, but a class of messages, for example.
+        ArgumentTypeError: It is not a message, but a class of messages, for example; or it is a
+            message of another type.
     """
     if not isinstance(message, Message):
         raise wrong_type("a message of chatpb.v1", message)
+    if kind is not None and message.DESCRIPTOR.full_name != kind.DESCRIPTOR.full_name:
+        raise wrong_type(f"a {kind.DESCRIPTOR.name}", message)
 
 
 def check_class(message_type: object) -> None:

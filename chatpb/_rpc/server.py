@@ -103,7 +103,11 @@ class Server:
         config = {"grpc.service_config": json.dumps(_RETRYING if retries else _BALANCING)}
         # The environment's proxy could read what is sent without encryption.
         no_proxy = {"grpc.enable_http_proxy": 0} if local or credentials is None else {}
-        self._options = list({**_OPTIONS, **config, **no_proxy, **dict(options)}.items())
+        try:
+            given = dict(options)
+        except (TypeError, ValueError):
+            raise wrong_type("options as pairs of a name and a value", options) from None
+        self._options = list({**_OPTIONS, **config, **no_proxy, **given}.items())
 
     def refusal(self, secret: str) -> ArgumentValueError:
         """The error for a secret that may not be sent over the connection."""
@@ -126,15 +130,19 @@ def timeout_of(seconds: float | None) -> float | None:
 
     Raises:
         ArgumentTypeError: It is not a number.
-        ArgumentValueError: It is NaN.
+        ArgumentValueError: It is NaN, or too large for a float.
     """
     if seconds is None:
         return None
     if not isinstance(seconds, SupportsFloat):
         raise wrong_type("a timeout in seconds", seconds)
-    if math.isnan(seconds):
+    try:
+        number = float(seconds)
+    except OverflowError:
+        raise ArgumentValueError("expected a timeout in seconds, got too large a number") from None
+    if math.isnan(number):
         raise ArgumentValueError("expected a timeout in seconds, got NaN")
-    return float(seconds) if seconds < _FOREVER else None
+    return number if number < _FOREVER else None
 
 
 def _is_local(target: str) -> bool:

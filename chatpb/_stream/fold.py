@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from chatpb._errors import ConversionError, iterator_of
 from chatpb._mapping.convert import from_tree, to_tree
-from chatpb._mapping.schema import Field, MessageType
+from chatpb._mapping.schema import Field, MessageType, check_message
 from chatpb._mapping.writer import Context
 from chatpb._stream.elements import KeyedElements, UnknownElements
 from chatpb._stream.pieces import Name, Text
@@ -63,12 +63,14 @@ def fold(
 
     Raises:
         ConversionError: There is no chunk, or a chunk cannot be read (see `to_json`).
+        TypeError: One is not a chunk.
         TypeError: The argument is not iterable, or an item is not a message.
     """
     folded: dict[Any, Any] = {}
     whole: _Tree | None = None
     count = 0
     for chunk in iterator_of(chunks, "an iterable of chunks"):
+        check_message(chunk, ChatCompletionChunk)
         tree = to_tree(chunk, Context(parse_free, allow_nan=True), ignore_unknown_fields)
         if WHOLE in tree:
             whole = _whole_completion(tree[WHOLE]) or whole

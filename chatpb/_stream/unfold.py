@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from chatpb._mapping.convert import from_tree, to_tree
-from chatpb._mapping.schema import Field, MessageType
+from chatpb._mapping.schema import Field, MessageType, check_message
 from chatpb._mapping.text import dump
 from chatpb._mapping.writer import Context
 from chatpb._stream.fold import fold
@@ -46,7 +46,9 @@ def unfold(
 
     Raises:
         ConversionError: The completion cannot be read (see `to_json`).
+        TypeError: It is not a completion.
     """
+    check_message(completion, ChatCompletion)
     context = Context(parse_free, allow_nan=True)
     tree = to_tree(completion, context, ignore_unknown_fields)
     normal = from_tree(tree, ChatCompletion)

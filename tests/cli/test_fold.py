@@ -102,6 +102,11 @@ def test_broken_stream(data: bytes, error: str) -> None:
             _events(b"[DONE]"), "<stdin>: $: expected at least one chunk, got none", id="none"
         ),
         pytest.param(
+            b'{"a" 1}',
+            "<stdin>: $ (byte 5): expected ':' after a member name, got '1}'",
+            id="not JSON",
+        ),
+        pytest.param(
             b'{"object":"chat.completion"}', "<stdin>: a completion, not a chunk", id="completion"
         ),
     ],

@@ -234,6 +234,7 @@ def test_a_fallback_that_is_no_url(make: Any, fallback: str) -> None:
         pytest.param("3", TypeError, "a str", id="text"),
         pytest.param([3], TypeError, "a list", id="list"),
         pytest.param(math.nan, ValueError, "NaN", id="nan"),
+        pytest.param(10**400, ValueError, "too large a number", id="large"),
     ],
 )
 @pytest.mark.parametrize(

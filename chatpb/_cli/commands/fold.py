@@ -90,6 +90,7 @@ class _Chunks:
             elif kind is ErrorResponse:
                 raise CliError(f"{record.place}: the stream says: {self._error(record.data)}")
             elif kind is not ChatCompletionChunk and not record.source.holds_many:
+                loaded(record.data)  # what is not JSON is not a completion either
                 raise CliError(f"{record.place}: a {label(kind)}, not a chunk")
             else:
                 self._check_line(record)

@@ -242,7 +242,7 @@ async def test_a_key_is_seen_by_nobody() -> None:
             table = subprocess.run(
                 ["ps", "-A", "-ww", "-o", "args"], capture_output=True, text=True
             )
-            assert "chatpb_server.running.workers" in table.stdout
+            assert "chatpb_server.running.worker" in table.stdout
             assert SECRET not in table.stdout
             process.send_signal(signal.SIGTERM)
             code, _, errors = await finish(process)

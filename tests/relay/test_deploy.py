@@ -129,6 +129,10 @@ async def test_the_unit_starts_a_relay(
     await checked(*(a.replace("${CREDENTIALS_DIRECTORY}", str(credentials)) for a in arguments))
 
 
+def test_the_unit_can_be_reloaded() -> None:
+    assert ["/bin/kill -HUP $MAINPID"] == unit()["ExecReload"]
+
+
 def test_the_unit_lets_calls_finish() -> None:
     assert ["SIGTERM"] == unit()["KillSignal"]
     [seconds] = unit()["TimeoutStopSec"]

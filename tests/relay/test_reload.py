@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chatpb_server.access.reload import Reloading
+from chatpb_server.access.reload import Reloading, read_all_again
 from support.files import link, replace
 
 LOGGER = "chatpb_server.access.reload"
@@ -119,3 +119,11 @@ def test_broken_files_at_the_start_are_an_error(path: Path) -> None:
     with pytest.raises(NumberError) as caught:
         Reloading([path], number(path))
     assert f"{path} has no number" == str(caught.value)
+
+
+def test_unchanged_files_are_read_again_when_asked(path: Path) -> None:
+    value = Reloading([path], lambda: path.read_bytes())
+    before = value.get()
+    read_all_again()
+    assert before == value.get()
+    assert before is not value.get()

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from chatpb._errors import os_error_text
 
 _logger = logging.getLogger(__name__)
 
 _Value = TypeVar("_Value")
+
+_all: weakref.WeakSet[Reloading[Any]] = weakref.WeakSet()
+
+
+def read_all_again() -> None:
+    """Reads the files of all values again, even if they look unchanged."""
+    for value in list(_all):
+        value.read_again()
 
 
 class Reloading(Generic[_Value]):
@@ -40,6 +49,7 @@ class Reloading(Generic[_Value]):
         self._value = read()
         while (now := self._state()) != self._seen:
             self._seen, self._value = now, read()
+        _all.add(self)
 
     def get(self) -> _Value:
         """The latest value. It costs one look at each file's state, and raises nothing."""
@@ -48,6 +58,11 @@ class Reloading(Generic[_Value]):
             if now != self._seen:
                 self._update(now)
             return self._value
+
+    def read_again(self) -> None:
+        """Reads the files, even if they look unchanged."""
+        with self._lock:
+            self._update(self._state())
 
     def _update(self, now: object) -> None:
         failure: ValueError | None = None

@@ -74,6 +74,15 @@ def server_credentials(
     )
 
 
+def check_files(certificate: Path, key: Path, client_ca: Path | None = None) -> None:
+    """Checks the files that `server_credentials` and `server_context` take.
+
+    Raises:
+        TlsError: The files cannot be read, or cannot be used together.
+    """
+    _read(certificate, key, client_ca)
+
+
 def server_context(certificate: Path, key: Path, client_ca: Path | None = None) -> ssl.SSLContext:
     """Gives what `server_credentials` gives, for a port of HTTP.
 

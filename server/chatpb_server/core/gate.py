@@ -21,9 +21,18 @@ class Gate:
     """
 
     def __init__(self, most_running: int, most_waiting: int) -> None:
-        self._free = most_running
+        self._most_running = most_running
+        self._free = most_running  # less than none after `resize`, until enough calls have ended
         self._most_waiting = most_waiting
         self._waiting: deque[asyncio.Future[None]] = deque()
+
+    def resize(self, most_running: int, most_waiting: int) -> None:
+        """Changes how many may run and wait. Those that do already stay."""
+        more = most_running - self._most_running
+        self._most_running, self._most_waiting = most_running, most_waiting
+        self._free += min(more, 0)
+        for _ in range(more):
+            self._pass_on()
 
     @asynccontextmanager
     async def turn(self, on_wait: Callable[[int], None]) -> AsyncIterator[None]:
@@ -64,7 +73,7 @@ class Gate:
 
     def _pass_on(self) -> None:
         """Gives the turn to the one that has waited longest."""
-        while self._waiting:
+        while self._waiting and self._free >= 0:
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)

@@ -90,14 +90,22 @@ class Guard:
         self._recorder = recorder
         self._running: set[asyncio.Task[Any]] = set()
         self._stopping = False
-        # gRPC keeps names with this beginning for itself; those with that end are binary.
-        self._is_passed_back = lru_cache(1024)(
-            lambda name: (
-                any(fnmatchcase(name, pattern) for pattern in headers)
-                and not name.startswith("grpc-")
-                and not name.endswith("-bin")
-            )
-        )
+        self._is_passed_back = _passing(headers)
+
+    def renew(
+        self,
+        most_running: int,
+        most_waiting: int,
+        *,
+        limit: float | None,
+        headers: tuple[str, ...],
+        authenticate: Authenticate | None,
+    ) -> None:
+        """Changes what applies to the calls that begin from now on. See the class, and `Gate`."""
+        self._gate.resize(most_running, most_waiting)
+        self._limit = limit
+        self._authenticate = authenticate
+        self._is_passed_back = _passing(headers)
 
     async def serve(
         self,
@@ -207,6 +215,18 @@ class Guard:
             if scope.expired():
                 raise DeadlineError from error
             raise
+
+
+def _passing(patterns: tuple[str, ...]) -> Callable[[str], bool]:
+    """Whether a header is passed back."""
+    # gRPC keeps names with this beginning for itself; those with that end are binary.
+    return lru_cache(1024)(
+        lambda name: (
+            any(fnmatchcase(name, pattern) for pattern in patterns)
+            and not name.startswith("grpc-")
+            and not name.endswith("-bin")
+        )
+    )
 
 
 def _in_time(left: float | None) -> float | None:

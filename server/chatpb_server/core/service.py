@@ -47,6 +47,9 @@ class ChatCompletionService:
         max_event_bytes: The most bytes of one event of an upstream's event stream.
         passed_on: The names of the callers' metadata that become headers of the upstream's request.
         passed_back: From the headers of an upstream's answer to those that callers get.
+
+    Attributes:
+        passed_on: The argument, which can be changed.
     """
 
     def __init__(
@@ -61,7 +64,7 @@ class ChatCompletionService:
         self._upstream = upstream
         self._observer = observer
         self._max_event_bytes = max_event_bytes
-        self._passed_on = passed_on
+        self.passed_on = passed_on
         self._passed_back = passed_back
 
     async def create(self, call: Call, body: RequestBody) -> UpstreamAnswer:
@@ -125,7 +128,7 @@ class ChatCompletionService:
     def _request(self, call: Call, body: RequestBody) -> UpstreamRequest:
         """The request for the upstream."""
         headers: dict[str, str] = {}
-        for name in self._passed_on:
+        for name in self.passed_on:
             if name in call.metadata:
                 check_header(name, call.metadata[name])
                 headers[name] = call.metadata[name]

@@ -92,6 +92,9 @@ class HttpEdge:
         guard: Admits and bounds every call.
         max_body_bytes: The most bytes of a request.
         models: The models that are listed, each with the name of who owns it.
+
+    Attributes:
+        models: The argument, which can be changed.
     """
 
     def __init__(
@@ -105,7 +108,7 @@ class HttpEdge:
         self._service = service
         self._guard = guard
         self._max_body_bytes = max_body_bytes
-        self._models = models
+        self.models = models
         self._began = int(time.time())
         self._is_draining = False
         self._busy: set[RequestHandler] = set()
@@ -201,6 +204,6 @@ class HttpEdge:
         """All models, or one; None if there is no such model."""
         models = {
             model: {"id": model, "object": "model", "created": self._began, "owned_by": owner}
-            for model, owner in self._models.items()
+            for model, owner in self.models.items()
         }
         return models.get(name) if name else {"object": "list", "data": list(models.values())}

@@ -6,25 +6,31 @@ import asyncio
 import logging
 import os
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import grpc
 
-from chatpb._errors import os_error_text
-from chatpb._extras import install_command, package_of
 from chatpb_server.access.address import Address
-from chatpb_server.access.tls import TlsError, caller_of, server_context, server_credentials
+from chatpb_server.access.reload import read_all_again
+from chatpb_server.access.tls import (
+    TlsError,
+    caller_of,
+    check_files,
+    server_context,
+    server_credentials,
+)
 from chatpb_server.access.tokens import Tokens, TokensError, bearer
 from chatpb_server.core.call import Call, Observer
 from chatpb_server.core.explain import AuthenticationError
 from chatpb_server.core.guard import Authenticate, Peer
 from chatpb_server.running.config import ConfigError
+from chatpb_server.running.records import open_recorder, unrecordable
 from chatpb_server.running.serving import Options, serving_all
 from chatpb_server.running.settings import Settings
+from chatpb_server.upstreams.current import CurrentUpstream
 from chatpb_server.upstreams.registry import UpstreamSettingsError
 from chatpb_server.upstreams.router import Route, Router
 from chatpb_server.watching.descriptors import watch_descriptors
@@ -32,11 +38,10 @@ from chatpb_server.watching.logs import LogObserver, log_loop_error
 from chatpb_server.watching.metrics import MetricsObserver
 from chatpb_server.watching.metrics_server import serve_metrics
 from chatpb_server.watching.observers import Observers
-from chatpb_server.watching.record_limits import OUTCOMES, Outcome, RecordTable
+from chatpb_server.watching.record_limits import OUTCOMES
 from chatpb_server.watching.tracing import TracingError, tracer_observer
 
 if TYPE_CHECKING:
-    from chatpb_server.watching.recording import LogRecorder
     from chatpb_server.watching.spans import SpanObserver
 
 _logger = logging.getLogger(__name__)
@@ -50,11 +55,14 @@ class Served:
         address: The address of the service.
         metrics: The address of the metrics. None: this process does not serve them.
         http: The address of the HTTP API. None: it is not served.
+        renew: Changes the settings that can change while it runs, and reads all files again. It
+            raises ConfigError, and changes nothing, if something cannot be used.
     """
 
     address: Address
     metrics: Address | None
     http: Address | None
+    renew: Callable[[Settings], Awaitable[None]] = field(compare=False, repr=False)
 
 
 def check(settings: Settings) -> None:
@@ -66,6 +74,15 @@ def check(settings: Settings) -> None:
     parts = _build(settings)
     if parts.spans is not None:
         parts.spans.close()
+
+
+def check_renewal(settings: Settings) -> None:
+    """Checks that a running relay can change to some settings.
+
+    Raises:
+        ConfigError: Something that they name cannot be used.
+    """
+    _checked(settings, Options())
 
 
 @asynccontextmanager
@@ -96,14 +113,23 @@ async def relaying(settings: Settings, *, as_worker: bool = False) -> AsyncItera
         options = parts.options
         if settings.record.directory is not None:
             count = None if parts.metrics is None else parts.metrics.count_records(OUTCOMES)
-            recorder = await asyncio.to_thread(_recorder, settings.record, count)
+            recorder = await asyncio.to_thread(open_recorder, settings.record, count)
             stack.push_async_callback(asyncio.to_thread, recorder.close)
             options = replace(options, recorder=recorder)
-        ports = await stack.enter_async_context(serving_all(parts.router, settings.listen, options))
+        upstream = CurrentUpstream(parts.router)
+        ports = await stack.enter_async_context(serving_all(upstream, settings.listen, options))
+
+        async def renew(new: Settings) -> None:
+            router, changed = await asyncio.to_thread(_checked, new, options)
+            upstream.replace(router)
+            ports.renew(changed)
+            await asyncio.to_thread(read_all_again)
+
         http = None
         if settings.http.listen is not None and ports.http is not None:
             http = Address.parse(settings.http.listen)._replace(port=ports.http)
-        yield Served(Address.parse(settings.listen)._replace(port=ports.grpc), metrics, http)
+        address = Address.parse(settings.listen)._replace(port=ports.grpc)
+        yield Served(address, metrics, http, renew)
 
 
 def log_upstreams(settings: Settings) -> None:
@@ -127,6 +153,55 @@ def _build(settings: Settings, *, share_port: bool = False) -> _Parts:
         ConfigError: Something that the settings name cannot be used.
     """
     mistakes: list[str] = []
+    credentials = context = None
+    try:
+        credentials, context = _tls(settings)
+    except TlsError as error:
+        mistakes.append(str(error))
+    if settings.record.directory is not None:
+        mistakes += unrecordable(settings.record.directory)
+    options = Options(
+        credentials=credentials,
+        share_port=share_port,
+        channelz=settings.channelz,
+        http=settings.http.listen,
+        ssl_context=context,
+    )
+    try:
+        router, options = _renewed(settings, options)
+    except ConfigError as error:
+        raise ConfigError(*error.mistakes, *mistakes) from None
+    if mistakes:
+        raise ConfigError(*mistakes)
+    metrics = MetricsObserver() if settings.metrics.listen else None
+    spans = _spans(settings)
+    watching: list[Observer | None] = [metrics, spans, LogObserver()]
+    observer = Observers([one for one in watching if one is not None])
+    return _Parts(router, replace(options, observer=observer), metrics, spans)
+
+
+def _checked(settings: Settings, options: Options) -> tuple[Router, Options]:
+    """What `_renewed` gives, if the files of TLS can be used too.
+
+    Raises:
+        ConfigError: Something that the settings name cannot be used.
+    """
+    tls = settings.tls
+    try:
+        if tls.cert is not None and tls.key is not None:
+            check_files(tls.cert, tls.key, tls.client_ca)
+    except TlsError as error:
+        raise ConfigError(str(error)) from None
+    return _renewed(settings, options)
+
+
+def _renewed(settings: Settings, options: Options) -> tuple[Router, Options]:
+    """What answers, and the options that can change while a relay runs. All files are read.
+
+    Raises:
+        ConfigError: Something that the settings name cannot be used.
+    """
+    mistakes: list[str] = []
     routes = []
     for name, table in settings.upstreams.items():
         try:
@@ -135,36 +210,24 @@ def _build(settings: Settings, *, share_port: bool = False) -> _Parts:
             mistakes.append(f"upstream {name}: {error}")
         else:
             routes.append(Route(name, upstream, table.models, table.weight))
-    credentials = context = authenticate = None
+    authenticate = None
     try:
-        credentials, context = _tls(settings)
         authenticate = _authenticate(settings)
-    except (TlsError, TokensError) as error:
+    except TokensError as error:
         mistakes.append(str(error))
-    if settings.record.directory is not None:
-        mistakes += _unrecordable(settings.record.directory)
     if mistakes:
         raise ConfigError(*mistakes)
-    metrics = MetricsObserver() if settings.metrics.listen else None
-    spans = _spans(settings)
-    watching: list[Observer | None] = [metrics, spans, LogObserver()]
-    observer = Observers([one for one in watching if one is not None])
     passed_on = settings.passed_on
     if any(table.takes_authorization for table in settings.upstreams.values()):
         passed_on = (*passed_on, "authorization")
-    options = Options(
+    options = replace(
+        options,
         grace=settings.grace,
         limits=settings.limits,
-        observer=observer,
-        credentials=credentials,
         authenticate=authenticate,
         headers=settings.passed_back,
         passed_on=passed_on,
-        share_port=share_port,
         insecure=settings.insecure_listen,
-        channelz=settings.channelz,
-        http=settings.http.listen,
-        ssl_context=context,
         models={
             model: name
             for name, table in settings.upstreams.items()
@@ -172,54 +235,7 @@ def _build(settings: Settings, *, share_port: bool = False) -> _Parts:
             if not set(model) & set("*?[")
         },
     )
-    return _Parts(Router(routes, settings.retry), options, metrics, spans)
-
-
-def _unrecordable(directory: Path) -> Iterator[str]:
-    """Yields why records cannot be written to a directory, which may not exist yet."""
-    try:
-        import chatpb.log  # noqa: F401 (it has its own extra)
-    except ModuleNotFoundError as error:
-        yield f"record: needs {package_of(error)}: {install_command('log')}"
-    place = directory
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    if not place.is_dir():
-        yield f"record: {place} is not a directory"
-    elif not os.access(place, os.W_OK | os.X_OK):
-        yield f"record: cannot write to the directory {place}"
-
-
-def _recorder(table: RecordTable, count: Callable[[Outcome], None] | None) -> LogRecorder:
-    """Opens the log of records.
-
-    Raises:
-        ConfigError: It cannot be opened.
-    """
-    from chatpb.log import LogError, LogWriter, Sync
-    from chatpb_server.watching.recording import LogRecorder
-
-    directory = table.directory
-    assert directory is not None
-
-    def open_writer() -> LogWriter:
-        # Only the owner of the process can read what callers asked.
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return LogWriter(
-            directory,
-            sync=Sync(table.sync),
-            max_bytes=table.file_bytes or None,
-            max_seconds=table.file_seconds or None,
-            max_pending_bytes=table.queue_bytes,
-        )
-
-    try:
-        return LogRecorder(open_writer, table, labels=table.labels, count=count)
-    except OSError as error:
-        reason = os_error_text(error)
-        raise ConfigError(f"record: cannot write to the directory {directory}: {reason}") from None
-    except LogError as error:
-        raise ConfigError(f"record: {error}") from None
+    return Router(routes, settings.retry), options
 
 
 def _tls(settings: Settings) -> tuple[grpc.ServerCredentials | None, ssl.SSLContext | None]:

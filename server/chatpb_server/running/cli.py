@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from chatpb_server.core.setting import PREFIX
 from chatpb_server.running.build import Served, check, log_upstreams, relaying
 from chatpb_server.running.config import ConfigError, check_variables, load_all
 from chatpb_server.running.flags import GroupedCommand, given, options
+from chatpb_server.running.reload import Reloads
 from chatpb_server.running.settings import Settings
 from chatpb_server.running.summary import summary
 from chatpb_server.running.workers import WorkerError, supervise
@@ -85,7 +87,8 @@ def _command(
 
     Without --upstream, the builtin model answers: it is deterministic, and needs no key and no
     network. When the server is ready, it prints a line "listening on HOST:PORT". SIGTERM or SIGINT
-    ends it after the running calls have finished, a second signal at once.
+    ends it after the running calls have finished, a second signal at once. SIGHUP makes it read the
+    settings and all files again; settings that need a restart stay as they are, and are logged.
 
     Each flag has an environment variable: that of --max-running is CHATPB_SERVER_MAX_RUNNING. Flags
     override variables, and these override the configuration file. No flag takes a secret.
@@ -94,7 +97,8 @@ def _command(
         return 0
     try:
         check_variables(os.environ, [PREFIX + name.upper() for name in (*parameters, "config")])
-        loaded = load_all(given(context, parameters), config, os.environ)
+        read = partial(load_all, given(context, parameters), config, os.environ)
+        loaded = read()
         settings = loaded.settings
         if check_config or settings.workers > 1:
             check(settings)
@@ -103,17 +107,13 @@ def _command(
             return 0
         configure_logging(settings.log.format, settings.log.level)
         provide_descriptors(settings.limits.max_connections, settings.limits.max_running)
-        if settings.workers > 1:
-            all_ended_well = asyncio.run(supervise(settings, partial(_announce, settings)))
-            return 0 if all_ended_well else 1
-        asyncio.run(_serve(settings))
+        return 0 if asyncio.run(_serve(settings, lambda: read().settings)) else 1
     except ConfigError as error:
         raise _Mistakes(error.mistakes) from None
     except (AddressError, WorkerError) as error:
         raise click.ClickException(str(error)) from None
     except asyncio.CancelledError:  # a second signal
         return 1
-    return 0
 
 
 @_command.command(short_help="Create a token for a caller.")
@@ -152,7 +152,22 @@ def _announce(settings: Settings, served: Served) -> None:
     log_upstreams(settings)
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, load: Callable[[], Settings]) -> bool:
+    """Serves until a signal ends it; returns whether the running calls could finish."""
+    reloads = Reloads(settings, load)
+    with ExitStack() as stack:
+
+        def ready(served: Served) -> None:
+            _announce(settings, served)
+            stack.callback(asyncio.ensure_future(reloads.run(served.renew)).cancel)
+
+        if settings.workers > 1:
+            return await supervise(settings, ready)
+        await _serve_alone(settings, ready)
+        return True
+
+
+async def _serve_alone(settings: Settings, on_ready: Callable[[Served], None]) -> None:
     stopping = asyncio.Event()
     task = asyncio.current_task()
 
@@ -164,7 +179,7 @@ async def _serve(settings: Settings) -> None:
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signal_number, stop)
     async with relaying(settings) as served:
-        _announce(settings, served)
+        on_ready(served)
         await stopping.wait()
 
 

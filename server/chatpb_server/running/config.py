@@ -147,7 +147,7 @@ def load_all(
         details = error.errors(include_url=False)
         mistakes += [f"{places.find(item['loc'])}: {_text(item, data)}" for item in details]
         raise ConfigError(*mistakes) from None
-    mistakes += _conflicts(settings, places)
+    mistakes += conflicts(settings, places)
     if mistakes:
         raise ConfigError(*mistakes)
     return Loaded(settings, places)
@@ -239,8 +239,14 @@ def _expand(data: dict[str, Any], places: Places, environ: Mapping[str, str]) ->
         places.add_default((*_DEFAULT, key))
 
 
-def _conflicts(settings: Settings, places: Places) -> Iterator[str]:
-    """The mistakes that only several settings together make."""
+def conflicts(settings: Settings, places: Places | None = None) -> Iterator[str]:
+    """The mistakes that only several settings together make.
+
+    Args:
+        settings: The settings.
+        places: Where they come from. None: it is not known.
+    """
+    places = places or Places(None)
     for key, listen in ((("listen",), settings.listen), (("http", "listen"), settings.http.listen)):
         if listen is None:
             continue

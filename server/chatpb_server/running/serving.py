@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from ssl import SSLContext
@@ -81,10 +81,13 @@ class Ports(NamedTuple):
     Attributes:
         grpc: The port of the service.
         http: That of the HTTP API; None if it is not served.
+        renew: Changes the options while it runs: the grace, how many calls run and wait and for how
+            long, who may call, what is passed on and back, and the models. Others stay.
     """
 
     grpc: int
     http: int | None
+    renew: Callable[[Options], None]
 
 
 @asynccontextmanager
@@ -165,9 +168,27 @@ async def serving_all(
             http_port = await http_edge.start(
                 address, ssl_context=options.ssl_context, share_port=options.share_port
             )
+
+        def renew(new: Options) -> None:
+            nonlocal options
+            options = new
+            guard.renew(
+                new.limits.max_running,
+                new.limits.max_waiting,
+                limit=new.limits.seconds,
+                headers=new.headers,
+                authenticate=new.authenticate,
+            )
+            inspecting.renew(
+                MOST_RUNNING, 0, limit=MOST_SECONDS, headers=(), authenticate=new.authenticate
+            )
+            service.passed_on = new.passed_on
+            if http_edge is not None:
+                http_edge.models = new.models
+
         await edge.start()
         try:
-            yield Ports(port, http_port)
+            yield Ports(port, http_port, renew)
         finally:
             if http_edge is not None:
                 await http_edge.drain()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import socket
 import sys
@@ -20,18 +19,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
-from chatpb_server.access.address import Address, AddressError
-from chatpb_server.running.build import Served, relaying
-from chatpb_server.running.config import ConfigError
+from chatpb_server.access.address import Address
+from chatpb_server.running.build import Served, check_renewal
 from chatpb_server.running.settings import Settings
-from chatpb_server.watching.logs import configure_logging
 from chatpb_server.watching.metrics_server import SharedMetrics, serve_metrics, shared_metrics
 
 _logger = logging.getLogger(__name__)
 
-_READY: Final = b"ready\n"
-_STOP: Final = b"stop\n"
-_NOW: Final = b"now\n"
+READY: Final = b"ready\n"
+STOP: Final = b"stop\n"
+NOW: Final = b"now\n"
 
 #: A worker that ran for this many seconds did not fail because of its start.
 _LONG: Final = 60.0
@@ -42,7 +39,7 @@ _MARGIN: Final = 10.0
 #: How many seconds it can take to end at once.
 _NOW_MARGIN: Final = 2.0
 #: The longest message with settings, in bytes.
-_LIMIT: Final = 16 * 1024 * 1024
+LIMIT: Final = 16 * 1024 * 1024
 
 
 class WorkerError(Exception):
@@ -74,14 +71,12 @@ async def supervise(settings: Settings, on_ready: Callable[[Served], None]) -> b
             server = serve_metrics(Address.parse(settings.metrics.listen), shared.registry)
             stack.callback(server.close)
             metrics = server.address
-        settings = settings.model_copy(update={"listen": str(address)})
         http = None
         if settings.http.listen:
             http = stack.enter_context(_reserved(Address.parse(settings.http.listen)))
-            table = settings.http.model_copy(update={"listen": str(http)})
-            settings = settings.model_copy(update={"http": table})
-        supervisor = _Supervisor(settings, shared)
-        return await supervisor.run(lambda: on_ready(Served(address, metrics, http)))
+        supervisor = _Supervisor(settings, shared, address, http)
+        served = Served(address, metrics, http, supervisor.renew)
+        return await supervisor.run(lambda: on_ready(served))
 
 
 @contextmanager
@@ -115,10 +110,20 @@ class _Supervisor:
     Args:
         settings: The settings of the workers.
         shared: Their metrics. None: there are none.
+        address: Where they listen, in place of the settings' address, which can have port 0.
+        http: Where they serve the HTTP API.
     """
 
-    def __init__(self, settings: Settings, shared: SharedMetrics | None) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        settings: Settings,
+        shared: SharedMetrics | None,
+        address: Address,
+        http: Address | None,
+    ) -> None:
+        self._address = address
+        self._http = http
+        self._settings = self._addressed(settings)
         self._shared = shared
         self._stopping = asyncio.Event()
         self._ended_at_once = False
@@ -140,6 +145,22 @@ class _Supervisor:
             raise WorkerError("the workers do not start") from None
         return not self._ended_at_once
 
+    async def renew(self, settings: Settings) -> None:
+        """Changes the settings of all workers, once they are checked.
+
+        Raises:
+            ConfigError: Something that they name cannot be used.
+        """
+        await asyncio.to_thread(check_renewal, settings)
+        self._settings = self._addressed(settings)
+        self._order(_line(self._settings))
+
+    def _addressed(self, settings: Settings) -> Settings:
+        """The settings with the addresses that are reserved."""
+        listen = None if self._http is None else str(self._http)
+        http = settings.http.model_copy(update={"listen": listen})
+        return settings.model_copy(update={"listen": str(self._address), "http": http})
+
     def _stop(self) -> None:
         """Handles a signal."""
         if self._stopping.is_set():
@@ -147,7 +168,7 @@ class _Supervisor:
         self._stopping.set()
         if self._announcing is not None:
             self._announcing.cancel()
-        self._order(_NOW if self._ended_at_once else _STOP)
+        self._order(NOW if self._ended_at_once else STOP)
         margin = _NOW_MARGIN if self._ended_at_once else self._settings.grace + _MARGIN
         asyncio.get_running_loop().call_later(margin, self._kill)
 
@@ -187,18 +208,18 @@ class _Supervisor:
         ours, theirs = socket.socketpair()
         with theirs:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "chatpb_server.running.workers"),
+                *(sys.executable, "-P", "-m", "chatpb_server.running.worker"),
                 stdin=theirs.fileno(),
                 process_group=0,  # a terminal's signals come through the supervisor
             )
         try:
             reader, writer = await asyncio.open_connection(sock=ours)
-            writer.write(self._settings.model_dump_json(exclude_unset=True).encode() + b"\n")
+            writer.write(_line(self._settings))
             self._processes[process] = writer
             if self._stopping.is_set():
-                writer.write(_NOW if self._ended_at_once else _STOP)
+                writer.write(NOW if self._ended_at_once else STOP)
             with suppress(ConnectionError):
-                if await reader.readline() == _READY:
+                if await reader.readline() == READY:
                     ready.set()
                     _logger.info("worker %d is ready", process.pid)
             return process.pid, await process.wait()
@@ -218,52 +239,11 @@ async def _when_all(events: list[asyncio.Event], then: Callable[[], None]) -> No
     then()
 
 
+def _line(settings: Settings) -> bytes:
+    return settings.model_dump_json(exclude_unset=True).encode() + b"\n"
+
+
 def _ending(code: int) -> str:
     if code < 0:
         return f"was ended by {signal.Signals(-code).name}"
     return f"ended with exit code {code}"
-
-
-async def _serve_as_worker() -> int:
-    """Serves with the settings from the supervisor; returns the exit code."""
-    channel = socket.socket(fileno=os.dup(sys.stdin.fileno()))
-    reader, writer = await asyncio.open_connection(sock=channel, limit=_LIMIT)
-    settings = Settings.model_validate_json(await reader.readline())
-    configure_logging(settings.log.format, settings.log.level)
-    stopping = asyncio.Event()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signal_number, stopping.set)
-    serving = asyncio.ensure_future(_serve(settings, writer, stopping))
-    obeying = asyncio.ensure_future(_obey(reader, stopping, serving))
-    try:
-        await serving
-    except asyncio.CancelledError:
-        return 1
-    except (AddressError, ConfigError) as error:
-        sys.stderr.write(f"chatpb-server: {error}\n")
-        return 1
-    finally:
-        obeying.cancel()
-        writer.transport.abort()
-    return 0
-
-
-async def _serve(settings: Settings, writer: asyncio.StreamWriter, stopping: asyncio.Event) -> None:
-    async with relaying(settings, as_worker=True):
-        writer.write(_READY)
-        await stopping.wait()
-
-
-async def _obey(
-    reader: asyncio.StreamReader, stopping: asyncio.Event, serving: asyncio.Future[None]
-) -> None:
-    with suppress(ConnectionError):
-        while order := await reader.readline():
-            stopping.set()
-            if order == _NOW:
-                serving.cancel()
-    stopping.set()  # the supervisor has ended
-
-
-if __name__ == "__main__":
-    sys.exit(asyncio.run(_serve_as_worker()))

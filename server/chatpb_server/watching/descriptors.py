@@ -11,6 +11,7 @@ import errno
 import logging
 import os
 import sys
+from contextlib import suppress
 from typing import Final
 
 if sys.platform != "win32":
@@ -35,7 +36,7 @@ def log_out_of_descriptors() -> None:
     _logger.error(
         "out of file descriptors (the limit is %s): new connections wait; raise the limit"
         " (`ulimit -n`, LimitNOFILE= of systemd), or lower limits.max_connections",
-        _text(_limit()),
+        _limit() or "the system's",
     )
 
 
@@ -46,20 +47,27 @@ def provide_descriptors(connections: int, calls: int) -> None:
         connections: How many connections callers can have.
         calls: How many calls can run, each with a connection to an upstream.
     """
-    if sys.platform == "win32":
-        return
     needed = connections + calls + _OWN
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < needed:
+    limit = _raised(needed)
+    if limit is not None and limit < needed:
         _logger.warning(
             "%d file descriptors are allowed, and limits.max_connections and limits.max_running"
             " need %d: raise the limit (`ulimit -n`, LimitNOFILE= of systemd)",
-            hard,
+            limit,
             needed,
         )
-        needed = hard
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def _raised(needed: int) -> int | None:
+    """Raises the limit as far as it may be; returns it. None: there is no limit."""
+    limit = _limit()
+    if sys.platform == "win32" or limit is None or limit >= needed:
+        return limit
+    with suppress(OSError, ValueError):  # a sandbox can forbid that
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return _limit()
 
 
 async def watch_descriptors() -> None:
@@ -74,11 +82,8 @@ async def watch_descriptors() -> None:
 
 
 def _limit() -> int | None:
+    """The limit; None if there is none."""
     if sys.platform == "win32":
         return None
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return None if soft == resource.RLIM_INFINITY else soft
-
-
-def _text(limit: int | None) -> str:
-    return "the system's" if limit is None else str(limit)

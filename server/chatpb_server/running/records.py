@@ -1,0 +1,63 @@
+"""Opens the log of records that the settings name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chatpb._errors import os_error_text
+from chatpb._extras import install_command, package_of
+from chatpb_server.running.config import ConfigError
+from chatpb_server.watching.record_limits import Outcome, RecordTable
+
+if TYPE_CHECKING:
+    from chatpb_server.watching.recording import LogRecorder
+
+
+def unrecordable(directory: Path) -> Iterator[str]:
+    """Yields why records cannot be written to a directory, which may not exist yet."""
+    try:
+        import chatpb.log  # noqa: F401 (it has its own extra)
+    except ModuleNotFoundError as error:
+        yield f"record: needs {package_of(error)}: {install_command('log')}"
+    place = directory
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        yield f"record: {place} is not a directory"
+    elif not os.access(place, os.W_OK | os.X_OK):
+        yield f"record: cannot write to the directory {place}"
+
+
+def open_recorder(table: RecordTable, count: Callable[[Outcome], None] | None) -> LogRecorder:
+    """Opens the log of records.
+
+    Raises:
+        ConfigError: It cannot be opened.
+    """
+    from chatpb.log import LogError, LogWriter, Sync
+    from chatpb_server.watching.recording import LogRecorder
+
+    directory = table.directory
+    assert directory is not None
+
+    def open_writer() -> LogWriter:
+        # Only the owner of the process can read what callers asked.
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return LogWriter(
+            directory,
+            sync=Sync(table.sync),
+            max_bytes=table.file_bytes or None,
+            max_seconds=table.file_seconds or None,
+            max_pending_bytes=table.queue_bytes,
+        )
+
+    try:
+        return LogRecorder(open_writer, table, labels=table.labels, count=count)
+    except OSError as error:
+        reason = os_error_text(error)
+        raise ConfigError(f"record: cannot write to the directory {directory}: {reason}") from None
+    except LogError as error:
+        raise ConfigError(f"record: {error}") from None

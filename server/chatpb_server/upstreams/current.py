@@ -1,0 +1,71 @@
+"""An upstream that can be replaced while it is asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from chatpb_server.core.upstream import Upstream, UpstreamAnswer, UpstreamRequest, UpstreamStream
+
+
+class CurrentUpstream:
+    """An `Upstream` that asks another one, which can be replaced.
+
+    Args:
+        upstream: The first one.
+    """
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._current = _Used(upstream)
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    def replace(self, upstream: Upstream) -> None:
+        """Asks another one from now on. The one before is closed after its last call."""
+        leaving = asyncio.ensure_future(self._current.leave())
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+        self._current = _Used(upstream)
+
+    async def create(self, request: UpstreamRequest) -> UpstreamAnswer:
+        """Answers with a whole completion, as `Upstream.create` says."""
+        with self._current.use() as upstream:
+            return await upstream.create(request)
+
+    @asynccontextmanager
+    async def stream(self, request: UpstreamRequest) -> AsyncIterator[UpstreamStream]:
+        """Answers piece by piece, as `Upstream.stream` says."""
+        with self._current.use() as upstream:
+            async with upstream.stream(request) as stream:
+                yield stream
+
+    async def close(self) -> None:
+        """Closes all of them."""
+        await asyncio.gather(self._current.leave(), *self._leaving)
+
+
+class _Used:
+    """An upstream, and how many calls use it."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self._calls = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @contextmanager
+    def use(self) -> Iterator[Upstream]:
+        """Keeps it open for as long as the context lasts."""
+        self._calls += 1
+        self._idle.clear()
+        try:
+            yield self._upstream
+        finally:
+            self._calls -= 1
+            if not self._calls:
+                self._idle.set()
+
+    async def leave(self) -> None:
+        """Closes it as soon as no call uses it."""
+        await self._idle.wait()
+        await self._upstream.close()

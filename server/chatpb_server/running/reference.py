@@ -11,6 +11,7 @@ from annotated_types import Ge, Gt, Le
 
 from chatpb_server.core.setting import Declaration
 from chatpb_server.running.flags import bare_type, default_text
+from chatpb_server.running.reload import RENEWED
 from chatpb_server.running.settings import all_settings, short_keys
 from chatpb_server.upstreams.registry import UpstreamTable, kinds
 
@@ -27,6 +28,9 @@ comes from.
 
 Paths in a file are relative to its folder, other paths to the working directory. No setting is a
 secret: settings name the environment variables or files that contain secrets.
+
+On SIGHUP, a relay reads its configuration file, and all files that settings name, again. These
+settings change without a restart: {renewed}. Others that differ are named in the log.
 """
 
 _TYPES: dict[Any, str] = {
@@ -42,7 +46,9 @@ _TYPES: dict[Any, str] = {
 
 def reference() -> str:
     """The text of docs/settings.md."""
-    return "\n".join([_HEAD, *_sections()]).rstrip("\n") + "\n"
+    names = ", ".join(f"`{name}`" for name in RENEWED)
+    head = _HEAD.replace("{renewed}", names)
+    return "\n".join([head, *_sections()]).rstrip("\n") + "\n"
 
 
 def _sections() -> Iterator[str]:

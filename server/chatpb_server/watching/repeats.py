@@ -15,8 +15,9 @@ _MOST_KEYS: Final = 1000
 class Repeats(logging.Filter):
     """Bounds how much repeated warnings and errors write, whoever repeats what causes them.
 
-    Records are alike if they have the same template, the same texts in it and the same type of
-    exception. The line of a call is written always, but not always its traceback.
+    Records are alike if they have the same template and the same texts in it or, if they have a
+    traceback, the same type of exception from the same place. The line of a call is always written,
+    but not always its traceback.
     """
 
     def __init__(self) -> None:
@@ -55,11 +56,13 @@ class Repeats(logging.Filter):
 
 
 def _key(record: logging.LogRecord) -> object:
-    args = record.args if isinstance(record.args, tuple) else ()
-    texts = tuple(str(arg) for arg in args if not isinstance(arg, int | float))
-    kind = frame = None
+    """What is equal for records that are alike."""
     if record.exc_info:
         kind, _, trace = record.exc_info
+        place = None
         while trace is not None:
-            frame, trace = (trace.tb_frame.f_code, trace.tb_lineno), trace.tb_next
-    return (record.name, record.levelno, str(record.msg), texts, kind, frame)
+            place, trace = (trace.tb_frame.f_code, trace.tb_lineno), trace.tb_next
+        return (record.name, record.levelno, str(record.msg), kind, place)
+    args = record.args if isinstance(record.args, tuple) else ()
+    texts = tuple(str(arg) for arg in args if not isinstance(arg, int | float))
+    return (record.name, record.levelno, str(record.msg), texts)

@@ -152,8 +152,8 @@ class Decoder:
             if text:
                 self._has_text = True
                 self._ends_object = text.endswith(b"}")
+            self._size += len(value) + bool(self._data)  # lines are joined by a line feed
             self._data.append(value)
-            self._size += len(value)
 
     def _dispatch(self, events: list[Event]) -> None:
         if self._has_text:

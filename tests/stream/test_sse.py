@@ -95,7 +95,11 @@ def test_any_split_gives_the_same_events(
     assert [*whole.feed(stream), *whole.close()] == [*pieces, *split.close()]
 
 
-@pytest.mark.parametrize("line", [b"data: " + b"x" * 100, b"data: 1234567\n" * 20, b":" * 200])
+@pytest.mark.parametrize(
+    "line",
+    [b"data: " + b"x" * 100, b"data: 1234567\n" * 20, b":" * 200, b"data:\n" * 200],
+    ids=["long", "many lines", "comment", "empty lines"],
+)
 def test_an_endless_event_is_refused(line: bytes) -> None:
     decoder = Decoder(max_event_bytes=99)
     assert [Event(b"1")] == decoder.feed(b"data: 1\n\n" + line)

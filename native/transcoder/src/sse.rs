@@ -136,7 +136,7 @@ impl EventStream {
                 }
                 self.data.extend_from_slice(value);
                 self.has_data = true;
-                self.size += value.len();
+                self.size = self.data.len();
             }
             _ => {}
         }

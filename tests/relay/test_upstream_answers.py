@@ -59,6 +59,11 @@ async def test_heads_that_ordinary_clients_read(answer: Answer) -> None:
     [
         pytest.param(raw(CLOSE), "broke off", id="no answer"),
         pytest.param(
+            raw(HEAD + b"content-encoding: gzip\r\n" + LENGTH + b"\r\n" + BODY),
+            "could not be read: it is not in the content encoding that its header names",
+            id="not gzip",
+        ),
+        pytest.param(
             raw(b"SSH-2.0\r\n\r\n", CLOSE), "could not be read: not valid HTTP", id="no HTTP"
         ),
         pytest.param(json_answer(b"{", RESET, framing="chunked"), "broke off", id="reset"),

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 
 import aiohttp
+from aiohttp.http_exceptions import ContentEncodingError
 
 from chatpb_server.core.upstream import UpstreamDataError, UpstreamTimeoutError
 from chatpb_server.upstreams.events import without_blanks
@@ -25,7 +26,17 @@ async def pieces_of(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, N
     except TimeoutError as error:
         raise UpstreamTimeoutError("silence") from error
     except aiohttp.ClientError as error:
-        raise UpstreamDataError("broke off") from error
+        raise UpstreamDataError(_why_no_more(error)) from error
+
+
+def _why_no_more(error: BaseException) -> str:
+    """Why the rest of a body cannot be read; the exceptions of aiohttp cause one another."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ContentEncodingError):
+            return "could not be read: it is not in the content encoding that its header names"
+        cause = cause.__cause__
+    return "broke off"
 
 
 async def first_bytes(pieces: AsyncIterator[bytes]) -> bytes:

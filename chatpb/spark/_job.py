@@ -28,7 +28,7 @@ _KINDS: Final = {
     "request": schema.ChatCompletionRequest,
     "error": schema.ErrorResponse,
 }
-_LINES: Final = (*_endings.JSON_LINES, *(f"{ending}.gz" for ending in _endings.JSON_LINES))
+_LINES: Final = _endings.compressible(_endings.JSON_LINES)
 _GATEWAY: Final = "PYSPARK_GATEWAY_PORT"  # which spark-submit sets
 _RAISED: Final = re.compile(r"(?:\w+\.)*\w*Error: ")
 _HELP: Final = """\

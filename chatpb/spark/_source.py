@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Iterable, Iterator
@@ -12,13 +13,25 @@ import pyarrow as pa
 from google.protobuf.message import Message
 from pyspark.sql import DataFrame, SparkSession
 
+from chatpb._compressed import Opened
+from chatpb._errors import ConversionError
 from chatpb._mapping.convert import json_to_binary
 from chatpb._record import holds, record_of
 from chatpb.log import SUFFIX, Damage, read
-from chatpb.spark._column import DATA_DDL, Errors, as_bytes, check, converted, data_batch, slices
+from chatpb.spark._column import (
+    DATA_DDL,
+    Errors,
+    as_bytes,
+    check,
+    converted,
+    data_batch,
+    local,
+    slices,
+)
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 
 _logger: Final = logging.getLogger(__name__)
+_ZSTD: Final = ".zst"
 
 
 def read_logs(spark: SparkSession, path: str | os.PathLike[str]) -> DataFrame:
@@ -61,7 +74,9 @@ def read_json_lines(
     Args:
         spark: The session.
         path: Files or directories, as Spark takes them; it splits large files that are not
-            compressed.
+            compressed. Spark reads gzip, but zstd only with a library of Hadoop that it does not
+            bring: files whose names end in ``.zst`` are read here, one task for each, and all
+            executors must see them.
         message_type: What the lines are: a type that a record has one field of.
         errors: What happens to a line that is not a JSON object: as for `from_json`; with
             ``null`` it is left out.
@@ -79,8 +94,41 @@ def read_json_lines(
         for batch in batches:
             yield data_batch(converted(batch.column(0), errors, record).drop_null())
 
-    lines = spark.read.option("lineSep", "\n").text(path)
-    return lines.select(as_bytes("value")).mapInArrow(convert, DATA_DDL)
+    others, files = _apart([path] if isinstance(path, str) else path)
+    frames: list[DataFrame] = []
+    if others or not files:
+        lines = spark.read.option("lineSep", "\n").text(others)
+        frames.append(lines.select(as_bytes("value")).mapInArrow(convert, DATA_DDL))
+    if files:
+
+        def convert_files(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            for batch in batches:
+                for number in batch.column(0):
+                    name = files[number.as_py()]
+                    with open(name, "rb") as stream:
+                        for some in slices(Opened(name, stream, ConversionError).lines()):
+                            yield from convert([data_batch(some)])
+
+        numbers = spark.range(0, len(files), 1, len(files))
+        frames.append(numbers.mapInArrow(convert_files, DATA_DDL))
+    return functools.reduce(DataFrame.union, frames)
+
+
+def _apart(paths: list[str]) -> tuple[list[str], list[str]]:
+    """What Spark reads, and the files of this machine that are compressed with zstd."""
+    others: list[str] = []
+    files: list[str] = []
+    for path in paths:
+        top = Path(path.removeprefix("file://") if path.startswith("file:///") else path)
+        below = sorted(top.iterdir()) if top.is_dir() else [top]
+        ours = [str(file.absolute()) for file in below if file.name.endswith(_ZSTD)]
+        files += [file for file in ours if os.path.isfile(file)]
+        if not any(map(os.path.isfile, ours)):
+            others.append(path)
+        elif top.is_dir():  # as Spark, which skips hidden files
+            rest = (file for file in below if not file.name.endswith(_ZSTD))
+            others += [local(file) for file in rest if file.is_file() and file.name[0] not in "._"]
+    return others, files
 
 
 def find(path: str | os.PathLike[str], endings: tuple[str, ...]) -> list[str]:

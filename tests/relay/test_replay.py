@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 from chatpb import binary_to_json, fold, json_to_binary, to_dict
 from chatpb.sse import DONE, event
@@ -21,6 +24,10 @@ from chatpb_server.core.upstream import (
 from chatpb_server.upstreams.replay import ReplayError, ReplayUpstream
 from support.build import COMPLETION, chunk, error_object
 
+COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".zst": zstandard.ZstdCompressor(write_checksum=True).compress,
+}
 REQUEST = UpstreamRequest(RequestBody(text=b"{}"))
 CHUNKS = [chunk("po", role="assistant"), chunk("ng"), chunk(None, "stop")]
 TEXTS = [json.dumps(value).encode() for value in CHUNKS]
@@ -71,6 +78,24 @@ async def test_a_stream(name: str, data: bytes, text: bytes, tmp_path: Path) -> 
     assert answer.text is None
     parts = [ChatCompletionChunk.FromString(part) for item in arrived for part in item.whole]
     assert to_dict(fold(parts)) == json.loads(binary_to_json(answer.binary))
+
+
+@pytest.mark.parametrize("kind", COMPRESSIONS)
+async def test_compressed_recordings(kind: str, tmp_path: Path) -> None:
+    text = json.dumps(COMPLETION).encode()
+    compress = COMPRESSIONS[kind]
+    for name, data in (("a.json", text), ("b.jsonl", b"\n".join(TEXTS)), ("c.sse", EVENTS)):
+        (tmp_path / f"{name}{kind}").write_bytes(compress(data))
+    (tmp_path / f"a.request.json{kind}").write_bytes(compress(b"{}"))
+    upstream = ReplayUpstream(tmp_path)
+    assert text == (await upstream.create(REQUEST)).text
+    assert CHUNKS == values(await streamed(upstream))
+    assert CHUNKS == values(await streamed(upstream))
+    assert text == (await upstream.create(REQUEST)).text
+    damaged = tmp_path / f"d.json{kind}"
+    damaged.write_bytes(compress(text)[:-4])
+    with pytest.raises(ReplayError, match=r"^[^ ]*/d\.json[^ ]*: (cut|damaged) (gzip|zstd)"):
+        ReplayUpstream(damaged)
 
 
 @pytest.mark.parametrize(("code", "expected"), [(429, 429), (None, 400), ("x", 400), (200, 400)])

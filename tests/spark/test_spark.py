@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib
 import json
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 from chatpb import from_json
 from chatpb.log import LogWriter
@@ -241,6 +243,29 @@ def test_json_lines_are_read_in_splits(spark: Any, tmp_path: Path) -> None:
     path.write_text("[]\n" + lines[0], "utf-8")
     left = chatpb_spark.read_json_lines(spark, str(path), errors="null")
     assert 1 == left.count()
+
+
+def test_json_lines_that_are_compressed(spark: Any, tmp_path: Path) -> None:
+    """Spark itself reads gzip, and refuses zstd."""
+    texts = [json.dumps(completion(number)).encode() for number in range(9)]
+    lines = tmp_path / "lines"
+    lines.mkdir()
+    (lines / "a.jsonl").write_bytes(b"\n".join(texts[:3]))
+    (lines / "b.jsonl.gz").write_bytes(gzip.compress(b"\r\n".join(texts[3:6])))
+    zst = lines / "c.jsonl.zst"
+    frames = (b"\n".join(texts[6:8])[:-2], b"\n".join(texts[6:8])[-2:] + b"\n\n" + texts[8])
+    zst.write_bytes(b"".join(map(zstandard.compress, frames)))
+    (lines / "_hidden.jsonl").write_bytes(b"[]")
+    expected = {f"c{number}" for number in range(9)}
+    for path in (str(lines), f"file://{lines}", [str(file) for file in lines.glob("[a-c]*")]):
+        read = chatpb_spark.read_json_lines(spark, path)
+        found = [CompletionRecord.FromString(data).completion.id for data in data_of(read)]
+        assert expected == set(found)
+        assert 9 == len(found)
+    assert 3 == chatpb_spark.read_json_lines(spark, str(zst)).count()
+    zst.write_bytes(zst.read_bytes()[:-3])
+    with pytest.raises(Exception, match=r"c\.jsonl\.zst: (cut|damaged) zstd"):
+        chatpb_spark.read_json_lines(spark, str(zst)).count()
 
 
 # Executors that die

@@ -9,7 +9,7 @@ from typing import Final
 
 from chatpb import sse
 from chatpb._cli.failure import CliError, at
-from chatpb._cli.reading.compressed import Advance, Opened, Readable, begins_log
+from chatpb._cli.reading.compressed import Advance, Readable, begins_log, opened
 from chatpb._cli.reading.delimited import read_delimited
 from chatpb._cli.reading.kinds import Kind, recognise
 from chatpb._cli.reading.sniff import Format, by_content, by_name
@@ -118,16 +118,16 @@ class Source:
         self._limit = limit
         self._skipped = skipped
         head = bytearray()
-        opened = Opened(name, stream, advance)
+        content = opened(name, stream, advance)
         form = form or by_name(name)
         if form is None:
-            form = by_content(head, lambda: opened.read1(_CHUNK), limit)
-            if form is Format.BINARY and opened.is_compressed and begins_log(bytes(head[:_CHUNK])):
+            form = by_content(head, lambda: content.read1(_CHUNK), limit)
+            if form is Format.BINARY and content.is_compressed and begins_log(bytes(head[:_CHUNK])):
                 raise CliError(f"{name}: a log; a log is read by `chatpb cat`")
             form = binary if form is Format.BINARY else form
         self.format = form
-        self.is_compressed = opened.is_compressed
-        self._stream = io.BufferedReader(_Rewound(head, opened), _CHUNK)
+        self.is_compressed = content.is_compressed
+        self._stream = io.BufferedReader(_Rewound(head, content), _CHUNK)
 
     @property
     def is_binary(self) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final, TypeVar
 import orjson
 
 from chatpb import ConversionError, _endings, binary_to_json, fold, from_json, sse, unfold
+from chatpb._compressed import Opened
 from chatpb._errors import os_error_text
 from chatpb._mapping.canonical import canonical
 from chatpb._rpc.status import is_error_status
@@ -48,8 +49,8 @@ class ReplayUpstream:
     Args:
         path: A file, or a folder of files in the order of their names. ``.json`` is the JSON of a
             completion or an error, ``.sse`` the bytes of an event stream, ``.jsonl`` and
-            ``.ndjson`` the chunks of a stream, one in each line. Files ``.request.json`` are
-            skipped.
+            ``.ndjson`` the chunks of a stream, one in each line. They can be compressed, with
+            ``.gz`` or ``.zst`` after that. Files ``.request.json`` are skipped.
 
     Raises:
         ReplayError: There is no recording, or one that cannot be read.
@@ -60,12 +61,15 @@ class ReplayUpstream:
         recordings = [
             file
             for file in files
-            if file.suffix in _SUFFIXES and not file.name.endswith(_endings.REQUEST)
+            if _kind_of(file) in _SUFFIXES
+            and not _endings.bare(file.name).endswith(_endings.REQUEST)
         ]
         if not recordings:
             raise ReplayError(f"{path}: expected a recording: {', '.join(_SUFFIXES)}, or a folder")
         try:
             self._recordings = itertools.cycle([_read(file) for file in recordings])
+        except ModuleNotFoundError as error:  # zstd is an extra
+            raise ReplayError(f"{path} cannot be replayed: {error}") from None
         except (OSError, ConversionError) as error:
             reason = os_error_text(error) if isinstance(error, OSError) else error
             raise ReplayError(f"{path} cannot be replayed: {reason}") from None
@@ -94,13 +98,19 @@ class ReplayUpstream:
         """Does nothing: there is nothing to free."""
 
 
+def _kind_of(file: Path) -> str:
+    """The ending of a file, without that of compression."""
+    return Path(_endings.bare(file.name)).suffix
+
+
 def _read(file: Path) -> tuple[bytes | None, bytes]:
     """A completion, or the bytes of a stream."""
-    data = file.read_bytes()
-    if file.suffix == _endings.JSON:
+    with file.open("rb") as stream:
+        data = b"".join(Opened(str(file), stream, ReplayError).pieces())
+    if _kind_of(file) == _endings.JSON:
         from_json(data)  # it is an object
         return data, b""
-    if file.suffix in _endings.JSON_LINES:
+    if _kind_of(file) in _endings.JSON_LINES:
         lines = [line for line in data.splitlines() if line.strip()]
         data = b"".join(map(sse.event, (*lines, sse.DONE)))
     return None, data
@@ -154,7 +164,8 @@ class ReplayTable(UpstreamTable):
     form: ClassVar[str] = "replay:PATH"
     expected: ClassVar[str] = form
     about: ClassVar[str] = (
-        "Recorded answers, in turn: .json, .jsonl, .ndjson and .sse files, or a folder."
+        "Recorded answers, in turn: .json, .jsonl, .ndjson and .sse files, which can be compressed"
+        " (.gz, .zst), or a folder."
     )
 
     @classmethod

@@ -99,6 +99,11 @@ def test_broken_stream(data: bytes, error: str) -> None:
             _events(ERROR), "<stdin>:event 1: the stream says: The server had an error", id="error"
         ),
         pytest.param(
+            _events(b"[" + ERROR + b"]"),
+            "<stdin>:event 1: the stream says: The server had an error",
+            id="error in a list",
+        ),
+        pytest.param(
             _events(b"[DONE]"), "<stdin>: $: expected at least one chunk, got none", id="none"
         ),
         pytest.param(

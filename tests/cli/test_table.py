@@ -51,6 +51,11 @@ OTHER = [chunk("b", "x"), chunk("b", "y")]
         ),
         pytest.param({"a.sse": sse(*STREAM)}, [{"chunks": STREAM}], id="sse"),
         pytest.param(
+            {"a.sse": sse(*STREAM, [ERROR])},
+            [{"chunks": STREAM, "error": ERROR}],
+            id="sse-error-in-list",
+        ),
+        pytest.param(
             {"a.sse": sse(*STREAM, ERROR), "a.request.json": json.dumps(REQUEST)},
             [{"request": REQUEST, "chunks": STREAM, "error": ERROR}],
             id="sse-error-request",

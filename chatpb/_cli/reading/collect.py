@@ -244,7 +244,9 @@ class _Reader:
         stream = Stream()
         for record in self._read():
             try:
-                kind = ErrorResponse if record.is_error else ChatCompletionChunk
+                kind: Kind = ChatCompletionChunk
+                if record.is_error:
+                    kind, record = ErrorResponse, replace(record, data=record.error)
                 stream.add(kind, self._collector.binary(record, kind), len(record.data))
             except CliError as failure:
                 self._collector.failed(failure)

@@ -15,6 +15,7 @@ from chatpb._cli.reading.kinds import Kind, recognise
 from chatpb._cli.reading.sniff import Format, by_content, by_name
 from chatpb._endings import bare
 from chatpb._errors import ConversionError, os_error_text
+from chatpb._stream.errors import find_error
 from chatpb.v1 import ChatCompletionChunk, ErrorResponse
 
 STDIN_NAME: Final = "<stdin>"
@@ -63,6 +64,15 @@ class Record:
             return sse.Event(self.data, self.event).is_error
         except ConversionError:
             return False
+
+    @property
+    def error(self) -> bytes:
+        """The JSON text of the error that it is: an object, even if it came in a list."""
+        try:
+            found = find_error(self.data)
+        except ConversionError:
+            found = None
+        return self.data if found is None else found.text
 
 
 class _Rewound(io.RawIOBase):

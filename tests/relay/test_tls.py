@@ -265,9 +265,9 @@ async def test_half_a_renewal_keeps_the_old_pair(
     ] == said(caplog)
 
 
-def whole(path: Path, flag: str) -> str:
+def whole(path: Path, setting: str) -> str:
     return (
-        f"{path} is not a whole file of certificates: {flag} expects PEM form,"
+        f"{path} is not a whole file of certificates: {setting} expects PEM form,"
         " -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----"
     )
 
@@ -275,15 +275,15 @@ def whole(path: Path, flag: str) -> str:
 def mismatch(files: Files) -> str:
     return (
         f"the private key {files.key} does not belong to the first certificate of"
-        f" {files.certificate}: --tls-cert and --tls-key expect a pair, the server's own"
-        " certificate first"
+        f" {files.certificate}: tls.cert (--tls-cert) and tls.key (--tls-key) expect"
+        " a pair, the server's own certificate first"
     )
 
 
 def unusable(files: Files) -> str:
     return (
-        f"cannot use the private key {files.key} with {files.certificate}: --tls-key expects PEM"
-        " form, -----BEGIN PRIVATE KEY----- to -----END PRIVATE KEY-----"
+        f"cannot use the private key {files.key} with {files.certificate}: tls.key (--tls-key)"
+        " expects PEM form, -----BEGIN PRIVATE KEY----- to -----END PRIVATE KEY-----"
     )
 
 
@@ -316,12 +316,12 @@ BROKEN: list[Any] = [
     ),
     pytest.param(
         lambda files: replace(files.certificate, ""),
-        lambda files: whole(files.certificate, "--tls-cert"),
+        lambda files: whole(files.certificate, "tls.cert (--tls-cert)"),
         id="empty certificate",
     ),
     pytest.param(
         lambda files: replace(files.certificate, files.certificate.read_bytes()[:-40]),
-        lambda files: whole(files.certificate, "--tls-cert"),
+        lambda files: whole(files.certificate, "tls.cert (--tls-cert)"),
         id="half a certificate",
     ),
     pytest.param(
@@ -329,22 +329,22 @@ BROKEN: list[Any] = [
             files.certificate,
             files.certificate.read_bytes() + files.ca.cert_pem.bytes()[:-40],
         ),
-        lambda files: whole(files.certificate, "--tls-cert"),
+        lambda files: whole(files.certificate, "tls.cert (--tls-cert)"),
         id="half a chain",
     ),
     pytest.param(
         lambda files: replace(files.certificate, files.key.read_bytes()),
-        lambda files: whole(files.certificate, "--tls-cert"),
+        lambda files: whole(files.certificate, "tls.cert (--tls-cert)"),
         id="a key as the certificate",
     ),
     pytest.param(
         lambda files: replace(files.authorities, b"# nobody\n"),
-        lambda files: whole(files.authorities, "--tls-client-ca"),
+        lambda files: whole(files.authorities, "tls.client_ca (--tls-client-ca)"),
         id="empty client CA",
     ),
     pytest.param(
         lambda files: replace(files.authorities, files.authorities.read_bytes()[:-40]),
-        lambda files: whole(files.authorities, "--tls-client-ca"),
+        lambda files: whole(files.authorities, "tls.client_ca (--tls-client-ca)"),
         id="half a client CA",
     ),
     pytest.param(lambda files: replace(files.key, ""), unusable, id="empty key"),
@@ -373,8 +373,8 @@ BROKEN: list[Any] = [
     pytest.param(
         encrypt,
         lambda files: (
-            f"the private key {files.key} is encrypted: --tls-key expects one that is not;"
-            " `openssl pkey` takes the password off"
+            f"the private key {files.key} is encrypted: tls.key (--tls-key) expects one that"
+            " is not; `openssl pkey` takes the password off"
         ),
         id="an encrypted key",
     ),

@@ -14,6 +14,10 @@ import grpc
 from chatpb_server.access.reload import Reloading, read_bytes
 
 _MAX_NAME = 128
+# What errors call the settings: by the key in a file, and the flag, of which a variable is made.
+_CERT = "tls.cert (--tls-cert)"
+_KEY = "tls.key (--tls-key)"
+_CLIENT_CA = "tls.client_ca (--tls-client-ca)"
 
 
 class TlsError(ValueError):
@@ -156,18 +160,18 @@ def _read(
     authorities = None
     if client_ca is not None:
         authorities = read_bytes(client_ca, "client CA", TlsError)
-        _check_certificates(client_ca, "--tls-client-ca")
-    _check_certificates(certificate, "--tls-cert")
+        _check_certificates(client_ca, _CLIENT_CA)
+    _check_certificates(certificate, _CERT)
     _check_pair(certificate, key)
     return grpc.ssl_server_certificate_configuration([(private_key, chain)], authorities)
 
 
-def _check_certificates(path: Path, flag: str) -> None:
+def _check_certificates(path: Path, setting: str) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(path)
     except OSError:  # which ssl.SSLError is
         raise TlsError(
-            f"{path} is not a whole file of certificates: {flag} expects PEM form,"
+            f"{path} is not a whole file of certificates: {setting} expects PEM form,"
             " -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----"
         ) from None
 
@@ -175,7 +179,7 @@ def _check_certificates(path: Path, flag: str) -> None:
 def _check_pair(certificate: Path, key: Path) -> None:
     def refuse() -> NoReturn:  # without it, OpenSSL asks for a password on the terminal
         raise TlsError(
-            f"the private key {key} is encrypted: --tls-key expects one that is not;"
+            f"the private key {key} is encrypted: {_KEY} expects one that is not;"
             " `openssl pkey` takes the password off"
         )
 
@@ -186,15 +190,15 @@ def _check_pair(certificate: Path, key: Path) -> None:
         if reason.endswith("MISMATCH") or reason == "NO_CERTIFICATE_ASSIGNED":
             raise TlsError(
                 f"the private key {key} does not belong to the first certificate of {certificate}:"
-                " --tls-cert and --tls-key expect a pair, the server's own certificate first"
+                f" {_CERT} and {_KEY} expect a pair, the server's own certificate first"
             ) from None
         if "_TOO_" in reason:
             raise TlsError(
                 f"the certificate {certificate} is too weak ({reason.lower().replace('_', ' ')}):"
-                " --tls-cert expects one with a key of today's length"
+                f" {_CERT} expects one with a key of today's length"
             ) from None
         raise TlsError(
-            f"cannot use the private key {key} with {certificate}: --tls-key expects PEM form,"
+            f"cannot use the private key {key} with {certificate}: {_KEY} expects PEM form,"
             " -----BEGIN PRIVATE KEY----- to -----END PRIVATE KEY-----"
         ) from None
 

@@ -75,6 +75,20 @@ async def test_what_is_not_http_gets_an_error_of_openai(request_: bytes) -> None
     assert [] == upstream.requests
 
 
+@pytest.mark.parametrize("encoding", ["compress", "gzip, gzip", "secret", "gzip, br"])
+async def test_an_encoding_that_is_not_known_is_refused(encoding: str) -> None:
+    """Not ignored, as if the body had none."""
+    async with HttpUpstream() as upstream, serve(upstream.url, 1) as ports:
+        head = POST + b"connection: close\r\ncontent-encoding: %b\r\n" % encoding.encode()
+        answer, body = await raw_answer(ports.http, head + LENGTH + b"\r\n" + BODY)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    text = (
+        "The request has a content encoding that is not supported: expected gzip, deflate or none."
+    )
+    assert text == json.loads(body)["error"]["message"]
+    assert [] == upstream.requests
+
+
 async def test_no_answer_names_a_library() -> None:
     async with HttpUpstream() as upstream, base_url(upstream.url, 1) as url:
         await upstream.answer(UNARY["plain"])

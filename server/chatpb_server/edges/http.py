@@ -23,6 +23,7 @@ from chatpb_server.core.explain import RefusalError, failure_of
 from chatpb_server.core.guard import Guard
 from chatpb_server.core.service import ChatCompletionService
 from chatpb_server.edges.answering import OURS, Answering
+from chatpb_server.edges.http_request import UNSUPPORTED_ENCODING
 
 #: How many seconds a connection without a request stays open.
 _IDLE: Final = 75.0
@@ -39,10 +40,7 @@ _LAST: Final = 1.0
 #: What is wrong with a request that is not HTTP as we read it. aiohttp's own texts quote it.
 _NOT_HTTP: Final = (
     (LineTooLong, "A line of the request's head is too long."),
-    (
-        ContentEncodingError,
-        "The request has a content encoding that is not supported: expected gzip, deflate or none.",
-    ),
+    (ContentEncodingError, UNSUPPORTED_ENCODING),
     (HttpProcessingError, "The request is not valid HTTP."),
 )
 

@@ -20,6 +20,11 @@ from chatpb_server.core.guard import CallerGoneError
 _TIMEOUT_HEADER: Final = "x-request-timeout-ms"
 #: How many seconds may pass without a byte of the body, and until the head of a request is there.
 _SILENCE: Final = 30.0
+#: The content encodings of requests. aiohttp takes a body in one that it does not know as it is.
+_ENCODINGS: Final = ("", "identity", "gzip", "deflate")
+UNSUPPORTED_ENCODING: Final = (
+    "The request has a content encoding that is not supported: expected gzip, deflate or none."
+)
 #: The members that the relay decides by. If one is repeated, an upstream may take another one.
 _DECISIVE: Final = ("model", "stream")
 #: An escape of a lower-case letter in JSON, which no encoder writes.
@@ -89,9 +94,11 @@ async def read_body(request: web.BaseRequest, most: int) -> bytes:
         most: The most bytes that it may have.
 
     Raises:
-        RefusalError: It is too long, or does not come in time.
+        RefusalError: It is too long, does not come in time, or is in an unknown encoding.
         CallerGoneError: The connection breaks.
     """
+    if request.headers.get("content-encoding", "").strip().lower() not in _ENCODINGS:
+        raise RefusalError(400, UNSUPPORTED_ENCODING)
     too_long = RefusalError(413, f"The request has more than {most} bytes.")
     if (request.content_length or 0) > most:
         raise too_long

@@ -45,6 +45,11 @@ class LogWriter:
     A thread of its own gathers records into frames and writes them. A file has one writer at a
     time. In a directory, every writer has files of its own, and their names sort by time.
 
+    Before each frame, it checks that the file is still where its path leads. If the file was
+    removed, moved or replaced, the records in it that were not acknowledged fail, unless they can
+    still be read. The next ones go to a new file of the directory; without a directory, the writer
+    is broken (`is_broken`).
+
     It belongs to the process that made it. In a forked child, every method raises LogError at once,
     and the futures that were returned before the fork are never done: the child makes a writer of
     its own, in a directory or for another file. The parent's writer goes on.

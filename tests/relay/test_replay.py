@@ -98,6 +98,26 @@ async def test_compressed_recordings(kind: str, tmp_path: Path) -> None:
         ReplayUpstream(damaged)
 
 
+async def test_an_error_in_a_choice(tmp_path: Path) -> None:
+    """A stream has the chunks, then the error; a completion with content is an answer."""
+    choice = {**COMPLETION["choices"][0], **error_object("gone", code=502)}
+    text = json.dumps({**COMPLETION, "choices": [choice]}).encode()
+    upstream = recorded(tmp_path, "a.json", text)
+    assert text == (await upstream.create(REQUEST)).text
+    arrived: list[UpstreamChunks] = []
+
+    async def read() -> None:
+        async with upstream.stream(REQUEST) as stream:
+            async for item in stream.chunks:
+                arrived.append(item)  # noqa: PERF401 (those before the error count)
+
+    with pytest.raises(UpstreamError) as caught:
+        await read()
+    assert error_object("gone", code=502) == json.loads(caught.value.body)
+    parts = [ChatCompletionChunk.FromString(part) for item in arrived for part in item.whole]
+    assert {**COMPLETION, "choices": [choice]} == to_dict(fold(parts))
+
+
 @pytest.mark.parametrize(("code", "expected"), [(429, 429), (None, 400), ("x", 400), (200, 400)])
 async def test_an_error(code: Any, expected: int, tmp_path: Path) -> None:
     text = json.dumps(error_object("no", code=code)).encode()

@@ -74,22 +74,18 @@ async def test_a_flood_of_headers_is_cut_off(head: bytes) -> None:
         writer.transport.abort()
 
 
-async def test_a_head_that_does_not_come_is_not_waited_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("chatpb_server.edges.http._IDLE", 0.2)
-    async with HttpUpstream() as upstream, serve(upstream.url, 1) as ports:
+async def test_a_head_that_does_not_come_is_not_waited_for() -> None:
+    options = Options(http="127.0.0.1:0", limits=Limits(head_timeout=0.2))
+    async with HttpUpstream() as upstream, serve(upstream.url, 1, options=options) as ports:
         reader, writer = await asyncio.open_connection("127.0.0.1", ports.http)
         writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost:")
         assert b"" == await within(reader.read())
         writer.close()
 
 
-async def test_a_body_that_does_not_come_is_not_waited_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("chatpb_server.edges.http_request._SILENCE", 0.2)
-    async with HttpUpstream() as upstream, serve(upstream.url, 1) as ports:
+async def test_a_body_that_does_not_come_is_not_waited_for() -> None:
+    options = Options(http="127.0.0.1:0", limits=Limits(stall_timeout=0.2))
+    async with HttpUpstream() as upstream, serve(upstream.url, 1, options=options) as ports:
         reader, writer = await asyncio.open_connection("127.0.0.1", ports.http)
         writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n{")
         assert (await within(reader.readline())).startswith(b"HTTP/1.1 408 ")

@@ -34,6 +34,15 @@ class Gate:
         for _ in range(more):
             self._pass_on()
 
+    def check(self) -> None:
+        """Checks that one more call could run or wait now.
+
+        Raises:
+            OverloadError: There is no room.
+        """
+        if self._free <= 0 and len(self._waiting) >= self._most_waiting:
+            raise OverloadError
+
     @asynccontextmanager
     async def turn(self, on_wait: Callable[[int], None]) -> AsyncIterator[None]:
         """A turn, for as long as the context lasts.
@@ -54,8 +63,7 @@ class Gate:
             self._pass_on()
 
     async def _wait(self, on_wait: Callable[[int], None]) -> None:
-        if len(self._waiting) >= self._most_waiting:
-            raise OverloadError
+        self.check()
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         on_wait(len(self._waiting))

@@ -159,7 +159,10 @@ class Guard:
         call.headers = failure.headers or call.headers
         self._observer.ended(call, failure.code, cause)
         await _record(call, failure.code, failure)
-        raise CallError(failure) from cause
+        try:
+            raise CallError(failure) from cause
+        finally:  # its traceback leads to this frame: a circle, which would keep the request long
+            del cause
 
     def passed_back(self, headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
         """The headers of an upstream's answer that its caller gets, as far as there is room."""
@@ -208,6 +211,7 @@ class Guard:
         try:
             async with asyncio.timeout(limit) as scope:
                 if read is not None:
+                    self._gate.check()  # what is refused anyway is not read
                     await read()
                 async with self._gate.turn(lambda waiting: self._observer.queued(call, waiting)):
                     return await respond()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from typing import Any, Final
 
 import orjson
@@ -15,6 +15,7 @@ from chatpb._rpc.offload import convert
 from chatpb.sse import DONE, event
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
+from chatpb_server.core.budget import Budget
 from chatpb_server.core.call import Call
 from chatpb_server.core.explain import RefusalError
 from chatpb_server.core.failure import Failure
@@ -27,20 +28,19 @@ from chatpb_server.core.upstream import (
     UpstreamDataError,
     UpstreamError,
 )
-from chatpb_server.edges.http_request import HttpPeer, asked_in, read_body
+from chatpb_server.edges.connection import OURS, Connection
+from chatpb_server.edges.http_body import BodyReader
+from chatpb_server.edges.http_request import HttpPeer, asked_in
 
 #: The names of its calls, as rpcs have them.
 CHAT: Final = "/openai.v1/chat.completions"
 MODELS: Final = "/openai.v1/models"
 
-#: The headers of every answer. Without them aiohttp names itself.
-OURS: Final = {"server": "chatpb"}
-
 _JSON: Final = "application/json"
 #: A comment, which clients skip: with it, neither they nor proxies find the stream idle.
 _ALIVE: Final = b": keep-alive\n\n"
 _BLANK_LINES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
-#: How many seconds an error event may take to be written.
+#: How many seconds the end of an answer that breaks off may take to be written.
 _LAST: Final = 1.0
 
 
@@ -49,49 +49,64 @@ class Answering:
 
     Args:
         request: The request.
+        connection: Its connection.
         guard: As in `HttpEdge`.
         service: As in `HttpEdge`.
-        max_body_bytes: As in `HttpEdge`.
+        bodies: Reads its body.
+        budget: As in `HttpEdge`.
+        is_draining: Says whether the relay is stopping.
     """
 
     def __init__(
         self,
         request: web.BaseRequest,
+        connection: Connection,
         guard: Guard,
         service: ChatCompletionService,
-        max_body_bytes: int,
+        *,
+        bodies: BodyReader,
+        budget: Budget,
+        is_draining: Callable[[], bool],
     ) -> None:
         self._request = request
+        self._connection = connection
         self._guard = guard
         self._service = service
-        self._max_body_bytes = max_body_bytes
+        self._bodies = bodies
+        self._budget = budget
+        self._is_draining = is_draining
         self._metadata = {name.lower(): value for name, value in request.headers.items()}
         self._response: web.StreamResponse | None = None
         self._body = b""
         self._is_stream = False
-        self._is_between_events = True
+        self._is_between_events = False
 
-    async def chat(self, is_draining: bool) -> web.StreamResponse:
+    async def chat(self) -> web.StreamResponse:
         """POST /v1/chat/completions."""
         if self._request.method != "POST":
             return await self.refuse(self._wrong_method("POST"))
-        if is_draining:
+        if self._is_draining():
             return await self.refuse(RefusalError(503, "The relay is stopping; call again."))
         call = Call(CHAT, self._metadata)
 
         async def read() -> None:
-            self._body = await read_body(self._request, self._max_body_bytes)
+            self._body = await self._bodies.read(self._request, share)
             call.model, self._is_stream = await asked_in(self._body)
             if call.recording is not None:
                 call.recording.asked(self._body, is_json=True)
 
-        async def respond() -> bytes | None:
+        async def respond() -> None:
             if self._is_stream:
                 await self._stream(call)
-                return None
-            return await _text(await self._service.create(call, RequestBody(text=self._body)))
+                return
+            text = await _text(await self._service.create(call, RequestBody(text=self._body)))
+            self._body = b""
+            share.give_back()
+            share.hold(len(text))
+            await self._send_json(call, text)
 
-        return await self._serve(call, respond, read)
+        with self._budget.share(self._connection) as share:
+            return await self._serve(call, respond, read)
 
     async def models(self, name: str, value: Any) -> web.StreamResponse:
         """GET /v1/models, and one of them, which does not exist if its value is None."""
@@ -100,51 +115,75 @@ class Answering:
         if value is None:
             text = f"The model '{name}' does not exist"
             return await self.refuse(RefusalError(404, text, "model_not_found"))
+        call = Call(MODELS, self._metadata)
 
-        async def respond() -> bytes:
-            return orjson.dumps(value)
+        async def respond() -> None:
+            await self._send_json(call, orjson.dumps(value))
 
-        return await self._serve(Call(MODELS, self._metadata), respond)
+        return await self._serve(call, respond)
 
     async def refuse(self, refusal: RefusalError) -> web.StreamResponse:
         """The answer to a request for which no upstream is asked."""
 
-        async def respond() -> bytes:
+        async def respond() -> None:
             raise refusal
 
         return await self._serve(Call("/openai.v1/refused", self._metadata), respond)
 
-    async def _serve(self, call: Call, respond: Any, read: Any = None) -> web.StreamResponse:
+    async def plain(self, status: int) -> web.StreamResponse:
+        """An answer without a body, outside of calls."""
+        return await self._send(web.Response(status=status, headers=OURS))
+
+    async def _serve(
+        self,
+        call: Call,
+        respond: Callable[[], Awaitable[None]],
+        read: Callable[[], Awaitable[None]] | None = None,
+    ) -> web.StreamResponse:
         try:
-            peer = HttpPeer(self._request, call)
-            body = await self._guard.serve(call, peer, respond, read)
+            await self._guard.serve(call, HttpPeer(self._request, call), respond, read)
         except CallError as error:
             return await self._failed(call, error)
-        if self._response is not None:
-            return self._response
-        return web.Response(body=body, headers=self._headers(call, {"content-type": _JSON}))
+        assert self._response is not None
+        return self._response
+
+    async def _send_json(self, call: Call, body: bytes) -> None:
+        """Sends an answer, in the turn of its call: it has ended when the last byte has left."""
+        headers = self._headers(call, {"content-type": _JSON})
+        await self._send(web.Response(body=body, headers=headers))
+
+    async def _send(self, response: web.Response) -> web.StreamResponse:
+        self._begin(response)
+        with _gone():
+            await self._connection.send(self._request, response)
+        return response
+
+    def _begin(self, response: web.StreamResponse) -> None:
+        # What is left of a request that is refused is not read, so nothing can come after it.
+        if self._is_draining() or not self._request.content.at_eof():
+            response.force_close()
+        self._response = response
 
     async def _stream(self, call: Call) -> None:
         """Sends the event stream, as it comes."""
-        response: web.StreamResponse | None = None
+        connection = self._connection
 
         async def begin(headers: Metadata) -> None:
-            nonlocal response
             kind = {
                 "content-type": "text/event-stream; charset=utf-8",
                 "cache-control": "no-cache",
                 "x-accel-buffering": "no",
             }
             response = web.StreamResponse(headers=self._headers(call, kind, headers))
-            self._response = response
+            self._begin(response)
+            self._is_between_events = True
             with _gone():
                 await response.prepare(self._request)
 
         async def write(data: bytes) -> None:
-            assert response is not None
             self._is_between_events = data.endswith(_BLANK_LINES)
             with _gone():
-                await response.write(data)
+                await connection.write(self._request, data)
 
         is_event_stream = False
         stream = self._service.stream(call, RequestBody(text=self._body), begin)
@@ -155,24 +194,35 @@ class Answering:
                     await write(data)
         if not is_event_stream:  # nothing that came marks the end
             await write(event(DONE))
+        assert self._response is not None
+        with _gone():
+            await connection.end_stream(self._response)
 
     async def _failed(self, call: Call, error: CallError) -> web.StreamResponse:
         failure = error.failure
         response = self._response
-        if response is None:
+        if response is None or not response.prepared:
             headers = self._headers(call, {"content-type": failure.http_content_type})
             if not headers.keys() & {"retry-after", "retry-after-ms"}:
                 headers |= failure.http_headers
-            return web.Response(status=failure.http_status, body=failure.http_body, headers=headers)
+            status, body = failure.http_status, failure.http_body
+            return await self._send(web.Response(status=status, body=body, headers=headers))
+        connection = self._connection
         cause = error.__cause__
         is_said = isinstance(cause, UpstreamError) and cause.http_status < 300  # by an event
-        if not is_said and not isinstance(cause, UpstreamDataError) and self._is_between_events:
-            with suppress(ConnectionError, TimeoutError):
-                async with asyncio.timeout(_LAST):  # the caller may read no more
-                    await response.write(_error_event(failure))
-        # Without its last chunk, what breaks off does not look complete.
-        if not isinstance(cause, UpstreamError) and self._request.transport is not None:
-            self._request.transport.close()
+        if is_said or isinstance(cause, UpstreamDataError):
+            self._is_between_events = False
+        try:
+            async with asyncio.timeout(_LAST):  # the caller may read no more
+                if self._is_between_events:
+                    await connection.write(self._request, _error_event(failure))
+                await connection.flush()
+                if isinstance(cause, UpstreamError):
+                    await connection.end_stream(response)
+                else:  # without its last chunk, what breaks off does not look complete
+                    connection.close_now()
+        except (ConnectionError, CallerGoneError, TimeoutError):
+            connection.abort()
         return response
 
     def _headers(

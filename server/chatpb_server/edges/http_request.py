@@ -1,8 +1,7 @@
-"""What is in a request of the HTTP API: its body, its caller, and what the body asks for."""
+"""What is in a request of the HTTP API: its caller, and what its body asks for."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import time
@@ -15,16 +14,8 @@ from aiohttp import web
 from chatpb._rpc.offload import convert
 from chatpb_server.core.call import Call
 from chatpb_server.core.explain import RefusalError
-from chatpb_server.core.guard import CallerGoneError
 
 _TIMEOUT_HEADER: Final = "x-request-timeout-ms"
-#: How many seconds may pass without a byte of the body, and until the head of a request is there.
-_SILENCE: Final = 30.0
-#: The content encodings of requests. aiohttp takes a body in one that it does not know as it is.
-_ENCODINGS: Final = ("", "identity", "gzip", "deflate")
-UNSUPPORTED_ENCODING: Final = (
-    "The request has a content encoding that is not supported: expected gzip, deflate or none."
-)
 #: The members that the relay decides by. If one is repeated, an upstream may take another one.
 _DECISIVE: Final = ("model", "stream")
 #: An escape of a lower-case letter in JSON, which no encoder writes.
@@ -84,43 +75,6 @@ class HttpPeer:
         if not (text.isascii() and text.isdigit() and len(text) < 16):
             raise RefusalError(400, "expected milliseconds in the header X-Request-Timeout-Ms")
         return int(text) / 1000 - (time.monotonic() - self._call.started)
-
-
-async def read_body(request: web.BaseRequest, most: int) -> bytes:
-    """The body of a request.
-
-    Args:
-        request: The request.
-        most: The most bytes that it may have.
-
-    Raises:
-        RefusalError: It is too long, does not come in time, or is in an unknown encoding.
-        CallerGoneError: The connection breaks.
-    """
-    if request.headers.get("content-encoding", "").strip().lower() not in _ENCODINGS:
-        raise RefusalError(400, UNSUPPORTED_ENCODING)
-    too_long = RefusalError(413, f"The request has more than {most} bytes.")
-    if (request.content_length or 0) > most:
-        raise too_long
-    if request.headers.get("expect", "").lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0
-    body = bytearray()
-    try:
-        while True:
-            async with asyncio.timeout(_SILENCE):
-                piece = await request.content.readany()
-            if not piece:
-                return bytes(body)
-            body += piece
-            if len(body) > most:
-                raise too_long
-    except TimeoutError:
-        raise RefusalError(408, "The request did not come in time.") from None
-    except ConnectionError as error:
-        raise CallerGoneError from error
-    except web.RequestPayloadError:
-        raise RefusalError(400, "The body of the request cannot be read.") from None
 
 
 async def asked_in(body: bytes) -> tuple[str, bool]:

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 import grpc
 
 from chatpb_server.access.address import Address, check_exposure
+from chatpb_server.core.budget import Budget
 from chatpb_server.core.call import Observer, Recorder
 from chatpb_server.core.gate import Gate
 from chatpb_server.core.guard import Authenticate, Guard
@@ -131,6 +132,7 @@ async def serving_all(
             authenticate=options.authenticate,
             recorder=options.recorder,
         )
+        budget = Budget(limits.held_bytes, limits.connection_bytes)
         service = ChatCompletionService(
             upstream,
             options.observer,
@@ -162,7 +164,7 @@ async def serving_all(
             address = Address.parse(options.http)
             _check_exposure(address, options, tls=options.ssl_context is not None)
             http_edge = HttpEdge(
-                service, guard, max_body_bytes=limits.max_message_bytes, models=options.models
+                service, guard, limits=limits, budget=budget, models=options.models
             )
             stack.push_async_callback(http_edge.close)
             http_port = await http_edge.start(

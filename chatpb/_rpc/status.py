@@ -51,6 +51,7 @@ STATUS_CODES: Final = MappingProxyType(
         415: StatusCode.INVALID_ARGUMENT,
         422: StatusCode.INVALID_ARGUMENT,
         429: StatusCode.RESOURCE_EXHAUSTED,
+        431: StatusCode.INVALID_ARGUMENT,
         451: StatusCode.PERMISSION_DENIED,
         499: StatusCode.CANCELLED,  # nginx: the client closed the connection
         500: StatusCode.INTERNAL,

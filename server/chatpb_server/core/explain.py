@@ -54,6 +54,7 @@ _UPSTREAM_TEXTS: Final = (
 )
 _OVERLOAD_RETRY_AFTER: Final = 1.0
 TIME_IS_UP: Final = "The time is up."
+STOPPING: Final = "The relay is stopping; call again."
 _MAX_RETRY_AFTER: Final = 86_400.0
 #: Errors with more bytes are read for their texts only, so that they do not hold the event loop.
 _LARGE: Final = 16 * 1024
@@ -88,6 +89,10 @@ class DeadlineError(Exception):
     """The call took longer than it may."""
 
 
+class StoppingError(Exception):
+    """The relay stops before the call has begun."""
+
+
 def failure_of(error: Exception, call_id: str) -> Failure:
     """The failure of a call that an exception has ended.
 
@@ -118,6 +123,8 @@ def failure_of(error: Exception, call_id: str) -> Failure:
             return own_failure(StatusCode.UNAUTHENTICATED, str(error), call_id)
         case DeadlineError():
             return own_failure(StatusCode.DEADLINE_EXCEEDED, TIME_IS_UP, call_id)
+        case StoppingError():
+            return own_failure(StatusCode.UNAVAILABLE, STOPPING, call_id)
         case OverloadError():
             code, text = StatusCode.RESOURCE_EXHAUSTED, "The relay has no room for more calls now."
             return own_failure(code, text, call_id, retry_after=_OVERLOAD_RETRY_AFTER)

@@ -13,7 +13,7 @@ from grpc import StatusCode
 
 from chatpb._rpc.deadline import ends_early_by
 from chatpb_server.core.call import Call, Observer, Recorder
-from chatpb_server.core.explain import DeadlineError, failure_of
+from chatpb_server.core.explain import STOPPING, DeadlineError, failure_of
 from chatpb_server.core.failure import Failure, own_failure
 from chatpb_server.core.gate import Gate
 
@@ -41,7 +41,6 @@ Authenticate = Callable[[Call, Peer], str]
 
 #: Clients allow 8 KiB of trailers, and a status takes most of it.
 _MAX_TRAILERS: Final = 2000
-_STOPPING: Final = "The relay is stopping; call again."
 
 
 class CallerGoneError(Exception):
@@ -145,7 +144,7 @@ class Guard:
                 await _record(call, StatusCode.CANCELLED)
                 raise
             task.uncancel()
-            failure, cause = own_failure(StatusCode.UNAVAILABLE, _STOPPING, call.id), error
+            failure, cause = own_failure(StatusCode.UNAVAILABLE, STOPPING, call.id), error
         except CallerGoneError as error:
             self._observer.ended(call, StatusCode.CANCELLED, error)
             await _record(call, StatusCode.CANCELLED)

@@ -87,6 +87,25 @@ class Limits(Table):
             unit="connections",
         ),
     ] = 4096
+    max_streams: Annotated[
+        Count,
+        Setting(
+            "How many calls a gRPC connection can have at once. Clients hold further calls back"
+            " until one has ended.",
+            flag="--max-streams",
+            unit="calls",
+        ),
+    ] = 1000
+    max_metadata_bytes: Annotated[
+        int,
+        Field(ge=1024, le=2**20),
+        Setting(
+            "How many bytes the metadata of a gRPC call can have: for each entry those of its name"
+            " and its value, and 32 more.",
+            flag="--max-metadata-bytes",
+            unit="bytes",
+        ),
+    ] = 16 * 1024
     head_timeout: Annotated[
         Seconds,
         Setting(

@@ -10,16 +10,22 @@ from grpc import aio
 from grpc_health.v1 import health
 
 from chatpb_server.access.address import Address
+from chatpb_server.core.budget import Budget
 from chatpb_server.core.guard import Guard
+from chatpb_server.core.limits import Limits
 from chatpb_server.core.service import SERVICE_NAME, ChatCompletionService
 from chatpb_server.edges.health import Health
 from chatpb_server.edges.inspection import Inspection
+from chatpb_server.edges.messages import Messages
 from chatpb_server.edges.rpcs import Rpcs
 
 #: How many seconds longer than the grace period the runtime waits for calls to end.
 _MARGIN: Final = 5.0
 #: How many seconds a call that was accepted before the end may need to reach the guard.
 _ARRIVING: Final = 0.1
+#: How many times the limit of metadata gRPC itself takes, so that the relay can say what is wrong.
+_METADATA_FACTOR: Final = 4
+_NEVER: Final = 2**31 - 1
 
 
 class GrpcEdge:
@@ -31,7 +37,8 @@ class GrpcEdge:
         service: What answers.
         guard: Admits and bounds every call.
         inspecting: The same for the calls of reflection and channelz.
-        max_message_bytes: The most bytes of a message, either way.
+        limits: What bounds calls and connections.
+        budget: Counts the bytes of requests.
         share_port: Whether other processes may serve the same port.
         channelz: Whether the state of the connections can be asked for.
     """
@@ -42,19 +49,21 @@ class GrpcEdge:
         guard: Guard,
         inspecting: Guard,
         *,
-        max_message_bytes: int,
+        limits: Limits,
+        budget: Budget,
         share_port: bool,
         channelz: bool,
     ) -> None:
         self._guard = guard
         self._share_port = share_port
-        self._server = aio.server(options=_options(max_message_bytes, share_port, channelz))
+        self._server = aio.server(options=_options(limits, share_port, channelz))
+        self._messages = Messages(budget, limits)
         self._health = Health((SERVICE_NAME,))
         self._inspection = Inspection(inspecting)
         names = (SERVICE_NAME, health.SERVICE_NAME)
         self._server.add_generic_rpc_handlers(
             (
-                Rpcs(service, guard).handler(),
+                Rpcs(service, guard, self._messages, limits.max_metadata_bytes).handler(),
                 self._health.handler(),
                 *self._inspection.handlers(names, channelz=channelz),
             )
@@ -101,6 +110,7 @@ class GrpcEdge:
         try:
             if grace:  # ends sooner if the runtime has no call at all
                 await asyncio.wait({stopping}, timeout=min(grace, _ARRIVING))
+            self._messages.stop()
             await self._inspection.stop()
             await self._guard.stop(grace)
         finally:
@@ -110,12 +120,19 @@ class GrpcEdge:
             await stopping
 
 
-def _options(
-    max_message_bytes: int, share_port: bool, channelz: bool
-) -> tuple[tuple[str, Any], ...]:
+def _options(limits: Limits, share_port: bool, channelz: bool) -> tuple[tuple[str, Any], ...]:
+    # gRPC refuses metadata itself, without an error object, only when there is far too much of it.
+    # Between two limits it would refuse at random.
+    most_metadata = _METADATA_FACTOR * limits.max_metadata_bytes
     return (
-        ("grpc.max_receive_message_length", max_message_bytes),
-        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.max_receive_message_length", limits.max_message_bytes),
+        ("grpc.max_send_message_length", limits.max_message_bytes),
+        ("grpc.max_metadata_size", most_metadata),
+        ("grpc.absolute_max_metadata_size", most_metadata),
+        ("grpc.max_concurrent_streams", limits.max_streams),
+        ("grpc.max_allowed_incoming_connections", limits.max_connections),
+        ("grpc.max_connection_idle_ms", _milliseconds(limits.idle_timeout)),
+        ("grpc.server_handshake_timeout_ms", _milliseconds(limits.head_timeout)),
         # Two relays on one port would share the calls between them by accident.
         ("grpc.so_reuseport", int(share_port)),
         # By default a client that pings every 30 seconds while it waits for a slow model is
@@ -128,3 +145,8 @@ def _options(
         ("grpc.http2.ping_timeout_ms", 20_000),  # without it, a minute
         ("grpc.enable_channelz", int(channelz)),
     )
+
+
+def _milliseconds(seconds: float) -> int:
+    """A time limit for gRPC, which has no limit if it is 0."""
+    return min(round(seconds * 1000), _NEVER) if seconds else _NEVER

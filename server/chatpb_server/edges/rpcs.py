@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import grpc
 from google.protobuf.message import DecodeError
-from grpc import aio
 
 from chatpb._stream.compact import Compactor
 from chatpb._wire import WireError, embedded, flag, is_true, joined, spans, without
@@ -22,9 +22,12 @@ from chatpb.v1.chat_completion_service_pb2 import (
 )
 from chatpb.v1.residue_pb2 import Residue
 from chatpb_server.core.call import Call
+from chatpb_server.core.explain import RefusalError
+from chatpb_server.core.failure import Failure
 from chatpb_server.core.guard import CallerGoneError, CallError, Guard
 from chatpb_server.core.service import SERVICE, SERVICE_NAME, ChatCompletionService, Metadata
 from chatpb_server.core.upstream import RequestBody, RequestError, UpstreamChunks
+from chatpb_server.edges.messages import CallMessages, Messages
 
 _CHUNKS: Final = StreamChatCompletionResponse.CHUNKS_FIELD_NUMBER
 _COMPACT_CHUNKS: Final = StreamChatCompletionResponse.COMPACT_CHUNKS_FIELD_NUMBER
@@ -35,8 +38,8 @@ _MAX_RESPONSE_BYTES: Final = 1024 * 1024
 #: again is for the program to decide. See https://github.com/grpc/proposal/blob/master/A6-client-retries.md#pushback
 _NOT_AGAIN: Final = ("grpc-retry-pushback-ms", "-1")
 
-_Respond = Callable[[Call, RequestBody, bytes, Any], Awaitable[bytes | None]]
-"""From a call, its request, the message of the rpc, and gRPC's context to the response's bytes."""
+_Respond = Callable[[Call, RequestBody, bytes, Any, CallMessages], Awaitable[None]]
+"""Answers a call: its request, the message of the rpc, gRPC's context, and what it writes with."""
 
 
 class Rpcs:
@@ -45,31 +48,43 @@ class Rpcs:
     Args:
         service: What answers.
         guard: Admits and bounds every call.
+        messages: Reads and writes within bounds.
+        max_metadata_bytes: The most bytes of a caller's metadata.
     """
 
-    def __init__(self, service: ChatCompletionService, guard: Guard) -> None:
+    def __init__(
+        self,
+        service: ChatCompletionService,
+        guard: Guard,
+        messages: Messages,
+        max_metadata_bytes: int,
+    ) -> None:
         self._service = service
         self._guard = guard
+        self._messages = messages
+        self._max_metadata_bytes = max_metadata_bytes
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """What the server calls."""
+        """What the server calls.
+
+        For gRPC's runtime both sides of every rpc are streams, whose messages are read and written
+        when the handler asks for it. On the wire there is no difference.
+        """
         handlers: dict[str, Any] = {}
         for method in SERVICE.methods:
-            kind: Any = grpc.unary_unary_rpc_method_handler
             respond: _Respond = self._create
             field_number = CreateChatCompletionRequest.REQUEST_FIELD_NUMBER
             if method.server_streaming:
-                kind = grpc.unary_stream_rpc_method_handler
                 respond = self._stream
                 field_number = StreamChatCompletionRequest.REQUEST_FIELD_NUMBER
             name = f"/{SERVICE_NAME}/{method.name}"
             rpc = self._guarded(name, respond, field_number, is_stream=method.server_streaming)
-            handlers[method.name] = kind(rpc)
+            handlers[method.name] = grpc.stream_stream_rpc_method_handler(cast("Any", rpc))
         return grpc.method_handlers_generic_handler(SERVICE_NAME, handlers)
 
     def _guarded(
         self, method: str, respond: _Respond, field_number: int, *, is_stream: bool
-    ) -> Callable[[bytes, Any], Awaitable[bytes | None]]:
+    ) -> Callable[[Any, Any], Awaitable[None]]:
         """Lets the guard serve an rpc.
 
         Args:
@@ -79,12 +94,16 @@ class Rpcs:
             is_stream: Whether its answer is a stream.
         """
 
-        async def guarded(data: bytes, context: Any) -> bytes | None:
-            call = Call(method, dict(context.invocation_metadata() or ()))
+        async def guarded(_: Any, context: Any) -> None:
+            metadata = context.invocation_metadata() or ()
+            call = Call(method, dict(metadata))
+            data = b""
             body: RequestBody | None = None
 
             async def read() -> None:
-                nonlocal body
+                nonlocal body, data
+                self._check_metadata(metadata)
+                data = await messages.read()
                 try:
                     request = joined(data, field_number)
                     call.model, asked = _asked(request, is_stream)
@@ -95,29 +114,55 @@ class Rpcs:
                 if call.recording is not None:
                     call.recording.asked(request)
 
-            async def answer() -> bytes | None:
+            async def answer() -> None:
                 assert body is not None
-                return await respond(call, body, data, context)
+                await respond(call, body, data, context, messages)
 
-            try:
-                response = await self._guard.serve(call, context, answer, read)
-            except CallError as error:
-                failure = error.failure
-                trailers = (*failure.trailers(), *self._guard.passed_back(call.headers))
-                if call.attempts:
-                    trailers += (_NOT_AGAIN,)
-                await context.abort(failure.code, failure.details, trailers)
+            with self._messages.of(context) as messages:
+                try:
+                    await self._guard.serve(call, context, answer, read)
+                except CallError as error:
+                    if messages.is_stuck:
+                        messages.reset()
+                        raise asyncio.CancelledError from error
+                    await self._fail(call, context, error.failure)
+                except asyncio.CancelledError as error:
+                    if messages.is_stuck and isinstance(error.__cause__, CallerGoneError):
+                        messages.reset()
+                    raise
             context.set_trailing_metadata(self._guard.passed_back(call.headers))
-            return response
 
         return guarded
 
-    async def _create(self, call: Call, body: RequestBody, _data: bytes, _context: Any) -> bytes:
+    async def _fail(self, call: Call, context: Any, failure: Failure) -> None:
+        trailers = (*failure.trailers(), *self._guard.passed_back(call.headers))
+        if call.attempts:
+            trailers += (_NOT_AGAIN,)
+        await context.abort(failure.code, failure.details, trailers)
+
+    def _check_metadata(self, metadata: Iterable[tuple[str, str | bytes]]) -> None:
+        """Checks the size of the metadata, as HTTP/2 counts it.
+
+        Raises:
+            RefusalError: It is too large.
+        """
+        most = self._max_metadata_bytes
+        size = sum(len(name) + len(value) + 32 for name, value in metadata)
+        if size > most:
+            text = f"The metadata of the call has {size} bytes; the relay takes at most {most}."
+            raise RefusalError(431, text)
+
+    async def _create(
+        self, call: Call, body: RequestBody, _data: bytes, _context: Any, messages: CallMessages
+    ) -> None:
         """CreateChatCompletion: answers with the upstream's completion."""
         answer = await self._service.create(call, body)
-        return embedded(CreateChatCompletionResponse.COMPLETION_FIELD_NUMBER, (answer.binary,))
+        number = CreateChatCompletionResponse.COMPLETION_FIELD_NUMBER
+        await messages.write(embedded(number, (answer.binary,)))
 
-    async def _stream(self, call: Call, body: RequestBody, data: bytes, context: Any) -> None:
+    async def _stream(
+        self, call: Call, body: RequestBody, data: bytes, context: Any, messages: CallMessages
+    ) -> None:
         """StreamChatCompletion: a response has the chunks that arrived together."""
         takes_compact = is_true(data, StreamChatCompletionRequest.COMPACT_FIELD_NUMBER)
         responses = _Responses(Compactor() if takes_compact else None)
@@ -129,11 +174,8 @@ class Rpcs:
         stream = self._service.stream(call, body, begin, takes_compact=takes_compact)
         async with aclosing(stream) as arrived:
             async for chunks in arrived:
-                try:
-                    for response in responses.of(chunks):
-                        await context.write(response)
-                except aio.InternalError as error:
-                    raise CallerGoneError from error
+                for response in responses.of(chunks):
+                    await messages.write(response)
 
 
 class _Responses:

@@ -140,6 +140,7 @@ async def serving_all(
             passed_on=options.passed_on,
             passed_back=guard.passed_back,
         )
+        budget = Budget(limits.held_bytes, limits.connection_bytes)
         address = Address.parse(listen)
         _check_exposure(address, options, tls=options.credentials is not None)
         inspecting = Guard(
@@ -153,7 +154,8 @@ async def serving_all(
             service,
             guard,
             inspecting,
-            max_message_bytes=limits.max_message_bytes,
+            limits=limits,
+            budget=budget,
             share_port=options.share_port,
             channelz=options.channelz,
         )

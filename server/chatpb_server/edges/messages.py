@@ -1,0 +1,173 @@
+"""The messages of calls over gRPC: read and written within bounds.
+
+gRPC gives a message when it has all of it, and reports neither how long it is nor how much of it
+has come. As long as a message is not asked for, gRPC takes no more of it than the first window of
+its stream (64 KiB). So a message is asked for after its caller is known, and while it comes, it
+counts as the largest message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, Self
+
+from grpc import aio
+
+from chatpb_server.core.budget import Budget
+from chatpb_server.core.explain import RefusalError, StoppingError
+from chatpb_server.core.guard import CallerGoneError
+from chatpb_server.core.limits import Limits
+from chatpb_server.core.upstream import RequestError
+from chatpb_server.edges.runtime import Runtime
+
+#: How many messages can come at once without counting, and for how many seconds. Others wait for
+#: their turn. Whatever comes in one go takes less, so slow callers do not hold up the others.
+_QUICK: Final = 4
+_QUICK_SECONDS: Final = 0.3
+#: How many seconds the writing of a message can take when the relay stops.
+_LAST: Final = 5.0
+
+
+class Messages:
+    """Reads and writes the messages of all calls of a server.
+
+    Args:
+        budget: Counts the bytes of requests.
+        limits: Bounds the size of a message, and how long it can take.
+    """
+
+    def __init__(self, budget: Budget, limits: Limits) -> None:
+        self._budget = budget
+        self._size = limits.max_message_bytes
+        self._seconds = limits.body_timeout or None
+        self._quick = asyncio.Semaphore(_QUICK)
+        self._runtime = Runtime()
+        self._reading: set[asyncio.Timeout] = set()
+        self._writing: set[asyncio.Timeout] = set()
+        self._is_stopping = False
+
+    def of(self, context: Any) -> CallMessages:
+        """Those of one call, which is the context of its handler.
+
+        Args:
+            context: gRPC's context of the call.
+        """
+        return CallMessages(self, context)
+
+    def stop(self) -> None:
+        """Refuses calls whose request has not come, and soon ends those that read no answer."""
+        self._is_stopping = True
+        now = asyncio.get_running_loop().time()
+        for scopes, seconds in ((self._reading, 0.0), (self._writing, _LAST)):
+            for scope in scopes:
+                when = scope.when()
+                scope.reschedule(now + seconds if when is None else min(when, now + seconds))
+
+    @contextmanager
+    def _registered(
+        self, scopes: set[asyncio.Timeout], scope: asyncio.Timeout, last: float
+    ) -> Iterator[None]:
+        """Lets `stop` shorten a scope, now or later."""
+        scopes.add(scope)
+        try:
+            if self._is_stopping:
+                scope.reschedule(asyncio.get_running_loop().time() + last)
+            yield
+        finally:
+            scopes.discard(scope)
+
+
+class CallMessages:
+    """The messages of one call. At the end of the context its request no longer counts.
+
+    Args:
+        owner: Those of all calls.
+        context: gRPC's context of the call.
+    """
+
+    def __init__(self, owner: Messages, context: Any) -> None:
+        self._owner = owner
+        self._context = context
+        self._share = owner._budget.share(context.peer())
+        self._is_writing = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._share.give_back()
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether a message was begun to be written, and was not taken.
+
+        Nothing can be written after it, so such a call gets no status either.
+        """
+        return self._is_writing
+
+    async def read(self) -> bytes:
+        """The message of the request.
+
+        Raises:
+            OverloadError: There is no room for it.
+            RefusalError: It did not come in time.
+            RequestError: There is none.
+            StoppingError: The relay stops, and it has not come.
+        """
+        owner = self._owner
+        try:
+            async with asyncio.timeout(owner._seconds) as scope:
+                with owner._registered(owner._reading, scope, 0.0):
+                    data = await self._arrived()
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            if owner._is_stopping:
+                raise StoppingError from None
+            raise RefusalError(408, "The request did not come in time.") from None
+        if data is aio.EOF:
+            raise RequestError("The request has no message.")
+        self._share.take(len(data))
+        return bytes(data)
+
+    async def write(self, data: bytes) -> None:
+        """Writes a message of the answer, until the last of it is taken, except the last 64 KiB.
+
+        Raises:
+            CallerGoneError: The caller is gone, or did not take it in time.
+        """
+        owner = self._owner
+        try:
+            async with asyncio.timeout(owner._seconds) as scope:
+                with owner._registered(owner._writing, scope, _LAST):
+                    self._is_writing = True
+                    await self._context.write(data)
+                    self._is_writing = False
+        except aio.InternalError as error:
+            self._is_writing = False
+            raise CallerGoneError from error
+        except TimeoutError as error:
+            if not scope.expired():
+                raise
+            raise CallerGoneError("did not read the answer in time") from error
+
+    def reset(self) -> None:
+        """Ends the call without a status, in the task of its handler."""
+        self._owner._runtime.reset_call()
+
+    async def _arrived(self) -> Any:
+        """The message, or gRPC's sign that there is none."""
+        async with self._owner._quick:
+            coming = asyncio.ensure_future(self._context.read())
+            try:
+                await asyncio.wait({coming}, timeout=_QUICK_SECONDS)
+                if not coming.done():
+                    self._share.take(self._owner._size)
+            except BaseException:
+                coming.cancel()
+                raise
+        data = await coming
+        self._share.give_back()
+        return data

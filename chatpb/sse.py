@@ -204,7 +204,9 @@ class ChunkDecoder:
         self._allow_nan = allow_nan
         self._max = _checked(max_event_bytes)
         self._decoder = Decoder(max_event_bytes)
-        self._native = native_chunk_stream(ChatCompletionChunk, list(SUSPECTS), max_event_bytes)
+        self._native = native_chunk_stream(
+            ChatCompletionChunk, list(SUSPECTS), max_event_bytes, allow_nan
+        )
         self._failure: ConversionError | None = None
 
     def feed(self, data: bytes) -> list[bytes]:

@@ -10,7 +10,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from chatpb._errors import ConversionError
 from chatpb._mapping.canonical import canonical
-from chatpb._mapping.fault import MAX_DEPTH, find_error
+from chatpb._mapping.fault import MAX_DEPTH, find_error, find_refusal
 from chatpb._mapping.native import native_type, transcoder
 from chatpb._mapping.reader import fast_reader, reader
 from chatpb._mapping.residue import walk
@@ -63,7 +63,7 @@ def from_json(
     """
     check_class(message_type)
     raw = utf8(data)
-    binary = _native_binary(raw, message_type)
+    binary = _native_binary(raw, message_type, allow_nan)
     if binary is not None:
         return message_type.FromString(binary)
     return _read(raw, message_type, allow_nan)
@@ -97,7 +97,7 @@ def to_json(
     """
     check_message(message)
     if transcoder is not None and not ignore_unknown_fields:
-        native = _native_json(message.SerializeToString(), type(message))
+        native = _native_json(message.SerializeToString(), type(message), allow_nan)
         if native is not None:
             return native
     return _write(message, allow_nan, ignore_unknown_fields)
@@ -169,7 +169,7 @@ def json_to_binary(
     """
     check_class(message_type)
     raw = utf8(data)
-    binary = _native_binary(raw, message_type)
+    binary = _native_binary(raw, message_type, allow_nan)
     if binary is not None:
         return binary
     return canonical(_read(raw, message_type, allow_nan))
@@ -191,7 +191,7 @@ def binary_to_json(
     check_class(message_type)
     data = as_bytes(data)
     if transcoder is not None and not ignore_unknown_fields:
-        native = _native_json(data, message_type)
+        native = _native_json(data, message_type, allow_nan)
         if native is not None:
             return native
     try:
@@ -202,20 +202,29 @@ def binary_to_json(
     return _write(message, allow_nan, ignore_unknown_fields)
 
 
-def _native_binary(data: bytes, message_type: type[Message]) -> bytes | None:
-    """What the native implementation reads; None if it declines or is not in use."""
+def _native_binary(data: bytes, message_type: type[Message], allow_nan: bool) -> bytes | None:
+    """What the native implementation reads; None if it is not in use.
+
+    Raises:
+        ConversionError: The text is refused. The reference, which is slower, is not asked.
+    """
     number = native_type(message_type) if transcoder is not None else None
     if transcoder is None or number is None:
         return None
-    return transcoder.json_to_binary(data, number)
+    binary = transcoder.json_to_binary(data, number, allow_nan)
+    if binary is None:
+        refusal = find_refusal(data, allow_nan=allow_nan)
+        if refusal is not None:
+            raise refusal
+    return binary
 
 
-def _native_json(data: bytes, message_type: type[Message]) -> bytes | None:
+def _native_json(data: bytes, message_type: type[Message], allow_nan: bool) -> bytes | None:
     """What the native implementation writes; None if it declines or is not in use."""
     number = native_type(message_type) if transcoder is not None else None
     if transcoder is None or number is None:
         return None
-    return transcoder.binary_to_json(data, number)
+    return transcoder.binary_to_json(data, number, allow_nan)
 
 
 def _read(raw: bytes, message_type: type[MessageT], allow_nan: bool) -> MessageT:
@@ -251,12 +260,10 @@ def read_exact(raw: bytes, message_type: type[MessageT], allow_nan: bool) -> Mes
     """Reads any text, with the parser that loses nothing."""
     tree = parse(raw, allow_nan=allow_nan)
     if type(tree) is not dict:
-        start = len(raw) - len(raw.removeprefix(b"\xef\xbb\xbf").lstrip())
-        raise ConversionError(f"expected an object, got {kind_of(tree)}", offset=start)
-    try:
-        return from_tree(tree, message_type)
-    except ConversionError as error:  # too deep: nothing else is refused
-        raise find_error(raw, allow_nan=allow_nan) or error from None
+        refusal = find_refusal(raw, allow_nan=allow_nan)
+        assert refusal is not None
+        raise refusal
+    return from_tree(tree, message_type)
 
 
 def from_tree(tree: dict[str, Any], message_type: type[MessageT]) -> MessageT:

@@ -1,7 +1,7 @@
 """Finds the first fault of a JSON text: its place, its path and its reason.
 
-The library reads JSON with the parser of the standard library, which is fast but knows no paths.
-Only when that fails is the text scanned here, once, without recursion.
+The parsers that the library reads JSON with are fast, but know no paths. Only when they fail is the
+text scanned, once, without recursion: by the native implementation, or by its reference here.
 """
 
 from __future__ import annotations
@@ -9,19 +9,46 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 from chatpb._errors import ConversionError, path_segment
+from chatpb._mapping.native import transcoder
 
 MAX_DEPTH: Final = 200
 TOO_DEEP: Final = f"nested deeper than {MAX_DEPTH} levels"
 
-_SPACE = re.compile(rb"[ \t\n\r]*")
-_STRING = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"')
-_STRING_PREFIX = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*')
-_NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_SPACE = re.compile(rb"[ \t\n\r]*+")
+_PLAIN = re.compile(rb'[^"\\\x00-\x1f]*+')
+_ESCAPES = re.compile(rb'(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))++')
+_NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?")
 _WORD = re.compile(rb"true|false|null|NaN|-?Infinity")
 _BOM = b"\xef\xbb\xbf"
+_START = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\n\r]*+")
+_OTHERS = bytes(set(range(256)) - set(b"[]{}"))
+_KINDS: Final = {
+    b"[": "an array",
+    b'"': "a string",
+    b"t": "a boolean",
+    b"f": "a boolean",
+    b"n": "null",
+}
+_REASONS: Final = {
+    "utf8": "not UTF-8",
+    "depth": TOO_DEEP,
+    "value": "expected a value, got {seen}",
+    "constant": "{constant} is not JSON; pass allow_nan=True to keep it",
+    "name": "expected a member name in double quotes, got {seen}",
+    "colon": "expected ':' after a member name, got {seen}",
+    "comma or }": "expected ',' or '}}', got {seen}",
+    "comma or ]": "expected ',' or ']', got {seen}",
+    "end": "expected the end of the text, got {seen}",
+    "string": "expected the end of a string, got the end of the text",
+    "escape": "expected an escape sequence, got {seen}",
+    "control": "expected a control character to be escaped, got {seen}",
+}
+
+# The kind of a fault, the steps of its path, of which the names are JSON strings, and its place.
+_Found: TypeAlias = tuple[str, list[bytes | int], int]
 
 
 def find_error(data: bytes, *, allow_nan: bool) -> ConversionError | None:
@@ -29,15 +56,61 @@ def find_error(data: bytes, *, allow_nan: bool) -> ConversionError | None:
 
     Whether the text is UTF-8 is checked first, then its syntax and its depth from left to right.
     """
+    find = scan if transcoder is None else transcoder.find_fault
+    found = find(data, allow_nan)
+    if found is None:
+        return None
+    kind, steps, at = found
+    names = (step if isinstance(step, int) else json.loads(step) for step in steps)
+    return ConversionError(_reason(kind, data, at), "$" + "".join(map(path_segment, names)), at)
+
+
+def find_refusal(data: bytes, *, allow_nan: bool) -> ConversionError | None:
+    """Why a text is not read as a JSON object: its first fault, or that it is another value."""
+    fault = find_error(data, allow_nan=allow_nan)
+    if fault is not None:
+        return fault
+    start = _START.match(data)
+    assert start is not None
+    first = data[start.end() : start.end() + 1]
+    if first == b"{":
+        return None
+    kind = _KINDS.get(first, "a number")
+    return ConversionError(f"expected an object, got {kind}", offset=start.end())
+
+
+def may_be_too_deep(data: bytes) -> bool:
+    """Whether a JSON text may nest deeper than MAX_DEPTH, at a small part of the cost of `scan`.
+
+    Brackets in strings count as well, so the answer can be true of other texts too.
+    """
+    brackets = data.translate(None, _OTHERS)
+    while len(brackets) > 2 * MAX_DEPTH:
+        outer = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if len(outer) > len(brackets) * 0.9:
+            return True
+        brackets = outer
+    return False
+
+
+def _reason(kind: str, data: bytes, at: int) -> str:
+    rest = data[at : at + 24].decode("utf-8", "replace")
+    seen = repr(rest[:12]) if rest else "the end of the text"
+    constant = _WORD.match(data, at) if kind == "constant" else None
+    return _REASONS[kind].format(seen=seen, constant=constant and constant.group().decode())
+
+
+def scan(data: bytes, allow_nan: bool) -> _Found | None:
+    """What the native `find_fault` gives: the kind of the first fault, its path, and its place."""
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:
         scanner = _Scanner(data[: error.start], allow_nan)
         scanner.run()
-        return ConversionError("not UTF-8", scanner.path(), error.start)
+        return "utf8", scanner.path(), error.start
     scanner = _Scanner(data, allow_nan)
-    reason = scanner.run()
-    return None if reason is None else ConversionError(reason, scanner.path(), scanner.at)
+    kind = scanner.run()
+    return None if kind is None else (kind, scanner.path(), scanner.at)
 
 
 class _Scanner:
@@ -47,18 +120,19 @@ class _Scanner:
         self.data = data
         self.allow_nan = allow_nan
         self.at = len(_BOM) if data.startswith(_BOM) else 0
-        self.stack: list[str | int | None] = []  # a member name, an index, or None before a name
+        # The text of a member name, an index, or None before a name.
+        self.stack: list[bytes | int | None] = []
         self.expect: Callable[[], str | None] | None = None
 
-    def path(self) -> str:
-        return "$" + "".join(path_segment(step) for step in self.stack if step is not None)
+    def path(self) -> list[bytes | int]:
+        return [step for step in self.stack if step is not None]
 
     def run(self) -> str | None:
-        """Reads to the first fault and returns what it is."""
-        reason = self._value()
-        while reason is None and self.expect is not None:
-            reason = self.expect()
-        return reason
+        """Reads to the first fault and returns its kind."""
+        kind = self._value()
+        while kind is None and self.expect is not None:
+            kind = self.expect()
+        return kind
 
     def _skip(self, pattern: re.Pattern[bytes]) -> bytes:
         match = pattern.match(self.data, self.at)
@@ -67,10 +141,6 @@ class _Scanner:
         self.at = match.end()
         return match.group()
 
-    def _seen(self) -> str:
-        rest = self.data[self.at : self.at + 24].decode("utf-8", "replace")
-        return repr(rest[:12]) if rest else "the end of the text"
-
     def _value(self) -> str | None:
         """Reads a value, or the opening bracket of one."""
         self.expect = self._next
@@ -78,21 +148,21 @@ class _Scanner:
         first = self.data[self.at : self.at + 1]
         if first in (b"{", b"["):
             if len(self.stack) >= MAX_DEPTH:
-                return TOO_DEEP
+                return "depth"
             self.at += 1
             self.stack.append(None if first == b"{" else 0)
             self.expect = self._first
             return None
         if first == b'"':
-            return None if self._skip(_STRING) else self._bad_string()
+            return self._string()
         start = self.at
         word = self._skip(_WORD)
         if word in (b"NaN", b"Infinity", b"-Infinity") and not self.allow_nan:
             self.at = start
-            return f"{word.decode()} is not JSON; pass allow_nan=True to keep it"
+            return "constant"
         if word or self._skip(_NUMBER):
             return None
-        return f"expected a value, got {self._seen()}"
+        return "value"
 
     def _first(self) -> str | None:
         """Reads what follows an opening bracket: the first value, or the closing bracket."""
@@ -113,15 +183,17 @@ class _Scanner:
         self.stack[-1] = None
         self._skip(_SPACE)
         if self.data[self.at : self.at + 1] != b'"':
-            return f"expected a member name in double quotes, got {self._seen()}"
-        name = self._skip(_STRING)
-        if not name:
-            return self._bad_string()
+            return "name"
+        start = self.at
+        kind = self._string()
+        if kind is not None:
+            return kind
+        name = self.data[start : self.at]
         self._skip(_SPACE)
         if self.data[self.at : self.at + 1] != b":":
-            return f"expected ':' after a member name, got {self._seen()}"
+            return "colon"
         self.at += 1
-        self.stack[-1] = json.loads(name)
+        self.stack[-1] = name
         self.expect = self._value
         return None
 
@@ -131,7 +203,7 @@ class _Scanner:
         sign = self.data[self.at : self.at + 1]
         if not self.stack:
             self.expect = None
-            return f"expected the end of the text, got {self._seen()}" if sign else None
+            return "end" if sign else None
         step = self.stack[-1]
         closing = b"]" if isinstance(step, int) else b"}"
         if sign == closing:
@@ -139,7 +211,7 @@ class _Scanner:
             return None
         if sign != b",":
             self.stack[-1] = None
-            return f"expected ',' or '{closing.decode()}', got {self._seen()}"
+            return f"comma or {closing.decode()}"
         self.at += 1
         if isinstance(step, int):
             self.stack[-1] = step + 1
@@ -148,10 +220,17 @@ class _Scanner:
             self.expect = self._name
         return None
 
-    def _bad_string(self) -> str:
-        self._skip(_STRING_PREFIX)
-        if self.at == len(self.data):
-            return "expected the end of a string, got the end of the text"
-        if self.data[self.at : self.at + 1] == b"\\":
-            return f"expected an escape sequence, got {self._seen()}"
-        return f"expected a control character to be escaped, got {self._seen()}"
+    def _string(self) -> str | None:
+        """Reads a string to its end or to its fault."""
+        self.at += 1
+        while True:
+            self._skip(_PLAIN)
+            if not self._skip(_ESCAPES):
+                break
+        end = self.data[self.at : self.at + 1]
+        if end == b'"':
+            self.at += 1
+            return None
+        if not end:
+            return "string"
+        return "escape" if end == b"\\" else "control"

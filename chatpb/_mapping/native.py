@@ -1,7 +1,8 @@
 """Which of the two implementations of the mapping is in use.
 
 The reference is pure Python and always available. The native one, a Rust extension, gives the same
-results; whatever it declines, such as invalid input, is left to the reference.
+results. It declines JSON texts that are refused, of which it finds the fault, and messages in forms
+that no serializer writes, which are left to the reference.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def _number(name: str) -> int | None:
 
 
 def native_chunk_stream(
-    message_type: type[Message], suspects: list[bytes], max_event_bytes: int
+    message_type: type[Message], suspects: list[bytes], max_event_bytes: int, allow_nan: bool
 ) -> ChunkStream | None:
     """The native decoder of event streams; None if there is none."""
     if transcoder is None:
@@ -97,4 +98,4 @@ def native_chunk_stream(
     number = native_type(message_type)
     if number is None:
         return None
-    return ChunkStream(transcoder, number, suspects, max_event_bytes)
+    return ChunkStream(transcoder, number, suspects, max_event_bytes, allow_nan)

@@ -19,7 +19,8 @@ from typing import Any, Final
 import orjson
 
 from chatpb._errors import ConversionError, wrong_type
-from chatpb._mapping.fault import MAX_DEPTH, TOO_DEEP, find_error
+from chatpb._mapping.fault import MAX_DEPTH, TOO_DEEP, find_error, may_be_too_deep
+from chatpb._mapping.native import transcoder
 
 _KINDS: Final = {
     dict: "an object",
@@ -82,9 +83,7 @@ def parse_fast(data: bytes) -> Any:
     - Integers beyond 64 bits are floats too, all of them of 2**63 or more, or -2**63 or less.
     - The integer -0 is 0. A text that may have one is refused here.
     - A byte order mark, lone surrogates, NaN and the infinities, numbers beyond the range of
-      doubles, and values within 1024 others are refused, as is all that is not JSON or not UTF-8.
-
-    - A member that a later one of its name replaces may nest so deep that `parse` gives up.
+      doubles, and text that may be too deep are refused, as is all that is not JSON or not UTF-8.
 
     So a tree without floats is that of `parse`. With floats it is so as far as their nearest
     doubles matter and they are between -2**63 and 2**63.
@@ -95,9 +94,12 @@ def parse_fast(data: bytes) -> Any:
     if _MINUS_ZERO_BYTES.search(data):
         raise InexactError
     try:
-        return orjson.loads(data)
+        tree = orjson.loads(data)
     except orjson.JSONDecodeError:
         raise InexactError from None
+    if may_be_too_deep(data):
+        raise InexactError
+    return tree
 
 
 def utf8(data: bytes | bytearray | memoryview | str) -> bytes:
@@ -130,11 +132,21 @@ def as_bytes(data: bytes | bytearray | memoryview, expected: str = "bytes") -> b
 
 
 def _parse(data: bytes, number: Callable[[str], Any], allow_nan: bool) -> Any:
+    # The native search costs less than reading a long text to its fault.
+    fault = find_error(data, allow_nan=allow_nan) if transcoder is not None else None
+    if fault is not None:
+        raise fault
     try:
-        return _decode(data.decode("utf-8-sig"), number, allow_nan)
+        tree = _decode(data.decode("utf-8-sig"), number, allow_nan)
     except (ValueError, RecursionError) as error:
         fault = find_error(data, allow_nan=allow_nan)
         raise fault or ConversionError(f"cannot be read: {error}") from None
+    if transcoder is None and may_be_too_deep(data):
+        # Of a member that is repeated, the tree has one value only.
+        fault = find_error(data, allow_nan=allow_nan)
+        if fault is not None:
+            raise fault
+    return tree
 
 
 def _decode(text: str, number: Callable[[str], Any], allow_nan: bool) -> Any:

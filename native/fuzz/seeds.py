@@ -12,7 +12,20 @@ from pathlib import Path
 
 CORPUS = Path("native/fuzz/corpus")
 VECTORS = Path("tests/vectors")
-TOKENS = ["null", "true", "[]", "{}", "-0", "1e2", "1e400", r"\u0041", r"\ud800", r"\ud83d\ude00"]
+TOKENS = [
+    "NaN",
+    "-Infinity",
+    "null",
+    "true",
+    "[]",
+    "{}",
+    "-0",
+    "1e2",
+    "1e400",
+    r"\u0041",
+    r"\ud800",
+    r"\ud83d\ude00",
+]
 NUMBERS = [2**53 + 1, 2**127 - 1, 2**128]
 
 

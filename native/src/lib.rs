@@ -6,7 +6,7 @@ mod table;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use chatpb_transcoder::{Declined, EventStream, Schema, TooLong};
+use chatpb_transcoder::{Declined, EventStream, Nan, Schema, Step, TooLong, find_fault};
 use memchr::memmem;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -17,8 +17,8 @@ const DESCRIPTOR_SET: &[u8] = include_bytes!("../../chatpb/v1/descriptor_set.bin
 
 /// Transcodes between JSON and the binary form, without a Python object in between.
 ///
-/// What it returns is what the reference returns. It returns None for what it leaves to the
-/// reference: errors, whose text and place the reference gives, and a few rare forms.
+/// What it returns is what the reference returns. It returns None for JSON texts that are refused,
+/// and for messages that it leaves to the reference: refused ones, and a few rare forms.
 #[pyclass(frozen, module = "_chatpb")]
 struct Transcoder {
     schema: Schema,
@@ -44,10 +44,29 @@ impl Transcoder {
         py: Python<'py>,
         data: &[u8],
         message_type: usize,
+        allow_nan: bool,
     ) -> Option<Bound<'py, PyBytes>> {
+        let nan = Nan::from(allow_nan);
         run(py, |out| {
-            self.schema.json_to_binary(data, message_type, out)
+            self.schema.json_to_binary(data, message_type, nan, out)
         })
+    }
+
+    /// The first fault of a JSON text: its kind, the steps to its place in the document, of which the
+    /// names are JSON strings, and its place in the text. None if there is none.
+    fn find_fault<'py>(
+        &self,
+        py: Python<'py>,
+        data: &[u8],
+        allow_nan: bool,
+    ) -> Option<(&'static str, Vec<PyStep<'py>>, usize)> {
+        let fault = py.detach(|| find_fault(data, Nan::from(allow_nan)))?;
+        let steps = fault.path.into_iter().filter_map(|step| match step {
+            Step::Name(place) => Some(PyStep::Name(PyBytes::new(py, &data[place]))),
+            Step::Index(index) => Some(PyStep::Index(index)),
+            Step::Around => None,
+        });
+        Some((fault.kind, steps.collect(), fault.at))
     }
 
     /// Writes the binary form of a message as JSON text.
@@ -56,11 +75,20 @@ impl Transcoder {
         py: Python<'py>,
         data: &[u8],
         message_type: usize,
+        allow_nan: bool,
     ) -> Option<Bound<'py, PyBytes>> {
+        let nan = Nan::from(allow_nan);
         run(py, |out| {
-            self.schema.binary_to_json(data, message_type, out)
+            self.schema.binary_to_json(data, message_type, nan, out)
         })
     }
+}
+
+/// A step of the path to a fault.
+#[derive(IntoPyObject)]
+enum PyStep<'py> {
+    Name(Bound<'py, PyBytes>),
+    Index(usize),
 }
 
 thread_local! {
@@ -74,6 +102,7 @@ const MOST_KEPT: usize = 4 << 20;
 struct ChunkStream {
     transcoder: Py<Transcoder>,
     message_type: usize,
+    nan: Nan,
     /// Data that has one of these is not transcoded here.
     suspects: Vec<Vec<u8>>,
     stream: EventStream,
@@ -99,10 +128,12 @@ impl ChunkStream {
         message_type: usize,
         suspects: Vec<Vec<u8>>,
         max_event_bytes: usize,
+        allow_nan: bool,
     ) -> Self {
         Self {
             transcoder,
             message_type,
+            nan: Nan::from(allow_nan),
             suspects,
             stream: EventStream::new(max_event_bytes),
         }
@@ -126,7 +157,7 @@ impl ChunkStream {
         work: impl FnOnce(&mut EventStream, &mut dyn FnMut(&[u8], &[u8])) -> Result<(), TooLong> + Send,
     ) -> (Vec<Item<'py>>, bool) {
         let schema = &self.transcoder.get().schema;
-        let (message_type, suspects) = (self.message_type, &self.suspects);
+        let (message_type, nan, suspects) = (self.message_type, self.nan, &self.suspects);
         let stream = &mut self.stream;
         let (found, too_long) = py.detach(|| {
             let mut found = Vec::new();
@@ -136,7 +167,7 @@ impl ChunkStream {
                         .iter()
                         .any(|suspect| memmem::find(data, suspect).is_some());
                 let mut out = Vec::with_capacity(data.len());
-                let mut transcode = || schema.json_to_binary(data, message_type, &mut out);
+                let mut transcode = || schema.json_to_binary(data, message_type, nan, &mut out);
                 let is_chunk = is_plain
                     && matches!(catch_unwind(AssertUnwindSafe(&mut transcode)), Ok(Ok(())));
                 found.push(if is_chunk {

@@ -8,24 +8,25 @@ pub use reference::start as start_reference;
 
 use std::sync::LazyLock;
 
-use chatpb_transcoder::Schema;
+use chatpb_transcoder::{Declined, Nan, Schema, find_fault};
 use prost_reflect::DescriptorPool;
-use reference::Form;
+use reference::{Answer, Form};
 use serde::Deserialize;
 use serde_json::{Deserializer, Number, Value};
 
 const DESCRIPTOR_SET: &[u8] = include_bytes!("../../../chatpb/v1/descriptor_set.binpb");
 /// What the output holds before: the transcoder appends.
 const BEFORE: &[u8] = b"\x7a\x02{}";
-/// How many of the declined inputs the reference is asked about: errors are slow to explain.
+/// How many of the inputs that are not converted the reference is asked about: errors are slow to
+/// explain.
 const ASKED: u8 = 8;
+
+const NANS: [Nan; 2] = [Nan::Refused, Nan::Allowed];
 
 struct Subject {
     schema: Schema,
     /// In the order of their names.
     types: Vec<MessageType>,
-    /// The members that the option `json_unset_utf8` ties to another, as they are in JSON.
-    tied: Vec<String>,
 }
 
 /// A message type that mirrors a JSON object.
@@ -46,20 +47,7 @@ static SUBJECT: LazyLock<Subject> = LazyLock::new(|| {
         })
         .collect();
     types.sort_by(|one, other| one.name.cmp(&other.name));
-    let option = pool
-        .get_extension_by_name("chatpb.v1.json_unset_utf8")
-        .expect("the option is in the set");
-    let tied = pool
-        .all_messages()
-        .flat_map(|message| message.fields().collect::<Vec<_>>())
-        .filter(|field| field.options().has_extension(&option))
-        .map(|field| format!("\"{}\":", field.name()))
-        .collect();
-    Subject {
-        schema,
-        types,
-        tied,
-    }
+    Subject { schema, types }
 });
 
 /// The message type that the first byte picks, by its place in the order of names, and the rest.
@@ -70,41 +58,76 @@ pub fn pick(input: &[u8]) -> Option<(&'static MessageType, &[u8])> {
 }
 
 impl MessageType {
-    /// Reads JSON, as the reference does; None if that is declined.
+    /// Reads JSON, as the reference does, without and with `allow_nan`. What it gives without it; None
+    /// if that is refused.
     pub fn read(&self, json: &[u8]) -> Option<Vec<u8>> {
-        let mut out = BEFORE.to_vec();
-        let read = SUBJECT.schema.json_to_binary(json, self.number, &mut out);
-        let read = read.ok().map(|()| self.behind(&out));
-        self.compared(Form::Json, json, read)
+        let ours = self.both(|nan, out| SUBJECT.schema.json_to_binary(json, self.number, nan, out));
+        for (theirs, (ours, nan)) in self.asked(Form::Json, json, &ours) {
+            let is_same = match (&theirs, ours) {
+                (Ok(theirs), Some(ours)) => theirs == ours,
+                // Where nothing is wrong with the text, it is not an object.
+                (Err(theirs), None) => match find_fault(json, nan) {
+                    Some(fault) => theirs.contains(&format!(" (byte {}): ", fault.at)),
+                    None => theirs.contains("): expected an object, got "),
+                },
+                _ => false,
+            };
+            self.must_agree(is_same, json, ours, theirs);
+        }
+        let [without, _] = ours;
+        without
     }
 
     /// Writes JSON, as the reference does; None if that is declined.
     pub fn write(&self, binary: &[u8]) -> Option<Vec<u8>> {
-        let mut out = BEFORE.to_vec();
-        let written = SUBJECT.schema.binary_to_json(binary, self.number, &mut out);
-        let written = written.ok().map(|()| self.behind(&out));
-        self.compared(Form::Binary, binary, written)
+        let ours =
+            self.both(|nan, out| SUBJECT.schema.binary_to_json(binary, self.number, nan, out));
+        for (theirs, (ours, _)) in self.asked(Form::Binary, binary, &ours) {
+            // What is declined, the reference converts or refuses in its own way.
+            let is_same = ours.is_none() || theirs.as_ref().ok() == ours.as_ref();
+            self.must_agree(is_same, binary, ours, theirs);
+        }
+        let [without, _] = ours;
+        without
     }
 
-    /// What the native implementation gives, once the reference gave the same; what it declines, the
-    /// reference converts or refuses in its own way.
-    fn compared(&self, form: Form, input: &[u8], ours: Option<Vec<u8>>) -> Option<Vec<u8>> {
+    /// What a conversion gives without and with `allow_nan`.
+    fn both(
+        &self,
+        convert: impl Fn(Nan, &mut Vec<u8>) -> Result<(), Declined>,
+    ) -> [Option<Vec<u8>>; 2] {
+        NANS.map(|nan| {
+            let mut out = BEFORE.to_vec();
+            convert(nan, &mut out).ok().map(|()| self.behind(&out))
+        })
+    }
+
+    /// What the reference gives, each with ours; nothing if it is not asked.
+    fn asked<'a>(
+        &self,
+        form: Form,
+        input: &[u8],
+        ours: &'a [Option<Vec<u8>>; 2],
+    ) -> Vec<(Answer, (&'a Option<Vec<u8>>, Nan))> {
         // By the input alone, so that a failure fails again.
         let sum = input
             .iter()
             .fold(0, |sum: u8, &byte| sum.wrapping_add(byte));
-        if ours.is_none() && sum % ASKED != 0 {
-            return None;
+        if ours.iter().all(Option::is_none) && sum % ASKED != 0 {
+            return Vec::new();
         }
         let answers = reference::ask(form, &self.name, input);
-        let ours = ours?;
-        for theirs in answers {
-            let is_same = theirs.as_ref() == Ok(&ours);
-            let theirs = theirs.unwrap_or_else(String::into_bytes);
-            let shown = [input, &ours, &theirs];
-            self.must(is_same, "the reference gives the same", &shown);
-        }
-        Some(ours)
+        answers.into_iter().zip(ours.iter().zip(NANS)).collect()
+    }
+
+    fn must_agree(&self, is_same: bool, input: &[u8], ours: &Option<Vec<u8>>, theirs: Answer) {
+        let ours = ours.as_deref().unwrap_or(b"(none)");
+        let theirs = theirs.unwrap_or_else(String::into_bytes);
+        self.must(
+            is_same,
+            "the reference gives the same",
+            &[input, ours, &theirs],
+        );
     }
 
     fn behind(&self, out: &[u8]) -> Vec<u8> {
@@ -198,17 +221,4 @@ fn same_number(one: &Number, other: &Number) -> bool {
         (false, true) => digits(other) == one.to_string(),
         (false, false) => false,
     }
-}
-
-/// Whether reading JSON that was written of some bytes may be declined, because a known member came
-/// from free JSON in them, in one of the forms that are left to the reference: a double
-/// written as an integer beyond 128 bits, or a member that is compared with another, does not fit,
-/// and would not be in its place.
-pub fn may_be_declined(binary: &[u8], json: &[u8]) -> bool {
-    let digits = |run: &[u8]| run.iter().all(u8::is_ascii_digit);
-    let contains = |name: &String| {
-        json.windows(name.len())
-            .any(|there| there == name.as_bytes())
-    };
-    binary.windows(39).any(digits) || SUBJECT.tied.iter().any(contains)
 }

@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use crate::Declined;
 use crate::columns::{Bits, Ranges, Source, Texts, number};
 use crate::plan::{Action, ColumnPlan, Insert, Kind, Leaf, Node, Plan, TokenFields, decimal};
 use crate::schema::Schema;
 use crate::wire::{FIXED64, Fields, VARINT, Value};
 use crate::wire::{close, open, put_bytes, put_tag, put_varint};
+use crate::{Declined, Nan};
 
 /// Assembles records from the buffers of their columns, in the order of the schema.
 ///
@@ -65,7 +65,7 @@ pub fn assemble_lines(
         }
         written = message_of(record, field).and_then(|message| {
             if let Some(message) = message {
-                schema.binary_to_json(message, message_type, out)?;
+                schema.binary_to_json(message, message_type, Nan::Refused, out)?;
                 out.push(b'\n');
             }
             Ok(())

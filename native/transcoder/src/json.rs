@@ -1,9 +1,14 @@
 //! JSON text (RFC 8259): a cursor over it, and the compact form in which free values are kept.
 
-use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 
-use crate::{Declined, MAX_DEPTH};
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
+use crate::{Declined, MAX_DEPTH, Nan};
+
+/// The byte order mark, which may come before a text.
+pub const BOM: &[u8] = b"\xef\xbb\xbf";
 /// How many member names of an object are compared one by one before they are hashed.
 const FEW_NAMES: usize = 16;
 
@@ -13,6 +18,9 @@ pub struct Cursor<'a> {
     pub at: usize,
     /// The number of containers around the place.
     pub depth: usize,
+    pub nan: Nan,
+    /// Whether a member is repeated. Then the text is declined: see `crate::repeats`.
+    pub repeats: bool,
 }
 
 /// A string in the text.
@@ -24,11 +32,13 @@ pub struct Text<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    pub fn new(data: &'a [u8]) -> Self {
+    pub fn new(data: &'a [u8], depth: usize, nan: Nan) -> Self {
         Self {
             data,
             at: 0,
-            depth: 0,
+            depth,
+            nan,
+            repeats: false,
         }
     }
 
@@ -176,6 +186,48 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Reads NaN or an infinity, if they are allowed.
+    #[cold]
+    #[inline(never)]
+    pub fn constant(&mut self) -> Result<f64, Declined> {
+        let rest = self.data.get(self.at..).unwrap_or_default();
+        let found = CONSTANTS.iter().find(|(word, _)| rest.starts_with(word));
+        match (self.nan, found) {
+            (Nan::Allowed, Some((word, bits))) => {
+                self.at += word.len();
+                Ok(f64::from_bits(*bits))
+            }
+            _ => Err(Declined),
+        }
+    }
+
+    /// Takes the result of `Names::find_or_add`.
+    #[inline]
+    pub fn is_new(&mut self, earlier: Option<usize>) -> Result<(), Declined> {
+        self.repeats |= earlier.is_some();
+        if earlier.is_none() {
+            Ok(())
+        } else {
+            Err(Declined)
+        }
+    }
+
+    /// Reads a value that is neither a container nor a string.
+    #[inline]
+    pub fn word_or_number(&mut self) -> Result<(), Declined> {
+        let start = self.at;
+        match self.peek() {
+            b't' => self.literal(b"true"),
+            b'f' => self.literal(b"false"),
+            b'n' => self.literal(b"null"),
+            _ if self.number().is_ok() => Ok(()),
+            _ => {
+                self.at = start;
+                self.constant().map(|_| ())
+            }
+        }
+    }
+
     /// Appends the compact form of the value here.
     pub fn compact(&mut self, out: &mut Vec<u8>) -> Result<(), Declined> {
         match self.next() {
@@ -192,7 +244,7 @@ impl<'a> Cursor<'a> {
                     self.skip_space();
                     let start = out.len();
                     put_normal(self.string()?, out)?;
-                    names.add(out, start)?;
+                    self.is_new(names.find_or_add(out, start))?;
                     self.expect(b':')?;
                     out.push(b':');
                     self.compact(out)?;
@@ -218,16 +270,9 @@ impl<'a> Cursor<'a> {
                 out.push(b']');
                 Ok(())
             }
-            first => {
+            _ => {
                 let start = self.at;
-                match first {
-                    b't' => self.literal(b"true")?,
-                    b'f' => self.literal(b"false")?,
-                    b'n' => self.literal(b"null")?,
-                    _ => {
-                        self.number()?;
-                    }
-                }
+                self.word_or_number()?;
                 out.extend_from_slice(&self.data[start..self.at]);
                 Ok(())
             }
@@ -235,32 +280,93 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// The member names of an object, to find one that is repeated.
+/// Appends a number that is not finite as JavaScript names it.
+#[cold]
+pub fn put_constant(value: f64, out: &mut Vec<u8>) {
+    let is_same =
+        |bits: u64| value.to_bits() == bits || value.is_nan() && f64::from_bits(bits).is_nan();
+    if let Some((word, _)) = CONSTANTS.iter().find(|(_, bits)| is_same(*bits)) {
+        out.extend_from_slice(word);
+    }
+}
+
+/// The numbers that are not finite, and their bits.
+const CONSTANTS: [(&[u8], u64); 3] = [
+    (b"NaN", 0x7ff8 << 48),
+    (b"Infinity", 0x7ff0 << 48),
+    (b"-Infinity", 0xfff0 << 48),
+];
+
+/// The member names of an object, in the order in which they were added.
 #[derive(Default)]
 pub struct Names {
-    few: Vec<(usize, usize)>,
-    many: Option<HashSet<Box<[u8]>>>,
+    /// Where each is.
+    places: Vec<(usize, usize)>,
+    /// The index of many, so that they are not compared one by one.
+    index: Option<Box<Index>>,
+}
+
+/// Names by their hash, whose key is secret: nobody can choose names with the same hash.
+#[derive(Default)]
+struct Index {
+    keys: RandomState,
+    /// The hash and the place in the order.
+    table: HashTable<(u64, usize)>,
 }
 
 impl Names {
-    /// Adds the name at the end of `out`, in its normal form.
-    pub fn add(&mut self, out: &[u8], start: usize) -> Result<(), Declined> {
+    /// Adds the name at the end of `out`, in its normal form. If it was added before, gives its
+    /// place in the order.
+    pub fn find_or_add(&mut self, out: &[u8], start: usize) -> Option<usize> {
         let name = &out[start..];
-        if self.few.len() < FEW_NAMES {
-            if self.few.iter().any(|&(from, to)| &out[from..to] == name) {
-                return Err(Declined);
+        let place = self.places.len();
+        if place < FEW_NAMES {
+            let mut places = self.places.iter();
+            let earlier = places.position(|&(from, to)| &out[from..to] == name);
+            if earlier.is_none() {
+                self.places.push((start, out.len()));
             }
-            self.few.push((start, out.len()));
-            return Ok(());
+            return earlier;
         }
-        let few = self.few.iter().map(|&(from, to)| out[from..to].into());
-        let many = self.many.get_or_insert_with(|| few.collect());
-        if many.insert(name.into()) {
-            Ok(())
-        } else {
-            Err(Declined)
+        self.find_among_many(out, start)
+    }
+
+    #[inline(never)]
+    fn find_among_many(&mut self, out: &[u8], start: usize) -> Option<usize> {
+        let places = &mut self.places;
+        let index = self.index.get_or_insert_with(|| {
+            let mut index = Box::<Index>::default();
+            for (place, &(from, to)) in places.iter().enumerate() {
+                let hash = index.keys.hash_one(&out[from..to]);
+                index
+                    .table
+                    .insert_unique(hash, (hash, place), |entry| entry.0);
+            }
+            index
+        });
+        let name = &out[start..];
+        let hash = index.keys.hash_one(name);
+        let is_same = |entry: &(u64, usize)| {
+            let (from, to) = places[entry.1];
+            entry.0 == hash && &out[from..to] == name
+        };
+        match index.table.entry(hash, is_same, |entry| entry.0) {
+            Entry::Occupied(earlier) => Some(earlier.get().1),
+            Entry::Vacant(new) => {
+                new.insert((hash, places.len()));
+                places.push((start, out.len()));
+                None
+            }
         }
     }
+}
+
+/// Checks the escapes of a string, which `Cursor::string` does not.
+pub fn check(text: Text<'_>) -> Result<(), Declined> {
+    if text.has_escapes {
+        decode(text, |_| {})?;
+    }
+    Ok(())
 }
 
 /// The place of the first byte from `at` on that ends a plain run of string characters: a quote,

@@ -8,9 +8,11 @@
 mod assemble;
 mod columns;
 mod decimal;
+mod fault;
 mod json;
 pub mod plan;
 mod read;
+mod repeats;
 mod schema;
 mod shred;
 mod sse;
@@ -19,17 +21,30 @@ mod write;
 
 pub use assemble::{assemble, assemble_lines};
 pub use columns::Buffers;
+pub use fault::{Fault, Step, find_fault};
 pub use schema::Schema;
 pub use shred::{shred, shred_json};
 pub use sse::{EventStream, TooLong};
 
 /// The input is left to the reference implementation.
 ///
-/// It reports what is wrong with it and where, or converts it: objects with a repeated member,
-/// numbers that are not finite, integers of 38 digits or more for a double, and messages
-/// that no serializer of one message writes.
+/// A JSON text is declined only if it is refused: `find_fault` tells where and why. Messages are also
+/// declined in a form that no serializer of one message writes, which the reference converts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Declined;
+
+/// Whether NaN, Infinity and -Infinity, which are not JSON, are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nan {
+    Allowed,
+    Refused,
+}
+
+impl From<bool> for Nan {
+    fn from(allow: bool) -> Self {
+        if allow { Self::Allowed } else { Self::Refused }
+    }
+}
 
 /// The most containers that may surround a value.
 const MAX_DEPTH: usize = 200;
@@ -42,9 +57,10 @@ impl Schema {
         &self,
         data: &[u8],
         message_type: usize,
+        nan: Nan,
         out: &mut Vec<u8>,
     ) -> Result<(), Declined> {
-        read::json_to_binary(self, data, message_type, out)
+        read::json_to_binary(self, data, message_type, nan, out)
     }
 
     /// Writes the binary form of a message as JSON text, and appends it to `out`.
@@ -54,8 +70,9 @@ impl Schema {
         &self,
         data: &[u8],
         message_type: usize,
+        nan: Nan,
         out: &mut Vec<u8>,
     ) -> Result<(), Declined> {
-        write::binary_to_json(self, data, message_type, out)
+        write::binary_to_json(self, data, message_type, nan, out)
     }
 }

@@ -4,24 +4,43 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::decimal::skip_array_of;
-use crate::json::{Cursor, Names, Text, put_normal, put_utf8};
+use crate::json::{BOM, Cursor, Names, Text, put_normal, put_utf8};
+use crate::repeats::without_repeats;
 use crate::schema::{Field, Integer, Key, Kind, MessageType, Schema, Shape, Unset, Wire};
 use crate::wire::{LENGTH_DELIMITED, close, open, put_bytes, put_number, put_tag, put_varint};
-use crate::{Declined, MAX_DEPTH};
-
-const BOM: &[u8] = b"\xef\xbb\xbf";
+use crate::{Declined, MAX_DEPTH, Nan};
 
 pub fn json_to_binary(
     schema: &Schema,
     data: &[u8],
     index: usize,
+    nan: Nan,
     out: &mut Vec<u8>,
 ) -> Result<(), Declined> {
     simdutf8::basic::from_utf8(data).map_err(|_| Declined)?;
-    out.reserve(data.len() / 3);
+    let text = data.strip_prefix(BOM).unwrap_or(data);
+    let start = out.len();
+    let (read, repeats) = read_text(schema, text, index, nan, out);
+    if !repeats {
+        return read;
+    }
+    out.truncate(start);
+    let text = without_repeats(text, 0, nan)?;
+    read_text(schema, &text, index, nan, out).0
+}
+
+/// Reads a text; it is declined if a member is repeated, and that is reported too.
+fn read_text(
+    schema: &Schema,
+    text: &[u8],
+    index: usize,
+    nan: Nan,
+    out: &mut Vec<u8>,
+) -> (Result<(), Declined>, bool) {
+    out.reserve(text.len() / 3);
     let mut reader = Reader {
         schema,
-        json: Cursor::new(data.strip_prefix(BOM).unwrap_or(data)),
+        json: Cursor::new(text, 0, nan),
         out: std::mem::take(out),
         segments: Vec::new(),
         extra: Vec::new(),
@@ -29,7 +48,7 @@ pub fn json_to_binary(
     };
     let read = reader.document(index);
     *out = reader.out;
-    read
+    (read, reader.json.repeats)
 }
 
 /// What becomes of a member whose value the field does not take, and of one that it does.
@@ -93,7 +112,7 @@ impl<'a> Reader<'a> {
         let extra_start = self.extra.len();
         let mut said = Said::default();
         let mut unknown = Names::default();
-        let mut later = None;
+        let mut later = Vec::new();
         let mut guess = 0;
         let mut more = self.json.any(b'}');
         while more {
@@ -125,13 +144,15 @@ impl<'a> Reader<'a> {
                     self.extra.push(b',');
                     let name_start = self.extra.len();
                     put_normal(name, &mut self.extra)?;
-                    unknown.add(&self.extra, name_start)?;
+                    self.json
+                        .is_new(unknown.find_or_add(&self.extra, name_start))?;
                     self.extra.push(b':');
                     self.json.compact(&mut self.extra)?;
                 }
                 Some(index) => {
                     guess = index + 1;
                     if said.seen & 1 << index != 0 {
+                        self.json.repeats = true;
                         return Err(Declined);
                     }
                     said.seen |= 1 << index;
@@ -139,10 +160,7 @@ impl<'a> Reader<'a> {
                     if let Unset::Utf8(text) = field.unset
                         && said.seen & 1 << text == 0
                     {
-                        if later.is_some() {
-                            return Err(Declined); // only one is kept
-                        }
-                        later = Some((index, self.json.at));
+                        later.push((index, self.json.at, self.extra.len()));
                         self.scratch.clear();
                         self.json.compact(&mut self.scratch)?;
                     } else {
@@ -152,15 +170,15 @@ impl<'a> Reader<'a> {
             }
             more = self.json.more(b'}')?;
         }
-        if let Some((index, at)) = later {
-            // The string that it is compared with comes after it, or is missing.
+        // The string that it is compared with comes after it, or is missing.
+        for (index, at, place) in later.into_iter().rev() {
             let end = std::mem::replace(&mut self.json.at, at);
             self.json.depth += 1;
             let extra_end = self.extra.len();
             self.member(mapped, index, first_segment, &mut said)?;
-            if self.extra.len() > extra_end {
-                return Err(Declined); // it would not be in its place
-            }
+            // If it goes there, then to its place.
+            let added = self.extra.len() - extra_end;
+            self.extra[place..].rotate_right(added);
             self.json.depth -= 1;
             self.json.at = end;
         }
@@ -454,6 +472,7 @@ impl<'a> Reader<'a> {
         }
         entries.sort_by(|one, other| one.0.cmp(&other.0));
         if entries.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+            self.json.repeats = true;
             return Err(Declined);
         }
         let sorted: Vec<u8> = entries
@@ -615,7 +634,11 @@ impl<'a> Reader<'a> {
         let Some(value) = self.number()? else {
             return Ok(Fit::Misfit);
         };
-        let float = value as f32;
+        let float = if value.is_nan() {
+            f32::from_bits(0x7fc0_0000)
+        } else {
+            value as f32
+        };
         if f64::from(float).to_bits() != value.to_bits() {
             return Ok(Fit::Misfit);
         }
@@ -634,22 +657,16 @@ impl<'a> Reader<'a> {
     #[inline(always)]
     fn number(&mut self) -> Result<Option<f64>, Declined> {
         if !matches!(self.json.peek(), b'-' | b'0'..=b'9') {
-            // NaN and Infinity are for the reference to judge: compact() declines them.
-            return Ok(None);
+            return Ok(self.json.constant().ok());
         }
         let rest = &self.json.data[self.json.at..];
         let (value, size) = fast_float2::parse_partial::<f64, _>(rest).map_err(|_| Declined)?;
         let text = &rest[..size];
-        if is_integer(text)? && size > 15 {
-            if size > 38 {
-                return Err(Declined);
-            }
-            // Fits if a double holds it exactly; longer ones are for the reference.
-            let text = std::str::from_utf8(text).map_err(|_| Declined)?;
-            let whole: i128 = text.parse().map_err(|_| Declined)?;
-            if (whole as f64) as i128 != whole {
-                return Ok(None);
-            }
+        let Ok(is_integer) = is_integer(text) else {
+            return self.json.constant().map(Some); // else it is not a number
+        };
+        if is_integer && size > 15 && !is_exactly(value, text) {
+            return Ok(None);
         }
         self.json.at += size;
         Ok((!value.is_infinite()).then_some(value))
@@ -711,6 +728,13 @@ impl<'a> Reader<'a> {
         }
         self.segments.truncate(first_segment);
     }
+}
+
+/// Whether a double is the value of an integer of more than 15 digits.
+#[cold]
+fn is_exactly(value: f64, integer: &[u8]) -> bool {
+    // No double has more digits, and formatting gives all of them.
+    value.is_finite() && format!("{value:.0}").as_bytes() == integer
 }
 
 /// Whether a number that the parser took has neither fraction nor exponent. The parser takes more

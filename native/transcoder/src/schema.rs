@@ -7,6 +7,7 @@ use prost_reflect::{
     Kind as ProtoKind, MessageDescriptor,
 };
 
+use crate::Nan;
 use crate::json::{Cursor, put_utf8};
 
 const PACKAGE: &str = "chatpb.v1";
@@ -566,7 +567,7 @@ impl Options {
 
 /// The string of a JSON text.
 fn string(text: &str) -> Option<String> {
-    let mut cursor = Cursor::new(text.as_bytes());
+    let mut cursor = Cursor::new(text.as_bytes(), 0, Nan::Refused);
     let raw = cursor.string().ok()?;
     let mut utf8 = Vec::new();
     let is_whole = cursor.at == text.len() && put_utf8(raw, &mut utf8).ok()?;

@@ -1,10 +1,10 @@
 //! Records in binary form to columns.
 
-use crate::Declined;
 use crate::columns::{Buffers, Dictionary, Lists, Strings, Validity};
 use crate::plan::{Action, Kind, Leaf, Node, Plan, TokenFields, decimal, is_spelled};
 use crate::schema::Schema;
 use crate::wire::{Fields, LENGTH_DELIMITED, Value, close, open, put_bytes, put_varint};
+use crate::{Declined, Nan};
 
 /// Shreds records, each with the completion that its chunks make.
 ///
@@ -32,7 +32,7 @@ pub fn shred_json(
     let (mut record, mut message) = (Vec::new(), Vec::new());
     for (index, text) in texts.iter().enumerate() {
         message.clear();
-        let read = schema.json_to_binary(text, message_type, &mut message);
+        let read = schema.json_to_binary(text, message_type, Nan::Refused, &mut message);
         record.clear();
         put_bytes(&mut record, field, &message);
         read.and_then(|()| shredder.record(&record, None))

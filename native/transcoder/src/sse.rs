@@ -2,7 +2,8 @@
 
 use memchr::memchr2;
 
-const BOM: &[u8] = b"\xef\xbb\xbf";
+use crate::json::BOM;
+
 const DONE: &[u8] = b"[DONE]";
 
 /// An event is longer than it may be.

@@ -4,21 +4,24 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::decimal::DECIMALS;
-use crate::json::{Cursor, Names, put_normal, put_quoted, put_utf8};
+use crate::json::{BOM, Cursor, Names, put_constant, put_normal, put_quoted, put_utf8};
+use crate::repeats::without_repeats;
 use crate::schema::{Field, Integer, Key, Kind, MessageType, NO_FIELD, Schema, Shape, Unset, Wire};
 use crate::wire::{Fields, Value};
-use crate::{Declined, MAX_DEPTH};
+use crate::{Declined, MAX_DEPTH, Nan};
 
 pub fn binary_to_json(
     schema: &Schema,
     data: &[u8],
     index: usize,
+    nan: Nan,
     out: &mut Vec<u8>,
 ) -> Result<(), Declined> {
     let mapped = schema.messages.get(index).ok_or(Declined)?;
     out.reserve(data.len().saturating_mul(4));
     let mut writer = Writer {
         schema,
+        nan,
         out: std::mem::take(out),
         slots: Vec::new(),
         scratch: Vec::new(),
@@ -47,6 +50,7 @@ struct Residue<'a> {
 
 struct Writer<'a> {
     schema: &'a Schema,
+    nan: Nan,
     out: Vec<u8>,
     /// The places of the fields of the messages that are being written.
     slots: Vec<Slot>,
@@ -207,15 +211,16 @@ impl<'a> Writer<'a> {
                     Kind::Float => f64::from(f32::from_bits(bits as u32)),
                     _ => f64::from_bits(bits),
                 };
-                if !value.is_finite() {
-                    return Err(Declined);
-                }
                 if implicit && bits == 0 {
                     return Ok(false);
                 }
-                let mut buffer = zmij::Buffer::new();
-                self.out
-                    .extend_from_slice(buffer.format_finite(value).as_bytes());
+                if value.is_finite() {
+                    let mut buffer = zmij::Buffer::new();
+                    self.out
+                        .extend_from_slice(buffer.format_finite(value).as_bytes());
+                } else {
+                    self.constant(value)?;
+                }
             }
             Kind::Integer(integer) => return Ok(self.integer(*integer, bits, implicit)),
             Kind::Bool => {
@@ -237,14 +242,7 @@ impl<'a> Writer<'a> {
                 if implicit && bytes.is_empty() {
                     return Ok(false);
                 }
-                simdutf8::basic::from_utf8(bytes).map_err(|_| Declined)?;
-                let mut cursor = Cursor::new(bytes);
-                cursor.depth = depth;
-                cursor.compact(&mut self.out)?;
-                cursor.skip_space();
-                if cursor.at != bytes.len() {
-                    return Err(Declined);
-                }
+                self.raw(bytes, depth)?;
             }
             Kind::ByteArray => {
                 if implicit && bytes.is_empty() {
@@ -270,6 +268,17 @@ impl<'a> Writer<'a> {
         Ok(true)
     }
 
+    /// Writes a number that is not finite.
+    #[cold]
+    #[inline(never)]
+    fn constant(&mut self, value: f64) -> Result<(), Declined> {
+        if self.nan == Nan::Refused {
+            return Err(Declined);
+        }
+        put_constant(value, &mut self.out);
+        Ok(())
+    }
+
     #[inline(never)]
     fn integer(&mut self, integer: Integer, bits: u64, implicit: bool) -> bool {
         let value = integer.value(bits);
@@ -278,6 +287,15 @@ impl<'a> Writer<'a> {
         }
         put_integer(value, &mut self.out);
         true
+    }
+
+    #[inline(never)]
+    fn raw(&mut self, text: &[u8], depth: usize) -> Result<(), Declined> {
+        let start = self.out.len();
+        free_text(text, depth, self.nan, |cursor| {
+            self.out.truncate(start);
+            cursor.compact(&mut self.out)
+        })
     }
 
     /// Writes the one value of a union; false if it has none.
@@ -417,41 +435,61 @@ impl<'a> Writer<'a> {
         depth: usize,
         out: &mut Vec<u8>,
     ) -> Result<u64, Declined> {
-        simdutf8::basic::from_utf8(text).map_err(|_| Declined)?;
-        let mut cursor = Cursor::new(text);
-        cursor.depth = depth;
-        if cursor.next() != b'{' {
-            return Err(Declined);
-        }
-        cursor.enter()?;
         let mut silenced = 0;
-        let mut names = Names::default();
-        let mut more = cursor.any(b'}');
-        while more {
-            cursor.skip_space();
-            let name = cursor.string()?;
-            self.scratch.clear();
-            if put_utf8(name, &mut self.scratch)?
-                && let Some(index) = mapped.by_name(&self.scratch)
-            {
-                silenced |= 1 << index;
+        free_text(text, depth, self.nan, |cursor| {
+            if cursor.peek() != b'{' {
+                return Err(Declined);
             }
-            if !out.is_empty() {
-                out.push(b',');
+            cursor.enter()?;
+            out.clear();
+            let mut names = Names::default();
+            let mut more = cursor.any(b'}');
+            while more {
+                cursor.skip_space();
+                let name = cursor.string()?;
+                self.scratch.clear();
+                if put_utf8(name, &mut self.scratch)?
+                    && let Some(index) = mapped.by_name(&self.scratch)
+                {
+                    silenced |= 1 << index;
+                }
+                if !out.is_empty() {
+                    out.push(b',');
+                }
+                let start = out.len();
+                put_normal(name, out)?;
+                cursor.is_new(names.find_or_add(out, start))?;
+                cursor.expect(b':')?;
+                out.push(b':');
+                cursor.compact(out)?;
+                more = cursor.more(b'}')?;
             }
-            let start = out.len();
-            put_normal(name, out)?;
-            names.add(out, start)?;
-            cursor.expect(b':')?;
-            out.push(b':');
-            cursor.compact(out)?;
-            more = cursor.more(b'}')?;
-        }
-        cursor.skip_space();
-        if cursor.at != text.len() {
-            return Err(Declined);
-        }
+            Ok(())
+        })?;
         Ok(silenced)
+    }
+}
+
+/// Reads a text that is free JSON; once more, without the repeated members, if it has some.
+fn free_text(
+    text: &[u8],
+    depth: usize,
+    nan: Nan,
+    mut read: impl FnMut(&mut Cursor<'_>) -> Result<(), Declined>,
+) -> Result<(), Declined> {
+    simdutf8::basic::from_utf8(text).map_err(|_| Declined)?;
+    let text = text.strip_prefix(BOM).unwrap_or(text);
+    let mut whole = |text: &[u8]| {
+        let mut cursor = Cursor::new(text, depth, nan);
+        cursor.skip_space();
+        let read = read(&mut cursor);
+        cursor.skip_space();
+        let is_read = read.is_ok() && cursor.at == text.len();
+        (is_read.then_some(()).ok_or(Declined), cursor.repeats)
+    };
+    match whole(text) {
+        (_, true) => whole(&without_repeats(text, depth, nan)?).0,
+        (read, false) => read,
     }
 }
 

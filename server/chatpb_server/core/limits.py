@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Final, Self
 
 from pydantic import Field, model_validator
 
@@ -16,11 +16,34 @@ from chatpb_server.core.setting import (
 )
 from chatpb_server.core.upstream import MAX_EVENT_BYTES
 
+_GUIDE: Final = """\
+These limits hold in each process, for callers with and without a token. How to choose them:
+
+- Memory: a process of 70 MB holds in addition up to 1.2 times `max_held_bytes` of requests, one
+  message of `max_message_bytes` while it is put together, 0.4 MB for each connection whose caller
+  sends the next request before it has the answer, and the answers of running calls: 1 MB for each
+  stream, and twice its size for an answer that comes as a whole. While such answers are sent, they
+  count as held, so that new requests are refused if callers do not read. If the largest messages
+  are much larger than the usual ones, set `max_held_bytes` by the memory of the machine.
+- `max_connection_bytes`: lower it if callers share connections with others that are not trusted;
+  leave it if another relay calls over one connection.
+- `max_connections`: each takes a file descriptor, and each running call takes another one. If
+  there are too many, the connection that has been without a request for longest is closed; if all
+  have one, the new connection is refused.
+- `body_timeout` and `min_rate`: the largest message has to come in time over the slowest network
+  of a caller. 64 MiB in 120 seconds need 4.5 Mbit/s.
+- `stall_timeout`: longer than callers stop reading while they use what they have read. After
+  SIGTERM it is 2 seconds at most.
+- `idle_timeout`: longer than that of a load balancer in front of the relay, which otherwise sends
+  a request on a connection that the relay is closing.
+"""
+
 
 class Limits(Table):
     """What bounds calls and connections, in each process."""
 
     title: ClassVar[str] = "Limits, in each process"
+    guide: ClassVar[str] = _GUIDE
 
     max_running: Annotated[
         Count,

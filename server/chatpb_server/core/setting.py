@@ -59,12 +59,14 @@ class Table(BaseModel):
 
     Attributes:
         title: The heading of its settings in ``--help`` and in docs/settings.md.
+        guide: How to choose them, in Markdown, for docs/settings.md.
     """
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True
     )
     title: ClassVar[str] = ""
+    guide: ClassVar[str] = ""
 
 
 @dataclass(frozen=True, slots=True)

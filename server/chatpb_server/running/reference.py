@@ -59,6 +59,8 @@ def _sections() -> Iterator[str]:
         yield f"## {name}\n"
         if settings[0].table is UpstreamTable:
             yield from _upstreams()
+        if settings[0].table.guide:
+            yield settings[0].table.guide
         yield "| key | flag and variable | value | default | meaning |\n|---|---|---|---|---|"
         yield from map(_row, settings)
         yield ""

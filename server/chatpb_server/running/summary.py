@@ -37,7 +37,8 @@ def _overview(settings: Settings) -> Iterator[tuple[str, str]]:
     yield (
         "limits",
         f"per process: up to {limits.max_running} running calls of {timeout},"
-        f" {limits.max_waiting} waiting; grace {settings.grace:g} s",
+        f" {limits.max_waiting} waiting, {limits.max_connections} connections,"
+        f" {limits.held_bytes // 2**20} MiB of requests; grace {settings.grace:g} s",
     )
     yield "metrics", settings.metrics.listen or "off"
     yield "record", _recording(settings.record)

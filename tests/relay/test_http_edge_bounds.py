@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import sys
 import time
 from asyncio import StreamReader, StreamWriter
@@ -25,6 +26,7 @@ from openai import AsyncOpenAI, AuthenticationError, OpenAI
 from chatpb_server.access.tokens import new_token
 from relay.test_http_edge_process import running
 from support.build import PING, choice, chunk, completion
+from support.certificates import Certificates
 from support.http_edge import post
 from support.http_upstream import HANG, HttpUpstream, Repeat, json_answer, raw, sse_answer
 from support.limits import SOAK, TIMEOUT, within
@@ -321,3 +323,25 @@ async def test_callers_that_do_not_read_do_not_delay_the_end(is_stream: bool) ->
         code, _, log = await finish(process)
         assert (0, 3) == (code, log.count("StalledError"))
         assert time.monotonic() - began < 30
+
+
+async def test_answers_over_tls_are_read_or_end(tmp_path: Path) -> None:
+    certificates = Certificates(tmp_path)
+    context = ssl.create_default_context(cafile=certificates.ca)
+    async with (
+        HttpUpstream() as upstream,
+        running("--upstream", upstream.url, *certificates.flags) as (process, _, url),
+    ):
+        await upstream.answer(LARGE, always=True)
+        status, _, value = await post(url, ssl=context)
+        assert (200, 20 * MEGABYTE) == (status, len(value["choices"][0]["message"]["content"]))
+        body = json.dumps(PING).encode()
+        port = int(url.removesuffix("/v1").rpartition(":")[2])
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, limit=1)
+        writer.write(head(len(body)) + body)
+        await upstream.next_request()
+        await upstream.next_request()
+        process.send_signal(signal.SIGTERM)
+        code, _, log = await finish(process)
+        assert (0, 1) == (code, log.count("StalledError"))
+        writer.transport.abort()

@@ -262,7 +262,7 @@ EVENT = b"data: " + json.dumps(chunk("y" * 1000)).encode() + b"\n\n"
 LONG = sse_answer(Repeat(EVENT * 16, 1000))
 BOUNDS: list[Any] = [
     pytest.param(("--stall-timeout", "1"), "StalledError", id="stall"),
-    pytest.param(("--stall-timeout", "0", "--timeout", "1"), "DeadlineError", id="timeout"),
+    pytest.param(("--stall-timeout", "0", "--timeout", "3"), "DeadlineError", id="timeout"),
 ]
 
 

@@ -40,9 +40,13 @@ _RETRYING: Final[Mapping[str, Any]] = {
     "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
 }
 _MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024  # the same as the relay's limit
+#: Of the metadata of an answer. Between two limits gRPC would refuse at random.
+_MAX_METADATA_BYTES: Final = 64 * 1024
 _OPTIONS: Final = {
     "grpc.max_receive_message_length": _MAX_MESSAGE_BYTES,
     "grpc.max_send_message_length": _MAX_MESSAGE_BYTES,
+    "grpc.max_metadata_size": _MAX_METADATA_BYTES,
+    "grpc.absolute_max_metadata_size": _MAX_METADATA_BYTES,
     "grpc.keepalive_time_ms": 30_000,
     "grpc.keepalive_timeout_ms": 10_000,
     "grpc.http2.ping_timeout_ms": 10_000,  # else a minute, despite the line above

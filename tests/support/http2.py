@@ -13,7 +13,7 @@ _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 _CONTINUATION: Final = 9
 _END_STREAM, _ACK, _END_HEADERS = 1, 1, 4
-_HEADER_TABLE_SIZE, _INITIAL_WINDOW_SIZE, _MAX_FRAME = 1, 4, 16384
+_HEADER_TABLE_SIZE, _MAX_STREAMS, _INITIAL_WINDOW_SIZE, _MAX_FRAME = 1, 3, 4, 16384
 _STATUS: Final = re.compile(rb"grpc-status[\x01\x02](\d{1,2})")
 Metadata = Iterable[tuple[str, str]]
 
@@ -41,6 +41,7 @@ class Connection:
     """A connection, made with `connect`. It never asks for more of an answer than the first window.
 
     Attributes:
+        most_streams: How many calls the server takes at once.
         closed: Is set when the server has closed it.
     """
 
@@ -55,6 +56,7 @@ class Connection:
         self._next = 1
         self._changed = asyncio.Event()
         self._answers = first_window
+        self.most_streams = 0
         self.closed = asyncio.Event()
 
     async def begin(self) -> None:
@@ -113,6 +115,12 @@ class Connection:
             with suppress(ConnectionError):
                 await self._writer.drain()
 
+    async def received(self, stream: Stream, count: int) -> None:
+        """Waits until that many bytes of an answer have come."""
+        while stream.received < count:
+            self._changed.clear()
+            await self._changed.wait()
+
     async def _read_frame(self) -> None:
         head = await self._reader.readexactly(9)
         kind, flags = head[3], head[4]
@@ -120,6 +128,8 @@ class Connection:
         stream = self._streams.get(int.from_bytes(head[5:], "big"))
         if kind == _SETTINGS and not flags & _ACK:
             for name, value in struct.iter_unpack(">HI", payload):
+                if name == _MAX_STREAMS:
+                    self.most_streams = value
                 if name == _INITIAL_WINDOW_SIZE:
                     for other in self._streams.values():
                         other.window += value - self._first_window
@@ -153,13 +163,17 @@ async def connect(target: str, *, first_window: int = 65535) -> AsyncIterator[Co
     host, _, port = target.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     connection = Connection(reader, writer, first_window)
-    await connection.begin()
-    reading = asyncio.ensure_future(connection.read())
+    reading: asyncio.Future[None] | None = None
     try:
+        await connection.begin()
+        reading = asyncio.ensure_future(connection.read())
         yield connection
     finally:
-        reading.cancel()
+        if reading is not None:
+            reading.cancel()
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 def message(data: bytes, *, length: int | None = None, compressed: bool = False) -> bytes:

@@ -121,7 +121,7 @@ class Limits(Table):
     ] = 1000
     max_metadata_bytes: Annotated[
         int,
-        Field(ge=1024, le=2**20),
+        Field(ge=1, le=2**20),
         Setting(
             "How many bytes the metadata of a gRPC call can have: for each entry those of its name"
             " and its value, and 32 more.",
@@ -140,7 +140,8 @@ class Limits(Table):
     body_timeout: Annotated[
         Seconds,
         Setting(
-            "How long the body of a request can take as a whole. 0: no limit.",
+            "How long the body of a request can take as a whole; over gRPC, a message in either"
+            " direction. 0: no limit.",
             flag="--body-timeout",
             unit="seconds",
         ),

@@ -26,6 +26,10 @@ _ARRIVING: Final = 0.1
 #: How many times the limit of metadata gRPC itself takes, so that the relay can say what is wrong.
 _METADATA_FACTOR: Final = 4
 _NEVER: Final = 2**31 - 1
+#: The requests of health, reflection and channelz have few bytes. A larger one, which has no room
+#: here, may come for a moment before it is refused; that many can do so at once.
+_SMALL_BYTES: Final = 1024 * 1024
+_SMALL_MESSAGES: Final = 16
 
 
 class GrpcEdge:
@@ -58,8 +62,9 @@ class GrpcEdge:
         self._share_port = share_port
         self._server = aio.server(options=_options(limits, share_port, channelz))
         self._messages = Messages(budget, limits)
-        self._health = Health((SERVICE_NAME,))
-        self._inspection = Inspection(inspecting)
+        small = Messages(Budget(_SMALL_BYTES, _SMALL_BYTES), limits, quick=_SMALL_MESSAGES)
+        self._health = Health((SERVICE_NAME,), small)
+        self._inspection = Inspection(inspecting, small)
         names = (SERVICE_NAME, health.SERVICE_NAME)
         self._server.add_generic_rpc_handlers(
             (
@@ -129,6 +134,8 @@ def _options(limits: Limits, share_port: bool, channelz: bool) -> tuple[tuple[st
         ("grpc.max_send_message_length", limits.max_message_bytes),
         ("grpc.max_metadata_size", most_metadata),
         ("grpc.absolute_max_metadata_size", most_metadata),
+        # Of a message that is not asked for yet, 64 KiB are taken. With probes it would be 4 MiB.
+        ("grpc.http2.bdp_probe", 0),
         ("grpc.max_concurrent_streams", limits.max_streams),
         ("grpc.max_allowed_incoming_connections", limits.max_connections),
         ("grpc.max_connection_idle_ms", _milliseconds(limits.idle_timeout)),

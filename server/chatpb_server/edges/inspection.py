@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Final, cast
 
 import grpc
-from google.protobuf.message import DecodeError, Message
-from grpc import aio
+from google.protobuf.message import DecodeError
 from grpc_reflection.v1alpha import reflection
 from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 
 from chatpb_server.core.call import Call
 from chatpb_server.core.guard import CallerGoneError, CallError, Guard
 from chatpb_server.core.upstream import RequestError
+from chatpb_server.edges.messages import CallMessages, Messages
 
 #: How many such calls run at once, and for how many seconds each.
 MOST_RUNNING: Final = 16
@@ -27,10 +28,12 @@ class Inspection:
     Args:
         guard: Admits and bounds their calls. It is not the one of the main service, so that tools
             and callers do not wait for each other.
+        messages: Reads and writes their messages.
     """
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard, messages: Messages) -> None:
         self._guard = guard
+        self._messages = messages
 
     def handlers(self, names: Sequence[str], *, channelz: bool) -> list[grpc.GenericRpcHandler]:
         """What the server calls.
@@ -62,32 +65,29 @@ class Inspection:
 
     def _guarded(self, method: str, rpc: Any) -> Any:
         """Lets the guard serve an rpc that takes one request, or streams both ways."""
-        make = grpc.unary_unary_rpc_method_handler
-        if rpc.response_streaming:
-            make = grpc.stream_stream_rpc_method_handler
 
-        async def serve(request: Any, context: Any) -> Message | None:
-            async def one() -> Message:
-                response: Message = await rpc.unary_unary(_read(rpc, request), context)
-                return response
+        async def serve(_: Any, context: Any) -> None:
+            async def respond() -> None:
+                if rpc.response_streaming:
+                    async for response in rpc.stream_stream(_all(rpc, messages), context):
+                        await messages.write(rpc.response_serializer(response))
+                else:
+                    request = _read(rpc, await messages.read())
+                    response = await rpc.unary_unary(request, context)
+                    await messages.write(rpc.response_serializer(response))
 
-            async def several() -> None:
-                try:
-                    async for response in rpc.stream_stream(_all(rpc, request), context):
-                        await context.write(response)
-                except aio.InternalError as error:
-                    raise CallerGoneError from error
-
-            respond: Callable[[], Awaitable[Any]] = several if rpc.response_streaming else one
             call = Call(method, dict(context.invocation_metadata() or ()))
-            try:
-                return await self._guard.serve(call, context, respond)
-            except CallError as error:
-                failure = error.failure
-                await context.abort(failure.code, failure.details, failure.trailers())
-                raise AssertionError from None  # abort raises
+            with self._messages.of(context) as messages:
+                try:
+                    await self._guard.serve(call, context, respond)
+                except CallError as error:
+                    await messages.fail(error.failure)
+                except asyncio.CancelledError as error:
+                    if isinstance(error.__cause__, CallerGoneError):
+                        messages.leave()
+                    raise
 
-        return make(serve, response_serializer=rpc.response_serializer)
+        return grpc.stream_stream_rpc_method_handler(cast("Any", serve))
 
 
 class _Collected:
@@ -122,6 +122,6 @@ def _read(rpc: Any, data: bytes) -> Any:
         raise RequestError("The request is not the binary form of a message.") from error
 
 
-async def _all(rpc: Any, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-    async for data in requests:
+async def _all(rpc: Any, messages: CallMessages) -> AsyncIterator[Any]:
+    while (data := await messages.next()) is not None:
         yield _read(rpc, data)

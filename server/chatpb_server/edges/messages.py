@@ -1,9 +1,10 @@
-"""The messages of calls over gRPC: read and written within bounds.
+"""The messages of calls over gRPC: read and written within bounds, those of all services.
 
 gRPC gives a message when it has all of it, and reports neither how long it is nor how much of it
 has come. As long as a message is not asked for, gRPC takes no more of it than the first window of
 its stream (64 KiB). So a message is asked for after its caller is known, and while it comes, it
-counts as the largest message.
+counts as the largest message. Those that come have three quarters of the room, so that requests
+that are complete find some.
 """
 
 from __future__ import annotations
@@ -11,21 +12,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final, Self
+from typing import Any, Final, NoReturn, Self
 
 from grpc import aio
 
 from chatpb_server.core.budget import Budget
 from chatpb_server.core.explain import RefusalError, StoppingError
+from chatpb_server.core.failure import Failure
+from chatpb_server.core.gate import OverloadError
 from chatpb_server.core.guard import CallerGoneError
 from chatpb_server.core.limits import Limits
 from chatpb_server.core.upstream import RequestError
 from chatpb_server.edges.runtime import Runtime
 
-#: How many messages can come at once without counting, and for how many seconds. Others wait for
-#: their turn. Whatever comes in one go takes less, so slow callers do not hold up the others.
-_QUICK: Final = 4
+#: For how many seconds a message can come without counting. What comes in one go takes less, so
+#: slow callers do not hold up the others.
 _QUICK_SECONDS: Final = 0.3
+#: How many messages can do so at once. Others wait for their turn.
+_QUICK: Final = 4
 #: How many seconds the writing of a message can take when the relay stops.
 _LAST: Final = 5.0
 
@@ -36,13 +40,18 @@ class Messages:
     Args:
         budget: Counts the bytes of requests.
         limits: Bounds the size of a message, and how long it can take.
+        quick: How many messages can come at once without counting, for a moment.
     """
 
-    def __init__(self, budget: Budget, limits: Limits) -> None:
+    def __init__(self, budget: Budget, limits: Limits, *, quick: int = _QUICK) -> None:
         self._budget = budget
-        self._size = limits.max_message_bytes
+        size = limits.max_message_bytes
+        rooms = (limits.held_bytes, limits.connection_bytes)
+        self._coming = Budget(*(max(size, room * 3 // 4) for room in rooms))
+        self._most_reading = limits.max_running + limits.max_waiting
+        self._size = size
         self._seconds = limits.body_timeout or None
-        self._quick = asyncio.Semaphore(_QUICK)
+        self._quick = asyncio.Semaphore(quick)
         self._runtime = Runtime()
         self._reading: set[asyncio.Timeout] = set()
         self._writing: set[asyncio.Timeout] = set()
@@ -91,6 +100,7 @@ class CallMessages:
         self._owner = owner
         self._context = context
         self._share = owner._budget.share(context.peer())
+        self._coming = owner._coming.share(context.peer())
         self._is_writing = False
 
     def __enter__(self) -> Self:
@@ -98,25 +108,31 @@ class CallMessages:
 
     def __exit__(self, *_: object) -> None:
         self._share.give_back()
-
-    @property
-    def is_stuck(self) -> bool:
-        """Whether a message was begun to be written, and was not taken.
-
-        Nothing can be written after it, so such a call gets no status either.
-        """
-        return self._is_writing
+        self._coming.give_back()
 
     async def read(self) -> bytes:
-        """The message of the request.
+        """The only message of the request.
+
+        Raises:
+            RequestError: There is none.
+            OverloadError, RefusalError, StoppingError: As in `next`.
+        """
+        data = await self.next()
+        if data is None:
+            raise RequestError("The request has no message.")
+        return data
+
+    async def next(self) -> bytes | None:
+        """The next message of the request; None after the last one.
 
         Raises:
             OverloadError: There is no room for it.
             RefusalError: It did not come in time.
-            RequestError: There is none.
             StoppingError: The relay stops, and it has not come.
         """
         owner = self._owner
+        if len(owner._reading) >= owner._most_reading:
+            raise OverloadError
         try:
             async with asyncio.timeout(owner._seconds) as scope:
                 with owner._registered(owner._reading, scope, 0.0):
@@ -128,7 +144,7 @@ class CallMessages:
                 raise StoppingError from None
             raise RefusalError(408, "The request did not come in time.") from None
         if data is aio.EOF:
-            raise RequestError("The request has no message.")
+            return None
         self._share.take(len(data))
         return bytes(data)
 
@@ -153,9 +169,28 @@ class CallMessages:
                 raise
             raise CallerGoneError("did not read the answer in time") from error
 
-    def reset(self) -> None:
-        """Ends the call without a status, in the task of its handler."""
-        self._owner._runtime.reset_call()
+    async def fail(self, failure: Failure, *trailers: tuple[str, str]) -> NoReturn:
+        """Ends the call with a failure, in the task of its handler.
+
+        Args:
+            failure: The failure.
+            trailers: More trailing metadata.
+        """
+        self.leave()
+        await self._context.abort(failure.code, failure.details, (*failure.trailers(), *trailers))
+        raise AssertionError  # abort raises
+
+    def leave(self) -> None:
+        """Ends the call if it has a message that the caller did not take.
+
+        Nothing can be sent after that message, not even a status.
+
+        Raises:
+            CancelledError: It has one.
+        """
+        if self._is_writing:
+            self._owner._runtime.reset_call()
+            raise asyncio.CancelledError
 
     async def _arrived(self) -> Any:
         """The message, or gRPC's sign that there is none."""
@@ -164,10 +199,12 @@ class CallMessages:
             try:
                 await asyncio.wait({coming}, timeout=_QUICK_SECONDS)
                 if not coming.done():
+                    self._coming.take(self._owner._size)
                     self._share.take(self._owner._size)
             except BaseException:
                 coming.cancel()
                 raise
         data = await coming
+        self._coming.give_back()
         self._share.give_back()
         return data

@@ -23,7 +23,6 @@ from chatpb.v1.chat_completion_service_pb2 import (
 from chatpb.v1.residue_pb2 import Residue
 from chatpb_server.core.call import Call
 from chatpb_server.core.explain import RefusalError
-from chatpb_server.core.failure import Failure
 from chatpb_server.core.guard import CallerGoneError, CallError, Guard
 from chatpb_server.core.service import SERVICE, SERVICE_NAME, ChatCompletionService, Metadata
 from chatpb_server.core.upstream import RequestBody, RequestError, UpstreamChunks
@@ -122,23 +121,16 @@ class Rpcs:
                 try:
                     await self._guard.serve(call, context, answer, read)
                 except CallError as error:
-                    if messages.is_stuck:
-                        messages.reset()
-                        raise asyncio.CancelledError from error
-                    await self._fail(call, context, error.failure)
+                    again = (_NOT_AGAIN,) if call.attempts else ()
+                    passed = self._guard.passed_back(call.headers)
+                    await messages.fail(error.failure, *passed, *again)
                 except asyncio.CancelledError as error:
-                    if messages.is_stuck and isinstance(error.__cause__, CallerGoneError):
-                        messages.reset()
+                    if isinstance(error.__cause__, CallerGoneError):
+                        messages.leave()
                     raise
             context.set_trailing_metadata(self._guard.passed_back(call.headers))
 
         return guarded
-
-    async def _fail(self, call: Call, context: Any, failure: Failure) -> None:
-        trailers = (*failure.trailers(), *self._guard.passed_back(call.headers))
-        if call.attempts:
-            trailers += (_NOT_AGAIN,)
-        await context.abort(failure.code, failure.details, trailers)
 
     def _check_metadata(self, metadata: Iterable[tuple[str, str | bytes]]) -> None:
         """Checks the size of the metadata, as HTTP/2 counts it.

@@ -30,11 +30,13 @@ class Runtime:
     def reset_call(self) -> None:
         """Ends the call whose handler runs in this task, which is to end at once.
 
-        The stream of the last call that came is reset when the next call comes.
+        The caller gets CANCELLED, without the rest of the message. gRPC itself keeps the first call
+        of a server to the end, and the last one until another comes.
         """
         task = asyncio.current_task()
         parent = None if task is None else self._parents.get(task)
-        if parent is not None:
+        # If it waits for this task already, the caller has ended the call.
+        if parent is not None and getattr(parent, "_fut_waiter", None) is not task:
             parent.cancel()
 
 

@@ -140,7 +140,6 @@ async def serving_all(
             passed_on=options.passed_on,
             passed_back=guard.passed_back,
         )
-        budget = Budget(limits.held_bytes, limits.connection_bytes)
         address = Address.parse(listen)
         _check_exposure(address, options, tls=options.credentials is not None)
         inspecting = Guard(

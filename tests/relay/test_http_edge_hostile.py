@@ -89,6 +89,18 @@ async def test_an_encoding_that_is_not_known_is_refused(encoding: str) -> None:
     assert [] == upstream.requests
 
 
+async def test_headers_up_to_the_limit_are_taken_and_more_are_refused() -> None:
+    async with HttpUpstream() as upstream, serve(upstream.url, 1) as ports:
+        for size, status in ((8000, b"200"), (8300, b"431")):
+            header = b"x: " + b"y" * (size - 1) + b"\r\nconnection: close\r\n\r\n"
+            get = b"GET /v1/models HTTP/1.1\r\nhost: a\r\n" + header
+            head, body = await raw_answer(ports.http, get)
+            assert status == head.split()[1]
+    error = json.loads(body)["error"]
+    assert "invalid_request_error" == error["type"]
+    assert "8 KiB" in error["message"]
+
+
 async def test_no_answer_names_a_library() -> None:
     async with HttpUpstream() as upstream, base_url(upstream.url, 1) as url:
         await upstream.answer(UNARY["plain"])

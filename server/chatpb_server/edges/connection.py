@@ -32,6 +32,11 @@ _UNSENT: Final = 128 * 1024
 _LINGER: Final = 10.0
 _LINGER_SILENCE: Final = 2.0
 
+#: The most bytes of a line of a request's head, and of a header. They differ, because aiohttp's
+#: error says only which limit was passed.
+MAX_LINE: Final = 8190
+MAX_HEADER: Final = 8191
+
 #: What is wrong with a request that is not HTTP as we read it. aiohttp's own texts quote it.
 _NOT_HTTP: Final = (
     (LineTooLong, "A line of the request's head is too long."),
@@ -255,6 +260,8 @@ class Connection(RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun")
         text = next((text for kind, text in _NOT_HTTP if isinstance(exc, kind)), None)
+        if isinstance(exc, LineTooLong) and exc.args[1] == MAX_HEADER:
+            status, text = 431, "A header of the request is too long: the limit is 8 KiB."
         error = RuntimeError() if text is None else RefusalError(status, text)
         response = own_answer(error, call.id)
         response.force_close()

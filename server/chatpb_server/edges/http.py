@@ -22,11 +22,10 @@ from chatpb_server.core.limits import Limits
 from chatpb_server.core.pace import Pace
 from chatpb_server.core.service import ChatCompletionService
 from chatpb_server.edges.answering import Answering
-from chatpb_server.edges.connection import Connection, refusal_of_connection
+from chatpb_server.edges.connection import MAX_HEADER, MAX_LINE, Connection, refusal_of_connection
 from chatpb_server.edges.http_body import BodyReader
 from chatpb_server.edges.listener import Listener
 
-_MAX_LINE: Final = 8190
 _MAX_HEADERS: Final = 100
 #: From how many bytes that nobody has read the connection is not read on.
 _READ_AHEAD: Final = 64 * 1024
@@ -120,8 +119,8 @@ class HttpEdge:
             loop=asyncio.get_running_loop(),
             keepalive_timeout=limits.idle_timeout or _YEAR,
             read_bufsize=_READ_AHEAD,
-            max_line_size=_MAX_LINE,
-            max_field_size=_MAX_LINE,
+            max_line_size=MAX_LINE,
+            max_field_size=MAX_HEADER,
             max_headers=_MAX_HEADERS,
         )
 

@@ -13,6 +13,9 @@ _VARINT: Final = 0
 _FIXED64: Final = 1
 _LENGTH: Final = 2
 _FIXED32: Final = 5
+#: More bytes take milliseconds to copy.
+_LARGE: Final = 8 * 1024 * 1024
+_STEP: Final = 1024 * 1024
 
 
 class WireError(ValueError):
@@ -74,13 +77,23 @@ def field_at(data: bytes, start: int) -> tuple[int, int, int]:
 
 def joined(data: bytes, number: int) -> bytes:
     """The embedded message in a field; pieces of one message add up to it."""
-    pieces = [data[span.value : span.end] for span in spans(data) if span.number == number]
+    pieces = [part(data, span.value, span.end) for span in spans(data) if span.number == number]
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def part(data: bytes, start: int, end: int) -> bytes:
+    """A slice of bytes. If it is large, it is copied without Python's lock, or in short steps."""
+    if end - start <= _LARGE:
+        return data[start:end]
+    steps = range(start, end, _STEP)
+    return b"".join([data[step : min(step + _STEP, end)] for step in steps])
 
 
 def without(data: bytes, number: int) -> bytes:
     """The message without a field."""
-    return b"".join(data[span.start : span.end] for span in spans(data) if span.number != number)
+    return b"".join(
+        part(data, span.start, span.end) for span in spans(data) if span.number != number
+    )
 
 
 def embedded(number: int, messages: Iterable[bytes]) -> bytes:
@@ -90,6 +103,11 @@ def embedded(number: int, messages: Iterable[bytes]) -> bytes:
     for message in messages:
         pieces += (tag, varint_bytes(len(message)), message)
     return b"".join(pieces)
+
+
+def begun(number: int, size: int) -> bytes:
+    """What comes before a message of so many bytes, in a field."""
+    return varint_bytes(number << 3 | _LENGTH) + varint_bytes(size)
 
 
 def delimited(message: bytes) -> bytes:

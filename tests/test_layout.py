@@ -17,7 +17,8 @@ MOST_LINES: Final = 520
 NOT_WRITTEN: Final = {"vectors", "golden", "node_modules", "target", "__pycache__"}
 SUFFIXES: Final = {".cpp", ".go", ".h", ".java", ".mjs", ".py", ".rs", ".ts"}
 #: Packages of `chatpb` with another folder than that of their name, and why.
-ELSEWHERE: Final = {"v1": "mapping"}  # the generated messages: what they contain is the mapping's
+#: The generated messages, whose contents are the mapping's, and the events of streams.
+ELSEWHERE: Final = {"v1": "mapping", "sse": "stream"}
 
 
 def _written() -> Iterator[Path]:

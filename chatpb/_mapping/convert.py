@@ -63,7 +63,7 @@ def from_json(
     """
     check_class(message_type)
     raw = utf8(data)
-    binary = _native_binary(raw, message_type, allow_nan)
+    binary = native_binary(raw, message_type, allow_nan)
     if binary is not None:
         return message_type.FromString(binary)
     return _read(raw, message_type, allow_nan)
@@ -97,7 +97,7 @@ def to_json(
     """
     check_message(message)
     if transcoder is not None and not ignore_unknown_fields:
-        native = _native_json(message.SerializeToString(), type(message), allow_nan)
+        native = native_json(message.SerializeToString(), type(message), allow_nan)
         if native is not None:
             return native
     return _write(message, allow_nan, ignore_unknown_fields)
@@ -169,7 +169,7 @@ def json_to_binary(
     """
     check_class(message_type)
     raw = utf8(data)
-    binary = _native_binary(raw, message_type, allow_nan)
+    binary = native_binary(raw, message_type, allow_nan)
     if binary is not None:
         return binary
     return canonical(_read(raw, message_type, allow_nan))
@@ -191,7 +191,7 @@ def binary_to_json(
     check_class(message_type)
     data = as_bytes(data)
     if transcoder is not None and not ignore_unknown_fields:
-        native = _native_json(data, message_type, allow_nan)
+        native = native_json(data, message_type, allow_nan)
         if native is not None:
             return native
     try:
@@ -202,7 +202,7 @@ def binary_to_json(
     return _write(message, allow_nan, ignore_unknown_fields)
 
 
-def _native_binary(data: bytes, message_type: type[Message], allow_nan: bool) -> bytes | None:
+def native_binary(data: bytes, message_type: type[Message], allow_nan: bool) -> bytes | None:
     """What the native implementation reads; None if it is not in use.
 
     Raises:
@@ -219,7 +219,7 @@ def _native_binary(data: bytes, message_type: type[Message], allow_nan: bool) ->
     return binary
 
 
-def _native_json(data: bytes, message_type: type[Message], allow_nan: bool) -> bytes | None:
+def native_json(data: bytes, message_type: type[Message], allow_nan: bool) -> bytes | None:
     """What the native implementation writes; None if it declines or is not in use."""
     number = native_type(message_type) if transcoder is not None else None
     if transcoder is None or number is None:

@@ -32,6 +32,7 @@ _KINDS: Final = {
 _MINUS_ZERO: Final = re.compile(r"-0(?![.eE\d])")
 _MINUS_ZERO_BYTES: Final = re.compile(_MINUS_ZERO.pattern.encode())
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_STEP: Final = 1024 * 1024
 _MAX_INT_DIGITS: Final = 4300  # what int() takes by default, so that time stays linear
 
 
@@ -100,6 +101,25 @@ def parse_fast(data: bytes) -> Any:
     if may_be_too_deep(data):
         raise InexactError
     return tree
+
+
+def has(data: bytes, word: bytes) -> bool:
+    """Whether bytes have a word, searched in steps that do not hold Python's lock for long."""
+    size = len(data)
+    if size <= _STEP:
+        return word in data
+    return any(
+        data.find(word, start, start + _STEP + len(word) - 1) >= 0
+        for start in range(0, size, _STEP)
+    )
+
+
+def count(data: bytes, word: bytes) -> int:
+    """How often bytes have a word, which does not overlap itself, counted in such steps."""
+    return sum(
+        data.count(word, start, start + _STEP + len(word) - 1)
+        for start in range(0, len(data), _STEP)
+    )
 
 
 def utf8(data: bytes | bytearray | memoryview | str) -> bytes:

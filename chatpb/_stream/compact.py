@@ -86,6 +86,14 @@ class Restorer:
         for compact in response.compact_chunks:
             yield _copy(self._restored(_copy(compact)))
 
+    @property
+    def before(self) -> bytes | None:
+        """The last chunk in binary form; None if there was none."""
+        before = self._before
+        if isinstance(before, ChatCompletionChunk):
+            return before.SerializeToString(deterministic=True)
+        return before
+
     def follow(self, chunk: bytes) -> None:
         """Takes the next chunk, which is whole, in binary form."""
         self._before = chunk

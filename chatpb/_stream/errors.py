@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from chatpb._mapping.schema import mapping_of
-from chatpb._mapping.text import dump, parse
+from chatpb._mapping.text import dump, has, parse
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.chat_completion_pb2 import ChatCompletion, ChatCompletionMessage, Choice
 from chatpb.v1.error_pb2 import Error, ErrorResponse
@@ -60,6 +60,13 @@ class FoundError:
     leaves_answer: bool = False
 
 
+def may_be_error(data: bytes) -> bool:
+    """Whether `find_error` has to read a text, to know whether it is an error."""
+    if has(data, _QUOTED_ERROR):
+        return True
+    return any(has(data, name) for name in _QUOTED_FLAT) and not has(data, _QUOTED_CHOICES)
+
+
 def find_error(data: bytes) -> FoundError | None:
     """Finds the error in what a server sent as a completion, a chunk, or an error.
 
@@ -72,10 +79,8 @@ def find_error(data: bytes) -> FoundError | None:
     Raises:
         ConversionError: It is not JSON, where it looks like an error.
     """
-    if _QUOTED_ERROR not in data:
-        may_be_flat = any(name in data for name in _QUOTED_FLAT) and _QUOTED_CHOICES not in data
-        if not may_be_flat:
-            return None
+    if not may_be_error(data):
+        return None
     value = parse(data, allow_nan=True)
     if isinstance(value, dict):
         return _in_object(value, data)

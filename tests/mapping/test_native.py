@@ -172,7 +172,7 @@ def test_event_streams(lines: list[tuple[bytes, bytes]], cuts: list[int], most: 
     for is_native in (True, False):
         decoder = ChunkDecoder(max_event_bytes=most)
         if not is_native:
-            decoder._native = None
+            decoder._reader._native = None
         calls: list[Callable[[], list[bytes]]] = [
             functools.partial(decoder.feed, piece) for piece in pieces
         ]

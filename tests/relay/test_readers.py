@@ -47,7 +47,7 @@ async def _decoder(stream: bytes, path: Path) -> Found:  # noqa: ARG001
 async def _chunk_decoder(stream: bytes, path: Path, is_native: bool = True) -> Found:  # noqa: ARG001
     decoder = ChunkDecoder()
     if not is_native:
-        decoder._native = None
+        decoder._reader._native = None
     chunks = decoder.feed(stream)
     while more := decoder.close():
         chunks += more

@@ -22,16 +22,21 @@ from support.limits import within
 async def start(*arguments: object, environ: Mapping[str, str] | None = None) -> Process:
     """Starts the command; of the environment's settings of relays it has only `environ`."""
     script = Path(sys.executable).with_name("chatpb-server")
-    kept = {
+    env = {**kept_environ(), **(environ or {})}
+    with interruptible():
+        return await asyncio.create_subprocess_exec(
+            script, *map(str, arguments), stdout=PIPE, stderr=PIPE, env=env
+        )
+
+
+def kept_environ() -> dict[str, str]:
+    """The environment without settings of relays."""
+    return {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("CHATPB_SERVER_", "OPENAI_", "OTEL_", "PROMETHEUS_"))
         and not name.lower().endswith("_proxy")
     }
-    with interruptible():
-        return await asyncio.create_subprocess_exec(
-            script, *map(str, arguments), stdout=PIPE, stderr=PIPE, env={**kept, **(environ or {})}
-        )
 
 
 async def finish(process: Process) -> tuple[int | None, str, str]:

@@ -9,11 +9,12 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
-from chatpb._rpc.offload import convert
+from chatpb._rpc.offload import LARGE
 from chatpb._stream.compact import Restorer
 from chatpb._wire import WireError, spans
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
@@ -21,6 +22,8 @@ from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.chat_completion_service_pb2 import DESCRIPTOR
 from chatpb_server.access.secret import check_header
 from chatpb_server.core.call import Call, Observer
+from chatpb_server.core.offload import apart
+from chatpb_server.core.reading import restored
 from chatpb_server.core.upstream import (
     RequestBody,
     Upstream,
@@ -32,6 +35,10 @@ from chatpb_server.core.upstream import (
 
 SERVICE: Final = DESCRIPTOR.services_by_name["ChatCompletionService"]
 SERVICE_NAME: Final[str] = SERVICE.full_name
+#: How many fields of a chunk or completion are looked at for the log and the metrics, and of how
+#: many bytes each.
+_MOST_FIELDS: Final = 4096
+_MOST_BYTES: Final = 16 * 1024
 
 Metadata = tuple[tuple[str, str], ...]
 Begin = Callable[[Metadata], Awaitable[None]]
@@ -195,7 +202,12 @@ class _Restorer:
             return chunks.whole
         size = sum(map(len, chunks.compact))
         try:
-            return await convert(size, self._restorer.restore, chunks.whole, chunks.compact)
+            if size <= LARGE:
+                return await apart(size, self._restorer.restore, chunks.whole, chunks.compact)
+            before = self._restorer.before
+            whole = await apart(size, restored, before, chunks.whole, chunks.compact)
+            self._restorer.follow(whole[-1])
+            return whole
         except (DecodeError, ValueError) as error:
             raise UpstreamDataError("could not be read: not a chunk") from error
 
@@ -215,8 +227,8 @@ class _Ends:
     def learn(self, call: Call) -> None:
         """Tells the call what the chunks say about it; bytes that are not a chunk say nothing."""
         with suppress(DecodeError, WireError):
-            _learn(call, ChatCompletionChunk, self._first)
-            _learn(call, ChatCompletionChunk, b"".join(self._last[-2:]))
+            for chunk in (self._first, *self._last[-2:]):
+                _learn(call, ChatCompletionChunk, chunk)
 
 
 def _learn(call: Call, message_type: Any, data: bytes) -> None:
@@ -226,7 +238,11 @@ def _learn(call: Call, message_type: Any, data: bytes) -> None:
         message_type.MODEL_FIELD_NUMBER,
         message_type.USAGE_FIELD_NUMBER,
     }
-    pieces = [data[span.start : span.end] for span in spans(data) if span.number in wanted]
+    pieces = [
+        data[span.start : span.end]
+        for span in islice(spans(data), _MOST_FIELDS)
+        if span.number in wanted and span.end - span.start <= _MOST_BYTES
+    ]
     answer = message_type.FromString(b"".join(pieces))
     call.response_id = answer.id or call.response_id
     call.response_model = answer.model or call.response_model

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Protocol
 
-from chatpb import ConversionError, binary_to_json, json_to_binary, to_json
+from chatpb import ConversionError, to_json
 from chatpb._errors import param_of
-from chatpb._rpc.offload import convert
 from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
 from chatpb_server.core.error import INVALID_REQUEST, error_response
+from chatpb_server.core.offload import binary_to_json, json_to_binary
 
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 #: The most bytes of one event of an event stream, unless the settings have another limit.
@@ -66,7 +66,7 @@ class RequestBody:
             data = self._binary
             assert data is not None
             try:
-                self._text = await convert(len(data), binary_to_json, data, ChatCompletionRequest)
+                self._text = await binary_to_json(data, ChatCompletionRequest)
             except ConversionError as error:
                 message = f"The request cannot be written as JSON: {error}"
                 raise RequestError(message, param_of(error.path)) from error
@@ -82,7 +82,7 @@ class RequestBody:
             data = self._text
             assert data is not None
             try:
-                self._binary = await convert(len(data), json_to_binary, data, ChatCompletionRequest)
+                self._binary = await json_to_binary(data, ChatCompletionRequest)
             except ConversionError as error:
                 message = f"The request cannot be read: {error}"
                 raise RequestError(message, param_of(error.path)) from error

@@ -10,8 +10,8 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from chatpb import ConversionError, binary_to_json
-from chatpb._rpc.offload import convert
+from chatpb import ConversionError
+from chatpb._rpc.offload import LARGE
 from chatpb.sse import DONE, event
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
@@ -20,6 +20,8 @@ from chatpb_server.core.call import Call
 from chatpb_server.core.explain import RefusalError
 from chatpb_server.core.failure import Failure
 from chatpb_server.core.guard import CallerGoneError, CallError, Guard
+from chatpb_server.core.offload import apart, json_text, threaded
+from chatpb_server.core.reading import json_of
 from chatpb_server.core.service import ChatCompletionService, Metadata
 from chatpb_server.core.upstream import (
     RequestBody,
@@ -256,7 +258,7 @@ async def _text(answer: UpstreamAnswer) -> bytes:
     if answer.text is not None:
         return answer.text
     try:
-        return await convert(len(answer.binary), _json, answer.binary, ChatCompletion)
+        return await json_text(answer.binary, ChatCompletion)
     except ConversionError as error:
         raise UpstreamDataError("could not be read: not a completion", answer.headers) from error
 
@@ -272,18 +274,23 @@ async def _events(chunks: UpstreamChunks) -> bytes:
     if not chunks.whole:  # another relay passes on that the upstream is alive
         return _ALIVE
     try:
-        return await convert(sum(map(len, chunks.whole)), _made_events, chunks.whole)
+        return await _made_events(chunks.whole)
     except ConversionError as error:
         raise UpstreamDataError("could not be read: not a chunk") from error
 
 
-def _json(data: bytes, message_type: Any) -> bytes:
-    """The JSON text of a message in binary form, with NaN where an upstream has written it."""
-    return binary_to_json(data, message_type, allow_nan=True)
+async def _made_events(chunks: Sequence[bytes]) -> bytes:
+    size = sum(map(len, chunks))
+    if max(map(len, chunks)) <= LARGE:
+        return await apart(min(size, LARGE), _events_of, chunks)
+    lines: list[bytes] = []
+    for chunk in chunks:
+        lines += (b"data: ", await json_text(chunk, ChatCompletionChunk), b"\n\n")
+    return await threaded(size, b"".join, lines)
 
 
-def _made_events(chunks: Sequence[bytes]) -> bytes:
-    return b"".join([event(_json(chunk, ChatCompletionChunk)) for chunk in chunks])
+def _events_of(chunks: Sequence[bytes]) -> bytes:
+    return b"".join([event(json_of(chunk, ChatCompletionChunk)) for chunk in chunks])
 
 
 def _error_event(failure: Failure) -> bytes:

@@ -155,13 +155,12 @@ class Connection(RequestHandler):
         body = response.body
         if isinstance(body, bytes) and len(body) > _PIECE // 2 and request.method != "HEAD":
             response.body = None
-            for begin in range(0, len(body), _PIECE):
-                await self.write(request, memoryview(body)[begin : begin + _PIECE])
+            await self.write(request, body)
         await response.write_eof()
         await self.flush()
 
-    async def write(self, request: web.BaseRequest, data: bytes | memoryview) -> None:
-        """Writes a piece of an answer, and waits until there is room for more.
+    async def write(self, request: web.BaseRequest, data: bytes) -> None:
+        """Writes a part of an answer in pieces, and waits after each until there is room for more.
 
         Raises:
             ConnectionError: The caller is gone.
@@ -169,8 +168,11 @@ class Connection(RequestHandler):
         """
         writer = request.writer
         assert isinstance(writer, StreamWriter)
-        await writer.write(data, drain=False)
-        await self._until_resumed()
+        for begin in range(0, len(data), _PIECE):
+            # In pieces, since what the socket does not take at once is copied.
+            piece = memoryview(data)[begin : begin + _PIECE] if len(data) > _PIECE else data
+            await writer.write(piece, drain=False)
+            await self._until_resumed()
 
     async def flush(self) -> None:
         """Waits until all that was written has left the process.

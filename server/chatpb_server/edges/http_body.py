@@ -13,6 +13,7 @@ from aiohttp import web
 from chatpb_server.core.budget import Share
 from chatpb_server.core.explain import RefusalError
 from chatpb_server.core.guard import CallerGoneError
+from chatpb_server.core.offload import threaded
 from chatpb_server.core.pace import Pace, TooSlowError
 
 #: How many bytes are inflated at once: on the event loop, and in a thread.
@@ -76,7 +77,7 @@ class BodyReader:
             raise CallerGoneError from error
         except (web.RequestPayloadError, zlib.error):
             raise RefusalError(400, _UNREADABLE) from None
-        return body.joined()
+        return await threaded(body.size, body.joined)
 
     async def _read_all(
         self, request: web.BaseRequest, inflate: _Inflation | None, add: Callable[[bytes], None]
@@ -118,7 +119,7 @@ class _Blocks:
 
     def __init__(self) -> None:
         self.size = 0
-        self._full: list[bytearray] = []
+        self._full: list[bytes] = []
         self._last = bytearray()
 
     def add(self, piece: bytes) -> None:
@@ -126,12 +127,12 @@ class _Blocks:
         self.size += len(piece)
         self._last += piece
         if len(self._last) >= _BLOCK:
-            self._full.append(self._last)
+            self._full.append(bytes(self._last))
             self._last = bytearray()
 
     def joined(self) -> bytes:
         """All bytes. Nothing can be added any more."""
-        return b"".join([*self._full, self._last])
+        return b"".join([*self._full, bytes(self._last)])  # of bytes alone, without Python's lock
 
 
 class _Inflation:

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
-import orjson
 from aiohttp import web
 
-from chatpb._rpc.offload import convert
+from chatpb._rpc.offload import LARGE
 from chatpb_server.core.call import Call
 from chatpb_server.core.explain import RefusalError
+from chatpb_server.core.offload import apart, threaded
+from chatpb_server.edges.asked import Misasked, asked_plainly, read_asked
 
 _TIMEOUT_HEADER: Final = "x-request-timeout-ms"
-#: The members that the relay decides by. If one is repeated, an upstream may take another one.
-_DECISIVE: Final = ("model", "stream")
-#: An escape of a lower-case letter in JSON, which no encoder writes.
-_ESCAPED_LETTER: Final = re.compile(rb"\\u00[67]")
-_KINDS: Final[Mapping[type, str]] = {
-    str: "a string",
-    int: "an integer",
-    float: "a decimal number",
-    list: "an array",
-    dict: "an object",
-}
 
 
 class HttpPeer:
@@ -83,46 +71,9 @@ async def asked_in(body: bytes) -> tuple[str, bool]:
     Raises:
         RefusalError: The body is not a JSON object, or can be understood in two ways.
     """
-    members = await convert(len(body), _members, body)
-    model, stream = members.get("model"), members.get("stream")
-    if stream is not None and not isinstance(stream, bool):
-        text = f"Invalid type for 'stream': expected a boolean, but got {_kind(stream)} instead."
-        raise RefusalError(400, text, "invalid_type", "stream")
-    return model if isinstance(model, str) else "", stream is True
-
-
-def _members(body: bytes) -> dict[str, Any]:
-    try:
-        try:
-            members = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            # Lone surrogates, and numbers as large as they like; as integers, those with more
-            # digits than Python converts would be refused. Only UTF-8 is read, as by an upstream.
-            members = json.loads(body.decode("utf-8-sig"), parse_int=float)
-    except (ValueError, RecursionError):
-        members = None
-    if not isinstance(members, dict):
-        raise RefusalError(
-            400, "We could not parse the JSON body of your request. Expected a JSON object."
-        )
-    for name in _DECISIVE:
-        if _may_repeat(body, name) and _count(body, name) > 1:
-            text = f"The request has the member '{name}' more than once."
-            raise RefusalError(400, text, param=name)
-    return members
-
-
-def _may_repeat(body: bytes, name: str) -> bool:
-    """Whether a JSON text can have a member twice: for nearly all texts, False at little cost."""
-    return body.count(b'"%s"' % name.encode()) > 1 or _ESCAPED_LETTER.search(body) is not None
-
-
-def _count(body: bytes, name: str) -> int:
-    """How often the object of a JSON text has a member."""
-    pairs = json.loads(body.decode("utf-8-sig"), parse_int=float, object_pairs_hook=tuple)
-    return sum(1 for key, _ in pairs if key == name)
-
-
-def _kind(value: object) -> str:
-    """The JSON type of a value, as OpenAI's errors name it."""
-    return _KINDS[type(value)]
+    if len(body) > LARGE and (found := await threaded(len(body), asked_plainly, body)):
+        return found
+    asked = await apart(len(body), read_asked, body)
+    if isinstance(asked, Misasked):
+        raise RefusalError(400, asked.message, asked.code, asked.param)
+    return asked

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from chatpb._stream.compact import Compactor
-from chatpb._wire import WireError, embedded, flag, is_true, joined, spans, without
+from chatpb._wire import WireError, embedded, flag, is_true, joined, part, spans, without
 from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
 from chatpb.v1.chat_completion_service_pb2 import (
     CreateChatCompletionRequest,
@@ -20,12 +18,13 @@ from chatpb.v1.chat_completion_service_pb2 import (
     StreamChatCompletionRequest,
     StreamChatCompletionResponse,
 )
-from chatpb.v1.residue_pb2 import Residue
 from chatpb_server.core.call import Call
 from chatpb_server.core.explain import RefusalError
 from chatpb_server.core.guard import CallerGoneError, CallError, Guard
+from chatpb_server.core.offload import apart, stepwise, threaded
 from chatpb_server.core.service import SERVICE, SERVICE_NAME, ChatCompletionService, Metadata
 from chatpb_server.core.upstream import RequestBody, RequestError, UpstreamChunks
+from chatpb_server.edges.asked import hidden_in, may_hide
 from chatpb_server.edges.messages import CallMessages, Messages
 
 _CHUNKS: Final = StreamChatCompletionResponse.CHUNKS_FIELD_NUMBER
@@ -37,8 +36,9 @@ _MAX_RESPONSE_BYTES: Final = 1024 * 1024
 #: again is for the program to decide. See https://github.com/grpc/proposal/blob/master/A6-client-retries.md#pushback
 _NOT_AGAIN: Final = ("grpc-retry-pushback-ms", "-1")
 
-_Respond = Callable[[Call, RequestBody, bytes, Any, CallMessages], Awaitable[None]]
-"""Answers a call: its request, the message of the rpc, gRPC's context, and what it writes with."""
+_Respond = Callable[[Call, RequestBody, bool, Any, CallMessages], Awaitable[None]]
+"""Answers a call: its request, whether its caller takes compact chunks, gRPC's context, and what it
+writes with."""
 
 
 class Rpcs:
@@ -96,26 +96,28 @@ class Rpcs:
         async def guarded(_: Any, context: Any) -> None:
             metadata = context.invocation_metadata() or ()
             call = Call(method, dict(metadata))
-            data = b""
             body: RequestBody | None = None
+            takes_compact = False
 
             async def read() -> None:
-                nonlocal body, data
+                nonlocal body, takes_compact
                 self._check_metadata(metadata)
                 data = await messages.read()
                 try:
-                    request = joined(data, field_number)
-                    call.model, asked = _asked(request, is_stream)
+                    asked = await stepwise(len(data), _asked, data, field_number, is_stream)
                 except WireError as error:
                     text = "The request is not the binary form of a message."
                     raise RequestError(text) from error
-                body = RequestBody(binary=asked)
+                await _check(asked)
+                call.model = asked.model
+                body = RequestBody(binary=asked.body)
+                takes_compact = asked.takes_compact
                 if call.recording is not None:
-                    call.recording.asked(request)
+                    call.recording.asked(asked.request)
 
             async def answer() -> None:
                 assert body is not None
-                await respond(call, body, data, context, messages)
+                await respond(call, body, takes_compact, context, messages)
 
             with self._messages.of(context) as messages:
                 try:
@@ -145,18 +147,22 @@ class Rpcs:
             raise RefusalError(431, text)
 
     async def _create(
-        self, call: Call, body: RequestBody, _data: bytes, _context: Any, messages: CallMessages
+        self, call: Call, body: RequestBody, _: bool, _context: Any, messages: CallMessages
     ) -> None:
         """CreateChatCompletion: answers with the upstream's completion."""
         answer = await self._service.create(call, body)
-        number = CreateChatCompletionResponse.COMPLETION_FIELD_NUMBER
-        await messages.write(embedded(number, (answer.binary,)))
+        number, size = CreateChatCompletionResponse.COMPLETION_FIELD_NUMBER, len(answer.binary)
+        await messages.write(await threaded(size, embedded, number, (answer.binary,)))
 
     async def _stream(
-        self, call: Call, body: RequestBody, data: bytes, context: Any, messages: CallMessages
+        self,
+        call: Call,
+        body: RequestBody,
+        takes_compact: bool,
+        context: Any,
+        messages: CallMessages,
     ) -> None:
         """StreamChatCompletion: a response has the chunks that arrived together."""
-        takes_compact = is_true(data, StreamChatCompletionRequest.COMPACT_FIELD_NUMBER)
         responses = _Responses(Compactor() if takes_compact else None)
 
         async def begin(headers: Metadata) -> None:
@@ -166,7 +172,7 @@ class Rpcs:
         stream = self._service.stream(call, body, begin, takes_compact=takes_compact)
         async with aclosing(stream) as arrived:
             async for chunks in arrived:
-                for response in responses.of(chunks):
+                for response in await stepwise(_size(chunks), responses.of, chunks):
                     await messages.write(response)
 
 
@@ -180,8 +186,11 @@ class _Responses:
     def __init__(self, compactor: Compactor | None) -> None:
         self._compactor = compactor
 
-    def of(self, chunks: UpstreamChunks) -> Iterator[bytes]:
+    def of(self, chunks: UpstreamChunks) -> list[bytes]:
         """The responses for chunks that arrived together: one, unless it would be too large."""
+        return list(self._of(chunks))
+
+    def _of(self, chunks: UpstreamChunks) -> Iterator[bytes]:
         if chunks.compact:
             # Another relay has made them compact, and goes on: each builds on the one before.
             self._compactor = None
@@ -220,39 +229,65 @@ def _cut(chunks: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     yield chunks[start:]
 
 
-def _asked(request: bytes, is_stream: bool) -> tuple[str, bytes]:
-    """The model that a request names, and the request, which shows whether it is for a stream.
+class _Asked(NamedTuple):
+    """What is in the message of an rpc.
+
+    Attributes:
+        request: The request, as it came.
+        body: The request, which shows whether it is for a stream.
+        model: The model that it names.
+        residues: The residue of the request, in as many pieces as it came.
+        takes_compact: Whether the caller takes compact chunks.
+    """
+
+    request: bytes
+    body: bytes
+    model: str
+    residues: list[bytes]
+    takes_compact: bool
+
+
+def _asked(data: bytes, field_number: int, is_stream: bool) -> _Asked:
+    """Reads the message of an rpc.
 
     Raises:
         WireError: It is not the binary form of a message.
-        RequestError: Its residue says something else.
     """
-    model, streams, hidden = b"", False, set[str]()
+    request = joined(data, field_number)
+    compact = StreamChatCompletionRequest.COMPACT_FIELD_NUMBER
+    takes_compact = is_stream and is_true(data, compact)
+    model, streams = b"", False
+    residues: list[bytes] = []
     for span in spans(request):
         if span.number == ChatCompletionRequest.MODEL_FIELD_NUMBER:
             model = request[span.value : span.end]
         elif span.number == ChatCompletionRequest.STREAM_FIELD_NUMBER:
             streams = request[span.value : span.end] != b"\0"
         elif span.number == ChatCompletionRequest.RESIDUE_FIELD_NUMBER:
-            hidden |= _hidden(request[span.value : span.end])
-    # In the residue, they would replace the fields that the relay decides by.
-    if "stream" in hidden or (model and "model" in hidden):
+            residues.append(part(request, span.value, span.end))
+    body = request
+    if is_stream and not streams:
+        body = b"".join((request, flag(ChatCompletionRequest.STREAM_FIELD_NUMBER)))
+    elif streams and not is_stream:
+        body = without(request, ChatCompletionRequest.STREAM_FIELD_NUMBER)
+    return _Asked(request, body, model.decode("utf-8", "replace"), residues, takes_compact)
+
+
+async def _check(asked: _Asked) -> None:
+    """Refuses residues that would replace the fields that the relay decides by.
+
+    Raises:
+        RequestError: The residue says something else.
+    """
+    hidden: set[str] = set()
+    size = sum(map(len, asked.residues))
+    if size and await stepwise(size, may_hide, asked.residues):
+        hidden = await apart(size, hidden_in, asked.residues)
+    if "stream" in hidden or (asked.model and "model" in hidden):
         name = "stream" if "stream" in hidden else "model"
         raise RequestError(f"The residue of the request must not have the member '{name}'.", name)
-    if is_stream and not streams:
-        request += flag(ChatCompletionRequest.STREAM_FIELD_NUMBER)
-    elif streams and not is_stream:
-        request = without(request, ChatCompletionRequest.STREAM_FIELD_NUMBER)
-    return model.decode("utf-8", "replace"), request
 
 
-def _hidden(residue: bytes) -> set[str]:
-    """The members of a residue whose fields the relay decides by."""
-    names = {"model", "stream"}
-    if b"\\u" not in residue and not any(b'"%s"' % name.encode() in residue for name in names):
-        return set()
-    try:
-        members = json.loads(Residue.FromString(residue).extra_json or "{}", parse_int=float)
-    except (ValueError, RecursionError, DecodeError):
-        return set()  # it cannot be written as JSON, which is reported
-    return names & members.keys() if isinstance(members, dict) else set()
+def _size(chunks: UpstreamChunks) -> int:
+    """The bytes of chunks, of which `SHORT` are converted at once."""
+    return sum(map(len, chunks.whole)) + sum(map(len, chunks.compact))

@@ -8,6 +8,7 @@ from typing import Final
 import aiohttp
 from aiohttp.http_exceptions import ContentEncodingError
 
+from chatpb_server.core.offload import threaded
 from chatpb_server.core.upstream import UpstreamDataError, UpstreamTimeoutError
 from chatpb_server.upstreams.events import without_blanks
 
@@ -65,12 +66,15 @@ async def read_whole(pieces: AsyncIterator[bytes], most: int, *, cut: bool = Fal
         most: The most bytes of it.
         cut: Whether a longer one is cut, and not an error.
     """
-    body = bytearray()
+    read: list[bytes] = []
+    size = 0
     async for piece in pieces:
-        body += piece
-        if len(body) > most:
+        read.append(piece)
+        size += len(piece)
+        if size > most:
             if not cut:
                 raise UpstreamDataError(f"could not be read: it has more than {most} bytes")
-            del body[most:]
+            read[-1] = piece[: most - size]
+            size = most
             break
-    return bytes(body)
+    return await threaded(size, b"".join, read)

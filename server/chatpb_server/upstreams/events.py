@@ -6,17 +6,16 @@ The text stays with them, byte for byte.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, suppress
-from typing import Any, Final
+from typing import Final
 
-from chatpb import ConversionError, binary_to_json, json_to_binary, to_dict
-from chatpb._rpc.offload import convert
-from chatpb._stream.errors import find_error, has_error
-from chatpb.sse import ChunkDecoder
-from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
+from chatpb import ConversionError
+from chatpb._stream.errors import may_be_error
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.error_pb2 import ErrorResponse
+from chatpb_server.core.offload import SHORT, apart, json_text, json_to_binary, threaded
+from chatpb_server.core.reading import completion_in
 from chatpb_server.core.upstream import (
     MAX_EVENT_BYTES,
     NO_HEADERS,
@@ -26,6 +25,7 @@ from chatpb_server.core.upstream import (
     UpstreamError,
     UpstreamFault,
 )
+from chatpb_server.upstreams.decoding import Ending, StreamDecoder
 
 _BOM: Final = b"\xef\xbb\xbf"
 #: What a body can be.
@@ -51,7 +51,7 @@ async def answer_of(text: bytes, headers: Mapping[str, str] = NO_HEADERS) -> Ups
         UpstreamDataError: It cannot be read.
     """
     try:
-        binary = await convert(len(text), _completion, text)
+        binary = await _completion(text)
     except ConversionError as error:
         raise UpstreamDataError(_unreadable(text, error), headers) from error
     if binary is None:
@@ -59,12 +59,12 @@ async def answer_of(text: bytes, headers: Mapping[str, str] = NO_HEADERS) -> Ups
     return UpstreamAnswer(binary, text, headers)
 
 
-def _completion(text: bytes) -> bytes | None:
-    """The binary form of a completion; None if the text is, or has, an error and no answer."""
-    found = find_error(text)
-    if found is not None and not found.leaves_answer:
-        return None
-    return json_to_binary(text, ChatCompletion, allow_nan=True)
+async def _completion(text: bytes) -> bytes | None:
+    """What `completion_in` returns."""
+    size = len(text)
+    if size <= SHORT or await threaded(size, may_be_error, text):
+        return await apart(size, completion_in, text)
+    return await json_to_binary(text, ChatCompletion, allow_nan=True)
 
 
 def kind_of(start: bytes) -> str:
@@ -113,36 +113,34 @@ async def chunks_of(
         UpstreamError: The stream has an error event. The chunks after it come first.
         UpstreamDataError: The stream cannot be read, or ends before the completion does.
     """
-    decoder = ChunkDecoder(max_event_bytes, allow_nan=True)
-    ending = _Ending()
+    decoder = StreamDecoder(max_event_bytes)
+    ending = Ending()
     try:
         async for piece in data:
-            chunks = decoder.feed(piece)
-            ending.add(chunks)
+            chunks = await decoder.feed(piece)
+            await ending.add(chunks)
             if decoder.is_done and ending.is_empty and decoder.error is None:
                 raise UpstreamDataError("is empty: the stream has no chunk", headers)
             yield UpstreamChunks(chunks, text=piece)
             if decoder.is_done or (decoder.error is not None and not decoder.is_error_of_choice):
                 break
         else:
-            while chunks := decoder.close():
-                ending.add(chunks)
+            while chunks := await decoder.close():
+                await ending.add(chunks)
                 yield UpstreamChunks(chunks, text=b"")
     except ConversionError as error:
         raise UpstreamDataError(_unreadable_event(error), headers) from error
     except UpstreamFault:
-        if decoder.error is None or not ending.is_complete():
+        if decoder.error is None or not await ending.is_complete():
             raise
     if decoder.is_done or decoder.error is not None:
         async with aclosing(_rest(data, decoder)) as rest:
             async for arrived in rest:
                 yield arrived
     is_over = decoder.is_done or (decoder.error is not None and not decoder.is_error_of_choice)
-    is_over = is_over or ending.is_complete()
+    is_over = is_over or await ending.is_complete()
     if decoder.error is not None and is_over:
-        raise UpstreamError(
-            200, binary_to_json(decoder.error, ErrorResponse, allow_nan=True), headers
-        )
+        raise UpstreamError(200, await json_text(decoder.error, ErrorResponse), headers)
     if not is_over:
         raise UpstreamDataError("broke off: the stream ended before the completion did", headers)
 
@@ -154,7 +152,7 @@ def _unreadable_event(error: ConversionError) -> str:
 
 
 async def _rest(
-    data: AsyncIterator[bytes], decoder: ChunkDecoder
+    data: AsyncIterator[bytes], decoder: StreamDecoder
 ) -> AsyncGenerator[UpstreamChunks, None]:
     """What follows `[DONE]` or an error. Reading to the end frees the connection for others."""
     patience = _AFTER_DONE if decoder.is_done else _AFTER_ERROR
@@ -163,62 +161,8 @@ async def _rest(
         while True:
             async with asyncio.timeout_at(until):
                 piece = await anext(data, b"")
-            chunks = decoder.feed(piece) if piece else decoder.close()
+            chunks = await decoder.feed(piece) if piece else await decoder.close()
             if piece or chunks:
                 yield UpstreamChunks(chunks, text=piece)
             else:
                 return
-
-
-class _Ending:
-    """Whether the chunks of a stream are all that there is, if it ends without `[DONE]`.
-
-    Most streams end with it, so chunks are kept unread, up to a bound, until they must be looked
-    at.
-
-    Attributes:
-        is_empty: Whether there is no chunk.
-    """
-
-    _MOST = 256
-    _MOST_BYTES = 64 * 1024
-
-    def __init__(self) -> None:
-        self.is_empty = True
-        self._unread: list[bytes] = []
-        self._size = 0
-        self._finished: dict[int, bool] = {}
-
-    def add(self, chunks: Sequence[bytes]) -> None:
-        """Takes the next chunks."""
-        if chunks:
-            self.is_empty = False
-        self._unread += chunks
-        self._size += sum(map(len, chunks))
-        if len(self._unread) > self._MOST or self._size > self._MOST_BYTES:
-            self._look()
-
-    def is_complete(self) -> bool:
-        """Whether every choice has a finish reason, or an error."""
-        self._look()
-        return bool(self._finished) and all(self._finished.values())
-
-    def _look(self) -> None:
-        # Joined, the chunks are one message with the choices of all.
-        for choice in ChatCompletionChunk.FromString(b"".join(self._unread)).choices:
-            is_finished = bool(choice.finish_reason) or (
-                choice.HasField("residue") and _has_ended(choice)
-            )
-            self._finished[choice.index] = self._finished.get(choice.index, False) or is_finished
-        self._unread.clear()
-        self._size = 0
-
-
-def _has_ended(choice: Any) -> bool:
-    """Whether the residue has a word for the finish reason, or an error.
-
-    Nothing but a word is a reason: some servers send an empty text in each chunk.
-    """
-    members = to_dict(choice, allow_nan=True)
-    reason = members.get("finish_reason")
-    return (isinstance(reason, str) and bool(reason.strip())) or has_error(members)

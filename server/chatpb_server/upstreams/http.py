@@ -16,10 +16,9 @@ from multidict import CIMultiDict
 from pydantic import Field, field_validator
 from yarl import URL
 
-from chatpb import ConversionError
 from chatpb._rpc.loopback import is_loopback
-from chatpb._rpc.offload import convert
-from chatpb._stream.errors import find_error
+from chatpb_server.core.offload import apart
+from chatpb_server.core.reading import has_error
 from chatpb_server.core.setting import Setting
 from chatpb_server.core.upstream import (
     UpstreamAnswer,
@@ -100,7 +99,7 @@ class HttpUpstream:
             async with aclosing(all_after(start, pieces)) as body:
                 if kind == JSON:
                     text = await read_whole(body, self._settings.max_bytes)
-                    if await convert(len(text), _is_error, text):
+                    if await apart(len(text), has_error, text):
                         raise UpstreamError(response.status, text, headers)
                     kind = "one JSON text"
                 if kind != EVENTS:
@@ -208,13 +207,6 @@ class _Connector(aiohttp.TCPConnector):
         _is_reused.set(connection.protocol in self._used)
         self._used.add(connection.protocol)
         return connection
-
-
-def _is_error(body: bytes) -> bool:
-    try:
-        return find_error(body) is not None
-    except ConversionError:
-        return False
 
 
 def _why_no_answer(error: aiohttp.ClientError) -> str:

@@ -14,7 +14,7 @@ from grpc import aio
 from pydantic import field_validator, model_validator
 
 from chatpb._rpc.server import Server
-from chatpb._wire import WireError, embedded, flag, joined, spans
+from chatpb._wire import WireError, begun, flag, joined, part, spans
 from chatpb.v1.chat_completion_service_pb2 import (
     CreateChatCompletionRequest,
     CreateChatCompletionResponse,
@@ -22,6 +22,7 @@ from chatpb.v1.chat_completion_service_pb2 import (
     StreamChatCompletionResponse,
 )
 from chatpb_server.access.secret import is_metadata_key
+from chatpb_server.core.offload import stepwise, threaded
 from chatpb_server.core.service import SERVICE_NAME
 from chatpb_server.core.upstream import (
     UpstreamAnswer,
@@ -92,14 +93,14 @@ class GrpcUpstream:
     async def create(self, request: UpstreamRequest) -> UpstreamAnswer:
         """Answers with a whole completion, as `Upstream.create` says."""
         field_number = CreateChatCompletionRequest.REQUEST_FIELD_NUMBER
-        data = embedded(field_number, (await request.body.binary(),))
+        data = await _message(field_number, request)
         call = self._opened().unary_unary(_CREATE)(data, **self._arguments(request))
         with translated(has_begun=False):
             response = await call
             headers = upstream_headers(await call.trailing_metadata())
         try:
             number = CreateChatCompletionResponse.COMPLETION_FIELD_NUMBER
-            completion = joined(response, number)
+            completion = await stepwise(len(response), joined, response, number)
         except WireError as error:
             raise UpstreamDataError("could not be read: not a completion", headers) from error
         return UpstreamAnswer(completion, headers=headers)
@@ -108,8 +109,9 @@ class GrpcUpstream:
     async def stream(self, request: UpstreamRequest) -> AsyncIterator[UpstreamStream]:
         """Answers piece by piece, as `Upstream.stream` says."""
         number = StreamChatCompletionRequest.REQUEST_FIELD_NUMBER
-        data = embedded(number, (await request.body.binary(),))
-        data += flag(StreamChatCompletionRequest.COMPACT_FIELD_NUMBER)
+        data = await _message(
+            number, request, flag(StreamChatCompletionRequest.COMPACT_FIELD_NUMBER)
+        )
         call = self._opened().unary_stream(_STREAM)(data, **self._arguments(request))
         try:
             with translated(has_begun=False):
@@ -134,7 +136,7 @@ class GrpcUpstream:
             if response is aio.EOF:
                 return
             has_begun = True
-            yield _chunks_in(response)
+            yield await stepwise(len(response), _chunks_in, response)
 
     async def _soon(self, awaitable: Any) -> Any:
         """What is awaited, unless the other relay is silent for too long."""
@@ -164,6 +166,13 @@ class GrpcUpstream:
         return {"metadata": tuple(metadata.items()), "timeout": request.seconds_left()}
 
 
+async def _message(field_number: int, request: UpstreamRequest, *more: bytes) -> bytes:
+    """The message of an rpc, which has the request in a field, and more fields."""
+    binary = await request.body.binary()
+    pieces = [begun(field_number, len(binary)), binary, *more]
+    return await threaded(len(binary), b"".join, pieces)
+
+
 def _chunks_in(response: bytes) -> UpstreamChunks:
     """The chunks of a response, as bytes of it.
 
@@ -175,9 +184,9 @@ def _chunks_in(response: bytes) -> UpstreamChunks:
     try:
         for span in spans(response):
             if span.number == _CHUNKS:
-                whole.append(response[span.value : span.end])
+                whole.append(part(response, span.value, span.end))
             elif span.number == _COMPACT_CHUNKS:
-                compact.append(response[span.value : span.end])
+                compact.append(part(response, span.value, span.end))
     except WireError as error:
         raise UpstreamDataError("could not be read: not chunks") from error
     return UpstreamChunks(whole, compact)

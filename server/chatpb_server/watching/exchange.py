@@ -9,22 +9,25 @@ import time
 from array import array
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeGuard
 
 from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
-from chatpb import ConversionError, json_to_binary
-from chatpb._wire import embedded, varint_bytes
+from chatpb import ConversionError
+from chatpb._rpc.offload import LARGE
+from chatpb._wire import begun, embedded, varint_bytes
 from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
 from chatpb.v1.completion_record_pb2 import CompletionRecord
 from chatpb_server.core.call import Call, Recording
 from chatpb_server.core.failure import Failure
+from chatpb_server.core.offload import json_to_binary_in_thread
 from chatpb_server.watching.record_limits import TRUNCATED, RecordLimits
 
 _REQUEST: Final = CompletionRecord.REQUEST_FIELD_NUMBER
 _COMPLETION: Final = CompletionRecord.COMPLETION_FIELD_NUMBER
 _CHUNKS: Final = CompletionRecord.CHUNKS_FIELD_NUMBER
+_TIMES: Final = CompletionRecord.CHUNK_TIMES_US_FIELD_NUMBER
 _ERROR: Final = CompletionRecord.ERROR_FIELD_NUMBER
 _CALL_ID: Final = CompletionRecord.CALL_ID_FIELD_NUMBER
 # The tags of numbers.
@@ -101,7 +104,7 @@ class Exchange(Recording):
         self._start_us = time.time_ns() // 1000 - self._now_us()
         self._duration_us = 0
         self._request: bytes | None = None
-        self._answer: bytes | bytearray = b""
+        self._answer: list[bytes | bytearray] = []
         self._times: array[int] | None = None
         self._cut: tuple[str, ...] = ()
         self._code = StatusCode.UNKNOWN
@@ -128,17 +131,23 @@ class Exchange(Recording):
     def answered(self, completion: bytes) -> None:
         """Keeps the completion."""
         if self._has_room(len(completion), "completion"):
-            self._answer = embedded(_COMPLETION, (completion,))
+            self._answer = [begun(_COMPLETION, len(completion)), completion]
 
     def came(self, chunks: Sequence[bytes]) -> None:
         """Keeps chunks, and when they came."""
         if "chunks" in self._cut:  # none after a gap
             return
-        data = embedded(_CHUNKS, chunks)
-        if self._has_room(len(data) + _TIME_BYTES * len(chunks), "chunks"):
+        size = sum(map(len, chunks))
+        data = [embedded(_CHUNKS, chunks)] if size <= LARGE else _fields(chunks)
+        if self._has_room(sum(map(len, data)) + _TIME_BYTES * len(chunks), "chunks"):
             if self._times is None:
-                self._answer, self._times = bytearray(), array("q")
-            self._answer += data
+                self._times = array("q")
+            if size > LARGE:  # not copied before it is written
+                self._answer += data
+            elif self._answer and _takes_more(last := self._answer[-1]):
+                last += data[0]
+            else:
+                self._answer.append(bytearray(data[0]))
             now = self._now_us()
             for _ in chunks:
                 self._times.append(now)
@@ -161,7 +170,7 @@ class Exchange(Recording):
         request = self._request
         if request is not None and self._is_json:
             try:
-                request = json_to_binary(request, ChatCompletionRequest, allow_nan=True)
+                request = json_to_binary_in_thread(request, ChatCompletionRequest)
             except ConversionError:
                 request = None
                 self._cut_off("request")
@@ -169,11 +178,11 @@ class Exchange(Recording):
             return None
         pieces: list[bytes | bytearray] = []
         if request is not None:
-            pieces.append(embedded(_REQUEST, (request,)))
-        pieces.append(self._answer)
+            pieces += (begun(_REQUEST, len(request)), request)
+        pieces += map(bytes, self._answer)  # bytes alone are joined without Python's lock
         if self._times is not None:
-            times = CompletionRecord(chunk_times_us=self._times)
-            pieces.append(times.SerializeToString())
+            times = b"".join(map(varint_bytes, self._times))
+            pieces += (begun(_TIMES, len(times)), times)
         self._add_ending(pieces)
         return b"".join(pieces)
 
@@ -218,6 +227,15 @@ class Exchange(Recording):
     def _now_us(self) -> int:
         """The microseconds since the call came."""
         return int((time.monotonic() - self._call.started) * 1_000_000)
+
+
+def _takes_more(piece: bytes | bytearray) -> TypeGuard[bytearray]:
+    return isinstance(piece, bytearray) and len(piece) < LARGE
+
+
+def _fields(chunks: Sequence[bytes]) -> list[bytes]:
+    """The fields that hold chunks, in pieces that are not copied."""
+    return [piece for chunk in chunks for piece in (begun(_CHUNKS, len(chunk)), chunk)]
 
 
 @lru_cache(1024)

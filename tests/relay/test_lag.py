@@ -1,0 +1,218 @@
+"""Hostile and large contents never hold the event loop of a relay, so that its other calls go on.
+
+Measured in relays' own processes (see `support.lag`). Short here; `make soak` does it with 15 MB.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+from grpc import aio
+
+from chatpb.v1 import ChatCompletionMessageParam
+from chatpb.v1.chat_completion_service_pb2 import CreateChatCompletionRequest
+from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
+from support.build import (
+    COMPLETION,
+    PING,
+    chunk,
+    create_request,
+    stream_request,
+)
+from support.http_upstream import Answer, HttpUpstream, Repeat, Step, event, json_answer, sse_answer
+from support.lag import ProbedRelay, relay_process
+from support.limits import SOAK, TIMEOUT
+
+#: How many CPU seconds a callback of the loop may take; by how many seconds one may be late, on a
+#: busy machine for other reasons too; and how often an input is tried until that is so.
+MOST: Final = 0.02
+MOST_LATE: Final = 0.1
+TRIES: Final = 4
+SIZE: Final = 15_000_000 if SOAK else 1_000_000
+BLOCK: Final = 65536
+
+BEGIN: Final = b'{"id":"c","created":1,"model":"m","choices":[{"index":0,"'
+END: Final = b'"},"finish_reason":null}]'
+
+
+def many(piece: bytes) -> Repeat:
+    """A step of about `SIZE` bytes."""
+    block = piece * max(1, BLOCK // len(piece))
+    return Repeat(block, SIZE // len(block))
+
+
+def text_of(piece: bytes) -> bytes:
+    """The same as bytes."""
+    step = many(piece)
+    return step.data * (step.times or 0)
+
+
+LONG: Final = many(b"x")
+CHOICES: Final = many(b'{"index":0},')
+CHUNK: Final[Sequence[Step]] = [BEGIN, b'delta":{"content":"', LONG, END]
+#: The beginnings of event streams.
+EVENTS: Final[dict[str, Sequence[Step]]] = {
+    "ordinary": [b"data: ", *CHUNK, b"}\n\n"],
+    "cut": [b"data: ", *CHUNK[:-1], b"\n\n"],
+    "NaN": [b"data: ", *CHUNK, b',"x":NaN}\n\n'],
+    "a member twice": [b"data: ", *CHUNK, b',"model":"n"}\n\n'],
+    "an error that is null": [b"data: ", *CHUNK, b',"error":null}\n\n'],
+    "choices": [b'data: {"choices":[', CHOICES, b'{"index":0}]}\n\n'],
+    "choices, cut": [b'data: {"choices":[', CHOICES, b'{"index":0}\n\n'],
+    "an error next to choices": [b'data: {"error":"e","choices":[', CHOICES, b"{}]}\n\n"],
+    "brackets": [b"data: ", many(b"["), b"\n\n"],
+    "a comment": [b": ", LONG, b"\n\n"],
+    "lines": [b'data: {"x":[\n', many(b"data: 1,\n"), b"data: 1]}\n\n"],
+    "no line feed": [b"data: ", LONG],
+    "a name": [b"data: {}\n\n", LONG, b": x\n\n"],
+    "chunks": [many(event(chunk("y")))],
+    "chunks with NaN": [many(b'data: {"choices":[],"x":NaN}\n\n')],
+}
+ANSWER: Final[Sequence[Step]] = [BEGIN, b'message":{"content":"', LONG]
+ANSWERS: Final[dict[str, Sequence[Step]]] = {
+    "ordinary": [*ANSWER, b'"}}]}'],
+    "cut": ANSWER,
+    "NaN": [*ANSWER, b'"}}],"x":NaN}'],
+    "an error that is null": [*ANSWER, b'"}}],"error":null}'],
+    "choices, cut": [b'{"choices":[', CHOICES, b"{}]"],
+}
+ERRORS: Final[dict[str, Sequence[Step]]] = {
+    "a long text": [b'{"error":{"message":"', LONG, b'"}}'],
+    "objects": [b'{"error":{"message":"m","more":[', CHOICES, b"0]}}"],
+    "brackets": [many(b"[")],
+    "a page": [b"<html>", LONG],
+}
+MESSAGES: Final = text_of(b'{"role":"user","content":"x"},')
+REQUESTS: Final = {
+    "ordinary": b'{"model":"m","messages":[{"content":"' + text_of(b"x") + b'"}]}',
+    "cut": b'{"model":"m","messages":[{"content":"' + text_of(b"x"),
+    "NaN": b'{"model":"m","x":NaN,"messages":[' + MESSAGES + b"{}]}",
+    "messages": b'{"model":"m","messages":[' + MESSAGES + b"{}]}",
+    "messages, cut": b'{"model":"m","messages":[' + MESSAGES,
+    "a model twice": b'{"model":"m","model":"m","messages":[' + MESSAGES + b"{}]}",
+    "a model in a tool": b'{"model":"m","x":{"model":1},"messages":[' + MESSAGES + b"{}]}",
+    "brackets": b'{"model":"m","x":' + text_of(b"["),
+}
+OBJECTS: Final = text_of(b"{},").decode()
+
+
+def _messages() -> CreateChatCompletionRequest:
+    request = create_request()
+    request.request.messages.extend(ChatCompletionMessageParam() for _ in range(SIZE // 10))
+    return request
+
+
+def _with_residue(text: str) -> CreateChatCompletionRequest:
+    request = create_request()
+    request.request.residue.extra_json = text
+    return request
+
+
+MADE: Final[dict[str, Callable[[], CreateChatCompletionRequest]]] = {
+    "messages": _messages,
+    "a residue": lambda: _with_residue('{"x":{"model":[' + OBJECTS + "1]}}"),
+    "a residue, cut": lambda: _with_residue('{"x":{"model":[' + OBJECTS),
+    "a residue with NaN": lambda: _with_residue('{"x":[' + OBJECTS + "NaN]}"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Relays:
+    """Two relays in front of an upstream; the core records."""
+
+    upstream: HttpUpstream
+    core: ProbedRelay
+    edge: ProbedRelay
+    session: aiohttp.ClientSession
+
+    async def post(self, relay: ProbedRelay, body: bytes) -> None:
+        """Calls a relay over HTTP, to the end of its answer."""
+        with suppress(aiohttp.ClientError):
+            async with self.session.post(
+                f"{relay.http}/chat/completions", data=BytesIO(body)
+            ) as response:
+                async for _ in response.content.iter_any():
+                    pass
+
+    async def call(self, request: Any = None, *, is_stream: bool = False) -> None:
+        """Calls the core over gRPC, to the end of its answer."""
+        stub = ChatCompletionServiceStub(self.core.channel)
+        with suppress(aio.AioRpcError):
+            if is_stream:
+                async for _ in stub.StreamChatCompletion(stream_request(), timeout=TIMEOUT):
+                    pass
+            else:
+                await stub.CreateChatCompletion(request or create_request(), timeout=TIMEOUT)
+
+    async def ask(self, way: str, *, is_stream: bool, answer: Answer) -> None:
+        """Calls the core over HTTP or gRPC, or through the edge; the upstream gives an answer."""
+        await self.upstream.answer(answer)
+        if way == "gRPC":
+            await self.call(is_stream=is_stream)
+        else:
+            relay = self.core if way == "HTTP" else self.edge
+            await self.post(relay, json.dumps(PING | {"stream": is_stream}).encode())
+
+    async def check(self, name: str, ask: Callable[[], Awaitable[None]]) -> None:
+        """Asks until nothing has held a loop: what is not due to chance holds it each time.
+
+        Args:
+            name: What is asked, for the error.
+            ask: Asks it.
+
+        Raises:
+            AssertionError: Something has, each time.
+        """
+        for _ in range(TRIES):
+            await self.core.held()
+            await self.edge.held()
+            await ask()
+            held = [await self.core.held(), await self.edge.held()]
+            if all(one.callback <= MOST and one.late <= MOST_LATE for one in held):
+                return
+        raise AssertionError(f"{name}: core: {held[0]}; edge: {held[1]}")
+
+
+@asynccontextmanager
+async def relays(folder: Path) -> AsyncIterator[Relays]:
+    """Starts all."""
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        upstream = await enter(HttpUpstream(TIMEOUT))
+        core = await enter(relay_process("--upstream", upstream.url, "--record", folder))
+        edge = await enter(relay_process("--upstream", f"grpc://{core.target}"))
+        session = await enter(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(TIMEOUT)))
+        all_ = Relays(upstream, core, edge, session)
+        # What is made once is made before.
+        await all_.ask("edge", is_stream=False, answer=json_answer(COMPLETION))
+        yield all_
+
+
+WAYS: Final = ("HTTP", "gRPC", "edge") if SOAK else ("edge",)
+
+
+async def test_nothing_holds_the_loop(tmp_path: Path) -> None:
+    end = event(chunk("", "stop"))
+    answers = [
+        *((name, True, sse_answer(*steps, end)) for name, steps in EVENTS.items()),
+        *((name, False, json_answer(*steps)) for name, steps in ANSWERS.items()),
+        *((name, False, json_answer(*steps, status=500)) for name, steps in ERRORS.items()),
+    ]
+    async with relays(tmp_path) as all_:
+        for name, is_stream, answer in answers:
+            for way in WAYS:
+                ask = partial(all_.ask, way, is_stream=is_stream, answer=answer)
+                await all_.check(f"{name}, {way}", ask)
+        await all_.upstream.answer(json_answer(COMPLETION), always=True)
+        for name, body in REQUESTS.items():
+            await all_.check(name, partial(all_.post, all_.edge, body))
+        for name, make in MADE.items():
+            await all_.check(name, partial(all_.call, make()))

@@ -166,12 +166,16 @@ async def test_a_log_that_breaks_is_begun_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop = asyncio.get_running_loop()
-    opened: asyncio.Queue[None] = asyncio.Queue()
+    opened: asyncio.Queue[bool] = asyncio.Queue()
 
     def open_writer() -> LogWriter:
-        writer = LogWriter(tmp_path, sync=Sync.COMMIT, frame_seconds=0)
-        loop.call_soon_threadsafe(opened.put_nowait, None)
-        return writer
+        is_open = False
+        try:
+            writer = LogWriter(tmp_path, sync=Sync.COMMIT, frame_seconds=0)
+            is_open = True
+            return writer
+        finally:
+            loop.call_soon_threadsafe(opened.put_nowait, is_open)
 
     def full(*_: object) -> Any:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -181,15 +185,16 @@ async def test_a_log_that_breaks_is_begun_anew(
         relay(upstream.url, tmp_path, open_writer=open_writer) as client,
     ):
         await upstream.answer(json_answer(COMPLETION), always=True)
-        await within(opened.get())
+        assert await within(opened.get())
         with monkeypatch.context() as patch:
             patch.setattr(LogFile, "sync", full)
             patch.setattr(LogFile, "create", full)
             assert COMPLETION == (await client.call("grpc", stream=False, seed=1)).completion
             assert "failed" == await within(client.outcomes.get())
+            assert not await within(opened.get())  # tried at once
         assert COMPLETION == (await client.call("grpc", stream=False, seed=2)).completion
         assert "failed" == await within(client.outcomes.get())
-        await within(opened.get())
+        assert await within(opened.get())
         # The log is there again, for who comes after the thread has taken it into use.
         outcome = "failed"
         while outcome == "failed":

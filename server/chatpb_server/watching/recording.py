@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from chatpb._errors import os_error_text
 from chatpb._rpc.offload import LARGE
@@ -24,8 +24,8 @@ from chatpb_server.core.call import Call, Recorder, Recording
 from chatpb_server.watching.exchange import Exchange, label_fields
 from chatpb_server.watching.record_limits import OUTCOMES, Outcome, RecordLimits
 
-#: The least time, in seconds, between two messages about lost records, and between two attempts to
-#: open a log again that broke.
+#: The least time, in seconds, between two messages about lost records, and between two attempts of
+#: one kind to open a log again that broke.
 _SAID_EVERY: Final = 60.0
 _OPENED_EVERY: Final = 5.0
 
@@ -65,7 +65,8 @@ class LogRecorder(Recorder):
         self._settle = {outcome: partial(self._settled, outcome) for outcome in OUTCOMES}
         self._lock = threading.Lock()
         self._losses: Counter[Outcome] = Counter()
-        self._say_at = self._open_at = 0.0
+        self._say_at = 0.0
+        self._open_at = {"at once": 0.0, "later": 0.0}
         # Puts large records together, waits for room, and opens the log again.
         self._thread = ThreadPoolExecutor(1, "chatpb.record")
         self._behind = 0  # records that were given to the thread; the event loop's alone
@@ -124,7 +125,7 @@ class LogRecorder(Recorder):
             self._lose("dropped", str(error))
         except LogError as error:
             self._lose("failed", str(error))
-            self._mend()
+            self._mend("later")
         except Exception as error:  # a fault here must not fail the call
             self._lose("failed", type(error).__qualname__)
         else:
@@ -143,7 +144,7 @@ class LogRecorder(Recorder):
         else:
             self._lose("failed", str(error))
             if self._writer.is_broken:
-                self._mend()
+                self._mend("at once")
 
     def _lose(self, outcome: Outcome, reason: str) -> None:
         """Counts a lost record, and logs that from time to time."""
@@ -162,13 +163,18 @@ class LogRecorder(Recorder):
         counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(losses.items()))
         _logger.error("records are lost (%s): %s", counts, reason)
 
-    def _mend(self) -> None:
-        """Opens a log again that has failed, in the thread and not too often."""
+    def _mend(self, when: Literal["at once", "later"]) -> None:
+        """Opens a log again that has failed, in the thread and not too often.
+
+        Args:
+            when: When the log has just broken, or when it has refused a record since. An attempt
+                that came too early does not put off the later ones.
+        """
         with self._lock:
             now = time.monotonic()
-            if now < self._open_at:
+            if now < self._open_at[when]:
                 return
-            self._open_at = now + _OPENED_EVERY
+            self._open_at[when] = now + _OPENED_EVERY
         with suppress(RuntimeError):  # the thread has ended
             self._thread.submit(self._reopen)
 

@@ -107,7 +107,11 @@ class Recording(Protocol):
     """Keeps what a call asks and gets, contents included. Must not raise; only `end` may wait."""
 
     def asked(self, request: bytes, *, is_json: bool = False) -> None:
-        """An admitted call asks this: a request in binary form, or in JSON."""
+        """The call asks this: a request in binary form, or in JSON."""
+        ...
+
+    def refused(self) -> None:
+        """There is no room for the call. What it asks may not have been read."""
         ...
 
     def begun(self) -> None:
@@ -131,5 +135,8 @@ class Recorder(Protocol):
     """Records calls."""
 
     def begin(self, call: Call) -> Recording:
-        """Starts recording an admitted call. Nothing is written unless `asked` is called."""
+        """Starts recording a call of a known caller.
+
+        Nothing is written unless `asked` or `refused` is called.
+        """
         ...

@@ -15,7 +15,7 @@ from chatpb._rpc.deadline import ends_early_by
 from chatpb_server.core.call import Call, Observer, Recorder
 from chatpb_server.core.explain import STOPPING, DeadlineError, failure_of
 from chatpb_server.core.failure import Failure, own_failure
-from chatpb_server.core.gate import Gate
+from chatpb_server.core.gate import Gate, OverloadError
 
 _Out = TypeVar("_Out")
 
@@ -69,7 +69,7 @@ class Guard:
         headers: The names of the upstream's headers that are passed back, in lower case; ``*``
             matches any text.
         authenticate: Says who calls. None: everybody may.
-        recorder: Records the admitted calls. None: nobody does.
+        recorder: Records the calls of known callers. None: nobody does.
     """
 
     def __init__(
@@ -151,6 +151,8 @@ class Guard:
             raise asyncio.CancelledError from error
         except Exception as error:
             failure, cause = failure_of(error, call.id), error
+            if isinstance(error, OverloadError) and call.recording is not None:
+                call.recording.refused()
         else:
             self._observer.ended(call, StatusCode.OK, None)
             await _record(call, StatusCode.OK)

@@ -87,9 +87,9 @@ class Exchange(Recording):
         "_duration_us",
         "_failure",
         "_failure_status",
-        "_is_asked",
         "_is_begun",
         "_is_json",
+        "_is_known",
         "_keeper",
         "_request",
         "_start_us",
@@ -110,7 +110,7 @@ class Exchange(Recording):
         self._code = StatusCode.UNKNOWN
         self._failure: Failure | None = None
         self._failure_status = 0
-        self._is_asked = self._is_json = self._is_begun = False
+        self._is_known = self._is_json = self._is_begun = False
 
     @property
     def is_cut(self) -> bool:
@@ -119,10 +119,14 @@ class Exchange(Recording):
 
     def asked(self, request: bytes, *, is_json: bool = False) -> None:
         """Keeps the request."""
-        self._is_asked = True
+        self._is_known = True
         self._is_json = is_json
         if self._has_room(len(request), "request"):
             self._request = request
+
+    def refused(self) -> None:
+        """Keeps that there is no room for the call, whatever it asks."""
+        self._is_known = True
 
     def begun(self) -> None:
         """Keeps that the answer has begun."""
@@ -164,8 +168,8 @@ class Exchange(Recording):
         await self._keeper.take(self)
 
     def record(self) -> bytes | None:
-        """The record in binary form, as it is written; None if it is not known what was asked."""
-        if not self._is_asked:
+        """The record in binary form, as it is written; None if what was asked cannot be read."""
+        if not self._is_known:
             return None
         request = self._request
         if request is not None and self._is_json:

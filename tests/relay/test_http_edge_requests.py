@@ -11,6 +11,7 @@ import aiohttp
 import openai
 import pytest
 
+from chatpb._rpc.offload import LARGE
 from chatpb_server.core.explain import AuthenticationError
 from chatpb_server.core.limits import Limits
 from chatpb_server.running.serving import Options
@@ -26,6 +27,7 @@ BAD: list[Any] = [
     pytest.param(b"[]", id="no object"),
     pytest.param(b"\xff", id="no text"),
     pytest.param(b"[" * 100_000, id="deep"),
+    pytest.param(b'{"model":"' + b"x" * LARGE, id="large"),
 ]
 
 
@@ -35,6 +37,16 @@ async def test_what_is_no_json_is_refused(body: bytes) -> None:
         status, _, value = await post(url, body)
     assert (400, "invalid_request_error") == (status, value["error"]["type"])
     assert value["error"]["message"].startswith("We could not parse the JSON body")
+    assert [] == upstream.requests
+
+
+@pytest.mark.parametrize("size", [0, LARGE])
+async def test_what_has_two_models_is_refused(size: int) -> None:
+    body = b'{"model":"a","model":"b","user":"' + b"x" * size + b'"}'
+    async with HttpUpstream() as upstream, base_url(upstream.url, 1) as url:
+        status, _, value = await post(url, body)
+    expected = "The request has the member 'model' more than once."
+    assert (400, expected, "model") == (status, value["error"]["message"], value["error"]["param"])
     assert [] == upstream.requests
 
 

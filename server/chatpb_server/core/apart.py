@@ -219,7 +219,7 @@ def _called(function: Callable[..., Any], *args: Any) -> Sequence[Any]:
         return False, error
     except Exception as error:  # its text could quote contents
         return False, RuntimeError(type(error).__qualname__)
-    return (True, *result) if isinstance(result, tuple) else (True, result)
+    return (True, *result) if type(result) is tuple else (True, result)  # not a named one
 
 
 def main() -> None:

@@ -3,8 +3,9 @@
 Two things are measured, in ways that other programs on the same machine do not change:
 
 - the CPU time of the loop's thread in each callback;
-- the time by which a callback that is due each millisecond comes late, as far as the process has
-  used the CPU meanwhile. It is late if a callback, or another thread, keeps Python's lock.
+- the time by which a callback that is due each millisecond comes late, without the time for which
+  the loop's thread waited for a CPU, and as far as the process has used one meanwhile. It is late
+  if a callback, or another thread, keeps Python's lock.
 
 For each line on standard input, a line with the greatest of both since the last one is printed.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import threading
 import time
@@ -66,15 +68,20 @@ class _Heart:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._statistics = os.open(f"/proc/self/task/{threading.get_native_id()}/schedstat", 0)
         self._beat()
 
+    def _waited(self) -> float:
+        """The seconds for which the loop's thread could run but had no CPU."""
+        return int(os.pread(self._statistics, 99, 0).split()[1]) / 1e9
+
     def _beat(self) -> None:
-        self._began, self._used = time.monotonic(), time.process_time()
+        self._began, self._used = time.monotonic() - self._waited(), time.process_time()
         self._loop.call_later(EVERY, self._late)
 
     def _late(self) -> None:
         used = time.process_time() - self._used
-        late = min(time.monotonic() - self._began - EVERY, used)
+        late = min(time.monotonic() - self._waited() - self._began - EVERY, used)
         if late > worst.late:
             frames = sys._current_frames()
             here = threading.get_ident()

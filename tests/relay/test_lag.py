@@ -68,6 +68,8 @@ EVENTS: Final[dict[str, Sequence[Step]]] = {
     "choices": [b'data: {"choices":[', CHOICES, b'{"index":0}]}\n\n'],
     "choices, cut": [b'data: {"choices":[', CHOICES, b'{"index":0}\n\n'],
     "an error next to choices": [b'data: {"error":"e","choices":[', CHOICES, b"{}]}\n\n"],
+    "an error": [b'data: {"error":{"message":"m","more":[', CHOICES, b"0]}}\n\n"],
+    "an error with a long text": [b'data: {"error":{"message":"', LONG, b'"}}\n\n'],
     "brackets": [b"data: ", many(b"["), b"\n\n"],
     "a comment": [b": ", LONG, b"\n\n"],
     "lines": [b'data: {"x":[\n', many(b"data: 1,\n"), b"data: 1]}\n\n"],
@@ -83,6 +85,7 @@ ANSWERS: Final[dict[str, Sequence[Step]]] = {
     "NaN": [*ANSWER, b'"}}],"x":NaN}'],
     "an error that is null": [*ANSWER, b'"}}],"error":null}'],
     "choices, cut": [b'{"choices":[', CHOICES, b"{}]"],
+    "an error": [b'{"error":{"message":"m","more":[', CHOICES, b"0]}}"],
 }
 ERRORS: Final[dict[str, Sequence[Step]]] = {
     "a long text": [b'{"error":{"message":"', LONG, b'"}}'],

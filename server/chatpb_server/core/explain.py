@@ -10,19 +10,20 @@ from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from typing import Any, Final
 
-import orjson
 from grpc import StatusCode
 
 from chatpb import ConversionError, from_json, to_dict
 from chatpb._rpc.status import is_error_status, status_code
-from chatpb._stream.errors import DETAIL, error_member, find_error
+from chatpb._stream.errors import find_error
 from chatpb.v1.error_pb2 import ErrorResponse
 from chatpb_server.access.secret import HeaderError
 from chatpb_server.core.error import error_kind, error_response
 from chatpb_server.core.failure import Failure, own_failure
 from chatpb_server.core.gate import OverloadError
 from chatpb_server.core.page import text_of_page
+from chatpb_server.core.reading import brief, text_of
 from chatpb_server.core.upstream import (
+    LARGE_ERROR,
     RequestError,
     UpstreamConnectError,
     UpstreamDataError,
@@ -56,8 +57,6 @@ _OVERLOAD_RETRY_AFTER: Final = 1.0
 TIME_IS_UP: Final = "The time is up."
 STOPPING: Final = "The relay is stopping; call again."
 _MAX_RETRY_AFTER: Final = 86_400.0
-#: Errors with more bytes are read for their texts only, so that they do not hold the event loop.
-_LARGE: Final = 16 * 1024
 _NUMBER: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?")
 
 
@@ -146,8 +145,8 @@ def _upstream_failure(error: UpstreamError, call_id: str) -> Failure:
     body = error.body
     response, members, is_whole = None, {}, False
     try:
-        if len(body) > _LARGE:
-            body = _without_more(body)
+        if len(body) > LARGE_ERROR:
+            body = brief(body) if error.brief is None else error.brief
         found = find_error(body)
         said = body if found is None else found.text
         response = from_json(said, ErrorResponse, allow_nan=True)
@@ -166,7 +165,7 @@ def _upstream_failure(error: UpstreamError, call_id: str) -> Failure:
         response = error_response(text, error_kind(http_status))
     return Failure(
         status_code(http_status),
-        response.error.message or _text_of(members) or str(error),
+        response.error.message or text_of(members) or str(error),
         response,
         call_id,
         retry_after(error.headers),
@@ -175,45 +174,6 @@ def _upstream_failure(error: UpstreamError, call_id: str) -> Failure:
         is_whole,
         error.headers,
     )
-
-
-def _without_more(body: bytes) -> bytes:
-    """A long error with nothing but its texts, which can be read at once.
-
-    Raises:
-        ConversionError: It is not an error in JSON.
-    """
-    try:
-        value = orjson.loads(body)
-        if isinstance(value, list) and value:
-            value = value[0]
-        error = (error_member(value) or value) if isinstance(value, dict) else None
-        if not isinstance(error, dict):
-            raise ConversionError("not an error")
-        names = ("type", "param", "code", "status")
-        texts = {name: error[name] for name in names if isinstance(error.get(name), str | int)}
-        return orjson.dumps({"error": {"message": _text_of(value) or _text_of(error), **texts}})
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ConversionError("not an error in JSON") from error
-
-
-def _text_of(value: Any) -> str:
-    """What an error says to people, wherever it does that; empty if it says nothing.
-
-    FastAPI's errors are a list of places with a text.
-    """
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list):
-        return "; ".join(filter(None, map(_text_of, value)))
-    if not isinstance(value, dict):
-        return ""
-    for name in ("error", "message", DETAIL, "msg"):
-        if text := _text_of(value.get(name)):
-            place = value.get("loc")
-            where = ".".join(map(str, place)) if isinstance(place, list) else ""
-            return f"{where}: {text}" if where else text
-    return ""
 
 
 def _refusal_failure(error: RefusalError, call_id: str) -> Failure:

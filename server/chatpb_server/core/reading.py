@@ -11,8 +11,10 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 
 from chatpb import ConversionError, binary_to_json, json_to_binary, to_dict
+from chatpb._mapping.text import dump, parse
+from chatpb._rpc.offload import LARGE
 from chatpb._stream.compact import Restorer
-from chatpb._stream.errors import find_error
+from chatpb._stream.errors import DETAIL, error_member, find_error
 from chatpb._stream.errors import has_error as choice_has_error
 from chatpb._wire import embedded, field_at, spans
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk, ChunkChoice
@@ -61,6 +63,47 @@ def has_error(text: bytes) -> bool:
         return find_error(text) is not None
     except ConversionError:
         return False
+
+
+def brief(text: bytes) -> bytes:
+    """A long error with nothing but its texts, cut, which can be read at once.
+
+    Returns:
+        Its JSON text; nothing if it is not an error in JSON.
+    """
+    try:
+        value = parse(text, allow_nan=True)
+    except ConversionError:
+        return b""
+    if isinstance(value, list) and value:
+        value = value[0]
+    error = (error_member(value) or value) if isinstance(value, dict) else None
+    if not isinstance(error, dict):
+        return b""
+    told = {name: error.get(name) for name in ("type", "param", "code", "status")}
+    told["message"] = text_of(value) or text_of(error)
+    texts = {name: word[:LARGE] for name, word in told.items() if isinstance(word, str)}
+    numbers = {name: word for name, word in told.items() if isinstance(word, int)}
+    return dump({"error": texts | numbers}).encode()
+
+
+def text_of(value: Any) -> str:
+    """What an error says to people, wherever it does that; empty if it says nothing.
+
+    FastAPI's errors are a list of places with a text.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "; ".join(filter(None, map(text_of, value)))
+    if not isinstance(value, dict):
+        return ""
+    for name in ("error", "message", DETAIL, "msg"):
+        if text := text_of(value.get(name)):
+            place = value.get("loc")
+            where = ".".join(map(str, place)) if isinstance(place, list) else ""
+            return f"{where}: {text}" if where else text
+    return ""
 
 
 def is_message(data: bytes, message_type: Any) -> bool:

@@ -22,6 +22,8 @@ from chatpb_server.core.offload import binary_to_json, json_to_binary
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 #: The most bytes of one event of an event stream, unless the settings have another limit.
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
+#: Errors with more bytes are read for their texts only.
+LARGE_ERROR: Final = 16 * 1024
 
 
 class RequestError(Exception):
@@ -210,6 +212,8 @@ class UpstreamError(UpstreamFault):
             unless the upstream, or a proxy on the way to it, sent something else.
         headers: The HTTP headers of the answer, their names in lower case.
         is_final: Whether the one that answers has tried again itself, as another relay does.
+        brief: What `reading.brief` makes of a body of more than `LARGE_ERROR` bytes, if it has been
+            asked for where it does not hold the event loop.
     """
 
     def __init__(
@@ -219,12 +223,14 @@ class UpstreamError(UpstreamFault):
         headers: Mapping[str, str] = NO_HEADERS,
         *,
         is_final: bool = False,
+        brief: bytes | None = None,
     ) -> None:
         super().__init__(http_status, body)
         self.http_status = http_status
         self.body = body
         self.headers = headers
         self.is_final = is_final
+        self.brief = brief
 
     def __str__(self) -> str:
         return f"the upstream answered with HTTP status {self.http_status}"

@@ -15,8 +15,9 @@ from chatpb._stream.errors import may_be_error
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.error_pb2 import ErrorResponse
 from chatpb_server.core.offload import SHORT, apart, json_text, json_to_binary, threaded
-from chatpb_server.core.reading import completion_in
+from chatpb_server.core.reading import brief, completion_in
 from chatpb_server.core.upstream import (
+    LARGE_ERROR,
     MAX_EVENT_BYTES,
     NO_HEADERS,
     UpstreamAnswer,
@@ -55,8 +56,21 @@ async def answer_of(text: bytes, headers: Mapping[str, str] = NO_HEADERS) -> Ups
     except ConversionError as error:
         raise UpstreamDataError(_unreadable(text, error), headers) from error
     if binary is None:
-        raise UpstreamError(200, text, headers)
+        raise await error_of(200, text, headers)
     return UpstreamAnswer(binary, text, headers)
+
+
+async def error_of(http_status: int, body: bytes, headers: Mapping[str, str]) -> UpstreamError:
+    """The error in a body, which may be long.
+
+    Args:
+        http_status: The HTTP status of the answer.
+        body: Its body, or the JSON text of the error in it.
+        headers: Its HTTP headers.
+    """
+    is_long = len(body) > LARGE_ERROR
+    short = await apart(len(body), brief, body) if is_long else None
+    return UpstreamError(http_status, body, headers, brief=short)
 
 
 async def _completion(text: bytes) -> bytes | None:
@@ -140,7 +154,7 @@ async def chunks_of(
     is_over = decoder.is_done or (decoder.error is not None and not decoder.is_error_of_choice)
     is_over = is_over or await ending.is_complete()
     if decoder.error is not None and is_over:
-        raise UpstreamError(200, await json_text(decoder.error, ErrorResponse), headers)
+        raise await error_of(200, await json_text(decoder.error, ErrorResponse), headers)
     if not is_over:
         raise UpstreamDataError("broke off: the stream ended before the completion did", headers)
 

@@ -24,13 +24,12 @@ from chatpb_server.core.upstream import (
     UpstreamAnswer,
     UpstreamConnectError,
     UpstreamDataError,
-    UpstreamError,
     UpstreamRequest,
     UpstreamStream,
     UpstreamTimeoutError,
 )
 from chatpb_server.upstreams.body import all_after, first_bytes, pieces_of, read_whole
-from chatpb_server.upstreams.events import EVENTS, JSON, answer_of, chunks_of, kind_of
+from chatpb_server.upstreams.events import EVENTS, JSON, answer_of, chunks_of, error_of, kind_of
 from chatpb_server.upstreams.framing import protocol_factory
 from chatpb_server.upstreams.registry import UpstreamSettingsError, register
 from chatpb_server.upstreams.remote import (
@@ -100,7 +99,7 @@ class HttpUpstream:
                 if kind == JSON:
                     text = await read_whole(body, self._settings.max_bytes)
                     if await apart(len(text), has_error, text):
-                        raise UpstreamError(response.status, text, headers)
+                        raise await error_of(response.status, text, headers)
                     kind = "one JSON text"
                 if kind != EVENTS:
                     said = f"could not be read: a stream was asked for, and {kind} came"
@@ -147,7 +146,7 @@ class HttpUpstream:
             if response.status >= 300:
                 async with aclosing(pieces_of(response)) as pieces:
                     error_body = await read_whole(pieces, _MAX_ERROR_BYTES, cut=True)
-                raise UpstreamError(response.status, error_body, _headers(response))
+                raise await error_of(response.status, error_body, _headers(response))
             yield response
 
     def _open(self) -> aiohttp.ClientSession:

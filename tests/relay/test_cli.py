@@ -27,7 +27,15 @@ from chatpb_server.running.cli import run
 from support.build import COMPLETION, create_request, stream_request
 from support.certificates import Certificates, channel_credentials
 from support.limits import TIMEOUT, within
-from support.relay_process import Upstream, end, finish, listening, running, start
+from support.relay_process import (
+    Upstream,
+    end,
+    finish,
+    listening,
+    running,
+    start,
+    start_command,
+)
 
 SECRET = "sk-very-secret"
 COMPLETION_FILE = Path(__file__).parents[2] / "examples/completion.json"
@@ -56,7 +64,7 @@ async def created(channel: aio.Channel, **options: Any) -> Any:
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
 async def test_the_process_answers_until_it_is_told_to_stop(signal_number: int) -> None:
-    async with running() as (process, channel):
+    async with running(start=start_command) as (process, channel):
         assert "m" == (await created(channel)).completion.model
         process.send_signal(signal_number)
         assert (0, "", "") == await finish(process)
@@ -76,7 +84,7 @@ async def test_a_second_signal_stops_the_process_at_once() -> None:
     """A stream that does not end holds the first stop up."""
     async with (
         Upstream(held=True).serving() as upstream,
-        running("--upstream", upstream.url) as (process, channel),
+        running("--upstream", upstream.url, start=start_command) as (process, channel),
     ):
         call = ChatCompletionServiceStub(channel).StreamChatCompletion(stream_request())
         await within(call.read())
@@ -93,7 +101,7 @@ async def test_a_second_signal_stops_the_process_at_once() -> None:
 async def test_a_taken_port_is_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        process = await start("--listen", address)
+        process = await start_command("--listen", address)
         expected = f"chatpb-server: cannot listen on {address}: address already in use\n"
         assert (1, "", expected) == await finish(process)
 
@@ -131,7 +139,7 @@ def test_mistakes_are_one_line(
 
 
 async def test_a_mistake_ends_the_process() -> None:
-    code, output, errors = await finish(await start("--grace", -1))
+    code, output, errors = await finish(await start_command("--grace", -1))
     expected = "chatpb-server: --grace: expected a number greater than or equal to 0\n"
     assert (2, "", expected) == (code, output, errors)
 
@@ -236,8 +244,8 @@ async def test_a_key_is_seen_by_nobody() -> None:
     """Neither in the log nor among the arguments of processes."""
     async with Upstream().serving() as upstream:
         arguments = ("--upstream", upstream.url, "--workers", 2)
-        environ = {"OPENAI_API_KEY": SECRET}
-        async with running(*arguments, environ=environ, level="debug") as (process, channel):
+        settings: dict[str, Any] = {"environ": {"OPENAI_API_KEY": SECRET}, "level": "debug"}
+        async with running(*arguments, start=start_command, **settings) as (process, channel):
             await created(channel)
             table = subprocess.run(
                 ["ps", "-A", "-ww", "-o", "args"], capture_output=True, text=True

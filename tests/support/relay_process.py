@@ -1,42 +1,39 @@
-"""The relay as a process of its own, as its users start it."""
+"""The relay as a process of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from grpc import aio
 
 from support.build import COMPLETION, chunk
+from support.forked_process import forked, kept_environ
 from support.http_upstream import event
 from support.interruptible import interruptible
 from support.limits import within
 
 
 async def start(*arguments: object, environ: Mapping[str, str] | None = None) -> Process:
-    """Starts the command; of the environment's settings of relays it has only `environ`."""
+    """Starts a relay; of the environment's settings of relays it has only `environ`."""
+    if sys.platform != "linux":
+        return await start_command(*arguments, environ=environ)
+    return await forked([*map(str, arguments)], {**kept_environ(), **(environ or {})})
+
+
+async def start_command(*arguments: object, environ: Mapping[str, str] | None = None) -> Process:
+    """The same with the script, as users start it, which takes a second or so."""
     script = Path(sys.executable).with_name("chatpb-server")
     env = {**kept_environ(), **(environ or {})}
     with interruptible():
         return await asyncio.create_subprocess_exec(
             script, *map(str, arguments), stdout=PIPE, stderr=PIPE, env=env
         )
-
-
-def kept_environ() -> dict[str, str]:
-    """The environment without settings of relays."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("CHATPB_SERVER_", "OPENAI_", "OTEL_", "PROMETHEUS_"))
-        and not name.lower().endswith("_proxy")
-    }
 
 
 async def finish(process: Process) -> tuple[int | None, str, str]:
@@ -63,7 +60,10 @@ async def listening(process: Process) -> str:
 
 @asynccontextmanager
 async def running(
-    *arguments: object, environ: Mapping[str, str] | None = None, level: str = "error"
+    *arguments: object,
+    environ: Mapping[str, str] | None = None,
+    level: str = "error",
+    start: Callable[..., Awaitable[Process]] = start,
 ) -> AsyncIterator[tuple[Process, aio.Channel]]:
     """A relay process on a free port, ready, and a channel to it."""
     free = ("--listen", "127.0.0.1:0", "--log-level", level)
@@ -100,6 +100,7 @@ class Upstream:
         self.asked: asyncio.Queue[dict[str, str]] = asyncio.Queue()
         self.go_on = asyncio.Event()
         self.left = 0
+        self._serving: set[asyncio.Task[None] | None] = set()
         if not held:
             self.go_on.set()
 
@@ -110,8 +111,23 @@ class Upstream:
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
         async with server:
             yield self
+            rest = [task for task in self._serving if task]
+            for task in rest:
+                task.cancel()
+            await asyncio.gather(*rest, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._serving.add(task := asyncio.current_task())
+        try:
+            await self._answer(reader, writer)
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+        finally:
+            writer.transport.abort()
+            self._serving.discard(task)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             request, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             fields = [line.partition(": ") for line in lines]
@@ -127,7 +143,6 @@ class Upstream:
                 writer.write(b"content-type: application/json\r\n\r\n")
                 writer.write(json.dumps(COMPLETION).encode())
             await writer.drain()
-        writer.close()
 
     async def _hold(self, reader: asyncio.StreamReader) -> None:
         """Waits until paused streams may continue.

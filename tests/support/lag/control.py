@@ -14,9 +14,10 @@ from typing import Any
 
 from grpc import aio
 
+from support.forked_process import kept_environ
 from support.interruptible import interruptible
 from support.limits import TIMEOUT
-from support.relay_process import end, kept_environ
+from support.relay_process import end
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""Forks relay processes from a process that has imported all that they need.
+"""Forks relays and upstreams from a process that has imported all that they need.
 
-A start takes a hundredth of a second of CPU time, instead of two thirds of a second. The process
+A start takes a hundredth of a second of CPU time, and not two thirds of a second. The process
 is this file, run as a script with a Unix socket as its standard input. It serves one test process,
 and ends with it.
 """
@@ -17,8 +17,10 @@ import socket
 import subprocess
 import sys
 from contextlib import suppress
-from typing import Any, Final, NamedTuple
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
 
+Program = Literal["relay", "upstream"]
 _MOST: Final = 1024 * 1024
 #: Of the numbers that are sent, in bytes.
 _WIDTH: Final = 16
@@ -49,21 +51,20 @@ class ForkServer:
         atexit.register(self._close)
 
     def start(
-        self, arguments: list[str], environ: dict[str, str], output: int, errors: int
+        self, program: Program, arguments: list[str], environ: dict[str, str], files: list[int]
     ) -> Started:
-        """Starts a relay.
+        """Starts a process.
 
         Args:
+            program: What it runs.
             arguments: Its arguments.
             environ: Its environment.
-            output: What is its standard output.
-            errors: What is its standard error.
+            files: Its standard input, output and error.
         """
-        request = json.dumps([arguments, environ, os.getcwd()]).encode()
+        request = json.dumps([program, arguments, environ, os.getcwd()]).encode()
         ours, theirs = socket.socketpair()
         with theirs:
-            files = [output, errors, theirs.fileno()]
-            socket.send_fds(self._socket, [request], files)
+            socket.send_fds(self._socket, [request], [*files, theirs.fileno()])
         pid = ours.recv(_WIDTH, socket.MSG_WAITALL)
         assert pid, "the fork server has ended"
         return Started(int(pid), ours)
@@ -74,11 +75,11 @@ class ForkServer:
 
 
 class _Request(NamedTuple):
+    program: Program
     arguments: list[str]
     environ: dict[str, str]
     folder: str
-    output: int
-    errors: int
+    files: list[int]
 
 
 def _serve(requests: socket.socket) -> _Request | None:
@@ -96,23 +97,22 @@ def _serve(requests: socket.socket) -> _Request | None:
                 with ending:
                     _tell(ending, os.waitstatus_to_exitcode(status))
                 continue
-            data, files, _, _ = socket.recv_fds(requests, _MOST, 3)
+            data, files, _, _ = socket.recv_fds(requests, _MOST, 4)
             if not data:
                 for pid, _ in running.values():
                     os.kill(pid, signal.SIGKILL)
                 return None
-            output, errors, connection = files
-            ending = socket.socket(fileno=connection)
+            ending = socket.socket(fileno=files.pop())
             pid = os.fork()
             if pid == 0:
                 ending.close()
                 for file, (_, other) in running.items():
                     os.close(file)
                     other.close()
-                arguments, environ, folder = json.loads(data)
-                return _Request(arguments, environ, folder, output, errors)
-            os.close(output)
-            os.close(errors)
+                program, arguments, environ, folder = json.loads(data)
+                return _Request(program, arguments, environ, folder, files)
+            for file in files:
+                os.close(file)
             file = os.pidfd_open(pid)
             running[file] = pid, ending
             poll.register(file, select.POLLIN)
@@ -129,6 +129,10 @@ def _main() -> Any:
     from chatpb_server.running import cli, main
     from chatpb_server.watching import recording
 
+    sys.path.append(str(Path(__file__).parents[1]))
+    from support.http_upstream import __main__ as upstream
+
+    sys.path.pop()
     assert cli
     assert recording
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all
@@ -142,10 +146,11 @@ def _main() -> Any:
     os.environ.clear()
     os.environ.update(request.environ)
     os.chdir(request.folder)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for file, number in ((nothing, 0), (request.output, 1), (request.errors, 2)):
+    for number, file in enumerate(request.files):
         os.dup2(file, number)
         os.close(file)
+    if request.program == "upstream":
+        return upstream.run(*map(int, request.arguments))
     sys.argv = ["chatpb-server", *request.arguments]
     return main.main()
 

@@ -23,7 +23,7 @@ async def start(*arguments: object, environ: Mapping[str, str] | None = None) ->
     """Starts a relay; of the environment's settings of relays it has only `environ`."""
     if sys.platform != "linux":
         return await start_command(*arguments, environ=environ)
-    return await forked([*map(str, arguments)], {**kept_environ(), **(environ or {})})
+    return await forked("relay", [*map(str, arguments)], {**kept_environ(), **(environ or {})})
 
 
 async def start_command(*arguments: object, environ: Mapping[str, str] | None = None) -> Process:

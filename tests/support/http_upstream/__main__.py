@@ -8,7 +8,13 @@ import sys
 
 from support.http_upstream.server import main
 
+
+def run(port: int) -> None:
+    """Runs it, until the end of standard input."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    asyncio.run(main(port))
+
+
 if __name__ == "__main__":
-    _, _most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_most, _most))
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 0))
+    run(int(sys.argv[1]) if len(sys.argv) > 1 else 0)

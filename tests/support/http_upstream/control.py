@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from support.forked_process import forked
 from support.http_upstream.answer import Answer
 from support.http_upstream.deadline import Deadline
 from support.http_upstream.protocol import ANSWER_NAMES, LINE_LIMIT, encoded
@@ -137,11 +138,7 @@ class HttpUpstream:
 
     async def start(self) -> None:
         """Starts the process. After a `kill`, it listens on the same port again."""
-        command = (sys.executable, "-m", "support.http_upstream", str(self._port))
-        environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-        process = await asyncio.create_subprocess_exec(
-            *command, stdin=PIPE, stdout=PIPE, limit=LINE_LIMIT, env=environ
-        )
+        process = await self._begin()
         assert process.stdout is not None
         self._process = process
         self._is_killed = False
@@ -150,6 +147,15 @@ class HttpUpstream:
         assert line.startswith("listening on 127.0.0.1:"), line
         self._port = int(line.rpartition(":")[2])
         self._listener = asyncio.create_task(self._listen(process.stdout))
+
+    async def _begin(self) -> Process:
+        environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        if sys.platform == "linux":
+            return await forked("upstream", [str(self._port)], environ, limit=LINE_LIMIT)
+        command = (sys.executable, "-m", "support.http_upstream", str(self._port))
+        return await asyncio.create_subprocess_exec(
+            *command, stdin=PIPE, stdout=PIPE, limit=LINE_LIMIT, env=environ
+        )
 
     async def kill(self) -> None:
         """Ends the process at once, with SIGKILL: the kernel closes its connections."""

@@ -13,6 +13,7 @@ import trustme
 from grpc import StatusCode
 
 from chatpb.client import Client
+from support import grpc_stub
 from support.build import PING
 from support.certificates import channel_credentials, server_credentials
 from support.chat_server import COMPLETION, Server, served
@@ -32,6 +33,19 @@ async def test_metadata(connect: Any, server: Server) -> None:
         ("x-team", "b"),
     ]
     assert sorted(expected, key=str) == sorted(sent, key=str)
+
+
+@pytest.mark.parametrize("place", ["initial", "trailing"])
+async def test_the_metadata_of_an_answer_has_one_limit(connect: Any, place: str) -> None:
+    """Up to it all is taken, and beyond it all is refused. Between two limits, gRPC draws lots."""
+    async with grpc_stub.served() as stub, connect(stub.target) as client:
+        setattr(stub, place, (("x-long", "x" * 63 * 1024),))
+        for _ in range(4):
+            _, metadata = await within(client.create_with_metadata(PING))
+            assert {"trailing": 63 * 1024}.get(place, 0) == len(metadata.get("x-long", ""))
+        setattr(stub, place, (("x-long", "x" * 64 * 1024),))
+        for _ in range(4):
+            assert StatusCode.RESOURCE_EXHAUSTED == (await failure(client)).code
 
 
 def test_the_token_is_not_shown() -> None:

@@ -96,6 +96,19 @@ def error_member(members: Mapping[str, Any]) -> Any:
     return members.get(_ERROR) or next(_of_choices(members), None)
 
 
+def in_member(error: bytes) -> bytes:
+    """The JSON text of an error, as clients recognize it in a stream: as a member of its own.
+
+    Args:
+        error: The JSON text of an object: an error with such a member, or with its members at the
+            top.
+    """
+    members = parse(error, allow_nan=True)
+    if isinstance(members, dict) and members.get(_ERROR):
+        return error
+    return b'{"%s":%s}' % (_ERROR.encode(), error)
+
+
 def has_error(choice: Any) -> bool:
     """Whether a choice of a completion or a chunk has an error."""
     return isinstance(choice, dict) and bool(choice.get(_ERROR))

@@ -14,6 +14,7 @@ from chatpb._errors import ConversionError, param_of
 from chatpb._mapping.convert import binary_to_json, to_json
 from chatpb._rpc.failure import FailedCall
 from chatpb._rpc.status import HTTP_STATUS_KEY, HTTP_STATUSES
+from chatpb._stream.errors import in_member
 from chatpb._wire import WireError, joined, spans
 from chatpb.sse import event
 from chatpb.transport._request import HTTPS_OWN, PATH
@@ -152,9 +153,7 @@ def broken(failed: Any) -> bytes:
     # DATA_LOSS: the upstream's stream broke off, so this one breaks off too, as over HTTP.
     if failure.response is None or failure.code is StatusCode.DATA_LOSS:
         raise httpx2.RemoteProtocolError(failure.text or failure.code.name)
-    error = _error_json(failure)
-    # The SDK recognizes an error by this member.
-    return event(error if json.loads(error).get("error") else b'{"error":' + error + b"}")
+    return event(in_member(_error_json(failure)))
 
 
 def _error_json(failure: FailedCall) -> bytes:

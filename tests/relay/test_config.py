@@ -210,6 +210,7 @@ def test_upstreams_in_tables_get_no_key_unasked(file: Path) -> None:
         pytest.param(
             "grace = ", "FILE: not TOML, at end of document; strings need quotes", id="toml"
         ),
+        pytest.param("a = " + "[" * 9999, "FILE: nested too deeply", id="deep"),
         pytest.param("worker = 1", "FILE: worker: unknown key; did you mean workers?", id="key"),
         pytest.param(
             "[tracing]\nurl = ''",

@@ -100,3 +100,25 @@ async def test_one_that_leaves_as_its_turn_comes_passes_it_on() -> None:
     await settle()
     assert ["d"] == calls.running
     await calls.end("d")
+
+
+async def test_more_room_than_anybody_needs_takes_no_time() -> None:
+    gate = Gate(1, 3)
+    calls = Calls(gate)
+    for name in "abcd":
+        calls.start(name)
+    await settle()
+    gate.resize(2, 3)
+    await settle()
+    assert ["a", "b"] == calls.running
+    gate.resize(10**30, 3)
+    await settle()
+    assert ["a", "b", "c", "d"] == calls.running
+    gate.resize(1, 3)
+    for name in "abcd":
+        assert name in calls.running
+        await calls.end(name)
+    calls.start("e")
+    calls.start("f")
+    await settle()
+    assert ["e"] == calls.running

@@ -21,7 +21,7 @@ from grpc import StatusCode, aio
 from chatpb import to_dict, to_json
 from chatpb.v1.error_pb2 import ErrorResponse
 from support.build import PING, create_request, stream_request
-from support.http_edge import ONCE, posting, serve
+from support.http_edge import ONCE, events, posting, serve
 from support.http_relay import details, read_all, relay
 from support.http_upstream import Answer, HttpUpstream, http_answer
 from support.recording import records
@@ -129,6 +129,8 @@ def check_stream(body: bytes, case: Any, hops: int) -> None:
     else:
         assert (expect["code"] == "OK") == (b"[DONE]" in body)
         assert expect.get("says", "").encode() in body
+        if expect["code"] != "OK":  # by this member SDKs recognize an error
+            assert events(body)[-1]["error"]
     assert expect["chunks"] == body.count(b"chat.completion.chunk")
 
 

@@ -30,8 +30,9 @@ class Gate:
         """Changes how many may run and wait. Those that do already stay."""
         more = most_running - self._most_running
         self._most_running, self._most_waiting = most_running, most_waiting
-        self._free += min(more, 0)
-        for _ in range(more):
+        self._free += more
+        while self._waiting and self._free > 0:
+            self._free -= 1
             self._pass_on()
 
     def check(self) -> None:

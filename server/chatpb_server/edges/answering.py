@@ -12,6 +12,7 @@ from aiohttp import web
 
 from chatpb import ConversionError
 from chatpb._rpc.offload import LARGE
+from chatpb._stream.errors import in_member
 from chatpb.sse import DONE, event
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
@@ -294,4 +295,4 @@ def _events_of(chunks: Sequence[bytes]) -> bytes:
 
 
 def _error_event(failure: Failure) -> bytes:
-    return event(b" ".join(failure.error_json.splitlines()))
+    return event(b" ".join(in_member(failure.error_json).splitlines()))

@@ -183,6 +183,8 @@ def _read(path: Path) -> dict[str, Any]:
         found = re.search(r"\((at [^()]*)\)$", str(error))
         where = found[1] if found else "somewhere"
         raise ConfigError(f"{path}: not TOML, {where}; strings need quotes") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply") from None
     _anchor(data, Settings, path.parent)
     if isinstance(upstreams := data.get("upstreams"), dict):
         for table in upstreams.values():

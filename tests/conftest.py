@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 # The same examples in every run; `make soak` looks at many more.
 settings.register_profile(
     "default",
-    max_examples=25,
+    max_examples=15,
     derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

@@ -85,6 +85,8 @@ FLOOR_TESTS := tests/mapping/test_convert.py tests/mapping/test_vectors.py tests
 
 PARALLEL := -n auto --dist worksteal
 
+# Hundreds of processes are started: they find compiled modules, even if the environment is without.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: setup ## Run the tests; those of the converters run with both implementations
 	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/spark/test_spark.py
 	@$(BIN)/python -c 'import chatpb, sys; sys.exit(chatpb.implementation == "python")' || exit 0; \

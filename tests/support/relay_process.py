@@ -9,6 +9,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from grpc import aio
 
@@ -18,12 +19,16 @@ from support.http_upstream import event
 from support.interruptible import interruptible
 from support.limits import within
 
+#: What a relay writes is taken while a test does not read it: it would wait for room in the pipe.
+_UNREAD: Final = 16 * 1024 * 1024
+
 
 async def start(*arguments: object, environ: Mapping[str, str] | None = None) -> Process:
     """Starts a relay; of the environment's settings of relays it has only `environ`."""
     if sys.platform != "linux":
         return await start_command(*arguments, environ=environ)
-    return await forked("relay", [*map(str, arguments)], {**kept_environ(), **(environ or {})})
+    env = {**kept_environ(), **(environ or {})}
+    return await forked("relay", [*map(str, arguments)], env, limit=_UNREAD)
 
 
 async def start_command(*arguments: object, environ: Mapping[str, str] | None = None) -> Process:
@@ -32,7 +37,7 @@ async def start_command(*arguments: object, environ: Mapping[str, str] | None = 
     env = {**kept_environ(), **(environ or {})}
     with interruptible():
         return await asyncio.create_subprocess_exec(
-            script, *map(str, arguments), stdout=PIPE, stderr=PIPE, env=env
+            script, *map(str, arguments), stdout=PIPE, stderr=PIPE, env=env, limit=_UNREAD
         )
 
 

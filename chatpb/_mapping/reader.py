@@ -102,7 +102,10 @@ def _compile(mapped: MessageType, source: _Source) -> tuple[_Read, Callable[[], 
             else:
                 result = fit(value, below, members)
                 if result is _MISFIT:
-                    extra[name] = value
+                    if name in alternatives and type(value) in (list, dict):
+                        fitted[alternatives[name]] = dump(value, below)
+                    else:
+                        extra[name] = value
                 elif result is _EMPTY:
                     empties.append(mapped.fields[name].number)
                 elif result is not _UNSET:
@@ -140,6 +143,9 @@ def _compile(mapped: MessageType, source: _Source) -> tuple[_Read, Callable[[], 
         field.name
         for field in mapped.fields.values()
         if field.unset is not NOTHING or field.unset_utf8
+    }
+    alternatives = {
+        field.name: field.alternative for field in mapped.fields.values() if field.alternative
     }
     null_when_unset = {field.name for field in mapped.fields.values() if field.unset is None}
     return read, compile_fields

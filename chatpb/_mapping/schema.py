@@ -85,6 +85,8 @@ class Field:
         message: The message type of the values, unless they are scalars.
         enum: The enum of the values, if they have one.
         options: The field's options, for the rules of folding.
+        alternative: The name of the field that has the JSON text of an array or an object that does
+            not fit this one, or None.
     """
 
     name: str
@@ -100,6 +102,7 @@ class Field:
     message: MessageType | None
     enum: EnumWords | None
     options: Any
+    alternative: str | None
 
     @property
     def is_list(self) -> bool:
@@ -125,7 +128,8 @@ class MessageType:
 
     Attributes:
         descriptor: Its descriptor.
-        fields: Its fields except the residue, by name, in the order of their members.
+        fields: Its fields with a member of their own, by name, in the order of these members. The
+            residue has none, nor have fields that share the member of another.
         residue: The field that holds the residue, or None in a union.
         is_union: Whether the message stands for the value of its one set member.
         options: The message's options, for the rules of folding.
@@ -148,11 +152,44 @@ class MessageType:
         Raises:
             SchemaError: The mapping does not allow one of them.
         """
+        alternatives = self._alternatives()
         for descriptor in self.descriptor.fields:
             if not _is_residue(descriptor):
                 self._check(descriptor)
-                field = _field(descriptor)
-                self.fields[field.name] = self.by_number[field.number] = field
+                field = _field(descriptor, alternative=alternatives.get(descriptor.name))
+                if descriptor.name not in alternatives.values():
+                    self.fields[field.name] = self.by_number[field.number] = field
+
+    def _alternatives(self) -> dict[str, str]:
+        """The fields that share the member of another one, by the name of that one."""
+        found: dict[str, str] = {}
+        for field in self.descriptor.fields:
+            name = field.GetOptions().Extensions[options_pb2.json_alternative_to]
+            if name:
+                self._check_alternative(
+                    field, self.descriptor.fields_by_name.get(name), name in found
+                )
+                found[name] = field.name
+        return found
+
+    def _check_alternative(
+        self, field: FieldDescriptor, other: FieldDescriptor | None, is_taken: bool
+    ) -> None:
+        options = field.GetOptions()
+        if (
+            self.is_union
+            or is_taken
+            or other is None
+            or _is_residue(other)
+            or other.GetOptions().HasExtension(options_pb2.json_alternative_to)
+            or options.Extensions[options_pb2.json_encoding] != RAW
+            or options.HasExtension(options_pb2.json_unset)
+            or not field.has_presence
+        ):
+            raise SchemaError(
+                f"{field.full_name}: json_alternative_to is for an optional string of JSON text in"
+                " an object, and names a field that has no other"
+            )
 
     def _check(self, field: FieldDescriptor) -> None:
         if self.is_union and not field.has_presence and not field.is_repeated:
@@ -250,7 +287,9 @@ def _make_message_type(descriptor: Descriptor) -> tuple[MessageType, Callable[[]
 _message_type = Compiled(_make_message_type)
 
 
-def _field(descriptor: FieldDescriptor, encoding: int | None = None) -> Field:
+def _field(
+    descriptor: FieldDescriptor, encoding: int | None = None, alternative: str | None = None
+) -> Field:
     """Reads a field; the values of a map have the encoding of the map."""
     options = descriptor.GetOptions().Extensions
     if encoding is None:
@@ -278,6 +317,7 @@ def _field(descriptor: FieldDescriptor, encoding: int | None = None) -> Field:
         message=_message_type(message) if message is not None else None,
         enum=enum_words(descriptor.enum_type) if descriptor.enum_type is not None else None,
         options=options,
+        alternative=alternative,
     )
     if field.unset_utf8:
         _check_utf8(field, field.unset_utf8)

@@ -106,8 +106,8 @@ def _compile_object(mapped: MessageType) -> tuple[_Put, Callable[[], None]]:
     def compile_fields() -> None:
         for field in mapped.fields.values():
             name, write_unset = field.name, _write_unset(field)
-            writes[f"write_{name}"] = _write_field(field, write_unset)
-            write_set = _write_field(field, _write_nothing)
+            writes[f"write_{name}"] = _write_field(field, _write_alternative(field, write_unset))
+            write_set = _write_field(field, _write_alternative(field, _write_nothing))
             writes_by_state.append((name, field.number, write_set, write_unset))
 
     assert mapped.residue is not None
@@ -212,6 +212,21 @@ def _write_unset(field: Field) -> _Write:
         members[name] = unset
 
     return write_unset
+
+
+def _write_alternative(field: Field, write_unset: _Write) -> _Write:
+    """Writes the value in the field that shares the member, or else what `write_unset` does."""
+    name, alternative = field.name, field.alternative
+    if alternative is None:
+        return write_unset
+
+    def write_alternative(message: Any, members: dict[str, Any], context: Context) -> None:
+        if message.HasField(alternative):
+            members[name] = _put_raw(getattr(message, alternative), context)
+        else:
+            write_unset(message, members, context)
+
+    return write_alternative
 
 
 def _write_field(field: Field, write_unset: _Write) -> _Write:

@@ -145,6 +145,7 @@ class _Plan:
         plain: The carried scalars without presence.
         optional: Those with presence.
         enums: The carried enums. In a compact chunk, zero means that one is unset.
+        lists: The carried lists of scalars.
         messages: The carried messages. In a compact chunk, an empty one means that it is unset.
         unset: By its number, how each carried field is written if it is unset, or None.
         never: How a serializer never writes a carried field: zero, without presence.
@@ -156,6 +157,7 @@ class _Plan:
         self.plain: list[str] = []
         self.optional: list[str] = []
         self.enums: list[str] = []
+        self.lists: dict[int, str] = {}
         self.messages: list[str] = []
         self.unset: dict[int, bytes | None] = {}
         self.never: set[bytes] = set()
@@ -166,6 +168,9 @@ class _Plan:
                 plan = _Plan(field.message_type) if field.message_type is not None else None
                 if plan is not None and (plan.unset or plan.inner):
                     self.inner[number] = name, field.is_repeated, plan
+            elif field.is_repeated:
+                self.lists[number] = name
+                self.unset[number] = None
             elif field.message_type is not None:
                 self.messages.append(name)
                 self.unset[number] = embedded(number, [b""])
@@ -218,9 +223,9 @@ def _shape(data: bytes, plan: _Plan) -> _Shape:
             inner[number].append(_shape(data[span.value : span.end], inner_plan))
             shape.counts[number] += 1
         elif number in plan.unset and field != plan.unset[number]:
-            if number in shape.carried or field in plan.never:
+            if (number in shape.carried and number not in plan.lists) or field in plan.never:
                 raise WireError(f"a field that stands twice, or is zero, at byte {span.start}")
-            shape.carried[number] = field
+            shape.carried[number] = shape.carried.get(number, b"") + field
             if end == span.start:
                 shape.runs[-1] += field
             else:
@@ -274,7 +279,7 @@ def _differing(data: bytes, shape: _Shape, before: _Shape) -> bytes | None:
                 if part is None:
                     return None
                 field = embedded(number, (part,))
-        elif number in shape.carried and before.carried.get(number) == field:
+        elif number in shape.carried and before.carried.get(number) == shape.carried[number]:
             continue
         left.append(field)
     for number in before.carried.keys() - shape.carried.keys():
@@ -293,6 +298,9 @@ def _restore(message: Any, before: Any, plan: _Plan) -> None:
     for name in plan.optional:
         if before.HasField(name) and not message.HasField(name):
             setattr(message, name, getattr(before, name))
+    for name in plan.lists.values():
+        if not getattr(message, name):
+            getattr(message, name).extend(getattr(before, name))
     for name in plan.enums:
         if not message.HasField(name):
             if old := getattr(before, name):

@@ -22,6 +22,7 @@ from chatpb._stream.rules import (
     BY_KEY,
     CHUNK,
     COMPLETION,
+    COMPLETION_TEXT,
     DROP,
     FIRST,
     KIND,
@@ -31,7 +32,6 @@ from chatpb._stream.rules import (
     UnknownRules,
     fold_rule,
     folded_name,
-    folded_names,
     is_empty,
     parse_free,
     text_part,
@@ -72,8 +72,8 @@ def fold(
     for chunk in iterator_of(chunks, "an iterable of chunks"):
         check_message(chunk, ChatCompletionChunk)
         tree = to_tree(chunk, Context(parse_free, allow_nan=True), ignore_unknown_fields)
-        if WHOLE in tree:
-            whole = _whole_completion(tree[WHOLE]) or whole
+        if COMPLETION_TEXT in tree:
+            whole = _whole_completion(tree[COMPLETION_TEXT]) or whole
         _join_members(folded, tree, CHUNK)
         count += 1
     if not count:
@@ -115,14 +115,14 @@ def _join_members(
     for name, value in members.items():
         field = fields.get(name)
         if field is None:
-            if mapped is not None and name in folded_names(mapped):
-                _join_whole(joined, name, value)
-            else:
-                old = joined.get(name, _MISSING)
-                joined[name] = _join(old, value, unknown.of(name), None, unknown)
+            old = joined.get(name, _MISSING)
+            joined[name] = _join(old, value, unknown.of(name), None, unknown)
             continue
         rule = fold_rule(field)
         if rule == DROP:
+            continue
+        if rule == WHOLE:
+            _join_whole(joined, name, value)
             continue
         if rule == KIND:
             rule = REPLACE

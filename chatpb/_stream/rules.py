@@ -14,8 +14,19 @@ from chatpb.v1.chat_completion_pb2 import ChatCompletion
 
 CHUNK: Final = mapping_of(ChatCompletionChunk)
 COMPLETION: Final = mapping_of(ChatCompletion)
-REPLACE, APPEND, APPEND_ARRAYS, BY_KEY, DROP, KIND, FIRST, NAME = options_pb2.Fold.values()
-WHOLE: Final[str] = CHUNK.options[options_pb2.fold_whole]  # the member that holds a completion
+(
+    REPLACE,
+    APPEND,
+    APPEND_ARRAYS,
+    BY_KEY,
+    DROP,
+    KIND,
+    FIRST,
+    NAME,
+    WHOLE,
+) = options_pb2.Fold.values()
+# The member that holds the JSON text of a completion.
+COMPLETION_TEXT: Final[str] = CHUNK.options[options_pb2.fold_whole]
 
 
 @dataclass(frozen=True)
@@ -78,12 +89,6 @@ def folded_name(field: Field) -> str:
 def marked(mapped: MessageType, option: Any) -> str | None:
     """The field of a message that has an option set, or None."""
     return next((f.name for f in mapped.fields.values() if f.options[option]), None)
-
-
-@functools.cache
-def folded_names(mapped: MessageType) -> frozenset[str]:
-    """The members that fields of a message become, where these are not their own names."""
-    return frozenset(folded_name(f) for f in mapped.fields.values()) - mapped.fields.keys()
 
 
 @functools.cache

@@ -15,8 +15,8 @@ from chatpb._stream.rules import (
     BY_KEY,
     CHUNK,
     COMPLETION,
+    COMPLETION_TEXT,
     KIND,
-    WHOLE,
     fold_rule,
     folded_name,
     marked,
@@ -61,7 +61,7 @@ def unfold(
     for part in _split(tree, every, whole=False):
         yield from_tree(part, ChatCompletionChunk)
     no_choices: _Tree = {f.name: [] for f in CHUNK.fields.values() if fold_rule(f) == BY_KEY}
-    yield from_tree({**every, **no_choices, WHOLE: dump(tree)}, ChatCompletionChunk)
+    yield from_tree({**every, **no_choices, COMPLETION_TEXT: dump(tree)}, ChatCompletionChunk)
 
 
 def _bytes(completion: ChatCompletion) -> bytes:

@@ -33,6 +33,7 @@ from chatpb.v1.chat_completion_pb2 import (
     ChatCompletion,
     ChatCompletionMessage,
     Choice,
+    MatchedStop,
 )
 from chatpb.v1.chat_completion_request_pb2 import (
     ApproximateLocation,
@@ -71,6 +72,7 @@ from chatpb.v1.completion_usage_pb2 import (
     CompletionTokensDetails,
     CompletionUsage,
     PromptTokensDetails,
+    UsageCost,
 )
 from chatpb.v1.error_pb2 import (
     Error,
@@ -195,6 +197,7 @@ __all__ = [
     "JsonEncoding",
     "JsonSchema",
     "LogHeader",
+    "MatchedStop",
     "MessageContent",
     "Misalignment",
     "MisalignmentSteer",
@@ -237,6 +240,7 @@ __all__ = [
     "ToolType",
     "TopLogprob",
     "UrlCitation",
+    "UsageCost",
     "UserLocation",
     "Verbosity",
     "Voice",

@@ -23,6 +23,7 @@ _sym_db = _symbol_database.Default()
 
 
 from chatpb.v1 import annotation_pb2 as chatpb_dot_v1_dot_annotation__pb2
+from chatpb.v1 import chat_completion_pb2 as chatpb_dot_v1_dot_chat__completion__pb2
 from chatpb.v1 import chat_completion_audio_pb2 as chatpb_dot_v1_dot_chat__completion__audio__pb2
 from chatpb.v1 import completion_usage_pb2 as chatpb_dot_v1_dot_completion__usage__pb2
 from chatpb.v1 import finish_reason_pb2 as chatpb_dot_v1_dot_finish__reason__pb2
@@ -35,7 +36,7 @@ from chatpb.v1 import service_tier_pb2 as chatpb_dot_v1_dot_service__tier__pb2
 from chatpb.v1 import tool_call_pb2 as chatpb_dot_v1_dot_tool__call__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%chatpb/v1/chat_completion_chunk.proto\x12\tchatpb.v1\x1a\x1a\x63hatpb/v1/annotation.proto\x1a%chatpb/v1/chat_completion_audio.proto\x1a chatpb/v1/completion_usage.proto\x1a\x1d\x63hatpb/v1/finish_reason.proto\x1a\x18\x63hatpb/v1/logprobs.proto\x1a\x1a\x63hatpb/v1/moderation.proto\x1a\x17\x63hatpb/v1/options.proto\x1a\x17\x63hatpb/v1/residue.proto\x1a\x14\x63hatpb/v1/role.proto\x1a\x1c\x63hatpb/v1/service_tier.proto\x1a\x19\x63hatpb/v1/tool_call.proto\"\xf3\x04\n\x13\x43hatCompletionChunk\x12\x1b\n\x02id\x18\x01 \x01(\tB\x0f\xb8\x9f\x19\x06\xd8\x9f\x19\x01\xe2\x9f\x19\x03ids\x12\x33\n\x06object\x18\x02 \x01(\tB#\xa2\x9f\x19\x17\"chat.completion.chunk\"\xb8\x9f\x19\x05\xd8\x9f\x19\x01\x12$\n\x07\x63reated\x18\x03 \x01(\x03\x42\x13\xb8\x9f\x19\x06\xd8\x9f\x19\x01\xe2\x9f\x19\x07\x63reated\x12!\n\x05model\x18\x04 \x01(\tB\x12\xb8\x9f\x19\x06\xd8\x9f\x19\x01\xe2\x9f\x19\x06models\x12H\n\x0cservice_tier\x18\x07 \x01(\x0e\x32\x16.chatpb.v1.ServiceTierB\x15\xd8\x9f\x19\x01\xe2\x9f\x19\rservice_tiersH\x00\x88\x01\x01\x12\x44\n\x12system_fingerprint\x18\x08 \x01(\tB#\xa2\x9f\x19\x04null\xd8\x9f\x19\x01\xe2\x9f\x19\x13system_fingerprintsH\x01\x88\x01\x01\x12\x33\n\x07\x63hoices\x18\x05 \x03(\x0b\x32\x16.chatpb.v1.ChunkChoiceB\n\xa2\x9f\x19\x02[]\xb8\x9f\x19\x03\x12)\n\x05usage\x18\x06 \x01(\x0b\x32\x1a.chatpb.v1.CompletionUsage\x12.\n\x0bobfuscation\x18\t \x01(\tB\x14\xb8\x9f\x19\x04\xe2\x9f\x19\x0cobfuscationsH\x02\x88\x01\x01\x12)\n\nmoderation\x18\n \x01(\x0b\x32\x15.chatpb.v1.Moderation\x12)\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x04\xd8\x9f\x19\x01:\x13\xda\x9f\x19\x0f\x63hat.completionB\x0f\n\r_service_tierB\x15\n\x13_system_fingerprintB\x0e\n\x0c_obfuscation\"\xb0\x02\n\x0b\x43hunkChoice\x12\x13\n\x05index\x18\x01 \x01(\x05\x42\x04\xc8\x9f\x19\x01\x12\x38\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x16.chatpb.v1.ChoiceDeltaB\x11\xa2\x9f\x19\x02{}\xc2\x9f\x19\x07message\x12>\n\x08logprobs\x18\x03 \x01(\x0b\x32\x19.chatpb.v1.ChoiceLogprobsB\x11\xa2\x9f\x19\x04null\xfa\x9f\x19\x05\x64\x65lta\x12O\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x17.chatpb.v1.FinishReasonB\x1a\xa2\x9f\x19\x04null\xe2\x9f\x19\x0e\x66inish_reasonsH\x00\x88\x01\x01\x12)\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x04\xd8\x9f\x19\x01:\x04\xb8\x9f\x19\x02\x42\x10\n\x0e_finish_reason\"\x8c\x05\n\x0b\x43hoiceDelta\x12(\n\x04role\x18\x01 \x01(\x0e\x32\x0f.chatpb.v1.RoleB\x04\xd8\x9f\x19\x01H\x00\x88\x01\x01\x12\x43\n\x07\x63ontent\x18\x02 \x01(\tB-\xb8\x9f\x19\x01\xe2\x9f\x19\x08\x63ontents\x8a\xa0\x19\x19{\"type\":\"text\",\"text\":\"\"}H\x01\x88\x01\x01\x12-\n\ntool_calls\x18\x05 \x03(\x0b\x32\x13.chatpb.v1.ToolCallB\x04\xb8\x9f\x19\x03\x12=\n\rfunction_call\x18\x06 \x01(\x0b\x32\x17.chatpb.v1.FunctionCallB\r\xea\x9f\x19\tfunction_\x12&\n\x07refusal\x18\x03 \x01(\tB\x10\xb8\x9f\x19\x01\xe2\x9f\x19\x08refusalsH\x02\x88\x01\x01\x12-\n\x05\x61udio\x18\x07 \x01(\x0b\x32\x1e.chatpb.v1.ChatCompletionAudio\x12)\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x04\xd8\x9f\x19\x01\x12:\n\x11reasoning_content\x18\x64 \x01(\tB\x1a\xb8\x9f\x19\x01\xe2\x9f\x19\x12reasoning_contentsH\x03\x88\x01\x01\x12*\n\treasoning\x18\x65 \x01(\tB\x12\xb8\x9f\x19\x01\xe2\x9f\x19\nreasoningsH\x04\x88\x01\x01\x12\x30\n\x0b\x61nnotations\x18\x66 \x03(\x0b\x32\x15.chatpb.v1.AnnotationB\x04\xb8\x9f\x19\x01:?\xb8\x9f\x19\x01\xc2\x9f\x19\x05index\xca\x9f\x19\x04type\xd2\x9f\x19\x07refusal\xd2\x9f\x19\x07summary\xd2\x9f\x19\x04text\xd2\x9f\x19\x08thinkingB\x07\n\x05_roleB\n\n\x08_contentB\n\n\x08_refusalB\x14\n\x12_reasoning_contentB\x0c\n\n_reasoningb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%chatpb/v1/chat_completion_chunk.proto\x12\tchatpb.v1\x1a\x1a\x63hatpb/v1/annotation.proto\x1a\x1f\x63hatpb/v1/chat_completion.proto\x1a%chatpb/v1/chat_completion_audio.proto\x1a chatpb/v1/completion_usage.proto\x1a\x1d\x63hatpb/v1/finish_reason.proto\x1a\x18\x63hatpb/v1/logprobs.proto\x1a\x1a\x63hatpb/v1/moderation.proto\x1a\x17\x63hatpb/v1/options.proto\x1a\x17\x63hatpb/v1/residue.proto\x1a\x14\x63hatpb/v1/role.proto\x1a\x1c\x63hatpb/v1/service_tier.proto\x1a\x19\x63hatpb/v1/tool_call.proto\"\xdc\n\n\x13\x43hatCompletionChunk\x12\x1b\n\x02id\x18\x01 \x01(\tB\x0f\xb8\x9f\x19\x06\xd8\x9f\x19\x01\xe2\x9f\x19\x03ids\x12\x33\n\x06object\x18\x02 \x01(\tB#\xa2\x9f\x19\x17\"chat.completion.chunk\"\xb8\x9f\x19\x05\xd8\x9f\x19\x01\x12$\n\x07\x63reated\x18\x03 \x01(\x03\x42\x13\xb8\x9f\x19\x06\xd8\x9f\x19\x01\xe2\x9f\x19\x07\x63reated\x12!\n\x05model\x18\x04 \x01(\tB\x12\xb8\x9f\x19\x06\xd8\x9f\x19\x01\xe2\x9f\x19\x06models\x12H\n\x0cservice_tier\x18\x07 \x01(\x0e\x32\x16.chatpb.v1.ServiceTierB\x15\xd8\x9f\x19\x01\xe2\x9f\x19\rservice_tiersH\x00\x88\x01\x01\x12\x44\n\x12system_fingerprint\x18\x08 \x01(\tB#\xa2\x9f\x19\x04null\xd8\x9f\x19\x01\xe2\x9f\x19\x13system_fingerprintsH\x01\x88\x01\x01\x12\x33\n\x07\x63hoices\x18\x05 \x03(\x0b\x32\x16.chatpb.v1.ChunkChoiceB\n\xa2\x9f\x19\x02[]\xb8\x9f\x19\x03\x12)\n\x05usage\x18\x06 \x01(\x0b\x32\x1a.chatpb.v1.CompletionUsage\x12.\n\x0bobfuscation\x18\t \x01(\tB\x14\xb8\x9f\x19\x04\xe2\x9f\x19\x0cobfuscationsH\x02\x88\x01\x01\x12)\n\nmoderation\x18\n \x01(\x0b\x32\x15.chatpb.v1.Moderation\x12)\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x04\xd8\x9f\x19\x01\x12\x1b\n\x08provider\x18n \x01(\tB\x04\xd8\x9f\x19\x01H\x03\x88\x01\x01\x12\x17\n\tcitations\x18o \x03(\tB\x04\xd8\x9f\x19\x01\x12%\n\x0esearch_results\x18p \x01(\tB\x08\xb0\x9f\x19\x03\xd8\x9f\x19\x01H\x04\x88\x01\x01\x12(\n\x15prompt_filter_results\x18q \x01(\tB\x04\xb0\x9f\x19\x03H\x05\x88\x01\x01\x12\x18\n\x10prompt_token_ids\x18r \x03(\x05\x12\"\n\x0fprompt_logprobs\x18s \x01(\tB\x04\xb0\x9f\x19\x03H\x06\x88\x01\x01\x12%\n\x12kv_transfer_params\x18t \x01(\tB\x04\xb0\x9f\x19\x03H\x07\x88\x01\x01\x12\x19\n\x06x_groq\x18u \x01(\tB\x04\xb0\x9f\x19\x03H\x08\x88\x01\x01\x12\"\n\x0fusage_breakdown\x18v \x01(\tB\x04\xb0\x9f\x19\x03H\t\x88\x01\x01\x12\x1a\n\x07timings\x18w \x01(\tB\x04\xb0\x9f\x19\x03H\n\x88\x01\x01\x12\x1c\n\ttime_info\x18x \x01(\tB\x04\xb0\x9f\x19\x03H\x0b\x88\x01\x01\x12\x1b\n\x08model_id\x18y \x01(\tB\x04\xd8\x9f\x19\x01H\x0c\x88\x01\x01\x12 \n\rmodel_version\x18z \x01(\tB\x04\xd8\x9f\x19\x01H\r\x88\x01\x01\x12\x1d\n\ncreated_at\x18{ \x01(\tB\x04\xd8\x9f\x19\x01H\x0e\x88\x01\x01\x12\x14\n\x01p\x18| \x01(\tB\x04\xb8\x9f\x19\x04H\x0f\x88\x01\x01\x12)\n\x0estream_options\x18} \x01(\tB\x0c\xb0\x9f\x19\x03\xb8\x9f\x19\x04\xd8\x9f\x19\x01H\x10\x88\x01\x01:\x13\xda\x9f\x19\x0f\x63hat.completionB\x0f\n\r_service_tierB\x15\n\x13_system_fingerprintB\x0e\n\x0c_obfuscationB\x0b\n\t_providerB\x11\n\x0f_search_resultsB\x18\n\x16_prompt_filter_resultsB\x12\n\x10_prompt_logprobsB\x15\n\x13_kv_transfer_paramsB\t\n\x07_x_groqB\x12\n\x10_usage_breakdownB\n\n\x08_timingsB\x0c\n\n_time_infoB\x0b\n\t_model_idB\x10\n\x0e_model_versionB\r\n\x0b_created_atB\x04\n\x02_pB\x11\n\x0f_stream_options\"\xf6\x05\n\x0b\x43hunkChoice\x12\x13\n\x05index\x18\x01 \x01(\x05\x42\x04\xc8\x9f\x19\x01\x12\x38\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x16.chatpb.v1.ChoiceDeltaB\x11\xa2\x9f\x19\x02{}\xc2\x9f\x19\x07message\x12>\n\x08logprobs\x18\x03 \x01(\x0b\x32\x19.chatpb.v1.ChoiceLogprobsB\x11\xa2\x9f\x19\x04null\xfa\x9f\x19\x05\x64\x65lta\x12O\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x17.chatpb.v1.FinishReasonB\x1a\xa2\x9f\x19\x04null\xe2\x9f\x19\x0e\x66inish_reasonsH\x00\x88\x01\x01\x12)\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x04\xd8\x9f\x19\x01\x12\x17\n\ttoken_ids\x18\x64 \x03(\x05\x42\x04\xb8\x9f\x19\x01\x12+\n\x0bstop_reason\x18\x65 \x01(\x0b\x32\x16.chatpb.v1.MatchedStop\x12,\n\x0cmatched_stop\x18\x66 \x01(\x0b\x32\x16.chatpb.v1.MatchedStop\x12\'\n\x14native_finish_reason\x18g \x01(\tB\x04\xd8\x9f\x19\x01H\x01\x88\x01\x01\x12\x31\n\x16\x63ontent_filter_results\x18h \x01(\tB\x0c\xb0\x9f\x19\x03\xb8\x9f\x19\x02\xd8\x9f\x19\x01H\x02\x88\x01\x01\x12\x1c\n\x05usage\x18i \x01(\tB\x08\xb0\x9f\x19\x03\xb8\x9f\x19\x02H\x03\x88\x01\x01\x12\x11\n\x04seed\x18j \x01(\x03H\x04\x88\x01\x01\x12\x1e\n\x07message\x18k \x01(\tB\x08\xb0\x9f\x19\x03\xb8\x9f\x19\x08H\x05\x88\x01\x01\x12\x1e\n\x0bobfuscation\x18l \x01(\tB\x04\xb8\x9f\x19\x04H\x06\x88\x01\x01\x12\x17\n\x04text\x18m \x01(\tB\x04\xb8\x9f\x19\x01H\x07\x88\x01\x01:\x04\xb8\x9f\x19\x02\x42\x10\n\x0e_finish_reasonB\x17\n\x15_native_finish_reasonB\x19\n\x17_content_filter_resultsB\x08\n\x06_usageB\x07\n\x05_seedB\n\n\x08_messageB\x0e\n\x0c_obfuscationB\x07\n\x05_text\"\xd1\x08\n\x0b\x43hoiceDelta\x12(\n\x04role\x18\x01 \x01(\x0e\x32\x0f.chatpb.v1.RoleB\x04\xd8\x9f\x19\x01H\x00\x88\x01\x01\x12\x43\n\x07\x63ontent\x18\x02 \x01(\tB-\xb8\x9f\x19\x01\xe2\x9f\x19\x08\x63ontents\x8a\xa0\x19\x19{\"type\":\"text\",\"text\":\"\"}H\x01\x88\x01\x01\x12-\n\ntool_calls\x18\x05 \x03(\x0b\x32\x13.chatpb.v1.ToolCallB\x04\xb8\x9f\x19\x03\x12=\n\rfunction_call\x18\x06 \x01(\x0b\x32\x17.chatpb.v1.FunctionCallB\r\xea\x9f\x19\tfunction_\x12&\n\x07refusal\x18\x03 \x01(\tB\x10\xb8\x9f\x19\x01\xe2\x9f\x19\x08refusalsH\x02\x88\x01\x01\x12-\n\x05\x61udio\x18\x07 \x01(\x0b\x32\x1e.chatpb.v1.ChatCompletionAudio\x12)\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x04\xd8\x9f\x19\x01\x12:\n\x11reasoning_content\x18\x64 \x01(\tB\x1a\xb8\x9f\x19\x01\xe2\x9f\x19\x12reasoning_contentsH\x03\x88\x01\x01\x12*\n\treasoning\x18\x65 \x01(\tB\x12\xb8\x9f\x19\x01\xe2\x9f\x19\nreasoningsH\x04\x88\x01\x01\x12\x30\n\x0b\x61nnotations\x18\x66 \x03(\x0b\x32\x15.chatpb.v1.AnnotationB\x04\xb8\x9f\x19\x01\x12(\n\x11reasoning_details\x18g \x01(\tB\x08\xb0\x9f\x19\x03\xb8\x9f\x19\x01H\x05\x88\x01\x01\x12+\n\rcontent_parts\x18h \x01(\tB\x0f\xb0\x9f\x19\x03\x92\xa0\x19\x07\x63ontentH\x06\x88\x01\x01\x12$\n\rextra_content\x18i \x01(\tB\x08\xb0\x9f\x19\x03\xb8\x9f\x19\x01H\x07\x88\x01\x01\x12/\n\x18provider_specific_fields\x18j \x01(\tB\x08\xb0\x9f\x19\x03\xb8\x9f\x19\x01H\x08\x88\x01\x01\x12(\n\x11provider_metadata\x18k \x01(\tB\x08\xb0\x9f\x19\x03\xb8\x9f\x19\x01H\t\x88\x01\x01\x12%\n\x0e\x65xecuted_tools\x18l \x01(\tB\x08\xb0\x9f\x19\x03\xb8\x9f\x19\x01H\n\x88\x01\x01\x12\x14\n\x07\x63hannel\x18m \x01(\tH\x0b\x88\x01\x01\x12\x15\n\x08token_id\x18n \x01(\x05H\x0c\x88\x01\x01:?\xb8\x9f\x19\x01\xc2\x9f\x19\x05index\xca\x9f\x19\x04type\xd2\x9f\x19\x07refusal\xd2\x9f\x19\x07summary\xd2\x9f\x19\x04text\xd2\x9f\x19\x08thinkingB\x07\n\x05_roleB\n\n\x08_contentB\n\n\x08_refusalB\x14\n\x12_reasoning_contentB\x0c\n\n_reasoningB\x14\n\x12_reasoning_detailsB\x10\n\x0e_content_partsB\x10\n\x0e_extra_contentB\x1b\n\x19_provider_specific_fieldsB\x14\n\x12_provider_metadataB\x11\n\x0f_executed_toolsB\n\n\x08_channelB\x0b\n\t_token_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -60,6 +61,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['obfuscation']._serialized_options = b'\270\237\031\004\342\237\031\014obfuscations'
   _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['residue']._loaded_options = None
   _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['residue']._serialized_options = b'\330\237\031\001'
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['provider']._loaded_options = None
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['provider']._serialized_options = b'\330\237\031\001'
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['citations']._loaded_options = None
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['citations']._serialized_options = b'\330\237\031\001'
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['search_results']._loaded_options = None
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['search_results']._serialized_options = b'\260\237\031\003\330\237\031\001'
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['prompt_filter_results']._loaded_options = None
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['prompt_filter_results']._serialized_options = b'\260\237\031\003'
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['prompt_logprobs']._loaded_options = None
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['prompt_logprobs']._serialized_options = b'\260\237\031\003'
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['kv_transfer_params']._loaded_options = None
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['kv_transfer_params']._serialized_options = b'\260\237\031\003'
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['x_groq']._loaded_options = None
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['x_groq']._serialized_options = b'\260\237\031\003'
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['usage_breakdown']._loaded_options = None
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['usage_breakdown']._serialized_options = b'\260\237\031\003'
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['timings']._loaded_options = None
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['timings']._serialized_options = b'\260\237\031\003'
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['time_info']._loaded_options = None
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['time_info']._serialized_options = b'\260\237\031\003'
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['model_id']._loaded_options = None
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['model_id']._serialized_options = b'\330\237\031\001'
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['model_version']._loaded_options = None
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['model_version']._serialized_options = b'\330\237\031\001'
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['created_at']._loaded_options = None
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['created_at']._serialized_options = b'\330\237\031\001'
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['p']._loaded_options = None
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['p']._serialized_options = b'\270\237\031\004'
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['stream_options']._loaded_options = None
+  _globals['_CHATCOMPLETIONCHUNK'].fields_by_name['stream_options']._serialized_options = b'\260\237\031\003\270\237\031\004\330\237\031\001'
   _globals['_CHATCOMPLETIONCHUNK']._loaded_options = None
   _globals['_CHATCOMPLETIONCHUNK']._serialized_options = b'\332\237\031\017chat.completion'
   _globals['_CHUNKCHOICE'].fields_by_name['index']._loaded_options = None
@@ -72,6 +103,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHUNKCHOICE'].fields_by_name['finish_reason']._serialized_options = b'\242\237\031\004null\342\237\031\016finish_reasons'
   _globals['_CHUNKCHOICE'].fields_by_name['residue']._loaded_options = None
   _globals['_CHUNKCHOICE'].fields_by_name['residue']._serialized_options = b'\330\237\031\001'
+  _globals['_CHUNKCHOICE'].fields_by_name['token_ids']._loaded_options = None
+  _globals['_CHUNKCHOICE'].fields_by_name['token_ids']._serialized_options = b'\270\237\031\001'
+  _globals['_CHUNKCHOICE'].fields_by_name['native_finish_reason']._loaded_options = None
+  _globals['_CHUNKCHOICE'].fields_by_name['native_finish_reason']._serialized_options = b'\330\237\031\001'
+  _globals['_CHUNKCHOICE'].fields_by_name['content_filter_results']._loaded_options = None
+  _globals['_CHUNKCHOICE'].fields_by_name['content_filter_results']._serialized_options = b'\260\237\031\003\270\237\031\002\330\237\031\001'
+  _globals['_CHUNKCHOICE'].fields_by_name['usage']._loaded_options = None
+  _globals['_CHUNKCHOICE'].fields_by_name['usage']._serialized_options = b'\260\237\031\003\270\237\031\002'
+  _globals['_CHUNKCHOICE'].fields_by_name['message']._loaded_options = None
+  _globals['_CHUNKCHOICE'].fields_by_name['message']._serialized_options = b'\260\237\031\003\270\237\031\010'
+  _globals['_CHUNKCHOICE'].fields_by_name['obfuscation']._loaded_options = None
+  _globals['_CHUNKCHOICE'].fields_by_name['obfuscation']._serialized_options = b'\270\237\031\004'
+  _globals['_CHUNKCHOICE'].fields_by_name['text']._loaded_options = None
+  _globals['_CHUNKCHOICE'].fields_by_name['text']._serialized_options = b'\270\237\031\001'
   _globals['_CHUNKCHOICE']._loaded_options = None
   _globals['_CHUNKCHOICE']._serialized_options = b'\270\237\031\002'
   _globals['_CHOICEDELTA'].fields_by_name['role']._loaded_options = None
@@ -92,12 +137,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHOICEDELTA'].fields_by_name['reasoning']._serialized_options = b'\270\237\031\001\342\237\031\nreasonings'
   _globals['_CHOICEDELTA'].fields_by_name['annotations']._loaded_options = None
   _globals['_CHOICEDELTA'].fields_by_name['annotations']._serialized_options = b'\270\237\031\001'
+  _globals['_CHOICEDELTA'].fields_by_name['reasoning_details']._loaded_options = None
+  _globals['_CHOICEDELTA'].fields_by_name['reasoning_details']._serialized_options = b'\260\237\031\003\270\237\031\001'
+  _globals['_CHOICEDELTA'].fields_by_name['content_parts']._loaded_options = None
+  _globals['_CHOICEDELTA'].fields_by_name['content_parts']._serialized_options = b'\260\237\031\003\222\240\031\007content'
+  _globals['_CHOICEDELTA'].fields_by_name['extra_content']._loaded_options = None
+  _globals['_CHOICEDELTA'].fields_by_name['extra_content']._serialized_options = b'\260\237\031\003\270\237\031\001'
+  _globals['_CHOICEDELTA'].fields_by_name['provider_specific_fields']._loaded_options = None
+  _globals['_CHOICEDELTA'].fields_by_name['provider_specific_fields']._serialized_options = b'\260\237\031\003\270\237\031\001'
+  _globals['_CHOICEDELTA'].fields_by_name['provider_metadata']._loaded_options = None
+  _globals['_CHOICEDELTA'].fields_by_name['provider_metadata']._serialized_options = b'\260\237\031\003\270\237\031\001'
+  _globals['_CHOICEDELTA'].fields_by_name['executed_tools']._loaded_options = None
+  _globals['_CHOICEDELTA'].fields_by_name['executed_tools']._serialized_options = b'\260\237\031\003\270\237\031\001'
   _globals['_CHOICEDELTA']._loaded_options = None
   _globals['_CHOICEDELTA']._serialized_options = b'\270\237\031\001\302\237\031\005index\312\237\031\004type\322\237\031\007refusal\322\237\031\007summary\322\237\031\004text\322\237\031\010thinking'
-  _globals['_CHATCOMPLETIONCHUNK']._serialized_start=368
-  _globals['_CHATCOMPLETIONCHUNK']._serialized_end=995
-  _globals['_CHUNKCHOICE']._serialized_start=998
-  _globals['_CHUNKCHOICE']._serialized_end=1302
-  _globals['_CHOICEDELTA']._serialized_start=1305
-  _globals['_CHOICEDELTA']._serialized_end=1957
+  _globals['_CHATCOMPLETIONCHUNK']._serialized_start=401
+  _globals['_CHATCOMPLETIONCHUNK']._serialized_end=1773
+  _globals['_CHUNKCHOICE']._serialized_start=1776
+  _globals['_CHUNKCHOICE']._serialized_end=2534
+  _globals['_CHOICEDELTA']._serialized_start=2537
+  _globals['_CHOICEDELTA']._serialized_end=3642
 # @@protoc_insertion_point(module_scope)

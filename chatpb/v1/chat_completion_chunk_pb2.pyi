@@ -5,6 +5,7 @@ isort:skip_file
 
 from chatpb.v1 import annotation_pb2 as _annotation_pb2
 from chatpb.v1 import chat_completion_audio_pb2 as _chat_completion_audio_pb2
+from chatpb.v1 import chat_completion_pb2 as _chat_completion_pb2
 from chatpb.v1 import completion_usage_pb2 as _completion_usage_pb2
 from chatpb.v1 import finish_reason_pb2 as _finish_reason_pb2
 from chatpb.v1 import logprobs_pb2 as _logprobs_pb2
@@ -47,6 +48,22 @@ class ChatCompletionChunk(_message.Message):
     OBFUSCATION_FIELD_NUMBER: _builtins.int
     MODERATION_FIELD_NUMBER: _builtins.int
     RESIDUE_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    CITATIONS_FIELD_NUMBER: _builtins.int
+    SEARCH_RESULTS_FIELD_NUMBER: _builtins.int
+    PROMPT_FILTER_RESULTS_FIELD_NUMBER: _builtins.int
+    PROMPT_TOKEN_IDS_FIELD_NUMBER: _builtins.int
+    PROMPT_LOGPROBS_FIELD_NUMBER: _builtins.int
+    KV_TRANSFER_PARAMS_FIELD_NUMBER: _builtins.int
+    X_GROQ_FIELD_NUMBER: _builtins.int
+    USAGE_BREAKDOWN_FIELD_NUMBER: _builtins.int
+    TIMINGS_FIELD_NUMBER: _builtins.int
+    TIME_INFO_FIELD_NUMBER: _builtins.int
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    P_FIELD_NUMBER: _builtins.int
+    STREAM_OPTIONS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The identifier of the completion, the same in each chunk. Empty: an empty
     identifier.
@@ -66,6 +83,60 @@ class ChatCompletionChunk(_message.Message):
     obfuscation: _builtins.str
     """Random characters that hide the length of the chunk from an observer. Unset:
     not given.
+    """
+    provider: _builtins.str
+    """The company that ran the model, as OpenRouter names it. Not documented by OpenAI.
+    Unset: not given.
+    """
+    search_results: _builtins.str
+    """What a search found, as Perplexity sends it: an array of objects. Not documented
+    by OpenAI. Unset: not given.
+    """
+    prompt_filter_results: _builtins.str
+    """How Azure's content filter judged the prompt: an array of objects. Not documented
+    by OpenAI. Unset: not given.
+    """
+    prompt_logprobs: _builtins.str
+    """The log probabilities of the prompt's tokens, as vLLM sends them if asked: an array
+    of null or of an object for each token. Not documented by OpenAI. Unset: not given.
+    """
+    kv_transfer_params: _builtins.str
+    """What vLLM hands on between a server for prompts and one for answers: an object. Not
+    documented by OpenAI. Unset: not given.
+    """
+    x_groq: _builtins.str
+    """What Groq adds: an object with its identifier of the request, in chunks also with
+    the usage. Not documented by OpenAI. Unset: not given.
+    """
+    usage_breakdown: _builtins.str
+    """The usage by models, as Groq sends it: an object. Not documented by OpenAI. Unset:
+    not given.
+    """
+    timings: _builtins.str
+    """How many tokens llama.cpp processed and how long it took: an object. Not documented
+    by OpenAI. Unset: not given.
+    """
+    time_info: _builtins.str
+    """How long the parts of the work took, as Cerebras sends it: an object of seconds. Not
+    documented by OpenAI. Unset: not given.
+    """
+    model_id: _builtins.str
+    """The model, as watsonx names it. Not documented by OpenAI. Unset: not given."""
+    model_version: _builtins.str
+    """The version of the model, as watsonx gives it. Not documented by OpenAI. Unset: not
+    given.
+    """
+    created_at: _builtins.str
+    """When the completion was created, as watsonx writes it, by ISO 8601. Not documented
+    by OpenAI. Unset: not given.
+    """
+    p: _builtins.str
+    """Random characters that hide the length of the chunk, as Mistral names them. Not
+    documented by OpenAI. Unset: not given.
+    """
+    stream_options: _builtins.str
+    """How the stream was asked for, as LiteLLM and xAI repeat it: an object. Not
+    documented by OpenAI. Unset: not given.
     """
     @_builtins.property
     def choices(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChunkChoice]:
@@ -89,6 +160,18 @@ class ChatCompletionChunk(_message.Message):
     def residue(self) -> _residue_pb2.Residue:
         """What the typed fields cannot say. Unset: nothing."""
 
+    @_builtins.property
+    def citations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The addresses of the sources, as Perplexity and xAI list them. Not documented by
+        OpenAI. Empty: not given, unless the residue says otherwise.
+        """
+
+    @_builtins.property
+    def prompt_token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The numbers of the prompt's tokens, as vLLM sends them if asked. Not documented by
+        OpenAI. Empty: not given, unless the residue says otherwise.
+        """
+
     def __init__(
         self,
         *,
@@ -103,23 +186,95 @@ class ChatCompletionChunk(_message.Message):
         obfuscation: _builtins.str | None = ...,
         moderation: _moderation_pb2.Moderation | None = ...,
         residue: _residue_pb2.Residue | None = ...,
+        provider: _builtins.str | None = ...,
+        citations: _abc.Iterable[_builtins.str] | None = ...,
+        search_results: _builtins.str | None = ...,
+        prompt_filter_results: _builtins.str | None = ...,
+        prompt_token_ids: _abc.Iterable[_builtins.int] | None = ...,
+        prompt_logprobs: _builtins.str | None = ...,
+        kv_transfer_params: _builtins.str | None = ...,
+        x_groq: _builtins.str | None = ...,
+        usage_breakdown: _builtins.str | None = ...,
+        timings: _builtins.str | None = ...,
+        time_info: _builtins.str | None = ...,
+        model_id: _builtins.str | None = ...,
+        model_version: _builtins.str | None = ...,
+        created_at: _builtins.str | None = ...,
+        p: _builtins.str | None = ...,
+        stream_options: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_obfuscation", b"_obfuscation", "_service_tier", b"_service_tier", "_system_fingerprint", b"_system_fingerprint", "moderation", b"moderation", "obfuscation", b"obfuscation", "residue", b"residue", "service_tier", b"service_tier", "system_fingerprint", b"system_fingerprint", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_created_at", b"_created_at", "_kv_transfer_params", b"_kv_transfer_params", "_model_id", b"_model_id", "_model_version", b"_model_version", "_obfuscation", b"_obfuscation", "_p", b"_p", "_prompt_filter_results", b"_prompt_filter_results", "_prompt_logprobs", b"_prompt_logprobs", "_provider", b"_provider", "_search_results", b"_search_results", "_service_tier", b"_service_tier", "_stream_options", b"_stream_options", "_system_fingerprint", b"_system_fingerprint", "_time_info", b"_time_info", "_timings", b"_timings", "_usage_breakdown", b"_usage_breakdown", "_x_groq", b"_x_groq", "created_at", b"created_at", "kv_transfer_params", b"kv_transfer_params", "model_id", b"model_id", "model_version", b"model_version", "moderation", b"moderation", "obfuscation", b"obfuscation", "p", b"p", "prompt_filter_results", b"prompt_filter_results", "prompt_logprobs", b"prompt_logprobs", "provider", b"provider", "residue", b"residue", "search_results", b"search_results", "service_tier", b"service_tier", "stream_options", b"stream_options", "system_fingerprint", b"system_fingerprint", "time_info", b"time_info", "timings", b"timings", "usage", b"usage", "usage_breakdown", b"usage_breakdown", "x_groq", b"x_groq"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_obfuscation", b"_obfuscation", "_service_tier", b"_service_tier", "_system_fingerprint", b"_system_fingerprint", "choices", b"choices", "created", b"created", "id", b"id", "model", b"model", "moderation", b"moderation", "obfuscation", b"obfuscation", "object", b"object", "residue", b"residue", "service_tier", b"service_tier", "system_fingerprint", b"system_fingerprint", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_created_at", b"_created_at", "_kv_transfer_params", b"_kv_transfer_params", "_model_id", b"_model_id", "_model_version", b"_model_version", "_obfuscation", b"_obfuscation", "_p", b"_p", "_prompt_filter_results", b"_prompt_filter_results", "_prompt_logprobs", b"_prompt_logprobs", "_provider", b"_provider", "_search_results", b"_search_results", "_service_tier", b"_service_tier", "_stream_options", b"_stream_options", "_system_fingerprint", b"_system_fingerprint", "_time_info", b"_time_info", "_timings", b"_timings", "_usage_breakdown", b"_usage_breakdown", "_x_groq", b"_x_groq", "choices", b"choices", "citations", b"citations", "created", b"created", "created_at", b"created_at", "id", b"id", "kv_transfer_params", b"kv_transfer_params", "model", b"model", "model_id", b"model_id", "model_version", b"model_version", "moderation", b"moderation", "obfuscation", b"obfuscation", "object", b"object", "p", b"p", "prompt_filter_results", b"prompt_filter_results", "prompt_logprobs", b"prompt_logprobs", "prompt_token_ids", b"prompt_token_ids", "provider", b"provider", "residue", b"residue", "search_results", b"search_results", "service_tier", b"service_tier", "stream_options", b"stream_options", "system_fingerprint", b"system_fingerprint", "time_info", b"time_info", "timings", b"timings", "usage", b"usage", "usage_breakdown", b"usage_breakdown", "x_groq", b"x_groq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__created_at: _TypeAlias = _typing.Literal["created_at"]  # noqa: Y015
+    _WhichOneofArgType__created_at: _TypeAlias = _typing.Literal["_created_at", b"_created_at"]  # noqa: Y015
+    _WhichOneofReturnType__kv_transfer_params: _TypeAlias = _typing.Literal["kv_transfer_params"]  # noqa: Y015
+    _WhichOneofArgType__kv_transfer_params: _TypeAlias = _typing.Literal["_kv_transfer_params", b"_kv_transfer_params"]  # noqa: Y015
+    _WhichOneofReturnType__model_id: _TypeAlias = _typing.Literal["model_id"]  # noqa: Y015
+    _WhichOneofArgType__model_id: _TypeAlias = _typing.Literal["_model_id", b"_model_id"]  # noqa: Y015
+    _WhichOneofReturnType__model_version: _TypeAlias = _typing.Literal["model_version"]  # noqa: Y015
+    _WhichOneofArgType__model_version: _TypeAlias = _typing.Literal["_model_version", b"_model_version"]  # noqa: Y015
     _WhichOneofReturnType__obfuscation: _TypeAlias = _typing.Literal["obfuscation"]  # noqa: Y015
     _WhichOneofArgType__obfuscation: _TypeAlias = _typing.Literal["_obfuscation", b"_obfuscation"]  # noqa: Y015
+    _WhichOneofReturnType__p: _TypeAlias = _typing.Literal["p"]  # noqa: Y015
+    _WhichOneofArgType__p: _TypeAlias = _typing.Literal["_p", b"_p"]  # noqa: Y015
+    _WhichOneofReturnType__prompt_filter_results: _TypeAlias = _typing.Literal["prompt_filter_results"]  # noqa: Y015
+    _WhichOneofArgType__prompt_filter_results: _TypeAlias = _typing.Literal["_prompt_filter_results", b"_prompt_filter_results"]  # noqa: Y015
+    _WhichOneofReturnType__prompt_logprobs: _TypeAlias = _typing.Literal["prompt_logprobs"]  # noqa: Y015
+    _WhichOneofArgType__prompt_logprobs: _TypeAlias = _typing.Literal["_prompt_logprobs", b"_prompt_logprobs"]  # noqa: Y015
+    _WhichOneofReturnType__provider: _TypeAlias = _typing.Literal["provider"]  # noqa: Y015
+    _WhichOneofArgType__provider: _TypeAlias = _typing.Literal["_provider", b"_provider"]  # noqa: Y015
+    _WhichOneofReturnType__search_results: _TypeAlias = _typing.Literal["search_results"]  # noqa: Y015
+    _WhichOneofArgType__search_results: _TypeAlias = _typing.Literal["_search_results", b"_search_results"]  # noqa: Y015
     _WhichOneofReturnType__service_tier: _TypeAlias = _typing.Literal["service_tier"]  # noqa: Y015
     _WhichOneofArgType__service_tier: _TypeAlias = _typing.Literal["_service_tier", b"_service_tier"]  # noqa: Y015
+    _WhichOneofReturnType__stream_options: _TypeAlias = _typing.Literal["stream_options"]  # noqa: Y015
+    _WhichOneofArgType__stream_options: _TypeAlias = _typing.Literal["_stream_options", b"_stream_options"]  # noqa: Y015
     _WhichOneofReturnType__system_fingerprint: _TypeAlias = _typing.Literal["system_fingerprint"]  # noqa: Y015
     _WhichOneofArgType__system_fingerprint: _TypeAlias = _typing.Literal["_system_fingerprint", b"_system_fingerprint"]  # noqa: Y015
+    _WhichOneofReturnType__time_info: _TypeAlias = _typing.Literal["time_info"]  # noqa: Y015
+    _WhichOneofArgType__time_info: _TypeAlias = _typing.Literal["_time_info", b"_time_info"]  # noqa: Y015
+    _WhichOneofReturnType__timings: _TypeAlias = _typing.Literal["timings"]  # noqa: Y015
+    _WhichOneofArgType__timings: _TypeAlias = _typing.Literal["_timings", b"_timings"]  # noqa: Y015
+    _WhichOneofReturnType__usage_breakdown: _TypeAlias = _typing.Literal["usage_breakdown"]  # noqa: Y015
+    _WhichOneofArgType__usage_breakdown: _TypeAlias = _typing.Literal["_usage_breakdown", b"_usage_breakdown"]  # noqa: Y015
+    _WhichOneofReturnType__x_groq: _TypeAlias = _typing.Literal["x_groq"]  # noqa: Y015
+    _WhichOneofArgType__x_groq: _TypeAlias = _typing.Literal["_x_groq", b"_x_groq"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__created_at) -> _WhichOneofReturnType__created_at | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__kv_transfer_params) -> _WhichOneofReturnType__kv_transfer_params | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__model_id) -> _WhichOneofReturnType__model_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__model_version) -> _WhichOneofReturnType__model_version | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__obfuscation) -> _WhichOneofReturnType__obfuscation | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__p) -> _WhichOneofReturnType__p | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prompt_filter_results) -> _WhichOneofReturnType__prompt_filter_results | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prompt_logprobs) -> _WhichOneofReturnType__prompt_logprobs | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__provider) -> _WhichOneofReturnType__provider | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__search_results) -> _WhichOneofReturnType__search_results | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__service_tier) -> _WhichOneofReturnType__service_tier | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stream_options) -> _WhichOneofReturnType__stream_options | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__system_fingerprint) -> _WhichOneofReturnType__system_fingerprint | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__time_info) -> _WhichOneofReturnType__time_info | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__timings) -> _WhichOneofReturnType__timings | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__usage_breakdown) -> _WhichOneofReturnType__usage_breakdown | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__x_groq) -> _WhichOneofReturnType__x_groq | None: ...
 
 Global___ChatCompletionChunk: _TypeAlias = ChatCompletionChunk  # noqa: Y015
 
@@ -134,10 +289,48 @@ class ChunkChoice(_message.Message):
     LOGPROBS_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     RESIDUE_FIELD_NUMBER: _builtins.int
+    TOKEN_IDS_FIELD_NUMBER: _builtins.int
+    STOP_REASON_FIELD_NUMBER: _builtins.int
+    MATCHED_STOP_FIELD_NUMBER: _builtins.int
+    NATIVE_FINISH_REASON_FIELD_NUMBER: _builtins.int
+    CONTENT_FILTER_RESULTS_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    OBFUSCATION_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """The position of the choice in the completion. Unset: 0."""
     finish_reason: _finish_reason_pb2.FinishReason.ValueType
     """Why the model stopped. Unset: null, it has not."""
+    native_finish_reason: _builtins.str
+    """Why the model stopped, in the words of the server behind OpenRouter. Not documented
+    by OpenAI. Unset: not given.
+    """
+    content_filter_results: _builtins.str
+    """How Azure's content filter judged the piece: an object. Not documented by OpenAI.
+    Unset: not given.
+    """
+    usage: _builtins.str
+    """What the completion used, where Moonshot puts it: an object. Not documented by
+    OpenAI. Unset: not given.
+    """
+    seed: _builtins.int
+    """The seed of the sampling, as Together sends it. Not documented by OpenAI. Unset: not
+    given.
+    """
+    message: _builtins.str
+    """The whole message so far (Perplexity), or what the piece adds to it once more
+    (Writer): an object. Not documented by OpenAI. Unset: not given.
+    """
+    obfuscation: _builtins.str
+    """Random characters that hide the length of the chunk, where Bedrock puts them. Not
+    documented by OpenAI. Unset: not given.
+    """
+    text: _builtins.str
+    """The piece's text, as Together says it again. Not documented by OpenAI. Unset: not
+    given.
+    """
     @_builtins.property
     def delta(self) -> Global___ChoiceDelta:
         """What the piece adds to the message. Unset: an empty object, nothing."""
@@ -150,6 +343,24 @@ class ChunkChoice(_message.Message):
     def residue(self) -> _residue_pb2.Residue:
         """What the typed fields cannot say. Unset: nothing."""
 
+    @_builtins.property
+    def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The numbers of the piece's tokens, as vLLM sends them if asked. Not documented by
+        OpenAI. Empty: not given, unless the residue says otherwise.
+        """
+
+    @_builtins.property
+    def stop_reason(self) -> _chat_completion_pb2.MatchedStop:
+        """What the model stopped at, as vLLM names it: a stop string or the number of a token.
+        Not documented by OpenAI. Unset: not given.
+        """
+
+    @_builtins.property
+    def matched_stop(self) -> _chat_completion_pb2.MatchedStop:
+        """What the model stopped at, as SGLang names it: a stop string or the number of a
+        token. Not documented by OpenAI. Unset: not given.
+        """
+
     def __init__(
         self,
         *,
@@ -158,14 +369,53 @@ class ChunkChoice(_message.Message):
         logprobs: _logprobs_pb2.ChoiceLogprobs | None = ...,
         finish_reason: _finish_reason_pb2.FinishReason.ValueType | None = ...,
         residue: _residue_pb2.Residue | None = ...,
+        token_ids: _abc.Iterable[_builtins.int] | None = ...,
+        stop_reason: _chat_completion_pb2.MatchedStop | None = ...,
+        matched_stop: _chat_completion_pb2.MatchedStop | None = ...,
+        native_finish_reason: _builtins.str | None = ...,
+        content_filter_results: _builtins.str | None = ...,
+        usage: _builtins.str | None = ...,
+        seed: _builtins.int | None = ...,
+        message: _builtins.str | None = ...,
+        obfuscation: _builtins.str | None = ...,
+        text: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_finish_reason", b"_finish_reason", "delta", b"delta", "finish_reason", b"finish_reason", "logprobs", b"logprobs", "residue", b"residue"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_content_filter_results", b"_content_filter_results", "_finish_reason", b"_finish_reason", "_message", b"_message", "_native_finish_reason", b"_native_finish_reason", "_obfuscation", b"_obfuscation", "_seed", b"_seed", "_text", b"_text", "_usage", b"_usage", "content_filter_results", b"content_filter_results", "delta", b"delta", "finish_reason", b"finish_reason", "logprobs", b"logprobs", "matched_stop", b"matched_stop", "message", b"message", "native_finish_reason", b"native_finish_reason", "obfuscation", b"obfuscation", "residue", b"residue", "seed", b"seed", "stop_reason", b"stop_reason", "text", b"text", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_finish_reason", b"_finish_reason", "delta", b"delta", "finish_reason", b"finish_reason", "index", b"index", "logprobs", b"logprobs", "residue", b"residue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_content_filter_results", b"_content_filter_results", "_finish_reason", b"_finish_reason", "_message", b"_message", "_native_finish_reason", b"_native_finish_reason", "_obfuscation", b"_obfuscation", "_seed", b"_seed", "_text", b"_text", "_usage", b"_usage", "content_filter_results", b"content_filter_results", "delta", b"delta", "finish_reason", b"finish_reason", "index", b"index", "logprobs", b"logprobs", "matched_stop", b"matched_stop", "message", b"message", "native_finish_reason", b"native_finish_reason", "obfuscation", b"obfuscation", "residue", b"residue", "seed", b"seed", "stop_reason", b"stop_reason", "text", b"text", "token_ids", b"token_ids", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__content_filter_results: _TypeAlias = _typing.Literal["content_filter_results"]  # noqa: Y015
+    _WhichOneofArgType__content_filter_results: _TypeAlias = _typing.Literal["_content_filter_results", b"_content_filter_results"]  # noqa: Y015
     _WhichOneofReturnType__finish_reason: _TypeAlias = _typing.Literal["finish_reason"]  # noqa: Y015
     _WhichOneofArgType__finish_reason: _TypeAlias = _typing.Literal["_finish_reason", b"_finish_reason"]  # noqa: Y015
+    _WhichOneofReturnType__message: _TypeAlias = _typing.Literal["message"]  # noqa: Y015
+    _WhichOneofArgType__message: _TypeAlias = _typing.Literal["_message", b"_message"]  # noqa: Y015
+    _WhichOneofReturnType__native_finish_reason: _TypeAlias = _typing.Literal["native_finish_reason"]  # noqa: Y015
+    _WhichOneofArgType__native_finish_reason: _TypeAlias = _typing.Literal["_native_finish_reason", b"_native_finish_reason"]  # noqa: Y015
+    _WhichOneofReturnType__obfuscation: _TypeAlias = _typing.Literal["obfuscation"]  # noqa: Y015
+    _WhichOneofArgType__obfuscation: _TypeAlias = _typing.Literal["_obfuscation", b"_obfuscation"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__text: _TypeAlias = _typing.Literal["text"]  # noqa: Y015
+    _WhichOneofArgType__text: _TypeAlias = _typing.Literal["_text", b"_text"]  # noqa: Y015
+    _WhichOneofReturnType__usage: _TypeAlias = _typing.Literal["usage"]  # noqa: Y015
+    _WhichOneofArgType__usage: _TypeAlias = _typing.Literal["_usage", b"_usage"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__content_filter_results) -> _WhichOneofReturnType__content_filter_results | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__finish_reason) -> _WhichOneofReturnType__finish_reason | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__message) -> _WhichOneofReturnType__message | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__native_finish_reason) -> _WhichOneofReturnType__native_finish_reason | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__obfuscation) -> _WhichOneofReturnType__obfuscation | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__text) -> _WhichOneofReturnType__text | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__usage) -> _WhichOneofReturnType__usage | None: ...
 
 Global___ChunkChoice: _TypeAlias = ChunkChoice  # noqa: Y015
 
@@ -185,6 +435,14 @@ class ChoiceDelta(_message.Message):
     REASONING_CONTENT_FIELD_NUMBER: _builtins.int
     REASONING_FIELD_NUMBER: _builtins.int
     ANNOTATIONS_FIELD_NUMBER: _builtins.int
+    REASONING_DETAILS_FIELD_NUMBER: _builtins.int
+    CONTENT_PARTS_FIELD_NUMBER: _builtins.int
+    EXTRA_CONTENT_FIELD_NUMBER: _builtins.int
+    PROVIDER_SPECIFIC_FIELDS_FIELD_NUMBER: _builtins.int
+    PROVIDER_METADATA_FIELD_NUMBER: _builtins.int
+    EXECUTED_TOOLS_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    TOKEN_ID_FIELD_NUMBER: _builtins.int
     role: _role_pb2.Role.ValueType
     """The author of the message. Unset: not given, as in all chunks but the first."""
     content: _builtins.str
@@ -198,6 +456,40 @@ class ChoiceDelta(_message.Message):
     reasoning: _builtins.str
     """Reasoning that follows what earlier chunks gave, as OpenRouter, Groq and newer
     vLLM name it. Not documented by OpenAI. Unset: not given.
+    """
+    reasoning_details: _builtins.str
+    """The reasoning in parts, as OpenRouter, Vercel and Snowflake send it: an array of
+    objects with `type`, `text`, `summary`, `data`, `signature`, `format` and `index`.
+    Not documented by OpenAI. Unset: not given.
+    """
+    content_parts: _builtins.str
+    """The content where it is not a string, as Mistral and Databricks send it: an array of
+    parts of the types `text`, `thinking`, `reference` and others. Not documented by
+    OpenAI. Unset: the content is a string, or not given.
+    """
+    extra_content: _builtins.str
+    """What Google adds, such as a thought signature: an object. Not documented by OpenAI.
+    Unset: not given.
+    """
+    provider_specific_fields: _builtins.str
+    """What LiteLLM keeps of the server behind it: an object. Not documented by OpenAI.
+    Unset: not given.
+    """
+    provider_metadata: _builtins.str
+    """What Vercel's gateway adds about the provider: an object. Not documented by OpenAI.
+    Unset: not given.
+    """
+    executed_tools: _builtins.str
+    """The tools that Groq ran itself: an array of objects. Not documented by OpenAI.
+    Unset: not given.
+    """
+    channel: _builtins.str
+    """The channel of the piece, such as `analysis`, as Groq sends it. Not documented by
+    OpenAI. Unset: not given.
+    """
+    token_id: _builtins.int
+    """The number of the piece's token, as Together sends it. Not documented by OpenAI.
+    Unset: not given.
     """
     @_builtins.property
     def tool_calls(self) -> _containers.RepeatedCompositeFieldContainer[_tool_call_pb2.ToolCall]:
@@ -237,30 +529,70 @@ class ChoiceDelta(_message.Message):
         reasoning_content: _builtins.str | None = ...,
         reasoning: _builtins.str | None = ...,
         annotations: _abc.Iterable[_annotation_pb2.Annotation] | None = ...,
+        reasoning_details: _builtins.str | None = ...,
+        content_parts: _builtins.str | None = ...,
+        extra_content: _builtins.str | None = ...,
+        provider_specific_fields: _builtins.str | None = ...,
+        provider_metadata: _builtins.str | None = ...,
+        executed_tools: _builtins.str | None = ...,
+        channel: _builtins.str | None = ...,
+        token_id: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_content", b"_content", "_reasoning", b"_reasoning", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "_role", b"_role", "audio", b"audio", "content", b"content", "function_call", b"function_call", "reasoning", b"reasoning", "reasoning_content", b"reasoning_content", "refusal", b"refusal", "residue", b"residue", "role", b"role"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_channel", b"_channel", "_content", b"_content", "_content_parts", b"_content_parts", "_executed_tools", b"_executed_tools", "_extra_content", b"_extra_content", "_provider_metadata", b"_provider_metadata", "_provider_specific_fields", b"_provider_specific_fields", "_reasoning", b"_reasoning", "_reasoning_content", b"_reasoning_content", "_reasoning_details", b"_reasoning_details", "_refusal", b"_refusal", "_role", b"_role", "_token_id", b"_token_id", "audio", b"audio", "channel", b"channel", "content", b"content", "content_parts", b"content_parts", "executed_tools", b"executed_tools", "extra_content", b"extra_content", "function_call", b"function_call", "provider_metadata", b"provider_metadata", "provider_specific_fields", b"provider_specific_fields", "reasoning", b"reasoning", "reasoning_content", b"reasoning_content", "reasoning_details", b"reasoning_details", "refusal", b"refusal", "residue", b"residue", "role", b"role", "token_id", b"token_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_content", b"_content", "_reasoning", b"_reasoning", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "_role", b"_role", "annotations", b"annotations", "audio", b"audio", "content", b"content", "function_call", b"function_call", "reasoning", b"reasoning", "reasoning_content", b"reasoning_content", "refusal", b"refusal", "residue", b"residue", "role", b"role", "tool_calls", b"tool_calls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_channel", b"_channel", "_content", b"_content", "_content_parts", b"_content_parts", "_executed_tools", b"_executed_tools", "_extra_content", b"_extra_content", "_provider_metadata", b"_provider_metadata", "_provider_specific_fields", b"_provider_specific_fields", "_reasoning", b"_reasoning", "_reasoning_content", b"_reasoning_content", "_reasoning_details", b"_reasoning_details", "_refusal", b"_refusal", "_role", b"_role", "_token_id", b"_token_id", "annotations", b"annotations", "audio", b"audio", "channel", b"channel", "content", b"content", "content_parts", b"content_parts", "executed_tools", b"executed_tools", "extra_content", b"extra_content", "function_call", b"function_call", "provider_metadata", b"provider_metadata", "provider_specific_fields", b"provider_specific_fields", "reasoning", b"reasoning", "reasoning_content", b"reasoning_content", "reasoning_details", b"reasoning_details", "refusal", b"refusal", "residue", b"residue", "role", b"role", "token_id", b"token_id", "tool_calls", b"tool_calls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__channel: _TypeAlias = _typing.Literal["channel"]  # noqa: Y015
+    _WhichOneofArgType__channel: _TypeAlias = _typing.Literal["_channel", b"_channel"]  # noqa: Y015
     _WhichOneofReturnType__content: _TypeAlias = _typing.Literal["content"]  # noqa: Y015
     _WhichOneofArgType__content: _TypeAlias = _typing.Literal["_content", b"_content"]  # noqa: Y015
+    _WhichOneofReturnType__content_parts: _TypeAlias = _typing.Literal["content_parts"]  # noqa: Y015
+    _WhichOneofArgType__content_parts: _TypeAlias = _typing.Literal["_content_parts", b"_content_parts"]  # noqa: Y015
+    _WhichOneofReturnType__executed_tools: _TypeAlias = _typing.Literal["executed_tools"]  # noqa: Y015
+    _WhichOneofArgType__executed_tools: _TypeAlias = _typing.Literal["_executed_tools", b"_executed_tools"]  # noqa: Y015
+    _WhichOneofReturnType__extra_content: _TypeAlias = _typing.Literal["extra_content"]  # noqa: Y015
+    _WhichOneofArgType__extra_content: _TypeAlias = _typing.Literal["_extra_content", b"_extra_content"]  # noqa: Y015
+    _WhichOneofReturnType__provider_metadata: _TypeAlias = _typing.Literal["provider_metadata"]  # noqa: Y015
+    _WhichOneofArgType__provider_metadata: _TypeAlias = _typing.Literal["_provider_metadata", b"_provider_metadata"]  # noqa: Y015
+    _WhichOneofReturnType__provider_specific_fields: _TypeAlias = _typing.Literal["provider_specific_fields"]  # noqa: Y015
+    _WhichOneofArgType__provider_specific_fields: _TypeAlias = _typing.Literal["_provider_specific_fields", b"_provider_specific_fields"]  # noqa: Y015
     _WhichOneofReturnType__reasoning: _TypeAlias = _typing.Literal["reasoning"]  # noqa: Y015
     _WhichOneofArgType__reasoning: _TypeAlias = _typing.Literal["_reasoning", b"_reasoning"]  # noqa: Y015
     _WhichOneofReturnType__reasoning_content: _TypeAlias = _typing.Literal["reasoning_content"]  # noqa: Y015
     _WhichOneofArgType__reasoning_content: _TypeAlias = _typing.Literal["_reasoning_content", b"_reasoning_content"]  # noqa: Y015
+    _WhichOneofReturnType__reasoning_details: _TypeAlias = _typing.Literal["reasoning_details"]  # noqa: Y015
+    _WhichOneofArgType__reasoning_details: _TypeAlias = _typing.Literal["_reasoning_details", b"_reasoning_details"]  # noqa: Y015
     _WhichOneofReturnType__refusal: _TypeAlias = _typing.Literal["refusal"]  # noqa: Y015
     _WhichOneofArgType__refusal: _TypeAlias = _typing.Literal["_refusal", b"_refusal"]  # noqa: Y015
     _WhichOneofReturnType__role: _TypeAlias = _typing.Literal["role"]  # noqa: Y015
     _WhichOneofArgType__role: _TypeAlias = _typing.Literal["_role", b"_role"]  # noqa: Y015
+    _WhichOneofReturnType__token_id: _TypeAlias = _typing.Literal["token_id"]  # noqa: Y015
+    _WhichOneofArgType__token_id: _TypeAlias = _typing.Literal["_token_id", b"_token_id"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__channel) -> _WhichOneofReturnType__channel | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__content) -> _WhichOneofReturnType__content | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__content_parts) -> _WhichOneofReturnType__content_parts | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__executed_tools) -> _WhichOneofReturnType__executed_tools | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__extra_content) -> _WhichOneofReturnType__extra_content | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__provider_metadata) -> _WhichOneofReturnType__provider_metadata | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__provider_specific_fields) -> _WhichOneofReturnType__provider_specific_fields | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reasoning) -> _WhichOneofReturnType__reasoning | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reasoning_content) -> _WhichOneofReturnType__reasoning_content | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reasoning_details) -> _WhichOneofReturnType__reasoning_details | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__refusal) -> _WhichOneofReturnType__refusal | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__role) -> _WhichOneofReturnType__role | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__token_id) -> _WhichOneofReturnType__token_id | None: ...
 
 Global___ChoiceDelta: _TypeAlias = ChoiceDelta  # noqa: Y015

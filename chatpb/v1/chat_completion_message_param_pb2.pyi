@@ -188,6 +188,10 @@ class ChatCompletionMessageParam(_message.Message):
     RESIDUE_FIELD_NUMBER: _builtins.int
     REASONING_CONTENT_FIELD_NUMBER: _builtins.int
     REASONING_FIELD_NUMBER: _builtins.int
+    REASONING_DETAILS_FIELD_NUMBER: _builtins.int
+    EXTRA_CONTENT_FIELD_NUMBER: _builtins.int
+    CACHE_CONTROL_FIELD_NUMBER: _builtins.int
+    PREFIX_FIELD_NUMBER: _builtins.int
     role: _role_pb2.Role.ValueType
     """The author of the message. Unset: not given."""
     name: _builtins.str
@@ -204,6 +208,22 @@ class ChatCompletionMessageParam(_message.Message):
     """
     reasoning: _builtins.str
     """The model's reasoning, as OpenRouter, Groq and newer vLLM name it. Not
+    documented by OpenAI. Unset: not given.
+    """
+    reasoning_details: _builtins.str
+    """The model's reasoning in parts, as OpenRouter, Vercel and Snowflake send and want it
+    back: an array of objects. Not documented by OpenAI. Unset: not given.
+    """
+    extra_content: _builtins.str
+    """What Google adds, such as a thought signature: an object. Not documented by OpenAI.
+    Unset: not given.
+    """
+    cache_control: _builtins.str
+    """How the prompt is cached up to here, as Anthropic and OpenRouter name it: an object.
+    Not documented by OpenAI. Unset: not given.
+    """
+    prefix: _builtins.bool
+    """Whether the model goes on writing this message, as DeepSeek and Mistral name it. Not
     documented by OpenAI. Unset: not given.
     """
     @_builtins.property
@@ -244,17 +264,29 @@ class ChatCompletionMessageParam(_message.Message):
         residue: _residue_pb2.Residue | None = ...,
         reasoning_content: _builtins.str | None = ...,
         reasoning: _builtins.str | None = ...,
+        reasoning_details: _builtins.str | None = ...,
+        extra_content: _builtins.str | None = ...,
+        cache_control: _builtins.str | None = ...,
+        prefix: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_name", b"_name", "_reasoning", b"_reasoning", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "_role", b"_role", "_tool_call_id", b"_tool_call_id", "audio", b"audio", "content", b"content", "function_call", b"function_call", "name", b"name", "reasoning", b"reasoning", "reasoning_content", b"reasoning_content", "refusal", b"refusal", "residue", b"residue", "role", b"role", "tool_call_id", b"tool_call_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache_control", b"_cache_control", "_extra_content", b"_extra_content", "_name", b"_name", "_prefix", b"_prefix", "_reasoning", b"_reasoning", "_reasoning_content", b"_reasoning_content", "_reasoning_details", b"_reasoning_details", "_refusal", b"_refusal", "_role", b"_role", "_tool_call_id", b"_tool_call_id", "audio", b"audio", "cache_control", b"cache_control", "content", b"content", "extra_content", b"extra_content", "function_call", b"function_call", "name", b"name", "prefix", b"prefix", "reasoning", b"reasoning", "reasoning_content", b"reasoning_content", "reasoning_details", b"reasoning_details", "refusal", b"refusal", "residue", b"residue", "role", b"role", "tool_call_id", b"tool_call_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_name", b"_name", "_reasoning", b"_reasoning", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "_role", b"_role", "_tool_call_id", b"_tool_call_id", "audio", b"audio", "content", b"content", "function_call", b"function_call", "name", b"name", "reasoning", b"reasoning", "reasoning_content", b"reasoning_content", "refusal", b"refusal", "residue", b"residue", "role", b"role", "tool_call_id", b"tool_call_id", "tool_calls", b"tool_calls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_control", b"_cache_control", "_extra_content", b"_extra_content", "_name", b"_name", "_prefix", b"_prefix", "_reasoning", b"_reasoning", "_reasoning_content", b"_reasoning_content", "_reasoning_details", b"_reasoning_details", "_refusal", b"_refusal", "_role", b"_role", "_tool_call_id", b"_tool_call_id", "audio", b"audio", "cache_control", b"cache_control", "content", b"content", "extra_content", b"extra_content", "function_call", b"function_call", "name", b"name", "prefix", b"prefix", "reasoning", b"reasoning", "reasoning_content", b"reasoning_content", "reasoning_details", b"reasoning_details", "refusal", b"refusal", "residue", b"residue", "role", b"role", "tool_call_id", b"tool_call_id", "tool_calls", b"tool_calls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cache_control: _TypeAlias = _typing.Literal["cache_control"]  # noqa: Y015
+    _WhichOneofArgType__cache_control: _TypeAlias = _typing.Literal["_cache_control", b"_cache_control"]  # noqa: Y015
+    _WhichOneofReturnType__extra_content: _TypeAlias = _typing.Literal["extra_content"]  # noqa: Y015
+    _WhichOneofArgType__extra_content: _TypeAlias = _typing.Literal["_extra_content", b"_extra_content"]  # noqa: Y015
     _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
     _WhichOneofArgType__name: _TypeAlias = _typing.Literal["_name", b"_name"]  # noqa: Y015
+    _WhichOneofReturnType__prefix: _TypeAlias = _typing.Literal["prefix"]  # noqa: Y015
+    _WhichOneofArgType__prefix: _TypeAlias = _typing.Literal["_prefix", b"_prefix"]  # noqa: Y015
     _WhichOneofReturnType__reasoning: _TypeAlias = _typing.Literal["reasoning"]  # noqa: Y015
     _WhichOneofArgType__reasoning: _TypeAlias = _typing.Literal["_reasoning", b"_reasoning"]  # noqa: Y015
     _WhichOneofReturnType__reasoning_content: _TypeAlias = _typing.Literal["reasoning_content"]  # noqa: Y015
     _WhichOneofArgType__reasoning_content: _TypeAlias = _typing.Literal["_reasoning_content", b"_reasoning_content"]  # noqa: Y015
+    _WhichOneofReturnType__reasoning_details: _TypeAlias = _typing.Literal["reasoning_details"]  # noqa: Y015
+    _WhichOneofArgType__reasoning_details: _TypeAlias = _typing.Literal["_reasoning_details", b"_reasoning_details"]  # noqa: Y015
     _WhichOneofReturnType__refusal: _TypeAlias = _typing.Literal["refusal"]  # noqa: Y015
     _WhichOneofArgType__refusal: _TypeAlias = _typing.Literal["_refusal", b"_refusal"]  # noqa: Y015
     _WhichOneofReturnType__role: _TypeAlias = _typing.Literal["role"]  # noqa: Y015
@@ -262,11 +294,19 @@ class ChatCompletionMessageParam(_message.Message):
     _WhichOneofReturnType__tool_call_id: _TypeAlias = _typing.Literal["tool_call_id"]  # noqa: Y015
     _WhichOneofArgType__tool_call_id: _TypeAlias = _typing.Literal["_tool_call_id", b"_tool_call_id"]  # noqa: Y015
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_control) -> _WhichOneofReturnType__cache_control | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__extra_content) -> _WhichOneofReturnType__extra_content | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__name) -> _WhichOneofReturnType__name | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prefix) -> _WhichOneofReturnType__prefix | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reasoning) -> _WhichOneofReturnType__reasoning | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reasoning_content) -> _WhichOneofReturnType__reasoning_content | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reasoning_details) -> _WhichOneofReturnType__reasoning_details | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__refusal) -> _WhichOneofReturnType__refusal | None: ...
     @_typing.overload
@@ -324,12 +364,17 @@ class ContentPart(_message.Message):
     REFUSAL_FIELD_NUMBER: _builtins.int
     PROMPT_CACHE_BREAKPOINT_FIELD_NUMBER: _builtins.int
     RESIDUE_FIELD_NUMBER: _builtins.int
+    CACHE_CONTROL_FIELD_NUMBER: _builtins.int
     type: Global___ContentPartType.ValueType
     """The kind of part. Unset: not given."""
     text: _builtins.str
     """The text. Unset: the part is of another kind."""
     refusal: _builtins.str
     """The model's words of refusal. Unset: the part is of another kind."""
+    cache_control: _builtins.str
+    """How the prompt is cached up to here, as Anthropic and OpenRouter name it: an object.
+    Not documented by OpenAI. Unset: not given.
+    """
     @_builtins.property
     def image_url(self) -> Global___ImageUrl:
         """The image. Unset: the part is of another kind."""
@@ -361,17 +406,22 @@ class ContentPart(_message.Message):
         refusal: _builtins.str | None = ...,
         prompt_cache_breakpoint: Global___PromptCacheBreakpoint | None = ...,
         residue: _residue_pb2.Residue | None = ...,
+        cache_control: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_refusal", b"_refusal", "_text", b"_text", "_type", b"_type", "file", b"file", "image_url", b"image_url", "input_audio", b"input_audio", "prompt_cache_breakpoint", b"prompt_cache_breakpoint", "refusal", b"refusal", "residue", b"residue", "text", b"text", "type", b"type"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache_control", b"_cache_control", "_refusal", b"_refusal", "_text", b"_text", "_type", b"_type", "cache_control", b"cache_control", "file", b"file", "image_url", b"image_url", "input_audio", b"input_audio", "prompt_cache_breakpoint", b"prompt_cache_breakpoint", "refusal", b"refusal", "residue", b"residue", "text", b"text", "type", b"type"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_refusal", b"_refusal", "_text", b"_text", "_type", b"_type", "file", b"file", "image_url", b"image_url", "input_audio", b"input_audio", "prompt_cache_breakpoint", b"prompt_cache_breakpoint", "refusal", b"refusal", "residue", b"residue", "text", b"text", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_control", b"_cache_control", "_refusal", b"_refusal", "_text", b"_text", "_type", b"_type", "cache_control", b"cache_control", "file", b"file", "image_url", b"image_url", "input_audio", b"input_audio", "prompt_cache_breakpoint", b"prompt_cache_breakpoint", "refusal", b"refusal", "residue", b"residue", "text", b"text", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cache_control: _TypeAlias = _typing.Literal["cache_control"]  # noqa: Y015
+    _WhichOneofArgType__cache_control: _TypeAlias = _typing.Literal["_cache_control", b"_cache_control"]  # noqa: Y015
     _WhichOneofReturnType__refusal: _TypeAlias = _typing.Literal["refusal"]  # noqa: Y015
     _WhichOneofArgType__refusal: _TypeAlias = _typing.Literal["_refusal", b"_refusal"]  # noqa: Y015
     _WhichOneofReturnType__text: _TypeAlias = _typing.Literal["text"]  # noqa: Y015
     _WhichOneofArgType__text: _TypeAlias = _typing.Literal["_text", b"_text"]  # noqa: Y015
     _WhichOneofReturnType__type: _TypeAlias = _typing.Literal["type"]  # noqa: Y015
     _WhichOneofArgType__type: _TypeAlias = _typing.Literal["_type", b"_type"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_control) -> _WhichOneofReturnType__cache_control | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__refusal) -> _WhichOneofReturnType__refusal | None: ...
     @_typing.overload

@@ -79,6 +79,20 @@ class ChatCompletion(_message.Message):
     INPUT_USER_FIELD_NUMBER: _builtins.int
     TOOLS_FIELD_NUMBER: _builtins.int
     RESPONSE_FORMAT_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    CITATIONS_FIELD_NUMBER: _builtins.int
+    SEARCH_RESULTS_FIELD_NUMBER: _builtins.int
+    PROMPT_FILTER_RESULTS_FIELD_NUMBER: _builtins.int
+    PROMPT_TOKEN_IDS_FIELD_NUMBER: _builtins.int
+    PROMPT_LOGPROBS_FIELD_NUMBER: _builtins.int
+    KV_TRANSFER_PARAMS_FIELD_NUMBER: _builtins.int
+    X_GROQ_FIELD_NUMBER: _builtins.int
+    USAGE_BREAKDOWN_FIELD_NUMBER: _builtins.int
+    TIMINGS_FIELD_NUMBER: _builtins.int
+    TIME_INFO_FIELD_NUMBER: _builtins.int
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The identifier of the completion. Empty: an empty identifier."""
     object: _builtins.str
@@ -118,6 +132,52 @@ class ChatCompletion(_message.Message):
     input_user: _builtins.str
     """The end user of the request, in stored completions. Not documented by OpenAI.
     Unset: not given.
+    """
+    provider: _builtins.str
+    """The company that ran the model, as OpenRouter names it. Not documented by OpenAI.
+    Unset: not given.
+    """
+    search_results: _builtins.str
+    """What a search found, as Perplexity sends it: an array of objects. Not documented
+    by OpenAI. Unset: not given.
+    """
+    prompt_filter_results: _builtins.str
+    """How Azure's content filter judged the prompt: an array of objects. Not documented
+    by OpenAI. Unset: not given.
+    """
+    prompt_logprobs: _builtins.str
+    """The log probabilities of the prompt's tokens, as vLLM sends them if asked: an array
+    of null or of an object for each token. Not documented by OpenAI. Unset: not given.
+    """
+    kv_transfer_params: _builtins.str
+    """What vLLM hands on between a server for prompts and one for answers: an object. Not
+    documented by OpenAI. Unset: not given.
+    """
+    x_groq: _builtins.str
+    """What Groq adds: an object with its identifier of the request, in chunks also with
+    the usage. Not documented by OpenAI. Unset: not given.
+    """
+    usage_breakdown: _builtins.str
+    """The usage by models, as Groq sends it: an object. Not documented by OpenAI. Unset:
+    not given.
+    """
+    timings: _builtins.str
+    """How many tokens llama.cpp processed and how long it took: an object. Not documented
+    by OpenAI. Unset: not given.
+    """
+    time_info: _builtins.str
+    """How long the parts of the work took, as Cerebras sends it: an object of seconds. Not
+    documented by OpenAI. Unset: not given.
+    """
+    model_id: _builtins.str
+    """The model, as watsonx names it. Not documented by OpenAI. Unset: not given."""
+    model_version: _builtins.str
+    """The version of the model, as watsonx gives it. Not documented by OpenAI. Unset: not
+    given.
+    """
+    created_at: _builtins.str
+    """When the completion was created, as watsonx writes it, by ISO 8601. Not documented
+    by OpenAI. Unset: not given.
     """
     @_builtins.property
     def choices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Choice]:
@@ -163,6 +223,18 @@ class ChatCompletion(_message.Message):
         OpenAI. Unset: not given.
         """
 
+    @_builtins.property
+    def citations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The addresses of the sources, as Perplexity and xAI list them. Not documented by
+        OpenAI. Empty: not given, unless the residue says otherwise.
+        """
+
+    @_builtins.property
+    def prompt_token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The numbers of the prompt's tokens, as vLLM sends them if asked. Not documented by
+        OpenAI. Empty: not given, unless the residue says otherwise.
+        """
+
     def __init__(
         self,
         *,
@@ -187,19 +259,49 @@ class ChatCompletion(_message.Message):
         input_user: _builtins.str | None = ...,
         tools: _abc.Iterable[_tool_pb2.Tool] | None = ...,
         response_format: _response_format_pb2.ResponseFormat | None = ...,
+        provider: _builtins.str | None = ...,
+        citations: _abc.Iterable[_builtins.str] | None = ...,
+        search_results: _builtins.str | None = ...,
+        prompt_filter_results: _builtins.str | None = ...,
+        prompt_token_ids: _abc.Iterable[_builtins.int] | None = ...,
+        prompt_logprobs: _builtins.str | None = ...,
+        kv_transfer_params: _builtins.str | None = ...,
+        x_groq: _builtins.str | None = ...,
+        usage_breakdown: _builtins.str | None = ...,
+        timings: _builtins.str | None = ...,
+        time_info: _builtins.str | None = ...,
+        model_id: _builtins.str | None = ...,
+        model_version: _builtins.str | None = ...,
+        created_at: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty", "_input_user", b"_input_user", "_presence_penalty", b"_presence_penalty", "_request_id", b"_request_id", "_seed", b"_seed", "_service_tier", b"_service_tier", "_system_fingerprint", b"_system_fingerprint", "_temperature", b"_temperature", "_top_p", b"_top_p", "frequency_penalty", b"frequency_penalty", "input_user", b"input_user", "moderation", b"moderation", "presence_penalty", b"presence_penalty", "request_id", b"request_id", "residue", b"residue", "response_format", b"response_format", "seed", b"seed", "service_tier", b"service_tier", "system_fingerprint", b"system_fingerprint", "temperature", b"temperature", "tool_choice", b"tool_choice", "top_p", b"top_p", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_created_at", b"_created_at", "_frequency_penalty", b"_frequency_penalty", "_input_user", b"_input_user", "_kv_transfer_params", b"_kv_transfer_params", "_model_id", b"_model_id", "_model_version", b"_model_version", "_presence_penalty", b"_presence_penalty", "_prompt_filter_results", b"_prompt_filter_results", "_prompt_logprobs", b"_prompt_logprobs", "_provider", b"_provider", "_request_id", b"_request_id", "_search_results", b"_search_results", "_seed", b"_seed", "_service_tier", b"_service_tier", "_system_fingerprint", b"_system_fingerprint", "_temperature", b"_temperature", "_time_info", b"_time_info", "_timings", b"_timings", "_top_p", b"_top_p", "_usage_breakdown", b"_usage_breakdown", "_x_groq", b"_x_groq", "created_at", b"created_at", "frequency_penalty", b"frequency_penalty", "input_user", b"input_user", "kv_transfer_params", b"kv_transfer_params", "model_id", b"model_id", "model_version", b"model_version", "moderation", b"moderation", "presence_penalty", b"presence_penalty", "prompt_filter_results", b"prompt_filter_results", "prompt_logprobs", b"prompt_logprobs", "provider", b"provider", "request_id", b"request_id", "residue", b"residue", "response_format", b"response_format", "search_results", b"search_results", "seed", b"seed", "service_tier", b"service_tier", "system_fingerprint", b"system_fingerprint", "temperature", b"temperature", "time_info", b"time_info", "timings", b"timings", "tool_choice", b"tool_choice", "top_p", b"top_p", "usage", b"usage", "usage_breakdown", b"usage_breakdown", "x_groq", b"x_groq"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty", "_input_user", b"_input_user", "_presence_penalty", b"_presence_penalty", "_request_id", b"_request_id", "_seed", b"_seed", "_service_tier", b"_service_tier", "_system_fingerprint", b"_system_fingerprint", "_temperature", b"_temperature", "_top_p", b"_top_p", "choices", b"choices", "created", b"created", "frequency_penalty", b"frequency_penalty", "id", b"id", "input_user", b"input_user", "metadata", b"metadata", "model", b"model", "moderation", b"moderation", "object", b"object", "presence_penalty", b"presence_penalty", "request_id", b"request_id", "residue", b"residue", "response_format", b"response_format", "seed", b"seed", "service_tier", b"service_tier", "system_fingerprint", b"system_fingerprint", "temperature", b"temperature", "tool_choice", b"tool_choice", "tools", b"tools", "top_p", b"top_p", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_created_at", b"_created_at", "_frequency_penalty", b"_frequency_penalty", "_input_user", b"_input_user", "_kv_transfer_params", b"_kv_transfer_params", "_model_id", b"_model_id", "_model_version", b"_model_version", "_presence_penalty", b"_presence_penalty", "_prompt_filter_results", b"_prompt_filter_results", "_prompt_logprobs", b"_prompt_logprobs", "_provider", b"_provider", "_request_id", b"_request_id", "_search_results", b"_search_results", "_seed", b"_seed", "_service_tier", b"_service_tier", "_system_fingerprint", b"_system_fingerprint", "_temperature", b"_temperature", "_time_info", b"_time_info", "_timings", b"_timings", "_top_p", b"_top_p", "_usage_breakdown", b"_usage_breakdown", "_x_groq", b"_x_groq", "choices", b"choices", "citations", b"citations", "created", b"created", "created_at", b"created_at", "frequency_penalty", b"frequency_penalty", "id", b"id", "input_user", b"input_user", "kv_transfer_params", b"kv_transfer_params", "metadata", b"metadata", "model", b"model", "model_id", b"model_id", "model_version", b"model_version", "moderation", b"moderation", "object", b"object", "presence_penalty", b"presence_penalty", "prompt_filter_results", b"prompt_filter_results", "prompt_logprobs", b"prompt_logprobs", "prompt_token_ids", b"prompt_token_ids", "provider", b"provider", "request_id", b"request_id", "residue", b"residue", "response_format", b"response_format", "search_results", b"search_results", "seed", b"seed", "service_tier", b"service_tier", "system_fingerprint", b"system_fingerprint", "temperature", b"temperature", "time_info", b"time_info", "timings", b"timings", "tool_choice", b"tool_choice", "tools", b"tools", "top_p", b"top_p", "usage", b"usage", "usage_breakdown", b"usage_breakdown", "x_groq", b"x_groq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__created_at: _TypeAlias = _typing.Literal["created_at"]  # noqa: Y015
+    _WhichOneofArgType__created_at: _TypeAlias = _typing.Literal["_created_at", b"_created_at"]  # noqa: Y015
     _WhichOneofReturnType__frequency_penalty: _TypeAlias = _typing.Literal["frequency_penalty"]  # noqa: Y015
     _WhichOneofArgType__frequency_penalty: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty"]  # noqa: Y015
     _WhichOneofReturnType__input_user: _TypeAlias = _typing.Literal["input_user"]  # noqa: Y015
     _WhichOneofArgType__input_user: _TypeAlias = _typing.Literal["_input_user", b"_input_user"]  # noqa: Y015
+    _WhichOneofReturnType__kv_transfer_params: _TypeAlias = _typing.Literal["kv_transfer_params"]  # noqa: Y015
+    _WhichOneofArgType__kv_transfer_params: _TypeAlias = _typing.Literal["_kv_transfer_params", b"_kv_transfer_params"]  # noqa: Y015
+    _WhichOneofReturnType__model_id: _TypeAlias = _typing.Literal["model_id"]  # noqa: Y015
+    _WhichOneofArgType__model_id: _TypeAlias = _typing.Literal["_model_id", b"_model_id"]  # noqa: Y015
+    _WhichOneofReturnType__model_version: _TypeAlias = _typing.Literal["model_version"]  # noqa: Y015
+    _WhichOneofArgType__model_version: _TypeAlias = _typing.Literal["_model_version", b"_model_version"]  # noqa: Y015
     _WhichOneofReturnType__presence_penalty: _TypeAlias = _typing.Literal["presence_penalty"]  # noqa: Y015
     _WhichOneofArgType__presence_penalty: _TypeAlias = _typing.Literal["_presence_penalty", b"_presence_penalty"]  # noqa: Y015
+    _WhichOneofReturnType__prompt_filter_results: _TypeAlias = _typing.Literal["prompt_filter_results"]  # noqa: Y015
+    _WhichOneofArgType__prompt_filter_results: _TypeAlias = _typing.Literal["_prompt_filter_results", b"_prompt_filter_results"]  # noqa: Y015
+    _WhichOneofReturnType__prompt_logprobs: _TypeAlias = _typing.Literal["prompt_logprobs"]  # noqa: Y015
+    _WhichOneofArgType__prompt_logprobs: _TypeAlias = _typing.Literal["_prompt_logprobs", b"_prompt_logprobs"]  # noqa: Y015
+    _WhichOneofReturnType__provider: _TypeAlias = _typing.Literal["provider"]  # noqa: Y015
+    _WhichOneofArgType__provider: _TypeAlias = _typing.Literal["_provider", b"_provider"]  # noqa: Y015
     _WhichOneofReturnType__request_id: _TypeAlias = _typing.Literal["request_id"]  # noqa: Y015
     _WhichOneofArgType__request_id: _TypeAlias = _typing.Literal["_request_id", b"_request_id"]  # noqa: Y015
+    _WhichOneofReturnType__search_results: _TypeAlias = _typing.Literal["search_results"]  # noqa: Y015
+    _WhichOneofArgType__search_results: _TypeAlias = _typing.Literal["_search_results", b"_search_results"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__service_tier: _TypeAlias = _typing.Literal["service_tier"]  # noqa: Y015
@@ -208,16 +310,40 @@ class ChatCompletion(_message.Message):
     _WhichOneofArgType__system_fingerprint: _TypeAlias = _typing.Literal["_system_fingerprint", b"_system_fingerprint"]  # noqa: Y015
     _WhichOneofReturnType__temperature: _TypeAlias = _typing.Literal["temperature"]  # noqa: Y015
     _WhichOneofArgType__temperature: _TypeAlias = _typing.Literal["_temperature", b"_temperature"]  # noqa: Y015
+    _WhichOneofReturnType__time_info: _TypeAlias = _typing.Literal["time_info"]  # noqa: Y015
+    _WhichOneofArgType__time_info: _TypeAlias = _typing.Literal["_time_info", b"_time_info"]  # noqa: Y015
+    _WhichOneofReturnType__timings: _TypeAlias = _typing.Literal["timings"]  # noqa: Y015
+    _WhichOneofArgType__timings: _TypeAlias = _typing.Literal["_timings", b"_timings"]  # noqa: Y015
     _WhichOneofReturnType__top_p: _TypeAlias = _typing.Literal["top_p"]  # noqa: Y015
     _WhichOneofArgType__top_p: _TypeAlias = _typing.Literal["_top_p", b"_top_p"]  # noqa: Y015
+    _WhichOneofReturnType__usage_breakdown: _TypeAlias = _typing.Literal["usage_breakdown"]  # noqa: Y015
+    _WhichOneofArgType__usage_breakdown: _TypeAlias = _typing.Literal["_usage_breakdown", b"_usage_breakdown"]  # noqa: Y015
+    _WhichOneofReturnType__x_groq: _TypeAlias = _typing.Literal["x_groq"]  # noqa: Y015
+    _WhichOneofArgType__x_groq: _TypeAlias = _typing.Literal["_x_groq", b"_x_groq"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__created_at) -> _WhichOneofReturnType__created_at | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__frequency_penalty) -> _WhichOneofReturnType__frequency_penalty | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__input_user) -> _WhichOneofReturnType__input_user | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__kv_transfer_params) -> _WhichOneofReturnType__kv_transfer_params | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__model_id) -> _WhichOneofReturnType__model_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__model_version) -> _WhichOneofReturnType__model_version | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__presence_penalty) -> _WhichOneofReturnType__presence_penalty | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prompt_filter_results) -> _WhichOneofReturnType__prompt_filter_results | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prompt_logprobs) -> _WhichOneofReturnType__prompt_logprobs | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__provider) -> _WhichOneofReturnType__provider | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__request_id) -> _WhichOneofReturnType__request_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__search_results) -> _WhichOneofReturnType__search_results | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload
@@ -227,7 +353,15 @@ class ChatCompletion(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature) -> _WhichOneofReturnType__temperature | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__time_info) -> _WhichOneofReturnType__time_info | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__timings) -> _WhichOneofReturnType__timings | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__top_p) -> _WhichOneofReturnType__top_p | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__usage_breakdown) -> _WhichOneofReturnType__usage_breakdown | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__x_groq) -> _WhichOneofReturnType__x_groq | None: ...
 
 Global___ChatCompletion: _TypeAlias = ChatCompletion  # noqa: Y015
 
@@ -242,10 +376,38 @@ class Choice(_message.Message):
     LOGPROBS_FIELD_NUMBER: _builtins.int
     FINISH_REASON_FIELD_NUMBER: _builtins.int
     RESIDUE_FIELD_NUMBER: _builtins.int
+    TOKEN_IDS_FIELD_NUMBER: _builtins.int
+    STOP_REASON_FIELD_NUMBER: _builtins.int
+    MATCHED_STOP_FIELD_NUMBER: _builtins.int
+    NATIVE_FINISH_REASON_FIELD_NUMBER: _builtins.int
+    CONTENT_FILTER_RESULTS_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """The position of the choice in the list. Unset: 0."""
     finish_reason: _finish_reason_pb2.FinishReason.ValueType
     """Why the model stopped. Unset: null."""
+    native_finish_reason: _builtins.str
+    """Why the model stopped, in the words of the server behind OpenRouter. Not documented
+    by OpenAI. Unset: not given.
+    """
+    content_filter_results: _builtins.str
+    """How Azure's content filter judged the message: an object. Not documented by OpenAI.
+    Unset: not given.
+    """
+    usage: _builtins.str
+    """What the completion used, where Moonshot puts it: an object. Not documented by
+    OpenAI. Unset: not given.
+    """
+    seed: _builtins.int
+    """The seed of the sampling, as Together sends it. Not documented by OpenAI. Unset: not
+    given.
+    """
+    text: _builtins.str
+    """The text of the message, as Together says it again. Not documented by OpenAI. Unset:
+    not given.
+    """
     @_builtins.property
     def message(self) -> Global___ChatCompletionMessage:
         """The message that the model wrote. Unset: not given, as where a filter took the
@@ -260,6 +422,24 @@ class Choice(_message.Message):
     def residue(self) -> _residue_pb2.Residue:
         """What the typed fields cannot say. Unset: nothing."""
 
+    @_builtins.property
+    def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The numbers of the message's tokens, as vLLM sends them if asked. Not documented by
+        OpenAI. Empty: not given, unless the residue says otherwise.
+        """
+
+    @_builtins.property
+    def stop_reason(self) -> Global___MatchedStop:
+        """What the model stopped at, as vLLM names it: a stop string or the number of a token.
+        Not documented by OpenAI. Unset: not given.
+        """
+
+    @_builtins.property
+    def matched_stop(self) -> Global___MatchedStop:
+        """What the model stopped at, as SGLang names it: a stop string or the number of a
+        token. Not documented by OpenAI. Unset: not given.
+        """
+
     def __init__(
         self,
         *,
@@ -268,16 +448,75 @@ class Choice(_message.Message):
         logprobs: _logprobs_pb2.ChoiceLogprobs | None = ...,
         finish_reason: _finish_reason_pb2.FinishReason.ValueType | None = ...,
         residue: _residue_pb2.Residue | None = ...,
+        token_ids: _abc.Iterable[_builtins.int] | None = ...,
+        stop_reason: Global___MatchedStop | None = ...,
+        matched_stop: Global___MatchedStop | None = ...,
+        native_finish_reason: _builtins.str | None = ...,
+        content_filter_results: _builtins.str | None = ...,
+        usage: _builtins.str | None = ...,
+        seed: _builtins.int | None = ...,
+        text: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_finish_reason", b"_finish_reason", "finish_reason", b"finish_reason", "logprobs", b"logprobs", "message", b"message", "residue", b"residue"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_content_filter_results", b"_content_filter_results", "_finish_reason", b"_finish_reason", "_native_finish_reason", b"_native_finish_reason", "_seed", b"_seed", "_text", b"_text", "_usage", b"_usage", "content_filter_results", b"content_filter_results", "finish_reason", b"finish_reason", "logprobs", b"logprobs", "matched_stop", b"matched_stop", "message", b"message", "native_finish_reason", b"native_finish_reason", "residue", b"residue", "seed", b"seed", "stop_reason", b"stop_reason", "text", b"text", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_finish_reason", b"_finish_reason", "finish_reason", b"finish_reason", "index", b"index", "logprobs", b"logprobs", "message", b"message", "residue", b"residue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_content_filter_results", b"_content_filter_results", "_finish_reason", b"_finish_reason", "_native_finish_reason", b"_native_finish_reason", "_seed", b"_seed", "_text", b"_text", "_usage", b"_usage", "content_filter_results", b"content_filter_results", "finish_reason", b"finish_reason", "index", b"index", "logprobs", b"logprobs", "matched_stop", b"matched_stop", "message", b"message", "native_finish_reason", b"native_finish_reason", "residue", b"residue", "seed", b"seed", "stop_reason", b"stop_reason", "text", b"text", "token_ids", b"token_ids", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__content_filter_results: _TypeAlias = _typing.Literal["content_filter_results"]  # noqa: Y015
+    _WhichOneofArgType__content_filter_results: _TypeAlias = _typing.Literal["_content_filter_results", b"_content_filter_results"]  # noqa: Y015
     _WhichOneofReturnType__finish_reason: _TypeAlias = _typing.Literal["finish_reason"]  # noqa: Y015
     _WhichOneofArgType__finish_reason: _TypeAlias = _typing.Literal["_finish_reason", b"_finish_reason"]  # noqa: Y015
+    _WhichOneofReturnType__native_finish_reason: _TypeAlias = _typing.Literal["native_finish_reason"]  # noqa: Y015
+    _WhichOneofArgType__native_finish_reason: _TypeAlias = _typing.Literal["_native_finish_reason", b"_native_finish_reason"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    _WhichOneofReturnType__text: _TypeAlias = _typing.Literal["text"]  # noqa: Y015
+    _WhichOneofArgType__text: _TypeAlias = _typing.Literal["_text", b"_text"]  # noqa: Y015
+    _WhichOneofReturnType__usage: _TypeAlias = _typing.Literal["usage"]  # noqa: Y015
+    _WhichOneofArgType__usage: _TypeAlias = _typing.Literal["_usage", b"_usage"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__content_filter_results) -> _WhichOneofReturnType__content_filter_results | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__finish_reason) -> _WhichOneofReturnType__finish_reason | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__native_finish_reason) -> _WhichOneofReturnType__native_finish_reason | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__text) -> _WhichOneofReturnType__text | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__usage) -> _WhichOneofReturnType__usage | None: ...
 
 Global___Choice: _TypeAlias = Choice  # noqa: Y015
+
+@_typing.final
+class MatchedStop(_message.Message):
+    """MatchedStop is what the model stopped at: a string or the number of a token. At most
+    one of the two is set.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_ID_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    token_id: _builtins.int
+    """The number of the token. Unset: the value is a string."""
+    text: _builtins.str
+    """The string. Unset: the value is the number of a token."""
+    def __init__(
+        self,
+        *,
+        token_id: _builtins.int = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["text", b"text", "token_id", b"token_id", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text", "token_id", b"token_id", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["token_id", "text"]  # noqa: Y015
+    _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_value) -> _WhichOneofReturnType_value | None: ...
+
+Global___MatchedStop: _TypeAlias = MatchedStop  # noqa: Y015
 
 @_typing.final
 class ChatCompletionMessage(_message.Message):
@@ -295,6 +534,13 @@ class ChatCompletionMessage(_message.Message):
     RESIDUE_FIELD_NUMBER: _builtins.int
     REASONING_CONTENT_FIELD_NUMBER: _builtins.int
     REASONING_FIELD_NUMBER: _builtins.int
+    REASONING_DETAILS_FIELD_NUMBER: _builtins.int
+    CONTENT_PARTS_FIELD_NUMBER: _builtins.int
+    EXTRA_CONTENT_FIELD_NUMBER: _builtins.int
+    PROVIDER_SPECIFIC_FIELDS_FIELD_NUMBER: _builtins.int
+    PROVIDER_METADATA_FIELD_NUMBER: _builtins.int
+    EXECUTED_TOOLS_FIELD_NUMBER: _builtins.int
+    PARSED_FIELD_NUMBER: _builtins.int
     role: _role_pb2.Role.ValueType
     """The author of the message. Unset: `assistant`."""
     content: _builtins.str
@@ -308,6 +554,36 @@ class ChatCompletionMessage(_message.Message):
     reasoning: _builtins.str
     """The model's reasoning, as OpenRouter, Groq and newer vLLM name it. Not
     documented by OpenAI. Unset: not given.
+    """
+    reasoning_details: _builtins.str
+    """The reasoning in parts, as OpenRouter, Vercel and Snowflake send it: an array of
+    objects with `type`, `text`, `summary`, `data`, `signature`, `format` and `index`.
+    Not documented by OpenAI. Unset: not given.
+    """
+    content_parts: _builtins.str
+    """The content where it is not a string, as Mistral and Databricks send it: an array of
+    parts of the types `text`, `thinking`, `reference` and others. Not documented by
+    OpenAI. Unset: the content is a string, or not given.
+    """
+    extra_content: _builtins.str
+    """What Google adds, such as a thought signature: an object. Not documented by OpenAI.
+    Unset: not given.
+    """
+    provider_specific_fields: _builtins.str
+    """What LiteLLM keeps of the server behind it: an object. Not documented by OpenAI.
+    Unset: not given.
+    """
+    provider_metadata: _builtins.str
+    """What Vercel's gateway adds about the provider: an object. Not documented by OpenAI.
+    Unset: not given.
+    """
+    executed_tools: _builtins.str
+    """The tools that Groq ran itself: an array of objects. Not documented by OpenAI.
+    Unset: not given.
+    """
+    parsed: _builtins.str
+    """The content as the object that the caller asked for, in completions that OpenAI's
+    library wrote. Not documented by OpenAI: no server sends it. Unset: not given.
     """
     @_builtins.property
     def tool_calls(self) -> _containers.RepeatedCompositeFieldContainer[_tool_call_pb2.ToolCall]:
@@ -348,17 +624,38 @@ class ChatCompletionMessage(_message.Message):
         residue: _residue_pb2.Residue | None = ...,
         reasoning_content: _builtins.str | None = ...,
         reasoning: _builtins.str | None = ...,
+        reasoning_details: _builtins.str | None = ...,
+        content_parts: _builtins.str | None = ...,
+        extra_content: _builtins.str | None = ...,
+        provider_specific_fields: _builtins.str | None = ...,
+        provider_metadata: _builtins.str | None = ...,
+        executed_tools: _builtins.str | None = ...,
+        parsed: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_content", b"_content", "_reasoning", b"_reasoning", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "_role", b"_role", "audio", b"audio", "content", b"content", "function_call", b"function_call", "reasoning", b"reasoning", "reasoning_content", b"reasoning_content", "refusal", b"refusal", "residue", b"residue", "role", b"role"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_content", b"_content", "_content_parts", b"_content_parts", "_executed_tools", b"_executed_tools", "_extra_content", b"_extra_content", "_parsed", b"_parsed", "_provider_metadata", b"_provider_metadata", "_provider_specific_fields", b"_provider_specific_fields", "_reasoning", b"_reasoning", "_reasoning_content", b"_reasoning_content", "_reasoning_details", b"_reasoning_details", "_refusal", b"_refusal", "_role", b"_role", "audio", b"audio", "content", b"content", "content_parts", b"content_parts", "executed_tools", b"executed_tools", "extra_content", b"extra_content", "function_call", b"function_call", "parsed", b"parsed", "provider_metadata", b"provider_metadata", "provider_specific_fields", b"provider_specific_fields", "reasoning", b"reasoning", "reasoning_content", b"reasoning_content", "reasoning_details", b"reasoning_details", "refusal", b"refusal", "residue", b"residue", "role", b"role"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_content", b"_content", "_reasoning", b"_reasoning", "_reasoning_content", b"_reasoning_content", "_refusal", b"_refusal", "_role", b"_role", "annotations", b"annotations", "audio", b"audio", "content", b"content", "function_call", b"function_call", "reasoning", b"reasoning", "reasoning_content", b"reasoning_content", "refusal", b"refusal", "residue", b"residue", "role", b"role", "tool_calls", b"tool_calls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_content", b"_content", "_content_parts", b"_content_parts", "_executed_tools", b"_executed_tools", "_extra_content", b"_extra_content", "_parsed", b"_parsed", "_provider_metadata", b"_provider_metadata", "_provider_specific_fields", b"_provider_specific_fields", "_reasoning", b"_reasoning", "_reasoning_content", b"_reasoning_content", "_reasoning_details", b"_reasoning_details", "_refusal", b"_refusal", "_role", b"_role", "annotations", b"annotations", "audio", b"audio", "content", b"content", "content_parts", b"content_parts", "executed_tools", b"executed_tools", "extra_content", b"extra_content", "function_call", b"function_call", "parsed", b"parsed", "provider_metadata", b"provider_metadata", "provider_specific_fields", b"provider_specific_fields", "reasoning", b"reasoning", "reasoning_content", b"reasoning_content", "reasoning_details", b"reasoning_details", "refusal", b"refusal", "residue", b"residue", "role", b"role", "tool_calls", b"tool_calls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__content: _TypeAlias = _typing.Literal["content"]  # noqa: Y015
     _WhichOneofArgType__content: _TypeAlias = _typing.Literal["_content", b"_content"]  # noqa: Y015
+    _WhichOneofReturnType__content_parts: _TypeAlias = _typing.Literal["content_parts"]  # noqa: Y015
+    _WhichOneofArgType__content_parts: _TypeAlias = _typing.Literal["_content_parts", b"_content_parts"]  # noqa: Y015
+    _WhichOneofReturnType__executed_tools: _TypeAlias = _typing.Literal["executed_tools"]  # noqa: Y015
+    _WhichOneofArgType__executed_tools: _TypeAlias = _typing.Literal["_executed_tools", b"_executed_tools"]  # noqa: Y015
+    _WhichOneofReturnType__extra_content: _TypeAlias = _typing.Literal["extra_content"]  # noqa: Y015
+    _WhichOneofArgType__extra_content: _TypeAlias = _typing.Literal["_extra_content", b"_extra_content"]  # noqa: Y015
+    _WhichOneofReturnType__parsed: _TypeAlias = _typing.Literal["parsed"]  # noqa: Y015
+    _WhichOneofArgType__parsed: _TypeAlias = _typing.Literal["_parsed", b"_parsed"]  # noqa: Y015
+    _WhichOneofReturnType__provider_metadata: _TypeAlias = _typing.Literal["provider_metadata"]  # noqa: Y015
+    _WhichOneofArgType__provider_metadata: _TypeAlias = _typing.Literal["_provider_metadata", b"_provider_metadata"]  # noqa: Y015
+    _WhichOneofReturnType__provider_specific_fields: _TypeAlias = _typing.Literal["provider_specific_fields"]  # noqa: Y015
+    _WhichOneofArgType__provider_specific_fields: _TypeAlias = _typing.Literal["_provider_specific_fields", b"_provider_specific_fields"]  # noqa: Y015
     _WhichOneofReturnType__reasoning: _TypeAlias = _typing.Literal["reasoning"]  # noqa: Y015
     _WhichOneofArgType__reasoning: _TypeAlias = _typing.Literal["_reasoning", b"_reasoning"]  # noqa: Y015
     _WhichOneofReturnType__reasoning_content: _TypeAlias = _typing.Literal["reasoning_content"]  # noqa: Y015
     _WhichOneofArgType__reasoning_content: _TypeAlias = _typing.Literal["_reasoning_content", b"_reasoning_content"]  # noqa: Y015
+    _WhichOneofReturnType__reasoning_details: _TypeAlias = _typing.Literal["reasoning_details"]  # noqa: Y015
+    _WhichOneofArgType__reasoning_details: _TypeAlias = _typing.Literal["_reasoning_details", b"_reasoning_details"]  # noqa: Y015
     _WhichOneofReturnType__refusal: _TypeAlias = _typing.Literal["refusal"]  # noqa: Y015
     _WhichOneofArgType__refusal: _TypeAlias = _typing.Literal["_refusal", b"_refusal"]  # noqa: Y015
     _WhichOneofReturnType__role: _TypeAlias = _typing.Literal["role"]  # noqa: Y015
@@ -366,9 +663,23 @@ class ChatCompletionMessage(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__content) -> _WhichOneofReturnType__content | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__content_parts) -> _WhichOneofReturnType__content_parts | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__executed_tools) -> _WhichOneofReturnType__executed_tools | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__extra_content) -> _WhichOneofReturnType__extra_content | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__parsed) -> _WhichOneofReturnType__parsed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__provider_metadata) -> _WhichOneofReturnType__provider_metadata | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__provider_specific_fields) -> _WhichOneofReturnType__provider_specific_fields | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reasoning) -> _WhichOneofReturnType__reasoning | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reasoning_content) -> _WhichOneofReturnType__reasoning_content | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reasoning_details) -> _WhichOneofReturnType__reasoning_details | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__refusal) -> _WhichOneofReturnType__refusal | None: ...
     @_typing.overload

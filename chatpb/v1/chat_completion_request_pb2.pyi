@@ -324,6 +324,28 @@ class ChatCompletionRequest(_message.Message):
     WEB_SEARCH_OPTIONS_FIELD_NUMBER: _builtins.int
     FUNCTION_CALL_FIELD_NUMBER: _builtins.int
     FUNCTIONS_FIELD_NUMBER: _builtins.int
+    TOP_K_FIELD_NUMBER: _builtins.int
+    MIN_P_FIELD_NUMBER: _builtins.int
+    REPETITION_PENALTY_FIELD_NUMBER: _builtins.int
+    MIN_TOKENS_FIELD_NUMBER: _builtins.int
+    IGNORE_EOS_FIELD_NUMBER: _builtins.int
+    STOP_TOKEN_IDS_FIELD_NUMBER: _builtins.int
+    RETURN_TOKEN_IDS_FIELD_NUMBER: _builtins.int
+    ENABLE_THINKING_FIELD_NUMBER: _builtins.int
+    CHAT_TEMPLATE_KWARGS_FIELD_NUMBER: _builtins.int
+    REASONING_FIELD_NUMBER: _builtins.int
+    INCLUDE_REASONING_FIELD_NUMBER: _builtins.int
+    REASONING_FORMAT_FIELD_NUMBER: _builtins.int
+    THINKING_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    CACHE_CONTROL_FIELD_NUMBER: _builtins.int
+    GUIDED_JSON_FIELD_NUMBER: _builtins.int
+    GUIDED_REGEX_FIELD_NUMBER: _builtins.int
+    GUIDED_CHOICE_FIELD_NUMBER: _builtins.int
+    GUIDED_GRAMMAR_FIELD_NUMBER: _builtins.int
+    STRUCTURED_OUTPUTS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model that is to answer. Unset: not given."""
     parallel_tool_calls: _builtins.bool
@@ -379,6 +401,82 @@ class ChatCompletionRequest(_message.Message):
     user: _builtins.str
     """The end user. Deprecated by OpenAI in favour of `safety_identifier` and
     `prompt_cache_key`. Unset: not given.
+    """
+    top_k: _builtins.int
+    """How many of the likeliest tokens are sampled from, as vLLM, SGLang, llama.cpp and
+    OpenRouter name it. Not documented by OpenAI. Unset: not given.
+    """
+    min_p: _builtins.float
+    """The least probability of a token, relative to the likeliest, as vLLM, SGLang,
+    llama.cpp and OpenRouter name it. Not documented by OpenAI. Unset: not given.
+    """
+    repetition_penalty: _builtins.float
+    """By how much repeated tokens are made less likely, as vLLM, SGLang and OpenRouter name
+    it. Not documented by OpenAI. Unset: not given.
+    """
+    min_tokens: _builtins.int
+    """The fewest tokens of the answer, as vLLM and SGLang name it. Not documented by OpenAI.
+    Unset: not given.
+    """
+    ignore_eos: _builtins.bool
+    """Whether the answer goes on after the end-of-sequence token, as vLLM, SGLang and
+    llama.cpp name it. Not documented by OpenAI. Unset: not given.
+    """
+    return_token_ids: _builtins.bool
+    """Whether the answer has the numbers of the tokens, as vLLM names it. Not documented by
+    OpenAI. Unset: not given.
+    """
+    enable_thinking: _builtins.bool
+    """Whether the model reasons, as Alibaba and SiliconFlow name it. Not documented by
+    OpenAI. Unset: not given.
+    """
+    chat_template_kwargs: _builtins.str
+    """The arguments of the chat template, as vLLM, SGLang and llama.cpp name them: an
+    object. Not documented by OpenAI. Unset: not given.
+    """
+    reasoning: _builtins.str
+    """How the model reasons, as OpenRouter and Vercel name it: an object. Not documented by
+    OpenAI. Unset: not given.
+    """
+    include_reasoning: _builtins.bool
+    """Whether the answer has the reasoning, as OpenRouter, vLLM and Groq name it. Not
+    documented by OpenAI. Unset: not given.
+    """
+    reasoning_format: _builtins.str
+    """In what form the answer has the reasoning, as Groq and llama.cpp name it. Not
+    documented by OpenAI. Unset: not given.
+    """
+    thinking: _builtins.str
+    """Whether and how long the model reasons, as Anthropic, DeepSeek, Moonshot and Z.ai
+    name it: an object. Not documented by OpenAI. Unset: not given.
+    """
+    provider: _builtins.str
+    """Which providers may run the model, as OpenRouter names it: an object. Not documented
+    by OpenAI. Unset: not given.
+    """
+    usage: _builtins.str
+    """What is said about the usage, as OpenRouter names it: an object. Not documented by
+    OpenAI. Unset: not given.
+    """
+    cache_control: _builtins.str
+    """How the prompt is cached, as Anthropic and OpenRouter name it: an object. Not
+    documented by OpenAI. Unset: not given.
+    """
+    guided_json: _builtins.str
+    """The JSON Schema of the answer, as vLLM named it: an object or a string. Not documented
+    by OpenAI. Unset: not given.
+    """
+    guided_regex: _builtins.str
+    """The regular expression of the answer, as vLLM named it. Not documented by OpenAI.
+    Unset: not given.
+    """
+    guided_grammar: _builtins.str
+    """The grammar of the answer, as vLLM named it. Not documented by OpenAI. Unset: not
+    given.
+    """
+    structured_outputs: _builtins.str
+    """The form of the answer, as vLLM names it: an object. Not documented by OpenAI. Unset:
+    not given.
     """
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_chat_completion_message_param_pb2.ChatCompletionMessageParam]:
@@ -460,6 +558,24 @@ class ChatCompletionRequest(_message.Message):
         `tools`. Empty: not given, unless the residue says otherwise.
         """
 
+    @_builtins.property
+    def stop_token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The numbers of tokens at which the answer ends, as vLLM and SGLang name them. Not
+        documented by OpenAI. Empty: not given, unless the residue says otherwise.
+        """
+
+    @_builtins.property
+    def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The models to try if the first fails, as OpenRouter names them. Not documented by
+        OpenAI. Empty: not given, unless the residue says otherwise.
+        """
+
+    @_builtins.property
+    def guided_choice(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The answers to choose from, as vLLM named them. Not documented by OpenAI. Empty: not
+        given, unless the residue says otherwise.
+        """
+
     def __init__(
         self,
         *,
@@ -501,19 +617,61 @@ class ChatCompletionRequest(_message.Message):
         web_search_options: Global___WebSearchOptions | None = ...,
         function_call: _tool_pb2.FunctionCallOption | None = ...,
         functions: _abc.Iterable[_tool_pb2.FunctionDefinition] | None = ...,
+        top_k: _builtins.int | None = ...,
+        min_p: _builtins.float | None = ...,
+        repetition_penalty: _builtins.float | None = ...,
+        min_tokens: _builtins.int | None = ...,
+        ignore_eos: _builtins.bool | None = ...,
+        stop_token_ids: _abc.Iterable[_builtins.int] | None = ...,
+        return_token_ids: _builtins.bool | None = ...,
+        enable_thinking: _builtins.bool | None = ...,
+        chat_template_kwargs: _builtins.str | None = ...,
+        reasoning: _builtins.str | None = ...,
+        include_reasoning: _builtins.bool | None = ...,
+        reasoning_format: _builtins.str | None = ...,
+        thinking: _builtins.str | None = ...,
+        provider: _builtins.str | None = ...,
+        models: _abc.Iterable[_builtins.str] | None = ...,
+        usage: _builtins.str | None = ...,
+        cache_control: _builtins.str | None = ...,
+        guided_json: _builtins.str | None = ...,
+        guided_regex: _builtins.str | None = ...,
+        guided_choice: _abc.Iterable[_builtins.str] | None = ...,
+        guided_grammar: _builtins.str | None = ...,
+        structured_outputs: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty", "_logprobs", b"_logprobs", "_max_completion_tokens", b"_max_completion_tokens", "_max_tokens", b"_max_tokens", "_model", b"_model", "_n", b"_n", "_parallel_tool_calls", b"_parallel_tool_calls", "_presence_penalty", b"_presence_penalty", "_prompt_cache_key", b"_prompt_cache_key", "_prompt_cache_retention", b"_prompt_cache_retention", "_reasoning_effort", b"_reasoning_effort", "_safety_identifier", b"_safety_identifier", "_seed", b"_seed", "_service_tier", b"_service_tier", "_store", b"_store", "_stream", b"_stream", "_temperature", b"_temperature", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "_user", b"_user", "_verbosity", b"_verbosity", "audio", b"audio", "frequency_penalty", b"frequency_penalty", "function_call", b"function_call", "logprobs", b"logprobs", "max_completion_tokens", b"max_completion_tokens", "max_tokens", b"max_tokens", "model", b"model", "moderation", b"moderation", "n", b"n", "parallel_tool_calls", b"parallel_tool_calls", "prediction", b"prediction", "presence_penalty", b"presence_penalty", "prompt_cache_key", b"prompt_cache_key", "prompt_cache_options", b"prompt_cache_options", "prompt_cache_retention", b"prompt_cache_retention", "reasoning_effort", b"reasoning_effort", "residue", b"residue", "response_format", b"response_format", "safety_identifier", b"safety_identifier", "seed", b"seed", "service_tier", b"service_tier", "stop", b"stop", "store", b"store", "stream", b"stream", "stream_options", b"stream_options", "temperature", b"temperature", "tool_choice", b"tool_choice", "top_logprobs", b"top_logprobs", "top_p", b"top_p", "user", b"user", "verbosity", b"verbosity", "web_search_options", b"web_search_options"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache_control", b"_cache_control", "_chat_template_kwargs", b"_chat_template_kwargs", "_enable_thinking", b"_enable_thinking", "_frequency_penalty", b"_frequency_penalty", "_guided_grammar", b"_guided_grammar", "_guided_json", b"_guided_json", "_guided_regex", b"_guided_regex", "_ignore_eos", b"_ignore_eos", "_include_reasoning", b"_include_reasoning", "_logprobs", b"_logprobs", "_max_completion_tokens", b"_max_completion_tokens", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_min_tokens", b"_min_tokens", "_model", b"_model", "_n", b"_n", "_parallel_tool_calls", b"_parallel_tool_calls", "_presence_penalty", b"_presence_penalty", "_prompt_cache_key", b"_prompt_cache_key", "_prompt_cache_retention", b"_prompt_cache_retention", "_provider", b"_provider", "_reasoning", b"_reasoning", "_reasoning_effort", b"_reasoning_effort", "_reasoning_format", b"_reasoning_format", "_repetition_penalty", b"_repetition_penalty", "_return_token_ids", b"_return_token_ids", "_safety_identifier", b"_safety_identifier", "_seed", b"_seed", "_service_tier", b"_service_tier", "_store", b"_store", "_stream", b"_stream", "_structured_outputs", b"_structured_outputs", "_temperature", b"_temperature", "_thinking", b"_thinking", "_top_k", b"_top_k", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "_usage", b"_usage", "_user", b"_user", "_verbosity", b"_verbosity", "audio", b"audio", "cache_control", b"cache_control", "chat_template_kwargs", b"chat_template_kwargs", "enable_thinking", b"enable_thinking", "frequency_penalty", b"frequency_penalty", "function_call", b"function_call", "guided_grammar", b"guided_grammar", "guided_json", b"guided_json", "guided_regex", b"guided_regex", "ignore_eos", b"ignore_eos", "include_reasoning", b"include_reasoning", "logprobs", b"logprobs", "max_completion_tokens", b"max_completion_tokens", "max_tokens", b"max_tokens", "min_p", b"min_p", "min_tokens", b"min_tokens", "model", b"model", "moderation", b"moderation", "n", b"n", "parallel_tool_calls", b"parallel_tool_calls", "prediction", b"prediction", "presence_penalty", b"presence_penalty", "prompt_cache_key", b"prompt_cache_key", "prompt_cache_options", b"prompt_cache_options", "prompt_cache_retention", b"prompt_cache_retention", "provider", b"provider", "reasoning", b"reasoning", "reasoning_effort", b"reasoning_effort", "reasoning_format", b"reasoning_format", "repetition_penalty", b"repetition_penalty", "residue", b"residue", "response_format", b"response_format", "return_token_ids", b"return_token_ids", "safety_identifier", b"safety_identifier", "seed", b"seed", "service_tier", b"service_tier", "stop", b"stop", "store", b"store", "stream", b"stream", "stream_options", b"stream_options", "structured_outputs", b"structured_outputs", "temperature", b"temperature", "thinking", b"thinking", "tool_choice", b"tool_choice", "top_k", b"top_k", "top_logprobs", b"top_logprobs", "top_p", b"top_p", "usage", b"usage", "user", b"user", "verbosity", b"verbosity", "web_search_options", b"web_search_options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty", "_logprobs", b"_logprobs", "_max_completion_tokens", b"_max_completion_tokens", "_max_tokens", b"_max_tokens", "_model", b"_model", "_n", b"_n", "_parallel_tool_calls", b"_parallel_tool_calls", "_presence_penalty", b"_presence_penalty", "_prompt_cache_key", b"_prompt_cache_key", "_prompt_cache_retention", b"_prompt_cache_retention", "_reasoning_effort", b"_reasoning_effort", "_safety_identifier", b"_safety_identifier", "_seed", b"_seed", "_service_tier", b"_service_tier", "_store", b"_store", "_stream", b"_stream", "_temperature", b"_temperature", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "_user", b"_user", "_verbosity", b"_verbosity", "audio", b"audio", "frequency_penalty", b"frequency_penalty", "function_call", b"function_call", "functions", b"functions", "logit_bias", b"logit_bias", "logprobs", b"logprobs", "max_completion_tokens", b"max_completion_tokens", "max_tokens", b"max_tokens", "messages", b"messages", "metadata", b"metadata", "modalities", b"modalities", "model", b"model", "moderation", b"moderation", "n", b"n", "parallel_tool_calls", b"parallel_tool_calls", "prediction", b"prediction", "presence_penalty", b"presence_penalty", "prompt_cache_key", b"prompt_cache_key", "prompt_cache_options", b"prompt_cache_options", "prompt_cache_retention", b"prompt_cache_retention", "reasoning_effort", b"reasoning_effort", "residue", b"residue", "response_format", b"response_format", "safety_identifier", b"safety_identifier", "seed", b"seed", "service_tier", b"service_tier", "stop", b"stop", "store", b"store", "stream", b"stream", "stream_options", b"stream_options", "temperature", b"temperature", "tool_choice", b"tool_choice", "tools", b"tools", "top_logprobs", b"top_logprobs", "top_p", b"top_p", "user", b"user", "verbosity", b"verbosity", "web_search_options", b"web_search_options"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_control", b"_cache_control", "_chat_template_kwargs", b"_chat_template_kwargs", "_enable_thinking", b"_enable_thinking", "_frequency_penalty", b"_frequency_penalty", "_guided_grammar", b"_guided_grammar", "_guided_json", b"_guided_json", "_guided_regex", b"_guided_regex", "_ignore_eos", b"_ignore_eos", "_include_reasoning", b"_include_reasoning", "_logprobs", b"_logprobs", "_max_completion_tokens", b"_max_completion_tokens", "_max_tokens", b"_max_tokens", "_min_p", b"_min_p", "_min_tokens", b"_min_tokens", "_model", b"_model", "_n", b"_n", "_parallel_tool_calls", b"_parallel_tool_calls", "_presence_penalty", b"_presence_penalty", "_prompt_cache_key", b"_prompt_cache_key", "_prompt_cache_retention", b"_prompt_cache_retention", "_provider", b"_provider", "_reasoning", b"_reasoning", "_reasoning_effort", b"_reasoning_effort", "_reasoning_format", b"_reasoning_format", "_repetition_penalty", b"_repetition_penalty", "_return_token_ids", b"_return_token_ids", "_safety_identifier", b"_safety_identifier", "_seed", b"_seed", "_service_tier", b"_service_tier", "_store", b"_store", "_stream", b"_stream", "_structured_outputs", b"_structured_outputs", "_temperature", b"_temperature", "_thinking", b"_thinking", "_top_k", b"_top_k", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "_usage", b"_usage", "_user", b"_user", "_verbosity", b"_verbosity", "audio", b"audio", "cache_control", b"cache_control", "chat_template_kwargs", b"chat_template_kwargs", "enable_thinking", b"enable_thinking", "frequency_penalty", b"frequency_penalty", "function_call", b"function_call", "functions", b"functions", "guided_choice", b"guided_choice", "guided_grammar", b"guided_grammar", "guided_json", b"guided_json", "guided_regex", b"guided_regex", "ignore_eos", b"ignore_eos", "include_reasoning", b"include_reasoning", "logit_bias", b"logit_bias", "logprobs", b"logprobs", "max_completion_tokens", b"max_completion_tokens", "max_tokens", b"max_tokens", "messages", b"messages", "metadata", b"metadata", "min_p", b"min_p", "min_tokens", b"min_tokens", "modalities", b"modalities", "model", b"model", "models", b"models", "moderation", b"moderation", "n", b"n", "parallel_tool_calls", b"parallel_tool_calls", "prediction", b"prediction", "presence_penalty", b"presence_penalty", "prompt_cache_key", b"prompt_cache_key", "prompt_cache_options", b"prompt_cache_options", "prompt_cache_retention", b"prompt_cache_retention", "provider", b"provider", "reasoning", b"reasoning", "reasoning_effort", b"reasoning_effort", "reasoning_format", b"reasoning_format", "repetition_penalty", b"repetition_penalty", "residue", b"residue", "response_format", b"response_format", "return_token_ids", b"return_token_ids", "safety_identifier", b"safety_identifier", "seed", b"seed", "service_tier", b"service_tier", "stop", b"stop", "stop_token_ids", b"stop_token_ids", "store", b"store", "stream", b"stream", "stream_options", b"stream_options", "structured_outputs", b"structured_outputs", "temperature", b"temperature", "thinking", b"thinking", "tool_choice", b"tool_choice", "tools", b"tools", "top_k", b"top_k", "top_logprobs", b"top_logprobs", "top_p", b"top_p", "usage", b"usage", "user", b"user", "verbosity", b"verbosity", "web_search_options", b"web_search_options"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cache_control: _TypeAlias = _typing.Literal["cache_control"]  # noqa: Y015
+    _WhichOneofArgType__cache_control: _TypeAlias = _typing.Literal["_cache_control", b"_cache_control"]  # noqa: Y015
+    _WhichOneofReturnType__chat_template_kwargs: _TypeAlias = _typing.Literal["chat_template_kwargs"]  # noqa: Y015
+    _WhichOneofArgType__chat_template_kwargs: _TypeAlias = _typing.Literal["_chat_template_kwargs", b"_chat_template_kwargs"]  # noqa: Y015
+    _WhichOneofReturnType__enable_thinking: _TypeAlias = _typing.Literal["enable_thinking"]  # noqa: Y015
+    _WhichOneofArgType__enable_thinking: _TypeAlias = _typing.Literal["_enable_thinking", b"_enable_thinking"]  # noqa: Y015
     _WhichOneofReturnType__frequency_penalty: _TypeAlias = _typing.Literal["frequency_penalty"]  # noqa: Y015
     _WhichOneofArgType__frequency_penalty: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty"]  # noqa: Y015
+    _WhichOneofReturnType__guided_grammar: _TypeAlias = _typing.Literal["guided_grammar"]  # noqa: Y015
+    _WhichOneofArgType__guided_grammar: _TypeAlias = _typing.Literal["_guided_grammar", b"_guided_grammar"]  # noqa: Y015
+    _WhichOneofReturnType__guided_json: _TypeAlias = _typing.Literal["guided_json"]  # noqa: Y015
+    _WhichOneofArgType__guided_json: _TypeAlias = _typing.Literal["_guided_json", b"_guided_json"]  # noqa: Y015
+    _WhichOneofReturnType__guided_regex: _TypeAlias = _typing.Literal["guided_regex"]  # noqa: Y015
+    _WhichOneofArgType__guided_regex: _TypeAlias = _typing.Literal["_guided_regex", b"_guided_regex"]  # noqa: Y015
+    _WhichOneofReturnType__ignore_eos: _TypeAlias = _typing.Literal["ignore_eos"]  # noqa: Y015
+    _WhichOneofArgType__ignore_eos: _TypeAlias = _typing.Literal["_ignore_eos", b"_ignore_eos"]  # noqa: Y015
+    _WhichOneofReturnType__include_reasoning: _TypeAlias = _typing.Literal["include_reasoning"]  # noqa: Y015
+    _WhichOneofArgType__include_reasoning: _TypeAlias = _typing.Literal["_include_reasoning", b"_include_reasoning"]  # noqa: Y015
     _WhichOneofReturnType__logprobs: _TypeAlias = _typing.Literal["logprobs"]  # noqa: Y015
     _WhichOneofArgType__logprobs: _TypeAlias = _typing.Literal["_logprobs", b"_logprobs"]  # noqa: Y015
     _WhichOneofReturnType__max_completion_tokens: _TypeAlias = _typing.Literal["max_completion_tokens"]  # noqa: Y015
     _WhichOneofArgType__max_completion_tokens: _TypeAlias = _typing.Literal["_max_completion_tokens", b"_max_completion_tokens"]  # noqa: Y015
     _WhichOneofReturnType__max_tokens: _TypeAlias = _typing.Literal["max_tokens"]  # noqa: Y015
     _WhichOneofArgType__max_tokens: _TypeAlias = _typing.Literal["_max_tokens", b"_max_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__min_p: _TypeAlias = _typing.Literal["min_p"]  # noqa: Y015
+    _WhichOneofArgType__min_p: _TypeAlias = _typing.Literal["_min_p", b"_min_p"]  # noqa: Y015
+    _WhichOneofReturnType__min_tokens: _TypeAlias = _typing.Literal["min_tokens"]  # noqa: Y015
+    _WhichOneofArgType__min_tokens: _TypeAlias = _typing.Literal["_min_tokens", b"_min_tokens"]  # noqa: Y015
     _WhichOneofReturnType__model: _TypeAlias = _typing.Literal["model"]  # noqa: Y015
     _WhichOneofArgType__model: _TypeAlias = _typing.Literal["_model", b"_model"]  # noqa: Y015
     _WhichOneofReturnType__n: _TypeAlias = _typing.Literal["n"]  # noqa: Y015
@@ -526,8 +684,18 @@ class ChatCompletionRequest(_message.Message):
     _WhichOneofArgType__prompt_cache_key: _TypeAlias = _typing.Literal["_prompt_cache_key", b"_prompt_cache_key"]  # noqa: Y015
     _WhichOneofReturnType__prompt_cache_retention: _TypeAlias = _typing.Literal["prompt_cache_retention"]  # noqa: Y015
     _WhichOneofArgType__prompt_cache_retention: _TypeAlias = _typing.Literal["_prompt_cache_retention", b"_prompt_cache_retention"]  # noqa: Y015
+    _WhichOneofReturnType__provider: _TypeAlias = _typing.Literal["provider"]  # noqa: Y015
+    _WhichOneofArgType__provider: _TypeAlias = _typing.Literal["_provider", b"_provider"]  # noqa: Y015
+    _WhichOneofReturnType__reasoning: _TypeAlias = _typing.Literal["reasoning"]  # noqa: Y015
+    _WhichOneofArgType__reasoning: _TypeAlias = _typing.Literal["_reasoning", b"_reasoning"]  # noqa: Y015
     _WhichOneofReturnType__reasoning_effort: _TypeAlias = _typing.Literal["reasoning_effort"]  # noqa: Y015
     _WhichOneofArgType__reasoning_effort: _TypeAlias = _typing.Literal["_reasoning_effort", b"_reasoning_effort"]  # noqa: Y015
+    _WhichOneofReturnType__reasoning_format: _TypeAlias = _typing.Literal["reasoning_format"]  # noqa: Y015
+    _WhichOneofArgType__reasoning_format: _TypeAlias = _typing.Literal["_reasoning_format", b"_reasoning_format"]  # noqa: Y015
+    _WhichOneofReturnType__repetition_penalty: _TypeAlias = _typing.Literal["repetition_penalty"]  # noqa: Y015
+    _WhichOneofArgType__repetition_penalty: _TypeAlias = _typing.Literal["_repetition_penalty", b"_repetition_penalty"]  # noqa: Y015
+    _WhichOneofReturnType__return_token_ids: _TypeAlias = _typing.Literal["return_token_ids"]  # noqa: Y015
+    _WhichOneofArgType__return_token_ids: _TypeAlias = _typing.Literal["_return_token_ids", b"_return_token_ids"]  # noqa: Y015
     _WhichOneofReturnType__safety_identifier: _TypeAlias = _typing.Literal["safety_identifier"]  # noqa: Y015
     _WhichOneofArgType__safety_identifier: _TypeAlias = _typing.Literal["_safety_identifier", b"_safety_identifier"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
@@ -538,24 +706,52 @@ class ChatCompletionRequest(_message.Message):
     _WhichOneofArgType__store: _TypeAlias = _typing.Literal["_store", b"_store"]  # noqa: Y015
     _WhichOneofReturnType__stream: _TypeAlias = _typing.Literal["stream"]  # noqa: Y015
     _WhichOneofArgType__stream: _TypeAlias = _typing.Literal["_stream", b"_stream"]  # noqa: Y015
+    _WhichOneofReturnType__structured_outputs: _TypeAlias = _typing.Literal["structured_outputs"]  # noqa: Y015
+    _WhichOneofArgType__structured_outputs: _TypeAlias = _typing.Literal["_structured_outputs", b"_structured_outputs"]  # noqa: Y015
     _WhichOneofReturnType__temperature: _TypeAlias = _typing.Literal["temperature"]  # noqa: Y015
     _WhichOneofArgType__temperature: _TypeAlias = _typing.Literal["_temperature", b"_temperature"]  # noqa: Y015
+    _WhichOneofReturnType__thinking: _TypeAlias = _typing.Literal["thinking"]  # noqa: Y015
+    _WhichOneofArgType__thinking: _TypeAlias = _typing.Literal["_thinking", b"_thinking"]  # noqa: Y015
+    _WhichOneofReturnType__top_k: _TypeAlias = _typing.Literal["top_k"]  # noqa: Y015
+    _WhichOneofArgType__top_k: _TypeAlias = _typing.Literal["_top_k", b"_top_k"]  # noqa: Y015
     _WhichOneofReturnType__top_logprobs: _TypeAlias = _typing.Literal["top_logprobs"]  # noqa: Y015
     _WhichOneofArgType__top_logprobs: _TypeAlias = _typing.Literal["_top_logprobs", b"_top_logprobs"]  # noqa: Y015
     _WhichOneofReturnType__top_p: _TypeAlias = _typing.Literal["top_p"]  # noqa: Y015
     _WhichOneofArgType__top_p: _TypeAlias = _typing.Literal["_top_p", b"_top_p"]  # noqa: Y015
+    _WhichOneofReturnType__usage: _TypeAlias = _typing.Literal["usage"]  # noqa: Y015
+    _WhichOneofArgType__usage: _TypeAlias = _typing.Literal["_usage", b"_usage"]  # noqa: Y015
     _WhichOneofReturnType__user: _TypeAlias = _typing.Literal["user"]  # noqa: Y015
     _WhichOneofArgType__user: _TypeAlias = _typing.Literal["_user", b"_user"]  # noqa: Y015
     _WhichOneofReturnType__verbosity: _TypeAlias = _typing.Literal["verbosity"]  # noqa: Y015
     _WhichOneofArgType__verbosity: _TypeAlias = _typing.Literal["_verbosity", b"_verbosity"]  # noqa: Y015
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_control) -> _WhichOneofReturnType__cache_control | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__chat_template_kwargs) -> _WhichOneofReturnType__chat_template_kwargs | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__enable_thinking) -> _WhichOneofReturnType__enable_thinking | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__frequency_penalty) -> _WhichOneofReturnType__frequency_penalty | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__guided_grammar) -> _WhichOneofReturnType__guided_grammar | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__guided_json) -> _WhichOneofReturnType__guided_json | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__guided_regex) -> _WhichOneofReturnType__guided_regex | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ignore_eos) -> _WhichOneofReturnType__ignore_eos | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__include_reasoning) -> _WhichOneofReturnType__include_reasoning | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__logprobs) -> _WhichOneofReturnType__logprobs | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_completion_tokens) -> _WhichOneofReturnType__max_completion_tokens | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_tokens) -> _WhichOneofReturnType__max_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_p) -> _WhichOneofReturnType__min_p | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_tokens) -> _WhichOneofReturnType__min_tokens | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__model) -> _WhichOneofReturnType__model | None: ...
     @_typing.overload
@@ -569,7 +765,17 @@ class ChatCompletionRequest(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__prompt_cache_retention) -> _WhichOneofReturnType__prompt_cache_retention | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__provider) -> _WhichOneofReturnType__provider | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reasoning) -> _WhichOneofReturnType__reasoning | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__reasoning_effort) -> _WhichOneofReturnType__reasoning_effort | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reasoning_format) -> _WhichOneofReturnType__reasoning_format | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__repetition_penalty) -> _WhichOneofReturnType__repetition_penalty | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__return_token_ids) -> _WhichOneofReturnType__return_token_ids | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__safety_identifier) -> _WhichOneofReturnType__safety_identifier | None: ...
     @_typing.overload
@@ -581,11 +787,19 @@ class ChatCompletionRequest(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__stream) -> _WhichOneofReturnType__stream | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__structured_outputs) -> _WhichOneofReturnType__structured_outputs | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature) -> _WhichOneofReturnType__temperature | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__thinking) -> _WhichOneofReturnType__thinking | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__top_k) -> _WhichOneofReturnType__top_k | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__top_logprobs) -> _WhichOneofReturnType__top_logprobs | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__top_p) -> _WhichOneofReturnType__top_p | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__usage) -> _WhichOneofReturnType__usage | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__user) -> _WhichOneofReturnType__user | None: ...
     @_typing.overload

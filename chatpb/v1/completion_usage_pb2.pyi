@@ -10,10 +10,10 @@ import builtins as _builtins
 import sys
 import typing as _typing
 
-if sys.version_info >= (3, 11):
-    from typing import TypeAlias as _TypeAlias, Never as _Never
+if sys.version_info >= (3, 10):
+    from typing import TypeAlias as _TypeAlias
 else:
-    from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
+    from typing_extensions import TypeAlias as _TypeAlias
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -29,12 +29,99 @@ class CompletionUsage(_message.Message):
     PROMPT_TOKENS_DETAILS_FIELD_NUMBER: _builtins.int
     COMPLETION_TOKENS_DETAILS_FIELD_NUMBER: _builtins.int
     RESIDUE_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    COST_DETAILS_FIELD_NUMBER: _builtins.int
+    IS_BYOK_FIELD_NUMBER: _builtins.int
+    PROMPT_CACHE_HIT_TOKENS_FIELD_NUMBER: _builtins.int
+    PROMPT_CACHE_MISS_TOKENS_FIELD_NUMBER: _builtins.int
+    NUM_CACHED_TOKENS_FIELD_NUMBER: _builtins.int
+    CACHED_TOKENS_FIELD_NUMBER: _builtins.int
+    CACHE_CREATION_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    CACHE_READ_INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    REASONING_TOKENS_FIELD_NUMBER: _builtins.int
+    NUM_SOURCES_USED_FIELD_NUMBER: _builtins.int
+    NUM_SEARCH_QUERIES_FIELD_NUMBER: _builtins.int
+    SEARCH_CONTEXT_SIZE_FIELD_NUMBER: _builtins.int
+    COST_IN_USD_TICKS_FIELD_NUMBER: _builtins.int
+    QUEUE_TIME_FIELD_NUMBER: _builtins.int
+    PROMPT_TIME_FIELD_NUMBER: _builtins.int
+    COMPLETION_TIME_FIELD_NUMBER: _builtins.int
+    TOTAL_TIME_FIELD_NUMBER: _builtins.int
+    SERVICE_TIER_FIELD_NUMBER: _builtins.int
     prompt_tokens: _builtins.int
     """Tokens in the prompt. Unset: 0."""
     completion_tokens: _builtins.int
     """Tokens in the completion. Unset: 0."""
     total_tokens: _builtins.int
     """Tokens in the prompt and the completion. Unset: 0."""
+    cost_details: _builtins.str
+    """What the parts of the work cost, as OpenRouter sends it: an object. Not documented by
+    OpenAI. Unset: not given.
+    """
+    is_byok: _builtins.bool
+    """Whether the caller's own key of the provider was used, as OpenRouter says. Not
+    documented by OpenAI. Unset: not given.
+    """
+    prompt_cache_hit_tokens: _builtins.int
+    """Tokens that came from the prompt cache, as DeepSeek names them. Not documented by
+    OpenAI. Unset: not given.
+    """
+    prompt_cache_miss_tokens: _builtins.int
+    """Tokens that did not come from the prompt cache, as DeepSeek names them. Not
+    documented by OpenAI. Unset: not given.
+    """
+    num_cached_tokens: _builtins.int
+    """Tokens that came from the prompt cache, as Mistral names them. Not documented by
+    OpenAI. Unset: not given.
+    """
+    cached_tokens: _builtins.int
+    """Tokens that came from the prompt cache, as Together and Moonshot name them. Not
+    documented by OpenAI. Unset: not given.
+    """
+    cache_creation_input_tokens: _builtins.int
+    """Tokens that were written to the prompt cache, as Anthropic's models on Snowflake and
+    Databricks name them. Not documented by OpenAI. Unset: not given.
+    """
+    cache_read_input_tokens: _builtins.int
+    """Tokens that came from the prompt cache, as Anthropic's models on Snowflake and
+    Databricks name them. Not documented by OpenAI. Unset: not given.
+    """
+    reasoning_tokens: _builtins.int
+    """Tokens that the model spent on reasoning, as Perplexity and SGLang send them. Not
+    documented by OpenAI. Unset: not given.
+    """
+    num_sources_used: _builtins.int
+    """How many sources a search used, as xAI sends it. Not documented by OpenAI. Unset: not
+    given.
+    """
+    num_search_queries: _builtins.int
+    """How many searches were made, as Perplexity sends it. Not documented by OpenAI. Unset:
+    not given.
+    """
+    search_context_size: _builtins.str
+    """How much context a search added, as Perplexity sends it. Not documented by OpenAI.
+    Unset: not given.
+    """
+    cost_in_usd_ticks: _builtins.int
+    """The cost in units of which ten thousand millions are a US dollar, as xAI sends it.
+    Not documented by OpenAI. Unset: not given.
+    """
+    queue_time: _builtins.float
+    """Seconds in the queue, as Groq sends them. Not documented by OpenAI. Unset: not given."""
+    prompt_time: _builtins.float
+    """Seconds for the prompt, as Groq sends them. Not documented by OpenAI. Unset: not
+    given.
+    """
+    completion_time: _builtins.float
+    """Seconds for the completion, as Groq sends them. Not documented by OpenAI. Unset: not
+    given.
+    """
+    total_time: _builtins.float
+    """Seconds in all, as Groq sends them. Not documented by OpenAI. Unset: not given."""
+    service_tier: _builtins.str
+    """The tier in which the request was processed, where Mistral and Vercel put it. Not
+    documented by OpenAI. Unset: not given.
+    """
     @_builtins.property
     def prompt_tokens_details(self) -> Global___PromptTokensDetails:
         """A breakdown of the tokens in the prompt. Unset: not given."""
@@ -47,6 +134,12 @@ class CompletionUsage(_message.Message):
     def residue(self) -> _residue_pb2.Residue:
         """What the typed fields cannot say. Unset: nothing."""
 
+    @_builtins.property
+    def cost(self) -> Global___UsageCost:
+        """What the completion cost, in US dollars: a number from OpenRouter and Vercel, an
+        object from Perplexity. Not documented by OpenAI. Unset: not given.
+        """
+
     def __init__(
         self,
         *,
@@ -56,14 +149,134 @@ class CompletionUsage(_message.Message):
         prompt_tokens_details: Global___PromptTokensDetails | None = ...,
         completion_tokens_details: Global___CompletionTokensDetails | None = ...,
         residue: _residue_pb2.Residue | None = ...,
+        cost: Global___UsageCost | None = ...,
+        cost_details: _builtins.str | None = ...,
+        is_byok: _builtins.bool | None = ...,
+        prompt_cache_hit_tokens: _builtins.int | None = ...,
+        prompt_cache_miss_tokens: _builtins.int | None = ...,
+        num_cached_tokens: _builtins.int | None = ...,
+        cached_tokens: _builtins.int | None = ...,
+        cache_creation_input_tokens: _builtins.int | None = ...,
+        cache_read_input_tokens: _builtins.int | None = ...,
+        reasoning_tokens: _builtins.int | None = ...,
+        num_sources_used: _builtins.int | None = ...,
+        num_search_queries: _builtins.int | None = ...,
+        search_context_size: _builtins.str | None = ...,
+        cost_in_usd_ticks: _builtins.int | None = ...,
+        queue_time: _builtins.float | None = ...,
+        prompt_time: _builtins.float | None = ...,
+        completion_time: _builtins.float | None = ...,
+        total_time: _builtins.float | None = ...,
+        service_tier: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["completion_tokens_details", b"completion_tokens_details", "prompt_tokens_details", b"prompt_tokens_details", "residue", b"residue"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache_creation_input_tokens", b"_cache_creation_input_tokens", "_cache_read_input_tokens", b"_cache_read_input_tokens", "_cached_tokens", b"_cached_tokens", "_completion_time", b"_completion_time", "_cost_details", b"_cost_details", "_cost_in_usd_ticks", b"_cost_in_usd_ticks", "_is_byok", b"_is_byok", "_num_cached_tokens", b"_num_cached_tokens", "_num_search_queries", b"_num_search_queries", "_num_sources_used", b"_num_sources_used", "_prompt_cache_hit_tokens", b"_prompt_cache_hit_tokens", "_prompt_cache_miss_tokens", b"_prompt_cache_miss_tokens", "_prompt_time", b"_prompt_time", "_queue_time", b"_queue_time", "_reasoning_tokens", b"_reasoning_tokens", "_search_context_size", b"_search_context_size", "_service_tier", b"_service_tier", "_total_time", b"_total_time", "cache_creation_input_tokens", b"cache_creation_input_tokens", "cache_read_input_tokens", b"cache_read_input_tokens", "cached_tokens", b"cached_tokens", "completion_time", b"completion_time", "completion_tokens_details", b"completion_tokens_details", "cost", b"cost", "cost_details", b"cost_details", "cost_in_usd_ticks", b"cost_in_usd_ticks", "is_byok", b"is_byok", "num_cached_tokens", b"num_cached_tokens", "num_search_queries", b"num_search_queries", "num_sources_used", b"num_sources_used", "prompt_cache_hit_tokens", b"prompt_cache_hit_tokens", "prompt_cache_miss_tokens", b"prompt_cache_miss_tokens", "prompt_time", b"prompt_time", "prompt_tokens_details", b"prompt_tokens_details", "queue_time", b"queue_time", "reasoning_tokens", b"reasoning_tokens", "residue", b"residue", "search_context_size", b"search_context_size", "service_tier", b"service_tier", "total_time", b"total_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completion_tokens", b"completion_tokens", "completion_tokens_details", b"completion_tokens_details", "prompt_tokens", b"prompt_tokens", "prompt_tokens_details", b"prompt_tokens_details", "residue", b"residue", "total_tokens", b"total_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_creation_input_tokens", b"_cache_creation_input_tokens", "_cache_read_input_tokens", b"_cache_read_input_tokens", "_cached_tokens", b"_cached_tokens", "_completion_time", b"_completion_time", "_cost_details", b"_cost_details", "_cost_in_usd_ticks", b"_cost_in_usd_ticks", "_is_byok", b"_is_byok", "_num_cached_tokens", b"_num_cached_tokens", "_num_search_queries", b"_num_search_queries", "_num_sources_used", b"_num_sources_used", "_prompt_cache_hit_tokens", b"_prompt_cache_hit_tokens", "_prompt_cache_miss_tokens", b"_prompt_cache_miss_tokens", "_prompt_time", b"_prompt_time", "_queue_time", b"_queue_time", "_reasoning_tokens", b"_reasoning_tokens", "_search_context_size", b"_search_context_size", "_service_tier", b"_service_tier", "_total_time", b"_total_time", "cache_creation_input_tokens", b"cache_creation_input_tokens", "cache_read_input_tokens", b"cache_read_input_tokens", "cached_tokens", b"cached_tokens", "completion_time", b"completion_time", "completion_tokens", b"completion_tokens", "completion_tokens_details", b"completion_tokens_details", "cost", b"cost", "cost_details", b"cost_details", "cost_in_usd_ticks", b"cost_in_usd_ticks", "is_byok", b"is_byok", "num_cached_tokens", b"num_cached_tokens", "num_search_queries", b"num_search_queries", "num_sources_used", b"num_sources_used", "prompt_cache_hit_tokens", b"prompt_cache_hit_tokens", "prompt_cache_miss_tokens", b"prompt_cache_miss_tokens", "prompt_time", b"prompt_time", "prompt_tokens", b"prompt_tokens", "prompt_tokens_details", b"prompt_tokens_details", "queue_time", b"queue_time", "reasoning_tokens", b"reasoning_tokens", "residue", b"residue", "search_context_size", b"search_context_size", "service_tier", b"service_tier", "total_time", b"total_time", "total_tokens", b"total_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__cache_creation_input_tokens: _TypeAlias = _typing.Literal["cache_creation_input_tokens"]  # noqa: Y015
+    _WhichOneofArgType__cache_creation_input_tokens: _TypeAlias = _typing.Literal["_cache_creation_input_tokens", b"_cache_creation_input_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__cache_read_input_tokens: _TypeAlias = _typing.Literal["cache_read_input_tokens"]  # noqa: Y015
+    _WhichOneofArgType__cache_read_input_tokens: _TypeAlias = _typing.Literal["_cache_read_input_tokens", b"_cache_read_input_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__cached_tokens: _TypeAlias = _typing.Literal["cached_tokens"]  # noqa: Y015
+    _WhichOneofArgType__cached_tokens: _TypeAlias = _typing.Literal["_cached_tokens", b"_cached_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__completion_time: _TypeAlias = _typing.Literal["completion_time"]  # noqa: Y015
+    _WhichOneofArgType__completion_time: _TypeAlias = _typing.Literal["_completion_time", b"_completion_time"]  # noqa: Y015
+    _WhichOneofReturnType__cost_details: _TypeAlias = _typing.Literal["cost_details"]  # noqa: Y015
+    _WhichOneofArgType__cost_details: _TypeAlias = _typing.Literal["_cost_details", b"_cost_details"]  # noqa: Y015
+    _WhichOneofReturnType__cost_in_usd_ticks: _TypeAlias = _typing.Literal["cost_in_usd_ticks"]  # noqa: Y015
+    _WhichOneofArgType__cost_in_usd_ticks: _TypeAlias = _typing.Literal["_cost_in_usd_ticks", b"_cost_in_usd_ticks"]  # noqa: Y015
+    _WhichOneofReturnType__is_byok: _TypeAlias = _typing.Literal["is_byok"]  # noqa: Y015
+    _WhichOneofArgType__is_byok: _TypeAlias = _typing.Literal["_is_byok", b"_is_byok"]  # noqa: Y015
+    _WhichOneofReturnType__num_cached_tokens: _TypeAlias = _typing.Literal["num_cached_tokens"]  # noqa: Y015
+    _WhichOneofArgType__num_cached_tokens: _TypeAlias = _typing.Literal["_num_cached_tokens", b"_num_cached_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__num_search_queries: _TypeAlias = _typing.Literal["num_search_queries"]  # noqa: Y015
+    _WhichOneofArgType__num_search_queries: _TypeAlias = _typing.Literal["_num_search_queries", b"_num_search_queries"]  # noqa: Y015
+    _WhichOneofReturnType__num_sources_used: _TypeAlias = _typing.Literal["num_sources_used"]  # noqa: Y015
+    _WhichOneofArgType__num_sources_used: _TypeAlias = _typing.Literal["_num_sources_used", b"_num_sources_used"]  # noqa: Y015
+    _WhichOneofReturnType__prompt_cache_hit_tokens: _TypeAlias = _typing.Literal["prompt_cache_hit_tokens"]  # noqa: Y015
+    _WhichOneofArgType__prompt_cache_hit_tokens: _TypeAlias = _typing.Literal["_prompt_cache_hit_tokens", b"_prompt_cache_hit_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__prompt_cache_miss_tokens: _TypeAlias = _typing.Literal["prompt_cache_miss_tokens"]  # noqa: Y015
+    _WhichOneofArgType__prompt_cache_miss_tokens: _TypeAlias = _typing.Literal["_prompt_cache_miss_tokens", b"_prompt_cache_miss_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__prompt_time: _TypeAlias = _typing.Literal["prompt_time"]  # noqa: Y015
+    _WhichOneofArgType__prompt_time: _TypeAlias = _typing.Literal["_prompt_time", b"_prompt_time"]  # noqa: Y015
+    _WhichOneofReturnType__queue_time: _TypeAlias = _typing.Literal["queue_time"]  # noqa: Y015
+    _WhichOneofArgType__queue_time: _TypeAlias = _typing.Literal["_queue_time", b"_queue_time"]  # noqa: Y015
+    _WhichOneofReturnType__reasoning_tokens: _TypeAlias = _typing.Literal["reasoning_tokens"]  # noqa: Y015
+    _WhichOneofArgType__reasoning_tokens: _TypeAlias = _typing.Literal["_reasoning_tokens", b"_reasoning_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__search_context_size: _TypeAlias = _typing.Literal["search_context_size"]  # noqa: Y015
+    _WhichOneofArgType__search_context_size: _TypeAlias = _typing.Literal["_search_context_size", b"_search_context_size"]  # noqa: Y015
+    _WhichOneofReturnType__service_tier: _TypeAlias = _typing.Literal["service_tier"]  # noqa: Y015
+    _WhichOneofArgType__service_tier: _TypeAlias = _typing.Literal["_service_tier", b"_service_tier"]  # noqa: Y015
+    _WhichOneofReturnType__total_time: _TypeAlias = _typing.Literal["total_time"]  # noqa: Y015
+    _WhichOneofArgType__total_time: _TypeAlias = _typing.Literal["_total_time", b"_total_time"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_creation_input_tokens) -> _WhichOneofReturnType__cache_creation_input_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_read_input_tokens) -> _WhichOneofReturnType__cache_read_input_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cached_tokens) -> _WhichOneofReturnType__cached_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__completion_time) -> _WhichOneofReturnType__completion_time | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cost_details) -> _WhichOneofReturnType__cost_details | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cost_in_usd_ticks) -> _WhichOneofReturnType__cost_in_usd_ticks | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__is_byok) -> _WhichOneofReturnType__is_byok | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__num_cached_tokens) -> _WhichOneofReturnType__num_cached_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__num_search_queries) -> _WhichOneofReturnType__num_search_queries | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__num_sources_used) -> _WhichOneofReturnType__num_sources_used | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prompt_cache_hit_tokens) -> _WhichOneofReturnType__prompt_cache_hit_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prompt_cache_miss_tokens) -> _WhichOneofReturnType__prompt_cache_miss_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prompt_time) -> _WhichOneofReturnType__prompt_time | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__queue_time) -> _WhichOneofReturnType__queue_time | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reasoning_tokens) -> _WhichOneofReturnType__reasoning_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__search_context_size) -> _WhichOneofReturnType__search_context_size | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__service_tier) -> _WhichOneofReturnType__service_tier | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__total_time) -> _WhichOneofReturnType__total_time | None: ...
 
 Global___CompletionUsage: _TypeAlias = CompletionUsage  # noqa: Y015
+
+@_typing.final
+class UsageCost(_message.Message):
+    """UsageCost is what a completion cost: a number or an object. At most one of the two is
+    set.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    BREAKDOWN_FIELD_NUMBER: _builtins.int
+    amount: _builtins.float
+    """The cost in US dollars. Unset: the cost is an object."""
+    breakdown: _builtins.str
+    """The cost of each part of the work: an object. Unset: the cost is a number."""
+    def __init__(
+        self,
+        *,
+        amount: _builtins.float = ...,
+        breakdown: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "breakdown", b"breakdown", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "breakdown", b"breakdown", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["amount", "breakdown"]  # noqa: Y015
+    _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_value) -> _WhichOneofReturnType_value | None: ...
+
+Global___UsageCost: _TypeAlias = UsageCost  # noqa: Y015
 
 @_typing.final
 class PromptTokensDetails(_message.Message):
@@ -77,6 +290,7 @@ class PromptTokensDetails(_message.Message):
     TEXT_TOKENS_FIELD_NUMBER: _builtins.int
     IMAGE_TOKENS_FIELD_NUMBER: _builtins.int
     RESIDUE_FIELD_NUMBER: _builtins.int
+    VIDEO_TOKENS_FIELD_NUMBER: _builtins.int
     cached_tokens: _builtins.int
     """Tokens that came from the prompt cache. Unset: 0."""
     cache_write_tokens: _builtins.int
@@ -87,6 +301,8 @@ class PromptTokensDetails(_message.Message):
     """Tokens of text. Unset: not given."""
     image_tokens: _builtins.int
     """Tokens of images. Unset: not given."""
+    video_tokens: _builtins.int
+    """Tokens of video, as OpenRouter sends them. Not documented by OpenAI. Unset: not given."""
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
         """What the typed fields cannot say. Unset: nothing."""
@@ -100,10 +316,11 @@ class PromptTokensDetails(_message.Message):
         text_tokens: _builtins.int | None = ...,
         image_tokens: _builtins.int | None = ...,
         residue: _residue_pb2.Residue | None = ...,
+        video_tokens: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache_write_tokens", b"_cache_write_tokens", "_image_tokens", b"_image_tokens", "_text_tokens", b"_text_tokens", "cache_write_tokens", b"cache_write_tokens", "image_tokens", b"image_tokens", "residue", b"residue", "text_tokens", b"text_tokens"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache_write_tokens", b"_cache_write_tokens", "_image_tokens", b"_image_tokens", "_text_tokens", b"_text_tokens", "_video_tokens", b"_video_tokens", "cache_write_tokens", b"cache_write_tokens", "image_tokens", b"image_tokens", "residue", b"residue", "text_tokens", b"text_tokens", "video_tokens", b"video_tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_write_tokens", b"_cache_write_tokens", "_image_tokens", b"_image_tokens", "_text_tokens", b"_text_tokens", "audio_tokens", b"audio_tokens", "cache_write_tokens", b"cache_write_tokens", "cached_tokens", b"cached_tokens", "image_tokens", b"image_tokens", "residue", b"residue", "text_tokens", b"text_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache_write_tokens", b"_cache_write_tokens", "_image_tokens", b"_image_tokens", "_text_tokens", b"_text_tokens", "_video_tokens", b"_video_tokens", "audio_tokens", b"audio_tokens", "cache_write_tokens", b"cache_write_tokens", "cached_tokens", b"cached_tokens", "image_tokens", b"image_tokens", "residue", b"residue", "text_tokens", b"text_tokens", "video_tokens", b"video_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cache_write_tokens: _TypeAlias = _typing.Literal["cache_write_tokens"]  # noqa: Y015
     _WhichOneofArgType__cache_write_tokens: _TypeAlias = _typing.Literal["_cache_write_tokens", b"_cache_write_tokens"]  # noqa: Y015
@@ -111,12 +328,16 @@ class PromptTokensDetails(_message.Message):
     _WhichOneofArgType__image_tokens: _TypeAlias = _typing.Literal["_image_tokens", b"_image_tokens"]  # noqa: Y015
     _WhichOneofReturnType__text_tokens: _TypeAlias = _typing.Literal["text_tokens"]  # noqa: Y015
     _WhichOneofArgType__text_tokens: _TypeAlias = _typing.Literal["_text_tokens", b"_text_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__video_tokens: _TypeAlias = _typing.Literal["video_tokens"]  # noqa: Y015
+    _WhichOneofArgType__video_tokens: _TypeAlias = _typing.Literal["_video_tokens", b"_video_tokens"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__cache_write_tokens) -> _WhichOneofReturnType__cache_write_tokens | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__image_tokens) -> _WhichOneofReturnType__image_tokens | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__text_tokens) -> _WhichOneofReturnType__text_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__video_tokens) -> _WhichOneofReturnType__video_tokens | None: ...
 
 Global___PromptTokensDetails: _TypeAlias = PromptTokensDetails  # noqa: Y015
 
@@ -132,6 +353,7 @@ class CompletionTokensDetails(_message.Message):
     REJECTED_PREDICTION_TOKENS_FIELD_NUMBER: _builtins.int
     TEXT_TOKENS_FIELD_NUMBER: _builtins.int
     RESIDUE_FIELD_NUMBER: _builtins.int
+    IMAGE_TOKENS_FIELD_NUMBER: _builtins.int
     reasoning_tokens: _builtins.int
     """Tokens that the model spent on reasoning. Unset: 0."""
     audio_tokens: _builtins.int
@@ -142,6 +364,10 @@ class CompletionTokensDetails(_message.Message):
     """Tokens of the prediction that did not appear in the completion. Unset: 0."""
     text_tokens: _builtins.int
     """Tokens of text. Unset: not given."""
+    image_tokens: _builtins.int
+    """Tokens of images, as OpenRouter sends them. Not documented by OpenAI. Unset: not
+    given.
+    """
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
         """What the typed fields cannot say. Unset: nothing."""
@@ -155,13 +381,19 @@ class CompletionTokensDetails(_message.Message):
         rejected_prediction_tokens: _builtins.int = ...,
         text_tokens: _builtins.int | None = ...,
         residue: _residue_pb2.Residue | None = ...,
+        image_tokens: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_text_tokens", b"_text_tokens", "residue", b"residue", "text_tokens", b"text_tokens"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_image_tokens", b"_image_tokens", "_text_tokens", b"_text_tokens", "image_tokens", b"image_tokens", "residue", b"residue", "text_tokens", b"text_tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_text_tokens", b"_text_tokens", "accepted_prediction_tokens", b"accepted_prediction_tokens", "audio_tokens", b"audio_tokens", "reasoning_tokens", b"reasoning_tokens", "rejected_prediction_tokens", b"rejected_prediction_tokens", "residue", b"residue", "text_tokens", b"text_tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_image_tokens", b"_image_tokens", "_text_tokens", b"_text_tokens", "accepted_prediction_tokens", b"accepted_prediction_tokens", "audio_tokens", b"audio_tokens", "image_tokens", b"image_tokens", "reasoning_tokens", b"reasoning_tokens", "rejected_prediction_tokens", b"rejected_prediction_tokens", "residue", b"residue", "text_tokens", b"text_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__image_tokens: _TypeAlias = _typing.Literal["image_tokens"]  # noqa: Y015
+    _WhichOneofArgType__image_tokens: _TypeAlias = _typing.Literal["_image_tokens", b"_image_tokens"]  # noqa: Y015
     _WhichOneofReturnType__text_tokens: _TypeAlias = _typing.Literal["text_tokens"]  # noqa: Y015
     _WhichOneofArgType__text_tokens: _TypeAlias = _typing.Literal["_text_tokens", b"_text_tokens"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__image_tokens) -> _WhichOneofReturnType__image_tokens | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__text_tokens) -> _WhichOneofReturnType__text_tokens | None: ...
 
 Global___CompletionTokensDetails: _TypeAlias = CompletionTokensDetails  # noqa: Y015

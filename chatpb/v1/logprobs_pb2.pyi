@@ -72,6 +72,7 @@ class ChatCompletionTokenLogprob(_message.Message):
     BYTES_FIELD_NUMBER: _builtins.int
     TOP_LOGPROBS_FIELD_NUMBER: _builtins.int
     RESIDUE_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """The text of the token. Empty: a token without text."""
     logprob: _builtins.float
@@ -81,6 +82,10 @@ class ChatCompletionTokenLogprob(_message.Message):
     bytes: _builtins.bytes
     """The bytes of the token. Unset: the UTF-8 encoding of `token`. Set where they
     differ, as for a token that is a part of a character.
+    """
+    id: _builtins.int
+    """The number of the token in the model's vocabulary, as llama.cpp sends it. Not
+    documented by OpenAI. Unset: not given.
     """
     @_builtins.property
     def top_logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TopLogprob]:
@@ -100,14 +105,20 @@ class ChatCompletionTokenLogprob(_message.Message):
         bytes: _builtins.bytes | None = ...,
         top_logprobs: _abc.Iterable[Global___TopLogprob] | None = ...,
         residue: _residue_pb2.Residue | None = ...,
+        id: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_bytes", b"_bytes", "bytes", b"bytes", "residue", b"residue"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bytes", b"_bytes", "_id", b"_id", "bytes", b"bytes", "id", b"id", "residue", b"residue"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes", b"_bytes", "bytes", b"bytes", "logprob", b"logprob", "residue", b"residue", "token", b"token", "top_logprobs", b"top_logprobs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes", b"_bytes", "_id", b"_id", "bytes", b"bytes", "id", b"id", "logprob", b"logprob", "residue", b"residue", "token", b"token", "top_logprobs", b"top_logprobs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bytes: _TypeAlias = _typing.Literal["bytes"]  # noqa: Y015
     _WhichOneofArgType__bytes: _TypeAlias = _typing.Literal["_bytes", b"_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__id: _TypeAlias = _typing.Literal["id"]  # noqa: Y015
+    _WhichOneofArgType__id: _TypeAlias = _typing.Literal["_id", b"_id"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__bytes) -> _WhichOneofReturnType__bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__id) -> _WhichOneofReturnType__id | None: ...
 
 Global___ChatCompletionTokenLogprob: _TypeAlias = ChatCompletionTokenLogprob  # noqa: Y015
 
@@ -121,12 +132,17 @@ class TopLogprob(_message.Message):
     LOGPROB_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
     RESIDUE_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """The text of the token. Empty: a token without text."""
     logprob: _builtins.float
     """The natural logarithm of the token's probability. Unset: 0.0, certainty."""
     bytes: _builtins.bytes
     """The bytes of the token. Unset: the UTF-8 encoding of `token`."""
+    id: _builtins.int
+    """The number of the token in the model's vocabulary, as llama.cpp sends it. Not
+    documented by OpenAI. Unset: not given.
+    """
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
         """What the typed fields cannot say. Unset: nothing."""
@@ -138,13 +154,19 @@ class TopLogprob(_message.Message):
         logprob: _builtins.float = ...,
         bytes: _builtins.bytes | None = ...,
         residue: _residue_pb2.Residue | None = ...,
+        id: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_bytes", b"_bytes", "bytes", b"bytes", "residue", b"residue"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bytes", b"_bytes", "_id", b"_id", "bytes", b"bytes", "id", b"id", "residue", b"residue"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes", b"_bytes", "bytes", b"bytes", "logprob", b"logprob", "residue", b"residue", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes", b"_bytes", "_id", b"_id", "bytes", b"bytes", "id", b"id", "logprob", b"logprob", "residue", b"residue", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bytes: _TypeAlias = _typing.Literal["bytes"]  # noqa: Y015
     _WhichOneofArgType__bytes: _TypeAlias = _typing.Literal["_bytes", b"_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__id: _TypeAlias = _typing.Literal["id"]  # noqa: Y015
+    _WhichOneofArgType__id: _TypeAlias = _typing.Literal["_id", b"_id"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__bytes) -> _WhichOneofReturnType__bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__id) -> _WhichOneofReturnType__id | None: ...
 
 Global___TopLogprob: _TypeAlias = TopLogprob  # noqa: Y015

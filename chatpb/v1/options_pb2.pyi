@@ -95,6 +95,11 @@ class _FoldEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fold.ValueType],
     appended. An element of an array that has a name begins something new, such as
     another tool call.
     """
+    FOLD_WHOLE: _Fold.ValueType  # 8
+    """The value is an object that has whole, or as far as it is known, what other fields
+    give in pieces (`fold_into`). Of each of its members the last value that is not
+    empty counts, where it has all that the pieces make.
+    """
 
 class Fold(_Fold, metaclass=_FoldEnumTypeWrapper):
     """How folding a stream of chunks joins an earlier with a later value."""
@@ -128,6 +133,11 @@ so far replaces it: the name was repeated, or has grown. Every other string is
 appended. An element of an array that has a name begins something new, such as
 another tool call.
 """
+FOLD_WHOLE: Fold.ValueType  # 8
+"""The value is an object that has whole, or as far as it is known, what other fields
+give in pieces (`fold_into`). Of each of its members the last value that is not
+empty counts, where it has all that the pieces make.
+"""
 Global___Fold: _TypeAlias = Fold  # noqa: Y015
 
 JSON_UNSET_FIELD_NUMBER: _builtins.int
@@ -143,6 +153,7 @@ COLUMN_PREFIX_FIELD_NUMBER: _builtins.int
 COLUMN_TIME_UNIT_FIELD_NUMBER: _builtins.int
 COLUMN_TEXT_FIELD_NUMBER: _builtins.int
 COLUMN_REPEATS_FIELD_NUMBER: _builtins.int
+JSON_ALTERNATIVE_TO_FIELD_NUMBER: _builtins.int
 FOLD_PART_FIELD_NUMBER: _builtins.int
 JSON_UNION_FIELD_NUMBER: _builtins.int
 FOLD_UNKNOWN_FIELD_NUMBER: _builtins.int
@@ -198,6 +209,11 @@ Unset: there is none.
 column_repeats: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
 """Whether an element of the list may say again what the message around it says. A
 table does not keep it twice.
+"""
+json_alternative_to: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.str]
+"""The name of a field of the same message whose JSON member this field shares: it has
+the JSON text of an array or an object that does not fit that field, such as parts
+in place of a string. The field has no member of its own name. Unset: it has.
 """
 fold_part: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.str]
 """The JSON text of a part that holds the empty string. If some values of a string

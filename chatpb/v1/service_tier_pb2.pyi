@@ -36,6 +36,14 @@ class _ServiceTierEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ServiceTi
     """Faster, at a higher price."""
     SERVICE_TIER_FAST: _ServiceTier.ValueType  # 6
     """The fastest processing offered."""
+    SERVICE_TIER_ON_DEMAND: _ServiceTier.ValueType  # 100
+    """Groq's standard tier. Not documented by OpenAI."""
+    SERVICE_TIER_STANDARD: _ServiceTier.ValueType  # 101
+    """The standard tier, as OpenRouter and Writer name it. Not documented by OpenAI."""
+    SERVICE_TIER_PROVISIONED: _ServiceTier.ValueType  # 102
+    """Reserved throughput, as Google's models on OpenRouter name it. Not documented by
+    OpenAI.
+    """
 
 class ServiceTier(_ServiceTier, metaclass=_ServiceTierEnumTypeWrapper):
     """The tier in which a request is processed. Open: words that servers add stay in
@@ -56,4 +64,12 @@ SERVICE_TIER_PRIORITY: ServiceTier.ValueType  # 5
 """Faster, at a higher price."""
 SERVICE_TIER_FAST: ServiceTier.ValueType  # 6
 """The fastest processing offered."""
+SERVICE_TIER_ON_DEMAND: ServiceTier.ValueType  # 100
+"""Groq's standard tier. Not documented by OpenAI."""
+SERVICE_TIER_STANDARD: ServiceTier.ValueType  # 101
+"""The standard tier, as OpenRouter and Writer name it. Not documented by OpenAI."""
+SERVICE_TIER_PROVISIONED: ServiceTier.ValueType  # 102
+"""Reserved throughput, as Google's models on OpenRouter name it. Not documented by
+OpenAI.
+"""
 Global___ServiceTier: _TypeAlias = ServiceTier  # noqa: Y015

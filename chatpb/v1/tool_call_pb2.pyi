@@ -58,6 +58,7 @@ class ToolCall(_message.Message):
     FUNCTION_FIELD_NUMBER: _builtins.int
     CUSTOM_FIELD_NUMBER: _builtins.int
     RESIDUE_FIELD_NUMBER: _builtins.int
+    EXTRA_CONTENT_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """The position of the call in the message that a stream assembles. Unset: not
     given, as in whole messages from OpenAI.
@@ -68,6 +69,10 @@ class ToolCall(_message.Message):
     """
     type: Global___ToolType.ValueType
     """The kind of tool that is called. Unset: not given."""
+    extra_content: _builtins.str
+    """What Google adds, such as a thought signature: an object. Not documented by OpenAI.
+    Unset: not given.
+    """
     @_builtins.property
     def function(self) -> Global___FunctionCall:
         """The function that is called. Unset: not a call to a function."""
@@ -89,17 +94,22 @@ class ToolCall(_message.Message):
         function: Global___FunctionCall | None = ...,
         custom: Global___CustomToolCall | None = ...,
         residue: _residue_pb2.Residue | None = ...,
+        extra_content: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_id", b"_id", "_index", b"_index", "_type", b"_type", "custom", b"custom", "function", b"function", "id", b"id", "index", b"index", "residue", b"residue", "type", b"type"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_extra_content", b"_extra_content", "_id", b"_id", "_index", b"_index", "_type", b"_type", "custom", b"custom", "extra_content", b"extra_content", "function", b"function", "id", b"id", "index", b"index", "residue", b"residue", "type", b"type"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_id", b"_id", "_index", b"_index", "_type", b"_type", "custom", b"custom", "function", b"function", "id", b"id", "index", b"index", "residue", b"residue", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_extra_content", b"_extra_content", "_id", b"_id", "_index", b"_index", "_type", b"_type", "custom", b"custom", "extra_content", b"extra_content", "function", b"function", "id", b"id", "index", b"index", "residue", b"residue", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__extra_content: _TypeAlias = _typing.Literal["extra_content"]  # noqa: Y015
+    _WhichOneofArgType__extra_content: _TypeAlias = _typing.Literal["_extra_content", b"_extra_content"]  # noqa: Y015
     _WhichOneofReturnType__id: _TypeAlias = _typing.Literal["id"]  # noqa: Y015
     _WhichOneofArgType__id: _TypeAlias = _typing.Literal["_id", b"_id"]  # noqa: Y015
     _WhichOneofReturnType__index: _TypeAlias = _typing.Literal["index"]  # noqa: Y015
     _WhichOneofArgType__index: _TypeAlias = _typing.Literal["_index", b"_index"]  # noqa: Y015
     _WhichOneofReturnType__type: _TypeAlias = _typing.Literal["type"]  # noqa: Y015
     _WhichOneofArgType__type: _TypeAlias = _typing.Literal["_type", b"_type"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__extra_content) -> _WhichOneofReturnType__extra_content | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__id) -> _WhichOneofReturnType__id | None: ...
     @_typing.overload
@@ -118,6 +128,7 @@ class FunctionCall(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     ARGUMENTS_FIELD_NUMBER: _builtins.int
     RESIDUE_FIELD_NUMBER: _builtins.int
+    PARSED_ARGUMENTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name of the function. Unset: not given, as in all pieces of a streamed
     call but the first.
@@ -125,6 +136,10 @@ class FunctionCall(_message.Message):
     arguments: _builtins.str
     """The arguments as the model wrote them, usually but not always JSON. Unset:
     not given.
+    """
+    parsed_arguments: _builtins.str
+    """The arguments as the object that the caller asked for, in completions that OpenAI's
+    library wrote. Not documented by OpenAI: no server sends it. Unset: not given.
     """
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
@@ -136,19 +151,24 @@ class FunctionCall(_message.Message):
         name: _builtins.str | None = ...,
         arguments: _builtins.str | None = ...,
         residue: _residue_pb2.Residue | None = ...,
+        parsed_arguments: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_arguments", b"_arguments", "_name", b"_name", "arguments", b"arguments", "name", b"name", "residue", b"residue"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_arguments", b"_arguments", "_name", b"_name", "_parsed_arguments", b"_parsed_arguments", "arguments", b"arguments", "name", b"name", "parsed_arguments", b"parsed_arguments", "residue", b"residue"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_arguments", b"_arguments", "_name", b"_name", "arguments", b"arguments", "name", b"name", "residue", b"residue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_arguments", b"_arguments", "_name", b"_name", "_parsed_arguments", b"_parsed_arguments", "arguments", b"arguments", "name", b"name", "parsed_arguments", b"parsed_arguments", "residue", b"residue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__arguments: _TypeAlias = _typing.Literal["arguments"]  # noqa: Y015
     _WhichOneofArgType__arguments: _TypeAlias = _typing.Literal["_arguments", b"_arguments"]  # noqa: Y015
     _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
     _WhichOneofArgType__name: _TypeAlias = _typing.Literal["_name", b"_name"]  # noqa: Y015
+    _WhichOneofReturnType__parsed_arguments: _TypeAlias = _typing.Literal["parsed_arguments"]  # noqa: Y015
+    _WhichOneofArgType__parsed_arguments: _TypeAlias = _typing.Literal["_parsed_arguments", b"_parsed_arguments"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__arguments) -> _WhichOneofReturnType__arguments | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__name) -> _WhichOneofReturnType__name | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__parsed_arguments) -> _WhichOneofReturnType__parsed_arguments | None: ...
 
 Global___FunctionCall: _TypeAlias = FunctionCall  # noqa: Y015
 

@@ -54,7 +54,11 @@ ROOTS: Mapping[str, tuple[Any, type[Message]]] = {
 EXCEPTIONS: Mapping[Finding, str] = {}
 
 # Enum words that OpenAI's package does not name, each with its reason.
-UNDOCUMENTED_WORDS: Mapping[str, str] = {}
+UNDOCUMENTED_WORDS: Mapping[str, str] = {
+    "chatpb.v1.ServiceTier.SERVICE_TIER_ON_DEMAND": "Groq sends it with every answer",
+    "chatpb.v1.ServiceTier.SERVICE_TIER_STANDARD": "OpenRouter and Writer send it",
+    "chatpb.v1.ServiceTier.SERVICE_TIER_PROVISIONED": "OpenRouter sends it for Google's models",
+}
 
 # Fields numbered below 100 that OpenAI's package does not name, each with its reason.
 _PAGE = "the package has a generic page type; the members are in OpenAI's API reference"
@@ -64,6 +68,15 @@ UNDOCUMENTED_FIELDS: Mapping[str, str] = {
         f"chatpb.v1.{page}.{name}": _PAGE
         for page in ("ChatCompletionList", "ChatCompletionStoreMessageList")
         for name in ("object", "data", "first_id", "last_id", "has_more")
+    },
+    **{
+        f"chatpb.v1.{union}": "a form of a member that OpenAI does not document"
+        for union in (
+            "MatchedStop.token_id",
+            "MatchedStop.text",
+            "UsageCost.amount",
+            "UsageCost.breakdown",
+        )
     },
 }
 

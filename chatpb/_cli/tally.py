@@ -23,6 +23,8 @@ class Row:
         json: The bytes of their JSON without white space.
         protobuf: The bytes of their messages.
         clean: How many have no residue, if that was counted.
+        extra: How many have a member that the typed fields could not hold.
+        residue: The bytes of the residues.
     """
 
     objects: int = 0
@@ -30,6 +32,8 @@ class Row:
     json: int = 0
     protobuf: int = 0
     clean: int = 0
+    extra: int = 0
+    residue: int = 0
 
     def add(self, equal: bool, json: int, protobuf: int) -> None:
         """Counts an object."""
@@ -38,12 +42,19 @@ class Row:
         self.json += json
         self.protobuf += protobuf
 
-    def cells(self, name: str, with_clean: bool) -> list[str]:
+    def add_residue(self, size: int, has_extra: bool, is_clean: bool) -> None:
+        """Counts the residues of an object."""
+        self.residue += size
+        self.extra += has_extra
+        self.clean += is_clean
+
+    def cells(self, name: str, with_residue: bool) -> list[str]:
         """The counts as cells of the table."""
-        ratio = f"{self.protobuf / self.json:.1%}" if self.json else "-"
         counts = [self.objects, self.equal, self.json, self.protobuf]
-        clean = [f"{self.clean:,}"] if with_clean else []
-        return [name, *(f"{count:,}" for count in counts), ratio, *clean]
+        cells = [name, *(f"{count:,}" for count in counts), share(self.protobuf, self.json)]
+        if with_residue:
+            cells += [f"{self.clean:,}", f"{self.extra:,}", share(self.residue, self.protobuf)]
+        return cells
 
 
 @dataclass
@@ -76,7 +87,7 @@ class Tally:
             for name in vars(row):
                 setattr(total, name, getattr(total, name) + getattr(row, name))
         head = ["kind", "objects", "equal", "JSON bytes", "protobuf bytes", "ratio"]
-        rows = [head + (["no residue"] if with_residue else [])]
+        rows = [head + (["no residue", "extra members", "residue"] if with_residue else [])]
         rows += [self.kinds[name].cells(name, with_residue) for name in sorted(self.kinds)]
         rows.append(total.cells("total", with_residue))
         text = columns(rows, left=(0,))
@@ -100,6 +111,11 @@ def columns(rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:
         )
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def share(part: int, whole: int) -> str:
+    """A part as a percentage."""
+    return f"{part / whole:.1%}" if whole else "-"
 
 
 def counted(count: int, noun: str) -> str:

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from chatpb._errors import ConversionError, path_segment, wrong_type
 from chatpb._mapping.schema import MessageType, check_message, key_name, mapping_of
 from chatpb._mapping.text import dump, kind_of, parse, parse_plain
+from chatpb._wire import embedded
 from chatpb.v1.residue_pb2 import Residue
 
 
@@ -53,6 +54,23 @@ def residue(message: Message) -> list[ResidueMember]:
         if mapped.residue is not None and part.HasField(mapped.residue.name):
             members.extend(_members(path, mapped, getattr(part, mapped.residue.name)))
     return members
+
+
+def residue_size(message: Message) -> tuple[int, bool]:
+    """How much of a message is residue, its own and that of the messages in it.
+
+    Returns:
+        The bytes in the binary form, with tags and lengths, and whether there is a member that the
+        typed fields cannot hold, as opposed to null, missing and empty ones.
+    """
+    size, has_extra = 0, False
+    for _, part in walk(message):
+        field = None if isinstance(part, Residue) else mapping_of(part).residue
+        if field is not None and part.HasField(field.name):
+            said = getattr(part, field.name)
+            size += len(embedded(field.number, [said.SerializeToString()]))
+            has_extra |= bool(said.extra_json)
+    return size, has_extra
 
 
 def _members(path: str, mapped: MessageType, said: Residue) -> Iterator[ResidueMember]:

@@ -71,11 +71,11 @@ ROWS = [
         id="empty",
     ),
     pytest.param(
-        {"index": 2**31, "logprobs": [], "finish_reason": 1, "token_ids": [1], "": {"a": None}},
+        {"index": 2**31, "logprobs": [], "finish_reason": 1, "tokens": [1], "": {"a": None}},
         Choice(
             residue=Residue(
                 extra_json=(
-                    '{"index":2147483648,"logprobs":[],"finish_reason":1,"token_ids":[1],"":{"a":null}}'
+                    '{"index":2147483648,"logprobs":[],"finish_reason":1,"tokens":[1],"":{"a":null}}'
                 )
             )
         ),

@@ -287,15 +287,16 @@ def test_what_is_carried() -> None:
         for field in descriptor.fields:
             if field.GetOptions().Extensions[carried]:
                 found.setdefault(descriptor.name, []).append(field.name)
-                assert not field.is_repeated
+                assert not (field.is_repeated and field.message_type is not None)
             elif field.message_type is not None:
                 look(field.message_type)
 
     look(ChatCompletionChunk.DESCRIPTOR)
-    top = ["id", "object", "created", "model", "service_tier", "system_fingerprint", "residue"]
+    openai = ["id", "object", "created", "model", "service_tier", "system_fingerprint", "residue"]
+    others = ["provider", "citations", "search_results", "model_id", "model_version", "created_at"]
     assert found == {
-        "ChatCompletionChunk": top,
-        "ChunkChoice": ["residue"],
+        "ChatCompletionChunk": [*openai, *others, "stream_options"],
+        "ChunkChoice": ["residue", "native_finish_reason", "content_filter_results"],
         "ChoiceDelta": ["role", "residue"],
     }
 

@@ -20,6 +20,7 @@ from chatpb._cli.reading.sniff import ENDINGS
 from chatpb._cli.reading.source import Record
 from chatpb._cli.tally import Tally
 from chatpb._errors import ConversionError
+from chatpb._mapping.residue import residue_size
 from chatpb._mapping.text import dump, parse
 from chatpb.v1 import ChatCompletion
 
@@ -32,7 +33,7 @@ _ENDINGS: Final = _endings.compressible((_endings.JSON, *ENDINGS))
     "--residue",
     "count_residue",
     is_flag=True,
-    help="Count also the members that the typed fields could not hold, by path.",
+    help="Count also what the typed fields could not hold: its bytes, and its members by path.",
 )
 @kind_option
 @input_options
@@ -90,8 +91,9 @@ def _check(record: Record, kind: Kind, tally: Tally, allow_nan: bool, residue: b
     row = tally.kinds[label(kind)]
     row.add(equal, len(dump(expected).encode()), len(binary))
     if residue:
-        members = chatpb.residue(kind.FromString(binary))
-        row.clean += not members
+        message = kind.FromString(binary)
+        members = chatpb.residue(message)
+        row.add_residue(*residue_size(message), not members)
         tally.add_residue(members)
 
 

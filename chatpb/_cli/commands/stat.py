@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
 import click
 
 from chatpb._cli.failure import USAGE_ERROR, CliError
-from chatpb._cli.tally import columns, counted
+from chatpb._cli.tally import Row, columns, counted, share
+from chatpb._mapping.residue import residue_size
+from chatpb.v1 import CompletionRecord
 
 _INNER: Final = re.compile(r"\.(list\.(element|item)|key_value)\b")
 
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="TABLE...")
-def command(paths: tuple[str, ...]) -> None:
+@click.option(
+    "--residue",
+    "count_residue",
+    is_flag=True,
+    help="Read all records, and count what the typed fields could not hold.",
+)
+def command(paths: tuple[str, ...], count_residue: bool) -> None:
     """Show which columns of a table take how many bytes.
 
     Prints for each column its bytes in the files, their share, its bytes before compression, and
@@ -25,8 +34,9 @@ def command(paths: tuple[str, ...]) -> None:
 
     \b
       chatpb stat table
+      chatpb stat --residue table
 
-    Reads only the ends of the files.
+    Reads only the ends of the files, except with --residue.
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
     from chatpb._cli.stored.files import LogFile, column_chunks, opened
 
@@ -63,3 +73,25 @@ def command(paths: tuple[str, ...]) -> None:
     click.echo("\n{} in {} and {}, {} bytes".format(*counts, f"{size:,}"))
     if is_known and json:
         click.echo(f"{json:,} bytes of JSON, ratio {size / json:.1%}")
+    if count_residue:
+        click.echo(_residue(paths))
+
+
+def _residue(paths: Sequence[str]) -> str:
+    """What the messages of all records have besides their typed fields."""
+    from chatpb._cli.stored.records import records
+
+    total = Row()
+    for stored in records(paths):
+        record = CompletionRecord.FromString(stored.data)
+        for field, value in record.ListFields():
+            if field.message_type is None or field.message_type.GetOptions().map_entry:
+                continue
+            for message in value if field.is_repeated else [value]:
+                size, has_extra = residue_size(message)
+                total.add(True, 0, message.ByteSize())
+                total.add_residue(size, has_extra, not size)
+    return (
+        f"{counted(total.objects, 'message')}: {total.clean:,} without residue, {total.extra:,}"
+        f" with extra members; residue {share(total.residue, total.protobuf)} of their bytes"
+    )

@@ -32,7 +32,7 @@ AGAINST ?= .git\#branch=main
 .DEFAULT_GOAL := help
 include polyglot/polyglot.mk
 include docs/playground/playground.mk
-.PHONY: help setup lock update demo test test-node test-go test-envoy test-floor soak check lint format types rust bench bench-relay bench-storage bench-stream bench-quick .bench fuzz rust-fuzz gen drift proto golden settings serve roundtrip clean
+.PHONY: help setup lock update demo test test-node test-go test-envoy test-floor soak check lint format types rust bench bench-relay bench-storage bench-stream bench-quick .bench fuzz rust-fuzz gen drift proto golden settings serve roundtrip residue clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -237,6 +237,9 @@ serve: setup ## Start the relay with its builtin model on 127.0.0.1:50051
 
 roundtrip: setup ## Convert FILES (files or folders of JSON and SSE) to protobuf and back
 	$(BIN)/chatpb roundtrip --residue $(FILES)
+
+residue: setup ## Write the table of what recordings in FILES=... have outside the typed fields to docs/mapping.md
+	PYTHONPATH=benchmarks $(BIN)/python -P -m convert.residue $(FILES)
 
 clean: clean-polyglot clean-playground ## Remove everything that was built or installed
 	rm -rf $(VENV) $(UV_ENV) $(GEN) $(FLOOR) $(BENCH) $(BENCH_LITELLM) native/target native/fuzz/target tests/polyglot/node/node_modules .cargo-tools build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

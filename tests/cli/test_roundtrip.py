@@ -93,7 +93,12 @@ def test_residue(tmp_path: Path) -> None:
     assert result.stdout.splitlines()[-2].split() == ["count", "state", "path"]
     assert result.stdout.splitlines()[-1].split() == ["2", "extra", "$.choices[].x"]
     assert result.stdout.splitlines()[1].split()[:3] == ["completion", "1", "1"]
-    assert result.stdout.splitlines()[1].split()[-1] == "0"
+    line = result.stdout.splitlines()[1].split()
+    assert ["1", "1"] == line[1:3]
+    assert ["0", "1"] == line[-3:-1]
+    message = chatpb.from_json((tmp_path / "a.jsonl").read_bytes())
+    sizes = [choice.residue.ByteSize() + 2 for choice in message.choices]
+    assert f"{sum(sizes) / message.ByteSize():.1%}" == line[-1]
 
 
 def test_what_cannot_be_read_is_told_and_the_rest_goes_on(tmp_path: Path) -> None:

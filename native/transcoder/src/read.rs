@@ -228,6 +228,14 @@ impl<'a> Reader<'a> {
                 self.extra.truncate(extra_start);
                 self.segments.truncate(segments);
                 (self.json.at, self.json.depth) = (at, depth);
+                if let Some(place) = field.alternative
+                    && matches!(self.json.peek(), b'[' | b'{')
+                {
+                    let other = &mapped.fields[place];
+                    self.value(other.number, &other.kind, false)?;
+                    self.segments.push((other.number, out_start));
+                    return Ok(());
+                }
                 self.extra.push(b',');
                 field.member.put(&mut self.extra);
                 self.json.compact(&mut self.extra)?;

@@ -49,6 +49,10 @@ pub struct Field {
     pub is_packed: bool,
     /// What the names of the members of a map are.
     pub key: Key,
+    /// The place of the field with the JSON text of an array or an object that does not fit.
+    pub alternative: Option<usize>,
+    /// Whether this is such a field, which has no member of its own.
+    pub is_alternative: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -238,6 +242,15 @@ impl Member {
         }
     }
 
+    /// A text that no other begins with.
+    fn none() -> Self {
+        Self {
+            head: 1,
+            mask: 0,
+            ..Self::new("0123456789abcdef")
+        }
+    }
+
     /// Whether a text begins with this one.
     #[inline]
     pub fn begins(&self, text: &[u8]) -> bool {
@@ -345,7 +358,7 @@ impl MessageType {
     pub fn by_name(&self, name: &[u8]) -> Option<usize> {
         self.fields
             .iter()
-            .position(|field| field.name.as_bytes() == name)
+            .position(|field| field.name.as_bytes() == name && !field.is_alternative)
     }
 
     #[inline]
@@ -365,6 +378,7 @@ struct Options {
     unset: ExtensionDescriptor,
     unset_utf8: ExtensionDescriptor,
     encoding: ExtensionDescriptor,
+    alternative_to: ExtensionDescriptor,
     union: ExtensionDescriptor,
     residue: String,
 }
@@ -379,6 +393,7 @@ impl Options {
             unset: extension("json_unset")?,
             unset_utf8: extension("json_unset_utf8")?,
             encoding: extension("json_encoding")?,
+            alternative_to: extension("json_alternative_to")?,
             union: extension("json_union")?,
             residue: format!("{PACKAGE}.Residue"),
         })
@@ -416,10 +431,13 @@ impl Options {
             return None;
         }
         let is_union = self.is_union(message);
-        let fields: Vec<Field> = descriptors
+        let mut fields: Vec<Field> = descriptors
             .iter()
             .map(|field| self.field(field, &descriptors, by_name))
             .collect::<Option<_>>()?;
+        if !self.read_alternatives(&descriptors, &mut fields, is_union) {
+            return None;
+        }
         let is_ambiguous = |field: &FieldDescriptor| match field.containing_oneof() {
             // Of an object, two members of a oneof can be present.
             Some(oneof) => !is_union && oneof.fields().len() > 1,
@@ -444,6 +462,38 @@ impl Options {
             expected,
             by_number,
         })
+    }
+
+    /// Reads which fields share the member of another one; false if the reference refuses one.
+    fn read_alternatives(
+        &self,
+        descriptors: &[FieldDescriptor],
+        fields: &mut [Field],
+        is_union: bool,
+    ) -> bool {
+        for (place, descriptor) in descriptors.iter().enumerate() {
+            let options = descriptor.options();
+            let value = options.get_extension(&self.alternative_to);
+            let Some(name) = value.as_str().filter(|name| !name.is_empty()) else {
+                continue;
+            };
+            let other = descriptors.iter().position(|other| other.name() == name);
+            let is_text = matches!(fields[place].kind, Kind::Raw)
+                && fields[place].shape == Shape::Explicit
+                && !options.has_extension(&self.unset);
+            let Some(other) = other.filter(|_| is_text && !is_union) else {
+                return false;
+            };
+            let is_shared = descriptors[other]
+                .options()
+                .has_extension(&self.alternative_to);
+            if is_shared || fields[other].alternative.replace(place).is_some() {
+                return false;
+            }
+            fields[place].is_alternative = true;
+            fields[place].member = Member::none();
+        }
+        true
     }
 
     fn field(
@@ -486,6 +536,8 @@ impl Options {
             shape,
             is_packed: field.is_packed(),
             key,
+            alternative: None,
+            is_alternative: false,
         })
     }
 

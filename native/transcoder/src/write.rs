@@ -84,14 +84,18 @@ impl<'a> Writer<'a> {
         self.out.push(b'{');
         let start = self.out.len();
         for (index, field) in mapped.fields.iter().enumerate() {
+            if field.is_alternative {
+                continue;
+            }
             let bit = 1u64 << index;
+            let either = field.alternative.map_or(bit, |other| bit | 1 << other);
             if silenced & bit != 0 {
-                if seen & bit != 0 {
+                if seen & either != 0 {
                     return Err(Declined); // reading never sets both: the reference decides
                 }
                 continue;
             }
-            if seen & bit == 0 && residue.is_none() && matches!(field.unset, Unset::Nothing) {
+            if seen & either == 0 && residue.is_none() && matches!(field.unset, Unset::Nothing) {
                 continue;
             }
             let before = self.out.len();
@@ -101,6 +105,11 @@ impl<'a> Writer<'a> {
             field.member.put(&mut self.out);
             let slot = self.slots[first_slot + index];
             if seen & bit != 0 && self.field(field, data, slot, depth + 1)? {
+                continue;
+            }
+            if let Some(other) = field.alternative.filter(|_| seen & either != 0) {
+                let slot = self.slots[first_slot + other];
+                self.field(&mapped.fields[other], data, slot, depth + 1)?;
                 continue;
             }
             let (nulls, absent, empties) = match &residue {
@@ -637,7 +646,11 @@ fn read_residue<'d>(mapped: &MessageType, data: &'d [u8]) -> Result<Residue<'d>,
         while numbers.at < packed.len() {
             let named = u32::try_from(numbers.varint()?).map_err(|_| Declined)?;
             let index = mapped.by_number(named);
-            if index == NO_FIELD || number == 3 && !mapped.fields[index as usize].is_list() {
+            if index == NO_FIELD {
+                return Err(Declined);
+            }
+            let field = &mapped.fields[index as usize];
+            if field.is_alternative || number == 3 && !field.is_list() {
                 return Err(Declined);
             }
             *bits |= 1 << index;

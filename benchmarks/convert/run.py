@@ -1,6 +1,6 @@
 """Measure chatpb: speed, memory and size, each as a ratio to a peer in the same run.
 
-The inputs are made from a fixed seed; your own files are measured too.
+The inputs are made from a fixed seed or recorded from llama.cpp; your own files are measured too.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Any, Final
 from common.documents import logprobs, shortest
 from common.limits import failed
 from common.report import show
-from convert.inputs import TOKENS, of_file
+from convert.inputs import TOKENS, of_files
 from convert.measure import FULL, QUICK
 from convert.readme import MARKS, fill
 from convert.svg import draw
 from convert.tables import tables
-from convert.targets import verdicts
+from convert.targets import ratios, verdicts
 
 BENCHMARKS: Final = Path(__file__).resolve().parents[1]
 OUTPUT: Final = Path("build/bench.json")
@@ -42,7 +42,7 @@ EXAMPLES: Final = """\
 examples:
   python -m convert.run                        all, about three minutes
   python -m convert.run --quick                less exact, about a minute
-  python -m convert.run response.json          your own JSON, or JSON lines, in addition
+  python -m convert.run response.json          your own too: JSON, JSON lines, events, folders
   python -m convert.run --svg docs/benchmarks.svg --readme README.md
   python -m convert.run --check                exit code 1 if a target is missed
 
@@ -72,7 +72,7 @@ def main() -> int:
 def measure_all(files: list[Path], *, quick: bool) -> dict[str, Any]:
     """Runs a process for the peers and two for each implementation, one after the other."""
     effort = QUICK if quick else FULL
-    options = [*map(str, files), *(["--quick"] if quick else [])]
+    options = [*(str(file.resolve()) for file in files), *(["--quick"] if quick else [])]
     found = {name: _implementation(name) for name in IMPLEMENTATIONS}
     present = [name for name, reason in found.items() if not reason]
     if not present:
@@ -95,6 +95,7 @@ def measure_all(files: list[Path], *, quick: bool) -> dict[str, Any]:
             for name, share in shares.items()
         },
         "missing": {name: reason for name, reason in found.items() if reason},
+        "ratios": ratios(shares, peers["cells"]),
         "targets": verdicts(shares, peers["cells"], present[0]),
         "cells": cells,
     }
@@ -104,7 +105,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="a file of your own")
+    parser.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE", help="a file or a folder of your own"
+    )
     parser.add_argument(
         "--quick",
         action="store_true",
@@ -115,9 +118,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--readme", type=Path, metavar="PATH", help="also write tables into a file")
     parser.add_argument("--check", action="store_true", help="fail if a target is missed")
     args = parser.parse_args()
+    names: list[str] = []
     for file in args.files:
         try:
-            of_file(file)
+            names += [found.name for found in of_files(file)]
         except (OSError, ValueError) as error:
             parser.error(str(error))
     if args.readme:
@@ -125,7 +129,7 @@ def _arguments() -> argparse.Namespace:
             MARKS.split(args.readme.read_text("utf-8"))
         except (OSError, ValueError) as error:
             parser.error(str(error))
-    if len({file.name for file in args.files}) < len(args.files):
+    if len(set(names)) < len(names):
         parser.error("two files have the same name, which is how the tables tell them apart")
     return args
 

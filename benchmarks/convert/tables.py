@@ -22,6 +22,7 @@ def tables(results: dict[str, Any]) -> Iterator[Table]:
     for work in Work:
         yield speed(results, work, inputs)
     yield sizes(results, inputs)
+    yield _ratios(results, inputs)
     yield _others(results)
     yield targets(results)
 
@@ -64,6 +65,15 @@ def sizes(results: dict[str, Any], inputs: Sequence[str]) -> Table:
         in_json, in_binary = f"{size['json_bytes']:,}", f"{size['binary_bytes']:,}"
         ratio = f"{size['ratio']:.3f}"
         table.rows.append([size["input"], in_json, in_binary, ratio, size["about"]])
+    return table
+
+
+def _ratios(results: dict[str, Any], inputs: Sequence[str]) -> Table:
+    """The ratios of the targets at each input, and so at the user's files."""
+    table = Table("The ratios of the targets", ["", *(i.replace(" ", "\n") for i in inputs), ""])
+    for each in results["ratios"]:
+        cells = [number(each["values"].get(name)) for name in inputs]
+        table.rows.append([f"chatpb {each['implementation']}: {each['ratio']}", *cells, ""])
     return table
 
 

@@ -1,4 +1,4 @@
-"""The targets for converting."""
+"""The targets for converting, and the same ratios for every input."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from common.limits import Limit, at_least, at_most, judge
-from convert.inputs import LARGE, SMALL
+from convert.inputs import LARGE, LLAMA, LLAMA_STREAM, SMALL
 from convert.rows import Work
 
 Share = dict[str, Any]  # what the processes of one implementation found, and the peers' cells
@@ -27,6 +27,23 @@ def verdicts(
     return judge(_TARGETS, found, preferred)
 
 
+def ratios(shares: dict[str, Share], peers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The ratios that there are targets for, of each implementation at each input.
+
+    Args:
+        shares: What was measured, by implementation.
+        peers: The cells of the peers.
+    """
+    found = []
+    for name, share in shares.items():
+        whole = {**share, "peers": peers}
+        inputs = [size["input"] for size in share["sizes"]]
+        for ratio, measure in _RATIOS.items():
+            values = {each: measure([each])(whole) for each in inputs}
+            found.append({"ratio": ratio, "implementation": name, "values": values})
+    return found
+
+
 def _worst(values: Iterable[float | None]) -> float | None:
     measured = [value for value in values if value is not None]
     return max(measured, default=None)
@@ -43,7 +60,9 @@ def _ratio(
     )
 
 
-def _gain(*works: Work) -> Callable[[Share], float | None]:
+def _gain(inputs: Iterable[str], *works: Work) -> Callable[[Share], float | None]:
+    wanted = set(inputs)
+
     # The two ran in different processes, at different times. What they share is orjson, which ran
     # beside both on the same input: the quotient of their ratios to it says which is faster.
     def gains(share: Share) -> Iterator[float]:
@@ -55,7 +74,7 @@ def _gain(*works: Work) -> Callable[[Share], float | None]:
                 peers[place] = min(cell["ratio"], peers.get(place, math.inf))
         for cell in share["cells"]:
             place = cell["work"], cell["input"]
-            if cell["work"] not in works or cell["input"] not in LARGE or place not in peers:
+            if cell["work"] not in works or cell["input"] not in wanted or place not in peers:
                 continue
             if cell["row"].startswith("chatpb "):
                 yield peers[place] / cell["ratio"]
@@ -71,6 +90,31 @@ def _size(inputs: Iterable[str]) -> Callable[[Share], float | None]:
 def _memory(share: Share) -> float | None:
     value: float | None = (share["memory"] or {}).get("json_to_binary")
     return value
+
+
+_Measure = Callable[[Iterable[str]], Callable[[Share], float | None]]
+
+
+def _speed(function: str, work: Work, key: str = "ratio") -> _Measure:
+    return lambda inputs: _ratio(f": {function}", work, inputs, key)
+
+
+_RATIOS: Final[dict[str, _Measure]] = {
+    "from_json / orjson.loads": _speed("from_json", Work.READ),
+    "json_to_binary / orjson.loads": _speed("json_to_binary", Work.TO_BINARY),
+    "json_to_binary / simdjson's parse": _speed(
+        "json_to_binary", Work.TO_BINARY, "ratio_to_simdjson"
+    ),
+    "to_json / orjson.dumps": _speed("to_json", Work.WRITE),
+    "binary_to_json / orjson.dumps": _speed("binary_to_json", Work.FROM_BINARY),
+    "json_format.Parse / from_json, json_to_binary": (
+        lambda inputs: _gain(inputs, Work.READ, Work.TO_BINARY)
+    ),
+    "json_format.MessageToJson / to_json, binary_to_json": (
+        lambda inputs: _gain(inputs, Work.WRITE, Work.FROM_BINARY)
+    ),
+    "binary size / JSON size": _size,
+}
 
 
 # Of the two inputs with 20 alternatives, and of the functions named, the worst counts.
@@ -99,13 +143,13 @@ _TARGETS: Final[tuple[Limit[Share], ...]] = (
     at_least(
         "500x20: json_format.Parse / pure Python from_json, json_to_binary",
         5,
-        _gain(Work.READ, Work.TO_BINARY),
+        _gain(LARGE, Work.READ, Work.TO_BINARY),
         only="python",
     ),
     at_least(
         "500x20: json_format.MessageToJson / pure Python to_json, binary_to_json",
         5,
-        _gain(Work.WRITE, Work.FROM_BINARY),
+        _gain(LARGE, Work.WRITE, Work.FROM_BINARY),
         only="python",
     ),
     at_least(
@@ -116,4 +160,16 @@ _TARGETS: Final[tuple[Limit[Share], ...]] = (
     at_most("peak memory of json_to_binary beyond input and output / input", 1, _memory),
     at_most("500x20: binary size / JSON size", 0.26, _size(LARGE)),
     at_most("small: binary size / JSON size", 0.4, _size([SMALL])),
+    at_most(
+        f"{LLAMA}: json_to_binary / orjson.loads",
+        0.4,
+        _ratio(": json_to_binary", Work.TO_BINARY, [LLAMA]),
+    ),
+    at_most(
+        f"{LLAMA}: binary_to_json / orjson.dumps",
+        1.1,
+        _ratio(": binary_to_json", Work.FROM_BINARY, [LLAMA]),
+    ),
+    at_most(f"{LLAMA}: binary size / JSON size", 0.27, _size([LLAMA])),
+    at_most(f"{LLAMA_STREAM}: binary size / JSON size", 0.27, _size([LLAMA_STREAM])),
 )

@@ -13,11 +13,12 @@ import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from convert import peers, probes, subject
-from convert.inputs import LARGE, Input, generated, of_file
+from convert.inputs import LARGE, Input, generated, of_files, recorded
 from convert.measure import FULL, QUICK, Effort, seconds
 from convert.rows import NoModelError, Row, Task
 
@@ -36,7 +37,7 @@ def main() -> None:
 def _share(share: str, files: list[Path], effort: Effort) -> dict[str, Any]:
     if share == "memory":
         return {"memory": probes.peak_memory(files[0])}
-    sources = [*generated(), *map(of_file, files)]
+    sources = [*generated(), *recorded(), *chain.from_iterable(map(of_files, files))]
     found = {"cells": list(_cells(sources, share, effort))}
     if share == "peers":
         return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import groupby
@@ -21,7 +20,6 @@ FLOATS: Final = "20 vLLM"
 CHATS: Final = "small chats"
 CHUNK: Final = "ChatCompletionChunk"
 _ID: Final = re.compile(rb'"id": ?"([^"]*)"')
-_ENDINGS: Final = (".json", ".jsonl")
 
 
 @dataclass(frozen=True)
@@ -142,26 +140,11 @@ def named(folder: Path, path: Path) -> Iterator[Source]:
         ValueError: There is nothing that can be measured.
         OSError: It cannot be read.
     """
-    by_kind: dict[str, list[bytes]] = {}
-    if path.is_dir():
-        for file in sorted(path.rglob("*")):
-            if file.suffix in _ENDINGS:
-                with suppress(ValueError):
-                    _add(by_kind, file)
-    else:
-        _add(by_kind, path)
-    if not by_kind:
-        raise ValueError(f"{path}: there are no JSON objects in .json or .jsonl files")
-    for kind, documents in by_kind.items():
-        name = path.name if len(by_kind) == 1 else f"{path.name} {kind}"
-        target = folder / f"named-{name.replace(' ', '-')}.jsonl"
-        size, lines = _write(target, map(_line, documents))
-        yield Source(name, f"{kind}, named by the user", target, kind, size, lines)
-
-
-def _add(by_kind: dict[str, list[bytes]], file: Path) -> None:
-    found = inputs.of_file(file)
-    by_kind.setdefault(found.message_name, []).extend(found.documents)
+    for found in inputs.of_files(path):
+        target = folder / f"named-{found.name.replace(' ', '-')}.jsonl"
+        size, lines = _write(target, map(_line, found.documents))
+        about = f"{found.message_name}, {found.about}"
+        yield Source(found.name, about, target, found.message_name, size, lines)
 
 
 def _line(document: bytes) -> bytes:

@@ -49,10 +49,7 @@ RESIDUE: Final = {
     ("absent", "$.choices[].message.refusal"),
     ("absent", "$.usage.prompt_tokens_details.audio_tokens"),
     ("extra", "$.__verbose"),
-    ("extra", "$.choices[].logprobs.content[].id"),
-    ("extra", "$.choices[].logprobs.content[].top_logprobs[].id"),
     ("extra", "$.prompt_progress"),
-    ("extra", "$.timings"),
     ("null", "$.choices[].delta.content"),
 }
 LOGPROBS: Final = {"logprobs": True, "top_logprobs": 20, "max_tokens": 6}

@@ -23,13 +23,17 @@ from chatpb._mapping.residue import residue_size
 from chatpb._mapping.residue import walk as walk_messages
 from chatpb._mapping.schema import mapping_of
 from chatpb._mapping.text import dump, parse
-from chatpb.v1 import ChatCompletion, Residue
+from chatpb.v1 import ChatCompletion, ChatCompletionTokenLogprob, Residue, TopLogprob
 from common.marks import Marks, markdown
 
 _DOCS: Final = Path(__file__).parents[2] / "docs" / "mapping.md"
 _MARKS: Final = Marks("make residue")
 _ENDINGS: Final = _endings.compressible((_endings.JSON, *ENDINGS))
 _DE_FACTO: Final = 100  # the first number of fields that OpenAI does not document
+#: Those that have a smaller one.
+_OF_TOKENS: Final = [
+    message.DESCRIPTOR.fields_by_name["id"] for message in (ChatCompletionTokenLogprob, TopLogprob)
+]
 
 
 @dataclass
@@ -73,7 +77,9 @@ def _forget_fields(message: Message) -> None:
             continue
         mapped = mapping_of(part)
         unknown = {
-            name: field for name, field in mapped.fields.items() if field.number >= _DE_FACTO
+            name: field
+            for name, field in mapped.fields.items()
+            if field.number >= _DE_FACTO or field.descriptor in _OF_TOKENS
         }
         members = to_dict(part, allow_nan=True)
         moved = {name: members[name] for name in unknown if name in members}

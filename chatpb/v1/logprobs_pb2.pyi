@@ -85,7 +85,8 @@ class ChatCompletionTokenLogprob(_message.Message):
     """
     id: _builtins.int
     """The number of the token in the model's vocabulary, as llama.cpp sends it. Not
-    documented by OpenAI. Unset: not given.
+    documented by OpenAI, but below 100: it comes with every token, so that the byte
+    that a small number saves counts. Unset: not given.
     """
     @_builtins.property
     def top_logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TopLogprob]:
@@ -141,7 +142,8 @@ class TopLogprob(_message.Message):
     """The bytes of the token. Unset: the UTF-8 encoding of `token`."""
     id: _builtins.int
     """The number of the token in the model's vocabulary, as llama.cpp sends it. Not
-    documented by OpenAI. Unset: not given.
+    documented by OpenAI, but below 100: it comes with every token, so that the byte
+    that a small number saves counts. Unset: not given.
     """
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:

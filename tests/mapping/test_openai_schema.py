@@ -70,6 +70,10 @@ UNDOCUMENTED_FIELDS: Mapping[str, str] = {
         for name in ("object", "data", "first_id", "last_id", "has_more")
     },
     **{
+        f"chatpb.v1.{token}.id": "it comes with every token: a number of one byte counts"
+        for token in ("ChatCompletionTokenLogprob", "TopLogprob")
+    },
+    **{
         f"chatpb.v1.{union}": "a form of a member that OpenAI does not document"
         for union in (
             "MatchedStop.token_id",

@@ -84,9 +84,9 @@ class ChatCompletionTokenLogprob(_message.Message):
     differ, as for a token that is a part of a character.
     """
     id: _builtins.int
-    """The number of the token in the model's vocabulary, as llama.cpp sends it. Not
-    documented by OpenAI, but below 100: it comes with every token, so that the byte
-    that a small number saves counts. Unset: not given.
+    """The number of the token in the model's vocabulary, as llama.cpp sends it. OpenAI
+    does not document it; the field has a small number because it comes with every
+    token, where one byte counts. Unset: not given.
     """
     @_builtins.property
     def top_logprobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TopLogprob]:
@@ -141,9 +141,9 @@ class TopLogprob(_message.Message):
     bytes: _builtins.bytes
     """The bytes of the token. Unset: the UTF-8 encoding of `token`."""
     id: _builtins.int
-    """The number of the token in the model's vocabulary, as llama.cpp sends it. Not
-    documented by OpenAI, but below 100: it comes with every token, so that the byte
-    that a small number saves counts. Unset: not given.
+    """The number of the token in the model's vocabulary, as llama.cpp sends it. OpenAI
+    does not document it; the field has a small number because it comes with every
+    token, where one byte counts. Unset: not given.
     """
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:

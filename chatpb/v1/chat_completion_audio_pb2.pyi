@@ -35,14 +35,14 @@ class ChatCompletionAudio(_message.Message):
     data: _builtins.bytes
     """The audio, in the format of the request. Unset: not given."""
     transcript: _builtins.str
-    """What is said in the audio. Unset: not given."""
+    """The words of the audio. Unset: not given."""
     expires_at: _builtins.int
     """When the audio can no longer be named in a request, in seconds since the Unix
     epoch. Unset: not given.
     """
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,

@@ -31,7 +31,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ChatCompletionChunk(_message.Message):
-    """ChatCompletionChunk is one piece of a streamed completion. Fields stand in the
+    """ChatCompletionChunk is one piece of a streamed completion. The fields are in the
     order in which api.openai.com sends them.
     """
 
@@ -140,8 +140,8 @@ class ChatCompletionChunk(_message.Message):
     """
     @_builtins.property
     def choices(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChunkChoice]:
-        """The pieces of the answers. Empty: an empty list, as in the chunk with the
-        usage, unless the residue says otherwise.
+        """The pieces of the answers. Empty: an empty list, as in the chunk with the usage,
+        unless the residue specifies otherwise.
         """
 
     @_builtins.property
@@ -158,18 +158,18 @@ class ChatCompletionChunk(_message.Message):
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     @_builtins.property
     def citations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The addresses of the sources, as Perplexity and xAI list them. Not documented by
-        OpenAI. Empty: not given, unless the residue says otherwise.
+        OpenAI. Empty: not given, unless the residue specifies otherwise.
         """
 
     @_builtins.property
     def prompt_token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The numbers of the prompt's tokens, as vLLM sends them if asked. Not documented by
-        OpenAI. Empty: not given, unless the residue says otherwise.
+        """The numbers of the prompt's tokens, as vLLM sends them if asked. Not documented
+        by OpenAI. Empty: not given, unless the residue specifies otherwise.
         """
 
     def __init__(
@@ -328,7 +328,7 @@ class ChunkChoice(_message.Message):
     documented by OpenAI. Unset: not given.
     """
     text: _builtins.str
-    """The piece's text, as Together says it again. Not documented by OpenAI. Unset: not
+    """The piece's text, as Together repeats it. Not documented by OpenAI. Unset: not
     given.
     """
     @_builtins.property
@@ -341,12 +341,12 @@ class ChunkChoice(_message.Message):
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     @_builtins.property
     def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The numbers of the piece's tokens, as vLLM sends them if asked. Not documented by
-        OpenAI. Empty: not given, unless the residue says otherwise.
+        OpenAI. Empty: not given, unless the residue specifies otherwise.
         """
 
     @_builtins.property
@@ -493,7 +493,7 @@ class ChoiceDelta(_message.Message):
     """
     @_builtins.property
     def tool_calls(self) -> _containers.RepeatedCompositeFieldContainer[_tool_call_pb2.ToolCall]:
-        """Pieces of tool calls. Empty: not given, unless the residue says otherwise."""
+        """Pieces of tool calls. Empty: not given, unless the residue specifies otherwise."""
 
     @_builtins.property
     def function_call(self) -> _tool_call_pb2.FunctionCall:
@@ -507,12 +507,12 @@ class ChoiceDelta(_message.Message):
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     @_builtins.property
     def annotations(self) -> _containers.RepeatedCompositeFieldContainer[_annotation_pb2.Annotation]:
         """Remarks that follow what earlier chunks gave, such as the sources of a web
-        search. Not documented by OpenAI. Empty: not given, unless the residue says
+        search. Not documented by OpenAI. Empty: not given, unless the residue specifies
         otherwise.
         """
 

@@ -228,11 +228,11 @@ class ChatCompletionMessageParam(_message.Message):
     """
     @_builtins.property
     def content(self) -> Global___MessageContent:
-        """What the message says. Unset: not given."""
+        """The content of the message. Unset: not given."""
 
     @_builtins.property
     def tool_calls(self) -> _containers.RepeatedCompositeFieldContainer[_tool_call_pb2.ToolCall]:
-        """The tools that the model called. Empty: not given, unless the residue says
+        """The tools that the model called. Empty: not given, unless the residue specifies
         otherwise.
         """
 
@@ -248,7 +248,7 @@ class ChatCompletionMessageParam(_message.Message):
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -318,8 +318,8 @@ Global___ChatCompletionMessageParam: _TypeAlias = ChatCompletionMessageParam  # 
 
 @_typing.final
 class MessageContent(_message.Message):
-    """MessageContent is what a message says: a string or a list of parts. At most one
-    of the two is set.
+    """MessageContent is the content of a message: a string or a list of parts. At most
+    one of the two is set.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -352,7 +352,7 @@ Global___MessageContent: _TypeAlias = MessageContent  # noqa: Y015
 
 @_typing.final
 class ContentPart(_message.Message):
-    """ContentPart is a part of what a message says."""
+    """ContentPart is a part of the content of a message."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -393,7 +393,7 @@ class ContentPart(_message.Message):
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -446,7 +446,7 @@ class ImageUrl(_message.Message):
     """How closely the model looks at the image. Unset: not given."""
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -485,7 +485,7 @@ class InputAudio(_message.Message):
     """The format of the audio. Unset: not given."""
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -527,7 +527,7 @@ class InputFile(_message.Message):
     """The name of the file. Unset: not given."""
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -568,10 +568,10 @@ class PromptCacheBreakpoint(_message.Message):
     mode: Global___PromptCacheMode.ValueType
     """The kind of mark, `explicit`. Unset: not given."""
     ttl: Global___PromptCacheTtl.ValueType
-    """How long the part is cached at least. Unset: as long as the request says."""
+    """How long the part is cached at least. Unset: as long as the request specifies."""
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,

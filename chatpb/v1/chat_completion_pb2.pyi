@@ -32,7 +32,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ChatCompletion(_message.Message):
-    """ChatCompletion is the model's whole answer to a request. Fields stand in the
+    """ChatCompletion is the model's whole answer to a request. The fields are in the
     order in which api.openai.com sends them.
     """
 
@@ -181,8 +181,8 @@ class ChatCompletion(_message.Message):
     """
     @_builtins.property
     def choices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Choice]:
-        """The answers, one for each of the request's `n`. Empty: an empty list, unless
-        the residue says otherwise.
+        """The answers, one for each of the request's `n`. Empty: an empty list, unless the
+        residue specifies otherwise.
         """
 
     @_builtins.property
@@ -191,8 +191,8 @@ class ChatCompletion(_message.Message):
 
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """The keys and values that the caller attached to a stored completion. Empty:
-        not given, unless the residue says otherwise.
+        """The keys and values that the caller attached to a stored completion. Empty: not
+        given, unless the residue specifies otherwise.
         """
 
     @_builtins.property
@@ -203,7 +203,7 @@ class ChatCompletion(_message.Message):
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     @_builtins.property
     def tool_choice(self) -> _tool_pb2.ToolChoice:
@@ -213,8 +213,8 @@ class ChatCompletion(_message.Message):
 
     @_builtins.property
     def tools(self) -> _containers.RepeatedCompositeFieldContainer[_tool_pb2.Tool]:
-        """The tools of the request, in stored completions. Not documented by OpenAI.
-        Empty: not given, unless the residue says otherwise.
+        """The tools of the request, in stored completions. Not documented by OpenAI. Empty:
+        not given, unless the residue specifies otherwise.
         """
 
     @_builtins.property
@@ -226,13 +226,13 @@ class ChatCompletion(_message.Message):
     @_builtins.property
     def citations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The addresses of the sources, as Perplexity and xAI list them. Not documented by
-        OpenAI. Empty: not given, unless the residue says otherwise.
+        OpenAI. Empty: not given, unless the residue specifies otherwise.
         """
 
     @_builtins.property
     def prompt_token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The numbers of the prompt's tokens, as vLLM sends them if asked. Not documented by
-        OpenAI. Empty: not given, unless the residue says otherwise.
+        """The numbers of the prompt's tokens, as vLLM sends them if asked. Not documented
+        by OpenAI. Empty: not given, unless the residue specifies otherwise.
         """
 
     def __init__(
@@ -405,7 +405,7 @@ class Choice(_message.Message):
     given.
     """
     text: _builtins.str
-    """The text of the message, as Together says it again. Not documented by OpenAI. Unset:
+    """The text of the message, as Together repeats it. Not documented by OpenAI. Unset:
     not given.
     """
     @_builtins.property
@@ -420,12 +420,12 @@ class Choice(_message.Message):
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     @_builtins.property
     def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """The numbers of the message's tokens, as vLLM sends them if asked. Not documented by
-        OpenAI. Empty: not given, unless the residue says otherwise.
+        """The numbers of the message's tokens, as vLLM sends them if asked. Not documented
+        by OpenAI. Empty: not given, unless the residue specifies otherwise.
         """
 
     @_builtins.property
@@ -587,7 +587,7 @@ class ChatCompletionMessage(_message.Message):
     """
     @_builtins.property
     def tool_calls(self) -> _containers.RepeatedCompositeFieldContainer[_tool_call_pb2.ToolCall]:
-        """The tools that the model called. Empty: not given, unless the residue says
+        """The tools that the model called. Empty: not given, unless the residue specifies
         otherwise.
         """
 
@@ -600,7 +600,7 @@ class ChatCompletionMessage(_message.Message):
     @_builtins.property
     def annotations(self) -> _containers.RepeatedCompositeFieldContainer[_annotation_pb2.Annotation]:
         """Remarks on the message, such as the sources of a web search. Empty: an empty
-        list, unless the residue says otherwise.
+        list, unless the residue specifies otherwise.
         """
 
     @_builtins.property
@@ -609,7 +609,7 @@ class ChatCompletionMessage(_message.Message):
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,

@@ -455,7 +455,7 @@ class ChatCompletionRequest(_message.Message):
     by OpenAI. Unset: not given.
     """
     usage: _builtins.str
-    """What is said about the usage, as OpenRouter names it: an object. Not documented by
+    """How the usage is reported, as OpenRouter names it: an object. Not documented by
     OpenAI. Unset: not given.
     """
     cache_control: _builtins.str
@@ -480,11 +480,13 @@ class ChatCompletionRequest(_message.Message):
     """
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_chat_completion_message_param_pb2.ChatCompletionMessageParam]:
-        """The conversation so far. Empty: not given, unless the residue says otherwise."""
+        """The conversation so far. Empty: not given, unless the residue specifies
+        otherwise.
+        """
 
     @_builtins.property
     def tools(self) -> _containers.RepeatedCompositeFieldContainer[_tool_pb2.Tool]:
-        """The tools that the model may call. Empty: not given, unless the residue says
+        """The tools that the model may call. Empty: not given, unless the residue specifies
         otherwise.
         """
 
@@ -506,18 +508,18 @@ class ChatCompletionRequest(_message.Message):
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     @_builtins.property
     def logit_bias(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """A bias for each token, by its number. Empty: not given, unless the residue says
-        otherwise.
+        """A bias for each token, by its number. Empty: not given, unless the residue
+        specifies otherwise.
         """
 
     @_builtins.property
     def modalities(self) -> _containers.RepeatedScalarFieldContainer[Global___Modality.ValueType]:
-        """The kinds of output that are wanted. Empty: not given, unless the residue says
-        otherwise.
+        """The kinds of output that are wanted. Empty: not given, unless the residue
+        specifies otherwise.
         """
 
     @_builtins.property
@@ -530,8 +532,8 @@ class ChatCompletionRequest(_message.Message):
 
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Keys and values to attach to the stored completion. Empty: not given, unless
-        the residue says otherwise.
+        """Keys and values to attach to the stored completion. Empty: not given, unless the
+        residue specifies otherwise.
         """
 
     @_builtins.property
@@ -554,26 +556,26 @@ class ChatCompletionRequest(_message.Message):
 
     @_builtins.property
     def functions(self) -> _containers.RepeatedCompositeFieldContainer[_tool_pb2.FunctionDefinition]:
-        """The functions that the model may call. Deprecated by OpenAI in favour of
-        `tools`. Empty: not given, unless the residue says otherwise.
+        """The functions that the model may call. Deprecated by OpenAI in favour of `tools`.
+        Empty: not given, unless the residue specifies otherwise.
         """
 
     @_builtins.property
     def stop_token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The numbers of tokens at which the answer ends, as vLLM and SGLang name them. Not
-        documented by OpenAI. Empty: not given, unless the residue says otherwise.
+        documented by OpenAI. Empty: not given, unless the residue specifies otherwise.
         """
 
     @_builtins.property
     def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The models to try if the first fails, as OpenRouter names them. Not documented by
-        OpenAI. Empty: not given, unless the residue says otherwise.
+        OpenAI. Empty: not given, unless the residue specifies otherwise.
         """
 
     @_builtins.property
     def guided_choice(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The answers to choose from, as vLLM named them. Not documented by OpenAI. Empty: not
-        given, unless the residue says otherwise.
+        """The answers to choose from, as vLLM named them. Not documented by OpenAI. Empty:
+        not given, unless the residue specifies otherwise.
         """
 
     def __init__(
@@ -856,7 +858,7 @@ class StreamOptions(_message.Message):
     """Whether chunks are padded with random characters. Unset: not given."""
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -897,7 +899,7 @@ class AudioParam(_message.Message):
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -961,7 +963,7 @@ class CustomVoice(_message.Message):
     """The identifier of the voice. Unset: not given."""
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -996,7 +998,7 @@ class PredictionContent(_message.Message):
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -1032,7 +1034,7 @@ class ModerationParam(_message.Message):
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -1070,7 +1072,7 @@ class ModerationPolicy(_message.Message):
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -1099,7 +1101,7 @@ class ModerationPolicyRule(_message.Message):
     """Whether to score or to block. Unset: not given."""
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -1132,7 +1134,7 @@ class PromptCacheOptions(_message.Message):
     """How long a part lives at least. Unset: not given."""
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -1173,7 +1175,7 @@ class WebSearchOptions(_message.Message):
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -1209,7 +1211,7 @@ class UserLocation(_message.Message):
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -1249,7 +1251,7 @@ class ApproximateLocation(_message.Message):
     """The IANA time zone. Unset: not given."""
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,

@@ -108,8 +108,8 @@ class CompletionRecord(_message.Message):
 
     @_builtins.property
     def log_header(self) -> Global___LogHeader:
-        """What the log is whose first message this is; such a message is no record. Unset:
-        the message is a record.
+        """The description of a log, in the first message of each of its files. Such a
+        message is not a record. Unset: the message is a record.
         """
 
     def __init__(
@@ -167,7 +167,7 @@ Global___CompletionRecord: _TypeAlias = CompletionRecord  # noqa: Y015
 
 @_typing.final
 class LogHeader(_message.Message):
-    """LogHeader is what a log says of itself, in the first message of each of its files."""
+    """LogHeader describes a log, in the first message of each of its files."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

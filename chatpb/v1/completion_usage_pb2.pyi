@@ -59,8 +59,8 @@ class CompletionUsage(_message.Message):
     OpenAI. Unset: not given.
     """
     is_byok: _builtins.bool
-    """Whether the caller's own key of the provider was used, as OpenRouter says. Not
-    documented by OpenAI. Unset: not given.
+    """Whether the caller's own key of the provider was used, as OpenRouter reports it.
+    Not documented by OpenAI. Unset: not given.
     """
     prompt_cache_hit_tokens: _builtins.int
     """Tokens that came from the prompt cache, as DeepSeek names them. Not documented by
@@ -132,7 +132,7 @@ class CompletionUsage(_message.Message):
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     @_builtins.property
     def cost(self) -> Global___UsageCost:
@@ -305,7 +305,7 @@ class PromptTokensDetails(_message.Message):
     """Tokens of video, as OpenRouter sends them. Not documented by OpenAI. Unset: not given."""
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -370,7 +370,7 @@ class CompletionTokensDetails(_message.Message):
     """
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,

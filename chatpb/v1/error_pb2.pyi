@@ -33,7 +33,7 @@ class ErrorResponse(_message.Message):
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Error(_message.Message):
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -137,7 +137,7 @@ class Misalignment(_message.Message):
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -179,7 +179,7 @@ class MisalignmentSteer(_message.Message):
     """The instruction. Unset: not given."""
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,

@@ -42,7 +42,7 @@ class ChoiceLogprobs(_message.Message):
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -76,8 +76,8 @@ class ChatCompletionTokenLogprob(_message.Message):
     token: _builtins.str
     """The text of the token. Empty: a token without text."""
     logprob: _builtins.float
-    """The natural logarithm of the token's probability; -9999.0 says that the token
-    is very unlikely. Unset: 0.0, certainty.
+    """The natural logarithm of the token's probability; -9999.0 means that the token is
+    very unlikely. Unset: 0.0, certainty.
     """
     bytes: _builtins.bytes
     """The bytes of the token. Unset: the UTF-8 encoding of `token`. Set where they
@@ -96,7 +96,7 @@ class ChatCompletionTokenLogprob(_message.Message):
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -147,7 +147,7 @@ class TopLogprob(_message.Message):
     """
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,

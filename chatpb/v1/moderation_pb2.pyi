@@ -93,7 +93,7 @@ class Moderation(_message.Message):
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -132,11 +132,11 @@ class ModerationOutcome(_message.Message):
     """The text of the error. Unset: not an error."""
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModerationResult]:
-        """The judgements. Empty: not given, unless the residue says otherwise."""
+        """The judgements. Empty: not given, unless the residue specifies otherwise."""
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -253,25 +253,25 @@ class ModerationResult(_message.Message):
     """Whether any category is flagged. Unset: not given."""
     @_builtins.property
     def categories(self) -> _containers.ScalarMap[_builtins.str, _builtins.bool]:
-        """Whether each category is flagged. Empty: not given, unless the residue says
+        """Whether each category is flagged. Empty: not given, unless the residue specifies
         otherwise.
         """
 
     @_builtins.property
     def category_scores(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """The score of each category, from 0 to 1. Empty: not given, unless the residue
-        says otherwise.
+        specifies otherwise.
         """
 
     @_builtins.property
     def category_applied_input_types(self) -> _containers.MessageMap[_builtins.str, Global___ModerationInputTypes]:
-        """The kinds of input that the score of each category applies to. Empty: not
-        given, unless the residue says otherwise.
+        """The kinds of input that the score of each category applies to. Empty: not given,
+        unless the residue specifies otherwise.
         """
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,

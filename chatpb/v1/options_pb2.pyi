@@ -43,7 +43,7 @@ class _JsonEncodingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JsonEnco
     """
 
 class JsonEncoding(_JsonEncoding, metaclass=_JsonEncodingEnumTypeWrapper):
-    """How a value is spelled in JSON where the protobuf type does not say it."""
+    """How a value is spelled in JSON where the protobuf type does not specify it."""
 
 JSON_ENCODING_UNSPECIFIED: JsonEncoding.ValueType  # 0
 """The ordinary spelling of the type: a string as a string, a number as a
@@ -199,15 +199,15 @@ what those of the message around it begin with. Unset: with nothing more.
 """
 column_time_unit: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.str]
 """The unit, such as `us`, of a number that is a time since the Unix epoch: its
-column is one of timestamps. Unset: the number is no such time.
+column is one of timestamps. Unset: the number is not a time.
 """
 column_text: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.str]
-"""The name of the field beside this one whose texts are made of the tokens in this
+"""The name of the field next to this one whose texts are made of the tokens in this
 one: its text `content` of those in `content`. A table does not keep them twice.
 Unset: there is none.
 """
 column_repeats: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
-"""Whether an element of the list may say again what the message around it says. A
+"""Whether an element of the list may repeat what the message around it contains. A
 table does not keep it twice.
 """
 json_alternative_to: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.str]

@@ -20,9 +20,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Residue(_message.Message):
-    """Residue is what a JSON object said that the typed fields beside it cannot.
-    Unset, the object said nothing else. It lets a message go back to the JSON
-    value that it was read from, whatever a server had put there.
+    """Residue contains what a JSON object had and the typed fields next to it cannot
+    represent. Unset: the object had nothing else. With it, a message is written as the
+    same JSON value that it was read from.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -65,7 +65,7 @@ class ResponseFormat(_message.Message):
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class JsonSchema(_message.Message):
     """Whether the model follows the schema exactly. Unset: not given."""
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,

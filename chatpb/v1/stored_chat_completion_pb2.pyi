@@ -47,11 +47,11 @@ class ChatCompletionList(_message.Message):
     """Whether more pages follow. Unset: false."""
     @_builtins.property
     def data(self) -> _containers.RepeatedCompositeFieldContainer[_chat_completion_pb2.ChatCompletion]:
-        """The completions. Empty: an empty list, unless the residue says otherwise."""
+        """The completions. Empty: an empty list, unless the residue specifies otherwise."""
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -100,11 +100,11 @@ class ChatCompletionStoreMessageList(_message.Message):
     """Whether more pages follow. Unset: false."""
     @_builtins.property
     def data(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChatCompletionStoreMessage]:
-        """The messages. Empty: an empty list, unless the residue says otherwise."""
+        """The messages. Empty: an empty list, unless the residue specifies otherwise."""
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -161,12 +161,12 @@ class ChatCompletionStoreMessage(_message.Message):
     @_builtins.property
     def content_parts(self) -> _containers.RepeatedCompositeFieldContainer[_chat_completion_message_param_pb2.ContentPart]:
         """The text and image parts of the message, if it was given as parts. Empty: null,
-        unless the residue says otherwise.
+        unless the residue specifies otherwise.
         """
 
     @_builtins.property
     def tool_calls(self) -> _containers.RepeatedCompositeFieldContainer[_tool_call_pb2.ToolCall]:
-        """The tools that the model called. Empty: not given, unless the residue says
+        """The tools that the model called. Empty: not given, unless the residue specifies
         otherwise.
         """
 
@@ -178,7 +178,7 @@ class ChatCompletionStoreMessage(_message.Message):
 
     @_builtins.property
     def annotations(self) -> _containers.RepeatedCompositeFieldContainer[_annotation_pb2.Annotation]:
-        """Remarks on the message. Empty: not given, unless the residue says otherwise."""
+        """Remarks on the message. Empty: not given, unless the residue specifies otherwise."""
 
     @_builtins.property
     def audio(self) -> _chat_completion_audio_pb2.ChatCompletionAudio:
@@ -186,7 +186,7 @@ class ChatCompletionStoreMessage(_message.Message):
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -244,7 +244,7 @@ class ChatCompletionDeleted(_message.Message):
     """Whether the completion was deleted. Unset: false."""
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -292,13 +292,13 @@ class ChatCompletionUpdate(_message.Message):
     RESIDUE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """The keys and values to attach to it. Empty: not given, unless the residue says
-        otherwise.
+        """The keys and values to attach to it. Empty: not given, unless the residue
+        specifies otherwise.
         """
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,

@@ -177,7 +177,7 @@ class Tool(_message.Message):
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -213,14 +213,14 @@ class FunctionDefinition(_message.Message):
     description: _builtins.str
     """What the function does, for the model to choose by. Unset: not given."""
     parameters: _builtins.str
-    """The JSON Schema of the arguments, as JSON text. Unset: not given, which says
+    """The JSON Schema of the arguments, as JSON text. Unset: not given, which means
     that the function takes none.
     """
     strict: _builtins.bool
     """Whether the model follows the schema exactly. Unset: not given."""
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -270,11 +270,11 @@ class CustomTool(_message.Message):
     """What the tool does, for the model to choose by. Unset: not given."""
     @_builtins.property
     def format(self) -> Global___CustomToolFormat:
-        """The form of the input. Unset: not given, which says free text."""
+        """The form of the input. Unset: not given, which means free text."""
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -316,7 +316,7 @@ class CustomToolFormat(_message.Message):
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -350,7 +350,7 @@ class Grammar(_message.Message):
     """The language of the grammar. Unset: not given."""
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -431,7 +431,7 @@ class NamedToolChoice(_message.Message):
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -468,12 +468,12 @@ class AllowedTools(_message.Message):
     @_builtins.property
     def tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tool]:
         """The tools, each with its kind and name. Empty: not given, unless the residue
-        says otherwise.
+        specifies otherwise.
         """
 
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,
@@ -504,7 +504,7 @@ class ToolName(_message.Message):
     """The name. Unset: not given."""
     @_builtins.property
     def residue(self) -> _residue_pb2.Residue:
-        """What the typed fields cannot say. Unset: nothing."""
+        """What the typed fields cannot represent. Unset: nothing."""
 
     def __init__(
         self,

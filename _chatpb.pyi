@@ -37,8 +37,8 @@ class Shredder:
         self,
         columns: list[tuple[str, bool, list[int]]],
         nodes: list[_Node],
-        token: tuple[int, int, int, int],
-        alternative: tuple[int, int, int, int],
+        token: tuple[int, int, int, int, int],
+        alternative: tuple[int, int, int, int, int],
         repeats: bool,
         folded: int,
     ) -> None: ...

@@ -60,9 +60,10 @@ def _compile(node: Node, nodes: list[Any]) -> int:
     return place
 
 
-def _numbers(fields: TokenFields) -> tuple[int, int, int, int]:
+def _numbers(fields: TokenFields) -> tuple[int, int, int, int, int]:
     inner = fields.list.number if fields.list is not None else 0
-    return fields.token.number, fields.logprob.number, fields.data.number, inner
+    token, logprob = fields.token.number, fields.logprob.number
+    return token, logprob, fields.data.number, fields.id.number, inner
 
 
 def to_arrays(buffers: list[bytes | None], rows: int) -> pa.RecordBatch:

@@ -1,8 +1,8 @@
 """The columns of a table, as the schema declares them.
 
-The options `column`, `column_prefix`, `column_time_unit`, `column_text` and `column_repeats` of the
-.proto files name every column; this module reads them, and both implementations of shredding are
-compiled from what it finds. The rules are those of docs/storage.md.
+The options `column`, `column_prefix`, `column_time_unit`, `column_text`, `column_repeats` and
+`column_follows` of the .proto files name every column; this module reads them, and both
+implementations of shredding are compiled from what it finds. docs/storage.md states the rules.
 """
 
 from __future__ import annotations
@@ -29,10 +29,15 @@ class Kind(StrEnum):
     DOUBLE = "double"
     STRING = "string"
     WORD = "word"  # of an enum
-    INTEGERS = "integers"  # a list of int64 in each row
+    INT32_LIST = "int32_list"
+    INT64_LIST = "int64_list"
     MAP = "map"  # from string to string in each row
 
 
+_LISTS: Final = {
+    FieldDescriptor.TYPE_INT32: Kind.INT32_LIST,
+    FieldDescriptor.TYPE_INT64: Kind.INT64_LIST,
+}
 _KINDS: Final = {
     FieldDescriptor.TYPE_BOOL: Kind.BOOL,
     FieldDescriptor.TYPE_INT32: Kind.INT32,
@@ -48,7 +53,8 @@ _TYPES: Final = {
     Kind.DOUBLE: pa.float64(),
     Kind.STRING: pa.string(),
     Kind.WORD: pa.string(),
-    Kind.INTEGERS: pa.list_(pa.int64()),
+    Kind.INT32_LIST: pa.list_(pa.int32()),
+    Kind.INT64_LIST: pa.list_(pa.int64()),
     Kind.MAP: pa.map_(pa.string(), pa.string()),
 }
 
@@ -114,6 +120,7 @@ class TokenFields:
         token: The field of its text.
         logprob: The field of its log probability.
         data: The field of its bytes.
+        id: The field of its number, which is kept only where it does not follow from the text.
         list: The field of its alternatives, if it has them.
         inner: Their fields.
         repeats: Whether one of them may repeat the token itself.
@@ -123,6 +130,7 @@ class TokenFields:
     token: FieldDescriptor
     logprob: FieldDescriptor
     data: FieldDescriptor
+    id: FieldDescriptor
     list: FieldDescriptor | None = None
     inner: TokenFields | None = None
     repeats: bool = False
@@ -193,7 +201,7 @@ class _Compiler:
                 self._add_tokens(member, name)
                 node.tokens.append(member)
             elif name:
-                if outer is self.record or not member.is_repeated:
+                if outer is self.record or not is_map:
                     self._add_leaf(node, member, prefix + name, outer)
             elif message is not None and not is_map and message not in self._around:
                 below = self.node(message, inner, None if member.is_repeated else outer)
@@ -215,7 +223,7 @@ class _Compiler:
         if any(column.name == name for column in self.columns):
             raise TypeError(f"{member.full_name}: there is a column {name} already")
         if member.is_repeated:
-            kind = Kind.MAP if member.message_type is not None else Kind.INTEGERS
+            kind = Kind.MAP if member.message_type is not None else _LISTS[member.type]
         else:
             kind = _KINDS[member.type]
         words = enum_words(member.enum_type) if member.enum_type is not None else None
@@ -254,24 +262,27 @@ class _Compiler:
 
 
 def _token_fields(message: Descriptor, *, is_outer: bool) -> TokenFields:
-    named = [
-        member for member in message.fields if member.GetOptions().Extensions[options_pb2.column]
-    ]
+    named = [member for member in message.fields if column_of(member)]
     by_type = {member.type: member for member in named}
     inner = by_type.pop(FieldDescriptor.TYPE_MESSAGE, None) if is_outer else None
     wanted = {
         FieldDescriptor.TYPE_STRING,
         FieldDescriptor.TYPE_DOUBLE,
         FieldDescriptor.TYPE_BYTES,
+        FieldDescriptor.TYPE_INT32,
     }
     if set(by_type) != wanted or len(named) != len(by_type) + (inner is not None):
-        raise TypeError(f"{message.full_name}: a token is a string, a double and bytes")
+        raise TypeError(f"{message.full_name}: a token is a string, a double, bytes and an int32")
+    token, number = by_type[FieldDescriptor.TYPE_STRING], by_type[FieldDescriptor.TYPE_INT32]
+    if number.GetOptions().Extensions[options_pb2.column_follows] != token.name:
+        raise TypeError(f"{number.full_name}: the number of a token follows from its text")
     has_inner = inner is not None and inner.message_type is not None
     return TokenFields(
         message,
-        token=by_type[FieldDescriptor.TYPE_STRING],
+        token=token,
         logprob=by_type[FieldDescriptor.TYPE_DOUBLE],
         data=by_type[FieldDescriptor.TYPE_BYTES],
+        id=number,
         list=inner,
         inner=_token_fields(inner.message_type, is_outer=False) if has_inner else None,  # type: ignore[union-attr,arg-type]
         repeats=has_inner and inner.GetOptions().Extensions[options_pb2.column_repeats],  # type: ignore[union-attr]
@@ -327,6 +338,7 @@ def _plain_token(fields: TokenFields) -> list[pa.Field]:
         pa.field(column_of(fields.token), pa.dictionary(pa.int32(), pa.string())),
         pa.field(column_of(fields.logprob), pa.float32()),
         pa.field(column_of(fields.data), pa.binary()),
+        pa.field(column_of(fields.id), pa.int32()),
         pa.field(REST, pa.binary()),
     ]
 

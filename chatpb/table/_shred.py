@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from google.protobuf.message_factory import GetMessageClass
 
 from chatpb.table._columns import (
     COLUMNS,
@@ -66,6 +67,7 @@ def shred(records: Sequence[tuple[CompletionRecord, Any]]) -> pa.RecordBatch:
         for values in columns:
             values.end_row()
         is_decimal, corrected = _spell(row.tokens)
+        _leave_out_ids(row.tokens)
         tokens.append(row.tokens)
         counts.append(row.counts or None)
         decimal.append(is_decimal)
@@ -92,6 +94,7 @@ def assemble(batch: pa.RecordBatch) -> Iterator[CompletionRecord]:
         record = CompletionRecord.FromString(rest)
         positions = tokens[row] or []
         _unspell(positions, decimal[row], corrections[row])
+        _put_in_ids(positions)
         values = [column[row] for column in columns]
         assembler = _Assembler(values, positions, counts[row] or [])
         assembler.fill(ROOT, record, None)
@@ -178,7 +181,7 @@ class _Row:
     def _move(self, leaf: Leaf, message: Any) -> None:
         values = self._columns[leaf.column]
         column = values.column
-        if column.kind in (Kind.MAP, Kind.INTEGERS):
+        if column.kind in (Kind.MAP, Kind.INT32_LIST, Kind.INT64_LIST):
             found = getattr(message, leaf.name)
             if found:
                 values.add(list(found.items() if column.kind is Kind.MAP else found))
@@ -284,7 +287,7 @@ def _joined(tokens: Any) -> bytes:
 def _put(message: Any, name: str, column: Column, value: Any) -> None:
     if column.kind is Kind.MAP:
         getattr(message, name).update(value)
-    elif column.kind is Kind.INTEGERS:
+    elif column.kind in (Kind.INT32_LIST, Kind.INT64_LIST):
         getattr(message, name).extend(value)
     else:
         setattr(message, name, value if column.words is None else column.words.numbers[value])
@@ -299,12 +302,12 @@ def _shred_token(fields: TokenFields, message: Any) -> _Token:
     row: _Token = {
         column_of(fields.token): getattr(message, fields.token.name),
         column_of(fields.logprob): getattr(message, fields.logprob.name),
-        column_of(fields.data): None,
     }
-    if message.HasField(fields.data.name):
-        row[column_of(fields.data)] = getattr(message, fields.data.name)
-    message.ClearField(fields.token.name)
-    message.ClearField(fields.data.name)
+    for field in (fields.data, fields.id):
+        has_value = message.HasField(field.name)
+        row[column_of(field)] = getattr(message, field.name) if has_value else None
+    for field in (fields.token, fields.data, fields.id):
+        message.ClearField(field.name)
     if not _is_spelled(row[column_of(fields.logprob)]):
         row[column_of(fields.logprob)] = None
     else:
@@ -339,8 +342,9 @@ def _assemble_token(fields: TokenFields, row: _Token, message: Any) -> None:
     setattr(message, fields.token.name, row[column_of(fields.token)])
     if row[column_of(fields.logprob)] is not None:
         setattr(message, fields.logprob.name, row[column_of(fields.logprob)])
-    if row[column_of(fields.data)] is not None:
-        setattr(message, fields.data.name, row[column_of(fields.data)])
+    for field in (fields.data, fields.id):
+        if row[column_of(field)] is not None:
+            setattr(message, field.name, row[column_of(field)])
     if row[REST]:
         message.MergeFromString(row[REST])
     if fields.list is not None and fields.inner is not None:
@@ -357,6 +361,61 @@ def _numbers(positions: Sequence[_Token]) -> Iterator[_Token]:
     if TOKENS.list is not None:
         for position in positions:
             yield from position[column_of(TOKENS.list)] or ()
+
+
+def _in_order(positions: Sequence[_Token]) -> Iterator[tuple[TokenFields, _Token]]:
+    """Each token of a row, and after it its alternatives: the order in which ids follow."""
+    for position in positions:
+        yield TOKENS, position
+        if TOKENS.list is not None and TOKENS.inner is not None:
+            for alternative in position[column_of(TOKENS.list)] or ():
+                yield TOKENS.inner, alternative
+
+
+def _known_id(fields: TokenFields, row: _Token, ids: dict[Any, int]) -> tuple[Any, int | None]:
+    """What the id of a token follows from, and the last id of the tokens that have the same."""
+    key = row[column_of(fields.token)], row[column_of(fields.data)]
+    return key, ids.get(key)
+
+
+def _leave_out_ids(positions: Sequence[_Token]) -> None:
+    """Makes null of the ids of a row that follow; or moves all of them to the rest."""
+    ids: dict[Any, int] = {}
+    follow: list[_Token] = []
+    for fields, row in _in_order(positions):
+        key, known = _known_id(fields, row, ids)
+        said = row[column_of(fields.id)]
+        if said is not None:
+            ids[key] = said
+            if said == known:
+                follow.append(row)
+        elif known is not None:  # null would mean the known one
+            return _keep_ids(positions)
+    for row in follow:
+        row[column_of(TOKENS.id)] = None
+    return None
+
+
+def _keep_ids(positions: Sequence[_Token]) -> None:
+    """Moves the ids of a row to the rest of their tokens."""
+    for fields, row in _in_order(positions):
+        said = row[column_of(fields.id)]
+        if said is not None:
+            rest = GetMessageClass(fields.message).FromString(row[REST] or b"")
+            setattr(rest, fields.id.name, said)
+            row[REST] = rest.SerializeToString(deterministic=True)
+            row[column_of(fields.id)] = None
+
+
+def _put_in_ids(positions: Sequence[_Token]) -> None:
+    """Gives the tokens of a row the ids that follow."""
+    ids: dict[Any, int] = {}
+    for fields, row in _in_order(positions):
+        key, known = _known_id(fields, row, ids)
+        if row[column_of(fields.id)] is None:
+            row[column_of(fields.id)] = known
+        else:
+            ids[key] = row[column_of(fields.id)]
 
 
 def _is_spelled(value: float) -> bool:

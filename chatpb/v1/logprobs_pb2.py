@@ -26,7 +26,7 @@ from chatpb.v1 import options_pb2 as chatpb_dot_v1_dot_options__pb2
 from chatpb.v1 import residue_pb2 as chatpb_dot_v1_dot_residue__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63hatpb/v1/logprobs.proto\x12\tchatpb.v1\x1a\x17\x63hatpb/v1/options.proto\x1a\x17\x63hatpb/v1/residue.proto\"\xdf\x01\n\x0e\x43hoiceLogprobs\x12P\n\x07\x63ontent\x18\x01 \x03(\x0b\x32%.chatpb.v1.ChatCompletionTokenLogprobB\x18\xa2\x9f\x19\x04null\xb8\x9f\x19\x01\xe2\x9f\x19\x08logprobs\x12P\n\x07refusal\x18\x02 \x03(\x0b\x32%.chatpb.v1.ChatCompletionTokenLogprobB\x18\xa2\x9f\x19\x04null\xb8\x9f\x19\x01\xe2\x9f\x19\x08logprobs\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue:\x04\xb8\x9f\x19\x02\"\x90\x02\n\x1a\x43hatCompletionTokenLogprob\x12\x18\n\x05token\x18\x01 \x01(\tB\t\xe2\x9f\x19\x05token\x12\x1c\n\x07logprob\x18\x02 \x01(\x01\x42\x0b\xe2\x9f\x19\x07logprob\x12*\n\x05\x62ytes\x18\x03 \x01(\x0c\x42\x16\xaa\x9f\x19\x05token\xb0\x9f\x19\x01\xe2\x9f\x19\x05\x62ytesH\x00\x88\x01\x01\x12G\n\x0ctop_logprobs\x18\x04 \x03(\x0b\x32\x15.chatpb.v1.TopLogprobB\x1a\xa2\x9f\x19\x02[]\xe2\x9f\x19\x0ctop_logprobs\x80\xa0\x19\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue\x12\x0f\n\x02id\x18\x0e \x01(\x05H\x01\x88\x01\x01\x42\x08\n\x06_bytesB\x05\n\x03_id\"\xb7\x01\n\nTopLogprob\x12\x18\n\x05token\x18\x01 \x01(\tB\t\xe2\x9f\x19\x05token\x12\x1c\n\x07logprob\x18\x02 \x01(\x01\x42\x0b\xe2\x9f\x19\x07logprob\x12*\n\x05\x62ytes\x18\x03 \x01(\x0c\x42\x16\xaa\x9f\x19\x05token\xb0\x9f\x19\x01\xe2\x9f\x19\x05\x62ytesH\x00\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue\x12\x0f\n\x02id\x18\x0e \x01(\x05H\x01\x88\x01\x01\x42\x08\n\x06_bytesB\x05\n\x03_idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63hatpb/v1/logprobs.proto\x12\tchatpb.v1\x1a\x17\x63hatpb/v1/options.proto\x1a\x17\x63hatpb/v1/residue.proto\"\xdf\x01\n\x0e\x43hoiceLogprobs\x12P\n\x07\x63ontent\x18\x01 \x03(\x0b\x32%.chatpb.v1.ChatCompletionTokenLogprobB\x18\xa2\x9f\x19\x04null\xb8\x9f\x19\x01\xe2\x9f\x19\x08logprobs\x12P\n\x07refusal\x18\x02 \x03(\x0b\x32%.chatpb.v1.ChatCompletionTokenLogprobB\x18\xa2\x9f\x19\x04null\xb8\x9f\x19\x01\xe2\x9f\x19\x08logprobs\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue:\x04\xb8\x9f\x19\x02\"\xa1\x02\n\x1a\x43hatCompletionTokenLogprob\x12\x18\n\x05token\x18\x01 \x01(\tB\t\xe2\x9f\x19\x05token\x12\x1c\n\x07logprob\x18\x02 \x01(\x01\x42\x0b\xe2\x9f\x19\x07logprob\x12*\n\x05\x62ytes\x18\x03 \x01(\x0c\x42\x16\xaa\x9f\x19\x05token\xb0\x9f\x19\x01\xe2\x9f\x19\x05\x62ytesH\x00\x88\x01\x01\x12G\n\x0ctop_logprobs\x18\x04 \x03(\x0b\x32\x15.chatpb.v1.TopLogprobB\x1a\xa2\x9f\x19\x02[]\xe2\x9f\x19\x0ctop_logprobs\x80\xa0\x19\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue\x12 \n\x02id\x18\x0e \x01(\x05\x42\x0f\xe2\x9f\x19\x02id\x9a\xa0\x19\x05tokenH\x01\x88\x01\x01\x42\x08\n\x06_bytesB\x05\n\x03_id\"\xc8\x01\n\nTopLogprob\x12\x18\n\x05token\x18\x01 \x01(\tB\t\xe2\x9f\x19\x05token\x12\x1c\n\x07logprob\x18\x02 \x01(\x01\x42\x0b\xe2\x9f\x19\x07logprob\x12*\n\x05\x62ytes\x18\x03 \x01(\x0c\x42\x16\xaa\x9f\x19\x05token\xb0\x9f\x19\x01\xe2\x9f\x19\x05\x62ytesH\x00\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue\x12 \n\x02id\x18\x0e \x01(\x05\x42\x0f\xe2\x9f\x19\x02id\x9a\xa0\x19\x05tokenH\x01\x88\x01\x01\x42\x08\n\x06_bytesB\x05\n\x03_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,16 +47,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHATCOMPLETIONTOKENLOGPROB'].fields_by_name['bytes']._serialized_options = b'\252\237\031\005token\260\237\031\001\342\237\031\005bytes'
   _globals['_CHATCOMPLETIONTOKENLOGPROB'].fields_by_name['top_logprobs']._loaded_options = None
   _globals['_CHATCOMPLETIONTOKENLOGPROB'].fields_by_name['top_logprobs']._serialized_options = b'\242\237\031\002[]\342\237\031\014top_logprobs\200\240\031\001'
+  _globals['_CHATCOMPLETIONTOKENLOGPROB'].fields_by_name['id']._loaded_options = None
+  _globals['_CHATCOMPLETIONTOKENLOGPROB'].fields_by_name['id']._serialized_options = b'\342\237\031\002id\232\240\031\005token'
   _globals['_TOPLOGPROB'].fields_by_name['token']._loaded_options = None
   _globals['_TOPLOGPROB'].fields_by_name['token']._serialized_options = b'\342\237\031\005token'
   _globals['_TOPLOGPROB'].fields_by_name['logprob']._loaded_options = None
   _globals['_TOPLOGPROB'].fields_by_name['logprob']._serialized_options = b'\342\237\031\007logprob'
   _globals['_TOPLOGPROB'].fields_by_name['bytes']._loaded_options = None
   _globals['_TOPLOGPROB'].fields_by_name['bytes']._serialized_options = b'\252\237\031\005token\260\237\031\001\342\237\031\005bytes'
+  _globals['_TOPLOGPROB'].fields_by_name['id']._loaded_options = None
+  _globals['_TOPLOGPROB'].fields_by_name['id']._serialized_options = b'\342\237\031\002id\232\240\031\005token'
   _globals['_CHOICELOGPROBS']._serialized_start=90
   _globals['_CHOICELOGPROBS']._serialized_end=313
   _globals['_CHATCOMPLETIONTOKENLOGPROB']._serialized_start=316
-  _globals['_CHATCOMPLETIONTOKENLOGPROB']._serialized_end=588
-  _globals['_TOPLOGPROB']._serialized_start=591
-  _globals['_TOPLOGPROB']._serialized_end=774
+  _globals['_CHATCOMPLETIONTOKENLOGPROB']._serialized_end=605
+  _globals['_TOPLOGPROB']._serialized_start=608
+  _globals['_TOPLOGPROB']._serialized_end=808
 # @@protoc_insertion_point(module_scope)

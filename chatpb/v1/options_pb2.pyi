@@ -155,6 +155,7 @@ COLUMN_TEXT_FIELD_NUMBER: _builtins.int
 COLUMN_REPEATS_FIELD_NUMBER: _builtins.int
 JSON_ALTERNATIVE_TO_FIELD_NUMBER: _builtins.int
 FOLD_PART_FIELD_NUMBER: _builtins.int
+COLUMN_FOLLOWS_FIELD_NUMBER: _builtins.int
 JSON_UNION_FIELD_NUMBER: _builtins.int
 FOLD_UNKNOWN_FIELD_NUMBER: _builtins.int
 FOLD_UNKNOWN_KEY_FIELD_NUMBER: _builtins.int
@@ -219,6 +220,11 @@ fold_part: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOption
 """The JSON text of a part that holds the empty string. If some values of a string
 field are arrays of parts, a string becomes this part with the string in it.
 Unset: the string itself is the part.
+"""
+column_follows: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.str]
+"""The name of a string field of the same message. Messages of a record that have the
+same string usually have the same value in this field: a table keeps the value only
+where it differs from the one before. Unset: every value is kept.
 """
 json_union: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, _builtins.bool]
 """Whether the message is not a JSON object but a JSON union: the one member

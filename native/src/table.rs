@@ -21,7 +21,7 @@ type NodeArgs = (
     Vec<(u32, u32, u32, u32)>,
     Vec<usize>,
 );
-type TokenArgs = (u32, u32, u32, u32);
+type TokenArgs = (u32, u32, u32, u32, u32);
 
 /// Moves the values of records to columns and back, as the reference does.
 ///
@@ -204,7 +204,8 @@ fn kind_of(name: &str) -> Option<Kind> {
         "double" => Kind::Double,
         "string" => Kind::String,
         "word" => Kind::Word,
-        "integers" => Kind::Integers,
+        "int32_list" => Kind::Int32List,
+        "int64_list" => Kind::Int64List,
         "map" => Kind::Map,
         _ => return None,
     })
@@ -235,11 +236,12 @@ fn text((holder, text, tokens_holder, tokens): (u32, u32, u32, u32)) -> TextRule
     }
 }
 
-fn token_fields((token, logprob, data, list): TokenArgs) -> TokenFields {
+fn token_fields((token, logprob, data, id, list): TokenArgs) -> TokenFields {
     TokenFields {
         token,
         logprob,
         data,
+        id,
         list,
     }
 }

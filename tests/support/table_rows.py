@@ -58,15 +58,17 @@ def logprobs() -> st.SearchStrategy[ChoiceLogprobs]:
     """Tokens with any alternatives; some of them are among these."""
     numbers = st.sampled_from(NUMBERS) | st.floats(allow_nan=True)
     token = st.builds(
-        lambda text, number, data, rest: {
+        lambda text, number, data, id_, rest: {
             "token": text,
             "logprob": number,
             **({} if data is None else {"bytes": data}),
+            **({} if id_ is None else {"id": id_}),
             **({} if rest is None else {"residue": {"extra_json": rest}}),
         },
-        utf8_texts,
+        st.sampled_from(["a", "b"]) | utf8_texts,
         numbers,
         st.none() | st.binary(max_size=3),
+        st.none() | st.integers(-1, 2),
         st.none() | st.just('{"id":3}'),
     )
     alternatives = st.lists(token, max_size=3)

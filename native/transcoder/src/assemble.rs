@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::columns::{Bits, Ranges, Source, Texts, number};
+use crate::columns::{Bits, KnownIds, Ranges, Source, Texts, number};
 use crate::plan::{Action, ColumnPlan, Insert, Kind, Leaf, Node, Plan, TokenFields, decimal};
 use crate::schema::Schema;
 use crate::wire::{FIXED64, Fields, VARINT, Value};
@@ -36,6 +36,7 @@ pub fn assemble(
         count: 0,
         count_end: 0,
         numbers: Numbers::default(),
+        ids: KnownIds::default(),
         scratch: Vec::new(),
     };
     let mut out = Vec::new();
@@ -118,7 +119,7 @@ impl<'a> Column<'a> {
                 Data::Numbers(source.required()?)
             }
             Kind::String => Data::Strings(source.texts()?),
-            Kind::Integers => {
+            Kind::Int32List | Kind::Int64List => {
                 let ranges = source.lists()?;
                 source.optional()?;
                 Data::Integers(ranges, source.required()?)
@@ -139,6 +140,8 @@ struct PlainTokens<'a> {
     logprob_validity: Bits<'a>,
     logprob: &'a [u8],
     data: Texts<'a>,
+    id_validity: Bits<'a>,
+    id: &'a [u8],
     rest: Texts<'a>,
 }
 
@@ -149,6 +152,8 @@ impl<'a> PlainTokens<'a> {
             logprob_validity: source.bits()?,
             logprob: source.required()?,
             data: source.texts()?,
+            id_validity: source.bits()?,
+            id: source.required()?,
             rest: source.texts()?,
         })
     }
@@ -224,6 +229,7 @@ struct Assembler<'a> {
     count: usize,
     count_end: usize,
     numbers: Numbers,
+    ids: KnownIds<'a>,
     scratch: Vec<u8>,
 }
 
@@ -231,6 +237,7 @@ impl<'a> Assembler<'a> {
     fn record(&mut self, row: usize, out: &mut Vec<u8>) -> Result<(), Declined> {
         self.row = row;
         self.elements.fill(0);
+        self.ids.clear();
         let positions = self.tokens.rows.get(row)?.unwrap_or(0..0);
         let counts = self.tokens.count_lists.get(row)?.unwrap_or(0..0);
         (self.position, self.position_end) = (positions.start, positions.end);
@@ -382,7 +389,12 @@ impl<'a> Assembler<'a> {
                 if let Some(range) = ranges.get(index)? {
                     let place = open(out, number_of);
                     for each in range {
-                        put_varint(out, u64::from_le_bytes(number(numbers, each)?));
+                        let value = if column.kind == Kind::Int32List {
+                            i64::from(i32::from_le_bytes(number(numbers, each)?))
+                        } else {
+                            i64::from_le_bytes(number(numbers, each)?)
+                        };
+                        put_varint(out, value as u64);
                     }
                     close(out, place);
                 }
@@ -489,7 +501,7 @@ impl<'a> Assembler<'a> {
 
     fn token(&mut self, position: usize, out: &mut Vec<u8>) -> Result<(), Declined> {
         let plan = self.plan;
-        let of_token = self.number(true, position)?;
+        let of_token = (self.number(true, position)?, self.id(true, position)?);
         let tokens = &self.tokens;
         let rank = if tokens.rank_validity.is_valid(position)? {
             let rank = i16::from_le_bytes(number(tokens.ranks, position)?);
@@ -507,27 +519,51 @@ impl<'a> Assembler<'a> {
         let mut others = range.clone();
         for place in 0..range.len() + usize::from(rank.is_some()) {
             let is_own = rank == Some(place);
-            let (columns, index, logprob) = if is_own {
+            let (columns, index, (logprob, id)) = if is_own {
                 (&self.tokens.positions, position, of_token)
             } else {
                 let each = others.next().ok_or(Declined)?;
-                let logprob = self.number(false, each)?;
-                (&self.tokens.alternatives, each, logprob)
+                let of_other = (self.number(false, each)?, self.id(false, each)?);
+                (&self.tokens.alternatives, each, of_other)
             };
             let start = open(&mut list, plan.token.list);
-            put_token(&plan.alternative, columns, index, logprob, &[], &mut list)?;
+            let fields = &plan.alternative;
+            put_token(fields, columns, index, logprob, id, &[], &mut list)?;
             close(&mut list, start);
         }
         let put = put_token(
             &plan.token,
             &self.tokens.positions,
             position,
-            of_token,
+            of_token.0,
+            of_token.1,
             &list,
             out,
         );
         self.scratch = list;
         put
+    }
+
+    /// The id of a token or an alternative, said or followed; each is asked for once, in order.
+    #[inline]
+    fn id(&mut self, is_own: bool, index: usize) -> Result<Option<i32>, Declined> {
+        let columns = if is_own {
+            &self.tokens.positions
+        } else {
+            &self.tokens.alternatives
+        };
+        let is_said = columns.id_validity.is_valid(index)?;
+        if !is_said && self.ids.is_empty() {
+            return Ok(None);
+        }
+        let text = columns.token.get(index)?.ok_or(Declined)?;
+        let key = (text, columns.data.get(index)?);
+        if !is_said {
+            return Ok(self.ids.get(&key).copied());
+        }
+        let id = i32::from_le_bytes(number(columns.id, index)?);
+        self.ids.insert(key, id);
+        Ok(Some(id))
     }
 
     /// The log probability of a token or an alternative; each is asked for once, in order.
@@ -567,6 +603,7 @@ fn put_token(
     columns: &PlainTokens,
     index: usize,
     logprob: Option<f64>,
+    id: Option<i32>,
     list: &[u8],
     out: &mut Vec<u8>,
 ) -> Result<(), Declined> {
@@ -584,6 +621,10 @@ fn put_token(
         put_bytes(out, fields.data, data);
     }
     out.extend_from_slice(list);
+    if let Some(id) = id {
+        put_tag(out, fields.id, VARINT);
+        put_varint(out, i64::from(id) as u64);
+    }
     if let Some(rest) = columns.rest.get(index)? {
         out.extend_from_slice(rest);
         sort_fields(out, start)?;

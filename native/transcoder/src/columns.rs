@@ -3,7 +3,7 @@
 use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
+use hashbrown::{HashMap, HashTable};
 
 use crate::Declined;
 
@@ -43,6 +43,10 @@ impl Validity {
             self.nulls += 1;
         }
         self.length += 1;
+    }
+
+    pub fn is_valid(&self, index: usize) -> bool {
+        self.bits[index / 8] >> (index % 8) & 1 == 1
     }
 
     /// Takes back what was pushed last.
@@ -111,7 +115,7 @@ impl Strings {
         self.offsets.len() - 1
     }
 
-    fn get(&self, index: usize) -> &[u8] {
+    pub fn get(&self, index: usize) -> &[u8] {
         &self.data[self.offsets[index] as usize..self.offsets[index + 1] as usize]
     }
 
@@ -159,6 +163,10 @@ impl Dictionary {
         self.indices
             .push(i32::try_from(index).map_err(|_| Declined)?);
         Ok(())
+    }
+
+    pub fn get(&self, index: usize) -> &[u8] {
+        self.values.get(self.indices[index] as usize)
     }
 
     /// The texts that recur most get the least numbers: those are packed into few bits, and compress.
@@ -214,11 +222,24 @@ impl Lists {
         self.offsets.last().map_or(0, |&offset| offset as usize)
     }
 
+    /// Where the elements of a list are.
+    pub fn range(&self, index: usize) -> std::ops::Range<usize> {
+        self.offsets[index] as usize..self.offsets[index + 1] as usize
+    }
+
+    pub fn truncate(&mut self, length: usize) {
+        self.offsets.truncate(length + 1);
+        self.validity.truncate(length);
+    }
+
     pub fn finish(self, out: &mut Buffers) {
         self.validity.finish(out);
         out.push_numbers(self.offsets.iter().map(|offset| offset.to_le_bytes()));
     }
 }
+
+/// The last id of the tokens of a record that have the same text and bytes.
+pub type KnownIds<'a> = HashMap<(&'a [u8], Option<&'a [u8]>), i32, FixedState>;
 
 /// Buffers that are read, in the order of the schema.
 pub struct Source<'a> {

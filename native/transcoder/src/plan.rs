@@ -15,10 +15,18 @@ pub enum Kind {
     String,
     /// A word of an enum, by its place among the words.
     Word,
-    /// A list of int64 in each row.
-    Integers,
+    /// A list for each value.
+    Int32List,
+    Int64List,
     /// A map from string to string in each row.
     Map,
+}
+
+impl Kind {
+    /// Whether a value is made of several fields on the wire.
+    pub fn is_many(self) -> bool {
+        matches!(self, Self::Int32List | Self::Int64List | Self::Map)
+    }
 }
 
 pub struct ColumnPlan {
@@ -141,6 +149,8 @@ pub struct TokenFields {
     pub token: u32,
     pub logprob: u32,
     pub data: u32,
+    /// The field of the number, which usually follows from the text.
+    pub id: u32,
     /// The field of the alternatives; 0 for an alternative.
     pub list: u32,
 }

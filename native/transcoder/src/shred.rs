@@ -1,9 +1,11 @@
 //! Records in binary form to columns.
 
-use crate::columns::{Buffers, Dictionary, Lists, Strings, Validity};
+use crate::columns::{Buffers, Dictionary, KnownIds, Lists, Strings, Validity};
 use crate::plan::{Action, Kind, Leaf, Node, Plan, TokenFields, decimal, is_spelled};
 use crate::schema::Schema;
-use crate::wire::{Fields, LENGTH_DELIMITED, Value, close, open, put_bytes, put_varint};
+use crate::wire::{
+    Fields, LENGTH_DELIMITED, VARINT, Value, close, open, put_bytes, put_tag, put_varint,
+};
 use crate::{Declined, Nan};
 
 /// Shreds records, each with the completion that its chunks make.
@@ -47,11 +49,13 @@ enum Data {
     Int64(Vec<i64>),
     Double(Vec<f64>),
     Strings(Strings),
+    /// Of int32 or of int64.
     Integers(Lists, Vec<i64>),
     Map(Lists, Strings, Strings),
 }
 
 struct Column {
+    kind: Kind,
     is_list: bool,
     is_filled: bool,
     /// The values of the row that are not null.
@@ -64,6 +68,7 @@ struct Column {
 impl Column {
     fn new(kind: Kind, is_list: bool) -> Self {
         Self {
+            kind,
             is_list,
             is_filled: false,
             filled: 0,
@@ -75,7 +80,7 @@ impl Column {
                 Kind::Int64 => Data::Int64(Vec::new()),
                 Kind::Double => Data::Double(Vec::new()),
                 Kind::String => Data::Strings(Strings::default()),
-                Kind::Integers => Data::Integers(Lists::default(), Vec::new()),
+                Kind::Int32List | Kind::Int64List => Data::Integers(Lists::default(), Vec::new()),
                 Kind::Map => Data::Map(Lists::default(), Strings::default(), Strings::default()),
             },
         }
@@ -124,7 +129,8 @@ impl Column {
                     Data::Int64(values) => values.truncate(start),
                     Data::Double(values) => values.truncate(start),
                     Data::Strings(values) => values.truncate(start),
-                    Data::Integers(..) | Data::Map(..) => return Err(Declined),
+                    Data::Integers(lists, _) => lists.truncate(start), // they have no elements
+                    Data::Map(..) => return Err(Declined),
                 }
             }
             self.lists.push(self.validity.length, !is_null)?;
@@ -141,7 +147,11 @@ impl Column {
             Data::Integers(lists, values) => {
                 lists.finish(out);
                 out.0.push(None);
-                out.push_numbers(values.iter().map(|value| value.to_le_bytes()));
+                if self.kind == Kind::Int32List {
+                    out.push_numbers(values.iter().map(|&value| (value as i32).to_le_bytes()));
+                } else {
+                    out.push_numbers(values.iter().map(|value| value.to_le_bytes()));
+                }
                 return;
             }
             Data::Map(lists, keys, values) => {
@@ -175,6 +185,10 @@ struct Tokens {
     logprob: Vec<f32>,
     data_validity: Validity,
     data: Strings,
+    id_validity: Validity,
+    id: Vec<i32>,
+    /// The ids of the row that has not ended, each with its place in the rest.
+    row_ids: Vec<Option<(i32, usize)>>,
     rest_validity: Validity,
     rest: Strings,
 }
@@ -198,8 +212,57 @@ impl Tokens {
         }
         self.data_validity.push(token.data.is_some());
         self.data.push(token.data.unwrap_or_default())?;
+        self.row_ids.push(token.id);
         self.rest_validity.push(!token.rest.is_empty());
         self.rest.push(&token.rest)
+    }
+
+    /// The id of a token of the row, or None in its place where it follows; None alone if there is
+    /// no id where one would follow.
+    fn said_id<'a>(&'a self, index: usize, known: &mut KnownIds<'a>) -> Option<Option<i32>> {
+        let has_data = self.data_validity.is_valid(index);
+        let data = has_data.then(|| self.data.get(index));
+        let key = (self.token.get(index), data);
+        match self.row_ids[index - self.id.len()] {
+            Some((id, _)) => Some((known.insert(key, id) != Some(id)).then_some(id)),
+            None if known.contains_key(&key) => None,
+            None => Some(None),
+        }
+    }
+
+    /// Ends the ids of a row.
+    fn say_ids(&mut self, said: impl Iterator<Item = Option<i32>>) {
+        for id in said {
+            self.id_validity.push(id.is_some());
+            self.id.push(id.unwrap_or_default());
+        }
+        self.row_ids.clear();
+    }
+
+    /// Ends the ids of a row: they stay in the rest.
+    fn keep_ids(&mut self, field: u32) -> Result<(), Declined> {
+        let first = self.id.len();
+        let ids = std::mem::take(&mut self.row_ids);
+        self.say_ids(ids.iter().map(|_| None));
+        if ids.iter().all(Option::is_none) {
+            return Ok(());
+        }
+        let rests: Vec<_> = (first..self.len())
+            .map(|index| self.rest.get(index).to_vec())
+            .collect();
+        self.rest.truncate(first);
+        self.rest_validity.truncate(first);
+        for (id, mut rest) in ids.into_iter().zip(rests) {
+            if let Some((id, place)) = id {
+                let after = rest.split_off(place);
+                put_tag(&mut rest, field, VARINT);
+                put_varint(&mut rest, i64::from(id) as u64);
+                rest.extend(after);
+            }
+            self.rest_validity.push(!rest.is_empty());
+            self.rest.push(&rest)?;
+        }
+        Ok(())
     }
 
     fn finish(self, out: &mut Buffers) {
@@ -208,6 +271,8 @@ impl Tokens {
         out.push_numbers(self.logprob.iter().map(|value| value.to_le_bytes()));
         self.data_validity.finish(out);
         self.data.finish(out);
+        self.id_validity.finish(out);
+        out.push_numbers(self.id.iter().map(|value| value.to_le_bytes()));
         self.rest_validity.finish(out);
         self.rest.finish(out);
     }
@@ -219,6 +284,8 @@ struct Token<'a> {
     text: &'a [u8],
     logprob: f64,
     data: Option<&'a [u8]>,
+    /// Its number, and where it was among the other fields.
+    id: Option<(i32, usize)>,
     rest: Vec<u8>,
 }
 
@@ -228,6 +295,7 @@ impl Token<'_> {
         self.logprob.to_bits() == other.logprob.to_bits()
             && self.text == other.text
             && self.data == other.data
+            && self.id.map(|id| id.0) == other.id.map(|id| id.0)
             && self.rest == other.rest
     }
 }
@@ -303,7 +371,41 @@ impl<'p> Shredder<'p> {
         self.rows.push(self.positions.len(), has_tokens)?;
         let has_counts = self.counts.len() > first_count;
         self.count_lists.push(self.counts.len(), has_counts)?;
+        self.end_ids()?;
         self.spell(has_tokens)
+    }
+
+    /// Ends the ids of the row: those that follow are left out. If an id is missing where one would
+    /// follow, all of them stay in the rest.
+    fn end_ids(&mut self) -> Result<(), Declined> {
+        let mut row_ids = self.positions.row_ids.iter();
+        let mut other_ids = self.alternatives.row_ids.iter();
+        let has_ids = row_ids.any(Option::is_some) || other_ids.any(Option::is_some);
+        match has_ids.then(|| self.said_ids()).flatten() {
+            Some([own, others]) => {
+                self.positions.say_ids(own.into_iter());
+                self.alternatives.say_ids(others.into_iter());
+                Ok(())
+            }
+            None => {
+                self.positions.keep_ids(self.plan.token.id)?;
+                self.alternatives.keep_ids(self.plan.alternative.id)
+            }
+        }
+    }
+
+    /// The ids of the row's tokens, and those of their alternatives: None in the place of each that
+    /// follows. None alone if an id is missing where one would follow.
+    fn said_ids(&self) -> Option<[Vec<Option<i32>>; 2]> {
+        let (mut own, mut others) = (Vec::new(), Vec::new());
+        let mut known = KnownIds::default();
+        for position in self.positions.id.len()..self.positions.len() {
+            own.push(self.positions.said_id(position, &mut known)?);
+            for alternative in self.lists.range(position) {
+                others.push(self.alternatives.said_id(alternative, &mut known)?);
+            }
+        }
+        Some([own, others])
     }
 
     /// Says how the log probabilities of the row are spelled.
@@ -382,8 +484,7 @@ impl<'p> Shredder<'p> {
                         continue;
                     }
                     let column = &plan.columns[leaf.column];
-                    let is_many = matches!(column.kind, Kind::Map | Kind::Integers);
-                    if seen & 1 << index != 0 && !is_many {
+                    if seen & 1 << index != 0 && !column.kind.is_many() {
                         return Err(Declined);
                     }
                     seen |= 1 << index;
@@ -434,7 +535,7 @@ impl<'p> Shredder<'p> {
         }
         for (index, leaf) in node.leaves.iter().enumerate() {
             let column = &plan.columns[leaf.column];
-            if matches!(column.kind, Kind::Map | Kind::Integers) && seen & 1 << index != 0 {
+            if column.kind.is_many() && seen & 1 << index != 0 {
                 self.end_many(leaf)?;
             } else if leaf.implicit && seen & 1 << index == 0 {
                 self.zero(leaf)?;
@@ -511,9 +612,8 @@ impl<'p> Shredder<'p> {
     fn end_many(&mut self, leaf: &Leaf) -> Result<(), Declined> {
         let column = &mut self.columns[leaf.column];
         match &mut column.data {
-            Data::Integers(lists, values) => {
-                lists.push(values.len(), values.len() > lists.start())?
-            }
+            Data::Integers(lists, values) if values.len() == lists.start() => return Ok(()),
+            Data::Integers(lists, values) => lists.push(values.len(), true)?,
             Data::Map(lists, keys, _) => lists.push(keys.count(), true)?,
             _ => return Err(Declined),
         }
@@ -615,8 +715,12 @@ fn read_token<'d>(
                 once(4)?;
                 token.data = Some(bytes);
             }
+            Value::Varint(id) if number == fields.id => {
+                once(8)?;
+                token.id = Some((id as i32, token.rest.len()));
+            }
             Value::Bytes(bytes) if number == fields.list && number != 0 => each(bytes)?,
-            _ if [fields.token, fields.logprob, fields.data].contains(&number) => {
+            _ if [fields.token, fields.logprob, fields.data, fields.id].contains(&number) => {
                 return Err(Declined);
             }
             _ => token.rest.extend_from_slice(&data[whole]),

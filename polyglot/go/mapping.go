@@ -15,7 +15,7 @@ import (
 // other. It is compiled once and never changes.
 type mapping struct {
 	desc    protoreflect.MessageDescriptor
-	fields  []*field // in the order of the file
+	fields  []*field // those with a member of their own, in the order of the file
 	byName  map[string]*field
 	derived []*field       // those that stand for the UTF-8 of a string beside them
 	residue *residueFields // nil of a union
@@ -47,6 +47,8 @@ type field struct {
 	quoted []byte
 	unset  *unset                       // nil: an unset field stands for no member
 	utf8Of protoreflect.FieldDescriptor // not nil: unset, it stands for the UTF-8 of that field
+	// Has the JSON text of an array or an object that does not fit this field; nil if none has.
+	alternative *field
 	// A zero value cannot be told from an unset field, which stands for another value.
 	refusesZero bool
 }
@@ -120,6 +122,7 @@ func (c compiler) mapping(desc protoreflect.MessageDescriptor) (*mapping, error)
 			return nil, fmt.Errorf("%s mirrors no JSON object", desc.FullName())
 		}
 	}
+	var alternatives []*field
 	for i := range desc.Fields().Len() {
 		fd := desc.Fields().Get(i)
 		if m.residue != nil && fd == m.residue.holder {
@@ -128,6 +131,10 @@ func (c compiler) mapping(desc protoreflect.MessageDescriptor) (*mapping, error)
 		f, err := c.field(fd)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", fd.FullName(), err)
+		}
+		if alternativeTo(fd) != "" {
+			alternatives = append(alternatives, f)
+			continue
 		}
 		f.place = len(m.fields)
 		m.fields = append(m.fields, f)
@@ -140,7 +147,29 @@ func (c compiler) mapping(desc protoreflect.MessageDescriptor) (*mapping, error)
 			m.expected++
 		}
 	}
+	for _, f := range alternatives {
+		if err := m.share(f); err != nil {
+			return nil, fmt.Errorf("%s: %w", f.desc.FullName(), err)
+		}
+	}
 	return m, nil
+}
+
+// alternativeTo gives the name of the field whose member a field shares.
+func alternativeTo(fd protoreflect.FieldDescriptor) string {
+	return proto.GetExtension(fd.Options(), chatpbv1.E_JsonAlternativeTo).(string)
+}
+
+// share makes a field an alternative to the one that it names.
+func (m *mapping) share(f *field) error {
+	named := m.byName[alternativeTo(f.desc)] // not the residue, nor another alternative
+	if m.isUnion || named == nil || named.alternative != nil || f.shape != single ||
+		f.value.form != rawForm || !f.desc.HasPresence() ||
+		proto.HasExtension(f.desc.Options(), chatpbv1.E_JsonUnset) {
+		return fmt.Errorf("it cannot share the member of %s", alternativeTo(f.desc))
+	}
+	named.alternative = f
+	return nil
 }
 
 var residueName = (&chatpbv1.Residue{}).ProtoReflect().Descriptor().FullName()

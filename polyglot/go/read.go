@@ -37,7 +37,10 @@ func (mapped *mapping) read(doc *document, index int, m protoreflect.Message) {
 			nulls = append(nulls, int(f.desc.Number()))
 		case f.isEmptyOf(kind) && doc.isEmpty(value):
 			empties = append(empties, int(f.desc.Number()))
-		case !f.fit(doc, value, m):
+		case f.fit(doc, value, m):
+		case f.alternative != nil && (kind == array || kind == object):
+			f.alternative.fit(doc, value, m)
+		default:
 			extra = appendMember(extra, doc, name, value)
 		}
 		return true

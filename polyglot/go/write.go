@@ -66,6 +66,9 @@ func (w *writer) message(mapped *mapping, m protoreflect.Message, depth int) *Co
 		before := len(w.out)
 		w.out = append(w.out, f.quoted...)
 		written, fault := w.field(f, m, depth+1)
+		if !written && fault == nil && f.alternative != nil {
+			written, fault = w.field(f.alternative, m, depth+1)
+		}
 		if fault != nil {
 			return fault.below(string(f.desc.Name()))
 		}
@@ -142,7 +145,7 @@ func (mapped *mapping) fieldNumbered(number uint64) *field {
 	if f := mapped.byName[string(fd.Name())]; f != nil && f.desc.Number() == fd.Number() {
 		return f
 	}
-	return nil // the residue itself
+	return nil // the residue itself, or a field that shares the member of another
 }
 
 // readExtra reads the members of extra_json, which replace what unset fields of their names stand for.

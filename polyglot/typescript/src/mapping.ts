@@ -1,7 +1,14 @@
-import { getOption, ScalarType, type DescEnum, type DescField, type DescMessage } from "@bufbuild/protobuf";
+import { getOption, hasOption, ScalarType, type DescEnum, type DescField, type DescMessage } from "@bufbuild/protobuf";
 import { FeatureSet_FieldPresence } from "@bufbuild/protobuf/wkt";
 import { dump, JsonNumber, type Json } from "./document.js";
-import { json_encoding, json_union, json_unset, json_unset_utf8, JsonEncoding } from "./gen/chatpb/v1/options_pb.js";
+import {
+  json_alternative_to,
+  json_encoding,
+  json_union,
+  json_unset,
+  json_unset_utf8,
+  JsonEncoding,
+} from "./gen/chatpb/v1/options_pb.js";
 import { ResidueSchema } from "./gen/chatpb/v1/residue_pb.js";
 import { parse } from "./parse.js";
 import { codecOf } from "./scalar.js";
@@ -12,7 +19,7 @@ export interface Mapping {
   /** Whether the message stands for the value of its one set member, not for an object. */
   readonly isUnion: boolean;
   readonly residue: DescField | undefined;
-  /** The fields that have a member, in the order of the file. */
+  /** The fields that have a member of their own, in the order of the file. */
   readonly rules: readonly Rule[];
   readonly byName: ReadonlyMap<string, Rule>;
   readonly byNumber: ReadonlyMap<number, Rule>;
@@ -29,6 +36,8 @@ export interface Rule {
   readonly unset: { readonly value: Json; readonly text: string } | undefined;
   /** The string field whose UTF-8 an unset field stands for. */
   readonly unsetUtf8: DescField | undefined;
+  /** The field that has the JSON text of an array or an object that does not fit this one. */
+  readonly alternative: DescField | undefined;
   /** Whether the field has no presence and its unset form stands for another value than zero. */
   readonly hidesZero: boolean;
 }
@@ -47,10 +56,14 @@ export function mappingOf(schema: DescMessage): Mapping {
 
 function compile(schema: DescMessage): Mapping {
   const residue = schema.fields.find((field) => field.message?.typeName === ResidueSchema.typeName);
-  const rules = schema.fields.filter((field) => field !== residue).map((field) => ruleOf(schema, field));
+  const isUnion = getOption(schema, json_union);
+  const alternatives = alternativesOf(schema, residue, isUnion);
+  const rules = schema.fields
+    .filter((field) => field !== residue && !hasOption(field, json_alternative_to))
+    .map((field) => ruleOf(schema, field, alternatives.get(field.name)));
   return {
     schema,
-    isUnion: getOption(schema, json_union),
+    isUnion,
     residue,
     rules,
     byName: new Map(rules.map((rule) => [rule.name, rule])),
@@ -58,7 +71,30 @@ function compile(schema: DescMessage): Mapping {
   };
 }
 
-function ruleOf(schema: DescMessage, field: DescField): Rule {
+/** The fields that share the member of another one, by the name of that one. */
+function alternativesOf(
+  schema: DescMessage,
+  residue: DescField | undefined,
+  isUnion: boolean,
+): ReadonlyMap<string, DescField> {
+  const found = new Map<string, DescField>();
+  for (const field of schema.fields.filter((each) => hasOption(each, json_alternative_to))) {
+    const name = getOption(field, json_alternative_to);
+    const named = schema.fields.find((other) => other.name === name && other !== residue);
+    const isFree = named !== undefined && !hasOption(named, json_alternative_to) && !found.has(name);
+    if (isUnion || !isFree || !isOptionalText(field)) throw new Error(`${field} cannot share the member of ${name}`);
+    found.set(name, field);
+  }
+  return found;
+}
+
+/** Whether a field is the JSON text of a value, and stands for no member while unset. */
+function isOptionalText(field: DescField): boolean {
+  const isText = field.fieldKind === "scalar" && getOption(field, json_encoding) === JsonEncoding.RAW;
+  return isText && hasPresence(field) && !hasOption(field, json_unset);
+}
+
+function ruleOf(schema: DescMessage, field: DescField, alternative: DescField | undefined): Rule {
   const stated = getOption(field, json_unset);
   const source = getOption(field, json_unset_utf8);
   const isScalar = field.fieldKind === "scalar" || field.fieldKind === "enum";
@@ -72,6 +108,7 @@ function ruleOf(schema: DescMessage, field: DescField): Rule {
     encoding: getOption(field, json_encoding),
     unset: value === undefined ? undefined : { value, text: dump(value) },
     unsetUtf8: source === "" ? undefined : schema.fields.find((other) => other.name === source),
+    alternative,
     hidesZero: zero !== undefined && stated !== "",
   };
 }

@@ -68,8 +68,10 @@ function objectReader(schema: DescMessage): (members: JsonMembers) => Members {
       else if (isEmptyOf(rule, value)) emptyFields.push(rule.field.number);
       else {
         const fit = (fits.get(rule) as Reader)(value);
-        if (fit === UNFIT) extra.set(name, value);
-        else setField(message, rule.field, fit);
+        if (fit !== UNFIT) setField(message, rule.field, fit);
+        else if (rule.alternative !== undefined && (Array.isArray(value) || value instanceof Map)) {
+          setField(message, rule.alternative, dump(value));
+        } else extra.set(name, value);
       }
     }
     const absentFields = standing.filter((rule) => !members.has(rule.name)).map((rule) => rule.field.number);

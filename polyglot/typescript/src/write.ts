@@ -95,7 +95,11 @@ function objectWriter(schema: DescMessage): Writer<Members> {
     const pieces: string[] = [];
     for (const { rule, key, write } of fields) {
       const value = getField(message, rule.field);
-      const text = isSet(rule, value) ? context.at(rule.name, () => write(value as never, context)) : undefined;
+      let text = isSet(rule, value) ? context.at(rule.name, () => write(value as never, context)) : undefined;
+      if (text === undefined && rule.alternative !== undefined) {
+        const shared = getField(message, rule.alternative) as string | undefined;
+        if (shared !== undefined) text = context.at(rule.name, () => rawText(shared, context));
+      }
       if (said?.extra.has(rule.name)) {
         if (text === undefined) continue;
         said.extra.delete(rule.name); // reading never sets both: the field was set later

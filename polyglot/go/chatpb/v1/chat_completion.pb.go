@@ -80,8 +80,49 @@ type ChatCompletion struct {
 	// The response format of the request, in stored completions. Not documented by
 	// OpenAI. Unset: not given.
 	ResponseFormat *ResponseFormat `protobuf:"bytes,109,opt,name=response_format,json=responseFormat,proto3" json:"response_format,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The company that ran the model, as OpenRouter names it. Not documented by OpenAI.
+	// Unset: not given.
+	Provider *string `protobuf:"bytes,110,opt,name=provider,proto3,oneof" json:"provider,omitempty"`
+	// The addresses of the sources, as Perplexity and xAI list them. Not documented by
+	// OpenAI. Empty: not given, unless the residue says otherwise.
+	Citations []string `protobuf:"bytes,111,rep,name=citations,proto3" json:"citations,omitempty"`
+	// What a search found, as Perplexity sends it: an array of objects. Not documented
+	// by OpenAI. Unset: not given.
+	SearchResults *string `protobuf:"bytes,112,opt,name=search_results,json=searchResults,proto3,oneof" json:"search_results,omitempty"`
+	// How Azure's content filter judged the prompt: an array of objects. Not documented
+	// by OpenAI. Unset: not given.
+	PromptFilterResults *string `protobuf:"bytes,113,opt,name=prompt_filter_results,json=promptFilterResults,proto3,oneof" json:"prompt_filter_results,omitempty"`
+	// The numbers of the prompt's tokens, as vLLM sends them if asked. Not documented by
+	// OpenAI. Empty: not given, unless the residue says otherwise.
+	PromptTokenIds []int32 `protobuf:"varint,114,rep,packed,name=prompt_token_ids,json=promptTokenIds,proto3" json:"prompt_token_ids,omitempty"`
+	// The log probabilities of the prompt's tokens, as vLLM sends them if asked: an array
+	// of null or of an object for each token. Not documented by OpenAI. Unset: not given.
+	PromptLogprobs *string `protobuf:"bytes,115,opt,name=prompt_logprobs,json=promptLogprobs,proto3,oneof" json:"prompt_logprobs,omitempty"`
+	// What vLLM hands on between a server for prompts and one for answers: an object. Not
+	// documented by OpenAI. Unset: not given.
+	KvTransferParams *string `protobuf:"bytes,116,opt,name=kv_transfer_params,json=kvTransferParams,proto3,oneof" json:"kv_transfer_params,omitempty"`
+	// What Groq adds: an object with its identifier of the request, in chunks also with
+	// the usage. Not documented by OpenAI. Unset: not given.
+	XGroq *string `protobuf:"bytes,117,opt,name=x_groq,json=xGroq,proto3,oneof" json:"x_groq,omitempty"`
+	// The usage by models, as Groq sends it: an object. Not documented by OpenAI. Unset:
+	// not given.
+	UsageBreakdown *string `protobuf:"bytes,118,opt,name=usage_breakdown,json=usageBreakdown,proto3,oneof" json:"usage_breakdown,omitempty"`
+	// How many tokens llama.cpp processed and how long it took: an object. Not documented
+	// by OpenAI. Unset: not given.
+	Timings *string `protobuf:"bytes,119,opt,name=timings,proto3,oneof" json:"timings,omitempty"`
+	// How long the parts of the work took, as Cerebras sends it: an object of seconds. Not
+	// documented by OpenAI. Unset: not given.
+	TimeInfo *string `protobuf:"bytes,120,opt,name=time_info,json=timeInfo,proto3,oneof" json:"time_info,omitempty"`
+	// The model, as watsonx names it. Not documented by OpenAI. Unset: not given.
+	ModelId *string `protobuf:"bytes,121,opt,name=model_id,json=modelId,proto3,oneof" json:"model_id,omitempty"`
+	// The version of the model, as watsonx gives it. Not documented by OpenAI. Unset: not
+	// given.
+	ModelVersion *string `protobuf:"bytes,122,opt,name=model_version,json=modelVersion,proto3,oneof" json:"model_version,omitempty"`
+	// When the completion was created, as watsonx writes it, by ISO 8601. Not documented
+	// by OpenAI. Unset: not given.
+	CreatedAt     *string `protobuf:"bytes,123,opt,name=created_at,json=createdAt,proto3,oneof" json:"created_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ChatCompletion) Reset() {
@@ -261,6 +302,104 @@ func (x *ChatCompletion) GetResponseFormat() *ResponseFormat {
 	return nil
 }
 
+func (x *ChatCompletion) GetProvider() string {
+	if x != nil && x.Provider != nil {
+		return *x.Provider
+	}
+	return ""
+}
+
+func (x *ChatCompletion) GetCitations() []string {
+	if x != nil {
+		return x.Citations
+	}
+	return nil
+}
+
+func (x *ChatCompletion) GetSearchResults() string {
+	if x != nil && x.SearchResults != nil {
+		return *x.SearchResults
+	}
+	return ""
+}
+
+func (x *ChatCompletion) GetPromptFilterResults() string {
+	if x != nil && x.PromptFilterResults != nil {
+		return *x.PromptFilterResults
+	}
+	return ""
+}
+
+func (x *ChatCompletion) GetPromptTokenIds() []int32 {
+	if x != nil {
+		return x.PromptTokenIds
+	}
+	return nil
+}
+
+func (x *ChatCompletion) GetPromptLogprobs() string {
+	if x != nil && x.PromptLogprobs != nil {
+		return *x.PromptLogprobs
+	}
+	return ""
+}
+
+func (x *ChatCompletion) GetKvTransferParams() string {
+	if x != nil && x.KvTransferParams != nil {
+		return *x.KvTransferParams
+	}
+	return ""
+}
+
+func (x *ChatCompletion) GetXGroq() string {
+	if x != nil && x.XGroq != nil {
+		return *x.XGroq
+	}
+	return ""
+}
+
+func (x *ChatCompletion) GetUsageBreakdown() string {
+	if x != nil && x.UsageBreakdown != nil {
+		return *x.UsageBreakdown
+	}
+	return ""
+}
+
+func (x *ChatCompletion) GetTimings() string {
+	if x != nil && x.Timings != nil {
+		return *x.Timings
+	}
+	return ""
+}
+
+func (x *ChatCompletion) GetTimeInfo() string {
+	if x != nil && x.TimeInfo != nil {
+		return *x.TimeInfo
+	}
+	return ""
+}
+
+func (x *ChatCompletion) GetModelId() string {
+	if x != nil && x.ModelId != nil {
+		return *x.ModelId
+	}
+	return ""
+}
+
+func (x *ChatCompletion) GetModelVersion() string {
+	if x != nil && x.ModelVersion != nil {
+		return *x.ModelVersion
+	}
+	return ""
+}
+
+func (x *ChatCompletion) GetCreatedAt() string {
+	if x != nil && x.CreatedAt != nil {
+		return *x.CreatedAt
+	}
+	return ""
+}
+
 // Choice is one of the answers of a completion.
 type Choice struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -274,7 +413,31 @@ type Choice struct {
 	// Why the model stopped. Unset: null.
 	FinishReason *FinishReason `protobuf:"varint,4,opt,name=finish_reason,json=finishReason,proto3,enum=chatpb.v1.FinishReason,oneof" json:"finish_reason,omitempty"`
 	// What the typed fields cannot say. Unset: nothing.
-	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
+	Residue *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
+	// The numbers of the message's tokens, as vLLM sends them if asked. Not documented by
+	// OpenAI. Empty: not given, unless the residue says otherwise.
+	TokenIds []int32 `protobuf:"varint,100,rep,packed,name=token_ids,json=tokenIds,proto3" json:"token_ids,omitempty"`
+	// What the model stopped at, as vLLM names it: a stop string or the number of a token.
+	// Not documented by OpenAI. Unset: not given.
+	StopReason *MatchedStop `protobuf:"bytes,101,opt,name=stop_reason,json=stopReason,proto3" json:"stop_reason,omitempty"`
+	// What the model stopped at, as SGLang names it: a stop string or the number of a
+	// token. Not documented by OpenAI. Unset: not given.
+	MatchedStop *MatchedStop `protobuf:"bytes,102,opt,name=matched_stop,json=matchedStop,proto3" json:"matched_stop,omitempty"`
+	// Why the model stopped, in the words of the server behind OpenRouter. Not documented
+	// by OpenAI. Unset: not given.
+	NativeFinishReason *string `protobuf:"bytes,103,opt,name=native_finish_reason,json=nativeFinishReason,proto3,oneof" json:"native_finish_reason,omitempty"`
+	// How Azure's content filter judged the message: an object. Not documented by OpenAI.
+	// Unset: not given.
+	ContentFilterResults *string `protobuf:"bytes,104,opt,name=content_filter_results,json=contentFilterResults,proto3,oneof" json:"content_filter_results,omitempty"`
+	// What the completion used, where Moonshot puts it: an object. Not documented by
+	// OpenAI. Unset: not given.
+	Usage *string `protobuf:"bytes,105,opt,name=usage,proto3,oneof" json:"usage,omitempty"`
+	// The seed of the sampling, as Together sends it. Not documented by OpenAI. Unset: not
+	// given.
+	Seed *int64 `protobuf:"varint,106,opt,name=seed,proto3,oneof" json:"seed,omitempty"`
+	// The text of the message, as Together says it again. Not documented by OpenAI. Unset:
+	// not given.
+	Text          *string `protobuf:"bytes,109,opt,name=text,proto3,oneof" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -344,6 +507,150 @@ func (x *Choice) GetResidue() *Residue {
 	return nil
 }
 
+func (x *Choice) GetTokenIds() []int32 {
+	if x != nil {
+		return x.TokenIds
+	}
+	return nil
+}
+
+func (x *Choice) GetStopReason() *MatchedStop {
+	if x != nil {
+		return x.StopReason
+	}
+	return nil
+}
+
+func (x *Choice) GetMatchedStop() *MatchedStop {
+	if x != nil {
+		return x.MatchedStop
+	}
+	return nil
+}
+
+func (x *Choice) GetNativeFinishReason() string {
+	if x != nil && x.NativeFinishReason != nil {
+		return *x.NativeFinishReason
+	}
+	return ""
+}
+
+func (x *Choice) GetContentFilterResults() string {
+	if x != nil && x.ContentFilterResults != nil {
+		return *x.ContentFilterResults
+	}
+	return ""
+}
+
+func (x *Choice) GetUsage() string {
+	if x != nil && x.Usage != nil {
+		return *x.Usage
+	}
+	return ""
+}
+
+func (x *Choice) GetSeed() int64 {
+	if x != nil && x.Seed != nil {
+		return *x.Seed
+	}
+	return 0
+}
+
+func (x *Choice) GetText() string {
+	if x != nil && x.Text != nil {
+		return *x.Text
+	}
+	return ""
+}
+
+// MatchedStop is what the model stopped at: a string or the number of a token. At most
+// one of the two is set.
+type MatchedStop struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The one value that is given.
+	//
+	// Types that are valid to be assigned to Value:
+	//
+	//	*MatchedStop_TokenId
+	//	*MatchedStop_Text
+	Value         isMatchedStop_Value `protobuf_oneof:"value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MatchedStop) Reset() {
+	*x = MatchedStop{}
+	mi := &file_chatpb_v1_chat_completion_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MatchedStop) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MatchedStop) ProtoMessage() {}
+
+func (x *MatchedStop) ProtoReflect() protoreflect.Message {
+	mi := &file_chatpb_v1_chat_completion_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MatchedStop.ProtoReflect.Descriptor instead.
+func (*MatchedStop) Descriptor() ([]byte, []int) {
+	return file_chatpb_v1_chat_completion_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *MatchedStop) GetValue() isMatchedStop_Value {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *MatchedStop) GetTokenId() int64 {
+	if x != nil {
+		if x, ok := x.Value.(*MatchedStop_TokenId); ok {
+			return x.TokenId
+		}
+	}
+	return 0
+}
+
+func (x *MatchedStop) GetText() string {
+	if x != nil {
+		if x, ok := x.Value.(*MatchedStop_Text); ok {
+			return x.Text
+		}
+	}
+	return ""
+}
+
+type isMatchedStop_Value interface {
+	isMatchedStop_Value()
+}
+
+type MatchedStop_TokenId struct {
+	// The number of the token. Unset: the value is a string.
+	TokenId int64 `protobuf:"varint,1,opt,name=token_id,json=tokenId,proto3,oneof"`
+}
+
+type MatchedStop_Text struct {
+	// The string. Unset: the value is the number of a token.
+	Text string `protobuf:"bytes,2,opt,name=text,proto3,oneof"`
+}
+
+func (*MatchedStop_TokenId) isMatchedStop_Value() {}
+
+func (*MatchedStop_Text) isMatchedStop_Value() {}
+
 // ChatCompletionMessage is a message that the model wrote.
 type ChatCompletionMessage struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -371,14 +678,37 @@ type ChatCompletionMessage struct {
 	ReasoningContent *string `protobuf:"bytes,100,opt,name=reasoning_content,json=reasoningContent,proto3,oneof" json:"reasoning_content,omitempty"`
 	// The model's reasoning, as OpenRouter, Groq and newer vLLM name it. Not
 	// documented by OpenAI. Unset: not given.
-	Reasoning     *string `protobuf:"bytes,101,opt,name=reasoning,proto3,oneof" json:"reasoning,omitempty"`
+	Reasoning *string `protobuf:"bytes,101,opt,name=reasoning,proto3,oneof" json:"reasoning,omitempty"`
+	// The reasoning in parts, as OpenRouter, Vercel and Snowflake send it: an array of
+	// objects with `type`, `text`, `summary`, `data`, `signature`, `format` and `index`.
+	// Not documented by OpenAI. Unset: not given.
+	ReasoningDetails *string `protobuf:"bytes,103,opt,name=reasoning_details,json=reasoningDetails,proto3,oneof" json:"reasoning_details,omitempty"`
+	// The content where it is not a string, as Mistral and Databricks send it: an array of
+	// parts of the types `text`, `thinking`, `reference` and others. Not documented by
+	// OpenAI. Unset: the content is a string, or not given.
+	ContentParts *string `protobuf:"bytes,104,opt,name=content_parts,json=contentParts,proto3,oneof" json:"content_parts,omitempty"`
+	// What Google adds, such as a thought signature: an object. Not documented by OpenAI.
+	// Unset: not given.
+	ExtraContent *string `protobuf:"bytes,105,opt,name=extra_content,json=extraContent,proto3,oneof" json:"extra_content,omitempty"`
+	// What LiteLLM keeps of the server behind it: an object. Not documented by OpenAI.
+	// Unset: not given.
+	ProviderSpecificFields *string `protobuf:"bytes,106,opt,name=provider_specific_fields,json=providerSpecificFields,proto3,oneof" json:"provider_specific_fields,omitempty"`
+	// What Vercel's gateway adds about the provider: an object. Not documented by OpenAI.
+	// Unset: not given.
+	ProviderMetadata *string `protobuf:"bytes,107,opt,name=provider_metadata,json=providerMetadata,proto3,oneof" json:"provider_metadata,omitempty"`
+	// The tools that Groq ran itself: an array of objects. Not documented by OpenAI.
+	// Unset: not given.
+	ExecutedTools *string `protobuf:"bytes,108,opt,name=executed_tools,json=executedTools,proto3,oneof" json:"executed_tools,omitempty"`
+	// The content as the object that the caller asked for, in completions that OpenAI's
+	// library wrote. Not documented by OpenAI: no server sends it. Unset: not given.
+	Parsed        *string `protobuf:"bytes,111,opt,name=parsed,proto3,oneof" json:"parsed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ChatCompletionMessage) Reset() {
 	*x = ChatCompletionMessage{}
-	mi := &file_chatpb_v1_chat_completion_proto_msgTypes[2]
+	mi := &file_chatpb_v1_chat_completion_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -390,7 +720,7 @@ func (x *ChatCompletionMessage) String() string {
 func (*ChatCompletionMessage) ProtoMessage() {}
 
 func (x *ChatCompletionMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_chatpb_v1_chat_completion_proto_msgTypes[2]
+	mi := &file_chatpb_v1_chat_completion_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -403,7 +733,7 @@ func (x *ChatCompletionMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChatCompletionMessage.ProtoReflect.Descriptor instead.
 func (*ChatCompletionMessage) Descriptor() ([]byte, []int) {
-	return file_chatpb_v1_chat_completion_proto_rawDescGZIP(), []int{2}
+	return file_chatpb_v1_chat_completion_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ChatCompletionMessage) GetRole() Role {
@@ -476,11 +806,60 @@ func (x *ChatCompletionMessage) GetReasoning() string {
 	return ""
 }
 
+func (x *ChatCompletionMessage) GetReasoningDetails() string {
+	if x != nil && x.ReasoningDetails != nil {
+		return *x.ReasoningDetails
+	}
+	return ""
+}
+
+func (x *ChatCompletionMessage) GetContentParts() string {
+	if x != nil && x.ContentParts != nil {
+		return *x.ContentParts
+	}
+	return ""
+}
+
+func (x *ChatCompletionMessage) GetExtraContent() string {
+	if x != nil && x.ExtraContent != nil {
+		return *x.ExtraContent
+	}
+	return ""
+}
+
+func (x *ChatCompletionMessage) GetProviderSpecificFields() string {
+	if x != nil && x.ProviderSpecificFields != nil {
+		return *x.ProviderSpecificFields
+	}
+	return ""
+}
+
+func (x *ChatCompletionMessage) GetProviderMetadata() string {
+	if x != nil && x.ProviderMetadata != nil {
+		return *x.ProviderMetadata
+	}
+	return ""
+}
+
+func (x *ChatCompletionMessage) GetExecutedTools() string {
+	if x != nil && x.ExecutedTools != nil {
+		return *x.ExecutedTools
+	}
+	return ""
+}
+
+func (x *ChatCompletionMessage) GetParsed() string {
+	if x != nil && x.Parsed != nil {
+		return *x.Parsed
+	}
+	return ""
+}
+
 var File_chatpb_v1_chat_completion_proto protoreflect.FileDescriptor
 
 const file_chatpb_v1_chat_completion_proto_rawDesc = "" +
 	"\n" +
-	"\x1fchatpb/v1/chat_completion.proto\x12\tchatpb.v1\x1a\x1achatpb/v1/annotation.proto\x1a%chatpb/v1/chat_completion_audio.proto\x1a chatpb/v1/completion_usage.proto\x1a\x1dchatpb/v1/finish_reason.proto\x1a\x18chatpb/v1/logprobs.proto\x1a\x1achatpb/v1/moderation.proto\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\x1a\x1fchatpb/v1/response_format.proto\x1a\x14chatpb/v1/role.proto\x1a\x1cchatpb/v1/service_tier.proto\x1a\x14chatpb/v1/tool.proto\x1a\x19chatpb/v1/tool_call.proto\"\xdc\t\n" +
+	"\x1fchatpb/v1/chat_completion.proto\x12\tchatpb.v1\x1a\x1achatpb/v1/annotation.proto\x1a%chatpb/v1/chat_completion_audio.proto\x1a chatpb/v1/completion_usage.proto\x1a\x1dchatpb/v1/finish_reason.proto\x1a\x18chatpb/v1/logprobs.proto\x1a\x1achatpb/v1/moderation.proto\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\x1a\x1fchatpb/v1/response_format.proto\x1a\x14chatpb/v1/role.proto\x1a\x1cchatpb/v1/service_tier.proto\x1a\x14chatpb/v1/tool.proto\x1a\x19chatpb/v1/tool_call.proto\"\x80\x10\n" +
 	"\x0eChatCompletion\x12\x16\n" +
 	"\x02id\x18\x01 \x01(\tB\x06\xe2\x9f\x19\x02idR\x02id\x12-\n" +
 	"\x06object\x18\x02 \x01(\tB\x15\xa2\x9f\x19\x11\"chat.completion\"R\x06object\x12%\n" +
@@ -508,7 +887,23 @@ const file_chatpb_v1_chat_completion_proto_rawDesc = "" +
 	"\n" +
 	"input_user\x18k \x01(\tH\bR\tinputUser\x88\x01\x01\x12%\n" +
 	"\x05tools\x18l \x03(\v2\x0f.chatpb.v1.ToolR\x05tools\x12B\n" +
-	"\x0fresponse_format\x18m \x01(\v2\x19.chatpb.v1.ResponseFormatR\x0eresponseFormat\x1a;\n" +
+	"\x0fresponse_format\x18m \x01(\v2\x19.chatpb.v1.ResponseFormatR\x0eresponseFormat\x12\x1f\n" +
+	"\bprovider\x18n \x01(\tH\tR\bprovider\x88\x01\x01\x12\x1c\n" +
+	"\tcitations\x18o \x03(\tR\tcitations\x120\n" +
+	"\x0esearch_results\x18p \x01(\tB\x04\xb0\x9f\x19\x03H\n" +
+	"R\rsearchResults\x88\x01\x01\x12=\n" +
+	"\x15prompt_filter_results\x18q \x01(\tB\x04\xb0\x9f\x19\x03H\vR\x13promptFilterResults\x88\x01\x01\x12(\n" +
+	"\x10prompt_token_ids\x18r \x03(\x05R\x0epromptTokenIds\x122\n" +
+	"\x0fprompt_logprobs\x18s \x01(\tB\x04\xb0\x9f\x19\x03H\fR\x0epromptLogprobs\x88\x01\x01\x127\n" +
+	"\x12kv_transfer_params\x18t \x01(\tB\x04\xb0\x9f\x19\x03H\rR\x10kvTransferParams\x88\x01\x01\x12 \n" +
+	"\x06x_groq\x18u \x01(\tB\x04\xb0\x9f\x19\x03H\x0eR\x05xGroq\x88\x01\x01\x122\n" +
+	"\x0fusage_breakdown\x18v \x01(\tB\x04\xb0\x9f\x19\x03H\x0fR\x0eusageBreakdown\x88\x01\x01\x12#\n" +
+	"\atimings\x18w \x01(\tB\x04\xb0\x9f\x19\x03H\x10R\atimings\x88\x01\x01\x12&\n" +
+	"\ttime_info\x18x \x01(\tB\x04\xb0\x9f\x19\x03H\x11R\btimeInfo\x88\x01\x01\x12\x1e\n" +
+	"\bmodel_id\x18y \x01(\tH\x12R\amodelId\x88\x01\x01\x12(\n" +
+	"\rmodel_version\x18z \x01(\tH\x13R\fmodelVersion\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"created_at\x18{ \x01(\tH\x14R\tcreatedAt\x88\x01\x01\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x0f\n" +
@@ -520,14 +915,46 @@ const file_chatpb_v1_chat_completion_proto_rawDesc = "" +
 	"\f_temperatureB\x13\n" +
 	"\x11_presence_penaltyB\x14\n" +
 	"\x12_frequency_penaltyB\r\n" +
-	"\v_input_user\"\xcb\x02\n" +
+	"\v_input_userB\v\n" +
+	"\t_providerB\x11\n" +
+	"\x0f_search_resultsB\x18\n" +
+	"\x16_prompt_filter_resultsB\x12\n" +
+	"\x10_prompt_logprobsB\x15\n" +
+	"\x13_kv_transfer_paramsB\t\n" +
+	"\a_x_groqB\x12\n" +
+	"\x10_usage_breakdownB\n" +
+	"\n" +
+	"\b_timingsB\f\n" +
+	"\n" +
+	"_time_infoB\v\n" +
+	"\t_model_idB\x10\n" +
+	"\x0e_model_versionB\r\n" +
+	"\v_created_at\"\xf7\x05\n" +
 	"\x06Choice\x12\x1a\n" +
 	"\x05index\x18\x01 \x01(\x05B\x04ȟ\x19\x01R\x05index\x12:\n" +
 	"\amessage\x18\x02 \x01(\v2 .chatpb.v1.ChatCompletionMessageR\amessage\x12J\n" +
 	"\blogprobs\x18\x03 \x01(\v2\x19.chatpb.v1.ChoiceLogprobsB\x13\xa2\x9f\x19\x04null\xfa\x9f\x19\amessageR\blogprobs\x12]\n" +
 	"\rfinish_reason\x18\x04 \x01(\x0e2\x17.chatpb.v1.FinishReasonB\x1a\xa2\x9f\x19\x04null\xe2\x9f\x19\x0efinish_reasonsH\x00R\ffinishReason\x88\x01\x01\x12,\n" +
-	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidueB\x10\n" +
-	"\x0e_finish_reason\"\xa4\x05\n" +
+	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue\x12\x1b\n" +
+	"\ttoken_ids\x18d \x03(\x05R\btokenIds\x127\n" +
+	"\vstop_reason\x18e \x01(\v2\x16.chatpb.v1.MatchedStopR\n" +
+	"stopReason\x129\n" +
+	"\fmatched_stop\x18f \x01(\v2\x16.chatpb.v1.MatchedStopR\vmatchedStop\x125\n" +
+	"\x14native_finish_reason\x18g \x01(\tH\x01R\x12nativeFinishReason\x88\x01\x01\x12?\n" +
+	"\x16content_filter_results\x18h \x01(\tB\x04\xb0\x9f\x19\x03H\x02R\x14contentFilterResults\x88\x01\x01\x12\x1f\n" +
+	"\x05usage\x18i \x01(\tB\x04\xb0\x9f\x19\x03H\x03R\x05usage\x88\x01\x01\x12\x17\n" +
+	"\x04seed\x18j \x01(\x03H\x04R\x04seed\x88\x01\x01\x12\x17\n" +
+	"\x04text\x18m \x01(\tH\x05R\x04text\x88\x01\x01B\x10\n" +
+	"\x0e_finish_reasonB\x17\n" +
+	"\x15_native_finish_reasonB\x19\n" +
+	"\x17_content_filter_resultsB\b\n" +
+	"\x06_usageB\a\n" +
+	"\x05_seedB\a\n" +
+	"\x05_text\"O\n" +
+	"\vMatchedStop\x12\x1b\n" +
+	"\btoken_id\x18\x01 \x01(\x03H\x00R\atokenId\x12\x14\n" +
+	"\x04text\x18\x02 \x01(\tH\x00R\x04text:\x04\xa0\x9f\x19\x01B\a\n" +
+	"\x05value\"\xa4\t\n" +
 	"\x15ChatCompletionMessage\x129\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x0f.chatpb.v1.RoleB\x0f\xa2\x9f\x19\v\"assistant\"H\x00R\x04role\x88\x01\x01\x123\n" +
 	"\acontent\x18\x02 \x01(\tB\x14\xa2\x9f\x19\x04null\xe2\x9f\x19\bcontentsH\x01R\acontent\x88\x01\x01\x122\n" +
@@ -540,7 +967,15 @@ const file_chatpb_v1_chat_completion_proto_rawDesc = "" +
 	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue\x12H\n" +
 	"\x11reasoning_content\x18d \x01(\tB\x16\xe2\x9f\x19\x12reasoning_contentsH\x03R\x10reasoningContent\x88\x01\x01\x121\n" +
 	"\treasoning\x18e \x01(\tB\x0e\xe2\x9f\x19\n" +
-	"reasoningsH\x04R\treasoning\x88\x01\x01B\a\n" +
+	"reasoningsH\x04R\treasoning\x88\x01\x01\x126\n" +
+	"\x11reasoning_details\x18g \x01(\tB\x04\xb0\x9f\x19\x03H\x05R\x10reasoningDetails\x88\x01\x01\x129\n" +
+	"\rcontent_parts\x18h \x01(\tB\x0f\xb0\x9f\x19\x03\x92\xa0\x19\acontentH\x06R\fcontentParts\x88\x01\x01\x12.\n" +
+	"\rextra_content\x18i \x01(\tB\x04\xb0\x9f\x19\x03H\aR\fextraContent\x88\x01\x01\x12C\n" +
+	"\x18provider_specific_fields\x18j \x01(\tB\x04\xb0\x9f\x19\x03H\bR\x16providerSpecificFields\x88\x01\x01\x126\n" +
+	"\x11provider_metadata\x18k \x01(\tB\x04\xb0\x9f\x19\x03H\tR\x10providerMetadata\x88\x01\x01\x120\n" +
+	"\x0eexecuted_tools\x18l \x01(\tB\x04\xb0\x9f\x19\x03H\n" +
+	"R\rexecutedTools\x88\x01\x01\x12!\n" +
+	"\x06parsed\x18o \x01(\tB\x04\xb0\x9f\x19\x03H\vR\x06parsed\x88\x01\x01B\a\n" +
 	"\x05_roleB\n" +
 	"\n" +
 	"\b_contentB\n" +
@@ -548,7 +983,14 @@ const file_chatpb_v1_chat_completion_proto_rawDesc = "" +
 	"\b_refusalB\x14\n" +
 	"\x12_reasoning_contentB\f\n" +
 	"\n" +
-	"_reasoningB\x99\x01\n" +
+	"_reasoningB\x14\n" +
+	"\x12_reasoning_detailsB\x10\n" +
+	"\x0e_content_partsB\x10\n" +
+	"\x0e_extra_contentB\x1b\n" +
+	"\x19_provider_specific_fieldsB\x14\n" +
+	"\x12_provider_metadataB\x11\n" +
+	"\x0f_executed_toolsB\t\n" +
+	"\a_parsedB\x99\x01\n" +
 	"\rcom.chatpb.v1B\x13ChatCompletionProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +
 	"Chatpb::V1b\x06proto3"
 
@@ -564,52 +1006,55 @@ func file_chatpb_v1_chat_completion_proto_rawDescGZIP() []byte {
 	return file_chatpb_v1_chat_completion_proto_rawDescData
 }
 
-var file_chatpb_v1_chat_completion_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_chatpb_v1_chat_completion_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_chatpb_v1_chat_completion_proto_goTypes = []any{
 	(*ChatCompletion)(nil),        // 0: chatpb.v1.ChatCompletion
 	(*Choice)(nil),                // 1: chatpb.v1.Choice
-	(*ChatCompletionMessage)(nil), // 2: chatpb.v1.ChatCompletionMessage
-	nil,                           // 3: chatpb.v1.ChatCompletion.MetadataEntry
-	(*CompletionUsage)(nil),       // 4: chatpb.v1.CompletionUsage
-	(ServiceTier)(0),              // 5: chatpb.v1.ServiceTier
-	(*Moderation)(nil),            // 6: chatpb.v1.Moderation
-	(*Residue)(nil),               // 7: chatpb.v1.Residue
-	(*ToolChoice)(nil),            // 8: chatpb.v1.ToolChoice
-	(*Tool)(nil),                  // 9: chatpb.v1.Tool
-	(*ResponseFormat)(nil),        // 10: chatpb.v1.ResponseFormat
-	(*ChoiceLogprobs)(nil),        // 11: chatpb.v1.ChoiceLogprobs
-	(FinishReason)(0),             // 12: chatpb.v1.FinishReason
-	(Role)(0),                     // 13: chatpb.v1.Role
-	(*ToolCall)(nil),              // 14: chatpb.v1.ToolCall
-	(*FunctionCall)(nil),          // 15: chatpb.v1.FunctionCall
-	(*Annotation)(nil),            // 16: chatpb.v1.Annotation
-	(*ChatCompletionAudio)(nil),   // 17: chatpb.v1.ChatCompletionAudio
+	(*MatchedStop)(nil),           // 2: chatpb.v1.MatchedStop
+	(*ChatCompletionMessage)(nil), // 3: chatpb.v1.ChatCompletionMessage
+	nil,                           // 4: chatpb.v1.ChatCompletion.MetadataEntry
+	(*CompletionUsage)(nil),       // 5: chatpb.v1.CompletionUsage
+	(ServiceTier)(0),              // 6: chatpb.v1.ServiceTier
+	(*Moderation)(nil),            // 7: chatpb.v1.Moderation
+	(*Residue)(nil),               // 8: chatpb.v1.Residue
+	(*ToolChoice)(nil),            // 9: chatpb.v1.ToolChoice
+	(*Tool)(nil),                  // 10: chatpb.v1.Tool
+	(*ResponseFormat)(nil),        // 11: chatpb.v1.ResponseFormat
+	(*ChoiceLogprobs)(nil),        // 12: chatpb.v1.ChoiceLogprobs
+	(FinishReason)(0),             // 13: chatpb.v1.FinishReason
+	(Role)(0),                     // 14: chatpb.v1.Role
+	(*ToolCall)(nil),              // 15: chatpb.v1.ToolCall
+	(*FunctionCall)(nil),          // 16: chatpb.v1.FunctionCall
+	(*Annotation)(nil),            // 17: chatpb.v1.Annotation
+	(*ChatCompletionAudio)(nil),   // 18: chatpb.v1.ChatCompletionAudio
 }
 var file_chatpb_v1_chat_completion_proto_depIdxs = []int32{
 	1,  // 0: chatpb.v1.ChatCompletion.choices:type_name -> chatpb.v1.Choice
-	4,  // 1: chatpb.v1.ChatCompletion.usage:type_name -> chatpb.v1.CompletionUsage
-	5,  // 2: chatpb.v1.ChatCompletion.service_tier:type_name -> chatpb.v1.ServiceTier
-	3,  // 3: chatpb.v1.ChatCompletion.metadata:type_name -> chatpb.v1.ChatCompletion.MetadataEntry
-	6,  // 4: chatpb.v1.ChatCompletion.moderation:type_name -> chatpb.v1.Moderation
-	7,  // 5: chatpb.v1.ChatCompletion.residue:type_name -> chatpb.v1.Residue
-	8,  // 6: chatpb.v1.ChatCompletion.tool_choice:type_name -> chatpb.v1.ToolChoice
-	9,  // 7: chatpb.v1.ChatCompletion.tools:type_name -> chatpb.v1.Tool
-	10, // 8: chatpb.v1.ChatCompletion.response_format:type_name -> chatpb.v1.ResponseFormat
-	2,  // 9: chatpb.v1.Choice.message:type_name -> chatpb.v1.ChatCompletionMessage
-	11, // 10: chatpb.v1.Choice.logprobs:type_name -> chatpb.v1.ChoiceLogprobs
-	12, // 11: chatpb.v1.Choice.finish_reason:type_name -> chatpb.v1.FinishReason
-	7,  // 12: chatpb.v1.Choice.residue:type_name -> chatpb.v1.Residue
-	13, // 13: chatpb.v1.ChatCompletionMessage.role:type_name -> chatpb.v1.Role
-	14, // 14: chatpb.v1.ChatCompletionMessage.tool_calls:type_name -> chatpb.v1.ToolCall
-	15, // 15: chatpb.v1.ChatCompletionMessage.function_call:type_name -> chatpb.v1.FunctionCall
-	16, // 16: chatpb.v1.ChatCompletionMessage.annotations:type_name -> chatpb.v1.Annotation
-	17, // 17: chatpb.v1.ChatCompletionMessage.audio:type_name -> chatpb.v1.ChatCompletionAudio
-	7,  // 18: chatpb.v1.ChatCompletionMessage.residue:type_name -> chatpb.v1.Residue
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	5,  // 1: chatpb.v1.ChatCompletion.usage:type_name -> chatpb.v1.CompletionUsage
+	6,  // 2: chatpb.v1.ChatCompletion.service_tier:type_name -> chatpb.v1.ServiceTier
+	4,  // 3: chatpb.v1.ChatCompletion.metadata:type_name -> chatpb.v1.ChatCompletion.MetadataEntry
+	7,  // 4: chatpb.v1.ChatCompletion.moderation:type_name -> chatpb.v1.Moderation
+	8,  // 5: chatpb.v1.ChatCompletion.residue:type_name -> chatpb.v1.Residue
+	9,  // 6: chatpb.v1.ChatCompletion.tool_choice:type_name -> chatpb.v1.ToolChoice
+	10, // 7: chatpb.v1.ChatCompletion.tools:type_name -> chatpb.v1.Tool
+	11, // 8: chatpb.v1.ChatCompletion.response_format:type_name -> chatpb.v1.ResponseFormat
+	3,  // 9: chatpb.v1.Choice.message:type_name -> chatpb.v1.ChatCompletionMessage
+	12, // 10: chatpb.v1.Choice.logprobs:type_name -> chatpb.v1.ChoiceLogprobs
+	13, // 11: chatpb.v1.Choice.finish_reason:type_name -> chatpb.v1.FinishReason
+	8,  // 12: chatpb.v1.Choice.residue:type_name -> chatpb.v1.Residue
+	2,  // 13: chatpb.v1.Choice.stop_reason:type_name -> chatpb.v1.MatchedStop
+	2,  // 14: chatpb.v1.Choice.matched_stop:type_name -> chatpb.v1.MatchedStop
+	14, // 15: chatpb.v1.ChatCompletionMessage.role:type_name -> chatpb.v1.Role
+	15, // 16: chatpb.v1.ChatCompletionMessage.tool_calls:type_name -> chatpb.v1.ToolCall
+	16, // 17: chatpb.v1.ChatCompletionMessage.function_call:type_name -> chatpb.v1.FunctionCall
+	17, // 18: chatpb.v1.ChatCompletionMessage.annotations:type_name -> chatpb.v1.Annotation
+	18, // 19: chatpb.v1.ChatCompletionMessage.audio:type_name -> chatpb.v1.ChatCompletionAudio
+	8,  // 20: chatpb.v1.ChatCompletionMessage.residue:type_name -> chatpb.v1.Residue
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_chatpb_v1_chat_completion_proto_init() }
@@ -632,14 +1077,18 @@ func file_chatpb_v1_chat_completion_proto_init() {
 	file_chatpb_v1_tool_call_proto_init()
 	file_chatpb_v1_chat_completion_proto_msgTypes[0].OneofWrappers = []any{}
 	file_chatpb_v1_chat_completion_proto_msgTypes[1].OneofWrappers = []any{}
-	file_chatpb_v1_chat_completion_proto_msgTypes[2].OneofWrappers = []any{}
+	file_chatpb_v1_chat_completion_proto_msgTypes[2].OneofWrappers = []any{
+		(*MatchedStop_TokenId)(nil),
+		(*MatchedStop_Text)(nil),
+	}
+	file_chatpb_v1_chat_completion_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chatpb_v1_chat_completion_proto_rawDesc), len(file_chatpb_v1_chat_completion_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

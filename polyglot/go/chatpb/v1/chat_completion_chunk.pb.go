@@ -52,7 +52,54 @@ type ChatCompletionChunk struct {
 	// for it. Unset: not given.
 	Moderation *Moderation `protobuf:"bytes,10,opt,name=moderation,proto3" json:"moderation,omitempty"`
 	// What the typed fields cannot say. Unset: nothing.
-	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
+	Residue *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
+	// The company that ran the model, as OpenRouter names it. Not documented by OpenAI.
+	// Unset: not given.
+	Provider *string `protobuf:"bytes,110,opt,name=provider,proto3,oneof" json:"provider,omitempty"`
+	// The addresses of the sources, as Perplexity and xAI list them. Not documented by
+	// OpenAI. Empty: not given, unless the residue says otherwise.
+	Citations []string `protobuf:"bytes,111,rep,name=citations,proto3" json:"citations,omitempty"`
+	// What a search found, as Perplexity sends it: an array of objects. Not documented
+	// by OpenAI. Unset: not given.
+	SearchResults *string `protobuf:"bytes,112,opt,name=search_results,json=searchResults,proto3,oneof" json:"search_results,omitempty"`
+	// How Azure's content filter judged the prompt: an array of objects. Not documented
+	// by OpenAI. Unset: not given.
+	PromptFilterResults *string `protobuf:"bytes,113,opt,name=prompt_filter_results,json=promptFilterResults,proto3,oneof" json:"prompt_filter_results,omitempty"`
+	// The numbers of the prompt's tokens, as vLLM sends them if asked. Not documented by
+	// OpenAI. Empty: not given, unless the residue says otherwise.
+	PromptTokenIds []int32 `protobuf:"varint,114,rep,packed,name=prompt_token_ids,json=promptTokenIds,proto3" json:"prompt_token_ids,omitempty"`
+	// The log probabilities of the prompt's tokens, as vLLM sends them if asked: an array
+	// of null or of an object for each token. Not documented by OpenAI. Unset: not given.
+	PromptLogprobs *string `protobuf:"bytes,115,opt,name=prompt_logprobs,json=promptLogprobs,proto3,oneof" json:"prompt_logprobs,omitempty"`
+	// What vLLM hands on between a server for prompts and one for answers: an object. Not
+	// documented by OpenAI. Unset: not given.
+	KvTransferParams *string `protobuf:"bytes,116,opt,name=kv_transfer_params,json=kvTransferParams,proto3,oneof" json:"kv_transfer_params,omitempty"`
+	// What Groq adds: an object with its identifier of the request, in chunks also with
+	// the usage. Not documented by OpenAI. Unset: not given.
+	XGroq *string `protobuf:"bytes,117,opt,name=x_groq,json=xGroq,proto3,oneof" json:"x_groq,omitempty"`
+	// The usage by models, as Groq sends it: an object. Not documented by OpenAI. Unset:
+	// not given.
+	UsageBreakdown *string `protobuf:"bytes,118,opt,name=usage_breakdown,json=usageBreakdown,proto3,oneof" json:"usage_breakdown,omitempty"`
+	// How many tokens llama.cpp processed and how long it took: an object. Not documented
+	// by OpenAI. Unset: not given.
+	Timings *string `protobuf:"bytes,119,opt,name=timings,proto3,oneof" json:"timings,omitempty"`
+	// How long the parts of the work took, as Cerebras sends it: an object of seconds. Not
+	// documented by OpenAI. Unset: not given.
+	TimeInfo *string `protobuf:"bytes,120,opt,name=time_info,json=timeInfo,proto3,oneof" json:"time_info,omitempty"`
+	// The model, as watsonx names it. Not documented by OpenAI. Unset: not given.
+	ModelId *string `protobuf:"bytes,121,opt,name=model_id,json=modelId,proto3,oneof" json:"model_id,omitempty"`
+	// The version of the model, as watsonx gives it. Not documented by OpenAI. Unset: not
+	// given.
+	ModelVersion *string `protobuf:"bytes,122,opt,name=model_version,json=modelVersion,proto3,oneof" json:"model_version,omitempty"`
+	// When the completion was created, as watsonx writes it, by ISO 8601. Not documented
+	// by OpenAI. Unset: not given.
+	CreatedAt *string `protobuf:"bytes,123,opt,name=created_at,json=createdAt,proto3,oneof" json:"created_at,omitempty"`
+	// Random characters that hide the length of the chunk, as Mistral names them. Not
+	// documented by OpenAI. Unset: not given.
+	P *string `protobuf:"bytes,124,opt,name=p,proto3,oneof" json:"p,omitempty"`
+	// How the stream was asked for, as LiteLLM and xAI repeat it: an object. Not
+	// documented by OpenAI. Unset: not given.
+	StreamOptions *string `protobuf:"bytes,125,opt,name=stream_options,json=streamOptions,proto3,oneof" json:"stream_options,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -164,6 +211,118 @@ func (x *ChatCompletionChunk) GetResidue() *Residue {
 	return nil
 }
 
+func (x *ChatCompletionChunk) GetProvider() string {
+	if x != nil && x.Provider != nil {
+		return *x.Provider
+	}
+	return ""
+}
+
+func (x *ChatCompletionChunk) GetCitations() []string {
+	if x != nil {
+		return x.Citations
+	}
+	return nil
+}
+
+func (x *ChatCompletionChunk) GetSearchResults() string {
+	if x != nil && x.SearchResults != nil {
+		return *x.SearchResults
+	}
+	return ""
+}
+
+func (x *ChatCompletionChunk) GetPromptFilterResults() string {
+	if x != nil && x.PromptFilterResults != nil {
+		return *x.PromptFilterResults
+	}
+	return ""
+}
+
+func (x *ChatCompletionChunk) GetPromptTokenIds() []int32 {
+	if x != nil {
+		return x.PromptTokenIds
+	}
+	return nil
+}
+
+func (x *ChatCompletionChunk) GetPromptLogprobs() string {
+	if x != nil && x.PromptLogprobs != nil {
+		return *x.PromptLogprobs
+	}
+	return ""
+}
+
+func (x *ChatCompletionChunk) GetKvTransferParams() string {
+	if x != nil && x.KvTransferParams != nil {
+		return *x.KvTransferParams
+	}
+	return ""
+}
+
+func (x *ChatCompletionChunk) GetXGroq() string {
+	if x != nil && x.XGroq != nil {
+		return *x.XGroq
+	}
+	return ""
+}
+
+func (x *ChatCompletionChunk) GetUsageBreakdown() string {
+	if x != nil && x.UsageBreakdown != nil {
+		return *x.UsageBreakdown
+	}
+	return ""
+}
+
+func (x *ChatCompletionChunk) GetTimings() string {
+	if x != nil && x.Timings != nil {
+		return *x.Timings
+	}
+	return ""
+}
+
+func (x *ChatCompletionChunk) GetTimeInfo() string {
+	if x != nil && x.TimeInfo != nil {
+		return *x.TimeInfo
+	}
+	return ""
+}
+
+func (x *ChatCompletionChunk) GetModelId() string {
+	if x != nil && x.ModelId != nil {
+		return *x.ModelId
+	}
+	return ""
+}
+
+func (x *ChatCompletionChunk) GetModelVersion() string {
+	if x != nil && x.ModelVersion != nil {
+		return *x.ModelVersion
+	}
+	return ""
+}
+
+func (x *ChatCompletionChunk) GetCreatedAt() string {
+	if x != nil && x.CreatedAt != nil {
+		return *x.CreatedAt
+	}
+	return ""
+}
+
+func (x *ChatCompletionChunk) GetP() string {
+	if x != nil && x.P != nil {
+		return *x.P
+	}
+	return ""
+}
+
+func (x *ChatCompletionChunk) GetStreamOptions() string {
+	if x != nil && x.StreamOptions != nil {
+		return *x.StreamOptions
+	}
+	return ""
+}
+
 // ChunkChoice is a piece of one of the answers.
 type ChunkChoice struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -176,7 +335,37 @@ type ChunkChoice struct {
 	// Why the model stopped. Unset: null, it has not.
 	FinishReason *FinishReason `protobuf:"varint,4,opt,name=finish_reason,json=finishReason,proto3,enum=chatpb.v1.FinishReason,oneof" json:"finish_reason,omitempty"`
 	// What the typed fields cannot say. Unset: nothing.
-	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
+	Residue *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
+	// The numbers of the piece's tokens, as vLLM sends them if asked. Not documented by
+	// OpenAI. Empty: not given, unless the residue says otherwise.
+	TokenIds []int32 `protobuf:"varint,100,rep,packed,name=token_ids,json=tokenIds,proto3" json:"token_ids,omitempty"`
+	// What the model stopped at, as vLLM names it: a stop string or the number of a token.
+	// Not documented by OpenAI. Unset: not given.
+	StopReason *MatchedStop `protobuf:"bytes,101,opt,name=stop_reason,json=stopReason,proto3" json:"stop_reason,omitempty"`
+	// What the model stopped at, as SGLang names it: a stop string or the number of a
+	// token. Not documented by OpenAI. Unset: not given.
+	MatchedStop *MatchedStop `protobuf:"bytes,102,opt,name=matched_stop,json=matchedStop,proto3" json:"matched_stop,omitempty"`
+	// Why the model stopped, in the words of the server behind OpenRouter. Not documented
+	// by OpenAI. Unset: not given.
+	NativeFinishReason *string `protobuf:"bytes,103,opt,name=native_finish_reason,json=nativeFinishReason,proto3,oneof" json:"native_finish_reason,omitempty"`
+	// How Azure's content filter judged the piece: an object. Not documented by OpenAI.
+	// Unset: not given.
+	ContentFilterResults *string `protobuf:"bytes,104,opt,name=content_filter_results,json=contentFilterResults,proto3,oneof" json:"content_filter_results,omitempty"`
+	// What the completion used, where Moonshot puts it: an object. Not documented by
+	// OpenAI. Unset: not given.
+	Usage *string `protobuf:"bytes,105,opt,name=usage,proto3,oneof" json:"usage,omitempty"`
+	// The seed of the sampling, as Together sends it. Not documented by OpenAI. Unset: not
+	// given.
+	Seed *int64 `protobuf:"varint,106,opt,name=seed,proto3,oneof" json:"seed,omitempty"`
+	// The whole message so far (Perplexity), or what the piece adds to it once more
+	// (Writer): an object. Not documented by OpenAI. Unset: not given.
+	Message *string `protobuf:"bytes,107,opt,name=message,proto3,oneof" json:"message,omitempty"`
+	// Random characters that hide the length of the chunk, where Bedrock puts them. Not
+	// documented by OpenAI. Unset: not given.
+	Obfuscation *string `protobuf:"bytes,108,opt,name=obfuscation,proto3,oneof" json:"obfuscation,omitempty"`
+	// The piece's text, as Together says it again. Not documented by OpenAI. Unset: not
+	// given.
+	Text          *string `protobuf:"bytes,109,opt,name=text,proto3,oneof" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -246,6 +435,76 @@ func (x *ChunkChoice) GetResidue() *Residue {
 	return nil
 }
 
+func (x *ChunkChoice) GetTokenIds() []int32 {
+	if x != nil {
+		return x.TokenIds
+	}
+	return nil
+}
+
+func (x *ChunkChoice) GetStopReason() *MatchedStop {
+	if x != nil {
+		return x.StopReason
+	}
+	return nil
+}
+
+func (x *ChunkChoice) GetMatchedStop() *MatchedStop {
+	if x != nil {
+		return x.MatchedStop
+	}
+	return nil
+}
+
+func (x *ChunkChoice) GetNativeFinishReason() string {
+	if x != nil && x.NativeFinishReason != nil {
+		return *x.NativeFinishReason
+	}
+	return ""
+}
+
+func (x *ChunkChoice) GetContentFilterResults() string {
+	if x != nil && x.ContentFilterResults != nil {
+		return *x.ContentFilterResults
+	}
+	return ""
+}
+
+func (x *ChunkChoice) GetUsage() string {
+	if x != nil && x.Usage != nil {
+		return *x.Usage
+	}
+	return ""
+}
+
+func (x *ChunkChoice) GetSeed() int64 {
+	if x != nil && x.Seed != nil {
+		return *x.Seed
+	}
+	return 0
+}
+
+func (x *ChunkChoice) GetMessage() string {
+	if x != nil && x.Message != nil {
+		return *x.Message
+	}
+	return ""
+}
+
+func (x *ChunkChoice) GetObfuscation() string {
+	if x != nil && x.Obfuscation != nil {
+		return *x.Obfuscation
+	}
+	return ""
+}
+
+func (x *ChunkChoice) GetText() string {
+	if x != nil && x.Text != nil {
+		return *x.Text
+	}
+	return ""
+}
+
 // ChoiceDelta is what a chunk adds to a message.
 type ChoiceDelta struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -273,7 +532,33 @@ type ChoiceDelta struct {
 	// Remarks that follow what earlier chunks gave, such as the sources of a web
 	// search. Not documented by OpenAI. Empty: not given, unless the residue says
 	// otherwise.
-	Annotations   []*Annotation `protobuf:"bytes,102,rep,name=annotations,proto3" json:"annotations,omitempty"`
+	Annotations []*Annotation `protobuf:"bytes,102,rep,name=annotations,proto3" json:"annotations,omitempty"`
+	// The reasoning in parts, as OpenRouter, Vercel and Snowflake send it: an array of
+	// objects with `type`, `text`, `summary`, `data`, `signature`, `format` and `index`.
+	// Not documented by OpenAI. Unset: not given.
+	ReasoningDetails *string `protobuf:"bytes,103,opt,name=reasoning_details,json=reasoningDetails,proto3,oneof" json:"reasoning_details,omitempty"`
+	// The content where it is not a string, as Mistral and Databricks send it: an array of
+	// parts of the types `text`, `thinking`, `reference` and others. Not documented by
+	// OpenAI. Unset: the content is a string, or not given.
+	ContentParts *string `protobuf:"bytes,104,opt,name=content_parts,json=contentParts,proto3,oneof" json:"content_parts,omitempty"`
+	// What Google adds, such as a thought signature: an object. Not documented by OpenAI.
+	// Unset: not given.
+	ExtraContent *string `protobuf:"bytes,105,opt,name=extra_content,json=extraContent,proto3,oneof" json:"extra_content,omitempty"`
+	// What LiteLLM keeps of the server behind it: an object. Not documented by OpenAI.
+	// Unset: not given.
+	ProviderSpecificFields *string `protobuf:"bytes,106,opt,name=provider_specific_fields,json=providerSpecificFields,proto3,oneof" json:"provider_specific_fields,omitempty"`
+	// What Vercel's gateway adds about the provider: an object. Not documented by OpenAI.
+	// Unset: not given.
+	ProviderMetadata *string `protobuf:"bytes,107,opt,name=provider_metadata,json=providerMetadata,proto3,oneof" json:"provider_metadata,omitempty"`
+	// The tools that Groq ran itself: an array of objects. Not documented by OpenAI.
+	// Unset: not given.
+	ExecutedTools *string `protobuf:"bytes,108,opt,name=executed_tools,json=executedTools,proto3,oneof" json:"executed_tools,omitempty"`
+	// The channel of the piece, such as `analysis`, as Groq sends it. Not documented by
+	// OpenAI. Unset: not given.
+	Channel *string `protobuf:"bytes,109,opt,name=channel,proto3,oneof" json:"channel,omitempty"`
+	// The number of the piece's token, as Together sends it. Not documented by OpenAI.
+	// Unset: not given.
+	TokenId       *int32 `protobuf:"varint,110,opt,name=token_id,json=tokenId,proto3,oneof" json:"token_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -378,11 +663,67 @@ func (x *ChoiceDelta) GetAnnotations() []*Annotation {
 	return nil
 }
 
+func (x *ChoiceDelta) GetReasoningDetails() string {
+	if x != nil && x.ReasoningDetails != nil {
+		return *x.ReasoningDetails
+	}
+	return ""
+}
+
+func (x *ChoiceDelta) GetContentParts() string {
+	if x != nil && x.ContentParts != nil {
+		return *x.ContentParts
+	}
+	return ""
+}
+
+func (x *ChoiceDelta) GetExtraContent() string {
+	if x != nil && x.ExtraContent != nil {
+		return *x.ExtraContent
+	}
+	return ""
+}
+
+func (x *ChoiceDelta) GetProviderSpecificFields() string {
+	if x != nil && x.ProviderSpecificFields != nil {
+		return *x.ProviderSpecificFields
+	}
+	return ""
+}
+
+func (x *ChoiceDelta) GetProviderMetadata() string {
+	if x != nil && x.ProviderMetadata != nil {
+		return *x.ProviderMetadata
+	}
+	return ""
+}
+
+func (x *ChoiceDelta) GetExecutedTools() string {
+	if x != nil && x.ExecutedTools != nil {
+		return *x.ExecutedTools
+	}
+	return ""
+}
+
+func (x *ChoiceDelta) GetChannel() string {
+	if x != nil && x.Channel != nil {
+		return *x.Channel
+	}
+	return ""
+}
+
+func (x *ChoiceDelta) GetTokenId() int32 {
+	if x != nil && x.TokenId != nil {
+		return *x.TokenId
+	}
+	return 0
+}
+
 var File_chatpb_v1_chat_completion_chunk_proto protoreflect.FileDescriptor
 
 const file_chatpb_v1_chat_completion_chunk_proto_rawDesc = "" +
 	"\n" +
-	"%chatpb/v1/chat_completion_chunk.proto\x12\tchatpb.v1\x1a\x1achatpb/v1/annotation.proto\x1a%chatpb/v1/chat_completion_audio.proto\x1a chatpb/v1/completion_usage.proto\x1a\x1dchatpb/v1/finish_reason.proto\x1a\x18chatpb/v1/logprobs.proto\x1a\x1achatpb/v1/moderation.proto\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\x1a\x14chatpb/v1/role.proto\x1a\x1cchatpb/v1/service_tier.proto\x1a\x19chatpb/v1/tool_call.proto\"\xe1\x05\n" +
+	"%chatpb/v1/chat_completion_chunk.proto\x12\tchatpb.v1\x1a\x1achatpb/v1/annotation.proto\x1a\x1fchatpb/v1/chat_completion.proto\x1a%chatpb/v1/chat_completion_audio.proto\x1a chatpb/v1/completion_usage.proto\x1a\x1dchatpb/v1/finish_reason.proto\x1a\x18chatpb/v1/logprobs.proto\x1a\x1achatpb/v1/moderation.proto\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\x1a\x14chatpb/v1/role.proto\x1a\x1cchatpb/v1/service_tier.proto\x1a\x19chatpb/v1/tool_call.proto\"\x93\r\n" +
 	"\x13ChatCompletionChunk\x12\x1f\n" +
 	"\x02id\x18\x01 \x01(\tB\x0f\xb8\x9f\x19\x06؟\x19\x01\xe2\x9f\x19\x03idsR\x02id\x12;\n" +
 	"\x06object\x18\x02 \x01(\tB#\xa2\x9f\x19\x17\"chat.completion.chunk\"\xb8\x9f\x19\x05؟\x19\x01R\x06object\x12-\n" +
@@ -398,17 +739,71 @@ const file_chatpb_v1_chat_completion_chunk_proto_rawDesc = "" +
 	"moderation\x18\n" +
 	" \x01(\v2\x15.chatpb.v1.ModerationR\n" +
 	"moderation\x122\n" +
-	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueB\x04؟\x19\x01R\aresidue:\x13ڟ\x19\x0fchat.completionB\x0f\n" +
+	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueB\x04؟\x19\x01R\aresidue\x12%\n" +
+	"\bprovider\x18n \x01(\tB\x04؟\x19\x01H\x03R\bprovider\x88\x01\x01\x12\"\n" +
+	"\tcitations\x18o \x03(\tB\x04؟\x19\x01R\tcitations\x124\n" +
+	"\x0esearch_results\x18p \x01(\tB\b\xb0\x9f\x19\x03؟\x19\x01H\x04R\rsearchResults\x88\x01\x01\x12=\n" +
+	"\x15prompt_filter_results\x18q \x01(\tB\x04\xb0\x9f\x19\x03H\x05R\x13promptFilterResults\x88\x01\x01\x12(\n" +
+	"\x10prompt_token_ids\x18r \x03(\x05R\x0epromptTokenIds\x122\n" +
+	"\x0fprompt_logprobs\x18s \x01(\tB\x04\xb0\x9f\x19\x03H\x06R\x0epromptLogprobs\x88\x01\x01\x127\n" +
+	"\x12kv_transfer_params\x18t \x01(\tB\x04\xb0\x9f\x19\x03H\aR\x10kvTransferParams\x88\x01\x01\x12 \n" +
+	"\x06x_groq\x18u \x01(\tB\x04\xb0\x9f\x19\x03H\bR\x05xGroq\x88\x01\x01\x122\n" +
+	"\x0fusage_breakdown\x18v \x01(\tB\x04\xb0\x9f\x19\x03H\tR\x0eusageBreakdown\x88\x01\x01\x12#\n" +
+	"\atimings\x18w \x01(\tB\x04\xb0\x9f\x19\x03H\n" +
+	"R\atimings\x88\x01\x01\x12&\n" +
+	"\ttime_info\x18x \x01(\tB\x04\xb0\x9f\x19\x03H\vR\btimeInfo\x88\x01\x01\x12$\n" +
+	"\bmodel_id\x18y \x01(\tB\x04؟\x19\x01H\fR\amodelId\x88\x01\x01\x12.\n" +
+	"\rmodel_version\x18z \x01(\tB\x04؟\x19\x01H\rR\fmodelVersion\x88\x01\x01\x12(\n" +
+	"\n" +
+	"created_at\x18{ \x01(\tB\x04؟\x19\x01H\x0eR\tcreatedAt\x88\x01\x01\x12\x17\n" +
+	"\x01p\x18| \x01(\tB\x04\xb8\x9f\x19\x04H\x0fR\x01p\x88\x01\x01\x128\n" +
+	"\x0estream_options\x18} \x01(\tB\f\xb0\x9f\x19\x03\xb8\x9f\x19\x04؟\x19\x01H\x10R\rstreamOptions\x88\x01\x01:\x13ڟ\x19\x0fchat.completionB\x0f\n" +
 	"\r_service_tierB\x15\n" +
 	"\x13_system_fingerprintB\x0e\n" +
-	"\f_obfuscation\"\xdf\x02\n" +
+	"\f_obfuscationB\v\n" +
+	"\t_providerB\x11\n" +
+	"\x0f_search_resultsB\x18\n" +
+	"\x16_prompt_filter_resultsB\x12\n" +
+	"\x10_prompt_logprobsB\x15\n" +
+	"\x13_kv_transfer_paramsB\t\n" +
+	"\a_x_groqB\x12\n" +
+	"\x10_usage_breakdownB\n" +
+	"\n" +
+	"\b_timingsB\f\n" +
+	"\n" +
+	"_time_infoB\v\n" +
+	"\t_model_idB\x10\n" +
+	"\x0e_model_versionB\r\n" +
+	"\v_created_atB\x04\n" +
+	"\x02_pB\x11\n" +
+	"\x0f_stream_options\"\x9b\a\n" +
 	"\vChunkChoice\x12\x1a\n" +
 	"\x05index\x18\x01 \x01(\x05B\x04ȟ\x19\x01R\x05index\x12?\n" +
 	"\x05delta\x18\x02 \x01(\v2\x16.chatpb.v1.ChoiceDeltaB\x11\xa2\x9f\x19\x02{}\u009f\x19\amessageR\x05delta\x12H\n" +
 	"\blogprobs\x18\x03 \x01(\v2\x19.chatpb.v1.ChoiceLogprobsB\x11\xa2\x9f\x19\x04null\xfa\x9f\x19\x05deltaR\blogprobs\x12]\n" +
 	"\rfinish_reason\x18\x04 \x01(\x0e2\x17.chatpb.v1.FinishReasonB\x1a\xa2\x9f\x19\x04null\xe2\x9f\x19\x0efinish_reasonsH\x00R\ffinishReason\x88\x01\x01\x122\n" +
-	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueB\x04؟\x19\x01R\aresidue:\x04\xb8\x9f\x19\x02B\x10\n" +
-	"\x0e_finish_reason\"\xf7\x05\n" +
+	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueB\x04؟\x19\x01R\aresidue\x12!\n" +
+	"\ttoken_ids\x18d \x03(\x05B\x04\xb8\x9f\x19\x01R\btokenIds\x127\n" +
+	"\vstop_reason\x18e \x01(\v2\x16.chatpb.v1.MatchedStopR\n" +
+	"stopReason\x129\n" +
+	"\fmatched_stop\x18f \x01(\v2\x16.chatpb.v1.MatchedStopR\vmatchedStop\x12;\n" +
+	"\x14native_finish_reason\x18g \x01(\tB\x04؟\x19\x01H\x01R\x12nativeFinishReason\x88\x01\x01\x12G\n" +
+	"\x16content_filter_results\x18h \x01(\tB\f\xb0\x9f\x19\x03\xb8\x9f\x19\x02؟\x19\x01H\x02R\x14contentFilterResults\x88\x01\x01\x12#\n" +
+	"\x05usage\x18i \x01(\tB\b\xb0\x9f\x19\x03\xb8\x9f\x19\x02H\x03R\x05usage\x88\x01\x01\x12\x17\n" +
+	"\x04seed\x18j \x01(\x03H\x04R\x04seed\x88\x01\x01\x12'\n" +
+	"\amessage\x18k \x01(\tB\b\xb0\x9f\x19\x03\xb8\x9f\x19\bH\x05R\amessage\x88\x01\x01\x12+\n" +
+	"\vobfuscation\x18l \x01(\tB\x04\xb8\x9f\x19\x04H\x06R\vobfuscation\x88\x01\x01\x12\x1d\n" +
+	"\x04text\x18m \x01(\tB\x04\xb8\x9f\x19\x01H\aR\x04text\x88\x01\x01:\x04\xb8\x9f\x19\x02B\x10\n" +
+	"\x0e_finish_reasonB\x17\n" +
+	"\x15_native_finish_reasonB\x19\n" +
+	"\x17_content_filter_resultsB\b\n" +
+	"\x06_usageB\a\n" +
+	"\x05_seedB\n" +
+	"\n" +
+	"\b_messageB\x0e\n" +
+	"\f_obfuscationB\a\n" +
+	"\x05_text\"\xb5\n" +
+	"\n" +
 	"\vChoiceDelta\x12.\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x0f.chatpb.v1.RoleB\x04؟\x19\x01H\x00R\x04role\x88\x01\x01\x12L\n" +
 	"\acontent\x18\x02 \x01(\tB-\xb8\x9f\x19\x01\xe2\x9f\x19\bcontents\x8a\xa0\x19\x19{\"type\":\"text\",\"text\":\"\"}H\x01R\acontent\x88\x01\x01\x128\n" +
@@ -421,7 +816,16 @@ const file_chatpb_v1_chat_completion_chunk_proto_rawDesc = "" +
 	"\x11reasoning_content\x18d \x01(\tB\x1a\xb8\x9f\x19\x01\xe2\x9f\x19\x12reasoning_contentsH\x03R\x10reasoningContent\x88\x01\x01\x125\n" +
 	"\treasoning\x18e \x01(\tB\x12\xb8\x9f\x19\x01\xe2\x9f\x19\n" +
 	"reasoningsH\x04R\treasoning\x88\x01\x01\x12=\n" +
-	"\vannotations\x18f \x03(\v2\x15.chatpb.v1.AnnotationB\x04\xb8\x9f\x19\x01R\vannotations:?\xb8\x9f\x19\x01\u009f\x19\x05indexʟ\x19\x04typeҟ\x19\arefusalҟ\x19\asummaryҟ\x19\x04textҟ\x19\bthinkingB\a\n" +
+	"\vannotations\x18f \x03(\v2\x15.chatpb.v1.AnnotationB\x04\xb8\x9f\x19\x01R\vannotations\x12:\n" +
+	"\x11reasoning_details\x18g \x01(\tB\b\xb0\x9f\x19\x03\xb8\x9f\x19\x01H\x05R\x10reasoningDetails\x88\x01\x01\x129\n" +
+	"\rcontent_parts\x18h \x01(\tB\x0f\xb0\x9f\x19\x03\x92\xa0\x19\acontentH\x06R\fcontentParts\x88\x01\x01\x122\n" +
+	"\rextra_content\x18i \x01(\tB\b\xb0\x9f\x19\x03\xb8\x9f\x19\x01H\aR\fextraContent\x88\x01\x01\x12G\n" +
+	"\x18provider_specific_fields\x18j \x01(\tB\b\xb0\x9f\x19\x03\xb8\x9f\x19\x01H\bR\x16providerSpecificFields\x88\x01\x01\x12:\n" +
+	"\x11provider_metadata\x18k \x01(\tB\b\xb0\x9f\x19\x03\xb8\x9f\x19\x01H\tR\x10providerMetadata\x88\x01\x01\x124\n" +
+	"\x0eexecuted_tools\x18l \x01(\tB\b\xb0\x9f\x19\x03\xb8\x9f\x19\x01H\n" +
+	"R\rexecutedTools\x88\x01\x01\x12\x1d\n" +
+	"\achannel\x18m \x01(\tH\vR\achannel\x88\x01\x01\x12\x1e\n" +
+	"\btoken_id\x18n \x01(\x05H\fR\atokenId\x88\x01\x01:?\xb8\x9f\x19\x01\u009f\x19\x05indexʟ\x19\x04typeҟ\x19\arefusalҟ\x19\asummaryҟ\x19\x04textҟ\x19\bthinkingB\a\n" +
 	"\x05_roleB\n" +
 	"\n" +
 	"\b_contentB\n" +
@@ -429,7 +833,16 @@ const file_chatpb_v1_chat_completion_chunk_proto_rawDesc = "" +
 	"\b_refusalB\x14\n" +
 	"\x12_reasoning_contentB\f\n" +
 	"\n" +
-	"_reasoningB\x9e\x01\n" +
+	"_reasoningB\x14\n" +
+	"\x12_reasoning_detailsB\x10\n" +
+	"\x0e_content_partsB\x10\n" +
+	"\x0e_extra_contentB\x1b\n" +
+	"\x19_provider_specific_fieldsB\x14\n" +
+	"\x12_provider_metadataB\x11\n" +
+	"\x0f_executed_toolsB\n" +
+	"\n" +
+	"\b_channelB\v\n" +
+	"\t_token_idB\x9e\x01\n" +
 	"\rcom.chatpb.v1B\x18ChatCompletionChunkProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +
 	"Chatpb::V1b\x06proto3"
 
@@ -456,11 +869,12 @@ var file_chatpb_v1_chat_completion_chunk_proto_goTypes = []any{
 	(*Residue)(nil),             // 6: chatpb.v1.Residue
 	(*ChoiceLogprobs)(nil),      // 7: chatpb.v1.ChoiceLogprobs
 	(FinishReason)(0),           // 8: chatpb.v1.FinishReason
-	(Role)(0),                   // 9: chatpb.v1.Role
-	(*ToolCall)(nil),            // 10: chatpb.v1.ToolCall
-	(*FunctionCall)(nil),        // 11: chatpb.v1.FunctionCall
-	(*ChatCompletionAudio)(nil), // 12: chatpb.v1.ChatCompletionAudio
-	(*Annotation)(nil),          // 13: chatpb.v1.Annotation
+	(*MatchedStop)(nil),         // 9: chatpb.v1.MatchedStop
+	(Role)(0),                   // 10: chatpb.v1.Role
+	(*ToolCall)(nil),            // 11: chatpb.v1.ToolCall
+	(*FunctionCall)(nil),        // 12: chatpb.v1.FunctionCall
+	(*ChatCompletionAudio)(nil), // 13: chatpb.v1.ChatCompletionAudio
+	(*Annotation)(nil),          // 14: chatpb.v1.Annotation
 }
 var file_chatpb_v1_chat_completion_chunk_proto_depIdxs = []int32{
 	3,  // 0: chatpb.v1.ChatCompletionChunk.service_tier:type_name -> chatpb.v1.ServiceTier
@@ -472,17 +886,19 @@ var file_chatpb_v1_chat_completion_chunk_proto_depIdxs = []int32{
 	7,  // 6: chatpb.v1.ChunkChoice.logprobs:type_name -> chatpb.v1.ChoiceLogprobs
 	8,  // 7: chatpb.v1.ChunkChoice.finish_reason:type_name -> chatpb.v1.FinishReason
 	6,  // 8: chatpb.v1.ChunkChoice.residue:type_name -> chatpb.v1.Residue
-	9,  // 9: chatpb.v1.ChoiceDelta.role:type_name -> chatpb.v1.Role
-	10, // 10: chatpb.v1.ChoiceDelta.tool_calls:type_name -> chatpb.v1.ToolCall
-	11, // 11: chatpb.v1.ChoiceDelta.function_call:type_name -> chatpb.v1.FunctionCall
-	12, // 12: chatpb.v1.ChoiceDelta.audio:type_name -> chatpb.v1.ChatCompletionAudio
-	6,  // 13: chatpb.v1.ChoiceDelta.residue:type_name -> chatpb.v1.Residue
-	13, // 14: chatpb.v1.ChoiceDelta.annotations:type_name -> chatpb.v1.Annotation
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	9,  // 9: chatpb.v1.ChunkChoice.stop_reason:type_name -> chatpb.v1.MatchedStop
+	9,  // 10: chatpb.v1.ChunkChoice.matched_stop:type_name -> chatpb.v1.MatchedStop
+	10, // 11: chatpb.v1.ChoiceDelta.role:type_name -> chatpb.v1.Role
+	11, // 12: chatpb.v1.ChoiceDelta.tool_calls:type_name -> chatpb.v1.ToolCall
+	12, // 13: chatpb.v1.ChoiceDelta.function_call:type_name -> chatpb.v1.FunctionCall
+	13, // 14: chatpb.v1.ChoiceDelta.audio:type_name -> chatpb.v1.ChatCompletionAudio
+	6,  // 15: chatpb.v1.ChoiceDelta.residue:type_name -> chatpb.v1.Residue
+	14, // 16: chatpb.v1.ChoiceDelta.annotations:type_name -> chatpb.v1.Annotation
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_chatpb_v1_chat_completion_chunk_proto_init() }
@@ -491,6 +907,7 @@ func file_chatpb_v1_chat_completion_chunk_proto_init() {
 		return
 	}
 	file_chatpb_v1_annotation_proto_init()
+	file_chatpb_v1_chat_completion_proto_init()
 	file_chatpb_v1_chat_completion_audio_proto_init()
 	file_chatpb_v1_completion_usage_proto_init()
 	file_chatpb_v1_finish_reason_proto_init()

@@ -339,7 +339,19 @@ type ChatCompletionMessageParam struct {
 	ReasoningContent *string `protobuf:"bytes,100,opt,name=reasoning_content,json=reasoningContent,proto3,oneof" json:"reasoning_content,omitempty"`
 	// The model's reasoning, as OpenRouter, Groq and newer vLLM name it. Not
 	// documented by OpenAI. Unset: not given.
-	Reasoning     *string `protobuf:"bytes,101,opt,name=reasoning,proto3,oneof" json:"reasoning,omitempty"`
+	Reasoning *string `protobuf:"bytes,101,opt,name=reasoning,proto3,oneof" json:"reasoning,omitempty"`
+	// The model's reasoning in parts, as OpenRouter, Vercel and Snowflake send and want it
+	// back: an array of objects. Not documented by OpenAI. Unset: not given.
+	ReasoningDetails *string `protobuf:"bytes,103,opt,name=reasoning_details,json=reasoningDetails,proto3,oneof" json:"reasoning_details,omitempty"`
+	// What Google adds, such as a thought signature: an object. Not documented by OpenAI.
+	// Unset: not given.
+	ExtraContent *string `protobuf:"bytes,105,opt,name=extra_content,json=extraContent,proto3,oneof" json:"extra_content,omitempty"`
+	// How the prompt is cached up to here, as Anthropic and OpenRouter name it: an object.
+	// Not documented by OpenAI. Unset: not given.
+	CacheControl *string `protobuf:"bytes,112,opt,name=cache_control,json=cacheControl,proto3,oneof" json:"cache_control,omitempty"`
+	// Whether the model goes on writing this message, as DeepSeek and Mistral name it. Not
+	// documented by OpenAI. Unset: not given.
+	Prefix        *bool `protobuf:"varint,113,opt,name=prefix,proto3,oneof" json:"prefix,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -451,6 +463,34 @@ func (x *ChatCompletionMessageParam) GetReasoning() string {
 	return ""
 }
 
+func (x *ChatCompletionMessageParam) GetReasoningDetails() string {
+	if x != nil && x.ReasoningDetails != nil {
+		return *x.ReasoningDetails
+	}
+	return ""
+}
+
+func (x *ChatCompletionMessageParam) GetExtraContent() string {
+	if x != nil && x.ExtraContent != nil {
+		return *x.ExtraContent
+	}
+	return ""
+}
+
+func (x *ChatCompletionMessageParam) GetCacheControl() string {
+	if x != nil && x.CacheControl != nil {
+		return *x.CacheControl
+	}
+	return ""
+}
+
+func (x *ChatCompletionMessageParam) GetPrefix() bool {
+	if x != nil && x.Prefix != nil {
+		return *x.Prefix
+	}
+	return false
+}
+
 // MessageContent is what a message says: a string or a list of parts. At most one
 // of the two is set.
 type MessageContent struct {
@@ -526,7 +566,10 @@ type ContentPart struct {
 	// Marks the end of a part of the prompt that is to be cached. Unset: no mark.
 	PromptCacheBreakpoint *PromptCacheBreakpoint `protobuf:"bytes,7,opt,name=prompt_cache_breakpoint,json=promptCacheBreakpoint,proto3" json:"prompt_cache_breakpoint,omitempty"`
 	// What the typed fields cannot say. Unset: nothing.
-	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
+	Residue *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
+	// How the prompt is cached up to here, as Anthropic and OpenRouter name it: an object.
+	// Not documented by OpenAI. Unset: not given.
+	CacheControl  *string `protobuf:"bytes,100,opt,name=cache_control,json=cacheControl,proto3,oneof" json:"cache_control,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -615,6 +658,13 @@ func (x *ContentPart) GetResidue() *Residue {
 		return x.Residue
 	}
 	return nil
+}
+
+func (x *ContentPart) GetCacheControl() string {
+	if x != nil && x.CacheControl != nil {
+		return *x.CacheControl
+	}
+	return ""
 }
 
 // ImageUrl is an image of a prompt.
@@ -886,7 +936,7 @@ var File_chatpb_v1_chat_completion_message_param_proto protoreflect.FileDescript
 
 const file_chatpb_v1_chat_completion_message_param_proto_rawDesc = "" +
 	"\n" +
-	"-chatpb/v1/chat_completion_message_param.proto\x12\tchatpb.v1\x1a%chatpb/v1/chat_completion_audio.proto\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\x1a\x14chatpb/v1/role.proto\x1a\x19chatpb/v1/tool_call.proto\"\xf2\x04\n" +
+	"-chatpb/v1/chat_completion_message_param.proto\x12\tchatpb.v1\x1a%chatpb/v1/chat_completion_audio.proto\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\x1a\x14chatpb/v1/role.proto\x1a\x19chatpb/v1/tool_call.proto\"\xec\x06\n" +
 	"\x1aChatCompletionMessageParam\x123\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x0f.chatpb.v1.RoleB\t\xe2\x9f\x19\x05rolesH\x00R\x04role\x88\x01\x01\x123\n" +
 	"\acontent\x18\x02 \x01(\v2\x19.chatpb.v1.MessageContentR\acontent\x12\x17\n" +
@@ -900,7 +950,11 @@ const file_chatpb_v1_chat_completion_message_param_proto_rawDesc = "" +
 	"\x05audio\x18\b \x01(\v2\x1e.chatpb.v1.ChatCompletionAudioR\x05audio\x12,\n" +
 	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue\x120\n" +
 	"\x11reasoning_content\x18d \x01(\tH\x04R\x10reasoningContent\x88\x01\x01\x12!\n" +
-	"\treasoning\x18e \x01(\tH\x05R\treasoning\x88\x01\x01B\a\n" +
+	"\treasoning\x18e \x01(\tH\x05R\treasoning\x88\x01\x01\x126\n" +
+	"\x11reasoning_details\x18g \x01(\tB\x04\xb0\x9f\x19\x03H\x06R\x10reasoningDetails\x88\x01\x01\x12.\n" +
+	"\rextra_content\x18i \x01(\tB\x04\xb0\x9f\x19\x03H\aR\fextraContent\x88\x01\x01\x12.\n" +
+	"\rcache_control\x18p \x01(\tB\x04\xb0\x9f\x19\x03H\bR\fcacheControl\x88\x01\x01\x12\x1b\n" +
+	"\x06prefix\x18q \x01(\bH\tR\x06prefix\x88\x01\x01B\a\n" +
 	"\x05_roleB\a\n" +
 	"\x05_nameB\x0f\n" +
 	"\r_tool_call_idB\n" +
@@ -908,11 +962,15 @@ const file_chatpb_v1_chat_completion_message_param_proto_rawDesc = "" +
 	"\b_refusalB\x14\n" +
 	"\x12_reasoning_contentB\f\n" +
 	"\n" +
-	"_reasoning\"t\n" +
+	"_reasoningB\x14\n" +
+	"\x12_reasoning_detailsB\x10\n" +
+	"\x0e_extra_contentB\x10\n" +
+	"\x0e_cache_controlB\t\n" +
+	"\a_prefix\"t\n" +
 	"\x0eMessageContent\x12%\n" +
 	"\x04text\x18\x01 \x01(\tB\f\xe2\x9f\x19\bcontentsH\x00R\x04text\x88\x01\x01\x12,\n" +
 	"\x05parts\x18\x02 \x03(\v2\x16.chatpb.v1.ContentPartR\x05parts:\x04\xa0\x9f\x19\x01B\a\n" +
-	"\x05_text\"\xc4\x03\n" +
+	"\x05_text\"\x86\x04\n" +
 	"\vContentPart\x123\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x1a.chatpb.v1.ContentPartTypeH\x00R\x04type\x88\x01\x01\x12'\n" +
 	"\x04text\x18\x02 \x01(\tB\x0e\xe2\x9f\x19\n" +
@@ -923,11 +981,13 @@ const file_chatpb_v1_chat_completion_message_param_proto_rawDesc = "" +
 	"\x04file\x18\x05 \x01(\v2\x14.chatpb.v1.InputFileR\x04file\x12\x1d\n" +
 	"\arefusal\x18\x06 \x01(\tH\x02R\arefusal\x88\x01\x01\x12X\n" +
 	"\x17prompt_cache_breakpoint\x18\a \x01(\v2 .chatpb.v1.PromptCacheBreakpointR\x15promptCacheBreakpoint\x12,\n" +
-	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidueB\a\n" +
+	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue\x12.\n" +
+	"\rcache_control\x18d \x01(\tB\x04\xb0\x9f\x19\x03H\x03R\fcacheControl\x88\x01\x01B\a\n" +
 	"\x05_typeB\a\n" +
 	"\x05_textB\n" +
 	"\n" +
-	"\b_refusal\"\x97\x01\n" +
+	"\b_refusalB\x10\n" +
+	"\x0e_cache_control\"\x97\x01\n" +
 	"\bImageUrl\x12\x15\n" +
 	"\x03url\x18\x01 \x01(\tH\x00R\x03url\x88\x01\x01\x123\n" +
 	"\x06detail\x18\x02 \x01(\x0e2\x16.chatpb.v1.ImageDetailH\x01R\x06detail\x88\x01\x01\x12,\n" +

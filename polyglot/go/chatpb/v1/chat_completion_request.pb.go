@@ -529,9 +529,75 @@ type ChatCompletionRequest struct {
 	FunctionCall *FunctionCallOption `protobuf:"bytes,37,opt,name=function_call,json=functionCall,proto3" json:"function_call,omitempty"`
 	// The functions that the model may call. Deprecated by OpenAI in favour of
 	// `tools`. Empty: not given, unless the residue says otherwise.
-	Functions     []*FunctionDefinition `protobuf:"bytes,38,rep,name=functions,proto3" json:"functions,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Functions []*FunctionDefinition `protobuf:"bytes,38,rep,name=functions,proto3" json:"functions,omitempty"`
+	// How many of the likeliest tokens are sampled from, as vLLM, SGLang, llama.cpp and
+	// OpenRouter name it. Not documented by OpenAI. Unset: not given.
+	TopK *int64 `protobuf:"varint,100,opt,name=top_k,json=topK,proto3,oneof" json:"top_k,omitempty"`
+	// The least probability of a token, relative to the likeliest, as vLLM, SGLang,
+	// llama.cpp and OpenRouter name it. Not documented by OpenAI. Unset: not given.
+	MinP *float64 `protobuf:"fixed64,101,opt,name=min_p,json=minP,proto3,oneof" json:"min_p,omitempty"`
+	// By how much repeated tokens are made less likely, as vLLM, SGLang and OpenRouter name
+	// it. Not documented by OpenAI. Unset: not given.
+	RepetitionPenalty *float64 `protobuf:"fixed64,102,opt,name=repetition_penalty,json=repetitionPenalty,proto3,oneof" json:"repetition_penalty,omitempty"`
+	// The fewest tokens of the answer, as vLLM and SGLang name it. Not documented by OpenAI.
+	// Unset: not given.
+	MinTokens *int64 `protobuf:"varint,103,opt,name=min_tokens,json=minTokens,proto3,oneof" json:"min_tokens,omitempty"`
+	// Whether the answer goes on after the end-of-sequence token, as vLLM, SGLang and
+	// llama.cpp name it. Not documented by OpenAI. Unset: not given.
+	IgnoreEos *bool `protobuf:"varint,104,opt,name=ignore_eos,json=ignoreEos,proto3,oneof" json:"ignore_eos,omitempty"`
+	// The numbers of tokens at which the answer ends, as vLLM and SGLang name them. Not
+	// documented by OpenAI. Empty: not given, unless the residue says otherwise.
+	StopTokenIds []int32 `protobuf:"varint,105,rep,packed,name=stop_token_ids,json=stopTokenIds,proto3" json:"stop_token_ids,omitempty"`
+	// Whether the answer has the numbers of the tokens, as vLLM names it. Not documented by
+	// OpenAI. Unset: not given.
+	ReturnTokenIds *bool `protobuf:"varint,106,opt,name=return_token_ids,json=returnTokenIds,proto3,oneof" json:"return_token_ids,omitempty"`
+	// Whether the model reasons, as Alibaba and SiliconFlow name it. Not documented by
+	// OpenAI. Unset: not given.
+	EnableThinking *bool `protobuf:"varint,107,opt,name=enable_thinking,json=enableThinking,proto3,oneof" json:"enable_thinking,omitempty"`
+	// The arguments of the chat template, as vLLM, SGLang and llama.cpp name them: an
+	// object. Not documented by OpenAI. Unset: not given.
+	ChatTemplateKwargs *string `protobuf:"bytes,108,opt,name=chat_template_kwargs,json=chatTemplateKwargs,proto3,oneof" json:"chat_template_kwargs,omitempty"`
+	// How the model reasons, as OpenRouter and Vercel name it: an object. Not documented by
+	// OpenAI. Unset: not given.
+	Reasoning *string `protobuf:"bytes,109,opt,name=reasoning,proto3,oneof" json:"reasoning,omitempty"`
+	// Whether the answer has the reasoning, as OpenRouter, vLLM and Groq name it. Not
+	// documented by OpenAI. Unset: not given.
+	IncludeReasoning *bool `protobuf:"varint,110,opt,name=include_reasoning,json=includeReasoning,proto3,oneof" json:"include_reasoning,omitempty"`
+	// In what form the answer has the reasoning, as Groq and llama.cpp name it. Not
+	// documented by OpenAI. Unset: not given.
+	ReasoningFormat *string `protobuf:"bytes,111,opt,name=reasoning_format,json=reasoningFormat,proto3,oneof" json:"reasoning_format,omitempty"`
+	// Whether and how long the model reasons, as Anthropic, DeepSeek, Moonshot and Z.ai
+	// name it: an object. Not documented by OpenAI. Unset: not given.
+	Thinking *string `protobuf:"bytes,112,opt,name=thinking,proto3,oneof" json:"thinking,omitempty"`
+	// Which providers may run the model, as OpenRouter names it: an object. Not documented
+	// by OpenAI. Unset: not given.
+	Provider *string `protobuf:"bytes,113,opt,name=provider,proto3,oneof" json:"provider,omitempty"`
+	// The models to try if the first fails, as OpenRouter names them. Not documented by
+	// OpenAI. Empty: not given, unless the residue says otherwise.
+	Models []string `protobuf:"bytes,114,rep,name=models,proto3" json:"models,omitempty"`
+	// What is said about the usage, as OpenRouter names it: an object. Not documented by
+	// OpenAI. Unset: not given.
+	Usage *string `protobuf:"bytes,115,opt,name=usage,proto3,oneof" json:"usage,omitempty"`
+	// How the prompt is cached, as Anthropic and OpenRouter name it: an object. Not
+	// documented by OpenAI. Unset: not given.
+	CacheControl *string `protobuf:"bytes,116,opt,name=cache_control,json=cacheControl,proto3,oneof" json:"cache_control,omitempty"`
+	// The JSON Schema of the answer, as vLLM named it: an object or a string. Not documented
+	// by OpenAI. Unset: not given.
+	GuidedJson *string `protobuf:"bytes,117,opt,name=guided_json,json=guidedJson,proto3,oneof" json:"guided_json,omitempty"`
+	// The regular expression of the answer, as vLLM named it. Not documented by OpenAI.
+	// Unset: not given.
+	GuidedRegex *string `protobuf:"bytes,118,opt,name=guided_regex,json=guidedRegex,proto3,oneof" json:"guided_regex,omitempty"`
+	// The answers to choose from, as vLLM named them. Not documented by OpenAI. Empty: not
+	// given, unless the residue says otherwise.
+	GuidedChoice []string `protobuf:"bytes,119,rep,name=guided_choice,json=guidedChoice,proto3" json:"guided_choice,omitempty"`
+	// The grammar of the answer, as vLLM named it. Not documented by OpenAI. Unset: not
+	// given.
+	GuidedGrammar *string `protobuf:"bytes,120,opt,name=guided_grammar,json=guidedGrammar,proto3,oneof" json:"guided_grammar,omitempty"`
+	// The form of the answer, as vLLM names it: an object. Not documented by OpenAI. Unset:
+	// not given.
+	StructuredOutputs *string `protobuf:"bytes,121,opt,name=structured_outputs,json=structuredOutputs,proto3,oneof" json:"structured_outputs,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *ChatCompletionRequest) Reset() {
@@ -828,6 +894,160 @@ func (x *ChatCompletionRequest) GetFunctions() []*FunctionDefinition {
 		return x.Functions
 	}
 	return nil
+}
+
+func (x *ChatCompletionRequest) GetTopK() int64 {
+	if x != nil && x.TopK != nil {
+		return *x.TopK
+	}
+	return 0
+}
+
+func (x *ChatCompletionRequest) GetMinP() float64 {
+	if x != nil && x.MinP != nil {
+		return *x.MinP
+	}
+	return 0
+}
+
+func (x *ChatCompletionRequest) GetRepetitionPenalty() float64 {
+	if x != nil && x.RepetitionPenalty != nil {
+		return *x.RepetitionPenalty
+	}
+	return 0
+}
+
+func (x *ChatCompletionRequest) GetMinTokens() int64 {
+	if x != nil && x.MinTokens != nil {
+		return *x.MinTokens
+	}
+	return 0
+}
+
+func (x *ChatCompletionRequest) GetIgnoreEos() bool {
+	if x != nil && x.IgnoreEos != nil {
+		return *x.IgnoreEos
+	}
+	return false
+}
+
+func (x *ChatCompletionRequest) GetStopTokenIds() []int32 {
+	if x != nil {
+		return x.StopTokenIds
+	}
+	return nil
+}
+
+func (x *ChatCompletionRequest) GetReturnTokenIds() bool {
+	if x != nil && x.ReturnTokenIds != nil {
+		return *x.ReturnTokenIds
+	}
+	return false
+}
+
+func (x *ChatCompletionRequest) GetEnableThinking() bool {
+	if x != nil && x.EnableThinking != nil {
+		return *x.EnableThinking
+	}
+	return false
+}
+
+func (x *ChatCompletionRequest) GetChatTemplateKwargs() string {
+	if x != nil && x.ChatTemplateKwargs != nil {
+		return *x.ChatTemplateKwargs
+	}
+	return ""
+}
+
+func (x *ChatCompletionRequest) GetReasoning() string {
+	if x != nil && x.Reasoning != nil {
+		return *x.Reasoning
+	}
+	return ""
+}
+
+func (x *ChatCompletionRequest) GetIncludeReasoning() bool {
+	if x != nil && x.IncludeReasoning != nil {
+		return *x.IncludeReasoning
+	}
+	return false
+}
+
+func (x *ChatCompletionRequest) GetReasoningFormat() string {
+	if x != nil && x.ReasoningFormat != nil {
+		return *x.ReasoningFormat
+	}
+	return ""
+}
+
+func (x *ChatCompletionRequest) GetThinking() string {
+	if x != nil && x.Thinking != nil {
+		return *x.Thinking
+	}
+	return ""
+}
+
+func (x *ChatCompletionRequest) GetProvider() string {
+	if x != nil && x.Provider != nil {
+		return *x.Provider
+	}
+	return ""
+}
+
+func (x *ChatCompletionRequest) GetModels() []string {
+	if x != nil {
+		return x.Models
+	}
+	return nil
+}
+
+func (x *ChatCompletionRequest) GetUsage() string {
+	if x != nil && x.Usage != nil {
+		return *x.Usage
+	}
+	return ""
+}
+
+func (x *ChatCompletionRequest) GetCacheControl() string {
+	if x != nil && x.CacheControl != nil {
+		return *x.CacheControl
+	}
+	return ""
+}
+
+func (x *ChatCompletionRequest) GetGuidedJson() string {
+	if x != nil && x.GuidedJson != nil {
+		return *x.GuidedJson
+	}
+	return ""
+}
+
+func (x *ChatCompletionRequest) GetGuidedRegex() string {
+	if x != nil && x.GuidedRegex != nil {
+		return *x.GuidedRegex
+	}
+	return ""
+}
+
+func (x *ChatCompletionRequest) GetGuidedChoice() []string {
+	if x != nil {
+		return x.GuidedChoice
+	}
+	return nil
+}
+
+func (x *ChatCompletionRequest) GetGuidedGrammar() string {
+	if x != nil && x.GuidedGrammar != nil {
+		return *x.GuidedGrammar
+	}
+	return ""
+}
+
+func (x *ChatCompletionRequest) GetStructuredOutputs() string {
+	if x != nil && x.StructuredOutputs != nil {
+		return *x.StructuredOutputs
+	}
+	return ""
 }
 
 // Stop is where the answer ends: a string or a list of strings. At most one of the
@@ -1684,7 +1904,7 @@ var File_chatpb_v1_chat_completion_request_proto protoreflect.FileDescriptor
 
 const file_chatpb_v1_chat_completion_request_proto_rawDesc = "" +
 	"\n" +
-	"'chatpb/v1/chat_completion_request.proto\x12\tchatpb.v1\x1a-chatpb/v1/chat_completion_message_param.proto\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\x1a\x1fchatpb/v1/response_format.proto\x1a\x1cchatpb/v1/service_tier.proto\x1a\x14chatpb/v1/tool.proto\"\x8c\x14\n" +
+	"'chatpb/v1/chat_completion_request.proto\x12\tchatpb.v1\x1a-chatpb/v1/chat_completion_message_param.proto\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\x1a\x1fchatpb/v1/response_format.proto\x1a\x1cchatpb/v1/service_tier.proto\x1a\x14chatpb/v1/tool.proto\"\xe2\x1d\n" +
 	"\x15ChatCompletionRequest\x12$\n" +
 	"\x05model\x18\x01 \x01(\tB\t\xe2\x9f\x19\x05modelH\x00R\x05model\x88\x01\x01\x12A\n" +
 	"\bmessages\x18\x02 \x03(\v2%.chatpb.v1.ChatCompletionMessageParamR\bmessages\x12%\n" +
@@ -1735,7 +1955,32 @@ const file_chatpb_v1_chat_completion_request_proto_rawDesc = "" +
 	"\x04user\x18# \x01(\tB\b\xe2\x9f\x19\x04userH\x14R\x04user\x88\x01\x01\x12I\n" +
 	"\x12web_search_options\x18$ \x01(\v2\x1b.chatpb.v1.WebSearchOptionsR\x10webSearchOptions\x12B\n" +
 	"\rfunction_call\x18% \x01(\v2\x1d.chatpb.v1.FunctionCallOptionR\ffunctionCall\x12;\n" +
-	"\tfunctions\x18& \x03(\v2\x1d.chatpb.v1.FunctionDefinitionR\tfunctions\x1a<\n" +
+	"\tfunctions\x18& \x03(\v2\x1d.chatpb.v1.FunctionDefinitionR\tfunctions\x12\x18\n" +
+	"\x05top_k\x18d \x01(\x03H\x15R\x04topK\x88\x01\x01\x12\x18\n" +
+	"\x05min_p\x18e \x01(\x01H\x16R\x04minP\x88\x01\x01\x122\n" +
+	"\x12repetition_penalty\x18f \x01(\x01H\x17R\x11repetitionPenalty\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"min_tokens\x18g \x01(\x03H\x18R\tminTokens\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"ignore_eos\x18h \x01(\bH\x19R\tignoreEos\x88\x01\x01\x12$\n" +
+	"\x0estop_token_ids\x18i \x03(\x05R\fstopTokenIds\x12-\n" +
+	"\x10return_token_ids\x18j \x01(\bH\x1aR\x0ereturnTokenIds\x88\x01\x01\x12,\n" +
+	"\x0fenable_thinking\x18k \x01(\bH\x1bR\x0eenableThinking\x88\x01\x01\x12;\n" +
+	"\x14chat_template_kwargs\x18l \x01(\tB\x04\xb0\x9f\x19\x03H\x1cR\x12chatTemplateKwargs\x88\x01\x01\x12'\n" +
+	"\treasoning\x18m \x01(\tB\x04\xb0\x9f\x19\x03H\x1dR\treasoning\x88\x01\x01\x120\n" +
+	"\x11include_reasoning\x18n \x01(\bH\x1eR\x10includeReasoning\x88\x01\x01\x12.\n" +
+	"\x10reasoning_format\x18o \x01(\tH\x1fR\x0freasoningFormat\x88\x01\x01\x12%\n" +
+	"\bthinking\x18p \x01(\tB\x04\xb0\x9f\x19\x03H R\bthinking\x88\x01\x01\x12%\n" +
+	"\bprovider\x18q \x01(\tB\x04\xb0\x9f\x19\x03H!R\bprovider\x88\x01\x01\x12\x16\n" +
+	"\x06models\x18r \x03(\tR\x06models\x12\x1f\n" +
+	"\x05usage\x18s \x01(\tB\x04\xb0\x9f\x19\x03H\"R\x05usage\x88\x01\x01\x12.\n" +
+	"\rcache_control\x18t \x01(\tB\x04\xb0\x9f\x19\x03H#R\fcacheControl\x88\x01\x01\x12*\n" +
+	"\vguided_json\x18u \x01(\tB\x04\xb0\x9f\x19\x03H$R\n" +
+	"guidedJson\x88\x01\x01\x12&\n" +
+	"\fguided_regex\x18v \x01(\tH%R\vguidedRegex\x88\x01\x01\x12#\n" +
+	"\rguided_choice\x18w \x03(\tR\fguidedChoice\x12*\n" +
+	"\x0eguided_grammar\x18x \x01(\tH&R\rguidedGrammar\x88\x01\x01\x128\n" +
+	"\x12structured_outputs\x18y \x01(\tB\x04\xb0\x9f\x19\x03H'R\x11structuredOutputs\x88\x01\x01\x1a<\n" +
 	"\x0eLogitBiasEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\x1a;\n" +
@@ -1763,7 +2008,27 @@ const file_chatpb_v1_chat_completion_request_proto_rawDesc = "" +
 	"\x11_prompt_cache_keyB\x19\n" +
 	"\x17_prompt_cache_retentionB\x14\n" +
 	"\x12_safety_identifierB\a\n" +
-	"\x05_user\"X\n" +
+	"\x05_userB\b\n" +
+	"\x06_top_kB\b\n" +
+	"\x06_min_pB\x15\n" +
+	"\x13_repetition_penaltyB\r\n" +
+	"\v_min_tokensB\r\n" +
+	"\v_ignore_eosB\x13\n" +
+	"\x11_return_token_idsB\x12\n" +
+	"\x10_enable_thinkingB\x17\n" +
+	"\x15_chat_template_kwargsB\f\n" +
+	"\n" +
+	"_reasoningB\x14\n" +
+	"\x12_include_reasoningB\x13\n" +
+	"\x11_reasoning_formatB\v\n" +
+	"\t_thinkingB\v\n" +
+	"\t_providerB\b\n" +
+	"\x06_usageB\x10\n" +
+	"\x0e_cache_controlB\x0e\n" +
+	"\f_guided_jsonB\x0f\n" +
+	"\r_guided_regexB\x11\n" +
+	"\x0f_guided_grammarB\x15\n" +
+	"\x13_structured_outputs\"X\n" +
 	"\x04Stop\x12\x1f\n" +
 	"\bsequence\x18\x01 \x01(\tH\x00R\bsequence\x88\x01\x01\x12\x1c\n" +
 	"\tsequences\x18\x02 \x03(\tR\tsequences:\x04\xa0\x9f\x19\x01B\v\n" +

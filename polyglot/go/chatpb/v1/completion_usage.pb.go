@@ -35,7 +35,62 @@ type CompletionUsage struct {
 	// A breakdown of the tokens in the completion. Unset: not given.
 	CompletionTokensDetails *CompletionTokensDetails `protobuf:"bytes,5,opt,name=completion_tokens_details,json=completionTokensDetails,proto3" json:"completion_tokens_details,omitempty"`
 	// What the typed fields cannot say. Unset: nothing.
-	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
+	Residue *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
+	// What the completion cost, in US dollars: a number from OpenRouter and Vercel, an
+	// object from Perplexity. Not documented by OpenAI. Unset: not given.
+	Cost *UsageCost `protobuf:"bytes,100,opt,name=cost,proto3" json:"cost,omitempty"`
+	// What the parts of the work cost, as OpenRouter sends it: an object. Not documented by
+	// OpenAI. Unset: not given.
+	CostDetails *string `protobuf:"bytes,101,opt,name=cost_details,json=costDetails,proto3,oneof" json:"cost_details,omitempty"`
+	// Whether the caller's own key of the provider was used, as OpenRouter says. Not
+	// documented by OpenAI. Unset: not given.
+	IsByok *bool `protobuf:"varint,102,opt,name=is_byok,json=isByok,proto3,oneof" json:"is_byok,omitempty"`
+	// Tokens that came from the prompt cache, as DeepSeek names them. Not documented by
+	// OpenAI. Unset: not given.
+	PromptCacheHitTokens *int64 `protobuf:"varint,103,opt,name=prompt_cache_hit_tokens,json=promptCacheHitTokens,proto3,oneof" json:"prompt_cache_hit_tokens,omitempty"`
+	// Tokens that did not come from the prompt cache, as DeepSeek names them. Not
+	// documented by OpenAI. Unset: not given.
+	PromptCacheMissTokens *int64 `protobuf:"varint,104,opt,name=prompt_cache_miss_tokens,json=promptCacheMissTokens,proto3,oneof" json:"prompt_cache_miss_tokens,omitempty"`
+	// Tokens that came from the prompt cache, as Mistral names them. Not documented by
+	// OpenAI. Unset: not given.
+	NumCachedTokens *int64 `protobuf:"varint,105,opt,name=num_cached_tokens,json=numCachedTokens,proto3,oneof" json:"num_cached_tokens,omitempty"`
+	// Tokens that came from the prompt cache, as Together and Moonshot name them. Not
+	// documented by OpenAI. Unset: not given.
+	CachedTokens *int64 `protobuf:"varint,106,opt,name=cached_tokens,json=cachedTokens,proto3,oneof" json:"cached_tokens,omitempty"`
+	// Tokens that were written to the prompt cache, as Anthropic's models on Snowflake and
+	// Databricks name them. Not documented by OpenAI. Unset: not given.
+	CacheCreationInputTokens *int64 `protobuf:"varint,107,opt,name=cache_creation_input_tokens,json=cacheCreationInputTokens,proto3,oneof" json:"cache_creation_input_tokens,omitempty"`
+	// Tokens that came from the prompt cache, as Anthropic's models on Snowflake and
+	// Databricks name them. Not documented by OpenAI. Unset: not given.
+	CacheReadInputTokens *int64 `protobuf:"varint,108,opt,name=cache_read_input_tokens,json=cacheReadInputTokens,proto3,oneof" json:"cache_read_input_tokens,omitempty"`
+	// Tokens that the model spent on reasoning, as Perplexity and SGLang send them. Not
+	// documented by OpenAI. Unset: not given.
+	ReasoningTokens *int64 `protobuf:"varint,109,opt,name=reasoning_tokens,json=reasoningTokens,proto3,oneof" json:"reasoning_tokens,omitempty"`
+	// How many sources a search used, as xAI sends it. Not documented by OpenAI. Unset: not
+	// given.
+	NumSourcesUsed *int64 `protobuf:"varint,110,opt,name=num_sources_used,json=numSourcesUsed,proto3,oneof" json:"num_sources_used,omitempty"`
+	// How many searches were made, as Perplexity sends it. Not documented by OpenAI. Unset:
+	// not given.
+	NumSearchQueries *int64 `protobuf:"varint,111,opt,name=num_search_queries,json=numSearchQueries,proto3,oneof" json:"num_search_queries,omitempty"`
+	// How much context a search added, as Perplexity sends it. Not documented by OpenAI.
+	// Unset: not given.
+	SearchContextSize *string `protobuf:"bytes,112,opt,name=search_context_size,json=searchContextSize,proto3,oneof" json:"search_context_size,omitempty"`
+	// The cost in units of which ten thousand millions are a US dollar, as xAI sends it.
+	// Not documented by OpenAI. Unset: not given.
+	CostInUsdTicks *int64 `protobuf:"varint,113,opt,name=cost_in_usd_ticks,json=costInUsdTicks,proto3,oneof" json:"cost_in_usd_ticks,omitempty"`
+	// Seconds in the queue, as Groq sends them. Not documented by OpenAI. Unset: not given.
+	QueueTime *float64 `protobuf:"fixed64,114,opt,name=queue_time,json=queueTime,proto3,oneof" json:"queue_time,omitempty"`
+	// Seconds for the prompt, as Groq sends them. Not documented by OpenAI. Unset: not
+	// given.
+	PromptTime *float64 `protobuf:"fixed64,115,opt,name=prompt_time,json=promptTime,proto3,oneof" json:"prompt_time,omitempty"`
+	// Seconds for the completion, as Groq sends them. Not documented by OpenAI. Unset: not
+	// given.
+	CompletionTime *float64 `protobuf:"fixed64,116,opt,name=completion_time,json=completionTime,proto3,oneof" json:"completion_time,omitempty"`
+	// Seconds in all, as Groq sends them. Not documented by OpenAI. Unset: not given.
+	TotalTime *float64 `protobuf:"fixed64,117,opt,name=total_time,json=totalTime,proto3,oneof" json:"total_time,omitempty"`
+	// The tier in which the request was processed, where Mistral and Vercel put it. Not
+	// documented by OpenAI. Unset: not given.
+	ServiceTier   *string `protobuf:"bytes,118,opt,name=service_tier,json=serviceTier,proto3,oneof" json:"service_tier,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -112,6 +167,227 @@ func (x *CompletionUsage) GetResidue() *Residue {
 	return nil
 }
 
+func (x *CompletionUsage) GetCost() *UsageCost {
+	if x != nil {
+		return x.Cost
+	}
+	return nil
+}
+
+func (x *CompletionUsage) GetCostDetails() string {
+	if x != nil && x.CostDetails != nil {
+		return *x.CostDetails
+	}
+	return ""
+}
+
+func (x *CompletionUsage) GetIsByok() bool {
+	if x != nil && x.IsByok != nil {
+		return *x.IsByok
+	}
+	return false
+}
+
+func (x *CompletionUsage) GetPromptCacheHitTokens() int64 {
+	if x != nil && x.PromptCacheHitTokens != nil {
+		return *x.PromptCacheHitTokens
+	}
+	return 0
+}
+
+func (x *CompletionUsage) GetPromptCacheMissTokens() int64 {
+	if x != nil && x.PromptCacheMissTokens != nil {
+		return *x.PromptCacheMissTokens
+	}
+	return 0
+}
+
+func (x *CompletionUsage) GetNumCachedTokens() int64 {
+	if x != nil && x.NumCachedTokens != nil {
+		return *x.NumCachedTokens
+	}
+	return 0
+}
+
+func (x *CompletionUsage) GetCachedTokens() int64 {
+	if x != nil && x.CachedTokens != nil {
+		return *x.CachedTokens
+	}
+	return 0
+}
+
+func (x *CompletionUsage) GetCacheCreationInputTokens() int64 {
+	if x != nil && x.CacheCreationInputTokens != nil {
+		return *x.CacheCreationInputTokens
+	}
+	return 0
+}
+
+func (x *CompletionUsage) GetCacheReadInputTokens() int64 {
+	if x != nil && x.CacheReadInputTokens != nil {
+		return *x.CacheReadInputTokens
+	}
+	return 0
+}
+
+func (x *CompletionUsage) GetReasoningTokens() int64 {
+	if x != nil && x.ReasoningTokens != nil {
+		return *x.ReasoningTokens
+	}
+	return 0
+}
+
+func (x *CompletionUsage) GetNumSourcesUsed() int64 {
+	if x != nil && x.NumSourcesUsed != nil {
+		return *x.NumSourcesUsed
+	}
+	return 0
+}
+
+func (x *CompletionUsage) GetNumSearchQueries() int64 {
+	if x != nil && x.NumSearchQueries != nil {
+		return *x.NumSearchQueries
+	}
+	return 0
+}
+
+func (x *CompletionUsage) GetSearchContextSize() string {
+	if x != nil && x.SearchContextSize != nil {
+		return *x.SearchContextSize
+	}
+	return ""
+}
+
+func (x *CompletionUsage) GetCostInUsdTicks() int64 {
+	if x != nil && x.CostInUsdTicks != nil {
+		return *x.CostInUsdTicks
+	}
+	return 0
+}
+
+func (x *CompletionUsage) GetQueueTime() float64 {
+	if x != nil && x.QueueTime != nil {
+		return *x.QueueTime
+	}
+	return 0
+}
+
+func (x *CompletionUsage) GetPromptTime() float64 {
+	if x != nil && x.PromptTime != nil {
+		return *x.PromptTime
+	}
+	return 0
+}
+
+func (x *CompletionUsage) GetCompletionTime() float64 {
+	if x != nil && x.CompletionTime != nil {
+		return *x.CompletionTime
+	}
+	return 0
+}
+
+func (x *CompletionUsage) GetTotalTime() float64 {
+	if x != nil && x.TotalTime != nil {
+		return *x.TotalTime
+	}
+	return 0
+}
+
+func (x *CompletionUsage) GetServiceTier() string {
+	if x != nil && x.ServiceTier != nil {
+		return *x.ServiceTier
+	}
+	return ""
+}
+
+// UsageCost is what a completion cost: a number or an object. At most one of the two is
+// set.
+type UsageCost struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The one value that is given.
+	//
+	// Types that are valid to be assigned to Value:
+	//
+	//	*UsageCost_Amount
+	//	*UsageCost_Breakdown
+	Value         isUsageCost_Value `protobuf_oneof:"value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsageCost) Reset() {
+	*x = UsageCost{}
+	mi := &file_chatpb_v1_completion_usage_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsageCost) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsageCost) ProtoMessage() {}
+
+func (x *UsageCost) ProtoReflect() protoreflect.Message {
+	mi := &file_chatpb_v1_completion_usage_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsageCost.ProtoReflect.Descriptor instead.
+func (*UsageCost) Descriptor() ([]byte, []int) {
+	return file_chatpb_v1_completion_usage_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *UsageCost) GetValue() isUsageCost_Value {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *UsageCost) GetAmount() float64 {
+	if x != nil {
+		if x, ok := x.Value.(*UsageCost_Amount); ok {
+			return x.Amount
+		}
+	}
+	return 0
+}
+
+func (x *UsageCost) GetBreakdown() string {
+	if x != nil {
+		if x, ok := x.Value.(*UsageCost_Breakdown); ok {
+			return x.Breakdown
+		}
+	}
+	return ""
+}
+
+type isUsageCost_Value interface {
+	isUsageCost_Value()
+}
+
+type UsageCost_Amount struct {
+	// The cost in US dollars. Unset: the cost is an object.
+	Amount float64 `protobuf:"fixed64,1,opt,name=amount,proto3,oneof"`
+}
+
+type UsageCost_Breakdown struct {
+	// The cost of each part of the work: an object. Unset: the cost is a number.
+	Breakdown string `protobuf:"bytes,2,opt,name=breakdown,proto3,oneof"`
+}
+
+func (*UsageCost_Amount) isUsageCost_Value() {}
+
+func (*UsageCost_Breakdown) isUsageCost_Value() {}
+
 // PromptTokensDetails is a breakdown of the tokens in the prompt.
 type PromptTokensDetails struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -126,14 +402,16 @@ type PromptTokensDetails struct {
 	// Tokens of images. Unset: not given.
 	ImageTokens *int64 `protobuf:"varint,5,opt,name=image_tokens,json=imageTokens,proto3,oneof" json:"image_tokens,omitempty"`
 	// What the typed fields cannot say. Unset: nothing.
-	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
+	Residue *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
+	// Tokens of video, as OpenRouter sends them. Not documented by OpenAI. Unset: not given.
+	VideoTokens   *int64 `protobuf:"varint,100,opt,name=video_tokens,json=videoTokens,proto3,oneof" json:"video_tokens,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PromptTokensDetails) Reset() {
 	*x = PromptTokensDetails{}
-	mi := &file_chatpb_v1_completion_usage_proto_msgTypes[1]
+	mi := &file_chatpb_v1_completion_usage_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -145,7 +423,7 @@ func (x *PromptTokensDetails) String() string {
 func (*PromptTokensDetails) ProtoMessage() {}
 
 func (x *PromptTokensDetails) ProtoReflect() protoreflect.Message {
-	mi := &file_chatpb_v1_completion_usage_proto_msgTypes[1]
+	mi := &file_chatpb_v1_completion_usage_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -158,7 +436,7 @@ func (x *PromptTokensDetails) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromptTokensDetails.ProtoReflect.Descriptor instead.
 func (*PromptTokensDetails) Descriptor() ([]byte, []int) {
-	return file_chatpb_v1_completion_usage_proto_rawDescGZIP(), []int{1}
+	return file_chatpb_v1_completion_usage_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *PromptTokensDetails) GetCachedTokens() int64 {
@@ -203,6 +481,13 @@ func (x *PromptTokensDetails) GetResidue() *Residue {
 	return nil
 }
 
+func (x *PromptTokensDetails) GetVideoTokens() int64 {
+	if x != nil && x.VideoTokens != nil {
+		return *x.VideoTokens
+	}
+	return 0
+}
+
 // CompletionTokensDetails is a breakdown of the tokens in the completion.
 type CompletionTokensDetails struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -217,14 +502,17 @@ type CompletionTokensDetails struct {
 	// Tokens of text. Unset: not given.
 	TextTokens *int64 `protobuf:"varint,5,opt,name=text_tokens,json=textTokens,proto3,oneof" json:"text_tokens,omitempty"`
 	// What the typed fields cannot say. Unset: nothing.
-	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
+	Residue *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
+	// Tokens of images, as OpenRouter sends them. Not documented by OpenAI. Unset: not
+	// given.
+	ImageTokens   *int64 `protobuf:"varint,100,opt,name=image_tokens,json=imageTokens,proto3,oneof" json:"image_tokens,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CompletionTokensDetails) Reset() {
 	*x = CompletionTokensDetails{}
-	mi := &file_chatpb_v1_completion_usage_proto_msgTypes[2]
+	mi := &file_chatpb_v1_completion_usage_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -236,7 +524,7 @@ func (x *CompletionTokensDetails) String() string {
 func (*CompletionTokensDetails) ProtoMessage() {}
 
 func (x *CompletionTokensDetails) ProtoReflect() protoreflect.Message {
-	mi := &file_chatpb_v1_completion_usage_proto_msgTypes[2]
+	mi := &file_chatpb_v1_completion_usage_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -249,7 +537,7 @@ func (x *CompletionTokensDetails) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompletionTokensDetails.ProtoReflect.Descriptor instead.
 func (*CompletionTokensDetails) Descriptor() ([]byte, []int) {
-	return file_chatpb_v1_completion_usage_proto_rawDescGZIP(), []int{2}
+	return file_chatpb_v1_completion_usage_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *CompletionTokensDetails) GetReasoningTokens() int64 {
@@ -294,18 +582,71 @@ func (x *CompletionTokensDetails) GetResidue() *Residue {
 	return nil
 }
 
+func (x *CompletionTokensDetails) GetImageTokens() int64 {
+	if x != nil && x.ImageTokens != nil {
+		return *x.ImageTokens
+	}
+	return 0
+}
+
 var File_chatpb_v1_completion_usage_proto protoreflect.FileDescriptor
 
 const file_chatpb_v1_completion_usage_proto_rawDesc = "" +
 	"\n" +
-	" chatpb/v1/completion_usage.proto\x12\tchatpb.v1\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\"\xa4\x03\n" +
+	" chatpb/v1/completion_usage.proto\x12\tchatpb.v1\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\"\xa6\r\n" +
 	"\x0fCompletionUsage\x126\n" +
 	"\rprompt_tokens\x18\x01 \x01(\x03B\x11\xe2\x9f\x19\rprompt_tokensR\fpromptTokens\x12B\n" +
 	"\x11completion_tokens\x18\x02 \x01(\x03B\x15\xe2\x9f\x19\x11completion_tokensR\x10completionTokens\x123\n" +
 	"\ftotal_tokens\x18\x03 \x01(\x03B\x10\xe2\x9f\x19\ftotal_tokensR\vtotalTokens\x12R\n" +
 	"\x15prompt_tokens_details\x18\x04 \x01(\v2\x1e.chatpb.v1.PromptTokensDetailsR\x13promptTokensDetails\x12^\n" +
 	"\x19completion_tokens_details\x18\x05 \x01(\v2\".chatpb.v1.CompletionTokensDetailsR\x17completionTokensDetails\x12,\n" +
-	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue\"\xd7\x02\n" +
+	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue\x12(\n" +
+	"\x04cost\x18d \x01(\v2\x14.chatpb.v1.UsageCostR\x04cost\x12,\n" +
+	"\fcost_details\x18e \x01(\tB\x04\xb0\x9f\x19\x03H\x00R\vcostDetails\x88\x01\x01\x12\x1c\n" +
+	"\ais_byok\x18f \x01(\bH\x01R\x06isByok\x88\x01\x01\x12:\n" +
+	"\x17prompt_cache_hit_tokens\x18g \x01(\x03H\x02R\x14promptCacheHitTokens\x88\x01\x01\x12<\n" +
+	"\x18prompt_cache_miss_tokens\x18h \x01(\x03H\x03R\x15promptCacheMissTokens\x88\x01\x01\x12/\n" +
+	"\x11num_cached_tokens\x18i \x01(\x03H\x04R\x0fnumCachedTokens\x88\x01\x01\x12(\n" +
+	"\rcached_tokens\x18j \x01(\x03H\x05R\fcachedTokens\x88\x01\x01\x12B\n" +
+	"\x1bcache_creation_input_tokens\x18k \x01(\x03H\x06R\x18cacheCreationInputTokens\x88\x01\x01\x12:\n" +
+	"\x17cache_read_input_tokens\x18l \x01(\x03H\aR\x14cacheReadInputTokens\x88\x01\x01\x12.\n" +
+	"\x10reasoning_tokens\x18m \x01(\x03H\bR\x0freasoningTokens\x88\x01\x01\x12-\n" +
+	"\x10num_sources_used\x18n \x01(\x03H\tR\x0enumSourcesUsed\x88\x01\x01\x121\n" +
+	"\x12num_search_queries\x18o \x01(\x03H\n" +
+	"R\x10numSearchQueries\x88\x01\x01\x123\n" +
+	"\x13search_context_size\x18p \x01(\tH\vR\x11searchContextSize\x88\x01\x01\x12.\n" +
+	"\x11cost_in_usd_ticks\x18q \x01(\x03H\fR\x0ecostInUsdTicks\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"queue_time\x18r \x01(\x01H\rR\tqueueTime\x88\x01\x01\x12$\n" +
+	"\vprompt_time\x18s \x01(\x01H\x0eR\n" +
+	"promptTime\x88\x01\x01\x12,\n" +
+	"\x0fcompletion_time\x18t \x01(\x01H\x0fR\x0ecompletionTime\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"total_time\x18u \x01(\x01H\x10R\ttotalTime\x88\x01\x01\x12&\n" +
+	"\fservice_tier\x18v \x01(\tH\x11R\vserviceTier\x88\x01\x01B\x0f\n" +
+	"\r_cost_detailsB\n" +
+	"\n" +
+	"\b_is_byokB\x1a\n" +
+	"\x18_prompt_cache_hit_tokensB\x1b\n" +
+	"\x19_prompt_cache_miss_tokensB\x14\n" +
+	"\x12_num_cached_tokensB\x10\n" +
+	"\x0e_cached_tokensB\x1e\n" +
+	"\x1c_cache_creation_input_tokensB\x1a\n" +
+	"\x18_cache_read_input_tokensB\x13\n" +
+	"\x11_reasoning_tokensB\x13\n" +
+	"\x11_num_sources_usedB\x15\n" +
+	"\x13_num_search_queriesB\x16\n" +
+	"\x14_search_context_sizeB\x14\n" +
+	"\x12_cost_in_usd_ticksB\r\n" +
+	"\v_queue_timeB\x0e\n" +
+	"\f_prompt_timeB\x12\n" +
+	"\x10_completion_timeB\r\n" +
+	"\v_total_timeB\x0f\n" +
+	"\r_service_tier\"Z\n" +
+	"\tUsageCost\x12\x18\n" +
+	"\x06amount\x18\x01 \x01(\x01H\x00R\x06amount\x12$\n" +
+	"\tbreakdown\x18\x02 \x01(\tB\x04\xb0\x9f\x19\x03H\x00R\tbreakdown:\x04\xa0\x9f\x19\x01B\a\n" +
+	"\x05value\"\x90\x03\n" +
 	"\x13PromptTokensDetails\x126\n" +
 	"\rcached_tokens\x18\x01 \x01(\x03B\x11\xe2\x9f\x19\rcached_tokensR\fcachedTokens\x121\n" +
 	"\x12cache_write_tokens\x18\x02 \x01(\x03H\x00R\x10cacheWriteTokens\x88\x01\x01\x12!\n" +
@@ -313,10 +654,12 @@ const file_chatpb_v1_completion_usage_proto_rawDesc = "" +
 	"\vtext_tokens\x18\x04 \x01(\x03H\x01R\n" +
 	"textTokens\x88\x01\x01\x12&\n" +
 	"\fimage_tokens\x18\x05 \x01(\x03H\x02R\vimageTokens\x88\x01\x01\x12,\n" +
-	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidueB\x15\n" +
+	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue\x12&\n" +
+	"\fvideo_tokens\x18d \x01(\x03H\x03R\vvideoTokens\x88\x01\x01B\x15\n" +
 	"\x13_cache_write_tokensB\x0e\n" +
 	"\f_text_tokensB\x0f\n" +
-	"\r_image_tokens\"\xdd\x02\n" +
+	"\r_image_tokensB\x0f\n" +
+	"\r_video_tokens\"\x96\x03\n" +
 	"\x17CompletionTokensDetails\x12?\n" +
 	"\x10reasoning_tokens\x18\x01 \x01(\x03B\x14\xe2\x9f\x19\x10reasoning_tokensR\x0freasoningTokens\x12!\n" +
 	"\faudio_tokens\x18\x02 \x01(\x03R\vaudioTokens\x12<\n" +
@@ -324,8 +667,10 @@ const file_chatpb_v1_completion_usage_proto_rawDesc = "" +
 	"\x1arejected_prediction_tokens\x18\x04 \x01(\x03R\x18rejectedPredictionTokens\x12$\n" +
 	"\vtext_tokens\x18\x05 \x01(\x03H\x00R\n" +
 	"textTokens\x88\x01\x01\x12,\n" +
-	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidueB\x0e\n" +
-	"\f_text_tokensB\x9a\x01\n" +
+	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue\x12&\n" +
+	"\fimage_tokens\x18d \x01(\x03H\x01R\vimageTokens\x88\x01\x01B\x0e\n" +
+	"\f_text_tokensB\x0f\n" +
+	"\r_image_tokensB\x9a\x01\n" +
 	"\rcom.chatpb.v1B\x14CompletionUsageProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +
 	"Chatpb::V1b\x06proto3"
 
@@ -341,24 +686,26 @@ func file_chatpb_v1_completion_usage_proto_rawDescGZIP() []byte {
 	return file_chatpb_v1_completion_usage_proto_rawDescData
 }
 
-var file_chatpb_v1_completion_usage_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_chatpb_v1_completion_usage_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_chatpb_v1_completion_usage_proto_goTypes = []any{
 	(*CompletionUsage)(nil),         // 0: chatpb.v1.CompletionUsage
-	(*PromptTokensDetails)(nil),     // 1: chatpb.v1.PromptTokensDetails
-	(*CompletionTokensDetails)(nil), // 2: chatpb.v1.CompletionTokensDetails
-	(*Residue)(nil),                 // 3: chatpb.v1.Residue
+	(*UsageCost)(nil),               // 1: chatpb.v1.UsageCost
+	(*PromptTokensDetails)(nil),     // 2: chatpb.v1.PromptTokensDetails
+	(*CompletionTokensDetails)(nil), // 3: chatpb.v1.CompletionTokensDetails
+	(*Residue)(nil),                 // 4: chatpb.v1.Residue
 }
 var file_chatpb_v1_completion_usage_proto_depIdxs = []int32{
-	1, // 0: chatpb.v1.CompletionUsage.prompt_tokens_details:type_name -> chatpb.v1.PromptTokensDetails
-	2, // 1: chatpb.v1.CompletionUsage.completion_tokens_details:type_name -> chatpb.v1.CompletionTokensDetails
-	3, // 2: chatpb.v1.CompletionUsage.residue:type_name -> chatpb.v1.Residue
-	3, // 3: chatpb.v1.PromptTokensDetails.residue:type_name -> chatpb.v1.Residue
-	3, // 4: chatpb.v1.CompletionTokensDetails.residue:type_name -> chatpb.v1.Residue
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	2, // 0: chatpb.v1.CompletionUsage.prompt_tokens_details:type_name -> chatpb.v1.PromptTokensDetails
+	3, // 1: chatpb.v1.CompletionUsage.completion_tokens_details:type_name -> chatpb.v1.CompletionTokensDetails
+	4, // 2: chatpb.v1.CompletionUsage.residue:type_name -> chatpb.v1.Residue
+	1, // 3: chatpb.v1.CompletionUsage.cost:type_name -> chatpb.v1.UsageCost
+	4, // 4: chatpb.v1.PromptTokensDetails.residue:type_name -> chatpb.v1.Residue
+	4, // 5: chatpb.v1.CompletionTokensDetails.residue:type_name -> chatpb.v1.Residue
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_chatpb_v1_completion_usage_proto_init() }
@@ -368,15 +715,20 @@ func file_chatpb_v1_completion_usage_proto_init() {
 	}
 	file_chatpb_v1_options_proto_init()
 	file_chatpb_v1_residue_proto_init()
-	file_chatpb_v1_completion_usage_proto_msgTypes[1].OneofWrappers = []any{}
+	file_chatpb_v1_completion_usage_proto_msgTypes[0].OneofWrappers = []any{}
+	file_chatpb_v1_completion_usage_proto_msgTypes[1].OneofWrappers = []any{
+		(*UsageCost_Amount)(nil),
+		(*UsageCost_Breakdown)(nil),
+	}
 	file_chatpb_v1_completion_usage_proto_msgTypes[2].OneofWrappers = []any{}
+	file_chatpb_v1_completion_usage_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chatpb_v1_completion_usage_proto_rawDesc), len(file_chatpb_v1_completion_usage_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -114,6 +114,10 @@ const (
 	// appended. An element of an array that has a name begins something new, such as
 	// another tool call.
 	Fold_FOLD_NAME Fold = 7
+	// The value is an object that has whole, or as far as it is known, what other fields
+	// give in pieces (`fold_into`). Of each of its members the last value that is not
+	// empty counts, where it has all that the pieces make.
+	Fold_FOLD_WHOLE Fold = 8
 )
 
 // Enum value maps for Fold.
@@ -127,6 +131,7 @@ var (
 		5: "FOLD_KIND",
 		6: "FOLD_FIRST",
 		7: "FOLD_NAME",
+		8: "FOLD_WHOLE",
 	}
 	Fold_value = map[string]int32{
 		"FOLD_UNSPECIFIED":   0,
@@ -137,6 +142,7 @@ var (
 		"FOLD_KIND":          5,
 		"FOLD_FIRST":         6,
 		"FOLD_NAME":          7,
+		"FOLD_WHOLE":         8,
 	}
 )
 
@@ -275,6 +281,14 @@ var file_chatpb_v1_options_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
 		ExtensionType: (*string)(nil),
+		Field:         51714,
+		Name:          "chatpb.v1.json_alternative_to",
+		Tag:           "bytes,51714,opt,name=json_alternative_to",
+		Filename:      "chatpb/v1/options.proto",
+	},
+	{
+		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
+		ExtensionType: (*string)(nil),
 		Field:         51713,
 		Name:          "chatpb.v1.fold_part",
 		Tag:           "bytes,51713,opt,name=fold_part",
@@ -397,12 +411,18 @@ var (
 	//
 	// optional bool column_repeats = 51712;
 	E_ColumnRepeats = &file_chatpb_v1_options_proto_extTypes[12]
+	// The name of a field of the same message whose JSON member this field shares: it has
+	// the JSON text of an array or an object that does not fit that field, such as parts
+	// in place of a string. The field has no member of its own name. Unset: it has.
+	//
+	// optional string json_alternative_to = 51714;
+	E_JsonAlternativeTo = &file_chatpb_v1_options_proto_extTypes[13]
 	// The JSON text of a part that holds the empty string. If some values of a string
 	// field are arrays of parts, a string becomes this part with the string in it.
 	// Unset: the string itself is the part.
 	//
 	// optional string fold_part = 51713;
-	E_FoldPart = &file_chatpb_v1_options_proto_extTypes[13]
+	E_FoldPart = &file_chatpb_v1_options_proto_extTypes[14]
 )
 
 // Extension fields to descriptorpb.MessageOptions.
@@ -412,35 +432,35 @@ var (
 	// members is repeated, and otherwise the same as an unset field.
 	//
 	// optional bool json_union = 51700;
-	E_JsonUnion = &file_chatpb_v1_options_proto_extTypes[14]
+	E_JsonUnion = &file_chatpb_v1_options_proto_extTypes[15]
 	// How members that the schema does not know are folded. Unset: a later value
 	// replaces an earlier one.
 	//
 	// optional chatpb.v1.Fold fold_unknown = 51703;
-	E_FoldUnknown = &file_chatpb_v1_options_proto_extTypes[15]
+	E_FoldUnknown = &file_chatpb_v1_options_proto_extTypes[16]
 	// If members that the schema does not know are arrays of objects: the member of
 	// such an object whose integer identifies it. Objects with the same integer and
 	// the same `fold_unknown_kind` in different chunks are one. Unset: none is.
 	//
 	// optional string fold_unknown_key = 51704;
-	E_FoldUnknownKey = &file_chatpb_v1_options_proto_extTypes[16]
+	E_FoldUnknownKey = &file_chatpb_v1_options_proto_extTypes[17]
 	// The member whose string tells of what kind such an object is. An object without
 	// a key continues the last one if it is of the same kind and adds only pieces.
 	// Unset: objects without a key are appended.
 	//
 	// optional string fold_unknown_kind = 51705;
-	E_FoldUnknownKind = &file_chatpb_v1_options_proto_extTypes[17]
+	E_FoldUnknownKind = &file_chatpb_v1_options_proto_extTypes[18]
 	// The members of such objects that come in pieces: strings in them are appended.
 	// A string in another member replaces the earlier one.
 	//
 	// repeated string fold_unknown_pieces = 51706;
-	E_FoldUnknownPieces = &file_chatpb_v1_options_proto_extTypes[18]
+	E_FoldUnknownPieces = &file_chatpb_v1_options_proto_extTypes[19]
 	// The name of a member of a chunk that holds the whole completion, as a string of
 	// JSON text. Folding gives that completion, whatever the chunks add up to. Servers
 	// do not send it: unfolding writes it where the pieces cannot tell a completion.
 	//
 	// optional string fold_whole = 51707;
-	E_FoldWhole = &file_chatpb_v1_options_proto_extTypes[19]
+	E_FoldWhole = &file_chatpb_v1_options_proto_extTypes[20]
 )
 
 var File_chatpb_v1_options_proto protoreflect.FileDescriptor
@@ -452,7 +472,7 @@ const file_chatpb_v1_options_proto_rawDesc = "" +
 	"\x19JSON_ENCODING_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18JSON_ENCODING_BYTE_ARRAY\x10\x01\x12\x18\n" +
 	"\x14JSON_ENCODING_BASE64\x10\x02\x12\x15\n" +
-	"\x11JSON_ENCODING_RAW\x10\x03*\x93\x01\n" +
+	"\x11JSON_ENCODING_RAW\x10\x03*\xa3\x01\n" +
 	"\x04Fold\x12\x14\n" +
 	"\x10FOLD_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vFOLD_APPEND\x10\x01\x12\x16\n" +
@@ -462,7 +482,9 @@ const file_chatpb_v1_options_proto_rawDesc = "" +
 	"\tFOLD_KIND\x10\x05\x12\x0e\n" +
 	"\n" +
 	"FOLD_FIRST\x10\x06\x12\r\n" +
-	"\tFOLD_NAME\x10\a:A\n" +
+	"\tFOLD_NAME\x10\a\x12\x0e\n" +
+	"\n" +
+	"FOLD_WHOLE\x10\b:A\n" +
 	"\n" +
 	"json_unset\x12\x1d.google.protobuf.FieldOptions\x18\xf4\x93\x03 \x01(\tR\tjsonUnset\x88\x01\x01:J\n" +
 	"\x0fjson_unset_utf8\x12\x1d.google.protobuf.FieldOptions\x18\xf5\x93\x03 \x01(\tR\rjsonUnsetUtf8\x88\x01\x01:`\n" +
@@ -477,7 +499,8 @@ const file_chatpb_v1_options_proto_rawDesc = "" +
 	"\x10column_time_unit\x12\x1d.google.protobuf.FieldOptions\x18\xfe\x93\x03 \x01(\tR\x0ecolumnTimeUnit\x88\x01\x01:C\n" +
 	"\vcolumn_text\x12\x1d.google.protobuf.FieldOptions\x18\xff\x93\x03 \x01(\tR\n" +
 	"columnText\x88\x01\x01:I\n" +
-	"\x0ecolumn_repeats\x12\x1d.google.protobuf.FieldOptions\x18\x80\x94\x03 \x01(\bR\rcolumnRepeats\x88\x01\x01:?\n" +
+	"\x0ecolumn_repeats\x12\x1d.google.protobuf.FieldOptions\x18\x80\x94\x03 \x01(\bR\rcolumnRepeats\x88\x01\x01:R\n" +
+	"\x13json_alternative_to\x12\x1d.google.protobuf.FieldOptions\x18\x82\x94\x03 \x01(\tR\x11jsonAlternativeTo\x88\x01\x01:?\n" +
 	"\tfold_part\x12\x1d.google.protobuf.FieldOptions\x18\x81\x94\x03 \x01(\tR\bfoldPart\x88\x01\x01:C\n" +
 	"\n" +
 	"json_union\x12\x1f.google.protobuf.MessageOptions\x18\xf4\x93\x03 \x01(\bR\tjsonUnion\x88\x01\x01:X\n" +
@@ -523,20 +546,21 @@ var file_chatpb_v1_options_proto_depIdxs = []int32{
 	2,  // 10: chatpb.v1.column_time_unit:extendee -> google.protobuf.FieldOptions
 	2,  // 11: chatpb.v1.column_text:extendee -> google.protobuf.FieldOptions
 	2,  // 12: chatpb.v1.column_repeats:extendee -> google.protobuf.FieldOptions
-	2,  // 13: chatpb.v1.fold_part:extendee -> google.protobuf.FieldOptions
-	3,  // 14: chatpb.v1.json_union:extendee -> google.protobuf.MessageOptions
-	3,  // 15: chatpb.v1.fold_unknown:extendee -> google.protobuf.MessageOptions
-	3,  // 16: chatpb.v1.fold_unknown_key:extendee -> google.protobuf.MessageOptions
-	3,  // 17: chatpb.v1.fold_unknown_kind:extendee -> google.protobuf.MessageOptions
-	3,  // 18: chatpb.v1.fold_unknown_pieces:extendee -> google.protobuf.MessageOptions
-	3,  // 19: chatpb.v1.fold_whole:extendee -> google.protobuf.MessageOptions
-	0,  // 20: chatpb.v1.json_encoding:type_name -> chatpb.v1.JsonEncoding
-	1,  // 21: chatpb.v1.fold:type_name -> chatpb.v1.Fold
-	1,  // 22: chatpb.v1.fold_unknown:type_name -> chatpb.v1.Fold
-	23, // [23:23] is the sub-list for method output_type
-	23, // [23:23] is the sub-list for method input_type
-	20, // [20:23] is the sub-list for extension type_name
-	0,  // [0:20] is the sub-list for extension extendee
+	2,  // 13: chatpb.v1.json_alternative_to:extendee -> google.protobuf.FieldOptions
+	2,  // 14: chatpb.v1.fold_part:extendee -> google.protobuf.FieldOptions
+	3,  // 15: chatpb.v1.json_union:extendee -> google.protobuf.MessageOptions
+	3,  // 16: chatpb.v1.fold_unknown:extendee -> google.protobuf.MessageOptions
+	3,  // 17: chatpb.v1.fold_unknown_key:extendee -> google.protobuf.MessageOptions
+	3,  // 18: chatpb.v1.fold_unknown_kind:extendee -> google.protobuf.MessageOptions
+	3,  // 19: chatpb.v1.fold_unknown_pieces:extendee -> google.protobuf.MessageOptions
+	3,  // 20: chatpb.v1.fold_whole:extendee -> google.protobuf.MessageOptions
+	0,  // 21: chatpb.v1.json_encoding:type_name -> chatpb.v1.JsonEncoding
+	1,  // 22: chatpb.v1.fold:type_name -> chatpb.v1.Fold
+	1,  // 23: chatpb.v1.fold_unknown:type_name -> chatpb.v1.Fold
+	24, // [24:24] is the sub-list for method output_type
+	24, // [24:24] is the sub-list for method input_type
+	21, // [21:24] is the sub-list for extension type_name
+	0,  // [0:21] is the sub-list for extension extendee
 	0,  // [0:0] is the sub-list for field type_name
 }
 
@@ -552,7 +576,7 @@ func file_chatpb_v1_options_proto_init() {
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chatpb_v1_options_proto_rawDesc), len(file_chatpb_v1_options_proto_rawDesc)),
 			NumEnums:      2,
 			NumMessages:   0,
-			NumExtensions: 20,
+			NumExtensions: 21,
 			NumServices:   0,
 		},
 		GoTypes:           file_chatpb_v1_options_proto_goTypes,

@@ -40,18 +40,28 @@ const (
 	ServiceTier_SERVICE_TIER_PRIORITY ServiceTier = 5
 	// The fastest processing offered.
 	ServiceTier_SERVICE_TIER_FAST ServiceTier = 6
+	// Groq's standard tier. Not documented by OpenAI.
+	ServiceTier_SERVICE_TIER_ON_DEMAND ServiceTier = 100
+	// The standard tier, as OpenRouter and Writer name it. Not documented by OpenAI.
+	ServiceTier_SERVICE_TIER_STANDARD ServiceTier = 101
+	// Reserved throughput, as Google's models on OpenRouter name it. Not documented by
+	// OpenAI.
+	ServiceTier_SERVICE_TIER_PROVISIONED ServiceTier = 102
 )
 
 // Enum value maps for ServiceTier.
 var (
 	ServiceTier_name = map[int32]string{
-		0: "SERVICE_TIER_UNSPECIFIED",
-		1: "SERVICE_TIER_AUTO",
-		2: "SERVICE_TIER_DEFAULT",
-		3: "SERVICE_TIER_FLEX",
-		4: "SERVICE_TIER_SCALE",
-		5: "SERVICE_TIER_PRIORITY",
-		6: "SERVICE_TIER_FAST",
+		0:   "SERVICE_TIER_UNSPECIFIED",
+		1:   "SERVICE_TIER_AUTO",
+		2:   "SERVICE_TIER_DEFAULT",
+		3:   "SERVICE_TIER_FLEX",
+		4:   "SERVICE_TIER_SCALE",
+		5:   "SERVICE_TIER_PRIORITY",
+		6:   "SERVICE_TIER_FAST",
+		100: "SERVICE_TIER_ON_DEMAND",
+		101: "SERVICE_TIER_STANDARD",
+		102: "SERVICE_TIER_PROVISIONED",
 	}
 	ServiceTier_value = map[string]int32{
 		"SERVICE_TIER_UNSPECIFIED": 0,
@@ -61,6 +71,9 @@ var (
 		"SERVICE_TIER_SCALE":       4,
 		"SERVICE_TIER_PRIORITY":    5,
 		"SERVICE_TIER_FAST":        6,
+		"SERVICE_TIER_ON_DEMAND":   100,
+		"SERVICE_TIER_STANDARD":    101,
+		"SERVICE_TIER_PROVISIONED": 102,
 	}
 )
 
@@ -95,7 +108,7 @@ var File_chatpb_v1_service_tier_proto protoreflect.FileDescriptor
 
 const file_chatpb_v1_service_tier_proto_rawDesc = "" +
 	"\n" +
-	"\x1cchatpb/v1/service_tier.proto\x12\tchatpb.v1*\xbd\x01\n" +
+	"\x1cchatpb/v1/service_tier.proto\x12\tchatpb.v1*\x92\x02\n" +
 	"\vServiceTier\x12\x1c\n" +
 	"\x18SERVICE_TIER_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11SERVICE_TIER_AUTO\x10\x01\x12\x18\n" +
@@ -103,7 +116,10 @@ const file_chatpb_v1_service_tier_proto_rawDesc = "" +
 	"\x11SERVICE_TIER_FLEX\x10\x03\x12\x16\n" +
 	"\x12SERVICE_TIER_SCALE\x10\x04\x12\x19\n" +
 	"\x15SERVICE_TIER_PRIORITY\x10\x05\x12\x15\n" +
-	"\x11SERVICE_TIER_FAST\x10\x06B\x96\x01\n" +
+	"\x11SERVICE_TIER_FAST\x10\x06\x12\x1a\n" +
+	"\x16SERVICE_TIER_ON_DEMAND\x10d\x12\x19\n" +
+	"\x15SERVICE_TIER_STANDARD\x10e\x12\x1c\n" +
+	"\x18SERVICE_TIER_PROVISIONED\x10fB\x96\x01\n" +
 	"\rcom.chatpb.v1B\x10ServiceTierProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +
 	"Chatpb::V1b\x06proto3"
 

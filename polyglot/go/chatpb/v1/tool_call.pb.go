@@ -92,7 +92,10 @@ type ToolCall struct {
 	// The custom tool that is called. Unset: not a call to a custom tool.
 	Custom *CustomToolCall `protobuf:"bytes,5,opt,name=custom,proto3" json:"custom,omitempty"`
 	// What the typed fields cannot say. Unset: nothing.
-	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
+	Residue *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
+	// What Google adds, such as a thought signature: an object. Not documented by OpenAI.
+	// Unset: not given.
+	ExtraContent  *string `protobuf:"bytes,100,opt,name=extra_content,json=extraContent,proto3,oneof" json:"extra_content,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -169,6 +172,13 @@ func (x *ToolCall) GetResidue() *Residue {
 	return nil
 }
 
+func (x *ToolCall) GetExtraContent() string {
+	if x != nil && x.ExtraContent != nil {
+		return *x.ExtraContent
+	}
+	return ""
+}
+
 // FunctionCall is the name and the arguments of a function that the model calls.
 type FunctionCall struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -179,9 +189,12 @@ type FunctionCall struct {
 	// not given.
 	Arguments *string `protobuf:"bytes,2,opt,name=arguments,proto3,oneof" json:"arguments,omitempty"`
 	// What the typed fields cannot say. Unset: nothing.
-	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Residue *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
+	// The arguments as the object that the caller asked for, in completions that OpenAI's
+	// library wrote. Not documented by OpenAI: no server sends it. Unset: not given.
+	ParsedArguments *string `protobuf:"bytes,100,opt,name=parsed_arguments,json=parsedArguments,proto3,oneof" json:"parsed_arguments,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *FunctionCall) Reset() {
@@ -233,6 +246,13 @@ func (x *FunctionCall) GetResidue() *Residue {
 		return x.Residue
 	}
 	return nil
+}
+
+func (x *FunctionCall) GetParsedArguments() string {
+	if x != nil && x.ParsedArguments != nil {
+		return *x.ParsedArguments
+	}
+	return ""
 }
 
 // CustomToolCall is the name and the input of a custom tool that the model calls.
@@ -303,24 +323,28 @@ var File_chatpb_v1_tool_call_proto protoreflect.FileDescriptor
 
 const file_chatpb_v1_tool_call_proto_rawDesc = "" +
 	"\n" +
-	"\x19chatpb/v1/tool_call.proto\x12\tchatpb.v1\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\"\xe0\x02\n" +
+	"\x19chatpb/v1/tool_call.proto\x12\tchatpb.v1\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\"\xa6\x03\n" +
 	"\bToolCall\x12#\n" +
 	"\x05index\x18\x01 \x01(\x05B\b\xb8\x9f\x19\x04ȟ\x19\x01H\x00R\x05index\x88\x01\x01\x12.\n" +
 	"\x02id\x18\x02 \x01(\tB\x19\xb8\x9f\x19\x06П\x19\x01\xe2\x9f\x19\rtool_call_idsH\x01R\x02id\x88\x01\x01\x12,\n" +
 	"\x04type\x18\x03 \x01(\x0e2\x13.chatpb.v1.ToolTypeH\x02R\x04type\x88\x01\x01\x12>\n" +
 	"\bfunction\x18\x04 \x01(\v2\x17.chatpb.v1.FunctionCallB\t\xea\x9f\x19\x05tool_R\bfunction\x12C\n" +
 	"\x06custom\x18\x05 \x01(\v2\x19.chatpb.v1.CustomToolCallB\x10\xea\x9f\x19\fcustom_tool_R\x06custom\x12,\n" +
-	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue:\x04\xb8\x9f\x19\x01B\b\n" +
+	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue\x122\n" +
+	"\rextra_content\x18d \x01(\tB\b\xb0\x9f\x19\x03\xb8\x9f\x19\x01H\x03R\fextraContent\x88\x01\x01:\x04\xb8\x9f\x19\x01B\b\n" +
 	"\x06_indexB\x05\n" +
 	"\x03_idB\a\n" +
-	"\x05_type\"\xb7\x01\n" +
+	"\x05_typeB\x10\n" +
+	"\x0e_extra_content\"\x82\x02\n" +
 	"\fFunctionCall\x12&\n" +
 	"\x04name\x18\x01 \x01(\tB\r\xb8\x9f\x19\a\xe2\x9f\x19\x05namesH\x00R\x04name\x88\x01\x01\x124\n" +
 	"\targuments\x18\x02 \x01(\tB\x11\xb8\x9f\x19\x01\xe2\x9f\x19\targumentsH\x01R\targuments\x88\x01\x01\x12,\n" +
-	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue:\x04\xb8\x9f\x19\x01B\a\n" +
+	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue\x124\n" +
+	"\x10parsed_arguments\x18d \x01(\tB\x04\xb0\x9f\x19\x03H\x02R\x0fparsedArguments\x88\x01\x01:\x04\xb8\x9f\x19\x01B\a\n" +
 	"\x05_nameB\f\n" +
 	"\n" +
-	"_arguments\"\xaa\x01\n" +
+	"_argumentsB\x13\n" +
+	"\x11_parsed_arguments\"\xaa\x01\n" +
 	"\x0eCustomToolCall\x12&\n" +
 	"\x04name\x18\x01 \x01(\tB\r\xb8\x9f\x19\a\xe2\x9f\x19\x05namesH\x00R\x04name\x88\x01\x01\x12)\n" +
 	"\x05input\x18\x02 \x01(\tB\x0e\xb8\x9f\x19\x01\xe2\x9f\x19\x06inputsH\x01R\x05input\x88\x01\x01\x12,\n" +

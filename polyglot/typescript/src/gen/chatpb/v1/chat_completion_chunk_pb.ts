@@ -6,6 +6,8 @@ import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Annotation } from "./annotation_pb.js";
 import { file_chatpb_v1_annotation } from "./annotation_pb.js";
+import type { MatchedStop } from "./chat_completion_pb.js";
+import { file_chatpb_v1_chat_completion } from "./chat_completion_pb.js";
 import type { ChatCompletionAudio } from "./chat_completion_audio_pb.js";
 import { file_chatpb_v1_chat_completion_audio } from "./chat_completion_audio_pb.js";
 import type { CompletionUsage } from "./completion_usage_pb.js";
@@ -31,7 +33,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file chatpb/v1/chat_completion_chunk.proto.
  */
 export const file_chatpb_v1_chat_completion_chunk: GenFile = /*@__PURE__*/
-  fileDesc("CiVjaGF0cGIvdjEvY2hhdF9jb21wbGV0aW9uX2NodW5rLnByb3RvEgljaGF0cGIudjEi8wQKE0NoYXRDb21wbGV0aW9uQ2h1bmsSGwoCaWQYASABKAlCD7ifGQbYnxkB4p8ZA2lkcxIzCgZvYmplY3QYAiABKAlCI6KfGRciY2hhdC5jb21wbGV0aW9uLmNodW5rIrifGQXYnxkBEiQKB2NyZWF0ZWQYAyABKANCE7ifGQbYnxkB4p8ZB2NyZWF0ZWQSIQoFbW9kZWwYBCABKAlCErifGQbYnxkB4p8ZBm1vZGVscxJICgxzZXJ2aWNlX3RpZXIYByABKA4yFi5jaGF0cGIudjEuU2VydmljZVRpZXJCFdifGQHinxkNc2VydmljZV90aWVyc0gAiAEBEkQKEnN5c3RlbV9maW5nZXJwcmludBgIIAEoCUIjop8ZBG51bGzYnxkB4p8ZE3N5c3RlbV9maW5nZXJwcmludHNIAYgBARIzCgdjaG9pY2VzGAUgAygLMhYuY2hhdHBiLnYxLkNodW5rQ2hvaWNlQgqinxkCW124nxkDEikKBXVzYWdlGAYgASgLMhouY2hhdHBiLnYxLkNvbXBsZXRpb25Vc2FnZRIuCgtvYmZ1c2NhdGlvbhgJIAEoCUIUuJ8ZBOKfGQxvYmZ1c2NhdGlvbnNIAogBARIpCgptb2RlcmF0aW9uGAogASgLMhUuY2hhdHBiLnYxLk1vZGVyYXRpb24SKQoHcmVzaWR1ZRgPIAEoCzISLmNoYXRwYi52MS5SZXNpZHVlQgTYnxkBOhPanxkPY2hhdC5jb21wbGV0aW9uQg8KDV9zZXJ2aWNlX3RpZXJCFQoTX3N5c3RlbV9maW5nZXJwcmludEIOCgxfb2JmdXNjYXRpb24isAIKC0NodW5rQ2hvaWNlEhMKBWluZGV4GAEgASgFQgTInxkBEjgKBWRlbHRhGAIgASgLMhYuY2hhdHBiLnYxLkNob2ljZURlbHRhQhGinxkCe33CnxkHbWVzc2FnZRI+Cghsb2dwcm9icxgDIAEoCzIZLmNoYXRwYi52MS5DaG9pY2VMb2dwcm9ic0IRop8ZBG51bGz6nxkFZGVsdGESTwoNZmluaXNoX3JlYXNvbhgEIAEoDjIXLmNoYXRwYi52MS5GaW5pc2hSZWFzb25CGqKfGQRudWxs4p8ZDmZpbmlzaF9yZWFzb25zSACIAQESKQoHcmVzaWR1ZRgPIAEoCzISLmNoYXRwYi52MS5SZXNpZHVlQgTYnxkBOgS4nxkCQhAKDl9maW5pc2hfcmVhc29uIowFCgtDaG9pY2VEZWx0YRIoCgRyb2xlGAEgASgOMg8uY2hhdHBiLnYxLlJvbGVCBNifGQFIAIgBARJDCgdjb250ZW50GAIgASgJQi24nxkB4p8ZCGNvbnRlbnRziqAZGXsidHlwZSI6InRleHQiLCJ0ZXh0IjoiIn1IAYgBARItCgp0b29sX2NhbGxzGAUgAygLMhMuY2hhdHBiLnYxLlRvb2xDYWxsQgS4nxkDEj0KDWZ1bmN0aW9uX2NhbGwYBiABKAsyFy5jaGF0cGIudjEuRnVuY3Rpb25DYWxsQg3qnxkJZnVuY3Rpb25fEiYKB3JlZnVzYWwYAyABKAlCELifGQHinxkIcmVmdXNhbHNIAogBARItCgVhdWRpbxgHIAEoCzIeLmNoYXRwYi52MS5DaGF0Q29tcGxldGlvbkF1ZGlvEikKB3Jlc2lkdWUYDyABKAsyEi5jaGF0cGIudjEuUmVzaWR1ZUIE2J8ZARI6ChFyZWFzb25pbmdfY29udGVudBhkIAEoCUIauJ8ZAeKfGRJyZWFzb25pbmdfY29udGVudHNIA4gBARIqCglyZWFzb25pbmcYZSABKAlCErifGQHinxkKcmVhc29uaW5nc0gEiAEBEjAKC2Fubm90YXRpb25zGGYgAygLMhUuY2hhdHBiLnYxLkFubm90YXRpb25CBLifGQE6P7ifGQHCnxkFaW5kZXjKnxkEdHlwZdKfGQdyZWZ1c2Fs0p8ZB3N1bW1hcnnSnxkEdGV4dNKfGQh0aGlua2luZ0IHCgVfcm9sZUIKCghfY29udGVudEIKCghfcmVmdXNhbEIUChJfcmVhc29uaW5nX2NvbnRlbnRCDAoKX3JlYXNvbmluZ0KeAQoNY29tLmNoYXRwYi52MUIYQ2hhdENvbXBsZXRpb25DaHVua1Byb3RvUAFaLmdpdGh1Yi5jb20vY2hhdHBiL2NoYXRwYi1nby9jaGF0cGIvdjE7Y2hhdHBidjGiAgNDWFiqAglDaGF0cGIuVjHKAglDaGF0cGJcVjHiAhVDaGF0cGJcVjFcR1BCTWV0YWRhdGHqAgpDaGF0cGI6OlYxYgZwcm90bzM", [file_chatpb_v1_annotation, file_chatpb_v1_chat_completion_audio, file_chatpb_v1_completion_usage, file_chatpb_v1_finish_reason, file_chatpb_v1_logprobs, file_chatpb_v1_moderation, file_chatpb_v1_options, file_chatpb_v1_residue, file_chatpb_v1_role, file_chatpb_v1_service_tier, file_chatpb_v1_tool_call]);
+  fileDesc("CiVjaGF0cGIvdjEvY2hhdF9jb21wbGV0aW9uX2NodW5rLnByb3RvEgljaGF0cGIudjEi3AoKE0NoYXRDb21wbGV0aW9uQ2h1bmsSGwoCaWQYASABKAlCD7ifGQbYnxkB4p8ZA2lkcxIzCgZvYmplY3QYAiABKAlCI6KfGRciY2hhdC5jb21wbGV0aW9uLmNodW5rIrifGQXYnxkBEiQKB2NyZWF0ZWQYAyABKANCE7ifGQbYnxkB4p8ZB2NyZWF0ZWQSIQoFbW9kZWwYBCABKAlCErifGQbYnxkB4p8ZBm1vZGVscxJICgxzZXJ2aWNlX3RpZXIYByABKA4yFi5jaGF0cGIudjEuU2VydmljZVRpZXJCFdifGQHinxkNc2VydmljZV90aWVyc0gAiAEBEkQKEnN5c3RlbV9maW5nZXJwcmludBgIIAEoCUIjop8ZBG51bGzYnxkB4p8ZE3N5c3RlbV9maW5nZXJwcmludHNIAYgBARIzCgdjaG9pY2VzGAUgAygLMhYuY2hhdHBiLnYxLkNodW5rQ2hvaWNlQgqinxkCW124nxkDEikKBXVzYWdlGAYgASgLMhouY2hhdHBiLnYxLkNvbXBsZXRpb25Vc2FnZRIuCgtvYmZ1c2NhdGlvbhgJIAEoCUIUuJ8ZBOKfGQxvYmZ1c2NhdGlvbnNIAogBARIpCgptb2RlcmF0aW9uGAogASgLMhUuY2hhdHBiLnYxLk1vZGVyYXRpb24SKQoHcmVzaWR1ZRgPIAEoCzISLmNoYXRwYi52MS5SZXNpZHVlQgTYnxkBEhsKCHByb3ZpZGVyGG4gASgJQgTYnxkBSAOIAQESFwoJY2l0YXRpb25zGG8gAygJQgTYnxkBEiUKDnNlYXJjaF9yZXN1bHRzGHAgASgJQgiwnxkD2J8ZAUgEiAEBEigKFXByb21wdF9maWx0ZXJfcmVzdWx0cxhxIAEoCUIEsJ8ZA0gFiAEBEhgKEHByb21wdF90b2tlbl9pZHMYciADKAUSIgoPcHJvbXB0X2xvZ3Byb2JzGHMgASgJQgSwnxkDSAaIAQESJQoSa3ZfdHJhbnNmZXJfcGFyYW1zGHQgASgJQgSwnxkDSAeIAQESGQoGeF9ncm9xGHUgASgJQgSwnxkDSAiIAQESIgoPdXNhZ2VfYnJlYWtkb3duGHYgASgJQgSwnxkDSAmIAQESGgoHdGltaW5ncxh3IAEoCUIEsJ8ZA0gKiAEBEhwKCXRpbWVfaW5mbxh4IAEoCUIEsJ8ZA0gLiAEBEhsKCG1vZGVsX2lkGHkgASgJQgTYnxkBSAyIAQESIAoNbW9kZWxfdmVyc2lvbhh6IAEoCUIE2J8ZAUgNiAEBEh0KCmNyZWF0ZWRfYXQYeyABKAlCBNifGQFIDogBARIUCgFwGHwgASgJQgS4nxkESA+IAQESKQoOc3RyZWFtX29wdGlvbnMYfSABKAlCDLCfGQO4nxkE2J8ZAUgQiAEBOhPanxkPY2hhdC5jb21wbGV0aW9uQg8KDV9zZXJ2aWNlX3RpZXJCFQoTX3N5c3RlbV9maW5nZXJwcmludEIOCgxfb2JmdXNjYXRpb25CCwoJX3Byb3ZpZGVyQhEKD19zZWFyY2hfcmVzdWx0c0IYChZfcHJvbXB0X2ZpbHRlcl9yZXN1bHRzQhIKEF9wcm9tcHRfbG9ncHJvYnNCFQoTX2t2X3RyYW5zZmVyX3BhcmFtc0IJCgdfeF9ncm9xQhIKEF91c2FnZV9icmVha2Rvd25CCgoIX3RpbWluZ3NCDAoKX3RpbWVfaW5mb0ILCglfbW9kZWxfaWRCEAoOX21vZGVsX3ZlcnNpb25CDQoLX2NyZWF0ZWRfYXRCBAoCX3BCEQoPX3N0cmVhbV9vcHRpb25zIvYFCgtDaHVua0Nob2ljZRITCgVpbmRleBgBIAEoBUIEyJ8ZARI4CgVkZWx0YRgCIAEoCzIWLmNoYXRwYi52MS5DaG9pY2VEZWx0YUIRop8ZAnt9wp8ZB21lc3NhZ2USPgoIbG9ncHJvYnMYAyABKAsyGS5jaGF0cGIudjEuQ2hvaWNlTG9ncHJvYnNCEaKfGQRudWxs+p8ZBWRlbHRhEk8KDWZpbmlzaF9yZWFzb24YBCABKA4yFy5jaGF0cGIudjEuRmluaXNoUmVhc29uQhqinxkEbnVsbOKfGQ5maW5pc2hfcmVhc29uc0gAiAEBEikKB3Jlc2lkdWUYDyABKAsyEi5jaGF0cGIudjEuUmVzaWR1ZUIE2J8ZARIXCgl0b2tlbl9pZHMYZCADKAVCBLifGQESKwoLc3RvcF9yZWFzb24YZSABKAsyFi5jaGF0cGIudjEuTWF0Y2hlZFN0b3ASLAoMbWF0Y2hlZF9zdG9wGGYgASgLMhYuY2hhdHBiLnYxLk1hdGNoZWRTdG9wEicKFG5hdGl2ZV9maW5pc2hfcmVhc29uGGcgASgJQgTYnxkBSAGIAQESMQoWY29udGVudF9maWx0ZXJfcmVzdWx0cxhoIAEoCUIMsJ8ZA7ifGQLYnxkBSAKIAQESHAoFdXNhZ2UYaSABKAlCCLCfGQO4nxkCSAOIAQESEQoEc2VlZBhqIAEoA0gEiAEBEh4KB21lc3NhZ2UYayABKAlCCLCfGQO4nxkISAWIAQESHgoLb2JmdXNjYXRpb24YbCABKAlCBLifGQRIBogBARIXCgR0ZXh0GG0gASgJQgS4nxkBSAeIAQE6BLifGQJCEAoOX2ZpbmlzaF9yZWFzb25CFwoVX25hdGl2ZV9maW5pc2hfcmVhc29uQhkKF19jb250ZW50X2ZpbHRlcl9yZXN1bHRzQggKBl91c2FnZUIHCgVfc2VlZEIKCghfbWVzc2FnZUIOCgxfb2JmdXNjYXRpb25CBwoFX3RleHQi0QgKC0Nob2ljZURlbHRhEigKBHJvbGUYASABKA4yDy5jaGF0cGIudjEuUm9sZUIE2J8ZAUgAiAEBEkMKB2NvbnRlbnQYAiABKAlCLbifGQHinxkIY29udGVudHOKoBkZeyJ0eXBlIjoidGV4dCIsInRleHQiOiIifUgBiAEBEi0KCnRvb2xfY2FsbHMYBSADKAsyEy5jaGF0cGIudjEuVG9vbENhbGxCBLifGQMSPQoNZnVuY3Rpb25fY2FsbBgGIAEoCzIXLmNoYXRwYi52MS5GdW5jdGlvbkNhbGxCDeqfGQlmdW5jdGlvbl8SJgoHcmVmdXNhbBgDIAEoCUIQuJ8ZAeKfGQhyZWZ1c2Fsc0gCiAEBEi0KBWF1ZGlvGAcgASgLMh4uY2hhdHBiLnYxLkNoYXRDb21wbGV0aW9uQXVkaW8SKQoHcmVzaWR1ZRgPIAEoCzISLmNoYXRwYi52MS5SZXNpZHVlQgTYnxkBEjoKEXJlYXNvbmluZ19jb250ZW50GGQgASgJQhq4nxkB4p8ZEnJlYXNvbmluZ19jb250ZW50c0gDiAEBEioKCXJlYXNvbmluZxhlIAEoCUISuJ8ZAeKfGQpyZWFzb25pbmdzSASIAQESMAoLYW5ub3RhdGlvbnMYZiADKAsyFS5jaGF0cGIudjEuQW5ub3RhdGlvbkIEuJ8ZARIoChFyZWFzb25pbmdfZGV0YWlscxhnIAEoCUIIsJ8ZA7ifGQFIBYgBARIrCg1jb250ZW50X3BhcnRzGGggASgJQg+wnxkDkqAZB2NvbnRlbnRIBogBARIkCg1leHRyYV9jb250ZW50GGkgASgJQgiwnxkDuJ8ZAUgHiAEBEi8KGHByb3ZpZGVyX3NwZWNpZmljX2ZpZWxkcxhqIAEoCUIIsJ8ZA7ifGQFICIgBARIoChFwcm92aWRlcl9tZXRhZGF0YRhrIAEoCUIIsJ8ZA7ifGQFICYgBARIlCg5leGVjdXRlZF90b29scxhsIAEoCUIIsJ8ZA7ifGQFICogBARIUCgdjaGFubmVsGG0gASgJSAuIAQESFQoIdG9rZW5faWQYbiABKAVIDIgBATo/uJ8ZAcKfGQVpbmRleMqfGQR0eXBl0p8ZB3JlZnVzYWzSnxkHc3VtbWFyedKfGQR0ZXh00p8ZCHRoaW5raW5nQgcKBV9yb2xlQgoKCF9jb250ZW50QgoKCF9yZWZ1c2FsQhQKEl9yZWFzb25pbmdfY29udGVudEIMCgpfcmVhc29uaW5nQhQKEl9yZWFzb25pbmdfZGV0YWlsc0IQCg5fY29udGVudF9wYXJ0c0IQCg5fZXh0cmFfY29udGVudEIbChlfcHJvdmlkZXJfc3BlY2lmaWNfZmllbGRzQhQKEl9wcm92aWRlcl9tZXRhZGF0YUIRCg9fZXhlY3V0ZWRfdG9vbHNCCgoIX2NoYW5uZWxCCwoJX3Rva2VuX2lkQp4BCg1jb20uY2hhdHBiLnYxQhhDaGF0Q29tcGxldGlvbkNodW5rUHJvdG9QAVouZ2l0aHViLmNvbS9jaGF0cGIvY2hhdHBiLWdvL2NoYXRwYi92MTtjaGF0cGJ2MaICA0NYWKoCCUNoYXRwYi5WMcoCCUNoYXRwYlxWMeICFUNoYXRwYlxWMVxHUEJNZXRhZGF0YeoCCkNoYXRwYjo6VjFiBnByb3RvMw", [file_chatpb_v1_annotation, file_chatpb_v1_chat_completion, file_chatpb_v1_chat_completion_audio, file_chatpb_v1_completion_usage, file_chatpb_v1_finish_reason, file_chatpb_v1_logprobs, file_chatpb_v1_moderation, file_chatpb_v1_options, file_chatpb_v1_residue, file_chatpb_v1_role, file_chatpb_v1_service_tier, file_chatpb_v1_tool_call]);
 
 /**
  * ChatCompletionChunk is one piece of a streamed completion. Fields stand in the
@@ -122,6 +124,133 @@ export type ChatCompletionChunk = Message<"chatpb.v1.ChatCompletionChunk"> & {
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
   residue?: Residue | undefined;
+
+  /**
+   * The company that ran the model, as OpenRouter names it. Not documented by OpenAI.
+   * Unset: not given.
+   *
+   * @generated from field: optional string provider = 110;
+   */
+  provider?: string | undefined;
+
+  /**
+   * The addresses of the sources, as Perplexity and xAI list them. Not documented by
+   * OpenAI. Empty: not given, unless the residue says otherwise.
+   *
+   * @generated from field: repeated string citations = 111;
+   */
+  citations: string[];
+
+  /**
+   * What a search found, as Perplexity sends it: an array of objects. Not documented
+   * by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string search_results = 112;
+   */
+  searchResults?: string | undefined;
+
+  /**
+   * How Azure's content filter judged the prompt: an array of objects. Not documented
+   * by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string prompt_filter_results = 113;
+   */
+  promptFilterResults?: string | undefined;
+
+  /**
+   * The numbers of the prompt's tokens, as vLLM sends them if asked. Not documented by
+   * OpenAI. Empty: not given, unless the residue says otherwise.
+   *
+   * @generated from field: repeated int32 prompt_token_ids = 114;
+   */
+  promptTokenIds: number[];
+
+  /**
+   * The log probabilities of the prompt's tokens, as vLLM sends them if asked: an array
+   * of null or of an object for each token. Not documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string prompt_logprobs = 115;
+   */
+  promptLogprobs?: string | undefined;
+
+  /**
+   * What vLLM hands on between a server for prompts and one for answers: an object. Not
+   * documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string kv_transfer_params = 116;
+   */
+  kvTransferParams?: string | undefined;
+
+  /**
+   * What Groq adds: an object with its identifier of the request, in chunks also with
+   * the usage. Not documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string x_groq = 117;
+   */
+  xGroq?: string | undefined;
+
+  /**
+   * The usage by models, as Groq sends it: an object. Not documented by OpenAI. Unset:
+   * not given.
+   *
+   * @generated from field: optional string usage_breakdown = 118;
+   */
+  usageBreakdown?: string | undefined;
+
+  /**
+   * How many tokens llama.cpp processed and how long it took: an object. Not documented
+   * by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string timings = 119;
+   */
+  timings?: string | undefined;
+
+  /**
+   * How long the parts of the work took, as Cerebras sends it: an object of seconds. Not
+   * documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string time_info = 120;
+   */
+  timeInfo?: string | undefined;
+
+  /**
+   * The model, as watsonx names it. Not documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string model_id = 121;
+   */
+  modelId?: string | undefined;
+
+  /**
+   * The version of the model, as watsonx gives it. Not documented by OpenAI. Unset: not
+   * given.
+   *
+   * @generated from field: optional string model_version = 122;
+   */
+  modelVersion?: string | undefined;
+
+  /**
+   * When the completion was created, as watsonx writes it, by ISO 8601. Not documented
+   * by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string created_at = 123;
+   */
+  createdAt?: string | undefined;
+
+  /**
+   * Random characters that hide the length of the chunk, as Mistral names them. Not
+   * documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string p = 124;
+   */
+  p?: string | undefined;
+
+  /**
+   * How the stream was asked for, as LiteLLM and xAI repeat it: an object. Not
+   * documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string stream_options = 125;
+   */
+  streamOptions?: string | undefined;
 };
 
 /**
@@ -171,6 +300,86 @@ export type ChunkChoice = Message<"chatpb.v1.ChunkChoice"> & {
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
   residue?: Residue | undefined;
+
+  /**
+   * The numbers of the piece's tokens, as vLLM sends them if asked. Not documented by
+   * OpenAI. Empty: not given, unless the residue says otherwise.
+   *
+   * @generated from field: repeated int32 token_ids = 100;
+   */
+  tokenIds: number[];
+
+  /**
+   * What the model stopped at, as vLLM names it: a stop string or the number of a token.
+   * Not documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: chatpb.v1.MatchedStop stop_reason = 101;
+   */
+  stopReason?: MatchedStop | undefined;
+
+  /**
+   * What the model stopped at, as SGLang names it: a stop string or the number of a
+   * token. Not documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: chatpb.v1.MatchedStop matched_stop = 102;
+   */
+  matchedStop?: MatchedStop | undefined;
+
+  /**
+   * Why the model stopped, in the words of the server behind OpenRouter. Not documented
+   * by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string native_finish_reason = 103;
+   */
+  nativeFinishReason?: string | undefined;
+
+  /**
+   * How Azure's content filter judged the piece: an object. Not documented by OpenAI.
+   * Unset: not given.
+   *
+   * @generated from field: optional string content_filter_results = 104;
+   */
+  contentFilterResults?: string | undefined;
+
+  /**
+   * What the completion used, where Moonshot puts it: an object. Not documented by
+   * OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string usage = 105;
+   */
+  usage?: string | undefined;
+
+  /**
+   * The seed of the sampling, as Together sends it. Not documented by OpenAI. Unset: not
+   * given.
+   *
+   * @generated from field: optional int64 seed = 106;
+   */
+  seed?: bigint | undefined;
+
+  /**
+   * The whole message so far (Perplexity), or what the piece adds to it once more
+   * (Writer): an object. Not documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string message = 107;
+   */
+  message?: string | undefined;
+
+  /**
+   * Random characters that hide the length of the chunk, where Bedrock puts them. Not
+   * documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string obfuscation = 108;
+   */
+  obfuscation?: string | undefined;
+
+  /**
+   * The piece's text, as Together says it again. Not documented by OpenAI. Unset: not
+   * given.
+   *
+   * @generated from field: optional string text = 109;
+   */
+  text?: string | undefined;
 };
 
 /**
@@ -260,6 +469,72 @@ export type ChoiceDelta = Message<"chatpb.v1.ChoiceDelta"> & {
    * @generated from field: repeated chatpb.v1.Annotation annotations = 102;
    */
   annotations: Annotation[];
+
+  /**
+   * The reasoning in parts, as OpenRouter, Vercel and Snowflake send it: an array of
+   * objects with `type`, `text`, `summary`, `data`, `signature`, `format` and `index`.
+   * Not documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string reasoning_details = 103;
+   */
+  reasoningDetails?: string | undefined;
+
+  /**
+   * The content where it is not a string, as Mistral and Databricks send it: an array of
+   * parts of the types `text`, `thinking`, `reference` and others. Not documented by
+   * OpenAI. Unset: the content is a string, or not given.
+   *
+   * @generated from field: optional string content_parts = 104;
+   */
+  contentParts?: string | undefined;
+
+  /**
+   * What Google adds, such as a thought signature: an object. Not documented by OpenAI.
+   * Unset: not given.
+   *
+   * @generated from field: optional string extra_content = 105;
+   */
+  extraContent?: string | undefined;
+
+  /**
+   * What LiteLLM keeps of the server behind it: an object. Not documented by OpenAI.
+   * Unset: not given.
+   *
+   * @generated from field: optional string provider_specific_fields = 106;
+   */
+  providerSpecificFields?: string | undefined;
+
+  /**
+   * What Vercel's gateway adds about the provider: an object. Not documented by OpenAI.
+   * Unset: not given.
+   *
+   * @generated from field: optional string provider_metadata = 107;
+   */
+  providerMetadata?: string | undefined;
+
+  /**
+   * The tools that Groq ran itself: an array of objects. Not documented by OpenAI.
+   * Unset: not given.
+   *
+   * @generated from field: optional string executed_tools = 108;
+   */
+  executedTools?: string | undefined;
+
+  /**
+   * The channel of the piece, such as `analysis`, as Groq sends it. Not documented by
+   * OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string channel = 109;
+   */
+  channel?: string | undefined;
+
+  /**
+   * The number of the piece's token, as Together sends it. Not documented by OpenAI.
+   * Unset: not given.
+   *
+   * @generated from field: optional int32 token_id = 110;
+   */
+  tokenId?: number | undefined;
 };
 
 /**

@@ -35,7 +35,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file chatpb/v1/chat_completion.proto.
  */
 export const file_chatpb_v1_chat_completion: GenFile = /*@__PURE__*/
-  fileDesc("Ch9jaGF0cGIvdjEvY2hhdF9jb21wbGV0aW9uLnByb3RvEgljaGF0cGIudjEi8AcKDkNoYXRDb21wbGV0aW9uEhIKAmlkGAEgASgJQgbinxkCaWQSJQoGb2JqZWN0GAIgASgJQhWinxkRImNoYXQuY29tcGxldGlvbiISHAoHY3JlYXRlZBgDIAEoA0IL4p8ZB2NyZWF0ZWQSGAoFbW9kZWwYBCABKAlCCeKfGQVtb2RlbBIqCgdjaG9pY2VzGAUgAygLMhEuY2hhdHBiLnYxLkNob2ljZUIGop8ZAltdEikKBXVzYWdlGAYgASgLMhouY2hhdHBiLnYxLkNvbXBsZXRpb25Vc2FnZRJDCgxzZXJ2aWNlX3RpZXIYByABKA4yFi5jaGF0cGIudjEuU2VydmljZVRpZXJCEOKfGQxzZXJ2aWNlX3RpZXJIAIgBARI/ChJzeXN0ZW1fZmluZ2VycHJpbnQYCCABKAlCHqKfGQRudWxs4p8ZEnN5c3RlbV9maW5nZXJwcmludEgBiAEBEkcKCG1ldGFkYXRhGAkgAygLMicuY2hhdHBiLnYxLkNoYXRDb21wbGV0aW9uLk1ldGFkYXRhRW50cnlCDOKfGQhtZXRhZGF0YRIpCgptb2RlcmF0aW9uGAogASgLMhUuY2hhdHBiLnYxLk1vZGVyYXRpb24SIwoHcmVzaWR1ZRgPIAEoCzISLmNoYXRwYi52MS5SZXNpZHVlEhcKCnJlcXVlc3RfaWQYZCABKAlIAogBARIqCgt0b29sX2Nob2ljZRhlIAEoCzIVLmNoYXRwYi52MS5Ub29sQ2hvaWNlEhEKBHNlZWQYZiABKANIA4gBARISCgV0b3BfcBhnIAEoAUgEiAEBEhgKC3RlbXBlcmF0dXJlGGggASgBSAWIAQESHQoQcHJlc2VuY2VfcGVuYWx0eRhpIAEoAUgGiAEBEh4KEWZyZXF1ZW5jeV9wZW5hbHR5GGogASgBSAeIAQESFwoKaW5wdXRfdXNlchhrIAEoCUgIiAEBEh4KBXRvb2xzGGwgAygLMg8uY2hhdHBiLnYxLlRvb2wSMgoPcmVzcG9uc2VfZm9ybWF0GG0gASgLMhkuY2hhdHBiLnYxLlJlc3BvbnNlRm9ybWF0Gi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIPCg1fc2VydmljZV90aWVyQhUKE19zeXN0ZW1fZmluZ2VycHJpbnRCDQoLX3JlcXVlc3RfaWRCBwoFX3NlZWRCCAoGX3RvcF9wQg4KDF90ZW1wZXJhdHVyZUITChFfcHJlc2VuY2VfcGVuYWx0eUIUChJfZnJlcXVlbmN5X3BlbmFsdHlCDQoLX2lucHV0X3VzZXIimgIKBkNob2ljZRITCgVpbmRleBgBIAEoBUIEyJ8ZARIxCgdtZXNzYWdlGAIgASgLMiAuY2hhdHBiLnYxLkNoYXRDb21wbGV0aW9uTWVzc2FnZRJACghsb2dwcm9icxgDIAEoCzIZLmNoYXRwYi52MS5DaG9pY2VMb2dwcm9ic0ITop8ZBG51bGz6nxkHbWVzc2FnZRJPCg1maW5pc2hfcmVhc29uGAQgASgOMhcuY2hhdHBiLnYxLkZpbmlzaFJlYXNvbkIaop8ZBG51bGzinxkOZmluaXNoX3JlYXNvbnNIAIgBARIjCgdyZXNpZHVlGA8gASgLMhIuY2hhdHBiLnYxLlJlc2lkdWVCEAoOX2ZpbmlzaF9yZWFzb24iuQQKFUNoYXRDb21wbGV0aW9uTWVzc2FnZRIzCgRyb2xlGAEgASgOMg8uY2hhdHBiLnYxLlJvbGVCD6KfGQsiYXNzaXN0YW50IkgAiAEBEioKB2NvbnRlbnQYAiABKAlCFKKfGQRudWxs4p8ZCGNvbnRlbnRzSAGIAQESJwoKdG9vbF9jYWxscxgFIAMoCzITLmNoYXRwYi52MS5Ub29sQ2FsbBI9Cg1mdW5jdGlvbl9jYWxsGAYgASgLMhcuY2hhdHBiLnYxLkZ1bmN0aW9uQ2FsbEIN6p8ZCWZ1bmN0aW9uXxIqCgdyZWZ1c2FsGAMgASgJQhSinxkEbnVsbOKfGQhyZWZ1c2Fsc0gCiAEBEjIKC2Fubm90YXRpb25zGAQgAygLMhUuY2hhdHBiLnYxLkFubm90YXRpb25CBqKfGQJbXRItCgVhdWRpbxgHIAEoCzIeLmNoYXRwYi52MS5DaGF0Q29tcGxldGlvbkF1ZGlvEiMKB3Jlc2lkdWUYDyABKAsyEi5jaGF0cGIudjEuUmVzaWR1ZRI2ChFyZWFzb25pbmdfY29udGVudBhkIAEoCUIW4p8ZEnJlYXNvbmluZ19jb250ZW50c0gDiAEBEiYKCXJlYXNvbmluZxhlIAEoCUIO4p8ZCnJlYXNvbmluZ3NIBIgBAUIHCgVfcm9sZUIKCghfY29udGVudEIKCghfcmVmdXNhbEIUChJfcmVhc29uaW5nX2NvbnRlbnRCDAoKX3JlYXNvbmluZ0KZAQoNY29tLmNoYXRwYi52MUITQ2hhdENvbXBsZXRpb25Qcm90b1ABWi5naXRodWIuY29tL2NoYXRwYi9jaGF0cGItZ28vY2hhdHBiL3YxO2NoYXRwYnYxogIDQ1hYqgIJQ2hhdHBiLlYxygIJQ2hhdHBiXFYx4gIVQ2hhdHBiXFYxXEdQQk1ldGFkYXRh6gIKQ2hhdHBiOjpWMWIGcHJvdG8z", [file_chatpb_v1_annotation, file_chatpb_v1_chat_completion_audio, file_chatpb_v1_completion_usage, file_chatpb_v1_finish_reason, file_chatpb_v1_logprobs, file_chatpb_v1_moderation, file_chatpb_v1_options, file_chatpb_v1_residue, file_chatpb_v1_response_format, file_chatpb_v1_role, file_chatpb_v1_service_tier, file_chatpb_v1_tool, file_chatpb_v1_tool_call]);
+  fileDesc("Ch9jaGF0cGIvdjEvY2hhdF9jb21wbGV0aW9uLnByb3RvEgljaGF0cGIudjEi3QwKDkNoYXRDb21wbGV0aW9uEhIKAmlkGAEgASgJQgbinxkCaWQSJQoGb2JqZWN0GAIgASgJQhWinxkRImNoYXQuY29tcGxldGlvbiISHAoHY3JlYXRlZBgDIAEoA0IL4p8ZB2NyZWF0ZWQSGAoFbW9kZWwYBCABKAlCCeKfGQVtb2RlbBIqCgdjaG9pY2VzGAUgAygLMhEuY2hhdHBiLnYxLkNob2ljZUIGop8ZAltdEikKBXVzYWdlGAYgASgLMhouY2hhdHBiLnYxLkNvbXBsZXRpb25Vc2FnZRJDCgxzZXJ2aWNlX3RpZXIYByABKA4yFi5jaGF0cGIudjEuU2VydmljZVRpZXJCEOKfGQxzZXJ2aWNlX3RpZXJIAIgBARI/ChJzeXN0ZW1fZmluZ2VycHJpbnQYCCABKAlCHqKfGQRudWxs4p8ZEnN5c3RlbV9maW5nZXJwcmludEgBiAEBEkcKCG1ldGFkYXRhGAkgAygLMicuY2hhdHBiLnYxLkNoYXRDb21wbGV0aW9uLk1ldGFkYXRhRW50cnlCDOKfGQhtZXRhZGF0YRIpCgptb2RlcmF0aW9uGAogASgLMhUuY2hhdHBiLnYxLk1vZGVyYXRpb24SIwoHcmVzaWR1ZRgPIAEoCzISLmNoYXRwYi52MS5SZXNpZHVlEhcKCnJlcXVlc3RfaWQYZCABKAlIAogBARIqCgt0b29sX2Nob2ljZRhlIAEoCzIVLmNoYXRwYi52MS5Ub29sQ2hvaWNlEhEKBHNlZWQYZiABKANIA4gBARISCgV0b3BfcBhnIAEoAUgEiAEBEhgKC3RlbXBlcmF0dXJlGGggASgBSAWIAQESHQoQcHJlc2VuY2VfcGVuYWx0eRhpIAEoAUgGiAEBEh4KEWZyZXF1ZW5jeV9wZW5hbHR5GGogASgBSAeIAQESFwoKaW5wdXRfdXNlchhrIAEoCUgIiAEBEh4KBXRvb2xzGGwgAygLMg8uY2hhdHBiLnYxLlRvb2wSMgoPcmVzcG9uc2VfZm9ybWF0GG0gASgLMhkuY2hhdHBiLnYxLlJlc3BvbnNlRm9ybWF0EhUKCHByb3ZpZGVyGG4gASgJSAmIAQESEQoJY2l0YXRpb25zGG8gAygJEiEKDnNlYXJjaF9yZXN1bHRzGHAgASgJQgSwnxkDSAqIAQESKAoVcHJvbXB0X2ZpbHRlcl9yZXN1bHRzGHEgASgJQgSwnxkDSAuIAQESGAoQcHJvbXB0X3Rva2VuX2lkcxhyIAMoBRIiCg9wcm9tcHRfbG9ncHJvYnMYcyABKAlCBLCfGQNIDIgBARIlChJrdl90cmFuc2Zlcl9wYXJhbXMYdCABKAlCBLCfGQNIDYgBARIZCgZ4X2dyb3EYdSABKAlCBLCfGQNIDogBARIiCg91c2FnZV9icmVha2Rvd24YdiABKAlCBLCfGQNID4gBARIaCgd0aW1pbmdzGHcgASgJQgSwnxkDSBCIAQESHAoJdGltZV9pbmZvGHggASgJQgSwnxkDSBGIAQESFQoIbW9kZWxfaWQYeSABKAlIEogBARIaCg1tb2RlbF92ZXJzaW9uGHogASgJSBOIAQESFwoKY3JlYXRlZF9hdBh7IAEoCUgUiAEBGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIPCg1fc2VydmljZV90aWVyQhUKE19zeXN0ZW1fZmluZ2VycHJpbnRCDQoLX3JlcXVlc3RfaWRCBwoFX3NlZWRCCAoGX3RvcF9wQg4KDF90ZW1wZXJhdHVyZUITChFfcHJlc2VuY2VfcGVuYWx0eUIUChJfZnJlcXVlbmN5X3BlbmFsdHlCDQoLX2lucHV0X3VzZXJCCwoJX3Byb3ZpZGVyQhEKD19zZWFyY2hfcmVzdWx0c0IYChZfcHJvbXB0X2ZpbHRlcl9yZXN1bHRzQhIKEF9wcm9tcHRfbG9ncHJvYnNCFQoTX2t2X3RyYW5zZmVyX3BhcmFtc0IJCgdfeF9ncm9xQhIKEF91c2FnZV9icmVha2Rvd25CCgoIX3RpbWluZ3NCDAoKX3RpbWVfaW5mb0ILCglfbW9kZWxfaWRCEAoOX21vZGVsX3ZlcnNpb25CDQoLX2NyZWF0ZWRfYXQi5gQKBkNob2ljZRITCgVpbmRleBgBIAEoBUIEyJ8ZARIxCgdtZXNzYWdlGAIgASgLMiAuY2hhdHBiLnYxLkNoYXRDb21wbGV0aW9uTWVzc2FnZRJACghsb2dwcm9icxgDIAEoCzIZLmNoYXRwYi52MS5DaG9pY2VMb2dwcm9ic0ITop8ZBG51bGz6nxkHbWVzc2FnZRJPCg1maW5pc2hfcmVhc29uGAQgASgOMhcuY2hhdHBiLnYxLkZpbmlzaFJlYXNvbkIaop8ZBG51bGzinxkOZmluaXNoX3JlYXNvbnNIAIgBARIjCgdyZXNpZHVlGA8gASgLMhIuY2hhdHBiLnYxLlJlc2lkdWUSEQoJdG9rZW5faWRzGGQgAygFEisKC3N0b3BfcmVhc29uGGUgASgLMhYuY2hhdHBiLnYxLk1hdGNoZWRTdG9wEiwKDG1hdGNoZWRfc3RvcBhmIAEoCzIWLmNoYXRwYi52MS5NYXRjaGVkU3RvcBIhChRuYXRpdmVfZmluaXNoX3JlYXNvbhhnIAEoCUgBiAEBEikKFmNvbnRlbnRfZmlsdGVyX3Jlc3VsdHMYaCABKAlCBLCfGQNIAogBARIYCgV1c2FnZRhpIAEoCUIEsJ8ZA0gDiAEBEhEKBHNlZWQYaiABKANIBIgBARIRCgR0ZXh0GG0gASgJSAWIAQFCEAoOX2ZpbmlzaF9yZWFzb25CFwoVX25hdGl2ZV9maW5pc2hfcmVhc29uQhkKF19jb250ZW50X2ZpbHRlcl9yZXN1bHRzQggKBl91c2FnZUIHCgVfc2VlZEIHCgVfdGV4dCJACgtNYXRjaGVkU3RvcBISCgh0b2tlbl9pZBgBIAEoA0gAEg4KBHRleHQYAiABKAlIADoEoJ8ZAUIHCgV2YWx1ZSLKBwoVQ2hhdENvbXBsZXRpb25NZXNzYWdlEjMKBHJvbGUYASABKA4yDy5jaGF0cGIudjEuUm9sZUIPop8ZCyJhc3Npc3RhbnQiSACIAQESKgoHY29udGVudBgCIAEoCUIUop8ZBG51bGzinxkIY29udGVudHNIAYgBARInCgp0b29sX2NhbGxzGAUgAygLMhMuY2hhdHBiLnYxLlRvb2xDYWxsEj0KDWZ1bmN0aW9uX2NhbGwYBiABKAsyFy5jaGF0cGIudjEuRnVuY3Rpb25DYWxsQg3qnxkJZnVuY3Rpb25fEioKB3JlZnVzYWwYAyABKAlCFKKfGQRudWxs4p8ZCHJlZnVzYWxzSAKIAQESMgoLYW5ub3RhdGlvbnMYBCADKAsyFS5jaGF0cGIudjEuQW5ub3RhdGlvbkIGop8ZAltdEi0KBWF1ZGlvGAcgASgLMh4uY2hhdHBiLnYxLkNoYXRDb21wbGV0aW9uQXVkaW8SIwoHcmVzaWR1ZRgPIAEoCzISLmNoYXRwYi52MS5SZXNpZHVlEjYKEXJlYXNvbmluZ19jb250ZW50GGQgASgJQhbinxkScmVhc29uaW5nX2NvbnRlbnRzSAOIAQESJgoJcmVhc29uaW5nGGUgASgJQg7inxkKcmVhc29uaW5nc0gEiAEBEiQKEXJlYXNvbmluZ19kZXRhaWxzGGcgASgJQgSwnxkDSAWIAQESKwoNY29udGVudF9wYXJ0cxhoIAEoCUIPsJ8ZA5KgGQdjb250ZW50SAaIAQESIAoNZXh0cmFfY29udGVudBhpIAEoCUIEsJ8ZA0gHiAEBEisKGHByb3ZpZGVyX3NwZWNpZmljX2ZpZWxkcxhqIAEoCUIEsJ8ZA0gIiAEBEiQKEXByb3ZpZGVyX21ldGFkYXRhGGsgASgJQgSwnxkDSAmIAQESIQoOZXhlY3V0ZWRfdG9vbHMYbCABKAlCBLCfGQNICogBARIZCgZwYXJzZWQYbyABKAlCBLCfGQNIC4gBAUIHCgVfcm9sZUIKCghfY29udGVudEIKCghfcmVmdXNhbEIUChJfcmVhc29uaW5nX2NvbnRlbnRCDAoKX3JlYXNvbmluZ0IUChJfcmVhc29uaW5nX2RldGFpbHNCEAoOX2NvbnRlbnRfcGFydHNCEAoOX2V4dHJhX2NvbnRlbnRCGwoZX3Byb3ZpZGVyX3NwZWNpZmljX2ZpZWxkc0IUChJfcHJvdmlkZXJfbWV0YWRhdGFCEQoPX2V4ZWN1dGVkX3Rvb2xzQgkKB19wYXJzZWRCmQEKDWNvbS5jaGF0cGIudjFCE0NoYXRDb21wbGV0aW9uUHJvdG9QAVouZ2l0aHViLmNvbS9jaGF0cGIvY2hhdHBiLWdvL2NoYXRwYi92MTtjaGF0cGJ2MaICA0NYWKoCCUNoYXRwYi5WMcoCCUNoYXRwYlxWMeICFUNoYXRwYlxWMVxHUEJNZXRhZGF0YeoCCkNoYXRwYjo6VjFiBnByb3RvMw", [file_chatpb_v1_annotation, file_chatpb_v1_chat_completion_audio, file_chatpb_v1_completion_usage, file_chatpb_v1_finish_reason, file_chatpb_v1_logprobs, file_chatpb_v1_moderation, file_chatpb_v1_options, file_chatpb_v1_residue, file_chatpb_v1_response_format, file_chatpb_v1_role, file_chatpb_v1_service_tier, file_chatpb_v1_tool, file_chatpb_v1_tool_call]);
 
 /**
  * ChatCompletion is the model's whole answer to a request. Fields stand in the
@@ -203,6 +203,117 @@ export type ChatCompletion = Message<"chatpb.v1.ChatCompletion"> & {
    * @generated from field: chatpb.v1.ResponseFormat response_format = 109;
    */
   responseFormat?: ResponseFormat | undefined;
+
+  /**
+   * The company that ran the model, as OpenRouter names it. Not documented by OpenAI.
+   * Unset: not given.
+   *
+   * @generated from field: optional string provider = 110;
+   */
+  provider?: string | undefined;
+
+  /**
+   * The addresses of the sources, as Perplexity and xAI list them. Not documented by
+   * OpenAI. Empty: not given, unless the residue says otherwise.
+   *
+   * @generated from field: repeated string citations = 111;
+   */
+  citations: string[];
+
+  /**
+   * What a search found, as Perplexity sends it: an array of objects. Not documented
+   * by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string search_results = 112;
+   */
+  searchResults?: string | undefined;
+
+  /**
+   * How Azure's content filter judged the prompt: an array of objects. Not documented
+   * by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string prompt_filter_results = 113;
+   */
+  promptFilterResults?: string | undefined;
+
+  /**
+   * The numbers of the prompt's tokens, as vLLM sends them if asked. Not documented by
+   * OpenAI. Empty: not given, unless the residue says otherwise.
+   *
+   * @generated from field: repeated int32 prompt_token_ids = 114;
+   */
+  promptTokenIds: number[];
+
+  /**
+   * The log probabilities of the prompt's tokens, as vLLM sends them if asked: an array
+   * of null or of an object for each token. Not documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string prompt_logprobs = 115;
+   */
+  promptLogprobs?: string | undefined;
+
+  /**
+   * What vLLM hands on between a server for prompts and one for answers: an object. Not
+   * documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string kv_transfer_params = 116;
+   */
+  kvTransferParams?: string | undefined;
+
+  /**
+   * What Groq adds: an object with its identifier of the request, in chunks also with
+   * the usage. Not documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string x_groq = 117;
+   */
+  xGroq?: string | undefined;
+
+  /**
+   * The usage by models, as Groq sends it: an object. Not documented by OpenAI. Unset:
+   * not given.
+   *
+   * @generated from field: optional string usage_breakdown = 118;
+   */
+  usageBreakdown?: string | undefined;
+
+  /**
+   * How many tokens llama.cpp processed and how long it took: an object. Not documented
+   * by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string timings = 119;
+   */
+  timings?: string | undefined;
+
+  /**
+   * How long the parts of the work took, as Cerebras sends it: an object of seconds. Not
+   * documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string time_info = 120;
+   */
+  timeInfo?: string | undefined;
+
+  /**
+   * The model, as watsonx names it. Not documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string model_id = 121;
+   */
+  modelId?: string | undefined;
+
+  /**
+   * The version of the model, as watsonx gives it. Not documented by OpenAI. Unset: not
+   * given.
+   *
+   * @generated from field: optional string model_version = 122;
+   */
+  modelVersion?: string | undefined;
+
+  /**
+   * When the completion was created, as watsonx writes it, by ISO 8601. Not documented
+   * by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string created_at = 123;
+   */
+  createdAt?: string | undefined;
 };
 
 /**
@@ -253,6 +364,70 @@ export type Choice = Message<"chatpb.v1.Choice"> & {
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
   residue?: Residue | undefined;
+
+  /**
+   * The numbers of the message's tokens, as vLLM sends them if asked. Not documented by
+   * OpenAI. Empty: not given, unless the residue says otherwise.
+   *
+   * @generated from field: repeated int32 token_ids = 100;
+   */
+  tokenIds: number[];
+
+  /**
+   * What the model stopped at, as vLLM names it: a stop string or the number of a token.
+   * Not documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: chatpb.v1.MatchedStop stop_reason = 101;
+   */
+  stopReason?: MatchedStop | undefined;
+
+  /**
+   * What the model stopped at, as SGLang names it: a stop string or the number of a
+   * token. Not documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: chatpb.v1.MatchedStop matched_stop = 102;
+   */
+  matchedStop?: MatchedStop | undefined;
+
+  /**
+   * Why the model stopped, in the words of the server behind OpenRouter. Not documented
+   * by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string native_finish_reason = 103;
+   */
+  nativeFinishReason?: string | undefined;
+
+  /**
+   * How Azure's content filter judged the message: an object. Not documented by OpenAI.
+   * Unset: not given.
+   *
+   * @generated from field: optional string content_filter_results = 104;
+   */
+  contentFilterResults?: string | undefined;
+
+  /**
+   * What the completion used, where Moonshot puts it: an object. Not documented by
+   * OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string usage = 105;
+   */
+  usage?: string | undefined;
+
+  /**
+   * The seed of the sampling, as Together sends it. Not documented by OpenAI. Unset: not
+   * given.
+   *
+   * @generated from field: optional int64 seed = 106;
+   */
+  seed?: bigint | undefined;
+
+  /**
+   * The text of the message, as Together says it again. Not documented by OpenAI. Unset:
+   * not given.
+   *
+   * @generated from field: optional string text = 109;
+   */
+  text?: string | undefined;
 };
 
 /**
@@ -261,6 +436,44 @@ export type Choice = Message<"chatpb.v1.Choice"> & {
  */
 export const ChoiceSchema: GenMessage<Choice> = /*@__PURE__*/
   messageDesc(file_chatpb_v1_chat_completion, 1);
+
+/**
+ * MatchedStop is what the model stopped at: a string or the number of a token. At most
+ * one of the two is set.
+ *
+ * @generated from message chatpb.v1.MatchedStop
+ */
+export type MatchedStop = Message<"chatpb.v1.MatchedStop"> & {
+  /**
+   * The one value that is given.
+   *
+   * @generated from oneof chatpb.v1.MatchedStop.value
+   */
+  value: {
+    /**
+     * The number of the token. Unset: the value is a string.
+     *
+     * @generated from field: int64 token_id = 1;
+     */
+    value: bigint;
+    case: "tokenId";
+  } | {
+    /**
+     * The string. Unset: the value is the number of a token.
+     *
+     * @generated from field: string text = 2;
+     */
+    value: string;
+    case: "text";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message chatpb.v1.MatchedStop.
+ * Use `create(MatchedStopSchema)` to create a new message.
+ */
+export const MatchedStopSchema: GenMessage<MatchedStop> = /*@__PURE__*/
+  messageDesc(file_chatpb_v1_chat_completion, 2);
 
 /**
  * ChatCompletionMessage is a message that the model wrote.
@@ -342,6 +555,64 @@ export type ChatCompletionMessage = Message<"chatpb.v1.ChatCompletionMessage"> &
    * @generated from field: optional string reasoning = 101;
    */
   reasoning?: string | undefined;
+
+  /**
+   * The reasoning in parts, as OpenRouter, Vercel and Snowflake send it: an array of
+   * objects with `type`, `text`, `summary`, `data`, `signature`, `format` and `index`.
+   * Not documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string reasoning_details = 103;
+   */
+  reasoningDetails?: string | undefined;
+
+  /**
+   * The content where it is not a string, as Mistral and Databricks send it: an array of
+   * parts of the types `text`, `thinking`, `reference` and others. Not documented by
+   * OpenAI. Unset: the content is a string, or not given.
+   *
+   * @generated from field: optional string content_parts = 104;
+   */
+  contentParts?: string | undefined;
+
+  /**
+   * What Google adds, such as a thought signature: an object. Not documented by OpenAI.
+   * Unset: not given.
+   *
+   * @generated from field: optional string extra_content = 105;
+   */
+  extraContent?: string | undefined;
+
+  /**
+   * What LiteLLM keeps of the server behind it: an object. Not documented by OpenAI.
+   * Unset: not given.
+   *
+   * @generated from field: optional string provider_specific_fields = 106;
+   */
+  providerSpecificFields?: string | undefined;
+
+  /**
+   * What Vercel's gateway adds about the provider: an object. Not documented by OpenAI.
+   * Unset: not given.
+   *
+   * @generated from field: optional string provider_metadata = 107;
+   */
+  providerMetadata?: string | undefined;
+
+  /**
+   * The tools that Groq ran itself: an array of objects. Not documented by OpenAI.
+   * Unset: not given.
+   *
+   * @generated from field: optional string executed_tools = 108;
+   */
+  executedTools?: string | undefined;
+
+  /**
+   * The content as the object that the caller asked for, in completions that OpenAI's
+   * library wrote. Not documented by OpenAI: no server sends it. Unset: not given.
+   *
+   * @generated from field: optional string parsed = 111;
+   */
+  parsed?: string | undefined;
 };
 
 /**
@@ -349,5 +620,5 @@ export type ChatCompletionMessage = Message<"chatpb.v1.ChatCompletionMessage"> &
  * Use `create(ChatCompletionMessageSchema)` to create a new message.
  */
 export const ChatCompletionMessageSchema: GenMessage<ChatCompletionMessage> = /*@__PURE__*/
-  messageDesc(file_chatpb_v1_chat_completion, 2);
+  messageDesc(file_chatpb_v1_chat_completion, 3);
 

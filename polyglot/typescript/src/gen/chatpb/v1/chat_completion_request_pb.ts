@@ -21,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file chatpb/v1/chat_completion_request.proto.
  */
 export const file_chatpb_v1_chat_completion_request: GenFile = /*@__PURE__*/
-  fileDesc("CidjaGF0cGIvdjEvY2hhdF9jb21wbGV0aW9uX3JlcXVlc3QucHJvdG8SCWNoYXRwYi52MSKkEAoVQ2hhdENvbXBsZXRpb25SZXF1ZXN0Eh0KBW1vZGVsGAEgASgJQgninxkFbW9kZWxIAIgBARI3CghtZXNzYWdlcxgCIAMoCzIlLmNoYXRwYi52MS5DaGF0Q29tcGxldGlvbk1lc3NhZ2VQYXJhbRIeCgV0b29scxgDIAMoCzIPLmNoYXRwYi52MS5Ub29sEioKC3Rvb2xfY2hvaWNlGAQgASgLMhUuY2hhdHBiLnYxLlRvb2xDaG9pY2USIAoTcGFyYWxsZWxfdG9vbF9jYWxscxgFIAEoCEgBiAEBEjIKD3Jlc3BvbnNlX2Zvcm1hdBgGIAEoCzIZLmNoYXRwYi52MS5SZXNwb25zZUZvcm1hdBI9ChVtYXhfY29tcGxldGlvbl90b2tlbnMYByABKANCGeKfGRVtYXhfY29tcGxldGlvbl90b2tlbnNIAogBARIXCgptYXhfdG9rZW5zGAggASgDSAOIAQESKQoLdGVtcGVyYXR1cmUYCSABKAFCD+KfGQt0ZW1wZXJhdHVyZUgEiAEBEhIKBXRvcF9wGAogASgBSAWIAQESDgoBbhgLIAEoBUgGiAEBEh0KBHN0b3AYDCABKAsyDy5jaGF0cGIudjEuU3RvcBIfCgZzdHJlYW0YDSABKAhCCuKfGQZzdHJlYW1IB4gBARIwCg5zdHJlYW1fb3B0aW9ucxgOIAEoCzIYLmNoYXRwYi52MS5TdHJlYW1PcHRpb25zEiMKB3Jlc2lkdWUYDyABKAsyEi5jaGF0cGIudjEuUmVzaWR1ZRIVCghsb2dwcm9icxgQIAEoCEgIiAEBEhkKDHRvcF9sb2dwcm9icxgRIAEoBUgJiAEBEkMKCmxvZ2l0X2JpYXMYEiADKAsyLy5jaGF0cGIudjEuQ2hhdENvbXBsZXRpb25SZXF1ZXN0LkxvZ2l0Qmlhc0VudHJ5Eh4KEWZyZXF1ZW5jeV9wZW5hbHR5GBMgASgBSAqIAQESHQoQcHJlc2VuY2VfcGVuYWx0eRgUIAEoAUgLiAEBEhEKBHNlZWQYFSABKANIDIgBARI5ChByZWFzb25pbmdfZWZmb3J0GBYgASgOMhouY2hhdHBiLnYxLlJlYXNvbmluZ0VmZm9ydEgNiAEBEiwKCXZlcmJvc2l0eRgXIAEoDjIULmNoYXRwYi52MS5WZXJib3NpdHlIDogBARInCgptb2RhbGl0aWVzGBggAygOMhMuY2hhdHBiLnYxLk1vZGFsaXR5EiQKBWF1ZGlvGBkgASgLMhUuY2hhdHBiLnYxLkF1ZGlvUGFyYW0SQQoKcHJlZGljdGlvbhgaIAEoCzIcLmNoYXRwYi52MS5QcmVkaWN0aW9uQ29udGVudEIP6p8ZC3ByZWRpY3Rpb25fEkMKDHNlcnZpY2VfdGllchgbIAEoDjIWLmNoYXRwYi52MS5TZXJ2aWNlVGllckIQ4p8ZDHNlcnZpY2VfdGllckgPiAEBEhIKBXN0b3JlGBwgASgISBCIAQESTgoIbWV0YWRhdGEYHSADKAsyLi5jaGF0cGIudjEuQ2hhdENvbXBsZXRpb25SZXF1ZXN0Lk1ldGFkYXRhRW50cnlCDOKfGQhtZXRhZGF0YRIuCgptb2RlcmF0aW9uGB4gASgLMhouY2hhdHBiLnYxLk1vZGVyYXRpb25QYXJhbRIdChBwcm9tcHRfY2FjaGVfa2V5GB8gASgJSBGIAQESOwoUcHJvbXB0X2NhY2hlX29wdGlvbnMYICABKAsyHS5jaGF0cGIudjEuUHJvbXB0Q2FjaGVPcHRpb25zEkQKFnByb21wdF9jYWNoZV9yZXRlbnRpb24YISABKA4yHy5jaGF0cGIudjEuUHJvbXB0Q2FjaGVSZXRlbnRpb25IEogBARIeChFzYWZldHlfaWRlbnRpZmllchgiIAEoCUgTiAEBEhsKBHVzZXIYIyABKAlCCOKfGQR1c2VySBSIAQESNwoSd2ViX3NlYXJjaF9vcHRpb25zGCQgASgLMhsuY2hhdHBiLnYxLldlYlNlYXJjaE9wdGlvbnMSNAoNZnVuY3Rpb25fY2FsbBglIAEoCzIdLmNoYXRwYi52MS5GdW5jdGlvbkNhbGxPcHRpb24SMAoJZnVuY3Rpb25zGCYgAygLMh0uY2hhdHBiLnYxLkZ1bmN0aW9uRGVmaW5pdGlvbhowCg5Mb2dpdEJpYXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAM6AjgBGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIICgZfbW9kZWxCFgoUX3BhcmFsbGVsX3Rvb2xfY2FsbHNCGAoWX21heF9jb21wbGV0aW9uX3Rva2Vuc0INCgtfbWF4X3Rva2Vuc0IOCgxfdGVtcGVyYXR1cmVCCAoGX3RvcF9wQgQKAl9uQgkKB19zdHJlYW1CCwoJX2xvZ3Byb2JzQg8KDV90b3BfbG9ncHJvYnNCFAoSX2ZyZXF1ZW5jeV9wZW5hbHR5QhMKEV9wcmVzZW5jZV9wZW5hbHR5QgcKBV9zZWVkQhMKEV9yZWFzb25pbmdfZWZmb3J0QgwKCl92ZXJib3NpdHlCDwoNX3NlcnZpY2VfdGllckIICgZfc3RvcmVCEwoRX3Byb21wdF9jYWNoZV9rZXlCGQoXX3Byb21wdF9jYWNoZV9yZXRlbnRpb25CFAoSX3NhZmV0eV9pZGVudGlmaWVyQgcKBV91c2VyIkMKBFN0b3ASFQoIc2VxdWVuY2UYASABKAlIAIgBARIRCglzZXF1ZW5jZXMYAiADKAk6BKCfGQFCCwoJX3NlcXVlbmNlIpwBCg1TdHJlYW1PcHRpb25zEhoKDWluY2x1ZGVfdXNhZ2UYASABKAhIAIgBARIgChNpbmNsdWRlX29iZnVzY2F0aW9uGAIgASgISAGIAQESIwoHcmVzaWR1ZRgPIAEoCzISLmNoYXRwYi52MS5SZXNpZHVlQhAKDl9pbmNsdWRlX3VzYWdlQhYKFF9pbmNsdWRlX29iZnVzY2F0aW9uIooBCgpBdWRpb1BhcmFtEisKBmZvcm1hdBgBIAEoDjIWLmNoYXRwYi52MS5BdWRpb0Zvcm1hdEgAiAEBEh8KBXZvaWNlGAIgASgLMhAuY2hhdHBiLnYxLlZvaWNlEiMKB3Jlc2lkdWUYDyABKAsyEi5jaGF0cGIudjEuUmVzaWR1ZUIJCgdfZm9ybWF0IlAKBVZvaWNlEg4KBG5hbWUYASABKAlIABIoCgZjdXN0b20YAiABKAsyFi5jaGF0cGIudjEuQ3VzdG9tVm9pY2VIADoEoJ8ZAUIHCgV2YWx1ZSJKCgtDdXN0b21Wb2ljZRIPCgJpZBgBIAEoCUgAiAEBEiMKB3Jlc2lkdWUYDyABKAsyEi5jaGF0cGIudjEuUmVzaWR1ZUIFCgNfaWQijwEKEVByZWRpY3Rpb25Db250ZW50EiAKBHR5cGUYASABKAlCDaKfGQkiY29udGVudCJIAIgBARIqCgdjb250ZW50GAIgASgLMhkuY2hhdHBiLnYxLk1lc3NhZ2VDb250ZW50EiMKB3Jlc2lkdWUYDyABKAsyEi5jaGF0cGIudjEuUmVzaWR1ZUIHCgVfdHlwZSKBAQoPTW9kZXJhdGlvblBhcmFtEhIKBW1vZGVsGAEgASgJSACIAQESKwoGcG9saWN5GAIgASgLMhsuY2hhdHBiLnYxLk1vZGVyYXRpb25Qb2xpY3kSIwoHcmVzaWR1ZRgPIAEoCzISLmNoYXRwYi52MS5SZXNpZHVlQggKBl9tb2RlbCKYAQoQTW9kZXJhdGlvblBvbGljeRIuCgVpbnB1dBgBIAEoCzIfLmNoYXRwYi52MS5Nb2RlcmF0aW9uUG9saWN5UnVsZRIvCgZvdXRwdXQYAiABKAsyHy5jaGF0cGIudjEuTW9kZXJhdGlvblBvbGljeVJ1bGUSIwoHcmVzaWR1ZRgPIAEoCzISLmNoYXRwYi52MS5SZXNpZHVlInIKFE1vZGVyYXRpb25Qb2xpY3lSdWxlEiwKBG1vZGUYASABKA4yGS5jaGF0cGIudjEuTW9kZXJhdGlvbk1vZGVIAIgBARIjCgdyZXNpZHVlGA8gASgLMhIuY2hhdHBiLnYxLlJlc2lkdWVCBwoFX21vZGUipgEKElByb21wdENhY2hlT3B0aW9ucxItCgRtb2RlGAEgASgOMhouY2hhdHBiLnYxLlByb21wdENhY2hlTW9kZUgAiAEBEisKA3R0bBgCIAEoDjIZLmNoYXRwYi52MS5Qcm9tcHRDYWNoZVR0bEgBiAEBEiMKB3Jlc2lkdWUYDyABKAsyEi5jaGF0cGIudjEuUmVzaWR1ZUIHCgVfbW9kZUIGCgRfdHRsIr8BChBXZWJTZWFyY2hPcHRpb25zEj4KE3NlYXJjaF9jb250ZXh0X3NpemUYASABKA4yHC5jaGF0cGIudjEuU2VhcmNoQ29udGV4dFNpemVIAIgBARIuCg11c2VyX2xvY2F0aW9uGAIgASgLMhcuY2hhdHBiLnYxLlVzZXJMb2NhdGlvbhIjCgdyZXNpZHVlGA8gASgLMhIuY2hhdHBiLnYxLlJlc2lkdWVCFgoUX3NlYXJjaF9jb250ZXh0X3NpemUilwEKDFVzZXJMb2NhdGlvbhIkCgR0eXBlGAEgASgJQhGinxkNImFwcHJveGltYXRlIkgAiAEBEjMKC2FwcHJveGltYXRlGAIgASgLMh4uY2hhdHBiLnYxLkFwcHJveGltYXRlTG9jYXRpb24SIwoHcmVzaWR1ZRgPIAEoCzISLmNoYXRwYi52MS5SZXNpZHVlQgcKBV90eXBlIrwBChNBcHByb3hpbWF0ZUxvY2F0aW9uEhEKBGNpdHkYASABKAlIAIgBARIUCgdjb3VudHJ5GAIgASgJSAGIAQESEwoGcmVnaW9uGAMgASgJSAKIAQESFQoIdGltZXpvbmUYBCABKAlIA4gBARIjCgdyZXNpZHVlGA8gASgLMhIuY2hhdHBiLnYxLlJlc2lkdWVCBwoFX2NpdHlCCgoIX2NvdW50cnlCCQoHX3JlZ2lvbkILCglfdGltZXpvbmUqSwoITW9kYWxpdHkSGAoUTU9EQUxJVFlfVU5TUEVDSUZJRUQQABIRCg1NT0RBTElUWV9URVhUEAESEgoOTU9EQUxJVFlfQVVESU8QAiqzAQoLQXVkaW9Gb3JtYXQSHAoYQVVESU9fRk9STUFUX1VOU1BFQ0lGSUVEEAASFAoQQVVESU9fRk9STUFUX1dBVhABEhQKEEFVRElPX0ZPUk1BVF9BQUMQAhIUChBBVURJT19GT1JNQVRfTVAzEAMSFQoRQVVESU9fRk9STUFUX0ZMQUMQBBIVChFBVURJT19GT1JNQVRfT1BVUxAFEhYKEkFVRElPX0ZPUk1BVF9QQ00xNhAGKvQBCg9SZWFzb25pbmdFZmZvcnQSIAocUkVBU09OSU5HX0VGRk9SVF9VTlNQRUNJRklFRBAAEhkKFVJFQVNPTklOR19FRkZPUlRfTk9ORRABEhwKGFJFQVNPTklOR19FRkZPUlRfTUlOSU1BTBACEhgKFFJFQVNPTklOR19FRkZPUlRfTE9XEAMSGwoXUkVBU09OSU5HX0VGRk9SVF9NRURJVU0QBBIZChVSRUFTT05JTkdfRUZGT1JUX0hJR0gQBRIaChZSRUFTT05JTkdfRUZGT1JUX1hISUdIEAYSGAoUUkVBU09OSU5HX0VGRk9SVF9NQVgQBypjCglWZXJib3NpdHkSGQoVVkVSQk9TSVRZX1VOU1BFQ0lGSUVEEAASEQoNVkVSQk9TSVRZX0xPVxABEhQKEFZFUkJPU0lUWV9NRURJVU0QAhISCg5WRVJCT1NJVFlfSElHSBADKoQBChRQcm9tcHRDYWNoZVJldGVudGlvbhImCiJQUk9NUFRfQ0FDSEVfUkVURU5USU9OX1VOU1BFQ0lGSUVEEAASJAogUFJPTVBUX0NBQ0hFX1JFVEVOVElPTl9JTl9NRU1PUlkQARIeChpQUk9NUFRfQ0FDSEVfUkVURU5USU9OXzI0SBACKmcKDk1vZGVyYXRpb25Nb2RlEh8KG01PREVSQVRJT05fTU9ERV9VTlNQRUNJRklFRBAAEhkKFU1PREVSQVRJT05fTU9ERV9TQ09SRRABEhkKFU1PREVSQVRJT05fTU9ERV9CTE9DSxACKpMBChFTZWFyY2hDb250ZXh0U2l6ZRIjCh9TRUFSQ0hfQ09OVEVYVF9TSVpFX1VOU1BFQ0lGSUVEEAASGwoXU0VBUkNIX0NPTlRFWFRfU0laRV9MT1cQARIeChpTRUFSQ0hfQ09OVEVYVF9TSVpFX01FRElVTRACEhwKGFNFQVJDSF9DT05URVhUX1NJWkVfSElHSBADQqABCg1jb20uY2hhdHBiLnYxQhpDaGF0Q29tcGxldGlvblJlcXVlc3RQcm90b1ABWi5naXRodWIuY29tL2NoYXRwYi9jaGF0cGItZ28vY2hhdHBiL3YxO2NoYXRwYnYxogIDQ1hYqgIJQ2hhdHBiLlYxygIJQ2hhdHBiXFYx4gIVQ2hhdHBiXFYxXEdQQk1ldGFkYXRh6gIKQ2hhdHBiOjpWMWIGcHJvdG8z", [file_chatpb_v1_chat_completion_message_param, file_chatpb_v1_options, file_chatpb_v1_residue, file_chatpb_v1_response_format, file_chatpb_v1_service_tier, file_chatpb_v1_tool]);
+  fileDesc("CidjaGF0cGIvdjEvY2hhdF9jb21wbGV0aW9uX3JlcXVlc3QucHJvdG8SCWNoYXRwYi52MSLbFwoVQ2hhdENvbXBsZXRpb25SZXF1ZXN0Eh0KBW1vZGVsGAEgASgJQgninxkFbW9kZWxIAIgBARI3CghtZXNzYWdlcxgCIAMoCzIlLmNoYXRwYi52MS5DaGF0Q29tcGxldGlvbk1lc3NhZ2VQYXJhbRIeCgV0b29scxgDIAMoCzIPLmNoYXRwYi52MS5Ub29sEioKC3Rvb2xfY2hvaWNlGAQgASgLMhUuY2hhdHBiLnYxLlRvb2xDaG9pY2USIAoTcGFyYWxsZWxfdG9vbF9jYWxscxgFIAEoCEgBiAEBEjIKD3Jlc3BvbnNlX2Zvcm1hdBgGIAEoCzIZLmNoYXRwYi52MS5SZXNwb25zZUZvcm1hdBI9ChVtYXhfY29tcGxldGlvbl90b2tlbnMYByABKANCGeKfGRVtYXhfY29tcGxldGlvbl90b2tlbnNIAogBARIXCgptYXhfdG9rZW5zGAggASgDSAOIAQESKQoLdGVtcGVyYXR1cmUYCSABKAFCD+KfGQt0ZW1wZXJhdHVyZUgEiAEBEhIKBXRvcF9wGAogASgBSAWIAQESDgoBbhgLIAEoBUgGiAEBEh0KBHN0b3AYDCABKAsyDy5jaGF0cGIudjEuU3RvcBIfCgZzdHJlYW0YDSABKAhCCuKfGQZzdHJlYW1IB4gBARIwCg5zdHJlYW1fb3B0aW9ucxgOIAEoCzIYLmNoYXRwYi52MS5TdHJlYW1PcHRpb25zEiMKB3Jlc2lkdWUYDyABKAsyEi5jaGF0cGIudjEuUmVzaWR1ZRIVCghsb2dwcm9icxgQIAEoCEgIiAEBEhkKDHRvcF9sb2dwcm9icxgRIAEoBUgJiAEBEkMKCmxvZ2l0X2JpYXMYEiADKAsyLy5jaGF0cGIudjEuQ2hhdENvbXBsZXRpb25SZXF1ZXN0LkxvZ2l0Qmlhc0VudHJ5Eh4KEWZyZXF1ZW5jeV9wZW5hbHR5GBMgASgBSAqIAQESHQoQcHJlc2VuY2VfcGVuYWx0eRgUIAEoAUgLiAEBEhEKBHNlZWQYFSABKANIDIgBARI5ChByZWFzb25pbmdfZWZmb3J0GBYgASgOMhouY2hhdHBiLnYxLlJlYXNvbmluZ0VmZm9ydEgNiAEBEiwKCXZlcmJvc2l0eRgXIAEoDjIULmNoYXRwYi52MS5WZXJib3NpdHlIDogBARInCgptb2RhbGl0aWVzGBggAygOMhMuY2hhdHBiLnYxLk1vZGFsaXR5EiQKBWF1ZGlvGBkgASgLMhUuY2hhdHBiLnYxLkF1ZGlvUGFyYW0SQQoKcHJlZGljdGlvbhgaIAEoCzIcLmNoYXRwYi52MS5QcmVkaWN0aW9uQ29udGVudEIP6p8ZC3ByZWRpY3Rpb25fEkMKDHNlcnZpY2VfdGllchgbIAEoDjIWLmNoYXRwYi52MS5TZXJ2aWNlVGllckIQ4p8ZDHNlcnZpY2VfdGllckgPiAEBEhIKBXN0b3JlGBwgASgISBCIAQESTgoIbWV0YWRhdGEYHSADKAsyLi5jaGF0cGIudjEuQ2hhdENvbXBsZXRpb25SZXF1ZXN0Lk1ldGFkYXRhRW50cnlCDOKfGQhtZXRhZGF0YRIuCgptb2RlcmF0aW9uGB4gASgLMhouY2hhdHBiLnYxLk1vZGVyYXRpb25QYXJhbRIdChBwcm9tcHRfY2FjaGVfa2V5GB8gASgJSBGIAQESOwoUcHJvbXB0X2NhY2hlX29wdGlvbnMYICABKAsyHS5jaGF0cGIudjEuUHJvbXB0Q2FjaGVPcHRpb25zEkQKFnByb21wdF9jYWNoZV9yZXRlbnRpb24YISABKA4yHy5jaGF0cGIudjEuUHJvbXB0Q2FjaGVSZXRlbnRpb25IEogBARIeChFzYWZldHlfaWRlbnRpZmllchgiIAEoCUgTiAEBEhsKBHVzZXIYIyABKAlCCOKfGQR1c2VySBSIAQESNwoSd2ViX3NlYXJjaF9vcHRpb25zGCQgASgLMhsuY2hhdHBiLnYxLldlYlNlYXJjaE9wdGlvbnMSNAoNZnVuY3Rpb25fY2FsbBglIAEoCzIdLmNoYXRwYi52MS5GdW5jdGlvbkNhbGxPcHRpb24SMAoJZnVuY3Rpb25zGCYgAygLMh0uY2hhdHBiLnYxLkZ1bmN0aW9uRGVmaW5pdGlvbhISCgV0b3BfaxhkIAEoA0gViAEBEhIKBW1pbl9wGGUgASgBSBaIAQESHwoScmVwZXRpdGlvbl9wZW5hbHR5GGYgASgBSBeIAQESFwoKbWluX3Rva2VucxhnIAEoA0gYiAEBEhcKCmlnbm9yZV9lb3MYaCABKAhIGYgBARIWCg5zdG9wX3Rva2VuX2lkcxhpIAMoBRIdChByZXR1cm5fdG9rZW5faWRzGGogASgISBqIAQESHAoPZW5hYmxlX3RoaW5raW5nGGsgASgISBuIAQESJwoUY2hhdF90ZW1wbGF0ZV9rd2FyZ3MYbCABKAlCBLCfGQNIHIgBARIcCglyZWFzb25pbmcYbSABKAlCBLCfGQNIHYgBARIeChFpbmNsdWRlX3JlYXNvbmluZxhuIAEoCEgeiAEBEh0KEHJlYXNvbmluZ19mb3JtYXQYbyABKAlIH4gBARIbCgh0aGlua2luZxhwIAEoCUIEsJ8ZA0ggiAEBEhsKCHByb3ZpZGVyGHEgASgJQgSwnxkDSCGIAQESDgoGbW9kZWxzGHIgAygJEhgKBXVzYWdlGHMgASgJQgSwnxkDSCKIAQESIAoNY2FjaGVfY29udHJvbBh0IAEoCUIEsJ8ZA0gjiAEBEh4KC2d1aWRlZF9qc29uGHUgASgJQgSwnxkDSCSIAQESGQoMZ3VpZGVkX3JlZ2V4GHYgASgJSCWIAQESFQoNZ3VpZGVkX2Nob2ljZRh3IAMoCRIbCg5ndWlkZWRfZ3JhbW1hchh4IAEoCUgmiAEBEiUKEnN0cnVjdHVyZWRfb3V0cHV0cxh5IAEoCUIEsJ8ZA0gniAEBGjAKDkxvZ2l0Qmlhc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAzoCOAEaLwoNTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQggKBl9tb2RlbEIWChRfcGFyYWxsZWxfdG9vbF9jYWxsc0IYChZfbWF4X2NvbXBsZXRpb25fdG9rZW5zQg0KC19tYXhfdG9rZW5zQg4KDF90ZW1wZXJhdHVyZUIICgZfdG9wX3BCBAoCX25CCQoHX3N0cmVhbUILCglfbG9ncHJvYnNCDwoNX3RvcF9sb2dwcm9ic0IUChJfZnJlcXVlbmN5X3BlbmFsdHlCEwoRX3ByZXNlbmNlX3BlbmFsdHlCBwoFX3NlZWRCEwoRX3JlYXNvbmluZ19lZmZvcnRCDAoKX3ZlcmJvc2l0eUIPCg1fc2VydmljZV90aWVyQggKBl9zdG9yZUITChFfcHJvbXB0X2NhY2hlX2tleUIZChdfcHJvbXB0X2NhY2hlX3JldGVudGlvbkIUChJfc2FmZXR5X2lkZW50aWZpZXJCBwoFX3VzZXJCCAoGX3RvcF9rQggKBl9taW5fcEIVChNfcmVwZXRpdGlvbl9wZW5hbHR5Qg0KC19taW5fdG9rZW5zQg0KC19pZ25vcmVfZW9zQhMKEV9yZXR1cm5fdG9rZW5faWRzQhIKEF9lbmFibGVfdGhpbmtpbmdCFwoVX2NoYXRfdGVtcGxhdGVfa3dhcmdzQgwKCl9yZWFzb25pbmdCFAoSX2luY2x1ZGVfcmVhc29uaW5nQhMKEV9yZWFzb25pbmdfZm9ybWF0QgsKCV90aGlua2luZ0ILCglfcHJvdmlkZXJCCAoGX3VzYWdlQhAKDl9jYWNoZV9jb250cm9sQg4KDF9ndWlkZWRfanNvbkIPCg1fZ3VpZGVkX3JlZ2V4QhEKD19ndWlkZWRfZ3JhbW1hckIVChNfc3RydWN0dXJlZF9vdXRwdXRzIkMKBFN0b3ASFQoIc2VxdWVuY2UYASABKAlIAIgBARIRCglzZXF1ZW5jZXMYAiADKAk6BKCfGQFCCwoJX3NlcXVlbmNlIpwBCg1TdHJlYW1PcHRpb25zEhoKDWluY2x1ZGVfdXNhZ2UYASABKAhIAIgBARIgChNpbmNsdWRlX29iZnVzY2F0aW9uGAIgASgISAGIAQESIwoHcmVzaWR1ZRgPIAEoCzISLmNoYXRwYi52MS5SZXNpZHVlQhAKDl9pbmNsdWRlX3VzYWdlQhYKFF9pbmNsdWRlX29iZnVzY2F0aW9uIooBCgpBdWRpb1BhcmFtEisKBmZvcm1hdBgBIAEoDjIWLmNoYXRwYi52MS5BdWRpb0Zvcm1hdEgAiAEBEh8KBXZvaWNlGAIgASgLMhAuY2hhdHBiLnYxLlZvaWNlEiMKB3Jlc2lkdWUYDyABKAsyEi5jaGF0cGIudjEuUmVzaWR1ZUIJCgdfZm9ybWF0IlAKBVZvaWNlEg4KBG5hbWUYASABKAlIABIoCgZjdXN0b20YAiABKAsyFi5jaGF0cGIudjEuQ3VzdG9tVm9pY2VIADoEoJ8ZAUIHCgV2YWx1ZSJKCgtDdXN0b21Wb2ljZRIPCgJpZBgBIAEoCUgAiAEBEiMKB3Jlc2lkdWUYDyABKAsyEi5jaGF0cGIudjEuUmVzaWR1ZUIFCgNfaWQijwEKEVByZWRpY3Rpb25Db250ZW50EiAKBHR5cGUYASABKAlCDaKfGQkiY29udGVudCJIAIgBARIqCgdjb250ZW50GAIgASgLMhkuY2hhdHBiLnYxLk1lc3NhZ2VDb250ZW50EiMKB3Jlc2lkdWUYDyABKAsyEi5jaGF0cGIudjEuUmVzaWR1ZUIHCgVfdHlwZSKBAQoPTW9kZXJhdGlvblBhcmFtEhIKBW1vZGVsGAEgASgJSACIAQESKwoGcG9saWN5GAIgASgLMhsuY2hhdHBiLnYxLk1vZGVyYXRpb25Qb2xpY3kSIwoHcmVzaWR1ZRgPIAEoCzISLmNoYXRwYi52MS5SZXNpZHVlQggKBl9tb2RlbCKYAQoQTW9kZXJhdGlvblBvbGljeRIuCgVpbnB1dBgBIAEoCzIfLmNoYXRwYi52MS5Nb2RlcmF0aW9uUG9saWN5UnVsZRIvCgZvdXRwdXQYAiABKAsyHy5jaGF0cGIudjEuTW9kZXJhdGlvblBvbGljeVJ1bGUSIwoHcmVzaWR1ZRgPIAEoCzISLmNoYXRwYi52MS5SZXNpZHVlInIKFE1vZGVyYXRpb25Qb2xpY3lSdWxlEiwKBG1vZGUYASABKA4yGS5jaGF0cGIudjEuTW9kZXJhdGlvbk1vZGVIAIgBARIjCgdyZXNpZHVlGA8gASgLMhIuY2hhdHBiLnYxLlJlc2lkdWVCBwoFX21vZGUipgEKElByb21wdENhY2hlT3B0aW9ucxItCgRtb2RlGAEgASgOMhouY2hhdHBiLnYxLlByb21wdENhY2hlTW9kZUgAiAEBEisKA3R0bBgCIAEoDjIZLmNoYXRwYi52MS5Qcm9tcHRDYWNoZVR0bEgBiAEBEiMKB3Jlc2lkdWUYDyABKAsyEi5jaGF0cGIudjEuUmVzaWR1ZUIHCgVfbW9kZUIGCgRfdHRsIr8BChBXZWJTZWFyY2hPcHRpb25zEj4KE3NlYXJjaF9jb250ZXh0X3NpemUYASABKA4yHC5jaGF0cGIudjEuU2VhcmNoQ29udGV4dFNpemVIAIgBARIuCg11c2VyX2xvY2F0aW9uGAIgASgLMhcuY2hhdHBiLnYxLlVzZXJMb2NhdGlvbhIjCgdyZXNpZHVlGA8gASgLMhIuY2hhdHBiLnYxLlJlc2lkdWVCFgoUX3NlYXJjaF9jb250ZXh0X3NpemUilwEKDFVzZXJMb2NhdGlvbhIkCgR0eXBlGAEgASgJQhGinxkNImFwcHJveGltYXRlIkgAiAEBEjMKC2FwcHJveGltYXRlGAIgASgLMh4uY2hhdHBiLnYxLkFwcHJveGltYXRlTG9jYXRpb24SIwoHcmVzaWR1ZRgPIAEoCzISLmNoYXRwYi52MS5SZXNpZHVlQgcKBV90eXBlIrwBChNBcHByb3hpbWF0ZUxvY2F0aW9uEhEKBGNpdHkYASABKAlIAIgBARIUCgdjb3VudHJ5GAIgASgJSAGIAQESEwoGcmVnaW9uGAMgASgJSAKIAQESFQoIdGltZXpvbmUYBCABKAlIA4gBARIjCgdyZXNpZHVlGA8gASgLMhIuY2hhdHBiLnYxLlJlc2lkdWVCBwoFX2NpdHlCCgoIX2NvdW50cnlCCQoHX3JlZ2lvbkILCglfdGltZXpvbmUqSwoITW9kYWxpdHkSGAoUTU9EQUxJVFlfVU5TUEVDSUZJRUQQABIRCg1NT0RBTElUWV9URVhUEAESEgoOTU9EQUxJVFlfQVVESU8QAiqzAQoLQXVkaW9Gb3JtYXQSHAoYQVVESU9fRk9STUFUX1VOU1BFQ0lGSUVEEAASFAoQQVVESU9fRk9STUFUX1dBVhABEhQKEEFVRElPX0ZPUk1BVF9BQUMQAhIUChBBVURJT19GT1JNQVRfTVAzEAMSFQoRQVVESU9fRk9STUFUX0ZMQUMQBBIVChFBVURJT19GT1JNQVRfT1BVUxAFEhYKEkFVRElPX0ZPUk1BVF9QQ00xNhAGKvQBCg9SZWFzb25pbmdFZmZvcnQSIAocUkVBU09OSU5HX0VGRk9SVF9VTlNQRUNJRklFRBAAEhkKFVJFQVNPTklOR19FRkZPUlRfTk9ORRABEhwKGFJFQVNPTklOR19FRkZPUlRfTUlOSU1BTBACEhgKFFJFQVNPTklOR19FRkZPUlRfTE9XEAMSGwoXUkVBU09OSU5HX0VGRk9SVF9NRURJVU0QBBIZChVSRUFTT05JTkdfRUZGT1JUX0hJR0gQBRIaChZSRUFTT05JTkdfRUZGT1JUX1hISUdIEAYSGAoUUkVBU09OSU5HX0VGRk9SVF9NQVgQBypjCglWZXJib3NpdHkSGQoVVkVSQk9TSVRZX1VOU1BFQ0lGSUVEEAASEQoNVkVSQk9TSVRZX0xPVxABEhQKEFZFUkJPU0lUWV9NRURJVU0QAhISCg5WRVJCT1NJVFlfSElHSBADKoQBChRQcm9tcHRDYWNoZVJldGVudGlvbhImCiJQUk9NUFRfQ0FDSEVfUkVURU5USU9OX1VOU1BFQ0lGSUVEEAASJAogUFJPTVBUX0NBQ0hFX1JFVEVOVElPTl9JTl9NRU1PUlkQARIeChpQUk9NUFRfQ0FDSEVfUkVURU5USU9OXzI0SBACKmcKDk1vZGVyYXRpb25Nb2RlEh8KG01PREVSQVRJT05fTU9ERV9VTlNQRUNJRklFRBAAEhkKFU1PREVSQVRJT05fTU9ERV9TQ09SRRABEhkKFU1PREVSQVRJT05fTU9ERV9CTE9DSxACKpMBChFTZWFyY2hDb250ZXh0U2l6ZRIjCh9TRUFSQ0hfQ09OVEVYVF9TSVpFX1VOU1BFQ0lGSUVEEAASGwoXU0VBUkNIX0NPTlRFWFRfU0laRV9MT1cQARIeChpTRUFSQ0hfQ09OVEVYVF9TSVpFX01FRElVTRACEhwKGFNFQVJDSF9DT05URVhUX1NJWkVfSElHSBADQqABCg1jb20uY2hhdHBiLnYxQhpDaGF0Q29tcGxldGlvblJlcXVlc3RQcm90b1ABWi5naXRodWIuY29tL2NoYXRwYi9jaGF0cGItZ28vY2hhdHBiL3YxO2NoYXRwYnYxogIDQ1hYqgIJQ2hhdHBiLlYxygIJQ2hhdHBiXFYx4gIVQ2hhdHBiXFYxXEdQQk1ldGFkYXRh6gIKQ2hhdHBiOjpWMWIGcHJvdG8z", [file_chatpb_v1_chat_completion_message_param, file_chatpb_v1_options, file_chatpb_v1_residue, file_chatpb_v1_response_format, file_chatpb_v1_service_tier, file_chatpb_v1_tool]);
 
 /**
  * ChatCompletionRequest is every parameter with which a completion is created.
@@ -307,6 +307,182 @@ export type ChatCompletionRequest = Message<"chatpb.v1.ChatCompletionRequest"> &
    * @generated from field: repeated chatpb.v1.FunctionDefinition functions = 38;
    */
   functions: FunctionDefinition[];
+
+  /**
+   * How many of the likeliest tokens are sampled from, as vLLM, SGLang, llama.cpp and
+   * OpenRouter name it. Not documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional int64 top_k = 100;
+   */
+  topK?: bigint | undefined;
+
+  /**
+   * The least probability of a token, relative to the likeliest, as vLLM, SGLang,
+   * llama.cpp and OpenRouter name it. Not documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional double min_p = 101;
+   */
+  minP?: number | undefined;
+
+  /**
+   * By how much repeated tokens are made less likely, as vLLM, SGLang and OpenRouter name
+   * it. Not documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional double repetition_penalty = 102;
+   */
+  repetitionPenalty?: number | undefined;
+
+  /**
+   * The fewest tokens of the answer, as vLLM and SGLang name it. Not documented by OpenAI.
+   * Unset: not given.
+   *
+   * @generated from field: optional int64 min_tokens = 103;
+   */
+  minTokens?: bigint | undefined;
+
+  /**
+   * Whether the answer goes on after the end-of-sequence token, as vLLM, SGLang and
+   * llama.cpp name it. Not documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional bool ignore_eos = 104;
+   */
+  ignoreEos?: boolean | undefined;
+
+  /**
+   * The numbers of tokens at which the answer ends, as vLLM and SGLang name them. Not
+   * documented by OpenAI. Empty: not given, unless the residue says otherwise.
+   *
+   * @generated from field: repeated int32 stop_token_ids = 105;
+   */
+  stopTokenIds: number[];
+
+  /**
+   * Whether the answer has the numbers of the tokens, as vLLM names it. Not documented by
+   * OpenAI. Unset: not given.
+   *
+   * @generated from field: optional bool return_token_ids = 106;
+   */
+  returnTokenIds?: boolean | undefined;
+
+  /**
+   * Whether the model reasons, as Alibaba and SiliconFlow name it. Not documented by
+   * OpenAI. Unset: not given.
+   *
+   * @generated from field: optional bool enable_thinking = 107;
+   */
+  enableThinking?: boolean | undefined;
+
+  /**
+   * The arguments of the chat template, as vLLM, SGLang and llama.cpp name them: an
+   * object. Not documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string chat_template_kwargs = 108;
+   */
+  chatTemplateKwargs?: string | undefined;
+
+  /**
+   * How the model reasons, as OpenRouter and Vercel name it: an object. Not documented by
+   * OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string reasoning = 109;
+   */
+  reasoning?: string | undefined;
+
+  /**
+   * Whether the answer has the reasoning, as OpenRouter, vLLM and Groq name it. Not
+   * documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional bool include_reasoning = 110;
+   */
+  includeReasoning?: boolean | undefined;
+
+  /**
+   * In what form the answer has the reasoning, as Groq and llama.cpp name it. Not
+   * documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string reasoning_format = 111;
+   */
+  reasoningFormat?: string | undefined;
+
+  /**
+   * Whether and how long the model reasons, as Anthropic, DeepSeek, Moonshot and Z.ai
+   * name it: an object. Not documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string thinking = 112;
+   */
+  thinking?: string | undefined;
+
+  /**
+   * Which providers may run the model, as OpenRouter names it: an object. Not documented
+   * by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string provider = 113;
+   */
+  provider?: string | undefined;
+
+  /**
+   * The models to try if the first fails, as OpenRouter names them. Not documented by
+   * OpenAI. Empty: not given, unless the residue says otherwise.
+   *
+   * @generated from field: repeated string models = 114;
+   */
+  models: string[];
+
+  /**
+   * What is said about the usage, as OpenRouter names it: an object. Not documented by
+   * OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string usage = 115;
+   */
+  usage?: string | undefined;
+
+  /**
+   * How the prompt is cached, as Anthropic and OpenRouter name it: an object. Not
+   * documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string cache_control = 116;
+   */
+  cacheControl?: string | undefined;
+
+  /**
+   * The JSON Schema of the answer, as vLLM named it: an object or a string. Not documented
+   * by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string guided_json = 117;
+   */
+  guidedJson?: string | undefined;
+
+  /**
+   * The regular expression of the answer, as vLLM named it. Not documented by OpenAI.
+   * Unset: not given.
+   *
+   * @generated from field: optional string guided_regex = 118;
+   */
+  guidedRegex?: string | undefined;
+
+  /**
+   * The answers to choose from, as vLLM named them. Not documented by OpenAI. Empty: not
+   * given, unless the residue says otherwise.
+   *
+   * @generated from field: repeated string guided_choice = 119;
+   */
+  guidedChoice: string[];
+
+  /**
+   * The grammar of the answer, as vLLM named it. Not documented by OpenAI. Unset: not
+   * given.
+   *
+   * @generated from field: optional string guided_grammar = 120;
+   */
+  guidedGrammar?: string | undefined;
+
+  /**
+   * The form of the answer, as vLLM names it: an object. Not documented by OpenAI. Unset:
+   * not given.
+   *
+   * @generated from field: optional string structured_outputs = 121;
+   */
+  structuredOutputs?: string | undefined;
 };
 
 /**

@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file chatpb/v1/completion_usage.proto.
  */
 export const file_chatpb_v1_completion_usage: GenFile = /*@__PURE__*/
-  fileDesc("CiBjaGF0cGIvdjEvY29tcGxldGlvbl91c2FnZS5wcm90bxIJY2hhdHBiLnYxIsACCg9Db21wbGV0aW9uVXNhZ2USKAoNcHJvbXB0X3Rva2VucxgBIAEoA0IR4p8ZDXByb21wdF90b2tlbnMSMAoRY29tcGxldGlvbl90b2tlbnMYAiABKANCFeKfGRFjb21wbGV0aW9uX3Rva2VucxImCgx0b3RhbF90b2tlbnMYAyABKANCEOKfGQx0b3RhbF90b2tlbnMSPQoVcHJvbXB0X3Rva2Vuc19kZXRhaWxzGAQgASgLMh4uY2hhdHBiLnYxLlByb21wdFRva2Vuc0RldGFpbHMSRQoZY29tcGxldGlvbl90b2tlbnNfZGV0YWlscxgFIAEoCzIiLmNoYXRwYi52MS5Db21wbGV0aW9uVG9rZW5zRGV0YWlscxIjCgdyZXNpZHVlGA8gASgLMhIuY2hhdHBiLnYxLlJlc2lkdWUiiAIKE1Byb21wdFRva2Vuc0RldGFpbHMSKAoNY2FjaGVkX3Rva2VucxgBIAEoA0IR4p8ZDWNhY2hlZF90b2tlbnMSHwoSY2FjaGVfd3JpdGVfdG9rZW5zGAIgASgDSACIAQESFAoMYXVkaW9fdG9rZW5zGAMgASgDEhgKC3RleHRfdG9rZW5zGAQgASgDSAGIAQESGQoMaW1hZ2VfdG9rZW5zGAUgASgDSAKIAQESIwoHcmVzaWR1ZRgPIAEoCzISLmNoYXRwYi52MS5SZXNpZHVlQhUKE19jYWNoZV93cml0ZV90b2tlbnNCDgoMX3RleHRfdG9rZW5zQg8KDV9pbWFnZV90b2tlbnMi9gEKF0NvbXBsZXRpb25Ub2tlbnNEZXRhaWxzEi4KEHJlYXNvbmluZ190b2tlbnMYASABKANCFOKfGRByZWFzb25pbmdfdG9rZW5zEhQKDGF1ZGlvX3Rva2VucxgCIAEoAxIiChphY2NlcHRlZF9wcmVkaWN0aW9uX3Rva2VucxgDIAEoAxIiChpyZWplY3RlZF9wcmVkaWN0aW9uX3Rva2VucxgEIAEoAxIYCgt0ZXh0X3Rva2VucxgFIAEoA0gAiAEBEiMKB3Jlc2lkdWUYDyABKAsyEi5jaGF0cGIudjEuUmVzaWR1ZUIOCgxfdGV4dF90b2tlbnNCmgEKDWNvbS5jaGF0cGIudjFCFENvbXBsZXRpb25Vc2FnZVByb3RvUAFaLmdpdGh1Yi5jb20vY2hhdHBiL2NoYXRwYi1nby9jaGF0cGIvdjE7Y2hhdHBidjGiAgNDWFiqAglDaGF0cGIuVjHKAglDaGF0cGJcVjHiAhVDaGF0cGJcVjFcR1BCTWV0YWRhdGHqAgpDaGF0cGI6OlYxYgZwcm90bzM", [file_chatpb_v1_options, file_chatpb_v1_residue]);
+  fileDesc("CiBjaGF0cGIvdjEvY29tcGxldGlvbl91c2FnZS5wcm90bxIJY2hhdHBiLnYxIpYKCg9Db21wbGV0aW9uVXNhZ2USKAoNcHJvbXB0X3Rva2VucxgBIAEoA0IR4p8ZDXByb21wdF90b2tlbnMSMAoRY29tcGxldGlvbl90b2tlbnMYAiABKANCFeKfGRFjb21wbGV0aW9uX3Rva2VucxImCgx0b3RhbF90b2tlbnMYAyABKANCEOKfGQx0b3RhbF90b2tlbnMSPQoVcHJvbXB0X3Rva2Vuc19kZXRhaWxzGAQgASgLMh4uY2hhdHBiLnYxLlByb21wdFRva2Vuc0RldGFpbHMSRQoZY29tcGxldGlvbl90b2tlbnNfZGV0YWlscxgFIAEoCzIiLmNoYXRwYi52MS5Db21wbGV0aW9uVG9rZW5zRGV0YWlscxIjCgdyZXNpZHVlGA8gASgLMhIuY2hhdHBiLnYxLlJlc2lkdWUSIgoEY29zdBhkIAEoCzIULmNoYXRwYi52MS5Vc2FnZUNvc3QSHwoMY29zdF9kZXRhaWxzGGUgASgJQgSwnxkDSACIAQESFAoHaXNfYnlvaxhmIAEoCEgBiAEBEiQKF3Byb21wdF9jYWNoZV9oaXRfdG9rZW5zGGcgASgDSAKIAQESJQoYcHJvbXB0X2NhY2hlX21pc3NfdG9rZW5zGGggASgDSAOIAQESHgoRbnVtX2NhY2hlZF90b2tlbnMYaSABKANIBIgBARIaCg1jYWNoZWRfdG9rZW5zGGogASgDSAWIAQESKAobY2FjaGVfY3JlYXRpb25faW5wdXRfdG9rZW5zGGsgASgDSAaIAQESJAoXY2FjaGVfcmVhZF9pbnB1dF90b2tlbnMYbCABKANIB4gBARIdChByZWFzb25pbmdfdG9rZW5zGG0gASgDSAiIAQESHQoQbnVtX3NvdXJjZXNfdXNlZBhuIAEoA0gJiAEBEh8KEm51bV9zZWFyY2hfcXVlcmllcxhvIAEoA0gKiAEBEiAKE3NlYXJjaF9jb250ZXh0X3NpemUYcCABKAlIC4gBARIeChFjb3N0X2luX3VzZF90aWNrcxhxIAEoA0gMiAEBEhcKCnF1ZXVlX3RpbWUYciABKAFIDYgBARIYCgtwcm9tcHRfdGltZRhzIAEoAUgOiAEBEhwKD2NvbXBsZXRpb25fdGltZRh0IAEoAUgPiAEBEhcKCnRvdGFsX3RpbWUYdSABKAFIEIgBARIZCgxzZXJ2aWNlX3RpZXIYdiABKAlIEYgBAUIPCg1fY29zdF9kZXRhaWxzQgoKCF9pc19ieW9rQhoKGF9wcm9tcHRfY2FjaGVfaGl0X3Rva2Vuc0IbChlfcHJvbXB0X2NhY2hlX21pc3NfdG9rZW5zQhQKEl9udW1fY2FjaGVkX3Rva2Vuc0IQCg5fY2FjaGVkX3Rva2Vuc0IeChxfY2FjaGVfY3JlYXRpb25faW5wdXRfdG9rZW5zQhoKGF9jYWNoZV9yZWFkX2lucHV0X3Rva2Vuc0ITChFfcmVhc29uaW5nX3Rva2Vuc0ITChFfbnVtX3NvdXJjZXNfdXNlZEIVChNfbnVtX3NlYXJjaF9xdWVyaWVzQhYKFF9zZWFyY2hfY29udGV4dF9zaXplQhQKEl9jb3N0X2luX3VzZF90aWNrc0INCgtfcXVldWVfdGltZUIOCgxfcHJvbXB0X3RpbWVCEgoQX2NvbXBsZXRpb25fdGltZUINCgtfdG90YWxfdGltZUIPCg1fc2VydmljZV90aWVyIkcKCVVzYWdlQ29zdBIQCgZhbW91bnQYASABKAFIABIZCglicmVha2Rvd24YAiABKAlCBLCfGQNIADoEoJ8ZAUIHCgV2YWx1ZSK0AgoTUHJvbXB0VG9rZW5zRGV0YWlscxIoCg1jYWNoZWRfdG9rZW5zGAEgASgDQhHinxkNY2FjaGVkX3Rva2VucxIfChJjYWNoZV93cml0ZV90b2tlbnMYAiABKANIAIgBARIUCgxhdWRpb190b2tlbnMYAyABKAMSGAoLdGV4dF90b2tlbnMYBCABKANIAYgBARIZCgxpbWFnZV90b2tlbnMYBSABKANIAogBARIjCgdyZXNpZHVlGA8gASgLMhIuY2hhdHBiLnYxLlJlc2lkdWUSGQoMdmlkZW9fdG9rZW5zGGQgASgDSAOIAQFCFQoTX2NhY2hlX3dyaXRlX3Rva2Vuc0IOCgxfdGV4dF90b2tlbnNCDwoNX2ltYWdlX3Rva2Vuc0IPCg1fdmlkZW9fdG9rZW5zIqICChdDb21wbGV0aW9uVG9rZW5zRGV0YWlscxIuChByZWFzb25pbmdfdG9rZW5zGAEgASgDQhTinxkQcmVhc29uaW5nX3Rva2VucxIUCgxhdWRpb190b2tlbnMYAiABKAMSIgoaYWNjZXB0ZWRfcHJlZGljdGlvbl90b2tlbnMYAyABKAMSIgoacmVqZWN0ZWRfcHJlZGljdGlvbl90b2tlbnMYBCABKAMSGAoLdGV4dF90b2tlbnMYBSABKANIAIgBARIjCgdyZXNpZHVlGA8gASgLMhIuY2hhdHBiLnYxLlJlc2lkdWUSGQoMaW1hZ2VfdG9rZW5zGGQgASgDSAGIAQFCDgoMX3RleHRfdG9rZW5zQg8KDV9pbWFnZV90b2tlbnNCmgEKDWNvbS5jaGF0cGIudjFCFENvbXBsZXRpb25Vc2FnZVByb3RvUAFaLmdpdGh1Yi5jb20vY2hhdHBiL2NoYXRwYi1nby9jaGF0cGIvdjE7Y2hhdHBidjGiAgNDWFiqAglDaGF0cGIuVjHKAglDaGF0cGJcVjHiAhVDaGF0cGJcVjFcR1BCTWV0YWRhdGHqAgpDaGF0cGI6OlYxYgZwcm90bzM", [file_chatpb_v1_options, file_chatpb_v1_residue]);
 
 /**
  * CompletionUsage is what a completion used, in tokens.
@@ -62,6 +62,156 @@ export type CompletionUsage = Message<"chatpb.v1.CompletionUsage"> & {
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
   residue?: Residue | undefined;
+
+  /**
+   * What the completion cost, in US dollars: a number from OpenRouter and Vercel, an
+   * object from Perplexity. Not documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: chatpb.v1.UsageCost cost = 100;
+   */
+  cost?: UsageCost | undefined;
+
+  /**
+   * What the parts of the work cost, as OpenRouter sends it: an object. Not documented by
+   * OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string cost_details = 101;
+   */
+  costDetails?: string | undefined;
+
+  /**
+   * Whether the caller's own key of the provider was used, as OpenRouter says. Not
+   * documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional bool is_byok = 102;
+   */
+  isByok?: boolean | undefined;
+
+  /**
+   * Tokens that came from the prompt cache, as DeepSeek names them. Not documented by
+   * OpenAI. Unset: not given.
+   *
+   * @generated from field: optional int64 prompt_cache_hit_tokens = 103;
+   */
+  promptCacheHitTokens?: bigint | undefined;
+
+  /**
+   * Tokens that did not come from the prompt cache, as DeepSeek names them. Not
+   * documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional int64 prompt_cache_miss_tokens = 104;
+   */
+  promptCacheMissTokens?: bigint | undefined;
+
+  /**
+   * Tokens that came from the prompt cache, as Mistral names them. Not documented by
+   * OpenAI. Unset: not given.
+   *
+   * @generated from field: optional int64 num_cached_tokens = 105;
+   */
+  numCachedTokens?: bigint | undefined;
+
+  /**
+   * Tokens that came from the prompt cache, as Together and Moonshot name them. Not
+   * documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional int64 cached_tokens = 106;
+   */
+  cachedTokens?: bigint | undefined;
+
+  /**
+   * Tokens that were written to the prompt cache, as Anthropic's models on Snowflake and
+   * Databricks name them. Not documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional int64 cache_creation_input_tokens = 107;
+   */
+  cacheCreationInputTokens?: bigint | undefined;
+
+  /**
+   * Tokens that came from the prompt cache, as Anthropic's models on Snowflake and
+   * Databricks name them. Not documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional int64 cache_read_input_tokens = 108;
+   */
+  cacheReadInputTokens?: bigint | undefined;
+
+  /**
+   * Tokens that the model spent on reasoning, as Perplexity and SGLang send them. Not
+   * documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional int64 reasoning_tokens = 109;
+   */
+  reasoningTokens?: bigint | undefined;
+
+  /**
+   * How many sources a search used, as xAI sends it. Not documented by OpenAI. Unset: not
+   * given.
+   *
+   * @generated from field: optional int64 num_sources_used = 110;
+   */
+  numSourcesUsed?: bigint | undefined;
+
+  /**
+   * How many searches were made, as Perplexity sends it. Not documented by OpenAI. Unset:
+   * not given.
+   *
+   * @generated from field: optional int64 num_search_queries = 111;
+   */
+  numSearchQueries?: bigint | undefined;
+
+  /**
+   * How much context a search added, as Perplexity sends it. Not documented by OpenAI.
+   * Unset: not given.
+   *
+   * @generated from field: optional string search_context_size = 112;
+   */
+  searchContextSize?: string | undefined;
+
+  /**
+   * The cost in units of which ten thousand millions are a US dollar, as xAI sends it.
+   * Not documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional int64 cost_in_usd_ticks = 113;
+   */
+  costInUsdTicks?: bigint | undefined;
+
+  /**
+   * Seconds in the queue, as Groq sends them. Not documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional double queue_time = 114;
+   */
+  queueTime?: number | undefined;
+
+  /**
+   * Seconds for the prompt, as Groq sends them. Not documented by OpenAI. Unset: not
+   * given.
+   *
+   * @generated from field: optional double prompt_time = 115;
+   */
+  promptTime?: number | undefined;
+
+  /**
+   * Seconds for the completion, as Groq sends them. Not documented by OpenAI. Unset: not
+   * given.
+   *
+   * @generated from field: optional double completion_time = 116;
+   */
+  completionTime?: number | undefined;
+
+  /**
+   * Seconds in all, as Groq sends them. Not documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional double total_time = 117;
+   */
+  totalTime?: number | undefined;
+
+  /**
+   * The tier in which the request was processed, where Mistral and Vercel put it. Not
+   * documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional string service_tier = 118;
+   */
+  serviceTier?: string | undefined;
 };
 
 /**
@@ -70,6 +220,44 @@ export type CompletionUsage = Message<"chatpb.v1.CompletionUsage"> & {
  */
 export const CompletionUsageSchema: GenMessage<CompletionUsage> = /*@__PURE__*/
   messageDesc(file_chatpb_v1_completion_usage, 0);
+
+/**
+ * UsageCost is what a completion cost: a number or an object. At most one of the two is
+ * set.
+ *
+ * @generated from message chatpb.v1.UsageCost
+ */
+export type UsageCost = Message<"chatpb.v1.UsageCost"> & {
+  /**
+   * The one value that is given.
+   *
+   * @generated from oneof chatpb.v1.UsageCost.value
+   */
+  value: {
+    /**
+     * The cost in US dollars. Unset: the cost is an object.
+     *
+     * @generated from field: double amount = 1;
+     */
+    value: number;
+    case: "amount";
+  } | {
+    /**
+     * The cost of each part of the work: an object. Unset: the cost is a number.
+     *
+     * @generated from field: string breakdown = 2;
+     */
+    value: string;
+    case: "breakdown";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message chatpb.v1.UsageCost.
+ * Use `create(UsageCostSchema)` to create a new message.
+ */
+export const UsageCostSchema: GenMessage<UsageCost> = /*@__PURE__*/
+  messageDesc(file_chatpb_v1_completion_usage, 1);
 
 /**
  * PromptTokensDetails is a breakdown of the tokens in the prompt.
@@ -118,6 +306,13 @@ export type PromptTokensDetails = Message<"chatpb.v1.PromptTokensDetails"> & {
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
   residue?: Residue | undefined;
+
+  /**
+   * Tokens of video, as OpenRouter sends them. Not documented by OpenAI. Unset: not given.
+   *
+   * @generated from field: optional int64 video_tokens = 100;
+   */
+  videoTokens?: bigint | undefined;
 };
 
 /**
@@ -125,7 +320,7 @@ export type PromptTokensDetails = Message<"chatpb.v1.PromptTokensDetails"> & {
  * Use `create(PromptTokensDetailsSchema)` to create a new message.
  */
 export const PromptTokensDetailsSchema: GenMessage<PromptTokensDetails> = /*@__PURE__*/
-  messageDesc(file_chatpb_v1_completion_usage, 1);
+  messageDesc(file_chatpb_v1_completion_usage, 2);
 
 /**
  * CompletionTokensDetails is a breakdown of the tokens in the completion.
@@ -174,6 +369,14 @@ export type CompletionTokensDetails = Message<"chatpb.v1.CompletionTokensDetails
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
   residue?: Residue | undefined;
+
+  /**
+   * Tokens of images, as OpenRouter sends them. Not documented by OpenAI. Unset: not
+   * given.
+   *
+   * @generated from field: optional int64 image_tokens = 100;
+   */
+  imageTokens?: bigint | undefined;
 };
 
 /**
@@ -181,5 +384,5 @@ export type CompletionTokensDetails = Message<"chatpb.v1.CompletionTokensDetails
  * Use `create(CompletionTokensDetailsSchema)` to create a new message.
  */
 export const CompletionTokensDetailsSchema: GenMessage<CompletionTokensDetails> = /*@__PURE__*/
-  messageDesc(file_chatpb_v1_completion_usage, 2);
+  messageDesc(file_chatpb_v1_completion_usage, 3);
 

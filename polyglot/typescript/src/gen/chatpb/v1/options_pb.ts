@@ -15,7 +15,7 @@ import { file_google_protobuf_descriptor } from "@bufbuild/protobuf/wkt";
  * Describes the file chatpb/v1/options.proto.
  */
 export const file_chatpb_v1_options: GenFile = /*@__PURE__*/
-  fileDesc("ChdjaGF0cGIvdjEvb3B0aW9ucy5wcm90bxIJY2hhdHBiLnYxKnwKDEpzb25FbmNvZGluZxIdChlKU09OX0VOQ09ESU5HX1VOU1BFQ0lGSUVEEAASHAoYSlNPTl9FTkNPRElOR19CWVRFX0FSUkFZEAESGAoUSlNPTl9FTkNPRElOR19CQVNFNjQQAhIVChFKU09OX0VOQ09ESU5HX1JBVxADKpMBCgRGb2xkEhQKEEZPTERfVU5TUEVDSUZJRUQQABIPCgtGT0xEX0FQUEVORBABEhYKEkZPTERfQVBQRU5EX0FSUkFZUxACEg8KC0ZPTERfQllfS0VZEAMSDQoJRk9MRF9EUk9QEAQSDQoJRk9MRF9LSU5EEAUSDgoKRk9MRF9GSVJTVBAGEg0KCUZPTERfTkFNRRAHOkEKCmpzb25fdW5zZXQSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGPSTAyABKAlSCWpzb25VbnNldIgBATpKCg9qc29uX3Vuc2V0X3V0ZjgSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGPWTAyABKAlSDWpzb25VbnNldFV0ZjiIAQE6YAoNanNvbl9lbmNvZGluZxIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY9pMDIAEoDjIXLmNoYXRwYi52MS5Kc29uRW5jb2RpbmdSDGpzb25FbmNvZGluZ4gBATpHCgRmb2xkEh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj3kwMgASgOMg8uY2hhdHBiLnYxLkZvbGRSBGZvbGSIAQE6PwoJZm9sZF9pbnRvEh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj4kwMgASgJUghmb2xkSW50b4gBATo9Cghmb2xkX2tleRIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY+ZMDIAEoCFIHZm9sZEtleYgBATpHCg1mb2xkX2lkZW50aXR5Eh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj6kwMgASgIUgxmb2xkSWRlbnRpdHmIAQE6PAoHY2FycmllZBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY+5MDIAEoCFIHY2FycmllZIgBATo6CgZjb2x1bW4SHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGPyTAyABKAlSBmNvbHVtbogBATpHCg1jb2x1bW5fcHJlZml4Eh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj9kwMgASgJUgxjb2x1bW5QcmVmaXiIAQE6TAoQY29sdW1uX3RpbWVfdW5pdBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY/pMDIAEoCVIOY29sdW1uVGltZVVuaXSIAQE6QwoLY29sdW1uX3RleHQSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGP+TAyABKAlSCmNvbHVtblRleHSIAQE6SQoOY29sdW1uX3JlcGVhdHMSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGICUAyABKAhSDWNvbHVtblJlcGVhdHOIAQE6PwoJZm9sZF9wYXJ0Eh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxiBlAMgASgJUghmb2xkUGFydIgBATpDCgpqc29uX3VuaW9uEh8uZ29vZ2xlLnByb3RvYnVmLk1lc3NhZ2VPcHRpb25zGPSTAyABKAhSCWpzb25VbmlvbogBATpYCgxmb2xkX3Vua25vd24SHy5nb29nbGUucHJvdG9idWYuTWVzc2FnZU9wdGlvbnMY95MDIAEoDjIPLmNoYXRwYi52MS5Gb2xkUgtmb2xkVW5rbm93bogBATpOChBmb2xkX3Vua25vd25fa2V5Eh8uZ29vZ2xlLnByb3RvYnVmLk1lc3NhZ2VPcHRpb25zGPiTAyABKAlSDmZvbGRVbmtub3duS2V5iAEBOlAKEWZvbGRfdW5rbm93bl9raW5kEh8uZ29vZ2xlLnByb3RvYnVmLk1lc3NhZ2VPcHRpb25zGPmTAyABKAlSD2ZvbGRVbmtub3duS2luZIgBATpRChNmb2xkX3Vua25vd25fcGllY2VzEh8uZ29vZ2xlLnByb3RvYnVmLk1lc3NhZ2VPcHRpb25zGPqTAyADKAlSEWZvbGRVbmtub3duUGllY2VzOkMKCmZvbGRfd2hvbGUSHy5nb29nbGUucHJvdG9idWYuTWVzc2FnZU9wdGlvbnMY+5MDIAEoCVIJZm9sZFdob2xliAEBQpIBCg1jb20uY2hhdHBiLnYxQgxPcHRpb25zUHJvdG9QAVouZ2l0aHViLmNvbS9jaGF0cGIvY2hhdHBiLWdvL2NoYXRwYi92MTtjaGF0cGJ2MaICA0NYWKoCCUNoYXRwYi5WMcoCCUNoYXRwYlxWMeICFUNoYXRwYlxWMVxHUEJNZXRhZGF0YeoCCkNoYXRwYjo6VjFiBnByb3RvMw", [file_google_protobuf_descriptor]);
+  fileDesc("ChdjaGF0cGIvdjEvb3B0aW9ucy5wcm90bxIJY2hhdHBiLnYxKnwKDEpzb25FbmNvZGluZxIdChlKU09OX0VOQ09ESU5HX1VOU1BFQ0lGSUVEEAASHAoYSlNPTl9FTkNPRElOR19CWVRFX0FSUkFZEAESGAoUSlNPTl9FTkNPRElOR19CQVNFNjQQAhIVChFKU09OX0VOQ09ESU5HX1JBVxADKqMBCgRGb2xkEhQKEEZPTERfVU5TUEVDSUZJRUQQABIPCgtGT0xEX0FQUEVORBABEhYKEkZPTERfQVBQRU5EX0FSUkFZUxACEg8KC0ZPTERfQllfS0VZEAMSDQoJRk9MRF9EUk9QEAQSDQoJRk9MRF9LSU5EEAUSDgoKRk9MRF9GSVJTVBAGEg0KCUZPTERfTkFNRRAHEg4KCkZPTERfV0hPTEUQCDpBCgpqc29uX3Vuc2V0Eh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj0kwMgASgJUglqc29uVW5zZXSIAQE6SgoPanNvbl91bnNldF91dGY4Eh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj1kwMgASgJUg1qc29uVW5zZXRVdGY4iAEBOmAKDWpzb25fZW5jb2RpbmcSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGPaTAyABKA4yFy5jaGF0cGIudjEuSnNvbkVuY29kaW5nUgxqc29uRW5jb2RpbmeIAQE6RwoEZm9sZBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY95MDIAEoDjIPLmNoYXRwYi52MS5Gb2xkUgRmb2xkiAEBOj8KCWZvbGRfaW50bxIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY+JMDIAEoCVIIZm9sZEludG+IAQE6PQoIZm9sZF9rZXkSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGPmTAyABKAhSB2ZvbGRLZXmIAQE6RwoNZm9sZF9pZGVudGl0eRIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY+pMDIAEoCFIMZm9sZElkZW50aXR5iAEBOjwKB2NhcnJpZWQSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGPuTAyABKAhSB2NhcnJpZWSIAQE6OgoGY29sdW1uEh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj8kwMgASgJUgZjb2x1bW6IAQE6RwoNY29sdW1uX3ByZWZpeBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY/ZMDIAEoCVIMY29sdW1uUHJlZml4iAEBOkwKEGNvbHVtbl90aW1lX3VuaXQSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGP6TAyABKAlSDmNvbHVtblRpbWVVbml0iAEBOkMKC2NvbHVtbl90ZXh0Eh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj/kwMgASgJUgpjb2x1bW5UZXh0iAEBOkkKDmNvbHVtbl9yZXBlYXRzEh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxiAlAMgASgIUg1jb2x1bW5SZXBlYXRziAEBOlIKE2pzb25fYWx0ZXJuYXRpdmVfdG8SHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGIKUAyABKAlSEWpzb25BbHRlcm5hdGl2ZVRviAEBOj8KCWZvbGRfcGFydBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMYgZQDIAEoCVIIZm9sZFBhcnSIAQE6QwoKanNvbl91bmlvbhIfLmdvb2dsZS5wcm90b2J1Zi5NZXNzYWdlT3B0aW9ucxj0kwMgASgIUglqc29uVW5pb26IAQE6WAoMZm9sZF91bmtub3duEh8uZ29vZ2xlLnByb3RvYnVmLk1lc3NhZ2VPcHRpb25zGPeTAyABKA4yDy5jaGF0cGIudjEuRm9sZFILZm9sZFVua25vd26IAQE6TgoQZm9sZF91bmtub3duX2tleRIfLmdvb2dsZS5wcm90b2J1Zi5NZXNzYWdlT3B0aW9ucxj4kwMgASgJUg5mb2xkVW5rbm93bktleYgBATpQChFmb2xkX3Vua25vd25fa2luZBIfLmdvb2dsZS5wcm90b2J1Zi5NZXNzYWdlT3B0aW9ucxj5kwMgASgJUg9mb2xkVW5rbm93bktpbmSIAQE6UQoTZm9sZF91bmtub3duX3BpZWNlcxIfLmdvb2dsZS5wcm90b2J1Zi5NZXNzYWdlT3B0aW9ucxj6kwMgAygJUhFmb2xkVW5rbm93blBpZWNlczpDCgpmb2xkX3dob2xlEh8uZ29vZ2xlLnByb3RvYnVmLk1lc3NhZ2VPcHRpb25zGPuTAyABKAlSCWZvbGRXaG9sZYgBAUKSAQoNY29tLmNoYXRwYi52MUIMT3B0aW9uc1Byb3RvUAFaLmdpdGh1Yi5jb20vY2hhdHBiL2NoYXRwYi1nby9jaGF0cGIvdjE7Y2hhdHBidjGiAgNDWFiqAglDaGF0cGIuVjHKAglDaGF0cGJcVjHiAhVDaGF0cGJcVjFcR1BCTWV0YWRhdGHqAgpDaGF0cGI6OlYxYgZwcm90bzM", [file_google_protobuf_descriptor]);
 
 /**
  * How a value is spelled in JSON where the protobuf type does not say it.
@@ -130,6 +130,15 @@ export enum Fold {
    * @generated from enum value: FOLD_NAME = 7;
    */
   NAME = 7,
+
+  /**
+   * The value is an object that has whole, or as far as it is known, what other fields
+   * give in pieces (`fold_into`). Of each of its members the last value that is not
+   * empty counts, where it has all that the pieces make.
+   *
+   * @generated from enum value: FOLD_WHOLE = 8;
+   */
+  WHOLE = 8,
 }
 
 /**
@@ -256,6 +265,16 @@ export const column_repeats: GenExtension<FieldOptions, boolean> = /*@__PURE__*/
   extDesc(file_chatpb_v1_options, 12);
 
 /**
+ * The name of a field of the same message whose JSON member this field shares: it has
+ * the JSON text of an array or an object that does not fit that field, such as parts
+ * in place of a string. The field has no member of its own name. Unset: it has.
+ *
+ * @generated from extension: optional string json_alternative_to = 51714;
+ */
+export const json_alternative_to: GenExtension<FieldOptions, string> = /*@__PURE__*/
+  extDesc(file_chatpb_v1_options, 13);
+
+/**
  * The JSON text of a part that holds the empty string. If some values of a string
  * field are arrays of parts, a string becomes this part with the string in it.
  * Unset: the string itself is the part.
@@ -263,7 +282,7 @@ export const column_repeats: GenExtension<FieldOptions, boolean> = /*@__PURE__*/
  * @generated from extension: optional string fold_part = 51713;
  */
 export const fold_part: GenExtension<FieldOptions, string> = /*@__PURE__*/
-  extDesc(file_chatpb_v1_options, 13);
+  extDesc(file_chatpb_v1_options, 14);
 
 /**
  * Whether the message is not a JSON object but a JSON union: the one member
@@ -273,7 +292,7 @@ export const fold_part: GenExtension<FieldOptions, string> = /*@__PURE__*/
  * @generated from extension: optional bool json_union = 51700;
  */
 export const json_union: GenExtension<MessageOptions, boolean> = /*@__PURE__*/
-  extDesc(file_chatpb_v1_options, 14);
+  extDesc(file_chatpb_v1_options, 15);
 
 /**
  * How members that the schema does not know are folded. Unset: a later value
@@ -282,7 +301,7 @@ export const json_union: GenExtension<MessageOptions, boolean> = /*@__PURE__*/
  * @generated from extension: optional chatpb.v1.Fold fold_unknown = 51703;
  */
 export const fold_unknown: GenExtension<MessageOptions, Fold> = /*@__PURE__*/
-  extDesc(file_chatpb_v1_options, 15);
+  extDesc(file_chatpb_v1_options, 16);
 
 /**
  * If members that the schema does not know are arrays of objects: the member of
@@ -292,7 +311,7 @@ export const fold_unknown: GenExtension<MessageOptions, Fold> = /*@__PURE__*/
  * @generated from extension: optional string fold_unknown_key = 51704;
  */
 export const fold_unknown_key: GenExtension<MessageOptions, string> = /*@__PURE__*/
-  extDesc(file_chatpb_v1_options, 16);
+  extDesc(file_chatpb_v1_options, 17);
 
 /**
  * The member whose string tells of what kind such an object is. An object without
@@ -302,7 +321,7 @@ export const fold_unknown_key: GenExtension<MessageOptions, string> = /*@__PURE_
  * @generated from extension: optional string fold_unknown_kind = 51705;
  */
 export const fold_unknown_kind: GenExtension<MessageOptions, string> = /*@__PURE__*/
-  extDesc(file_chatpb_v1_options, 17);
+  extDesc(file_chatpb_v1_options, 18);
 
 /**
  * The members of such objects that come in pieces: strings in them are appended.
@@ -311,7 +330,7 @@ export const fold_unknown_kind: GenExtension<MessageOptions, string> = /*@__PURE
  * @generated from extension: repeated string fold_unknown_pieces = 51706;
  */
 export const fold_unknown_pieces: GenExtension<MessageOptions, string[]> = /*@__PURE__*/
-  extDesc(file_chatpb_v1_options, 18);
+  extDesc(file_chatpb_v1_options, 19);
 
 /**
  * The name of a member of a chunk that holds the whole completion, as a string of
@@ -321,5 +340,5 @@ export const fold_unknown_pieces: GenExtension<MessageOptions, string[]> = /*@__
  * @generated from extension: optional string fold_whole = 51707;
  */
 export const fold_whole: GenExtension<MessageOptions, string> = /*@__PURE__*/
-  extDesc(file_chatpb_v1_options, 19);
+  extDesc(file_chatpb_v1_options, 20);
 

@@ -9,7 +9,7 @@ import { enumDesc, fileDesc } from "@bufbuild/protobuf/codegenv2";
  * Describes the file chatpb/v1/service_tier.proto.
  */
 export const file_chatpb_v1_service_tier: GenFile = /*@__PURE__*/
-  fileDesc("ChxjaGF0cGIvdjEvc2VydmljZV90aWVyLnByb3RvEgljaGF0cGIudjEqvQEKC1NlcnZpY2VUaWVyEhwKGFNFUlZJQ0VfVElFUl9VTlNQRUNJRklFRBAAEhUKEVNFUlZJQ0VfVElFUl9BVVRPEAESGAoUU0VSVklDRV9USUVSX0RFRkFVTFQQAhIVChFTRVJWSUNFX1RJRVJfRkxFWBADEhYKElNFUlZJQ0VfVElFUl9TQ0FMRRAEEhkKFVNFUlZJQ0VfVElFUl9QUklPUklUWRAFEhUKEVNFUlZJQ0VfVElFUl9GQVNUEAZClgEKDWNvbS5jaGF0cGIudjFCEFNlcnZpY2VUaWVyUHJvdG9QAVouZ2l0aHViLmNvbS9jaGF0cGIvY2hhdHBiLWdvL2NoYXRwYi92MTtjaGF0cGJ2MaICA0NYWKoCCUNoYXRwYi5WMcoCCUNoYXRwYlxWMeICFUNoYXRwYlxWMVxHUEJNZXRhZGF0YeoCCkNoYXRwYjo6VjFiBnByb3RvMw");
+  fileDesc("ChxjaGF0cGIvdjEvc2VydmljZV90aWVyLnByb3RvEgljaGF0cGIudjEqkgIKC1NlcnZpY2VUaWVyEhwKGFNFUlZJQ0VfVElFUl9VTlNQRUNJRklFRBAAEhUKEVNFUlZJQ0VfVElFUl9BVVRPEAESGAoUU0VSVklDRV9USUVSX0RFRkFVTFQQAhIVChFTRVJWSUNFX1RJRVJfRkxFWBADEhYKElNFUlZJQ0VfVElFUl9TQ0FMRRAEEhkKFVNFUlZJQ0VfVElFUl9QUklPUklUWRAFEhUKEVNFUlZJQ0VfVElFUl9GQVNUEAYSGgoWU0VSVklDRV9USUVSX09OX0RFTUFORBBkEhkKFVNFUlZJQ0VfVElFUl9TVEFOREFSRBBlEhwKGFNFUlZJQ0VfVElFUl9QUk9WSVNJT05FRBBmQpYBCg1jb20uY2hhdHBiLnYxQhBTZXJ2aWNlVGllclByb3RvUAFaLmdpdGh1Yi5jb20vY2hhdHBiL2NoYXRwYi1nby9jaGF0cGIvdjE7Y2hhdHBidjGiAgNDWFiqAglDaGF0cGIuVjHKAglDaGF0cGJcVjHiAhVDaGF0cGJcVjFcR1BCTWV0YWRhdGHqAgpDaGF0cGI6OlYxYgZwcm90bzM");
 
 /**
  * The tier in which a request is processed. Open: words that servers add stay in
@@ -66,6 +66,28 @@ export enum ServiceTier {
    * @generated from enum value: SERVICE_TIER_FAST = 6;
    */
   FAST = 6,
+
+  /**
+   * Groq's standard tier. Not documented by OpenAI.
+   *
+   * @generated from enum value: SERVICE_TIER_ON_DEMAND = 100;
+   */
+  ON_DEMAND = 100,
+
+  /**
+   * The standard tier, as OpenRouter and Writer name it. Not documented by OpenAI.
+   *
+   * @generated from enum value: SERVICE_TIER_STANDARD = 101;
+   */
+  STANDARD = 101,
+
+  /**
+   * Reserved throughput, as Google's models on OpenRouter name it. Not documented by
+   * OpenAI.
+   *
+   * @generated from enum value: SERVICE_TIER_PROVISIONED = 102;
+   */
+  PROVISIONED = 102,
 }
 
 /**

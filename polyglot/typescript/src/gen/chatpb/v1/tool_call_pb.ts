@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file chatpb/v1/tool_call.proto.
  */
 export const file_chatpb_v1_tool_call: GenFile = /*@__PURE__*/
-  fileDesc("ChljaGF0cGIvdjEvdG9vbF9jYWxsLnByb3RvEgljaGF0cGIudjEitAIKCFRvb2xDYWxsEhwKBWluZGV4GAEgASgFQgi4nxkEyJ8ZAUgAiAEBEioKAmlkGAIgASgJQhm4nxkG0J8ZAeKfGQ10b29sX2NhbGxfaWRzSAGIAQESJgoEdHlwZRgDIAEoDjITLmNoYXRwYi52MS5Ub29sVHlwZUgCiAEBEjQKCGZ1bmN0aW9uGAQgASgLMhcuY2hhdHBiLnYxLkZ1bmN0aW9uQ2FsbEIJ6p8ZBXRvb2xfEjsKBmN1c3RvbRgFIAEoCzIZLmNoYXRwYi52MS5DdXN0b21Ub29sQ2FsbEIQ6p8ZDGN1c3RvbV90b29sXxIjCgdyZXNpZHVlGA8gASgLMhIuY2hhdHBiLnYxLlJlc2lkdWU6BLifGQFCCAoGX2luZGV4QgUKA19pZEIHCgVfdHlwZSKdAQoMRnVuY3Rpb25DYWxsEiAKBG5hbWUYASABKAlCDbifGQfinxkFbmFtZXNIAIgBARIpCglhcmd1bWVudHMYAiABKAlCEbifGQHinxkJYXJndW1lbnRzSAGIAQESIwoHcmVzaWR1ZRgPIAEoCzISLmNoYXRwYi52MS5SZXNpZHVlOgS4nxkBQgcKBV9uYW1lQgwKCl9hcmd1bWVudHMilAEKDkN1c3RvbVRvb2xDYWxsEiAKBG5hbWUYASABKAlCDbifGQfinxkFbmFtZXNIAIgBARIiCgVpbnB1dBgCIAEoCUIOuJ8ZAeKfGQZpbnB1dHNIAYgBARIjCgdyZXNpZHVlGA8gASgLMhIuY2hhdHBiLnYxLlJlc2lkdWU6BLifGQFCBwoFX25hbWVCCAoGX2lucHV0KlMKCFRvb2xUeXBlEhkKFVRPT0xfVFlQRV9VTlNQRUNJRklFRBAAEhYKElRPT0xfVFlQRV9GVU5DVElPThABEhQKEFRPT0xfVFlQRV9DVVNUT00QAkKTAQoNY29tLmNoYXRwYi52MUINVG9vbENhbGxQcm90b1ABWi5naXRodWIuY29tL2NoYXRwYi9jaGF0cGItZ28vY2hhdHBiL3YxO2NoYXRwYnYxogIDQ1hYqgIJQ2hhdHBiLlYxygIJQ2hhdHBiXFYx4gIVQ2hhdHBiXFYxXEdQQk1ldGFkYXRh6gIKQ2hhdHBiOjpWMWIGcHJvdG8z", [file_chatpb_v1_options, file_chatpb_v1_residue]);
+  fileDesc("ChljaGF0cGIvdjEvdG9vbF9jYWxsLnByb3RvEgljaGF0cGIudjEi7AIKCFRvb2xDYWxsEhwKBWluZGV4GAEgASgFQgi4nxkEyJ8ZAUgAiAEBEioKAmlkGAIgASgJQhm4nxkG0J8ZAeKfGQ10b29sX2NhbGxfaWRzSAGIAQESJgoEdHlwZRgDIAEoDjITLmNoYXRwYi52MS5Ub29sVHlwZUgCiAEBEjQKCGZ1bmN0aW9uGAQgASgLMhcuY2hhdHBiLnYxLkZ1bmN0aW9uQ2FsbEIJ6p8ZBXRvb2xfEjsKBmN1c3RvbRgFIAEoCzIZLmNoYXRwYi52MS5DdXN0b21Ub29sQ2FsbEIQ6p8ZDGN1c3RvbV90b29sXxIjCgdyZXNpZHVlGA8gASgLMhIuY2hhdHBiLnYxLlJlc2lkdWUSJAoNZXh0cmFfY29udGVudBhkIAEoCUIIsJ8ZA7ifGQFIA4gBAToEuJ8ZAUIICgZfaW5kZXhCBQoDX2lkQgcKBV90eXBlQhAKDl9leHRyYV9jb250ZW50ItcBCgxGdW5jdGlvbkNhbGwSIAoEbmFtZRgBIAEoCUINuJ8ZB+KfGQVuYW1lc0gAiAEBEikKCWFyZ3VtZW50cxgCIAEoCUIRuJ8ZAeKfGQlhcmd1bWVudHNIAYgBARIjCgdyZXNpZHVlGA8gASgLMhIuY2hhdHBiLnYxLlJlc2lkdWUSIwoQcGFyc2VkX2FyZ3VtZW50cxhkIAEoCUIEsJ8ZA0gCiAEBOgS4nxkBQgcKBV9uYW1lQgwKCl9hcmd1bWVudHNCEwoRX3BhcnNlZF9hcmd1bWVudHMilAEKDkN1c3RvbVRvb2xDYWxsEiAKBG5hbWUYASABKAlCDbifGQfinxkFbmFtZXNIAIgBARIiCgVpbnB1dBgCIAEoCUIOuJ8ZAeKfGQZpbnB1dHNIAYgBARIjCgdyZXNpZHVlGA8gASgLMhIuY2hhdHBiLnYxLlJlc2lkdWU6BLifGQFCBwoFX25hbWVCCAoGX2lucHV0KlMKCFRvb2xUeXBlEhkKFVRPT0xfVFlQRV9VTlNQRUNJRklFRBAAEhYKElRPT0xfVFlQRV9GVU5DVElPThABEhQKEFRPT0xfVFlQRV9DVVNUT00QAkKTAQoNY29tLmNoYXRwYi52MUINVG9vbENhbGxQcm90b1ABWi5naXRodWIuY29tL2NoYXRwYi9jaGF0cGItZ28vY2hhdHBiL3YxO2NoYXRwYnYxogIDQ1hYqgIJQ2hhdHBiLlYxygIJQ2hhdHBiXFYx4gIVQ2hhdHBiXFYxXEdQQk1ldGFkYXRh6gIKQ2hhdHBiOjpWMWIGcHJvdG8z", [file_chatpb_v1_options, file_chatpb_v1_residue]);
 
 /**
  * ToolCall is a call to a tool, whole in a message or in pieces in the deltas of a
@@ -65,6 +65,14 @@ export type ToolCall = Message<"chatpb.v1.ToolCall"> & {
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
   residue?: Residue | undefined;
+
+  /**
+   * What Google adds, such as a thought signature: an object. Not documented by OpenAI.
+   * Unset: not given.
+   *
+   * @generated from field: optional string extra_content = 100;
+   */
+  extraContent?: string | undefined;
 };
 
 /**
@@ -102,6 +110,14 @@ export type FunctionCall = Message<"chatpb.v1.FunctionCall"> & {
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
   residue?: Residue | undefined;
+
+  /**
+   * The arguments as the object that the caller asked for, in completions that OpenAI's
+   * library wrote. Not documented by OpenAI: no server sends it. Unset: not given.
+   *
+   * @generated from field: optional string parsed_arguments = 100;
+   */
+  parsedArguments?: string | undefined;
 };
 
 /**

@@ -164,8 +164,9 @@ class MessageType:
         """The fields that share the member of another one, by the name of that one."""
         found: dict[str, str] = {}
         for field in self.descriptor.fields:
-            name = field.GetOptions().Extensions[options_pb2.json_alternative_to]
-            if name:
+            options = field.GetOptions()
+            if options.HasExtension(options_pb2.json_alternative_to):
+                name = options.Extensions[options_pb2.json_alternative_to]
                 self._check_alternative(
                     field, self.descriptor.fields_by_name.get(name), name in found
                 )

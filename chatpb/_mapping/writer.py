@@ -140,7 +140,7 @@ def _straight_line(
         call = f"name = {name!r}; write_{name}(message, members, context)"
         if keyword.iskeyword(name) or keyword.iskeyword(field.unset_utf8 or ""):
             lines.append(f"        {call}")
-        elif field.unset_utf8:
+        elif field.unset_utf8 and field.alternative is None:
             lines += [
                 f"        if message.HasField({name!r}): {call}",
                 f"        else: members[{name!r}] = list(message.{field.unset_utf8}.encode())",

@@ -132,7 +132,7 @@ func (c compiler) mapping(desc protoreflect.MessageDescriptor) (*mapping, error)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", fd.FullName(), err)
 		}
-		if alternativeTo(fd) != "" {
+		if proto.HasExtension(fd.Options(), chatpbv1.E_JsonAlternativeTo) {
 			alternatives = append(alternatives, f)
 			continue
 		}

@@ -34,7 +34,7 @@ def _transcoder(schema: Schema) -> Transcoder | None:
 
 
 def _specs(kind: str) -> st.SearchStrategy[Spec]:
-    """Fields of a kind, with every label and option except `json_unset_utf8`."""
+    """Fields of a kind, with every label and option except those that name another field."""
     labels = ["optional", "repeated", "map", "alone"]
     if kind in SCALARS:
         labels.append("implicit")
@@ -58,9 +58,12 @@ def _schemas(draw: st.DrawFn, kind: str) -> Schema:
     - fields of every kind, with every label of `_specs`, and any `json_unset`;
     - oneofs, if each has one member;
     - any number of optional bytes with `json_unset_utf8`, before or after the string that they
-      name, which is implicit, optional or in a oneof of its own. Two of them may name one string.
+      name, which is implicit, optional or in a oneof of its own. Two of them may name one string;
+    - any number of optional strings of JSON text with `json_alternative_to`, before or after the
+      field that they name, which can be any other. No two of them name the same.
 
-    All are built, with up to two fields that have `json_unset_utf8`.
+    All are built, with up to two fields that have `json_unset_utf8`, and up to two that have
+    `json_alternative_to`.
     """
     specs = [draw(_specs(kind))]
     specs += draw(st.lists(st.sampled_from(KINDS).flatmap(_specs), max_size=3))
@@ -70,16 +73,18 @@ def _schemas(draw: st.DrawFn, kind: str) -> Schema:
     if strings:
         named = draw(st.lists(st.integers(size - len(strings), size - 1), min_size=1, max_size=2))
         specs += [Spec("byte_array", options={"json_unset_utf8": place}) for place in named]
+    places = st.integers(0, len(specs) - 1)
+    for place in draw(st.lists(places, max_size=2, unique=True)):
+        label = draw(st.sampled_from(["optional", "alone"]))
+        specs.append(Spec("raw", label, options={"json_alternative_to": place}))
     order = draw(st.permutations(range(len(specs))))
     return Schema(tuple(_placed(specs[place], order) for place in order))
 
 
 def _placed(spec: Spec, order: list[int]) -> Spec:
-    """The field, which names a string by its place before the fields were put in an order."""
-    place = spec.options.get("json_unset_utf8")
-    if place is None:
-        return spec
-    return replace(spec, options={"json_unset_utf8": f"f{order.index(place)}"})
+    """The field, which may name another by its place before the fields were put in an order."""
+    named = {option: f"f{order.index(place)}" for option, place in spec.options.items()}
+    return replace(spec, options=named)
 
 
 def _read(native_type: tuple[Transcoder, int] | None, text: str, kind: type[Message]) -> bytes:
@@ -260,7 +265,79 @@ def test_bytes_of_strings_that_come_before_or_after_or_are_missing(names: tuple[
         assert exact(text) == exact(chatpb.binary_to_json(binary, kind))
 
 
+_SHARED = Schema(
+    (
+        Spec("raw", options={"json_alternative_to": "f1"}),
+        Spec("string", "implicit", '"one"'),
+        Spec("object", "repeated"),
+        Spec("raw", "alone", options={"json_alternative_to": "f2"}),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "set_fields"),
+    [
+        ('{"f1":"a","f2":[{"f1":{}}]}', {"f1", "f2"}),
+        ('{"f1":[{"a": 1.50},1e2],"f2":[[]]}', {"f0", "f3"}),
+        ('{"f1":[],"f2":{}}', {"f0", "f3"}),
+        ('{"f1":{},"f2":[]}', {"f0"}),
+        ('{"f1":1,"f2":"a"}', set()),
+        ('{"f1":"\\ud800","f2":null}', set()),
+        ('{"f1":"one","f0":[1],"f3":[]}', set()),
+    ],
+)
+def test_an_array_or_an_object_that_does_not_fit_is_in_the_field_that_shares_the_member(
+    text: str, set_fields: set[str]
+) -> None:
+    kind, known = _SHARED.message(), _known(_SHARED)
+    binary = _read(known, text, kind)
+
+    found = {field.name for field, _ in kind.FromString(binary).ListFields()}
+    assert set_fields == found - {"residue"}
+    assert exact(text) == exact(chatpb.binary_to_json(binary, kind))
+    if known is not None:
+        assert known[0].binary_to_json(binary, known[1]) == chatpb.binary_to_json(binary, kind)
+
+
+@pytest.mark.parametrize(
+    ("twice", "once"),
+    [
+        ('{"f1":[1],"f1":"a","f2":1,"f2":{"a":1}}', '{"f1":"a","f2":{"a":1}}'),
+        ('{"f1":"a","f1":[1],"f2":{"a":1},"f2":1}', '{"f1":[1],"f2":1}'),
+    ],
+)
+def test_if_a_shared_member_is_repeated_the_last_one_wins(twice: str, once: str) -> None:
+    kind = _SHARED.message()
+    assert chatpb.json_to_binary(once, kind) == chatpb.json_to_binary(twice, kind)
+
+
+def _alternative(kind: str = "raw", label: str = "optional", **more: Any) -> Spec:
+    return Spec(kind, label, more.pop("unset", None), options={"json_alternative_to": "f1", **more})
+
+
 _REFUSED: list[tuple[str, Schema]] = [
+    ("an alternative that is text", Schema((_alternative("string"), Spec("string")))),
+    ("an alternative that is a number", Schema((_alternative("int32"), Spec("string")))),
+    ("an alternative that is a message", Schema((_alternative("object"), Spec("string")))),
+    ("alternatives", Schema((_alternative(label="repeated"), Spec("string")))),
+    ("a map of alternatives", Schema((_alternative(label="map"), Spec("string")))),
+    ("an alternative without presence", Schema((_alternative(label="implicit"), Spec("string")))),
+    ("an alternative that stands for null", Schema((_alternative(unset="null"), Spec("string")))),
+    ("an alternative in a union", Schema((_alternative(), Spec("int32")), is_union=True)),
+    ("an alternative to no field", Schema((_alternative(json_alternative_to="x"),))),
+    ("an alternative to no name", Schema((_alternative(json_alternative_to=""),))),
+    ("an alternative to itself", Schema((Spec("int32"), _alternative()))),
+    ("an alternative to the residue", Schema((_alternative(json_alternative_to="residue"),))),
+    ("two alternatives", Schema((_alternative(), Spec("string"), _alternative()))),
+    (
+        "an alternative to an alternative",
+        Schema((Spec("string"), _alternative(json_alternative_to="f0"), _alternative())),
+    ),
+    (
+        "an alternative in the oneof of its field",
+        Schema((_alternative(label="oneof"), Spec("string", "oneof"))),
+    ),
     ("bytes without an encoding", Schema((Spec("bytes"),))),
     ("an encoding of bytes on a string", Schema((Spec("string", options={"json_encoding": 1}),))),
     ("raw bytes", Schema((Spec("bytes", options={"json_encoding": 3}),))),

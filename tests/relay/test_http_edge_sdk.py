@@ -27,7 +27,7 @@ UNARY: dict[str, Answer] = {
     "n=2": json_answer(completion(choice("a"), choice("b", 1)), headers=HEADERS),
     "tools": json_answer(completion(choice(None, tool_calls=TOOL_CALLS)), headers=HEADERS),
     "logprobs": json_answer(
-        completion({**choice("é"), "logprobs": LOGPROBS}, service_tier="on_demand"),
+        completion({**choice("é"), "logprobs": LOGPROBS}, service_tier="turbo"),
         headers=HEADERS,
     ),
 }

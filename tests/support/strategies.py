@@ -81,8 +81,14 @@ def json_objects(mapped: MessageType, depth: int = 4) -> st.SearchStrategy[dict[
     some = st.lists(st.sampled_from(sorted(known)), unique=True, max_size=6).flatmap(
         lambda names: st.fixed_dictionaries({name: known[name] for name in names})
     )
-    others = st.dictionaries(texts | st.just("residue"), values, max_size=2)
+    no_members = ["residue", *_alternatives(mapped)]  # the names of fields that have none
+    others = st.dictionaries(texts | st.sampled_from(no_members), values, max_size=2)
     return st.builds(lambda *parts: {**parts[0], **parts[1]}, others, some)
+
+
+def _alternatives(mapped: MessageType) -> list[str]:
+    """The fields that share the member of another."""
+    return [field.alternative for field in mapped.fields.values() if field.alternative]
 
 
 def _fitting(field: Field, depth: int) -> st.SearchStrategy[Any]:
@@ -149,6 +155,7 @@ def _arguments(mapped: MessageType, depth: int) -> st.SearchStrategy[dict[str, A
         return st.sampled_from(sorted(fields)).flatmap(
             lambda name: st.fixed_dictionaries({name: fields[name]})
         )
+    fields |= dict.fromkeys(_alternatives(mapped), values.map(json.dumps))
     some = st.lists(st.sampled_from(sorted(fields)), unique=True, max_size=6).flatmap(
         lambda names: st.fixed_dictionaries({name: fields[name] for name in names})
     )

@@ -182,7 +182,7 @@ COMPLETION = {
         "total_tokens": 9,
         "prompt_tokens_details": {"cached_tokens": 4, "audio_tokens": 0},
     },
-    "service_tier": "on_demand",
+    "service_tier": "turbo",
     "system_fingerprint": None,
     "metadata": {"run": "7"},
 }

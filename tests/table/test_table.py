@@ -104,7 +104,7 @@ def test_what_columns_say() -> None:
     )
     (row,) = rows_of(to_batch([record]))
     rest = CompletionRecord.FromString(row.pop("record"))
-    assert ["eos_token", "on_demand"] == [
+    assert ["eos_token", "turbo"] == [
         json.loads(part.residue.extra_json)[name]
         for part, name in (
             (rest.completion.choices[1], "finish_reason"),

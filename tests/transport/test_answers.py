@@ -53,7 +53,7 @@ COMPLETIONS = [
         completion(
             {**choice("é\U0001f600", x=1.50), "finish_reason": "eos"},
             usage=None,
-            service_tier="on_demand",
+            service_tier="turbo",
             x_vendor={"a": [1.50, None]},
         ),
         id="undocumented",

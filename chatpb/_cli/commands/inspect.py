@@ -133,7 +133,11 @@ def _value(message: Message, name: str) -> str | None:
     if field.message_type is not None:
         if not message.HasField(name):
             return None
-        counts = ((part.name, getattr(value, part.name)) for part in field.message_type.fields)
+        counts = (
+            (part.name, getattr(value, part.name))
+            for part in field.message_type.fields
+            if not part.has_presence or value.HasField(part.name)
+        )
         return ", ".join(f"{count:,} {part}" for part, count in counts if type(count) is int)
     if name == "created":
         return _date(value)

@@ -473,11 +473,12 @@ impl Options {
     ) -> bool {
         for (place, descriptor) in descriptors.iter().enumerate() {
             let options = descriptor.options();
-            let value = options.get_extension(&self.alternative_to);
-            let Some(name) = value.as_str().filter(|name| !name.is_empty()) else {
+            if !options.has_extension(&self.alternative_to) {
                 continue;
-            };
-            let other = descriptors.iter().position(|other| other.name() == name);
+            }
+            let name = options.get_extension(&self.alternative_to);
+            let named = |other: &FieldDescriptor| Some(other.name()) == name.as_str();
+            let other = descriptors.iter().position(named);
             let is_text = matches!(fields[place].kind, Kind::Raw)
                 && fields[place].shape == Shape::Explicit
                 && !options.has_extension(&self.unset);

@@ -57,14 +57,14 @@ for (const [json, type] of [
 test("shows the residue as a table", async () => {
   await read(
     '{"id":"x","object":"chat.completion","model":"m","choices":[{"index":0,"message":null,"finish_reason":"eos_token",' +
-      '"logprobs":null}],"usage":null,"provider":{"a":"<img src=x onerror=alert(1)>"},"metadata":{}}',
+      '"logprobs":null}],"usage":null,"vendor":{"a":"<img src=x onerror=alert(1)>"},"metadata":{}}',
   );
   assert.deepEqual(await at.rows(page, "#residue-rows"), [
     ["$.usage", "null", "null"],
     ["$.created", "absent", ""],
     ["$.system_fingerprint", "absent", ""],
     ["$.metadata", "empty", "{}"],
-    ["$.provider", "extra", '{"a":"<img src=x onerror=alert(1)>"}'],
+    ["$.vendor", "extra", '{"a":"<img src=x onerror=alert(1)>"}'],
     ["$.choices[0].message", "null", "null"],
     ["$.choices[0].finish_reason", "extra", '"eos_token"'],
   ]);

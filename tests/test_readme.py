@@ -46,7 +46,7 @@ def test_python_blocks_run(relay: str, place: Path) -> None:
         printed.append(done.stdout.splitlines())
     converted, [stored], [created, streamed], [answered] = printed
     assert "'model': 'example-model', 'total_tokens': 11" in stored
-    assert "$.service_tier extra on_demand" in converted
+    assert ["Hi 👋 5.37e-06", "$.service_tier extra turbo"] == converted[:2]
     assert created == streamed.replace("|", "") == answered
 
 

@@ -300,6 +300,16 @@ func TestWhatIsSetAfterReadingIsWritten(t *testing.T) {
 	if written := write(t, choice); expected != written {
 		t.Error(written)
 	}
+	parts := &chatpbv1.ChatCompletionMessage{}
+	read(t, `{"role":"assistant","content":7}`, parts)
+	parts.ContentParts = proto.String(`[ {"type": "text"} ]`)
+	if written := write(t, parts); written != `{"role":"assistant","content":[{"type":"text"}]}` {
+		t.Error(written)
+	}
+	parts.Content = proto.String("hi")
+	if written := write(t, parts); written != `{"role":"assistant","content":"hi"}` {
+		t.Error(written)
+	}
 	choice.FinishReason = nil
 	if written := write(t, choice); !strings.Contains(written, `"finish_reason":"eos"`) {
 		t.Error(written)

@@ -75,6 +75,20 @@ MESSAGE: dict[str, Any] = {"role": "assistant", "content": "hi", "refusal": None
             id="a union",
         ),
         pytest.param(
+            ChatCompletionMessage,
+            {"role": "assistant", "content": [{"a": 1}], "x": 1},
+            ChatCompletionMessage(content="hi"),
+            {"role": "assistant", "content": "hi", "x": 1},
+            id="a string in place of parts",
+        ),
+        pytest.param(
+            ChatCompletionMessage,
+            {"role": "assistant", "content": 1, "x": 1},
+            ChatCompletionMessage(content_parts="[2]"),
+            {"role": "assistant", "content": [2], "x": 1},
+            id="parts in place of a number",
+        ),
+        pytest.param(
             ChatCompletionTokenLogprob,
             {"token": 1, "logprob": 0.5, "bytes": "x", "top_logprobs": []},
             ChatCompletionTokenLogprob(token="a", bytes=b"b"),

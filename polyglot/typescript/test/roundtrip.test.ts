@@ -45,6 +45,11 @@ test("what is set after reading is written", () => {
   choice.message = create(ChatCompletionMessageSchema, { content: "hi" });
   const message = '{"role":"assistant","content":"hi","refusal":null,"annotations":[]}';
   assert.ok(sameValue(`{"index":"1","message":${message},"finish_reason":"stop","x":1}`, toJson(ChoiceSchema, choice)));
+  const parts = fromJson(ChatCompletionMessageSchema, '{"role":"assistant","content":7}');
+  parts.contentParts = '[ {"type": "text"} ]';
+  assert.equal(toJson(ChatCompletionMessageSchema, parts), '{"role":"assistant","content":[{"type":"text"}]}');
+  parts.content = "hi";
+  assert.equal(toJson(ChatCompletionMessageSchema, parts), '{"role":"assistant","content":"hi"}');
   choice.finishReason = FinishReason.UNSPECIFIED;
   assert.ok(toJson(ChoiceSchema, choice).includes('"finish_reason":"eos"'));
 });

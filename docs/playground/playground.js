@@ -54,7 +54,7 @@
     },
     "cost": 0.00000537
   },
-  "service_tier": "on_demand",
+  "service_tier": "turbo",
   "system_fingerprint": null,
   "provider": "example"
 }

@@ -113,30 +113,17 @@ impl<'a> Reader<'a> {
         let mut said = Said::default();
         let mut unknown = Names::default();
         let mut later = Vec::new();
-        let mut guess = 0;
+        let mut last = None;
         let mut more = self.json.any(b'}');
         while more {
             self.json.skip_space();
-            // Most servers send the members in the order of the schema.
             let here = self.json.data.get(self.json.at..).unwrap_or_default();
-            let guessed = mapped
-                .fields
-                .get(guess)
-                .is_some_and(|field| field.member.begins(here));
-            let (name, place) = if guessed {
-                self.json.at += mapped.fields[guess].member.text().len();
-                (Text::default(), Some(guess))
-            } else {
-                let name = self.json.string()?;
-                let place = if name.has_escapes {
-                    self.scratch.clear();
-                    let is_utf8 = put_utf8(name, &mut self.scratch)?;
-                    is_utf8.then(|| mapped.by_name(&self.scratch)).flatten()
-                } else {
-                    mapped.by_name(name.raw)
-                };
-                self.json.expect(b':')?;
-                (name, place)
+            let (name, place) = match mapped.by_text(last, here) {
+                Some(place) => {
+                    self.json.at += mapped.fields[place].member.text().len();
+                    (Text::default(), Some(place))
+                }
+                None => self.name(mapped)?,
             };
             self.json.skip_space();
             match place {
@@ -150,7 +137,7 @@ impl<'a> Reader<'a> {
                     self.json.compact(&mut self.extra)?;
                 }
                 Some(index) => {
-                    guess = index + 1;
+                    last = Some(index);
                     if said.seen & 1 << index != 0 {
                         self.json.repeats = true;
                         return Err(Declined);
@@ -185,6 +172,22 @@ impl<'a> Reader<'a> {
         self.residue(mapped, &said, extra_start);
         self.sort_fields(start, first_segment);
         Ok(())
+    }
+
+    /// Reads a name that is unknown, or is written in an unusual way, and the colon. Gives the place
+    /// of its field too.
+    #[inline(never)]
+    fn name(&mut self, mapped: &MessageType) -> Result<(Text<'a>, Option<usize>), Declined> {
+        let name = self.json.string()?;
+        let place = if name.has_escapes {
+            self.scratch.clear();
+            let is_utf8 = put_utf8(name, &mut self.scratch)?;
+            is_utf8.then(|| mapped.by_name(&self.scratch)).flatten()
+        } else {
+            mapped.by_name(name.raw)
+        };
+        self.json.expect(b':')?;
+        Ok((name, place))
     }
 
     /// Reads the value of a known member.
@@ -715,26 +718,55 @@ impl<'a> Reader<'a> {
     }
 
     /// Puts the fields of a message in the order of their numbers.
+    #[inline]
     fn sort_fields(&mut self, start: usize, first_segment: usize) {
         let segments = &self.segments[first_segment..];
-        if !segments.is_sorted() {
-            let ends = segments[1..].iter().map(|segment| segment.1);
-            let ends = ends.chain([self.out.len()]);
-            let mut ranges: Vec<(u32, usize, usize)> = segments
-                .iter()
-                .zip(ends)
-                .map(|(&(number, from), to)| (number, from, to))
-                .collect();
-            ranges.sort_unstable();
-            let sorted: Vec<u8> = ranges
-                .iter()
-                .flat_map(|&(_, from, to)| &self.out[from..to])
-                .copied()
-                .collect();
-            self.out.truncate(start);
-            self.out.extend_from_slice(&sorted);
+        let descent = segments.windows(2).position(|pair| pair[0].0 > pair[1].0);
+        if let Some(descent) = descent {
+            self.sort_unsorted(start, first_segment, descent + 1);
         }
         self.segments.truncate(first_segment);
+    }
+
+    /// Puts fields in order. The field at `late`, counted from `first_segment`, is the first one
+    /// that comes too late.
+    fn sort_unsorted(&mut self, start: usize, first_segment: usize, late: usize) {
+        let segments = &self.segments[first_segment..];
+        let (early, others) = segments.split_at(late);
+        let place = early.partition_point(|segment| segment.0 < others[0].0);
+        let is_one_move = others.is_sorted()
+            && others.last().is_some_and(|last| last.0 < early[place].0);
+        if is_one_move {
+            let (from, middle) = (early[place].1, others[0].1);
+            self.out[from..].rotate_left(middle - from);
+            return;
+        }
+        // The largest field is moved to its place; the others are written around it once more.
+        let ends = segments[1..].iter().map(|segment| segment.1);
+        let mut parts: Vec<(u32, usize, usize)> = segments
+            .iter()
+            .zip(ends.chain([self.out.len()]))
+            .map(|(&(number, from), to)| (number, from, to))
+            .collect();
+        parts.sort_unstable();
+        let sizes = parts.iter().map(|&(_, from, to)| to - from);
+        let Some((largest, size)) = sizes.enumerate().max_by_key(|&(_, size)| size) else {
+            return;
+        };
+        self.scratch.clear();
+        let mut before = 0;
+        for (place, &(_, from, to)) in parts.iter().enumerate() {
+            if place == largest {
+                before = self.scratch.len();
+            } else {
+                self.scratch.extend_from_slice(&self.out[from..to]);
+            }
+        }
+        let (_, from, to) = parts[largest];
+        let (moved, end) = (start + before, start + before + size);
+        self.out.copy_within(from..to, moved);
+        self.out[start..moved].copy_from_slice(&self.scratch[..before]);
+        self.out[end..].copy_from_slice(&self.scratch[before..]);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The tables, compiled from the descriptors and their options.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use prost_reflect::{
     Cardinality, DescriptorPool, EnumDescriptor, ExtensionDescriptor, FieldDescriptor,
@@ -33,6 +34,8 @@ pub struct MessageType {
     /// The fields that stand for a value while unset, a bit each.
     pub expected: u64,
     by_number: Vec<u8>,
+    /// The field that came first in the last object, and the one that came after each field.
+    followers: Vec<AtomicU8>,
 }
 
 pub struct Field {
@@ -361,6 +364,30 @@ impl MessageType {
             .position(|field| field.name.as_bytes() == name && !field.is_alternative)
     }
 
+    /// The place of the field whose member begins here, which must be written without escapes and
+    /// without white space. `last` is the place of the member before it.
+    ///
+    /// Servers differ in the order of the members, but one server keeps to its order. So what
+    /// followed the last time is tried first. Threads share what they learn: it is only a guess.
+    #[inline]
+    pub fn by_text(&self, last: Option<usize>, text: &[u8]) -> Option<usize> {
+        let follower = &self.followers[last.map_or(0, |last| last + 1)];
+        let guess = usize::from(follower.load(Ordering::Relaxed));
+        let is_right = |field: &Field| field.member.begins(text);
+        if self.fields.get(guess).is_some_and(is_right) {
+            return Some(guess);
+        }
+        self.search(follower, text)
+    }
+
+    #[inline(never)]
+    fn search(&self, follower: &AtomicU8, text: &[u8]) -> Option<usize> {
+        let mut fields = self.fields.iter();
+        let place = fields.position(|field| field.member.begins(text))?;
+        follower.store(place as u8, Ordering::Relaxed);
+        Some(place)
+    }
+
     #[inline]
     pub fn by_number(&self, number: u32) -> u8 {
         *self.by_number.get(number as usize).unwrap_or(&NO_FIELD)
@@ -461,6 +488,7 @@ impl Options {
             residue: self.residue(message).unwrap_or(0),
             expected,
             by_number,
+            followers: (0..=descriptors.len() as u8).map(AtomicU8::new).collect(),
         })
     }
 

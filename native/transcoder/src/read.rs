@@ -113,12 +113,12 @@ impl<'a> Reader<'a> {
         let mut said = Said::default();
         let mut unknown = Names::default();
         let mut later = Vec::new();
-        let mut last = None;
+        let mut follower = &mapped.first;
         let mut more = self.json.any(b'}');
         while more {
             self.json.skip_space();
             let here = self.json.data.get(self.json.at..).unwrap_or_default();
-            let (name, place) = match mapped.by_text(last, here) {
+            let (name, place) = match mapped.by_text(follower, here) {
                 Some(place) => {
                     self.json.at += mapped.fields[place].member.text().len();
                     (Text::default(), Some(place))
@@ -137,13 +137,13 @@ impl<'a> Reader<'a> {
                     self.json.compact(&mut self.extra)?;
                 }
                 Some(index) => {
-                    last = Some(index);
                     if said.seen & 1 << index != 0 {
                         self.json.repeats = true;
                         return Err(Declined);
                     }
                     said.seen |= 1 << index;
                     let field = &mapped.fields[index];
+                    follower = &field.follower;
                     if let Unset::Utf8(text) = field.unset
                         && said.seen & 1 << text == 0
                     {

@@ -34,8 +34,11 @@ pub struct MessageType {
     /// The fields that stand for a value while unset, a bit each.
     pub expected: u64,
     by_number: Vec<u8>,
-    /// The field that came first in the last object, and the one that came after each field.
-    followers: Vec<AtomicU8>,
+    /// Which member came first in the last object.
+    pub first: Follower,
+    /// The fields that have a member of their own, and those that share another one's, a bit each.
+    pub members: u64,
+    pub alternatives: u64,
 }
 
 pub struct Field {
@@ -56,7 +59,16 @@ pub struct Field {
     pub alternative: Option<usize>,
     /// Whether this is such a field, which has no member of its own.
     pub is_alternative: bool,
+    /// Which member came after this one the last time.
+    pub follower: Follower,
 }
+
+/// The place of the field whose member is expected next.
+///
+/// Servers differ in the order of the members, but one server keeps to its order. So what came the
+/// last time is tried first. Threads share what they learn: it is only a guess.
+#[derive(Default)]
+pub struct Follower(AtomicU8);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Shape {
@@ -138,6 +150,11 @@ impl Integer {
     /// What is written for a number, with `put_number`; None if it is not in range or not spelled
     /// as an integer is.
     pub fn parse(self, text: &[u8]) -> Option<u64> {
+        if let Some(value) = short_natural(text) {
+            let is_in_range = self.has_64_bits || value >> (32 - u32::from(self.is_signed)) == 0;
+            let is_zigzag = self.coding == Coding::ZigZag;
+            return is_in_range.then_some(value << u32::from(is_zigzag));
+        }
         if text == b"-0" {
             return None;
         }
@@ -364,15 +381,10 @@ impl MessageType {
             .position(|field| field.name.as_bytes() == name && !field.is_alternative)
     }
 
-    /// The place of the field whose member begins here, which must be written without escapes and
-    /// without white space. `last` is the place of the member before it.
-    ///
-    /// Servers differ in the order of the members, but one server keeps to its order. So what
-    /// followed the last time is tried first. Threads share what they learn: it is only a guess.
+    /// The place of the field whose member begins a text, with neither escapes nor white space in it.
     #[inline]
-    pub fn by_text(&self, last: Option<usize>, text: &[u8]) -> Option<usize> {
-        let follower = &self.followers[last.map_or(0, |last| last + 1)];
-        let guess = usize::from(follower.load(Ordering::Relaxed));
+    pub fn by_text(&self, follower: &Follower, text: &[u8]) -> Option<usize> {
+        let guess = usize::from(follower.0.load(Ordering::Relaxed));
         let is_right = |field: &Field| field.member.begins(text);
         if self.fields.get(guess).is_some_and(is_right) {
             return Some(guess);
@@ -381,10 +393,10 @@ impl MessageType {
     }
 
     #[inline(never)]
-    fn search(&self, follower: &AtomicU8, text: &[u8]) -> Option<usize> {
+    fn search(&self, follower: &Follower, text: &[u8]) -> Option<usize> {
         let mut fields = self.fields.iter();
         let place = fields.position(|field| field.member.begins(text))?;
-        follower.store(place as u8, Ordering::Relaxed);
+        follower.0.store(place as u8, Ordering::Relaxed);
         Some(place)
     }
 
@@ -475,8 +487,15 @@ impl Options {
         }
         let most = fields.iter().map(|field| field.number).max().unwrap_or(0);
         let mut by_number = vec![NO_FIELD; most as usize + 1];
-        let mut expected = 0;
-        for (index, field) in fields.iter().enumerate() {
+        let (mut expected, mut members, mut alternatives) = (0, 0, 0);
+        for (index, field) in fields.iter_mut().enumerate() {
+            field.follower = Follower(AtomicU8::new(index as u8 + 1));
+            let shared = if field.is_alternative {
+                &mut alternatives
+            } else {
+                &mut members
+            };
+            *shared |= 1 << index;
             by_number[field.number as usize] = index as u8;
             if !matches!(field.unset, Unset::Nothing) {
                 expected |= 1 << index;
@@ -488,7 +507,9 @@ impl Options {
             residue: self.residue(message).unwrap_or(0),
             expected,
             by_number,
-            followers: (0..=descriptors.len() as u8).map(AtomicU8::new).collect(),
+            first: Follower::default(),
+            members,
+            alternatives,
         })
     }
 
@@ -567,6 +588,7 @@ impl Options {
             key,
             alternative: None,
             is_alternative: false,
+            follower: Follower::default(),
         })
     }
 
@@ -644,6 +666,23 @@ impl Options {
             _ => Unset::Text(string(text)?),
         })
     }
+}
+
+/// A number of at most 18 digits; None for all others, and for what is not one.
+#[inline]
+fn short_natural(text: &[u8]) -> Option<u64> {
+    let is_canonical = match text {
+        [] => false,
+        [_] => true,
+        [first, ..] => *first != b'0',
+    };
+    if !is_canonical || text.len() > 18 {
+        return None;
+    }
+    text.iter().try_fold(0, |value, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        (digit < 10).then(|| value * 10 + u64::from(digit))
+    })
 }
 
 /// The string of a JSON text.

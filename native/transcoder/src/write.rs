@@ -23,7 +23,7 @@ pub fn binary_to_json(
         schema,
         nan,
         out: std::mem::take(out),
-        slots: Vec::new(),
+        slots: Vec::with_capacity(128),
         scratch: Vec::new(),
     };
     let written = writer.object(mapped, data, 0);
@@ -83,11 +83,21 @@ impl<'a> Writer<'a> {
         };
         self.out.push(b'{');
         let start = self.out.len();
-        for (index, field) in mapped.fields.iter().enumerate() {
-            if field.is_alternative {
-                continue;
-            }
+        let (nulls, absent, empties) = match &residue {
+            Some(residue) => (residue.nulls, residue.absent, residue.empties),
+            None => (0, 0, 0),
+        };
+        // The fields that may have a member, of the many of a message.
+        let mut left = if seen & mapped.alternatives == 0 {
+            seen | mapped.expected | nulls | empties
+        } else {
+            mapped.members
+        };
+        while left != 0 {
+            let index = left.trailing_zeros() as usize;
+            let field = &mapped.fields[index];
             let bit = 1u64 << index;
+            left ^= bit;
             let either = field.alternative.map_or(bit, |other| bit | 1 << other);
             if silenced & bit != 0 {
                 if seen & either != 0 {
@@ -112,10 +122,6 @@ impl<'a> Writer<'a> {
                 self.field(&mapped.fields[other], data, slot, depth + 1)?;
                 continue;
             }
-            let (nulls, absent, empties) = match &residue {
-                Some(residue) => (residue.nulls, residue.absent, residue.empties),
-                None => (0, 0, 0),
-            };
             if empties & bit != 0 {
                 let is_map = field.shape == Shape::Map;
                 self.out

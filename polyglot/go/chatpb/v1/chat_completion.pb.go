@@ -21,7 +21,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// ChatCompletion is the model's whole answer to a request. Fields stand in the
+// ChatCompletion is the model's whole answer to a request. The fields are in the
 // order in which api.openai.com sends them.
 type ChatCompletion struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -33,8 +33,8 @@ type ChatCompletion struct {
 	Created int64 `protobuf:"varint,3,opt,name=created,proto3" json:"created,omitempty"`
 	// The model that answered. Empty: an empty name.
 	Model string `protobuf:"bytes,4,opt,name=model,proto3" json:"model,omitempty"`
-	// The answers, one for each of the request's `n`. Empty: an empty list, unless
-	// the residue says otherwise.
+	// The answers, one for each of the request's `n`. Empty: an empty list, unless the
+	// residue specifies otherwise.
 	Choices []*Choice `protobuf:"bytes,5,rep,name=choices,proto3" json:"choices,omitempty"`
 	// What the completion used. Unset: not given.
 	Usage *CompletionUsage `protobuf:"bytes,6,opt,name=usage,proto3" json:"usage,omitempty"`
@@ -42,13 +42,13 @@ type ChatCompletion struct {
 	ServiceTier *ServiceTier `protobuf:"varint,7,opt,name=service_tier,json=serviceTier,proto3,enum=chatpb.v1.ServiceTier,oneof" json:"service_tier,omitempty"`
 	// The configuration of the server that answered. Unset: null.
 	SystemFingerprint *string `protobuf:"bytes,8,opt,name=system_fingerprint,json=systemFingerprint,proto3,oneof" json:"system_fingerprint,omitempty"`
-	// The keys and values that the caller attached to a stored completion. Empty:
-	// not given, unless the residue says otherwise.
+	// The keys and values that the caller attached to a stored completion. Empty: not
+	// given, unless the residue specifies otherwise.
 	Metadata map[string]string `protobuf:"bytes,9,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The judgement on prompt and answer, if the request asked for it. Unset: not
 	// given.
 	Moderation *Moderation `protobuf:"bytes,10,opt,name=moderation,proto3" json:"moderation,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	// The identifier of the request, in stored completions. Not documented by
 	// OpenAI. Unset: not given.
@@ -74,8 +74,8 @@ type ChatCompletion struct {
 	// The end user of the request, in stored completions. Not documented by OpenAI.
 	// Unset: not given.
 	InputUser *string `protobuf:"bytes,107,opt,name=input_user,json=inputUser,proto3,oneof" json:"input_user,omitempty"`
-	// The tools of the request, in stored completions. Not documented by OpenAI.
-	// Empty: not given, unless the residue says otherwise.
+	// The tools of the request, in stored completions. Not documented by OpenAI. Empty:
+	// not given, unless the residue specifies otherwise.
 	Tools []*Tool `protobuf:"bytes,108,rep,name=tools,proto3" json:"tools,omitempty"`
 	// The response format of the request, in stored completions. Not documented by
 	// OpenAI. Unset: not given.
@@ -84,7 +84,7 @@ type ChatCompletion struct {
 	// Unset: not given.
 	Provider *string `protobuf:"bytes,110,opt,name=provider,proto3,oneof" json:"provider,omitempty"`
 	// The addresses of the sources, as Perplexity and xAI list them. Not documented by
-	// OpenAI. Empty: not given, unless the residue says otherwise.
+	// OpenAI. Empty: not given, unless the residue specifies otherwise.
 	Citations []string `protobuf:"bytes,111,rep,name=citations,proto3" json:"citations,omitempty"`
 	// What a search found, as Perplexity sends it: an array of objects. Not documented
 	// by OpenAI. Unset: not given.
@@ -92,8 +92,8 @@ type ChatCompletion struct {
 	// How Azure's content filter judged the prompt: an array of objects. Not documented
 	// by OpenAI. Unset: not given.
 	PromptFilterResults *string `protobuf:"bytes,113,opt,name=prompt_filter_results,json=promptFilterResults,proto3,oneof" json:"prompt_filter_results,omitempty"`
-	// The numbers of the prompt's tokens, as vLLM sends them if asked. Not documented by
-	// OpenAI. Empty: not given, unless the residue says otherwise.
+	// The numbers of the prompt's tokens, as vLLM sends them if asked. Not documented
+	// by OpenAI. Empty: not given, unless the residue specifies otherwise.
 	PromptTokenIds []int32 `protobuf:"varint,114,rep,packed,name=prompt_token_ids,json=promptTokenIds,proto3" json:"prompt_token_ids,omitempty"`
 	// The log probabilities of the prompt's tokens, as vLLM sends them if asked: an array
 	// of null or of an object for each token. Not documented by OpenAI. Unset: not given.
@@ -412,10 +412,10 @@ type Choice struct {
 	Logprobs *ChoiceLogprobs `protobuf:"bytes,3,opt,name=logprobs,proto3" json:"logprobs,omitempty"`
 	// Why the model stopped. Unset: null.
 	FinishReason *FinishReason `protobuf:"varint,4,opt,name=finish_reason,json=finishReason,proto3,enum=chatpb.v1.FinishReason,oneof" json:"finish_reason,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
-	// The numbers of the message's tokens, as vLLM sends them if asked. Not documented by
-	// OpenAI. Empty: not given, unless the residue says otherwise.
+	// The numbers of the message's tokens, as vLLM sends them if asked. Not documented
+	// by OpenAI. Empty: not given, unless the residue specifies otherwise.
 	TokenIds []int32 `protobuf:"varint,100,rep,packed,name=token_ids,json=tokenIds,proto3" json:"token_ids,omitempty"`
 	// What the model stopped at, as vLLM names it: a stop string or the number of a token.
 	// Not documented by OpenAI. Unset: not given.
@@ -435,7 +435,7 @@ type Choice struct {
 	// The seed of the sampling, as Together sends it. Not documented by OpenAI. Unset: not
 	// given.
 	Seed *int64 `protobuf:"varint,106,opt,name=seed,proto3,oneof" json:"seed,omitempty"`
-	// The text of the message, as Together says it again. Not documented by OpenAI. Unset:
+	// The text of the message, as Together repeats it. Not documented by OpenAI. Unset:
 	// not given.
 	Text          *string `protobuf:"bytes,109,opt,name=text,proto3,oneof" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -658,7 +658,7 @@ type ChatCompletionMessage struct {
 	Role *Role `protobuf:"varint,1,opt,name=role,proto3,enum=chatpb.v1.Role,oneof" json:"role,omitempty"`
 	// The text of the message. Unset: null, as where the model only called tools.
 	Content *string `protobuf:"bytes,2,opt,name=content,proto3,oneof" json:"content,omitempty"`
-	// The tools that the model called. Empty: not given, unless the residue says
+	// The tools that the model called. Empty: not given, unless the residue specifies
 	// otherwise.
 	ToolCalls []*ToolCall `protobuf:"bytes,5,rep,name=tool_calls,json=toolCalls,proto3" json:"tool_calls,omitempty"`
 	// The function that the model called. Deprecated by OpenAI in favour of
@@ -667,11 +667,11 @@ type ChatCompletionMessage struct {
 	// The model's words of refusal. Unset: null.
 	Refusal *string `protobuf:"bytes,3,opt,name=refusal,proto3,oneof" json:"refusal,omitempty"`
 	// Remarks on the message, such as the sources of a web search. Empty: an empty
-	// list, unless the residue says otherwise.
+	// list, unless the residue specifies otherwise.
 	Annotations []*Annotation `protobuf:"bytes,4,rep,name=annotations,proto3" json:"annotations,omitempty"`
 	// The audio answer, if one was asked for. Unset: not given.
 	Audio *ChatCompletionAudio `protobuf:"bytes,7,opt,name=audio,proto3" json:"audio,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	// The model's reasoning, as DeepSeek, vLLM and many others name it. Not
 	// documented by OpenAI. Unset: not given.
@@ -929,14 +929,14 @@ const file_chatpb_v1_chat_completion_proto_rawDesc = "" +
 	"_time_infoB\v\n" +
 	"\t_model_idB\x10\n" +
 	"\x0e_model_versionB\r\n" +
-	"\v_created_at\"\xf7\x05\n" +
+	"\v_created_at\"\x86\x06\n" +
 	"\x06Choice\x12\x1a\n" +
 	"\x05index\x18\x01 \x01(\x05B\x04ȟ\x19\x01R\x05index\x12:\n" +
 	"\amessage\x18\x02 \x01(\v2 .chatpb.v1.ChatCompletionMessageR\amessage\x12J\n" +
 	"\blogprobs\x18\x03 \x01(\v2\x19.chatpb.v1.ChoiceLogprobsB\x13\xa2\x9f\x19\x04null\xfa\x9f\x19\amessageR\blogprobs\x12]\n" +
 	"\rfinish_reason\x18\x04 \x01(\x0e2\x17.chatpb.v1.FinishReasonB\x1a\xa2\x9f\x19\x04null\xe2\x9f\x19\x0efinish_reasonsH\x00R\ffinishReason\x88\x01\x01\x12,\n" +
-	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue\x12\x1b\n" +
-	"\ttoken_ids\x18d \x03(\x05R\btokenIds\x127\n" +
+	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue\x12*\n" +
+	"\ttoken_ids\x18d \x03(\x05B\r\xe2\x9f\x19\ttoken_idsR\btokenIds\x127\n" +
 	"\vstop_reason\x18e \x01(\v2\x16.chatpb.v1.MatchedStopR\n" +
 	"stopReason\x129\n" +
 	"\fmatched_stop\x18f \x01(\v2\x16.chatpb.v1.MatchedStopR\vmatchedStop\x125\n" +

@@ -29,12 +29,12 @@ type ChatCompletionAudio struct {
 	Id *string `protobuf:"bytes,1,opt,name=id,proto3,oneof" json:"id,omitempty"`
 	// The audio, in the format of the request. Unset: not given.
 	Data []byte `protobuf:"bytes,2,opt,name=data,proto3,oneof" json:"data,omitempty"`
-	// What is said in the audio. Unset: not given.
+	// The words of the audio. Unset: not given.
 	Transcript *string `protobuf:"bytes,3,opt,name=transcript,proto3,oneof" json:"transcript,omitempty"`
 	// When the audio can no longer be named in a request, in seconds since the Unix
 	// epoch. Unset: not given.
 	ExpiresAt *int64 `protobuf:"varint,4,opt,name=expires_at,json=expiresAt,proto3,oneof" json:"expires_at,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -21,7 +21,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// ChatCompletionChunk is one piece of a streamed completion. Fields stand in the
+// ChatCompletionChunk is one piece of a streamed completion. The fields are in the
 // order in which api.openai.com sends them.
 type ChatCompletionChunk struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -39,8 +39,8 @@ type ChatCompletionChunk struct {
 	ServiceTier *ServiceTier `protobuf:"varint,7,opt,name=service_tier,json=serviceTier,proto3,enum=chatpb.v1.ServiceTier,oneof" json:"service_tier,omitempty"`
 	// The configuration of the server that answers. Unset: null.
 	SystemFingerprint *string `protobuf:"bytes,8,opt,name=system_fingerprint,json=systemFingerprint,proto3,oneof" json:"system_fingerprint,omitempty"`
-	// The pieces of the answers. Empty: an empty list, as in the chunk with the
-	// usage, unless the residue says otherwise.
+	// The pieces of the answers. Empty: an empty list, as in the chunk with the usage,
+	// unless the residue specifies otherwise.
 	Choices []*ChunkChoice `protobuf:"bytes,5,rep,name=choices,proto3" json:"choices,omitempty"`
 	// What the completion used, in the last chunk if the request asked for it.
 	// Unset: not given.
@@ -51,13 +51,13 @@ type ChatCompletionChunk struct {
 	// The judgement on prompt and answer, in a chunk of its own if the request asked
 	// for it. Unset: not given.
 	Moderation *Moderation `protobuf:"bytes,10,opt,name=moderation,proto3" json:"moderation,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	// The company that ran the model, as OpenRouter names it. Not documented by OpenAI.
 	// Unset: not given.
 	Provider *string `protobuf:"bytes,110,opt,name=provider,proto3,oneof" json:"provider,omitempty"`
 	// The addresses of the sources, as Perplexity and xAI list them. Not documented by
-	// OpenAI. Empty: not given, unless the residue says otherwise.
+	// OpenAI. Empty: not given, unless the residue specifies otherwise.
 	Citations []string `protobuf:"bytes,111,rep,name=citations,proto3" json:"citations,omitempty"`
 	// What a search found, as Perplexity sends it: an array of objects. Not documented
 	// by OpenAI. Unset: not given.
@@ -65,8 +65,8 @@ type ChatCompletionChunk struct {
 	// How Azure's content filter judged the prompt: an array of objects. Not documented
 	// by OpenAI. Unset: not given.
 	PromptFilterResults *string `protobuf:"bytes,113,opt,name=prompt_filter_results,json=promptFilterResults,proto3,oneof" json:"prompt_filter_results,omitempty"`
-	// The numbers of the prompt's tokens, as vLLM sends them if asked. Not documented by
-	// OpenAI. Empty: not given, unless the residue says otherwise.
+	// The numbers of the prompt's tokens, as vLLM sends them if asked. Not documented
+	// by OpenAI. Empty: not given, unless the residue specifies otherwise.
 	PromptTokenIds []int32 `protobuf:"varint,114,rep,packed,name=prompt_token_ids,json=promptTokenIds,proto3" json:"prompt_token_ids,omitempty"`
 	// The log probabilities of the prompt's tokens, as vLLM sends them if asked: an array
 	// of null or of an object for each token. Not documented by OpenAI. Unset: not given.
@@ -334,10 +334,10 @@ type ChunkChoice struct {
 	Logprobs *ChoiceLogprobs `protobuf:"bytes,3,opt,name=logprobs,proto3" json:"logprobs,omitempty"`
 	// Why the model stopped. Unset: null, it has not.
 	FinishReason *FinishReason `protobuf:"varint,4,opt,name=finish_reason,json=finishReason,proto3,enum=chatpb.v1.FinishReason,oneof" json:"finish_reason,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	// The numbers of the piece's tokens, as vLLM sends them if asked. Not documented by
-	// OpenAI. Empty: not given, unless the residue says otherwise.
+	// OpenAI. Empty: not given, unless the residue specifies otherwise.
 	TokenIds []int32 `protobuf:"varint,100,rep,packed,name=token_ids,json=tokenIds,proto3" json:"token_ids,omitempty"`
 	// What the model stopped at, as vLLM names it: a stop string or the number of a token.
 	// Not documented by OpenAI. Unset: not given.
@@ -363,7 +363,7 @@ type ChunkChoice struct {
 	// Random characters that hide the length of the chunk, where Bedrock puts them. Not
 	// documented by OpenAI. Unset: not given.
 	Obfuscation *string `protobuf:"bytes,108,opt,name=obfuscation,proto3,oneof" json:"obfuscation,omitempty"`
-	// The piece's text, as Together says it again. Not documented by OpenAI. Unset: not
+	// The piece's text, as Together repeats it. Not documented by OpenAI. Unset: not
 	// given.
 	Text          *string `protobuf:"bytes,109,opt,name=text,proto3,oneof" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -512,7 +512,7 @@ type ChoiceDelta struct {
 	Role *Role `protobuf:"varint,1,opt,name=role,proto3,enum=chatpb.v1.Role,oneof" json:"role,omitempty"`
 	// Text that follows what earlier chunks gave. Unset: not given.
 	Content *string `protobuf:"bytes,2,opt,name=content,proto3,oneof" json:"content,omitempty"`
-	// Pieces of tool calls. Empty: not given, unless the residue says otherwise.
+	// Pieces of tool calls. Empty: not given, unless the residue specifies otherwise.
 	ToolCalls []*ToolCall `protobuf:"bytes,5,rep,name=tool_calls,json=toolCalls,proto3" json:"tool_calls,omitempty"`
 	// A piece of a function call. Deprecated by OpenAI in favour of `tool_calls`.
 	// Unset: not given.
@@ -521,7 +521,7 @@ type ChoiceDelta struct {
 	Refusal *string `protobuf:"bytes,3,opt,name=refusal,proto3,oneof" json:"refusal,omitempty"`
 	// A piece of the audio answer. Unset: not given.
 	Audio *ChatCompletionAudio `protobuf:"bytes,7,opt,name=audio,proto3" json:"audio,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	// Reasoning that follows what earlier chunks gave, as DeepSeek, vLLM and many
 	// others name it. Not documented by OpenAI. Unset: not given.
@@ -530,7 +530,7 @@ type ChoiceDelta struct {
 	// vLLM name it. Not documented by OpenAI. Unset: not given.
 	Reasoning *string `protobuf:"bytes,101,opt,name=reasoning,proto3,oneof" json:"reasoning,omitempty"`
 	// Remarks that follow what earlier chunks gave, such as the sources of a web
-	// search. Not documented by OpenAI. Empty: not given, unless the residue says
+	// search. Not documented by OpenAI. Empty: not given, unless the residue specifies
 	// otherwise.
 	Annotations []*Annotation `protobuf:"bytes,102,rep,name=annotations,proto3" json:"annotations,omitempty"`
 	// The reasoning in parts, as OpenRouter, Vercel and Snowflake send it: an array of
@@ -776,14 +776,14 @@ const file_chatpb_v1_chat_completion_chunk_proto_rawDesc = "" +
 	"\x0e_model_versionB\r\n" +
 	"\v_created_atB\x04\n" +
 	"\x02_pB\x11\n" +
-	"\x0f_stream_options\"\x9b\a\n" +
+	"\x0f_stream_options\"\xa8\a\n" +
 	"\vChunkChoice\x12\x1a\n" +
 	"\x05index\x18\x01 \x01(\x05B\x04ȟ\x19\x01R\x05index\x12?\n" +
 	"\x05delta\x18\x02 \x01(\v2\x16.chatpb.v1.ChoiceDeltaB\x11\xa2\x9f\x19\x02{}\u009f\x19\amessageR\x05delta\x12H\n" +
 	"\blogprobs\x18\x03 \x01(\v2\x19.chatpb.v1.ChoiceLogprobsB\x11\xa2\x9f\x19\x04null\xfa\x9f\x19\x05deltaR\blogprobs\x12]\n" +
 	"\rfinish_reason\x18\x04 \x01(\x0e2\x17.chatpb.v1.FinishReasonB\x1a\xa2\x9f\x19\x04null\xe2\x9f\x19\x0efinish_reasonsH\x00R\ffinishReason\x88\x01\x01\x122\n" +
-	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueB\x04؟\x19\x01R\aresidue\x12!\n" +
-	"\ttoken_ids\x18d \x03(\x05B\x04\xb8\x9f\x19\x01R\btokenIds\x127\n" +
+	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueB\x04؟\x19\x01R\aresidue\x12.\n" +
+	"\ttoken_ids\x18d \x03(\x05B\x11\xb8\x9f\x19\x01\xe2\x9f\x19\ttoken_idsR\btokenIds\x127\n" +
 	"\vstop_reason\x18e \x01(\v2\x16.chatpb.v1.MatchedStopR\n" +
 	"stopReason\x129\n" +
 	"\fmatched_stop\x18f \x01(\v2\x16.chatpb.v1.MatchedStopR\vmatchedStop\x12;\n" +

@@ -315,12 +315,12 @@ type ChatCompletionMessageParam struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The author of the message. Unset: not given.
 	Role *Role `protobuf:"varint,1,opt,name=role,proto3,enum=chatpb.v1.Role,oneof" json:"role,omitempty"`
-	// What the message says. Unset: not given.
+	// The content of the message. Unset: not given.
 	Content *MessageContent `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
 	// The name of the author, or of the function whose result this is. Unset: not
 	// given.
 	Name *string `protobuf:"bytes,3,opt,name=name,proto3,oneof" json:"name,omitempty"`
-	// The tools that the model called. Empty: not given, unless the residue says
+	// The tools that the model called. Empty: not given, unless the residue specifies
 	// otherwise.
 	ToolCalls []*ToolCall `protobuf:"bytes,4,rep,name=tool_calls,json=toolCalls,proto3" json:"tool_calls,omitempty"`
 	// The call that this message is the result of. Unset: not given.
@@ -332,7 +332,7 @@ type ChatCompletionMessageParam struct {
 	Refusal *string `protobuf:"bytes,7,opt,name=refusal,proto3,oneof" json:"refusal,omitempty"`
 	// An earlier audio answer of the model, by its identifier. Unset: not given.
 	Audio *ChatCompletionAudio `protobuf:"bytes,8,opt,name=audio,proto3" json:"audio,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	// The model's reasoning, as DeepSeek, vLLM and many others name it. Not
 	// documented by OpenAI. Unset: not given.
@@ -491,8 +491,8 @@ func (x *ChatCompletionMessageParam) GetPrefix() bool {
 	return false
 }
 
-// MessageContent is what a message says: a string or a list of parts. At most one
-// of the two is set.
+// MessageContent is the content of a message: a string or a list of parts. At most
+// one of the two is set.
 type MessageContent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The text. Unset: the content is a list.
@@ -548,7 +548,7 @@ func (x *MessageContent) GetParts() []*ContentPart {
 	return nil
 }
 
-// ContentPart is a part of what a message says.
+// ContentPart is a part of the content of a message.
 type ContentPart struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The kind of part. Unset: not given.
@@ -565,7 +565,7 @@ type ContentPart struct {
 	Refusal *string `protobuf:"bytes,6,opt,name=refusal,proto3,oneof" json:"refusal,omitempty"`
 	// Marks the end of a part of the prompt that is to be cached. Unset: no mark.
 	PromptCacheBreakpoint *PromptCacheBreakpoint `protobuf:"bytes,7,opt,name=prompt_cache_breakpoint,json=promptCacheBreakpoint,proto3" json:"prompt_cache_breakpoint,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	// How the prompt is cached up to here, as Anthropic and OpenRouter name it: an object.
 	// Not documented by OpenAI. Unset: not given.
@@ -674,7 +674,7 @@ type ImageUrl struct {
 	Url *string `protobuf:"bytes,1,opt,name=url,proto3,oneof" json:"url,omitempty"`
 	// How closely the model looks at the image. Unset: not given.
 	Detail *ImageDetail `protobuf:"varint,2,opt,name=detail,proto3,enum=chatpb.v1.ImageDetail,oneof" json:"detail,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -738,7 +738,7 @@ type InputAudio struct {
 	Data []byte `protobuf:"bytes,1,opt,name=data,proto3,oneof" json:"data,omitempty"`
 	// The format of the audio. Unset: not given.
 	Format *InputAudioFormat `protobuf:"varint,2,opt,name=format,proto3,enum=chatpb.v1.InputAudioFormat,oneof" json:"format,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -804,7 +804,7 @@ type InputFile struct {
 	FileId *string `protobuf:"bytes,2,opt,name=file_id,json=fileId,proto3,oneof" json:"file_id,omitempty"`
 	// The name of the file. Unset: not given.
 	Filename *string `protobuf:"bytes,3,opt,name=filename,proto3,oneof" json:"filename,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -873,9 +873,9 @@ type PromptCacheBreakpoint struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The kind of mark, `explicit`. Unset: not given.
 	Mode *PromptCacheMode `protobuf:"varint,1,opt,name=mode,proto3,enum=chatpb.v1.PromptCacheMode,oneof" json:"mode,omitempty"`
-	// How long the part is cached at least. Unset: as long as the request says.
+	// How long the part is cached at least. Unset: as long as the request specifies.
 	Ttl *PromptCacheTtl `protobuf:"varint,2,opt,name=ttl,proto3,enum=chatpb.v1.PromptCacheTtl,oneof" json:"ttl,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -443,9 +443,10 @@ type ChatCompletionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The model that is to answer. Unset: not given.
 	Model *string `protobuf:"bytes,1,opt,name=model,proto3,oneof" json:"model,omitempty"`
-	// The conversation so far. Empty: not given, unless the residue says otherwise.
+	// The conversation so far. Empty: not given, unless the residue specifies
+	// otherwise.
 	Messages []*ChatCompletionMessageParam `protobuf:"bytes,2,rep,name=messages,proto3" json:"messages,omitempty"`
-	// The tools that the model may call. Empty: not given, unless the residue says
+	// The tools that the model may call. Empty: not given, unless the residue specifies
 	// otherwise.
 	Tools []*Tool `protobuf:"bytes,3,rep,name=tools,proto3" json:"tools,omitempty"`
 	// Which tools the model may or must call. Unset: not given.
@@ -472,15 +473,15 @@ type ChatCompletionRequest struct {
 	Stream *bool `protobuf:"varint,13,opt,name=stream,proto3,oneof" json:"stream,omitempty"`
 	// How the answer is streamed. Unset: not given.
 	StreamOptions *StreamOptions `protobuf:"bytes,14,opt,name=stream_options,json=streamOptions,proto3" json:"stream_options,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	// Whether log probabilities are wanted. Unset: not given.
 	Logprobs *bool `protobuf:"varint,16,opt,name=logprobs,proto3,oneof" json:"logprobs,omitempty"`
 	// How many of the most likely tokens are wanted at each position, from 0 to 20.
 	// Unset: not given.
 	TopLogprobs *int32 `protobuf:"varint,17,opt,name=top_logprobs,json=topLogprobs,proto3,oneof" json:"top_logprobs,omitempty"`
-	// A bias for each token, by its number. Empty: not given, unless the residue says
-	// otherwise.
+	// A bias for each token, by its number. Empty: not given, unless the residue
+	// specifies otherwise.
 	LogitBias map[string]int64 `protobuf:"bytes,18,rep,name=logit_bias,json=logitBias,proto3" json:"logit_bias,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// How strongly repeated tokens are avoided, from -2 to 2. Unset: not given.
 	FrequencyPenalty *float64 `protobuf:"fixed64,19,opt,name=frequency_penalty,json=frequencyPenalty,proto3,oneof" json:"frequency_penalty,omitempty"`
@@ -493,8 +494,8 @@ type ChatCompletionRequest struct {
 	ReasoningEffort *ReasoningEffort `protobuf:"varint,22,opt,name=reasoning_effort,json=reasoningEffort,proto3,enum=chatpb.v1.ReasoningEffort,oneof" json:"reasoning_effort,omitempty"`
 	// How long the answer is. Unset: not given.
 	Verbosity *Verbosity `protobuf:"varint,23,opt,name=verbosity,proto3,enum=chatpb.v1.Verbosity,oneof" json:"verbosity,omitempty"`
-	// The kinds of output that are wanted. Empty: not given, unless the residue says
-	// otherwise.
+	// The kinds of output that are wanted. Empty: not given, unless the residue
+	// specifies otherwise.
 	Modalities []Modality `protobuf:"varint,24,rep,packed,name=modalities,proto3,enum=chatpb.v1.Modality" json:"modalities,omitempty"`
 	// The form of an audio answer. Unset: not given.
 	Audio *AudioParam `protobuf:"bytes,25,opt,name=audio,proto3" json:"audio,omitempty"`
@@ -504,8 +505,8 @@ type ChatCompletionRequest struct {
 	ServiceTier *ServiceTier `protobuf:"varint,27,opt,name=service_tier,json=serviceTier,proto3,enum=chatpb.v1.ServiceTier,oneof" json:"service_tier,omitempty"`
 	// Whether the completion is stored. Unset: not given.
 	Store *bool `protobuf:"varint,28,opt,name=store,proto3,oneof" json:"store,omitempty"`
-	// Keys and values to attach to the stored completion. Empty: not given, unless
-	// the residue says otherwise.
+	// Keys and values to attach to the stored completion. Empty: not given, unless the
+	// residue specifies otherwise.
 	Metadata map[string]string `protobuf:"bytes,29,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The moderation that is wanted. Unset: not given.
 	Moderation *ModerationParam `protobuf:"bytes,30,opt,name=moderation,proto3" json:"moderation,omitempty"`
@@ -527,8 +528,8 @@ type ChatCompletionRequest struct {
 	// Which function the model may or must call. Deprecated by OpenAI in favour of
 	// `tool_choice`. Unset: not given.
 	FunctionCall *FunctionCallOption `protobuf:"bytes,37,opt,name=function_call,json=functionCall,proto3" json:"function_call,omitempty"`
-	// The functions that the model may call. Deprecated by OpenAI in favour of
-	// `tools`. Empty: not given, unless the residue says otherwise.
+	// The functions that the model may call. Deprecated by OpenAI in favour of `tools`.
+	// Empty: not given, unless the residue specifies otherwise.
 	Functions []*FunctionDefinition `protobuf:"bytes,38,rep,name=functions,proto3" json:"functions,omitempty"`
 	// How many of the likeliest tokens are sampled from, as vLLM, SGLang, llama.cpp and
 	// OpenRouter name it. Not documented by OpenAI. Unset: not given.
@@ -546,7 +547,7 @@ type ChatCompletionRequest struct {
 	// llama.cpp name it. Not documented by OpenAI. Unset: not given.
 	IgnoreEos *bool `protobuf:"varint,104,opt,name=ignore_eos,json=ignoreEos,proto3,oneof" json:"ignore_eos,omitempty"`
 	// The numbers of tokens at which the answer ends, as vLLM and SGLang name them. Not
-	// documented by OpenAI. Empty: not given, unless the residue says otherwise.
+	// documented by OpenAI. Empty: not given, unless the residue specifies otherwise.
 	StopTokenIds []int32 `protobuf:"varint,105,rep,packed,name=stop_token_ids,json=stopTokenIds,proto3" json:"stop_token_ids,omitempty"`
 	// Whether the answer has the numbers of the tokens, as vLLM names it. Not documented by
 	// OpenAI. Unset: not given.
@@ -573,9 +574,9 @@ type ChatCompletionRequest struct {
 	// by OpenAI. Unset: not given.
 	Provider *string `protobuf:"bytes,113,opt,name=provider,proto3,oneof" json:"provider,omitempty"`
 	// The models to try if the first fails, as OpenRouter names them. Not documented by
-	// OpenAI. Empty: not given, unless the residue says otherwise.
+	// OpenAI. Empty: not given, unless the residue specifies otherwise.
 	Models []string `protobuf:"bytes,114,rep,name=models,proto3" json:"models,omitempty"`
-	// What is said about the usage, as OpenRouter names it: an object. Not documented by
+	// How the usage is reported, as OpenRouter names it: an object. Not documented by
 	// OpenAI. Unset: not given.
 	Usage *string `protobuf:"bytes,115,opt,name=usage,proto3,oneof" json:"usage,omitempty"`
 	// How the prompt is cached, as Anthropic and OpenRouter name it: an object. Not
@@ -587,8 +588,8 @@ type ChatCompletionRequest struct {
 	// The regular expression of the answer, as vLLM named it. Not documented by OpenAI.
 	// Unset: not given.
 	GuidedRegex *string `protobuf:"bytes,118,opt,name=guided_regex,json=guidedRegex,proto3,oneof" json:"guided_regex,omitempty"`
-	// The answers to choose from, as vLLM named them. Not documented by OpenAI. Empty: not
-	// given, unless the residue says otherwise.
+	// The answers to choose from, as vLLM named them. Not documented by OpenAI. Empty:
+	// not given, unless the residue specifies otherwise.
 	GuidedChoice []string `protobuf:"bytes,119,rep,name=guided_choice,json=guidedChoice,proto3" json:"guided_choice,omitempty"`
 	// The grammar of the answer, as vLLM named it. Not documented by OpenAI. Unset: not
 	// given.
@@ -1114,7 +1115,7 @@ type StreamOptions struct {
 	IncludeUsage *bool `protobuf:"varint,1,opt,name=include_usage,json=includeUsage,proto3,oneof" json:"include_usage,omitempty"`
 	// Whether chunks are padded with random characters. Unset: not given.
 	IncludeObfuscation *bool `protobuf:"varint,2,opt,name=include_obfuscation,json=includeObfuscation,proto3,oneof" json:"include_obfuscation,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1178,7 +1179,7 @@ type AudioParam struct {
 	Format *AudioFormat `protobuf:"varint,1,opt,name=format,proto3,enum=chatpb.v1.AudioFormat,oneof" json:"format,omitempty"`
 	// The voice that speaks. Unset: not given.
 	Voice *Voice `protobuf:"bytes,2,opt,name=voice,proto3" json:"voice,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1329,7 +1330,7 @@ type CustomVoice struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The identifier of the voice. Unset: not given.
 	Id *string `protobuf:"bytes,1,opt,name=id,proto3,oneof" json:"id,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1386,7 +1387,7 @@ type PredictionContent struct {
 	Type *string `protobuf:"bytes,1,opt,name=type,proto3,oneof" json:"type,omitempty"`
 	// The text that is expected. Unset: not given.
 	Content *MessageContent `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1450,7 +1451,7 @@ type ModerationParam struct {
 	Model *string `protobuf:"bytes,1,opt,name=model,proto3,oneof" json:"model,omitempty"`
 	// What is done with the judgement. Unset: not given.
 	Policy *ModerationPolicy `protobuf:"bytes,2,opt,name=policy,proto3" json:"policy,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1514,7 +1515,7 @@ type ModerationPolicy struct {
 	Input *ModerationPolicyRule `protobuf:"bytes,1,opt,name=input,proto3" json:"input,omitempty"`
 	// What is done about the answer. Unset: not given.
 	Output *ModerationPolicyRule `protobuf:"bytes,2,opt,name=output,proto3" json:"output,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1576,7 +1577,7 @@ type ModerationPolicyRule struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Whether to score or to block. Unset: not given.
 	Mode *ModerationMode `protobuf:"varint,1,opt,name=mode,proto3,enum=chatpb.v1.ModerationMode,oneof" json:"mode,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1633,7 +1634,7 @@ type PromptCacheOptions struct {
 	Mode *PromptCacheMode `protobuf:"varint,1,opt,name=mode,proto3,enum=chatpb.v1.PromptCacheMode,oneof" json:"mode,omitempty"`
 	// How long a part lives at least. Unset: not given.
 	Ttl *PromptCacheTtl `protobuf:"varint,2,opt,name=ttl,proto3,enum=chatpb.v1.PromptCacheTtl,oneof" json:"ttl,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1697,7 +1698,7 @@ type WebSearchOptions struct {
 	SearchContextSize *SearchContextSize `protobuf:"varint,1,opt,name=search_context_size,json=searchContextSize,proto3,enum=chatpb.v1.SearchContextSize,oneof" json:"search_context_size,omitempty"`
 	// Where the user is. Unset: not given.
 	UserLocation *UserLocation `protobuf:"bytes,2,opt,name=user_location,json=userLocation,proto3" json:"user_location,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1761,7 +1762,7 @@ type UserLocation struct {
 	Type *string `protobuf:"bytes,1,opt,name=type,proto3,oneof" json:"type,omitempty"`
 	// The place. Unset: not given.
 	Approximate *ApproximateLocation `protobuf:"bytes,2,opt,name=approximate,proto3" json:"approximate,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1829,7 +1830,7 @@ type ApproximateLocation struct {
 	Region *string `protobuf:"bytes,3,opt,name=region,proto3,oneof" json:"region,omitempty"`
 	// The IANA time zone. Unset: not given.
 	Timezone *string `protobuf:"bytes,4,opt,name=timezone,proto3,oneof" json:"timezone,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

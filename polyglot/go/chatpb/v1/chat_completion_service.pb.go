@@ -178,7 +178,7 @@ type StreamChatCompletionResponse struct {
 	// Compact chunks, which came after those in `chunks`. In each, and in its choices
 	// and their deltas, a field with the option `carried` that is unset has the value
 	// that it has in the chunk before it, in the choice at the same position. A
-	// residue that is empty and an enum that is zero stand there for unset ones.
+	// residue that is empty and an enum that is zero mean that the field is unset.
 	// Empty: the request did not ask for them, or all chunks came whole.
 	CompactChunks []*ChatCompletionChunk `protobuf:"bytes,2,rep,name=compact_chunks,json=compactChunks,proto3" json:"compact_chunks,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -55,8 +55,8 @@ type CompletionRecord struct {
 	Labels map[string]string `protobuf:"bytes,12,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The name of the exchange in the logs of who recorded it. Unset: it has none.
 	CallId *string `protobuf:"bytes,13,opt,name=call_id,json=callId,proto3,oneof" json:"call_id,omitempty"`
-	// What the log is whose first message this is; such a message is no record. Unset:
-	// the message is a record.
+	// The description of a log, in the first message of each of its files. Such a
+	// message is not a record. Unset: the message is a record.
 	LogHeader     *LogHeader `protobuf:"bytes,14,opt,name=log_header,json=logHeader,proto3" json:"log_header,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -190,7 +190,7 @@ func (x *CompletionRecord) GetLogHeader() *LogHeader {
 	return nil
 }
 
-// LogHeader is what a log says of itself, in the first message of each of its files.
+// LogHeader describes a log, in the first message of each of its files.
 type LogHeader struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The full name of the type of the messages. Unset: never.

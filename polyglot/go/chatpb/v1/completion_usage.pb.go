@@ -34,7 +34,7 @@ type CompletionUsage struct {
 	PromptTokensDetails *PromptTokensDetails `protobuf:"bytes,4,opt,name=prompt_tokens_details,json=promptTokensDetails,proto3" json:"prompt_tokens_details,omitempty"`
 	// A breakdown of the tokens in the completion. Unset: not given.
 	CompletionTokensDetails *CompletionTokensDetails `protobuf:"bytes,5,opt,name=completion_tokens_details,json=completionTokensDetails,proto3" json:"completion_tokens_details,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	// What the completion cost, in US dollars: a number from OpenRouter and Vercel, an
 	// object from Perplexity. Not documented by OpenAI. Unset: not given.
@@ -42,8 +42,8 @@ type CompletionUsage struct {
 	// What the parts of the work cost, as OpenRouter sends it: an object. Not documented by
 	// OpenAI. Unset: not given.
 	CostDetails *string `protobuf:"bytes,101,opt,name=cost_details,json=costDetails,proto3,oneof" json:"cost_details,omitempty"`
-	// Whether the caller's own key of the provider was used, as OpenRouter says. Not
-	// documented by OpenAI. Unset: not given.
+	// Whether the caller's own key of the provider was used, as OpenRouter reports it.
+	// Not documented by OpenAI. Unset: not given.
 	IsByok *bool `protobuf:"varint,102,opt,name=is_byok,json=isByok,proto3,oneof" json:"is_byok,omitempty"`
 	// Tokens that came from the prompt cache, as DeepSeek names them. Not documented by
 	// OpenAI. Unset: not given.
@@ -401,7 +401,7 @@ type PromptTokensDetails struct {
 	TextTokens *int64 `protobuf:"varint,4,opt,name=text_tokens,json=textTokens,proto3,oneof" json:"text_tokens,omitempty"`
 	// Tokens of images. Unset: not given.
 	ImageTokens *int64 `protobuf:"varint,5,opt,name=image_tokens,json=imageTokens,proto3,oneof" json:"image_tokens,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	// Tokens of video, as OpenRouter sends them. Not documented by OpenAI. Unset: not given.
 	VideoTokens   *int64 `protobuf:"varint,100,opt,name=video_tokens,json=videoTokens,proto3,oneof" json:"video_tokens,omitempty"`
@@ -501,7 +501,7 @@ type CompletionTokensDetails struct {
 	RejectedPredictionTokens int64 `protobuf:"varint,4,opt,name=rejected_prediction_tokens,json=rejectedPredictionTokens,proto3" json:"rejected_prediction_tokens,omitempty"`
 	// Tokens of text. Unset: not given.
 	TextTokens *int64 `protobuf:"varint,5,opt,name=text_tokens,json=textTokens,proto3,oneof" json:"text_tokens,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	// Tokens of images, as OpenRouter sends them. Not documented by OpenAI. Unset: not
 	// given.

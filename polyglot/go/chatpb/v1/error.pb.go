@@ -27,7 +27,7 @@ type ErrorResponse struct {
 	// The error. Unset: not given, as where a server puts the members of the error
 	// at the top, or a string in its place; the residue has them.
 	Error *Error `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -90,7 +90,7 @@ type Error struct {
 	Code *string `protobuf:"bytes,4,opt,name=code,proto3,oneof" json:"code,omitempty"`
 	// Why a misalignment monitor blocked the answer. Unset: not given.
 	Misalignment *Misalignment `protobuf:"bytes,5,opt,name=misalignment,proto3" json:"misalignment,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -182,7 +182,7 @@ type Misalignment struct {
 	ReviewTarget *string `protobuf:"bytes,3,opt,name=review_target,json=reviewTarget,proto3,oneof" json:"review_target,omitempty"`
 	// An instruction for continuing. Unset: not given.
 	Steer *MisalignmentSteer `protobuf:"bytes,4,opt,name=steer,proto3" json:"steer,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -258,7 +258,7 @@ type MisalignmentSteer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The instruction. Unset: not given.
 	Message *string `protobuf:"bytes,1,opt,name=message,proto3,oneof" json:"message,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

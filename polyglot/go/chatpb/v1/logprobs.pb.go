@@ -30,7 +30,7 @@ type ChoiceLogprobs struct {
 	// The tokens of the message's refusal. Empty: null, unless the residue says
 	// that the list was empty or missing.
 	Refusal []*ChatCompletionTokenLogprob `protobuf:"bytes,2,rep,name=refusal,proto3" json:"refusal,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -93,8 +93,8 @@ type ChatCompletionTokenLogprob struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The text of the token. Empty: a token without text.
 	Token string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
-	// The natural logarithm of the token's probability; -9999.0 says that the token
-	// is very unlikely. Unset: 0.0, certainty.
+	// The natural logarithm of the token's probability; -9999.0 means that the token is
+	// very unlikely. Unset: 0.0, certainty.
 	Logprob float64 `protobuf:"fixed64,2,opt,name=logprob,proto3" json:"logprob,omitempty"`
 	// The bytes of the token. Unset: the UTF-8 encoding of `token`. Set where they
 	// differ, as for a token that is a part of a character.
@@ -102,11 +102,12 @@ type ChatCompletionTokenLogprob struct {
 	// The most likely tokens at this position, at most as many as were asked for.
 	// Empty: none were asked for or given.
 	TopLogprobs []*TopLogprob `protobuf:"bytes,4,rep,name=top_logprobs,json=topLogprobs,proto3" json:"top_logprobs,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
-	// The number of the token in the model's vocabulary, as llama.cpp sends it. Not
-	// documented by OpenAI. Unset: not given.
-	Id            *int32 `protobuf:"varint,100,opt,name=id,proto3,oneof" json:"id,omitempty"`
+	// The number of the token in the model's vocabulary, as llama.cpp sends it. OpenAI
+	// does not document it; the field has a small number because it comes with every
+	// token, where one byte counts. Unset: not given.
+	Id            *int32 `protobuf:"varint,14,opt,name=id,proto3,oneof" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -192,11 +193,12 @@ type TopLogprob struct {
 	Logprob float64 `protobuf:"fixed64,2,opt,name=logprob,proto3" json:"logprob,omitempty"`
 	// The bytes of the token. Unset: the UTF-8 encoding of `token`.
 	Bytes []byte `protobuf:"bytes,3,opt,name=bytes,proto3,oneof" json:"bytes,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
-	// The number of the token in the model's vocabulary, as llama.cpp sends it. Not
-	// documented by OpenAI. Unset: not given.
-	Id            *int32 `protobuf:"varint,100,opt,name=id,proto3,oneof" json:"id,omitempty"`
+	// The number of the token in the model's vocabulary, as llama.cpp sends it. OpenAI
+	// does not document it; the field has a small number because it comes with every
+	// token, where one byte counts. Unset: not given.
+	Id            *int32 `protobuf:"varint,14,opt,name=id,proto3,oneof" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -274,23 +276,23 @@ const file_chatpb_v1_logprobs_proto_rawDesc = "" +
 	"\x0eChoiceLogprobs\x12Y\n" +
 	"\acontent\x18\x01 \x03(\v2%.chatpb.v1.ChatCompletionTokenLogprobB\x18\xa2\x9f\x19\x04null\xb8\x9f\x19\x01\xe2\x9f\x19\blogprobsR\acontent\x12Y\n" +
 	"\arefusal\x18\x02 \x03(\v2%.chatpb.v1.ChatCompletionTokenLogprobB\x18\xa2\x9f\x19\x04null\xb8\x9f\x19\x01\xe2\x9f\x19\blogprobsR\arefusal\x12,\n" +
-	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue:\x04\xb8\x9f\x19\x02\"\xc1\x02\n" +
+	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue:\x04\xb8\x9f\x19\x02\"\xd2\x02\n" +
 	"\x1aChatCompletionTokenLogprob\x12\x1f\n" +
 	"\x05token\x18\x01 \x01(\tB\t\xe2\x9f\x19\x05tokenR\x05token\x12%\n" +
 	"\alogprob\x18\x02 \x01(\x01B\v\xe2\x9f\x19\alogprobR\alogprob\x121\n" +
 	"\x05bytes\x18\x03 \x01(\fB\x16\xaa\x9f\x19\x05token\xb0\x9f\x19\x01\xe2\x9f\x19\x05bytesH\x00R\x05bytes\x88\x01\x01\x12T\n" +
 	"\ftop_logprobs\x18\x04 \x03(\v2\x15.chatpb.v1.TopLogprobB\x1a\xa2\x9f\x19\x02[]\xe2\x9f\x19\ftop_logprobs\x80\xa0\x19\x01R\vtopLogprobs\x12,\n" +
-	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue\x12\x13\n" +
-	"\x02id\x18d \x01(\x05H\x01R\x02id\x88\x01\x01B\b\n" +
+	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue\x12$\n" +
+	"\x02id\x18\x0e \x01(\x05B\x0f\xe2\x9f\x19\x02id\x9a\xa0\x19\x05tokenH\x01R\x02id\x88\x01\x01B\b\n" +
 	"\x06_bytesB\x05\n" +
-	"\x03_id\"\xdb\x01\n" +
+	"\x03_id\"\xec\x01\n" +
 	"\n" +
 	"TopLogprob\x12\x1f\n" +
 	"\x05token\x18\x01 \x01(\tB\t\xe2\x9f\x19\x05tokenR\x05token\x12%\n" +
 	"\alogprob\x18\x02 \x01(\x01B\v\xe2\x9f\x19\alogprobR\alogprob\x121\n" +
 	"\x05bytes\x18\x03 \x01(\fB\x16\xaa\x9f\x19\x05token\xb0\x9f\x19\x01\xe2\x9f\x19\x05bytesH\x00R\x05bytes\x88\x01\x01\x12,\n" +
-	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue\x12\x13\n" +
-	"\x02id\x18d \x01(\x05H\x01R\x02id\x88\x01\x01B\b\n" +
+	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue\x12$\n" +
+	"\x02id\x18\x0e \x01(\x05B\x0f\xe2\x9f\x19\x02id\x9a\xa0\x19\x05tokenH\x01R\x02id\x88\x01\x01B\b\n" +
 	"\x06_bytesB\x05\n" +
 	"\x03_idB\x93\x01\n" +
 	"\rcom.chatpb.v1B\rLogprobsProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +

@@ -137,7 +137,7 @@ type Moderation struct {
 	Input *ModerationOutcome `protobuf:"bytes,1,opt,name=input,proto3" json:"input,omitempty"`
 	// The judgement on the answer. Unset: not given.
 	Output *ModerationOutcome `protobuf:"bytes,2,opt,name=output,proto3" json:"output,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -201,13 +201,13 @@ type ModerationOutcome struct {
 	Type *ModerationOutcomeType `protobuf:"varint,1,opt,name=type,proto3,enum=chatpb.v1.ModerationOutcomeType,oneof" json:"type,omitempty"`
 	// The model that judged. Unset: not given.
 	Model *string `protobuf:"bytes,2,opt,name=model,proto3,oneof" json:"model,omitempty"`
-	// The judgements. Empty: not given, unless the residue says otherwise.
+	// The judgements. Empty: not given, unless the residue specifies otherwise.
 	Results []*ModerationResult `protobuf:"bytes,3,rep,name=results,proto3" json:"results,omitempty"`
 	// The code of the error. Unset: not an error.
 	Code *string `protobuf:"bytes,4,opt,name=code,proto3,oneof" json:"code,omitempty"`
 	// The text of the error. Unset: not an error.
 	Message *string `protobuf:"bytes,5,opt,name=message,proto3,oneof" json:"message,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -294,16 +294,16 @@ type ModerationResult struct {
 	Model *string `protobuf:"bytes,2,opt,name=model,proto3,oneof" json:"model,omitempty"`
 	// Whether any category is flagged. Unset: not given.
 	Flagged *bool `protobuf:"varint,3,opt,name=flagged,proto3,oneof" json:"flagged,omitempty"`
-	// Whether each category is flagged. Empty: not given, unless the residue says
+	// Whether each category is flagged. Empty: not given, unless the residue specifies
 	// otherwise.
 	Categories map[string]bool `protobuf:"bytes,4,rep,name=categories,proto3" json:"categories,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// The score of each category, from 0 to 1. Empty: not given, unless the residue
-	// says otherwise.
+	// specifies otherwise.
 	CategoryScores map[string]float64 `protobuf:"bytes,5,rep,name=category_scores,json=categoryScores,proto3" json:"category_scores,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
-	// The kinds of input that the score of each category applies to. Empty: not
-	// given, unless the residue says otherwise.
+	// The kinds of input that the score of each category applies to. Empty: not given,
+	// unless the residue specifies otherwise.
 	CategoryAppliedInputTypes map[string]*ModerationInputTypes `protobuf:"bytes,6,rep,name=category_applied_input_types,json=categoryAppliedInputTypes,proto3" json:"category_applied_input_types,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

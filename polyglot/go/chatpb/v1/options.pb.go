@@ -26,7 +26,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// How a value is spelled in JSON where the protobuf type does not say it.
+// How a value is spelled in JSON where the protobuf type does not specify it.
 type JsonEncoding int32
 
 const (
@@ -295,6 +295,14 @@ var file_chatpb_v1_options_proto_extTypes = []protoimpl.ExtensionInfo{
 		Filename:      "chatpb/v1/options.proto",
 	},
 	{
+		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
+		ExtensionType: (*string)(nil),
+		Field:         51715,
+		Name:          "chatpb.v1.column_follows",
+		Tag:           "bytes,51715,opt,name=column_follows",
+		Filename:      "chatpb/v1/options.proto",
+	},
+	{
 		ExtendedType:  (*descriptorpb.MessageOptions)(nil),
 		ExtensionType: (*bool)(nil),
 		Field:         51700,
@@ -396,17 +404,17 @@ var (
 	// optional string column_prefix = 51709;
 	E_ColumnPrefix = &file_chatpb_v1_options_proto_extTypes[9]
 	// The unit, such as `us`, of a number that is a time since the Unix epoch: its
-	// column is one of timestamps. Unset: the number is no such time.
+	// column is one of timestamps. Unset: the number is not a time.
 	//
 	// optional string column_time_unit = 51710;
 	E_ColumnTimeUnit = &file_chatpb_v1_options_proto_extTypes[10]
-	// The name of the field beside this one whose texts are made of the tokens in this
+	// The name of the field next to this one whose texts are made of the tokens in this
 	// one: its text `content` of those in `content`. A table does not keep them twice.
 	// Unset: there is none.
 	//
 	// optional string column_text = 51711;
 	E_ColumnText = &file_chatpb_v1_options_proto_extTypes[11]
-	// Whether an element of the list may say again what the message around it says. A
+	// Whether an element of the list may repeat what the message around it contains. A
 	// table does not keep it twice.
 	//
 	// optional bool column_repeats = 51712;
@@ -423,6 +431,12 @@ var (
 	//
 	// optional string fold_part = 51713;
 	E_FoldPart = &file_chatpb_v1_options_proto_extTypes[14]
+	// The name of a string field of the same message. Messages of a record that have the
+	// same string usually have the same value in this field: a table keeps the value only
+	// where it differs from the one before. Unset: every value is kept.
+	//
+	// optional string column_follows = 51715;
+	E_ColumnFollows = &file_chatpb_v1_options_proto_extTypes[15]
 )
 
 // Extension fields to descriptorpb.MessageOptions.
@@ -432,35 +446,35 @@ var (
 	// members is repeated, and otherwise the same as an unset field.
 	//
 	// optional bool json_union = 51700;
-	E_JsonUnion = &file_chatpb_v1_options_proto_extTypes[15]
+	E_JsonUnion = &file_chatpb_v1_options_proto_extTypes[16]
 	// How members that the schema does not know are folded. Unset: a later value
 	// replaces an earlier one.
 	//
 	// optional chatpb.v1.Fold fold_unknown = 51703;
-	E_FoldUnknown = &file_chatpb_v1_options_proto_extTypes[16]
+	E_FoldUnknown = &file_chatpb_v1_options_proto_extTypes[17]
 	// If members that the schema does not know are arrays of objects: the member of
 	// such an object whose integer identifies it. Objects with the same integer and
 	// the same `fold_unknown_kind` in different chunks are one. Unset: none is.
 	//
 	// optional string fold_unknown_key = 51704;
-	E_FoldUnknownKey = &file_chatpb_v1_options_proto_extTypes[17]
+	E_FoldUnknownKey = &file_chatpb_v1_options_proto_extTypes[18]
 	// The member whose string tells of what kind such an object is. An object without
 	// a key continues the last one if it is of the same kind and adds only pieces.
 	// Unset: objects without a key are appended.
 	//
 	// optional string fold_unknown_kind = 51705;
-	E_FoldUnknownKind = &file_chatpb_v1_options_proto_extTypes[18]
+	E_FoldUnknownKind = &file_chatpb_v1_options_proto_extTypes[19]
 	// The members of such objects that come in pieces: strings in them are appended.
 	// A string in another member replaces the earlier one.
 	//
 	// repeated string fold_unknown_pieces = 51706;
-	E_FoldUnknownPieces = &file_chatpb_v1_options_proto_extTypes[19]
+	E_FoldUnknownPieces = &file_chatpb_v1_options_proto_extTypes[20]
 	// The name of a member of a chunk that holds the whole completion, as a string of
 	// JSON text. Folding gives that completion, whatever the chunks add up to. Servers
 	// do not send it: unfolding writes it where the pieces cannot tell a completion.
 	//
 	// optional string fold_whole = 51707;
-	E_FoldWhole = &file_chatpb_v1_options_proto_extTypes[20]
+	E_FoldWhole = &file_chatpb_v1_options_proto_extTypes[21]
 )
 
 var File_chatpb_v1_options_proto protoreflect.FileDescriptor
@@ -501,7 +515,8 @@ const file_chatpb_v1_options_proto_rawDesc = "" +
 	"columnText\x88\x01\x01:I\n" +
 	"\x0ecolumn_repeats\x12\x1d.google.protobuf.FieldOptions\x18\x80\x94\x03 \x01(\bR\rcolumnRepeats\x88\x01\x01:R\n" +
 	"\x13json_alternative_to\x12\x1d.google.protobuf.FieldOptions\x18\x82\x94\x03 \x01(\tR\x11jsonAlternativeTo\x88\x01\x01:?\n" +
-	"\tfold_part\x12\x1d.google.protobuf.FieldOptions\x18\x81\x94\x03 \x01(\tR\bfoldPart\x88\x01\x01:C\n" +
+	"\tfold_part\x12\x1d.google.protobuf.FieldOptions\x18\x81\x94\x03 \x01(\tR\bfoldPart\x88\x01\x01:I\n" +
+	"\x0ecolumn_follows\x12\x1d.google.protobuf.FieldOptions\x18\x83\x94\x03 \x01(\tR\rcolumnFollows\x88\x01\x01:C\n" +
 	"\n" +
 	"json_union\x12\x1f.google.protobuf.MessageOptions\x18\xf4\x93\x03 \x01(\bR\tjsonUnion\x88\x01\x01:X\n" +
 	"\ffold_unknown\x12\x1f.google.protobuf.MessageOptions\x18\xf7\x93\x03 \x01(\x0e2\x0f.chatpb.v1.FoldR\vfoldUnknown\x88\x01\x01:N\n" +
@@ -548,19 +563,20 @@ var file_chatpb_v1_options_proto_depIdxs = []int32{
 	2,  // 12: chatpb.v1.column_repeats:extendee -> google.protobuf.FieldOptions
 	2,  // 13: chatpb.v1.json_alternative_to:extendee -> google.protobuf.FieldOptions
 	2,  // 14: chatpb.v1.fold_part:extendee -> google.protobuf.FieldOptions
-	3,  // 15: chatpb.v1.json_union:extendee -> google.protobuf.MessageOptions
-	3,  // 16: chatpb.v1.fold_unknown:extendee -> google.protobuf.MessageOptions
-	3,  // 17: chatpb.v1.fold_unknown_key:extendee -> google.protobuf.MessageOptions
-	3,  // 18: chatpb.v1.fold_unknown_kind:extendee -> google.protobuf.MessageOptions
-	3,  // 19: chatpb.v1.fold_unknown_pieces:extendee -> google.protobuf.MessageOptions
-	3,  // 20: chatpb.v1.fold_whole:extendee -> google.protobuf.MessageOptions
-	0,  // 21: chatpb.v1.json_encoding:type_name -> chatpb.v1.JsonEncoding
-	1,  // 22: chatpb.v1.fold:type_name -> chatpb.v1.Fold
-	1,  // 23: chatpb.v1.fold_unknown:type_name -> chatpb.v1.Fold
-	24, // [24:24] is the sub-list for method output_type
-	24, // [24:24] is the sub-list for method input_type
-	21, // [21:24] is the sub-list for extension type_name
-	0,  // [0:21] is the sub-list for extension extendee
+	2,  // 15: chatpb.v1.column_follows:extendee -> google.protobuf.FieldOptions
+	3,  // 16: chatpb.v1.json_union:extendee -> google.protobuf.MessageOptions
+	3,  // 17: chatpb.v1.fold_unknown:extendee -> google.protobuf.MessageOptions
+	3,  // 18: chatpb.v1.fold_unknown_key:extendee -> google.protobuf.MessageOptions
+	3,  // 19: chatpb.v1.fold_unknown_kind:extendee -> google.protobuf.MessageOptions
+	3,  // 20: chatpb.v1.fold_unknown_pieces:extendee -> google.protobuf.MessageOptions
+	3,  // 21: chatpb.v1.fold_whole:extendee -> google.protobuf.MessageOptions
+	0,  // 22: chatpb.v1.json_encoding:type_name -> chatpb.v1.JsonEncoding
+	1,  // 23: chatpb.v1.fold:type_name -> chatpb.v1.Fold
+	1,  // 24: chatpb.v1.fold_unknown:type_name -> chatpb.v1.Fold
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	22, // [22:25] is the sub-list for extension type_name
+	0,  // [0:22] is the sub-list for extension extendee
 	0,  // [0:0] is the sub-list for field type_name
 }
 
@@ -576,7 +592,7 @@ func file_chatpb_v1_options_proto_init() {
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chatpb_v1_options_proto_rawDesc), len(file_chatpb_v1_options_proto_rawDesc)),
 			NumEnums:      2,
 			NumMessages:   0,
-			NumExtensions: 21,
+			NumExtensions: 22,
 			NumServices:   0,
 		},
 		GoTypes:           file_chatpb_v1_options_proto_goTypes,

@@ -21,9 +21,9 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Residue is what a JSON object said that the typed fields beside it cannot.
-// Unset, the object said nothing else. It lets a message go back to the JSON
-// value that it was read from, whatever a server had put there.
+// Residue contains what a JSON object had and the typed fields next to it cannot
+// represent. Unset: the object had nothing else. With it, a message is written as the
+// same JSON value that it was read from.
 type Residue struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The numbers of the fields whose member was null, ascending. Empty: there was

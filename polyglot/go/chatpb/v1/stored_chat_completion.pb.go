@@ -26,7 +26,7 @@ type ChatCompletionList struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The kind of the object. Unset: `list`.
 	Object string `protobuf:"bytes,1,opt,name=object,proto3" json:"object,omitempty"`
-	// The completions. Empty: an empty list, unless the residue says otherwise.
+	// The completions. Empty: an empty list, unless the residue specifies otherwise.
 	Data []*ChatCompletion `protobuf:"bytes,2,rep,name=data,proto3" json:"data,omitempty"`
 	// The identifier of the first of them. Unset: null.
 	FirstId *string `protobuf:"bytes,3,opt,name=first_id,json=firstId,proto3,oneof" json:"first_id,omitempty"`
@@ -34,7 +34,7 @@ type ChatCompletionList struct {
 	LastId *string `protobuf:"bytes,4,opt,name=last_id,json=lastId,proto3,oneof" json:"last_id,omitempty"`
 	// Whether more pages follow. Unset: false.
 	HasMore bool `protobuf:"varint,5,opt,name=has_more,json=hasMore,proto3" json:"has_more,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -117,7 +117,7 @@ type ChatCompletionStoreMessageList struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The kind of the object. Unset: `list`.
 	Object string `protobuf:"bytes,1,opt,name=object,proto3" json:"object,omitempty"`
-	// The messages. Empty: an empty list, unless the residue says otherwise.
+	// The messages. Empty: an empty list, unless the residue specifies otherwise.
 	Data []*ChatCompletionStoreMessage `protobuf:"bytes,2,rep,name=data,proto3" json:"data,omitempty"`
 	// The identifier of the first of them. Unset: null.
 	FirstId *string `protobuf:"bytes,3,opt,name=first_id,json=firstId,proto3,oneof" json:"first_id,omitempty"`
@@ -125,7 +125,7 @@ type ChatCompletionStoreMessageList struct {
 	LastId *string `protobuf:"bytes,4,opt,name=last_id,json=lastId,proto3,oneof" json:"last_id,omitempty"`
 	// Whether more pages follow. Unset: false.
 	HasMore bool `protobuf:"varint,5,opt,name=has_more,json=hasMore,proto3" json:"has_more,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -215,9 +215,9 @@ type ChatCompletionStoreMessage struct {
 	// The name of the author. Not documented by OpenAI, but always sent. Unset: null.
 	Name *string `protobuf:"bytes,100,opt,name=name,proto3,oneof" json:"name,omitempty"`
 	// The text and image parts of the message, if it was given as parts. Empty: null,
-	// unless the residue says otherwise.
+	// unless the residue specifies otherwise.
 	ContentParts []*ContentPart `protobuf:"bytes,5,rep,name=content_parts,json=contentParts,proto3" json:"content_parts,omitempty"`
-	// The tools that the model called. Empty: not given, unless the residue says
+	// The tools that the model called. Empty: not given, unless the residue specifies
 	// otherwise.
 	ToolCalls []*ToolCall `protobuf:"bytes,6,rep,name=tool_calls,json=toolCalls,proto3" json:"tool_calls,omitempty"`
 	// The function that the model called. Deprecated by OpenAI in favour of
@@ -225,11 +225,11 @@ type ChatCompletionStoreMessage struct {
 	FunctionCall *FunctionCall `protobuf:"bytes,7,opt,name=function_call,json=functionCall,proto3" json:"function_call,omitempty"`
 	// The model's words of refusal. Unset: not given.
 	Refusal *string `protobuf:"bytes,8,opt,name=refusal,proto3,oneof" json:"refusal,omitempty"`
-	// Remarks on the message. Empty: not given, unless the residue says otherwise.
+	// Remarks on the message. Empty: not given, unless the residue specifies otherwise.
 	Annotations []*Annotation `protobuf:"bytes,9,rep,name=annotations,proto3" json:"annotations,omitempty"`
 	// The audio answer. Unset: not given.
 	Audio *ChatCompletionAudio `protobuf:"bytes,10,opt,name=audio,proto3" json:"audio,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -351,7 +351,7 @@ type ChatCompletionDeleted struct {
 	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
 	// Whether the completion was deleted. Unset: false.
 	Deleted bool `protobuf:"varint,3,opt,name=deleted,proto3" json:"deleted,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -418,10 +418,10 @@ func (x *ChatCompletionDeleted) GetResidue() *Residue {
 // ChatCompletionUpdate is the body of a request that changes a stored completion.
 type ChatCompletionUpdate struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The keys and values to attach to it. Empty: not given, unless the residue says
-	// otherwise.
+	// The keys and values to attach to it. Empty: not given, unless the residue
+	// specifies otherwise.
 	Metadata map[string]string `protobuf:"bytes,1,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

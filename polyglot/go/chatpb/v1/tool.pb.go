@@ -306,7 +306,7 @@ type Tool struct {
 	Function *FunctionDefinition `protobuf:"bytes,2,opt,name=function,proto3" json:"function,omitempty"`
 	// The custom tool. Unset: the tool is of another kind.
 	Custom *CustomTool `protobuf:"bytes,3,opt,name=custom,proto3" json:"custom,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -377,12 +377,12 @@ type FunctionDefinition struct {
 	Name *string `protobuf:"bytes,1,opt,name=name,proto3,oneof" json:"name,omitempty"`
 	// What the function does, for the model to choose by. Unset: not given.
 	Description *string `protobuf:"bytes,2,opt,name=description,proto3,oneof" json:"description,omitempty"`
-	// The JSON Schema of the arguments, as JSON text. Unset: not given, which says
+	// The JSON Schema of the arguments, as JSON text. Unset: not given, which means
 	// that the function takes none.
 	Parameters *string `protobuf:"bytes,3,opt,name=parameters,proto3,oneof" json:"parameters,omitempty"`
 	// Whether the model follows the schema exactly. Unset: not given.
 	Strict *bool `protobuf:"varint,4,opt,name=strict,proto3,oneof" json:"strict,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -460,9 +460,9 @@ type CustomTool struct {
 	Name *string `protobuf:"bytes,1,opt,name=name,proto3,oneof" json:"name,omitempty"`
 	// What the tool does, for the model to choose by. Unset: not given.
 	Description *string `protobuf:"bytes,2,opt,name=description,proto3,oneof" json:"description,omitempty"`
-	// The form of the input. Unset: not given, which says free text.
+	// The form of the input. Unset: not given, which means free text.
 	Format *CustomToolFormat `protobuf:"bytes,3,opt,name=format,proto3" json:"format,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -533,7 +533,7 @@ type CustomToolFormat struct {
 	Type *CustomToolFormatType `protobuf:"varint,1,opt,name=type,proto3,enum=chatpb.v1.CustomToolFormatType,oneof" json:"type,omitempty"`
 	// The grammar that the input follows. Unset: not given.
 	Grammar *Grammar `protobuf:"bytes,2,opt,name=grammar,proto3" json:"grammar,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -597,7 +597,7 @@ type Grammar struct {
 	Definition *string `protobuf:"bytes,1,opt,name=definition,proto3,oneof" json:"definition,omitempty"`
 	// The language of the grammar. Unset: not given.
 	Syntax *GrammarSyntax `protobuf:"varint,2,opt,name=syntax,proto3,enum=chatpb.v1.GrammarSyntax,oneof" json:"syntax,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -752,7 +752,7 @@ type NamedToolChoice struct {
 	Function *ToolName `protobuf:"bytes,3,opt,name=function,proto3" json:"function,omitempty"`
 	// The custom tool that must be called. Unset: not given.
 	Custom *ToolName `protobuf:"bytes,4,opt,name=custom,proto3" json:"custom,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -830,9 +830,9 @@ type AllowedTools struct {
 	// not given.
 	Mode *ToolChoiceMode `protobuf:"varint,1,opt,name=mode,proto3,enum=chatpb.v1.ToolChoiceMode,oneof" json:"mode,omitempty"`
 	// The tools, each with its kind and name. Empty: not given, unless the residue
-	// says otherwise.
+	// specifies otherwise.
 	Tools []*Tool `protobuf:"bytes,2,rep,name=tools,proto3" json:"tools,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -894,7 +894,7 @@ type ToolName struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The name. Unset: not given.
 	Name *string `protobuf:"bytes,1,opt,name=name,proto3,oneof" json:"name,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -91,7 +91,7 @@ type ToolCall struct {
 	Function *FunctionCall `protobuf:"bytes,4,opt,name=function,proto3" json:"function,omitempty"`
 	// The custom tool that is called. Unset: not a call to a custom tool.
 	Custom *CustomToolCall `protobuf:"bytes,5,opt,name=custom,proto3" json:"custom,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	// What Google adds, such as a thought signature: an object. Not documented by OpenAI.
 	// Unset: not given.
@@ -188,7 +188,7 @@ type FunctionCall struct {
 	// The arguments as the model wrote them, usually but not always JSON. Unset:
 	// not given.
 	Arguments *string `protobuf:"bytes,2,opt,name=arguments,proto3,oneof" json:"arguments,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	// The arguments as the object that the caller asked for, in completions that OpenAI's
 	// library wrote. Not documented by OpenAI: no server sends it. Unset: not given.
@@ -262,7 +262,7 @@ type CustomToolCall struct {
 	Name *string `protobuf:"bytes,1,opt,name=name,proto3,oneof" json:"name,omitempty"`
 	// The input as the model wrote it. Unset: not given.
 	Input *string `protobuf:"bytes,2,opt,name=input,proto3,oneof" json:"input,omitempty"`
-	// What the typed fields cannot say. Unset: nothing.
+	// What the typed fields cannot represent. Unset: nothing.
 	Residue       *Residue `protobuf:"bytes,15,opt,name=residue,proto3" json:"residue,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

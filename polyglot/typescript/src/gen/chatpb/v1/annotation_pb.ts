@@ -36,7 +36,7 @@ export type Annotation = Message<"chatpb.v1.Annotation"> & {
   urlCitation?: UrlCitation | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -85,7 +85,7 @@ export type UrlCitation = Message<"chatpb.v1.UrlCitation"> & {
   url?: string | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */

@@ -37,7 +37,7 @@ export type ChatCompletionAudio = Message<"chatpb.v1.ChatCompletionAudio"> & {
   data?: Uint8Array | undefined;
 
   /**
-   * What is said in the audio. Unset: not given.
+   * The words of the audio. Unset: not given.
    *
    * @generated from field: optional string transcript = 3;
    */
@@ -52,7 +52,7 @@ export type ChatCompletionAudio = Message<"chatpb.v1.ChatCompletionAudio"> & {
   expiresAt?: bigint | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */

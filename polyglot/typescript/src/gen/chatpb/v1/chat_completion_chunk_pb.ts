@@ -33,10 +33,10 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file chatpb/v1/chat_completion_chunk.proto.
  */
 export const file_chatpb_v1_chat_completion_chunk: GenFile = /*@__PURE__*/
-  fileDesc("CiVjaGF0cGIvdjEvY2hhdF9jb21wbGV0aW9uX2NodW5rLnByb3RvEgljaGF0cGIudjEi3AoKE0NoYXRDb21wbGV0aW9uQ2h1bmsSGwoCaWQYASABKAlCD7ifGQbYnxkB4p8ZA2lkcxIzCgZvYmplY3QYAiABKAlCI6KfGRciY2hhdC5jb21wbGV0aW9uLmNodW5rIrifGQXYnxkBEiQKB2NyZWF0ZWQYAyABKANCE7ifGQbYnxkB4p8ZB2NyZWF0ZWQSIQoFbW9kZWwYBCABKAlCErifGQbYnxkB4p8ZBm1vZGVscxJICgxzZXJ2aWNlX3RpZXIYByABKA4yFi5jaGF0cGIudjEuU2VydmljZVRpZXJCFdifGQHinxkNc2VydmljZV90aWVyc0gAiAEBEkQKEnN5c3RlbV9maW5nZXJwcmludBgIIAEoCUIjop8ZBG51bGzYnxkB4p8ZE3N5c3RlbV9maW5nZXJwcmludHNIAYgBARIzCgdjaG9pY2VzGAUgAygLMhYuY2hhdHBiLnYxLkNodW5rQ2hvaWNlQgqinxkCW124nxkDEikKBXVzYWdlGAYgASgLMhouY2hhdHBiLnYxLkNvbXBsZXRpb25Vc2FnZRIuCgtvYmZ1c2NhdGlvbhgJIAEoCUIUuJ8ZBOKfGQxvYmZ1c2NhdGlvbnNIAogBARIpCgptb2RlcmF0aW9uGAogASgLMhUuY2hhdHBiLnYxLk1vZGVyYXRpb24SKQoHcmVzaWR1ZRgPIAEoCzISLmNoYXRwYi52MS5SZXNpZHVlQgTYnxkBEhsKCHByb3ZpZGVyGG4gASgJQgTYnxkBSAOIAQESFwoJY2l0YXRpb25zGG8gAygJQgTYnxkBEiUKDnNlYXJjaF9yZXN1bHRzGHAgASgJQgiwnxkD2J8ZAUgEiAEBEigKFXByb21wdF9maWx0ZXJfcmVzdWx0cxhxIAEoCUIEsJ8ZA0gFiAEBEhgKEHByb21wdF90b2tlbl9pZHMYciADKAUSIgoPcHJvbXB0X2xvZ3Byb2JzGHMgASgJQgSwnxkDSAaIAQESJQoSa3ZfdHJhbnNmZXJfcGFyYW1zGHQgASgJQgSwnxkDSAeIAQESGQoGeF9ncm9xGHUgASgJQgSwnxkDSAiIAQESIgoPdXNhZ2VfYnJlYWtkb3duGHYgASgJQgSwnxkDSAmIAQESGgoHdGltaW5ncxh3IAEoCUIEsJ8ZA0gKiAEBEhwKCXRpbWVfaW5mbxh4IAEoCUIEsJ8ZA0gLiAEBEhsKCG1vZGVsX2lkGHkgASgJQgTYnxkBSAyIAQESIAoNbW9kZWxfdmVyc2lvbhh6IAEoCUIE2J8ZAUgNiAEBEh0KCmNyZWF0ZWRfYXQYeyABKAlCBNifGQFIDogBARIUCgFwGHwgASgJQgS4nxkESA+IAQESKQoOc3RyZWFtX29wdGlvbnMYfSABKAlCDLCfGQO4nxkE2J8ZAUgQiAEBOhPanxkPY2hhdC5jb21wbGV0aW9uQg8KDV9zZXJ2aWNlX3RpZXJCFQoTX3N5c3RlbV9maW5nZXJwcmludEIOCgxfb2JmdXNjYXRpb25CCwoJX3Byb3ZpZGVyQhEKD19zZWFyY2hfcmVzdWx0c0IYChZfcHJvbXB0X2ZpbHRlcl9yZXN1bHRzQhIKEF9wcm9tcHRfbG9ncHJvYnNCFQoTX2t2X3RyYW5zZmVyX3BhcmFtc0IJCgdfeF9ncm9xQhIKEF91c2FnZV9icmVha2Rvd25CCgoIX3RpbWluZ3NCDAoKX3RpbWVfaW5mb0ILCglfbW9kZWxfaWRCEAoOX21vZGVsX3ZlcnNpb25CDQoLX2NyZWF0ZWRfYXRCBAoCX3BCEQoPX3N0cmVhbV9vcHRpb25zIvYFCgtDaHVua0Nob2ljZRITCgVpbmRleBgBIAEoBUIEyJ8ZARI4CgVkZWx0YRgCIAEoCzIWLmNoYXRwYi52MS5DaG9pY2VEZWx0YUIRop8ZAnt9wp8ZB21lc3NhZ2USPgoIbG9ncHJvYnMYAyABKAsyGS5jaGF0cGIudjEuQ2hvaWNlTG9ncHJvYnNCEaKfGQRudWxs+p8ZBWRlbHRhEk8KDWZpbmlzaF9yZWFzb24YBCABKA4yFy5jaGF0cGIudjEuRmluaXNoUmVhc29uQhqinxkEbnVsbOKfGQ5maW5pc2hfcmVhc29uc0gAiAEBEikKB3Jlc2lkdWUYDyABKAsyEi5jaGF0cGIudjEuUmVzaWR1ZUIE2J8ZARIXCgl0b2tlbl9pZHMYZCADKAVCBLifGQESKwoLc3RvcF9yZWFzb24YZSABKAsyFi5jaGF0cGIudjEuTWF0Y2hlZFN0b3ASLAoMbWF0Y2hlZF9zdG9wGGYgASgLMhYuY2hhdHBiLnYxLk1hdGNoZWRTdG9wEicKFG5hdGl2ZV9maW5pc2hfcmVhc29uGGcgASgJQgTYnxkBSAGIAQESMQoWY29udGVudF9maWx0ZXJfcmVzdWx0cxhoIAEoCUIMsJ8ZA7ifGQLYnxkBSAKIAQESHAoFdXNhZ2UYaSABKAlCCLCfGQO4nxkCSAOIAQESEQoEc2VlZBhqIAEoA0gEiAEBEh4KB21lc3NhZ2UYayABKAlCCLCfGQO4nxkISAWIAQESHgoLb2JmdXNjYXRpb24YbCABKAlCBLifGQRIBogBARIXCgR0ZXh0GG0gASgJQgS4nxkBSAeIAQE6BLifGQJCEAoOX2ZpbmlzaF9yZWFzb25CFwoVX25hdGl2ZV9maW5pc2hfcmVhc29uQhkKF19jb250ZW50X2ZpbHRlcl9yZXN1bHRzQggKBl91c2FnZUIHCgVfc2VlZEIKCghfbWVzc2FnZUIOCgxfb2JmdXNjYXRpb25CBwoFX3RleHQi0QgKC0Nob2ljZURlbHRhEigKBHJvbGUYASABKA4yDy5jaGF0cGIudjEuUm9sZUIE2J8ZAUgAiAEBEkMKB2NvbnRlbnQYAiABKAlCLbifGQHinxkIY29udGVudHOKoBkZeyJ0eXBlIjoidGV4dCIsInRleHQiOiIifUgBiAEBEi0KCnRvb2xfY2FsbHMYBSADKAsyEy5jaGF0cGIudjEuVG9vbENhbGxCBLifGQMSPQoNZnVuY3Rpb25fY2FsbBgGIAEoCzIXLmNoYXRwYi52MS5GdW5jdGlvbkNhbGxCDeqfGQlmdW5jdGlvbl8SJgoHcmVmdXNhbBgDIAEoCUIQuJ8ZAeKfGQhyZWZ1c2Fsc0gCiAEBEi0KBWF1ZGlvGAcgASgLMh4uY2hhdHBiLnYxLkNoYXRDb21wbGV0aW9uQXVkaW8SKQoHcmVzaWR1ZRgPIAEoCzISLmNoYXRwYi52MS5SZXNpZHVlQgTYnxkBEjoKEXJlYXNvbmluZ19jb250ZW50GGQgASgJQhq4nxkB4p8ZEnJlYXNvbmluZ19jb250ZW50c0gDiAEBEioKCXJlYXNvbmluZxhlIAEoCUISuJ8ZAeKfGQpyZWFzb25pbmdzSASIAQESMAoLYW5ub3RhdGlvbnMYZiADKAsyFS5jaGF0cGIudjEuQW5ub3RhdGlvbkIEuJ8ZARIoChFyZWFzb25pbmdfZGV0YWlscxhnIAEoCUIIsJ8ZA7ifGQFIBYgBARIrCg1jb250ZW50X3BhcnRzGGggASgJQg+wnxkDkqAZB2NvbnRlbnRIBogBARIkCg1leHRyYV9jb250ZW50GGkgASgJQgiwnxkDuJ8ZAUgHiAEBEi8KGHByb3ZpZGVyX3NwZWNpZmljX2ZpZWxkcxhqIAEoCUIIsJ8ZA7ifGQFICIgBARIoChFwcm92aWRlcl9tZXRhZGF0YRhrIAEoCUIIsJ8ZA7ifGQFICYgBARIlCg5leGVjdXRlZF90b29scxhsIAEoCUIIsJ8ZA7ifGQFICogBARIUCgdjaGFubmVsGG0gASgJSAuIAQESFQoIdG9rZW5faWQYbiABKAVIDIgBATo/uJ8ZAcKfGQVpbmRleMqfGQR0eXBl0p8ZB3JlZnVzYWzSnxkHc3VtbWFyedKfGQR0ZXh00p8ZCHRoaW5raW5nQgcKBV9yb2xlQgoKCF9jb250ZW50QgoKCF9yZWZ1c2FsQhQKEl9yZWFzb25pbmdfY29udGVudEIMCgpfcmVhc29uaW5nQhQKEl9yZWFzb25pbmdfZGV0YWlsc0IQCg5fY29udGVudF9wYXJ0c0IQCg5fZXh0cmFfY29udGVudEIbChlfcHJvdmlkZXJfc3BlY2lmaWNfZmllbGRzQhQKEl9wcm92aWRlcl9tZXRhZGF0YUIRCg9fZXhlY3V0ZWRfdG9vbHNCCgoIX2NoYW5uZWxCCwoJX3Rva2VuX2lkQp4BCg1jb20uY2hhdHBiLnYxQhhDaGF0Q29tcGxldGlvbkNodW5rUHJvdG9QAVouZ2l0aHViLmNvbS9jaGF0cGIvY2hhdHBiLWdvL2NoYXRwYi92MTtjaGF0cGJ2MaICA0NYWKoCCUNoYXRwYi5WMcoCCUNoYXRwYlxWMeICFUNoYXRwYlxWMVxHUEJNZXRhZGF0YeoCCkNoYXRwYjo6VjFiBnByb3RvMw", [file_chatpb_v1_annotation, file_chatpb_v1_chat_completion, file_chatpb_v1_chat_completion_audio, file_chatpb_v1_completion_usage, file_chatpb_v1_finish_reason, file_chatpb_v1_logprobs, file_chatpb_v1_moderation, file_chatpb_v1_options, file_chatpb_v1_residue, file_chatpb_v1_role, file_chatpb_v1_service_tier, file_chatpb_v1_tool_call]);
+  fileDesc("CiVjaGF0cGIvdjEvY2hhdF9jb21wbGV0aW9uX2NodW5rLnByb3RvEgljaGF0cGIudjEi3AoKE0NoYXRDb21wbGV0aW9uQ2h1bmsSGwoCaWQYASABKAlCD7ifGQbYnxkB4p8ZA2lkcxIzCgZvYmplY3QYAiABKAlCI6KfGRciY2hhdC5jb21wbGV0aW9uLmNodW5rIrifGQXYnxkBEiQKB2NyZWF0ZWQYAyABKANCE7ifGQbYnxkB4p8ZB2NyZWF0ZWQSIQoFbW9kZWwYBCABKAlCErifGQbYnxkB4p8ZBm1vZGVscxJICgxzZXJ2aWNlX3RpZXIYByABKA4yFi5jaGF0cGIudjEuU2VydmljZVRpZXJCFdifGQHinxkNc2VydmljZV90aWVyc0gAiAEBEkQKEnN5c3RlbV9maW5nZXJwcmludBgIIAEoCUIjop8ZBG51bGzYnxkB4p8ZE3N5c3RlbV9maW5nZXJwcmludHNIAYgBARIzCgdjaG9pY2VzGAUgAygLMhYuY2hhdHBiLnYxLkNodW5rQ2hvaWNlQgqinxkCW124nxkDEikKBXVzYWdlGAYgASgLMhouY2hhdHBiLnYxLkNvbXBsZXRpb25Vc2FnZRIuCgtvYmZ1c2NhdGlvbhgJIAEoCUIUuJ8ZBOKfGQxvYmZ1c2NhdGlvbnNIAogBARIpCgptb2RlcmF0aW9uGAogASgLMhUuY2hhdHBiLnYxLk1vZGVyYXRpb24SKQoHcmVzaWR1ZRgPIAEoCzISLmNoYXRwYi52MS5SZXNpZHVlQgTYnxkBEhsKCHByb3ZpZGVyGG4gASgJQgTYnxkBSAOIAQESFwoJY2l0YXRpb25zGG8gAygJQgTYnxkBEiUKDnNlYXJjaF9yZXN1bHRzGHAgASgJQgiwnxkD2J8ZAUgEiAEBEigKFXByb21wdF9maWx0ZXJfcmVzdWx0cxhxIAEoCUIEsJ8ZA0gFiAEBEhgKEHByb21wdF90b2tlbl9pZHMYciADKAUSIgoPcHJvbXB0X2xvZ3Byb2JzGHMgASgJQgSwnxkDSAaIAQESJQoSa3ZfdHJhbnNmZXJfcGFyYW1zGHQgASgJQgSwnxkDSAeIAQESGQoGeF9ncm9xGHUgASgJQgSwnxkDSAiIAQESIgoPdXNhZ2VfYnJlYWtkb3duGHYgASgJQgSwnxkDSAmIAQESGgoHdGltaW5ncxh3IAEoCUIEsJ8ZA0gKiAEBEhwKCXRpbWVfaW5mbxh4IAEoCUIEsJ8ZA0gLiAEBEhsKCG1vZGVsX2lkGHkgASgJQgTYnxkBSAyIAQESIAoNbW9kZWxfdmVyc2lvbhh6IAEoCUIE2J8ZAUgNiAEBEh0KCmNyZWF0ZWRfYXQYeyABKAlCBNifGQFIDogBARIUCgFwGHwgASgJQgS4nxkESA+IAQESKQoOc3RyZWFtX29wdGlvbnMYfSABKAlCDLCfGQO4nxkE2J8ZAUgQiAEBOhPanxkPY2hhdC5jb21wbGV0aW9uQg8KDV9zZXJ2aWNlX3RpZXJCFQoTX3N5c3RlbV9maW5nZXJwcmludEIOCgxfb2JmdXNjYXRpb25CCwoJX3Byb3ZpZGVyQhEKD19zZWFyY2hfcmVzdWx0c0IYChZfcHJvbXB0X2ZpbHRlcl9yZXN1bHRzQhIKEF9wcm9tcHRfbG9ncHJvYnNCFQoTX2t2X3RyYW5zZmVyX3BhcmFtc0IJCgdfeF9ncm9xQhIKEF91c2FnZV9icmVha2Rvd25CCgoIX3RpbWluZ3NCDAoKX3RpbWVfaW5mb0ILCglfbW9kZWxfaWRCEAoOX21vZGVsX3ZlcnNpb25CDQoLX2NyZWF0ZWRfYXRCBAoCX3BCEQoPX3N0cmVhbV9vcHRpb25zIoMGCgtDaHVua0Nob2ljZRITCgVpbmRleBgBIAEoBUIEyJ8ZARI4CgVkZWx0YRgCIAEoCzIWLmNoYXRwYi52MS5DaG9pY2VEZWx0YUIRop8ZAnt9wp8ZB21lc3NhZ2USPgoIbG9ncHJvYnMYAyABKAsyGS5jaGF0cGIudjEuQ2hvaWNlTG9ncHJvYnNCEaKfGQRudWxs+p8ZBWRlbHRhEk8KDWZpbmlzaF9yZWFzb24YBCABKA4yFy5jaGF0cGIudjEuRmluaXNoUmVhc29uQhqinxkEbnVsbOKfGQ5maW5pc2hfcmVhc29uc0gAiAEBEikKB3Jlc2lkdWUYDyABKAsyEi5jaGF0cGIudjEuUmVzaWR1ZUIE2J8ZARIkCgl0b2tlbl9pZHMYZCADKAVCEbifGQHinxkJdG9rZW5faWRzEisKC3N0b3BfcmVhc29uGGUgASgLMhYuY2hhdHBiLnYxLk1hdGNoZWRTdG9wEiwKDG1hdGNoZWRfc3RvcBhmIAEoCzIWLmNoYXRwYi52MS5NYXRjaGVkU3RvcBInChRuYXRpdmVfZmluaXNoX3JlYXNvbhhnIAEoCUIE2J8ZAUgBiAEBEjEKFmNvbnRlbnRfZmlsdGVyX3Jlc3VsdHMYaCABKAlCDLCfGQO4nxkC2J8ZAUgCiAEBEhwKBXVzYWdlGGkgASgJQgiwnxkDuJ8ZAkgDiAEBEhEKBHNlZWQYaiABKANIBIgBARIeCgdtZXNzYWdlGGsgASgJQgiwnxkDuJ8ZCEgFiAEBEh4KC29iZnVzY2F0aW9uGGwgASgJQgS4nxkESAaIAQESFwoEdGV4dBhtIAEoCUIEuJ8ZAUgHiAEBOgS4nxkCQhAKDl9maW5pc2hfcmVhc29uQhcKFV9uYXRpdmVfZmluaXNoX3JlYXNvbkIZChdfY29udGVudF9maWx0ZXJfcmVzdWx0c0IICgZfdXNhZ2VCBwoFX3NlZWRCCgoIX21lc3NhZ2VCDgoMX29iZnVzY2F0aW9uQgcKBV90ZXh0ItEICgtDaG9pY2VEZWx0YRIoCgRyb2xlGAEgASgOMg8uY2hhdHBiLnYxLlJvbGVCBNifGQFIAIgBARJDCgdjb250ZW50GAIgASgJQi24nxkB4p8ZCGNvbnRlbnRziqAZGXsidHlwZSI6InRleHQiLCJ0ZXh0IjoiIn1IAYgBARItCgp0b29sX2NhbGxzGAUgAygLMhMuY2hhdHBiLnYxLlRvb2xDYWxsQgS4nxkDEj0KDWZ1bmN0aW9uX2NhbGwYBiABKAsyFy5jaGF0cGIudjEuRnVuY3Rpb25DYWxsQg3qnxkJZnVuY3Rpb25fEiYKB3JlZnVzYWwYAyABKAlCELifGQHinxkIcmVmdXNhbHNIAogBARItCgVhdWRpbxgHIAEoCzIeLmNoYXRwYi52MS5DaGF0Q29tcGxldGlvbkF1ZGlvEikKB3Jlc2lkdWUYDyABKAsyEi5jaGF0cGIudjEuUmVzaWR1ZUIE2J8ZARI6ChFyZWFzb25pbmdfY29udGVudBhkIAEoCUIauJ8ZAeKfGRJyZWFzb25pbmdfY29udGVudHNIA4gBARIqCglyZWFzb25pbmcYZSABKAlCErifGQHinxkKcmVhc29uaW5nc0gEiAEBEjAKC2Fubm90YXRpb25zGGYgAygLMhUuY2hhdHBiLnYxLkFubm90YXRpb25CBLifGQESKAoRcmVhc29uaW5nX2RldGFpbHMYZyABKAlCCLCfGQO4nxkBSAWIAQESKwoNY29udGVudF9wYXJ0cxhoIAEoCUIPsJ8ZA5KgGQdjb250ZW50SAaIAQESJAoNZXh0cmFfY29udGVudBhpIAEoCUIIsJ8ZA7ifGQFIB4gBARIvChhwcm92aWRlcl9zcGVjaWZpY19maWVsZHMYaiABKAlCCLCfGQO4nxkBSAiIAQESKAoRcHJvdmlkZXJfbWV0YWRhdGEYayABKAlCCLCfGQO4nxkBSAmIAQESJQoOZXhlY3V0ZWRfdG9vbHMYbCABKAlCCLCfGQO4nxkBSAqIAQESFAoHY2hhbm5lbBhtIAEoCUgLiAEBEhUKCHRva2VuX2lkGG4gASgFSAyIAQE6P7ifGQHCnxkFaW5kZXjKnxkEdHlwZdKfGQdyZWZ1c2Fs0p8ZB3N1bW1hcnnSnxkEdGV4dNKfGQh0aGlua2luZ0IHCgVfcm9sZUIKCghfY29udGVudEIKCghfcmVmdXNhbEIUChJfcmVhc29uaW5nX2NvbnRlbnRCDAoKX3JlYXNvbmluZ0IUChJfcmVhc29uaW5nX2RldGFpbHNCEAoOX2NvbnRlbnRfcGFydHNCEAoOX2V4dHJhX2NvbnRlbnRCGwoZX3Byb3ZpZGVyX3NwZWNpZmljX2ZpZWxkc0IUChJfcHJvdmlkZXJfbWV0YWRhdGFCEQoPX2V4ZWN1dGVkX3Rvb2xzQgoKCF9jaGFubmVsQgsKCV90b2tlbl9pZEKeAQoNY29tLmNoYXRwYi52MUIYQ2hhdENvbXBsZXRpb25DaHVua1Byb3RvUAFaLmdpdGh1Yi5jb20vY2hhdHBiL2NoYXRwYi1nby9jaGF0cGIvdjE7Y2hhdHBidjGiAgNDWFiqAglDaGF0cGIuVjHKAglDaGF0cGJcVjHiAhVDaGF0cGJcVjFcR1BCTWV0YWRhdGHqAgpDaGF0cGI6OlYxYgZwcm90bzM", [file_chatpb_v1_annotation, file_chatpb_v1_chat_completion, file_chatpb_v1_chat_completion_audio, file_chatpb_v1_completion_usage, file_chatpb_v1_finish_reason, file_chatpb_v1_logprobs, file_chatpb_v1_moderation, file_chatpb_v1_options, file_chatpb_v1_residue, file_chatpb_v1_role, file_chatpb_v1_service_tier, file_chatpb_v1_tool_call]);
 
 /**
- * ChatCompletionChunk is one piece of a streamed completion. Fields stand in the
+ * ChatCompletionChunk is one piece of a streamed completion. The fields are in the
  * order in which api.openai.com sends them.
  *
  * @generated from message chatpb.v1.ChatCompletionChunk
@@ -87,8 +87,8 @@ export type ChatCompletionChunk = Message<"chatpb.v1.ChatCompletionChunk"> & {
   systemFingerprint?: string | undefined;
 
   /**
-   * The pieces of the answers. Empty: an empty list, as in the chunk with the
-   * usage, unless the residue says otherwise.
+   * The pieces of the answers. Empty: an empty list, as in the chunk with the usage,
+   * unless the residue specifies otherwise.
    *
    * @generated from field: repeated chatpb.v1.ChunkChoice choices = 5;
    */
@@ -119,7 +119,7 @@ export type ChatCompletionChunk = Message<"chatpb.v1.ChatCompletionChunk"> & {
   moderation?: Moderation | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -135,7 +135,7 @@ export type ChatCompletionChunk = Message<"chatpb.v1.ChatCompletionChunk"> & {
 
   /**
    * The addresses of the sources, as Perplexity and xAI list them. Not documented by
-   * OpenAI. Empty: not given, unless the residue says otherwise.
+   * OpenAI. Empty: not given, unless the residue specifies otherwise.
    *
    * @generated from field: repeated string citations = 111;
    */
@@ -158,8 +158,8 @@ export type ChatCompletionChunk = Message<"chatpb.v1.ChatCompletionChunk"> & {
   promptFilterResults?: string | undefined;
 
   /**
-   * The numbers of the prompt's tokens, as vLLM sends them if asked. Not documented by
-   * OpenAI. Empty: not given, unless the residue says otherwise.
+   * The numbers of the prompt's tokens, as vLLM sends them if asked. Not documented
+   * by OpenAI. Empty: not given, unless the residue specifies otherwise.
    *
    * @generated from field: repeated int32 prompt_token_ids = 114;
    */
@@ -295,7 +295,7 @@ export type ChunkChoice = Message<"chatpb.v1.ChunkChoice"> & {
   finishReason?: FinishReason | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -303,7 +303,7 @@ export type ChunkChoice = Message<"chatpb.v1.ChunkChoice"> & {
 
   /**
    * The numbers of the piece's tokens, as vLLM sends them if asked. Not documented by
-   * OpenAI. Empty: not given, unless the residue says otherwise.
+   * OpenAI. Empty: not given, unless the residue specifies otherwise.
    *
    * @generated from field: repeated int32 token_ids = 100;
    */
@@ -374,7 +374,7 @@ export type ChunkChoice = Message<"chatpb.v1.ChunkChoice"> & {
   obfuscation?: string | undefined;
 
   /**
-   * The piece's text, as Together says it again. Not documented by OpenAI. Unset: not
+   * The piece's text, as Together repeats it. Not documented by OpenAI. Unset: not
    * given.
    *
    * @generated from field: optional string text = 109;
@@ -410,7 +410,7 @@ export type ChoiceDelta = Message<"chatpb.v1.ChoiceDelta"> & {
   content?: string | undefined;
 
   /**
-   * Pieces of tool calls. Empty: not given, unless the residue says otherwise.
+   * Pieces of tool calls. Empty: not given, unless the residue specifies otherwise.
    *
    * @generated from field: repeated chatpb.v1.ToolCall tool_calls = 5;
    */
@@ -439,7 +439,7 @@ export type ChoiceDelta = Message<"chatpb.v1.ChoiceDelta"> & {
   audio?: ChatCompletionAudio | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -463,7 +463,7 @@ export type ChoiceDelta = Message<"chatpb.v1.ChoiceDelta"> & {
 
   /**
    * Remarks that follow what earlier chunks gave, such as the sources of a web
-   * search. Not documented by OpenAI. Empty: not given, unless the residue says
+   * search. Not documented by OpenAI. Empty: not given, unless the residue specifies
    * otherwise.
    *
    * @generated from field: repeated chatpb.v1.Annotation annotations = 102;

@@ -35,7 +35,7 @@ export type ChatCompletionMessageParam = Message<"chatpb.v1.ChatCompletionMessag
   role?: Role | undefined;
 
   /**
-   * What the message says. Unset: not given.
+   * The content of the message. Unset: not given.
    *
    * @generated from field: chatpb.v1.MessageContent content = 2;
    */
@@ -50,7 +50,7 @@ export type ChatCompletionMessageParam = Message<"chatpb.v1.ChatCompletionMessag
   name?: string | undefined;
 
   /**
-   * The tools that the model called. Empty: not given, unless the residue says
+   * The tools that the model called. Empty: not given, unless the residue specifies
    * otherwise.
    *
    * @generated from field: repeated chatpb.v1.ToolCall tool_calls = 4;
@@ -87,7 +87,7 @@ export type ChatCompletionMessageParam = Message<"chatpb.v1.ChatCompletionMessag
   audio?: ChatCompletionAudio | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -150,8 +150,8 @@ export const ChatCompletionMessageParamSchema: GenMessage<ChatCompletionMessageP
   messageDesc(file_chatpb_v1_chat_completion_message_param, 0);
 
 /**
- * MessageContent is what a message says: a string or a list of parts. At most one
- * of the two is set.
+ * MessageContent is the content of a message: a string or a list of parts. At most
+ * one of the two is set.
  *
  * @generated from message chatpb.v1.MessageContent
  */
@@ -180,7 +180,7 @@ export const MessageContentSchema: GenMessage<MessageContent> = /*@__PURE__*/
   messageDesc(file_chatpb_v1_chat_completion_message_param, 1);
 
 /**
- * ContentPart is a part of what a message says.
+ * ContentPart is a part of the content of a message.
  *
  * @generated from message chatpb.v1.ContentPart
  */
@@ -235,7 +235,7 @@ export type ContentPart = Message<"chatpb.v1.ContentPart"> & {
   promptCacheBreakpoint?: PromptCacheBreakpoint | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -278,7 +278,7 @@ export type ImageUrl = Message<"chatpb.v1.ImageUrl"> & {
   detail?: ImageDetail | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -313,7 +313,7 @@ export type InputAudio = Message<"chatpb.v1.InputAudio"> & {
   format?: InputAudioFormat | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -355,7 +355,7 @@ export type InputFile = Message<"chatpb.v1.InputFile"> & {
   filename?: string | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -383,14 +383,14 @@ export type PromptCacheBreakpoint = Message<"chatpb.v1.PromptCacheBreakpoint"> &
   mode?: PromptCacheMode | undefined;
 
   /**
-   * How long the part is cached at least. Unset: as long as the request says.
+   * How long the part is cached at least. Unset: as long as the request specifies.
    *
    * @generated from field: optional chatpb.v1.PromptCacheTtl ttl = 2;
    */
   ttl?: PromptCacheTtl | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */

@@ -35,10 +35,10 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file chatpb/v1/chat_completion.proto.
  */
 export const file_chatpb_v1_chat_completion: GenFile = /*@__PURE__*/
-  fileDesc("Ch9jaGF0cGIvdjEvY2hhdF9jb21wbGV0aW9uLnByb3RvEgljaGF0cGIudjEi3QwKDkNoYXRDb21wbGV0aW9uEhIKAmlkGAEgASgJQgbinxkCaWQSJQoGb2JqZWN0GAIgASgJQhWinxkRImNoYXQuY29tcGxldGlvbiISHAoHY3JlYXRlZBgDIAEoA0IL4p8ZB2NyZWF0ZWQSGAoFbW9kZWwYBCABKAlCCeKfGQVtb2RlbBIqCgdjaG9pY2VzGAUgAygLMhEuY2hhdHBiLnYxLkNob2ljZUIGop8ZAltdEikKBXVzYWdlGAYgASgLMhouY2hhdHBiLnYxLkNvbXBsZXRpb25Vc2FnZRJDCgxzZXJ2aWNlX3RpZXIYByABKA4yFi5jaGF0cGIudjEuU2VydmljZVRpZXJCEOKfGQxzZXJ2aWNlX3RpZXJIAIgBARI/ChJzeXN0ZW1fZmluZ2VycHJpbnQYCCABKAlCHqKfGQRudWxs4p8ZEnN5c3RlbV9maW5nZXJwcmludEgBiAEBEkcKCG1ldGFkYXRhGAkgAygLMicuY2hhdHBiLnYxLkNoYXRDb21wbGV0aW9uLk1ldGFkYXRhRW50cnlCDOKfGQhtZXRhZGF0YRIpCgptb2RlcmF0aW9uGAogASgLMhUuY2hhdHBiLnYxLk1vZGVyYXRpb24SIwoHcmVzaWR1ZRgPIAEoCzISLmNoYXRwYi52MS5SZXNpZHVlEhcKCnJlcXVlc3RfaWQYZCABKAlIAogBARIqCgt0b29sX2Nob2ljZRhlIAEoCzIVLmNoYXRwYi52MS5Ub29sQ2hvaWNlEhEKBHNlZWQYZiABKANIA4gBARISCgV0b3BfcBhnIAEoAUgEiAEBEhgKC3RlbXBlcmF0dXJlGGggASgBSAWIAQESHQoQcHJlc2VuY2VfcGVuYWx0eRhpIAEoAUgGiAEBEh4KEWZyZXF1ZW5jeV9wZW5hbHR5GGogASgBSAeIAQESFwoKaW5wdXRfdXNlchhrIAEoCUgIiAEBEh4KBXRvb2xzGGwgAygLMg8uY2hhdHBiLnYxLlRvb2wSMgoPcmVzcG9uc2VfZm9ybWF0GG0gASgLMhkuY2hhdHBiLnYxLlJlc3BvbnNlRm9ybWF0EhUKCHByb3ZpZGVyGG4gASgJSAmIAQESEQoJY2l0YXRpb25zGG8gAygJEiEKDnNlYXJjaF9yZXN1bHRzGHAgASgJQgSwnxkDSAqIAQESKAoVcHJvbXB0X2ZpbHRlcl9yZXN1bHRzGHEgASgJQgSwnxkDSAuIAQESGAoQcHJvbXB0X3Rva2VuX2lkcxhyIAMoBRIiCg9wcm9tcHRfbG9ncHJvYnMYcyABKAlCBLCfGQNIDIgBARIlChJrdl90cmFuc2Zlcl9wYXJhbXMYdCABKAlCBLCfGQNIDYgBARIZCgZ4X2dyb3EYdSABKAlCBLCfGQNIDogBARIiCg91c2FnZV9icmVha2Rvd24YdiABKAlCBLCfGQNID4gBARIaCgd0aW1pbmdzGHcgASgJQgSwnxkDSBCIAQESHAoJdGltZV9pbmZvGHggASgJQgSwnxkDSBGIAQESFQoIbW9kZWxfaWQYeSABKAlIEogBARIaCg1tb2RlbF92ZXJzaW9uGHogASgJSBOIAQESFwoKY3JlYXRlZF9hdBh7IAEoCUgUiAEBGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIPCg1fc2VydmljZV90aWVyQhUKE19zeXN0ZW1fZmluZ2VycHJpbnRCDQoLX3JlcXVlc3RfaWRCBwoFX3NlZWRCCAoGX3RvcF9wQg4KDF90ZW1wZXJhdHVyZUITChFfcHJlc2VuY2VfcGVuYWx0eUIUChJfZnJlcXVlbmN5X3BlbmFsdHlCDQoLX2lucHV0X3VzZXJCCwoJX3Byb3ZpZGVyQhEKD19zZWFyY2hfcmVzdWx0c0IYChZfcHJvbXB0X2ZpbHRlcl9yZXN1bHRzQhIKEF9wcm9tcHRfbG9ncHJvYnNCFQoTX2t2X3RyYW5zZmVyX3BhcmFtc0IJCgdfeF9ncm9xQhIKEF91c2FnZV9icmVha2Rvd25CCgoIX3RpbWluZ3NCDAoKX3RpbWVfaW5mb0ILCglfbW9kZWxfaWRCEAoOX21vZGVsX3ZlcnNpb25CDQoLX2NyZWF0ZWRfYXQi5gQKBkNob2ljZRITCgVpbmRleBgBIAEoBUIEyJ8ZARIxCgdtZXNzYWdlGAIgASgLMiAuY2hhdHBiLnYxLkNoYXRDb21wbGV0aW9uTWVzc2FnZRJACghsb2dwcm9icxgDIAEoCzIZLmNoYXRwYi52MS5DaG9pY2VMb2dwcm9ic0ITop8ZBG51bGz6nxkHbWVzc2FnZRJPCg1maW5pc2hfcmVhc29uGAQgASgOMhcuY2hhdHBiLnYxLkZpbmlzaFJlYXNvbkIaop8ZBG51bGzinxkOZmluaXNoX3JlYXNvbnNIAIgBARIjCgdyZXNpZHVlGA8gASgLMhIuY2hhdHBiLnYxLlJlc2lkdWUSEQoJdG9rZW5faWRzGGQgAygFEisKC3N0b3BfcmVhc29uGGUgASgLMhYuY2hhdHBiLnYxLk1hdGNoZWRTdG9wEiwKDG1hdGNoZWRfc3RvcBhmIAEoCzIWLmNoYXRwYi52MS5NYXRjaGVkU3RvcBIhChRuYXRpdmVfZmluaXNoX3JlYXNvbhhnIAEoCUgBiAEBEikKFmNvbnRlbnRfZmlsdGVyX3Jlc3VsdHMYaCABKAlCBLCfGQNIAogBARIYCgV1c2FnZRhpIAEoCUIEsJ8ZA0gDiAEBEhEKBHNlZWQYaiABKANIBIgBARIRCgR0ZXh0GG0gASgJSAWIAQFCEAoOX2ZpbmlzaF9yZWFzb25CFwoVX25hdGl2ZV9maW5pc2hfcmVhc29uQhkKF19jb250ZW50X2ZpbHRlcl9yZXN1bHRzQggKBl91c2FnZUIHCgVfc2VlZEIHCgVfdGV4dCJACgtNYXRjaGVkU3RvcBISCgh0b2tlbl9pZBgBIAEoA0gAEg4KBHRleHQYAiABKAlIADoEoJ8ZAUIHCgV2YWx1ZSLKBwoVQ2hhdENvbXBsZXRpb25NZXNzYWdlEjMKBHJvbGUYASABKA4yDy5jaGF0cGIudjEuUm9sZUIPop8ZCyJhc3Npc3RhbnQiSACIAQESKgoHY29udGVudBgCIAEoCUIUop8ZBG51bGzinxkIY29udGVudHNIAYgBARInCgp0b29sX2NhbGxzGAUgAygLMhMuY2hhdHBiLnYxLlRvb2xDYWxsEj0KDWZ1bmN0aW9uX2NhbGwYBiABKAsyFy5jaGF0cGIudjEuRnVuY3Rpb25DYWxsQg3qnxkJZnVuY3Rpb25fEioKB3JlZnVzYWwYAyABKAlCFKKfGQRudWxs4p8ZCHJlZnVzYWxzSAKIAQESMgoLYW5ub3RhdGlvbnMYBCADKAsyFS5jaGF0cGIudjEuQW5ub3RhdGlvbkIGop8ZAltdEi0KBWF1ZGlvGAcgASgLMh4uY2hhdHBiLnYxLkNoYXRDb21wbGV0aW9uQXVkaW8SIwoHcmVzaWR1ZRgPIAEoCzISLmNoYXRwYi52MS5SZXNpZHVlEjYKEXJlYXNvbmluZ19jb250ZW50GGQgASgJQhbinxkScmVhc29uaW5nX2NvbnRlbnRzSAOIAQESJgoJcmVhc29uaW5nGGUgASgJQg7inxkKcmVhc29uaW5nc0gEiAEBEiQKEXJlYXNvbmluZ19kZXRhaWxzGGcgASgJQgSwnxkDSAWIAQESKwoNY29udGVudF9wYXJ0cxhoIAEoCUIPsJ8ZA5KgGQdjb250ZW50SAaIAQESIAoNZXh0cmFfY29udGVudBhpIAEoCUIEsJ8ZA0gHiAEBEisKGHByb3ZpZGVyX3NwZWNpZmljX2ZpZWxkcxhqIAEoCUIEsJ8ZA0gIiAEBEiQKEXByb3ZpZGVyX21ldGFkYXRhGGsgASgJQgSwnxkDSAmIAQESIQoOZXhlY3V0ZWRfdG9vbHMYbCABKAlCBLCfGQNICogBARIZCgZwYXJzZWQYbyABKAlCBLCfGQNIC4gBAUIHCgVfcm9sZUIKCghfY29udGVudEIKCghfcmVmdXNhbEIUChJfcmVhc29uaW5nX2NvbnRlbnRCDAoKX3JlYXNvbmluZ0IUChJfcmVhc29uaW5nX2RldGFpbHNCEAoOX2NvbnRlbnRfcGFydHNCEAoOX2V4dHJhX2NvbnRlbnRCGwoZX3Byb3ZpZGVyX3NwZWNpZmljX2ZpZWxkc0IUChJfcHJvdmlkZXJfbWV0YWRhdGFCEQoPX2V4ZWN1dGVkX3Rvb2xzQgkKB19wYXJzZWRCmQEKDWNvbS5jaGF0cGIudjFCE0NoYXRDb21wbGV0aW9uUHJvdG9QAVouZ2l0aHViLmNvbS9jaGF0cGIvY2hhdHBiLWdvL2NoYXRwYi92MTtjaGF0cGJ2MaICA0NYWKoCCUNoYXRwYi5WMcoCCUNoYXRwYlxWMeICFUNoYXRwYlxWMVxHUEJNZXRhZGF0YeoCCkNoYXRwYjo6VjFiBnByb3RvMw", [file_chatpb_v1_annotation, file_chatpb_v1_chat_completion_audio, file_chatpb_v1_completion_usage, file_chatpb_v1_finish_reason, file_chatpb_v1_logprobs, file_chatpb_v1_moderation, file_chatpb_v1_options, file_chatpb_v1_residue, file_chatpb_v1_response_format, file_chatpb_v1_role, file_chatpb_v1_service_tier, file_chatpb_v1_tool, file_chatpb_v1_tool_call]);
+  fileDesc("Ch9jaGF0cGIvdjEvY2hhdF9jb21wbGV0aW9uLnByb3RvEgljaGF0cGIudjEi3QwKDkNoYXRDb21wbGV0aW9uEhIKAmlkGAEgASgJQgbinxkCaWQSJQoGb2JqZWN0GAIgASgJQhWinxkRImNoYXQuY29tcGxldGlvbiISHAoHY3JlYXRlZBgDIAEoA0IL4p8ZB2NyZWF0ZWQSGAoFbW9kZWwYBCABKAlCCeKfGQVtb2RlbBIqCgdjaG9pY2VzGAUgAygLMhEuY2hhdHBiLnYxLkNob2ljZUIGop8ZAltdEikKBXVzYWdlGAYgASgLMhouY2hhdHBiLnYxLkNvbXBsZXRpb25Vc2FnZRJDCgxzZXJ2aWNlX3RpZXIYByABKA4yFi5jaGF0cGIudjEuU2VydmljZVRpZXJCEOKfGQxzZXJ2aWNlX3RpZXJIAIgBARI/ChJzeXN0ZW1fZmluZ2VycHJpbnQYCCABKAlCHqKfGQRudWxs4p8ZEnN5c3RlbV9maW5nZXJwcmludEgBiAEBEkcKCG1ldGFkYXRhGAkgAygLMicuY2hhdHBiLnYxLkNoYXRDb21wbGV0aW9uLk1ldGFkYXRhRW50cnlCDOKfGQhtZXRhZGF0YRIpCgptb2RlcmF0aW9uGAogASgLMhUuY2hhdHBiLnYxLk1vZGVyYXRpb24SIwoHcmVzaWR1ZRgPIAEoCzISLmNoYXRwYi52MS5SZXNpZHVlEhcKCnJlcXVlc3RfaWQYZCABKAlIAogBARIqCgt0b29sX2Nob2ljZRhlIAEoCzIVLmNoYXRwYi52MS5Ub29sQ2hvaWNlEhEKBHNlZWQYZiABKANIA4gBARISCgV0b3BfcBhnIAEoAUgEiAEBEhgKC3RlbXBlcmF0dXJlGGggASgBSAWIAQESHQoQcHJlc2VuY2VfcGVuYWx0eRhpIAEoAUgGiAEBEh4KEWZyZXF1ZW5jeV9wZW5hbHR5GGogASgBSAeIAQESFwoKaW5wdXRfdXNlchhrIAEoCUgIiAEBEh4KBXRvb2xzGGwgAygLMg8uY2hhdHBiLnYxLlRvb2wSMgoPcmVzcG9uc2VfZm9ybWF0GG0gASgLMhkuY2hhdHBiLnYxLlJlc3BvbnNlRm9ybWF0EhUKCHByb3ZpZGVyGG4gASgJSAmIAQESEQoJY2l0YXRpb25zGG8gAygJEiEKDnNlYXJjaF9yZXN1bHRzGHAgASgJQgSwnxkDSAqIAQESKAoVcHJvbXB0X2ZpbHRlcl9yZXN1bHRzGHEgASgJQgSwnxkDSAuIAQESGAoQcHJvbXB0X3Rva2VuX2lkcxhyIAMoBRIiCg9wcm9tcHRfbG9ncHJvYnMYcyABKAlCBLCfGQNIDIgBARIlChJrdl90cmFuc2Zlcl9wYXJhbXMYdCABKAlCBLCfGQNIDYgBARIZCgZ4X2dyb3EYdSABKAlCBLCfGQNIDogBARIiCg91c2FnZV9icmVha2Rvd24YdiABKAlCBLCfGQNID4gBARIaCgd0aW1pbmdzGHcgASgJQgSwnxkDSBCIAQESHAoJdGltZV9pbmZvGHggASgJQgSwnxkDSBGIAQESFQoIbW9kZWxfaWQYeSABKAlIEogBARIaCg1tb2RlbF92ZXJzaW9uGHogASgJSBOIAQESFwoKY3JlYXRlZF9hdBh7IAEoCUgUiAEBGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIPCg1fc2VydmljZV90aWVyQhUKE19zeXN0ZW1fZmluZ2VycHJpbnRCDQoLX3JlcXVlc3RfaWRCBwoFX3NlZWRCCAoGX3RvcF9wQg4KDF90ZW1wZXJhdHVyZUITChFfcHJlc2VuY2VfcGVuYWx0eUIUChJfZnJlcXVlbmN5X3BlbmFsdHlCDQoLX2lucHV0X3VzZXJCCwoJX3Byb3ZpZGVyQhEKD19zZWFyY2hfcmVzdWx0c0IYChZfcHJvbXB0X2ZpbHRlcl9yZXN1bHRzQhIKEF9wcm9tcHRfbG9ncHJvYnNCFQoTX2t2X3RyYW5zZmVyX3BhcmFtc0IJCgdfeF9ncm9xQhIKEF91c2FnZV9icmVha2Rvd25CCgoIX3RpbWluZ3NCDAoKX3RpbWVfaW5mb0ILCglfbW9kZWxfaWRCEAoOX21vZGVsX3ZlcnNpb25CDQoLX2NyZWF0ZWRfYXQi9QQKBkNob2ljZRITCgVpbmRleBgBIAEoBUIEyJ8ZARIxCgdtZXNzYWdlGAIgASgLMiAuY2hhdHBiLnYxLkNoYXRDb21wbGV0aW9uTWVzc2FnZRJACghsb2dwcm9icxgDIAEoCzIZLmNoYXRwYi52MS5DaG9pY2VMb2dwcm9ic0ITop8ZBG51bGz6nxkHbWVzc2FnZRJPCg1maW5pc2hfcmVhc29uGAQgASgOMhcuY2hhdHBiLnYxLkZpbmlzaFJlYXNvbkIaop8ZBG51bGzinxkOZmluaXNoX3JlYXNvbnNIAIgBARIjCgdyZXNpZHVlGA8gASgLMhIuY2hhdHBiLnYxLlJlc2lkdWUSIAoJdG9rZW5faWRzGGQgAygFQg3inxkJdG9rZW5faWRzEisKC3N0b3BfcmVhc29uGGUgASgLMhYuY2hhdHBiLnYxLk1hdGNoZWRTdG9wEiwKDG1hdGNoZWRfc3RvcBhmIAEoCzIWLmNoYXRwYi52MS5NYXRjaGVkU3RvcBIhChRuYXRpdmVfZmluaXNoX3JlYXNvbhhnIAEoCUgBiAEBEikKFmNvbnRlbnRfZmlsdGVyX3Jlc3VsdHMYaCABKAlCBLCfGQNIAogBARIYCgV1c2FnZRhpIAEoCUIEsJ8ZA0gDiAEBEhEKBHNlZWQYaiABKANIBIgBARIRCgR0ZXh0GG0gASgJSAWIAQFCEAoOX2ZpbmlzaF9yZWFzb25CFwoVX25hdGl2ZV9maW5pc2hfcmVhc29uQhkKF19jb250ZW50X2ZpbHRlcl9yZXN1bHRzQggKBl91c2FnZUIHCgVfc2VlZEIHCgVfdGV4dCJACgtNYXRjaGVkU3RvcBISCgh0b2tlbl9pZBgBIAEoA0gAEg4KBHRleHQYAiABKAlIADoEoJ8ZAUIHCgV2YWx1ZSLKBwoVQ2hhdENvbXBsZXRpb25NZXNzYWdlEjMKBHJvbGUYASABKA4yDy5jaGF0cGIudjEuUm9sZUIPop8ZCyJhc3Npc3RhbnQiSACIAQESKgoHY29udGVudBgCIAEoCUIUop8ZBG51bGzinxkIY29udGVudHNIAYgBARInCgp0b29sX2NhbGxzGAUgAygLMhMuY2hhdHBiLnYxLlRvb2xDYWxsEj0KDWZ1bmN0aW9uX2NhbGwYBiABKAsyFy5jaGF0cGIudjEuRnVuY3Rpb25DYWxsQg3qnxkJZnVuY3Rpb25fEioKB3JlZnVzYWwYAyABKAlCFKKfGQRudWxs4p8ZCHJlZnVzYWxzSAKIAQESMgoLYW5ub3RhdGlvbnMYBCADKAsyFS5jaGF0cGIudjEuQW5ub3RhdGlvbkIGop8ZAltdEi0KBWF1ZGlvGAcgASgLMh4uY2hhdHBiLnYxLkNoYXRDb21wbGV0aW9uQXVkaW8SIwoHcmVzaWR1ZRgPIAEoCzISLmNoYXRwYi52MS5SZXNpZHVlEjYKEXJlYXNvbmluZ19jb250ZW50GGQgASgJQhbinxkScmVhc29uaW5nX2NvbnRlbnRzSAOIAQESJgoJcmVhc29uaW5nGGUgASgJQg7inxkKcmVhc29uaW5nc0gEiAEBEiQKEXJlYXNvbmluZ19kZXRhaWxzGGcgASgJQgSwnxkDSAWIAQESKwoNY29udGVudF9wYXJ0cxhoIAEoCUIPsJ8ZA5KgGQdjb250ZW50SAaIAQESIAoNZXh0cmFfY29udGVudBhpIAEoCUIEsJ8ZA0gHiAEBEisKGHByb3ZpZGVyX3NwZWNpZmljX2ZpZWxkcxhqIAEoCUIEsJ8ZA0gIiAEBEiQKEXByb3ZpZGVyX21ldGFkYXRhGGsgASgJQgSwnxkDSAmIAQESIQoOZXhlY3V0ZWRfdG9vbHMYbCABKAlCBLCfGQNICogBARIZCgZwYXJzZWQYbyABKAlCBLCfGQNIC4gBAUIHCgVfcm9sZUIKCghfY29udGVudEIKCghfcmVmdXNhbEIUChJfcmVhc29uaW5nX2NvbnRlbnRCDAoKX3JlYXNvbmluZ0IUChJfcmVhc29uaW5nX2RldGFpbHNCEAoOX2NvbnRlbnRfcGFydHNCEAoOX2V4dHJhX2NvbnRlbnRCGwoZX3Byb3ZpZGVyX3NwZWNpZmljX2ZpZWxkc0IUChJfcHJvdmlkZXJfbWV0YWRhdGFCEQoPX2V4ZWN1dGVkX3Rvb2xzQgkKB19wYXJzZWRCmQEKDWNvbS5jaGF0cGIudjFCE0NoYXRDb21wbGV0aW9uUHJvdG9QAVouZ2l0aHViLmNvbS9jaGF0cGIvY2hhdHBiLWdvL2NoYXRwYi92MTtjaGF0cGJ2MaICA0NYWKoCCUNoYXRwYi5WMcoCCUNoYXRwYlxWMeICFUNoYXRwYlxWMVxHUEJNZXRhZGF0YeoCCkNoYXRwYjo6VjFiBnByb3RvMw", [file_chatpb_v1_annotation, file_chatpb_v1_chat_completion_audio, file_chatpb_v1_completion_usage, file_chatpb_v1_finish_reason, file_chatpb_v1_logprobs, file_chatpb_v1_moderation, file_chatpb_v1_options, file_chatpb_v1_residue, file_chatpb_v1_response_format, file_chatpb_v1_role, file_chatpb_v1_service_tier, file_chatpb_v1_tool, file_chatpb_v1_tool_call]);
 
 /**
- * ChatCompletion is the model's whole answer to a request. Fields stand in the
+ * ChatCompletion is the model's whole answer to a request. The fields are in the
  * order in which api.openai.com sends them.
  *
  * @generated from message chatpb.v1.ChatCompletion
@@ -73,8 +73,8 @@ export type ChatCompletion = Message<"chatpb.v1.ChatCompletion"> & {
   model: string;
 
   /**
-   * The answers, one for each of the request's `n`. Empty: an empty list, unless
-   * the residue says otherwise.
+   * The answers, one for each of the request's `n`. Empty: an empty list, unless the
+   * residue specifies otherwise.
    *
    * @generated from field: repeated chatpb.v1.Choice choices = 5;
    */
@@ -102,8 +102,8 @@ export type ChatCompletion = Message<"chatpb.v1.ChatCompletion"> & {
   systemFingerprint?: string | undefined;
 
   /**
-   * The keys and values that the caller attached to a stored completion. Empty:
-   * not given, unless the residue says otherwise.
+   * The keys and values that the caller attached to a stored completion. Empty: not
+   * given, unless the residue specifies otherwise.
    *
    * @generated from field: map<string, string> metadata = 9;
    */
@@ -118,7 +118,7 @@ export type ChatCompletion = Message<"chatpb.v1.ChatCompletion"> & {
   moderation?: Moderation | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -189,8 +189,8 @@ export type ChatCompletion = Message<"chatpb.v1.ChatCompletion"> & {
   inputUser?: string | undefined;
 
   /**
-   * The tools of the request, in stored completions. Not documented by OpenAI.
-   * Empty: not given, unless the residue says otherwise.
+   * The tools of the request, in stored completions. Not documented by OpenAI. Empty:
+   * not given, unless the residue specifies otherwise.
    *
    * @generated from field: repeated chatpb.v1.Tool tools = 108;
    */
@@ -214,7 +214,7 @@ export type ChatCompletion = Message<"chatpb.v1.ChatCompletion"> & {
 
   /**
    * The addresses of the sources, as Perplexity and xAI list them. Not documented by
-   * OpenAI. Empty: not given, unless the residue says otherwise.
+   * OpenAI. Empty: not given, unless the residue specifies otherwise.
    *
    * @generated from field: repeated string citations = 111;
    */
@@ -237,8 +237,8 @@ export type ChatCompletion = Message<"chatpb.v1.ChatCompletion"> & {
   promptFilterResults?: string | undefined;
 
   /**
-   * The numbers of the prompt's tokens, as vLLM sends them if asked. Not documented by
-   * OpenAI. Empty: not given, unless the residue says otherwise.
+   * The numbers of the prompt's tokens, as vLLM sends them if asked. Not documented
+   * by OpenAI. Empty: not given, unless the residue specifies otherwise.
    *
    * @generated from field: repeated int32 prompt_token_ids = 114;
    */
@@ -359,15 +359,15 @@ export type Choice = Message<"chatpb.v1.Choice"> & {
   finishReason?: FinishReason | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
   residue?: Residue | undefined;
 
   /**
-   * The numbers of the message's tokens, as vLLM sends them if asked. Not documented by
-   * OpenAI. Empty: not given, unless the residue says otherwise.
+   * The numbers of the message's tokens, as vLLM sends them if asked. Not documented
+   * by OpenAI. Empty: not given, unless the residue specifies otherwise.
    *
    * @generated from field: repeated int32 token_ids = 100;
    */
@@ -422,7 +422,7 @@ export type Choice = Message<"chatpb.v1.Choice"> & {
   seed?: bigint | undefined;
 
   /**
-   * The text of the message, as Together says it again. Not documented by OpenAI. Unset:
+   * The text of the message, as Together repeats it. Not documented by OpenAI. Unset:
    * not given.
    *
    * @generated from field: optional string text = 109;
@@ -496,7 +496,7 @@ export type ChatCompletionMessage = Message<"chatpb.v1.ChatCompletionMessage"> &
   content?: string | undefined;
 
   /**
-   * The tools that the model called. Empty: not given, unless the residue says
+   * The tools that the model called. Empty: not given, unless the residue specifies
    * otherwise.
    *
    * @generated from field: repeated chatpb.v1.ToolCall tool_calls = 5;
@@ -520,7 +520,7 @@ export type ChatCompletionMessage = Message<"chatpb.v1.ChatCompletionMessage"> &
 
   /**
    * Remarks on the message, such as the sources of a web search. Empty: an empty
-   * list, unless the residue says otherwise.
+   * list, unless the residue specifies otherwise.
    *
    * @generated from field: repeated chatpb.v1.Annotation annotations = 4;
    */
@@ -534,7 +534,7 @@ export type ChatCompletionMessage = Message<"chatpb.v1.ChatCompletionMessage"> &
   audio?: ChatCompletionAudio | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */

@@ -37,14 +37,15 @@ export type ChatCompletionRequest = Message<"chatpb.v1.ChatCompletionRequest"> &
   model?: string | undefined;
 
   /**
-   * The conversation so far. Empty: not given, unless the residue says otherwise.
+   * The conversation so far. Empty: not given, unless the residue specifies
+   * otherwise.
    *
    * @generated from field: repeated chatpb.v1.ChatCompletionMessageParam messages = 2;
    */
   messages: ChatCompletionMessageParam[];
 
   /**
-   * The tools that the model may call. Empty: not given, unless the residue says
+   * The tools that the model may call. Empty: not given, unless the residue specifies
    * otherwise.
    *
    * @generated from field: repeated chatpb.v1.Tool tools = 3;
@@ -131,7 +132,7 @@ export type ChatCompletionRequest = Message<"chatpb.v1.ChatCompletionRequest"> &
   streamOptions?: StreamOptions | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -153,8 +154,8 @@ export type ChatCompletionRequest = Message<"chatpb.v1.ChatCompletionRequest"> &
   topLogprobs?: number | undefined;
 
   /**
-   * A bias for each token, by its number. Empty: not given, unless the residue says
-   * otherwise.
+   * A bias for each token, by its number. Empty: not given, unless the residue
+   * specifies otherwise.
    *
    * @generated from field: map<string, int64> logit_bias = 18;
    */
@@ -197,8 +198,8 @@ export type ChatCompletionRequest = Message<"chatpb.v1.ChatCompletionRequest"> &
   verbosity?: Verbosity | undefined;
 
   /**
-   * The kinds of output that are wanted. Empty: not given, unless the residue says
-   * otherwise.
+   * The kinds of output that are wanted. Empty: not given, unless the residue
+   * specifies otherwise.
    *
    * @generated from field: repeated chatpb.v1.Modality modalities = 24;
    */
@@ -233,8 +234,8 @@ export type ChatCompletionRequest = Message<"chatpb.v1.ChatCompletionRequest"> &
   store?: boolean | undefined;
 
   /**
-   * Keys and values to attach to the stored completion. Empty: not given, unless
-   * the residue says otherwise.
+   * Keys and values to attach to the stored completion. Empty: not given, unless the
+   * residue specifies otherwise.
    *
    * @generated from field: map<string, string> metadata = 29;
    */
@@ -301,8 +302,8 @@ export type ChatCompletionRequest = Message<"chatpb.v1.ChatCompletionRequest"> &
   functionCall?: FunctionCallOption | undefined;
 
   /**
-   * The functions that the model may call. Deprecated by OpenAI in favour of
-   * `tools`. Empty: not given, unless the residue says otherwise.
+   * The functions that the model may call. Deprecated by OpenAI in favour of `tools`.
+   * Empty: not given, unless the residue specifies otherwise.
    *
    * @generated from field: repeated chatpb.v1.FunctionDefinition functions = 38;
    */
@@ -350,7 +351,7 @@ export type ChatCompletionRequest = Message<"chatpb.v1.ChatCompletionRequest"> &
 
   /**
    * The numbers of tokens at which the answer ends, as vLLM and SGLang name them. Not
-   * documented by OpenAI. Empty: not given, unless the residue says otherwise.
+   * documented by OpenAI. Empty: not given, unless the residue specifies otherwise.
    *
    * @generated from field: repeated int32 stop_token_ids = 105;
    */
@@ -422,14 +423,14 @@ export type ChatCompletionRequest = Message<"chatpb.v1.ChatCompletionRequest"> &
 
   /**
    * The models to try if the first fails, as OpenRouter names them. Not documented by
-   * OpenAI. Empty: not given, unless the residue says otherwise.
+   * OpenAI. Empty: not given, unless the residue specifies otherwise.
    *
    * @generated from field: repeated string models = 114;
    */
   models: string[];
 
   /**
-   * What is said about the usage, as OpenRouter names it: an object. Not documented by
+   * How the usage is reported, as OpenRouter names it: an object. Not documented by
    * OpenAI. Unset: not given.
    *
    * @generated from field: optional string usage = 115;
@@ -461,8 +462,8 @@ export type ChatCompletionRequest = Message<"chatpb.v1.ChatCompletionRequest"> &
   guidedRegex?: string | undefined;
 
   /**
-   * The answers to choose from, as vLLM named them. Not documented by OpenAI. Empty: not
-   * given, unless the residue says otherwise.
+   * The answers to choose from, as vLLM named them. Not documented by OpenAI. Empty:
+   * not given, unless the residue specifies otherwise.
    *
    * @generated from field: repeated string guided_choice = 119;
    */
@@ -543,7 +544,7 @@ export type StreamOptions = Message<"chatpb.v1.StreamOptions"> & {
   includeObfuscation?: boolean | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -578,7 +579,7 @@ export type AudioParam = Message<"chatpb.v1.AudioParam"> & {
   voice?: Voice | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -645,7 +646,7 @@ export type CustomVoice = Message<"chatpb.v1.CustomVoice"> & {
   id?: string | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -680,7 +681,7 @@ export type PredictionContent = Message<"chatpb.v1.PredictionContent"> & {
   content?: MessageContent | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -715,7 +716,7 @@ export type ModerationParam = Message<"chatpb.v1.ModerationParam"> & {
   policy?: ModerationPolicy | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -750,7 +751,7 @@ export type ModerationPolicy = Message<"chatpb.v1.ModerationPolicy"> & {
   output?: ModerationPolicyRule | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -778,7 +779,7 @@ export type ModerationPolicyRule = Message<"chatpb.v1.ModerationPolicyRule"> & {
   mode?: ModerationMode | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -813,7 +814,7 @@ export type PromptCacheOptions = Message<"chatpb.v1.PromptCacheOptions"> & {
   ttl?: PromptCacheTtl | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -848,7 +849,7 @@ export type WebSearchOptions = Message<"chatpb.v1.WebSearchOptions"> & {
   userLocation?: UserLocation | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -883,7 +884,7 @@ export type UserLocation = Message<"chatpb.v1.UserLocation"> & {
   approximate?: ApproximateLocation | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -932,7 +933,7 @@ export type ApproximateLocation = Message<"chatpb.v1.ApproximateLocation"> & {
   timezone?: string | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */

@@ -107,7 +107,7 @@ export type StreamChatCompletionResponse = Message<"chatpb.v1.StreamChatCompleti
    * Compact chunks, which came after those in `chunks`. In each, and in its choices
    * and their deltas, a field with the option `carried` that is unset has the value
    * that it has in the chunk before it, in the choice at the same position. A
-   * residue that is empty and an enum that is zero stand there for unset ones.
+   * residue that is empty and an enum that is zero mean that the field is unset.
    * Empty: the request did not ask for them, or all chunks came whole.
    *
    * @generated from field: repeated chatpb.v1.ChatCompletionChunk compact_chunks = 2;

@@ -124,8 +124,8 @@ export type CompletionRecord = Message<"chatpb.v1.CompletionRecord"> & {
   callId?: string | undefined;
 
   /**
-   * What the log is whose first message this is; such a message is no record. Unset:
-   * the message is a record.
+   * The description of a log, in the first message of each of its files. Such a
+   * message is not a record. Unset: the message is a record.
    *
    * @generated from field: chatpb.v1.LogHeader log_header = 14;
    */
@@ -140,7 +140,7 @@ export const CompletionRecordSchema: GenMessage<CompletionRecord> = /*@__PURE__*
   messageDesc(file_chatpb_v1_completion_record, 0);
 
 /**
- * LogHeader is what a log says of itself, in the first message of each of its files.
+ * LogHeader describes a log, in the first message of each of its files.
  *
  * @generated from message chatpb.v1.LogHeader
  */

@@ -57,7 +57,7 @@ export type CompletionUsage = Message<"chatpb.v1.CompletionUsage"> & {
   completionTokensDetails?: CompletionTokensDetails | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -80,8 +80,8 @@ export type CompletionUsage = Message<"chatpb.v1.CompletionUsage"> & {
   costDetails?: string | undefined;
 
   /**
-   * Whether the caller's own key of the provider was used, as OpenRouter says. Not
-   * documented by OpenAI. Unset: not given.
+   * Whether the caller's own key of the provider was used, as OpenRouter reports it.
+   * Not documented by OpenAI. Unset: not given.
    *
    * @generated from field: optional bool is_byok = 102;
    */
@@ -301,7 +301,7 @@ export type PromptTokensDetails = Message<"chatpb.v1.PromptTokensDetails"> & {
   imageTokens?: bigint | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -364,7 +364,7 @@ export type CompletionTokensDetails = Message<"chatpb.v1.CompletionTokensDetails
   textTokens?: bigint | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */

@@ -30,7 +30,7 @@ export type ErrorResponse = Message<"chatpb.v1.ErrorResponse"> & {
   error?: Error | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -86,7 +86,7 @@ export type Error = Message<"chatpb.v1.Error"> & {
   misalignment?: Misalignment | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -138,7 +138,7 @@ export type Misalignment = Message<"chatpb.v1.Misalignment"> & {
   steer?: MisalignmentSteer | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -166,7 +166,7 @@ export type MisalignmentSteer = Message<"chatpb.v1.MisalignmentSteer"> & {
   message?: string | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */

@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file chatpb/v1/logprobs.proto.
  */
 export const file_chatpb_v1_logprobs: GenFile = /*@__PURE__*/
-  fileDesc("ChhjaGF0cGIvdjEvbG9ncHJvYnMucHJvdG8SCWNoYXRwYi52MSLfAQoOQ2hvaWNlTG9ncHJvYnMSUAoHY29udGVudBgBIAMoCzIlLmNoYXRwYi52MS5DaGF0Q29tcGxldGlvblRva2VuTG9ncHJvYkIYop8ZBG51bGy4nxkB4p8ZCGxvZ3Byb2JzElAKB3JlZnVzYWwYAiADKAsyJS5jaGF0cGIudjEuQ2hhdENvbXBsZXRpb25Ub2tlbkxvZ3Byb2JCGKKfGQRudWxsuJ8ZAeKfGQhsb2dwcm9icxIjCgdyZXNpZHVlGA8gASgLMhIuY2hhdHBiLnYxLlJlc2lkdWU6BLifGQIikAIKGkNoYXRDb21wbGV0aW9uVG9rZW5Mb2dwcm9iEhgKBXRva2VuGAEgASgJQgninxkFdG9rZW4SHAoHbG9ncHJvYhgCIAEoAUIL4p8ZB2xvZ3Byb2ISKgoFYnl0ZXMYAyABKAxCFqqfGQV0b2tlbrCfGQHinxkFYnl0ZXNIAIgBARJHCgx0b3BfbG9ncHJvYnMYBCADKAsyFS5jaGF0cGIudjEuVG9wTG9ncHJvYkIaop8ZAltd4p8ZDHRvcF9sb2dwcm9ic4CgGQESIwoHcmVzaWR1ZRgPIAEoCzISLmNoYXRwYi52MS5SZXNpZHVlEg8KAmlkGGQgASgFSAGIAQFCCAoGX2J5dGVzQgUKA19pZCK3AQoKVG9wTG9ncHJvYhIYCgV0b2tlbhgBIAEoCUIJ4p8ZBXRva2VuEhwKB2xvZ3Byb2IYAiABKAFCC+KfGQdsb2dwcm9iEioKBWJ5dGVzGAMgASgMQhaqnxkFdG9rZW6wnxkB4p8ZBWJ5dGVzSACIAQESIwoHcmVzaWR1ZRgPIAEoCzISLmNoYXRwYi52MS5SZXNpZHVlEg8KAmlkGGQgASgFSAGIAQFCCAoGX2J5dGVzQgUKA19pZEKTAQoNY29tLmNoYXRwYi52MUINTG9ncHJvYnNQcm90b1ABWi5naXRodWIuY29tL2NoYXRwYi9jaGF0cGItZ28vY2hhdHBiL3YxO2NoYXRwYnYxogIDQ1hYqgIJQ2hhdHBiLlYxygIJQ2hhdHBiXFYx4gIVQ2hhdHBiXFYxXEdQQk1ldGFkYXRh6gIKQ2hhdHBiOjpWMWIGcHJvdG8z", [file_chatpb_v1_options, file_chatpb_v1_residue]);
+  fileDesc("ChhjaGF0cGIvdjEvbG9ncHJvYnMucHJvdG8SCWNoYXRwYi52MSLfAQoOQ2hvaWNlTG9ncHJvYnMSUAoHY29udGVudBgBIAMoCzIlLmNoYXRwYi52MS5DaGF0Q29tcGxldGlvblRva2VuTG9ncHJvYkIYop8ZBG51bGy4nxkB4p8ZCGxvZ3Byb2JzElAKB3JlZnVzYWwYAiADKAsyJS5jaGF0cGIudjEuQ2hhdENvbXBsZXRpb25Ub2tlbkxvZ3Byb2JCGKKfGQRudWxsuJ8ZAeKfGQhsb2dwcm9icxIjCgdyZXNpZHVlGA8gASgLMhIuY2hhdHBiLnYxLlJlc2lkdWU6BLifGQIioQIKGkNoYXRDb21wbGV0aW9uVG9rZW5Mb2dwcm9iEhgKBXRva2VuGAEgASgJQgninxkFdG9rZW4SHAoHbG9ncHJvYhgCIAEoAUIL4p8ZB2xvZ3Byb2ISKgoFYnl0ZXMYAyABKAxCFqqfGQV0b2tlbrCfGQHinxkFYnl0ZXNIAIgBARJHCgx0b3BfbG9ncHJvYnMYBCADKAsyFS5jaGF0cGIudjEuVG9wTG9ncHJvYkIaop8ZAltd4p8ZDHRvcF9sb2dwcm9ic4CgGQESIwoHcmVzaWR1ZRgPIAEoCzISLmNoYXRwYi52MS5SZXNpZHVlEiAKAmlkGA4gASgFQg/inxkCaWSaoBkFdG9rZW5IAYgBAUIICgZfYnl0ZXNCBQoDX2lkIsgBCgpUb3BMb2dwcm9iEhgKBXRva2VuGAEgASgJQgninxkFdG9rZW4SHAoHbG9ncHJvYhgCIAEoAUIL4p8ZB2xvZ3Byb2ISKgoFYnl0ZXMYAyABKAxCFqqfGQV0b2tlbrCfGQHinxkFYnl0ZXNIAIgBARIjCgdyZXNpZHVlGA8gASgLMhIuY2hhdHBiLnYxLlJlc2lkdWUSIAoCaWQYDiABKAVCD+KfGQJpZJqgGQV0b2tlbkgBiAEBQggKBl9ieXRlc0IFCgNfaWRCkwEKDWNvbS5jaGF0cGIudjFCDUxvZ3Byb2JzUHJvdG9QAVouZ2l0aHViLmNvbS9jaGF0cGIvY2hhdHBiLWdvL2NoYXRwYi92MTtjaGF0cGJ2MaICA0NYWKoCCUNoYXRwYi5WMcoCCUNoYXRwYlxWMeICFUNoYXRwYlxWMVxHUEJNZXRhZGF0YeoCCkNoYXRwYjo6VjFiBnByb3RvMw", [file_chatpb_v1_options, file_chatpb_v1_residue]);
 
 /**
  * ChoiceLogprobs is the log probabilities of the tokens of a choice.
@@ -38,7 +38,7 @@ export type ChoiceLogprobs = Message<"chatpb.v1.ChoiceLogprobs"> & {
   refusal: ChatCompletionTokenLogprob[];
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -67,8 +67,8 @@ export type ChatCompletionTokenLogprob = Message<"chatpb.v1.ChatCompletionTokenL
   token: string;
 
   /**
-   * The natural logarithm of the token's probability; -9999.0 says that the token
-   * is very unlikely. Unset: 0.0, certainty.
+   * The natural logarithm of the token's probability; -9999.0 means that the token is
+   * very unlikely. Unset: 0.0, certainty.
    *
    * @generated from field: double logprob = 2;
    */
@@ -91,17 +91,18 @@ export type ChatCompletionTokenLogprob = Message<"chatpb.v1.ChatCompletionTokenL
   topLogprobs: TopLogprob[];
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
   residue?: Residue | undefined;
 
   /**
-   * The number of the token in the model's vocabulary, as llama.cpp sends it. Not
-   * documented by OpenAI. Unset: not given.
+   * The number of the token in the model's vocabulary, as llama.cpp sends it. OpenAI
+   * does not document it; the field has a small number because it comes with every
+   * token, where one byte counts. Unset: not given.
    *
-   * @generated from field: optional int32 id = 100;
+   * @generated from field: optional int32 id = 14;
    */
   id?: number | undefined;
 };
@@ -141,17 +142,18 @@ export type TopLogprob = Message<"chatpb.v1.TopLogprob"> & {
   bytes?: Uint8Array | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
   residue?: Residue | undefined;
 
   /**
-   * The number of the token in the model's vocabulary, as llama.cpp sends it. Not
-   * documented by OpenAI. Unset: not given.
+   * The number of the token in the model's vocabulary, as llama.cpp sends it. OpenAI
+   * does not document it; the field has a small number because it comes with every
+   * token, where one byte counts. Unset: not given.
    *
-   * @generated from field: optional int32 id = 100;
+   * @generated from field: optional int32 id = 14;
    */
   id?: number | undefined;
 };

@@ -37,7 +37,7 @@ export type Moderation = Message<"chatpb.v1.Moderation"> & {
   output?: ModerationOutcome | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -72,7 +72,7 @@ export type ModerationOutcome = Message<"chatpb.v1.ModerationOutcome"> & {
   model?: string | undefined;
 
   /**
-   * The judgements. Empty: not given, unless the residue says otherwise.
+   * The judgements. Empty: not given, unless the residue specifies otherwise.
    *
    * @generated from field: repeated chatpb.v1.ModerationResult results = 3;
    */
@@ -93,7 +93,7 @@ export type ModerationOutcome = Message<"chatpb.v1.ModerationOutcome"> & {
   message?: string | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -135,7 +135,7 @@ export type ModerationResult = Message<"chatpb.v1.ModerationResult"> & {
   flagged?: boolean | undefined;
 
   /**
-   * Whether each category is flagged. Empty: not given, unless the residue says
+   * Whether each category is flagged. Empty: not given, unless the residue specifies
    * otherwise.
    *
    * @generated from field: map<string, bool> categories = 4;
@@ -144,22 +144,22 @@ export type ModerationResult = Message<"chatpb.v1.ModerationResult"> & {
 
   /**
    * The score of each category, from 0 to 1. Empty: not given, unless the residue
-   * says otherwise.
+   * specifies otherwise.
    *
    * @generated from field: map<string, double> category_scores = 5;
    */
   categoryScores: { [key: string]: number };
 
   /**
-   * The kinds of input that the score of each category applies to. Empty: not
-   * given, unless the residue says otherwise.
+   * The kinds of input that the score of each category applies to. Empty: not given,
+   * unless the residue specifies otherwise.
    *
    * @generated from field: map<string, chatpb.v1.ModerationInputTypes> category_applied_input_types = 6;
    */
   categoryAppliedInputTypes: { [key: string]: ModerationInputTypes };
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */

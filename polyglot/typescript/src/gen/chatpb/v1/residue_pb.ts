@@ -13,9 +13,9 @@ export const file_chatpb_v1_residue: GenFile = /*@__PURE__*/
   fileDesc("ChdjaGF0cGIvdjEvcmVzaWR1ZS5wcm90bxIJY2hhdHBiLnYxIl8KB1Jlc2lkdWUSEwoLbnVsbF9maWVsZHMYASADKA0SFQoNYWJzZW50X2ZpZWxkcxgCIAMoDRIUCgxlbXB0eV9maWVsZHMYAyADKA0SEgoKZXh0cmFfanNvbhgEIAEoCUKSAQoNY29tLmNoYXRwYi52MUIMUmVzaWR1ZVByb3RvUAFaLmdpdGh1Yi5jb20vY2hhdHBiL2NoYXRwYi1nby9jaGF0cGIvdjE7Y2hhdHBidjGiAgNDWFiqAglDaGF0cGIuVjHKAglDaGF0cGJcVjHiAhVDaGF0cGJcVjFcR1BCTWV0YWRhdGHqAgpDaGF0cGI6OlYxYgZwcm90bzM");
 
 /**
- * Residue is what a JSON object said that the typed fields beside it cannot.
- * Unset, the object said nothing else. It lets a message go back to the JSON
- * value that it was read from, whatever a server had put there.
+ * Residue contains what a JSON object had and the typed fields next to it cannot
+ * represent. Unset: the object had nothing else. With it, a message is written as the
+ * same JSON value that it was read from.
  *
  * @generated from message chatpb.v1.Residue
  */

@@ -36,7 +36,7 @@ export type ResponseFormat = Message<"chatpb.v1.ResponseFormat"> & {
   jsonSchema?: JsonSchema | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -85,7 +85,7 @@ export type JsonSchema = Message<"chatpb.v1.JsonSchema"> & {
   strict?: boolean | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */

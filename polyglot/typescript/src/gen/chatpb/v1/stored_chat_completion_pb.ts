@@ -41,7 +41,7 @@ export type ChatCompletionList = Message<"chatpb.v1.ChatCompletionList"> & {
   object: string;
 
   /**
-   * The completions. Empty: an empty list, unless the residue says otherwise.
+   * The completions. Empty: an empty list, unless the residue specifies otherwise.
    *
    * @generated from field: repeated chatpb.v1.ChatCompletion data = 2;
    */
@@ -69,7 +69,7 @@ export type ChatCompletionList = Message<"chatpb.v1.ChatCompletionList"> & {
   hasMore: boolean;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -97,7 +97,7 @@ export type ChatCompletionStoreMessageList = Message<"chatpb.v1.ChatCompletionSt
   object: string;
 
   /**
-   * The messages. Empty: an empty list, unless the residue says otherwise.
+   * The messages. Empty: an empty list, unless the residue specifies otherwise.
    *
    * @generated from field: repeated chatpb.v1.ChatCompletionStoreMessage data = 2;
    */
@@ -125,7 +125,7 @@ export type ChatCompletionStoreMessageList = Message<"chatpb.v1.ChatCompletionSt
   hasMore: boolean;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -175,14 +175,14 @@ export type ChatCompletionStoreMessage = Message<"chatpb.v1.ChatCompletionStoreM
 
   /**
    * The text and image parts of the message, if it was given as parts. Empty: null,
-   * unless the residue says otherwise.
+   * unless the residue specifies otherwise.
    *
    * @generated from field: repeated chatpb.v1.ContentPart content_parts = 5;
    */
   contentParts: ContentPart[];
 
   /**
-   * The tools that the model called. Empty: not given, unless the residue says
+   * The tools that the model called. Empty: not given, unless the residue specifies
    * otherwise.
    *
    * @generated from field: repeated chatpb.v1.ToolCall tool_calls = 6;
@@ -205,7 +205,7 @@ export type ChatCompletionStoreMessage = Message<"chatpb.v1.ChatCompletionStoreM
   refusal?: string | undefined;
 
   /**
-   * Remarks on the message. Empty: not given, unless the residue says otherwise.
+   * Remarks on the message. Empty: not given, unless the residue specifies otherwise.
    *
    * @generated from field: repeated chatpb.v1.Annotation annotations = 9;
    */
@@ -219,7 +219,7 @@ export type ChatCompletionStoreMessage = Message<"chatpb.v1.ChatCompletionStoreM
   audio?: ChatCompletionAudio | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -261,7 +261,7 @@ export type ChatCompletionDeleted = Message<"chatpb.v1.ChatCompletionDeleted"> &
   deleted: boolean;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -282,15 +282,15 @@ export const ChatCompletionDeletedSchema: GenMessage<ChatCompletionDeleted> = /*
  */
 export type ChatCompletionUpdate = Message<"chatpb.v1.ChatCompletionUpdate"> & {
   /**
-   * The keys and values to attach to it. Empty: not given, unless the residue says
-   * otherwise.
+   * The keys and values to attach to it. Empty: not given, unless the residue
+   * specifies otherwise.
    *
    * @generated from field: map<string, string> metadata = 1;
    */
   metadata: { [key: string]: string };
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */

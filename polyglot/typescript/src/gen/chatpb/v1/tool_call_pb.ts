@@ -60,7 +60,7 @@ export type ToolCall = Message<"chatpb.v1.ToolCall"> & {
   custom?: CustomToolCall | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -105,7 +105,7 @@ export type FunctionCall = Message<"chatpb.v1.FunctionCall"> & {
   arguments?: string | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -148,7 +148,7 @@ export type CustomToolCall = Message<"chatpb.v1.CustomToolCall"> & {
   input?: string | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */

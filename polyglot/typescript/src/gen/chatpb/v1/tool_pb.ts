@@ -45,7 +45,7 @@ export type Tool = Message<"chatpb.v1.Tool"> & {
   custom?: CustomTool | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -80,7 +80,7 @@ export type FunctionDefinition = Message<"chatpb.v1.FunctionDefinition"> & {
   description?: string | undefined;
 
   /**
-   * The JSON Schema of the arguments, as JSON text. Unset: not given, which says
+   * The JSON Schema of the arguments, as JSON text. Unset: not given, which means
    * that the function takes none.
    *
    * @generated from field: optional string parameters = 3;
@@ -95,7 +95,7 @@ export type FunctionDefinition = Message<"chatpb.v1.FunctionDefinition"> & {
   strict?: boolean | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -130,14 +130,14 @@ export type CustomTool = Message<"chatpb.v1.CustomTool"> & {
   description?: string | undefined;
 
   /**
-   * The form of the input. Unset: not given, which says free text.
+   * The form of the input. Unset: not given, which means free text.
    *
    * @generated from field: chatpb.v1.CustomToolFormat format = 3;
    */
   format?: CustomToolFormat | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -172,7 +172,7 @@ export type CustomToolFormat = Message<"chatpb.v1.CustomToolFormat"> & {
   grammar?: Grammar | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -207,7 +207,7 @@ export type Grammar = Message<"chatpb.v1.Grammar"> & {
   syntax?: GrammarSyntax | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -293,7 +293,7 @@ export type NamedToolChoice = Message<"chatpb.v1.NamedToolChoice"> & {
   custom?: ToolName | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -323,14 +323,14 @@ export type AllowedTools = Message<"chatpb.v1.AllowedTools"> & {
 
   /**
    * The tools, each with its kind and name. Empty: not given, unless the residue
-   * says otherwise.
+   * specifies otherwise.
    *
    * @generated from field: repeated chatpb.v1.Tool tools = 2;
    */
   tools: Tool[];
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */
@@ -358,7 +358,7 @@ export type ToolName = Message<"chatpb.v1.ToolName"> & {
   name?: string | undefined;
 
   /**
-   * What the typed fields cannot say. Unset: nothing.
+   * What the typed fields cannot represent. Unset: nothing.
    *
    * @generated from field: chatpb.v1.Residue residue = 15;
    */

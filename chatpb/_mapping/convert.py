@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, TypeVar, overload
 
@@ -167,11 +168,17 @@ def json_to_binary(
         ConversionError: As for `from_json`.
         TypeError: As for `from_json`.
     """
-    check_class(message_type)
-    raw = utf8(data)
-    binary = native_binary(raw, message_type, allow_nan)
-    if binary is not None:
-        return binary
+    try:
+        number = _checked_type(message_type)
+    except TypeError:
+        check_class(message_type)  # which is not hashable
+        raise
+    raw = data if type(data) is bytes else utf8(data)
+    if transcoder is not None and number is not None:
+        binary = transcoder.json_to_binary(raw, number, allow_nan)
+        if binary is not None:
+            return binary
+        _refuse(raw, allow_nan)
     return canonical(_read(raw, message_type, allow_nan))
 
 
@@ -188,10 +195,15 @@ def binary_to_json(
         ConversionError: The bytes are not a message of the type; otherwise as for `to_json`.
         TypeError: The data is not bytes, or the message type is not such a class.
     """
-    check_class(message_type)
-    data = as_bytes(data)
-    if transcoder is not None and not ignore_unknown_fields:
-        native = native_json(data, message_type, allow_nan)
+    try:
+        number = _checked_type(message_type)
+    except TypeError:
+        check_class(message_type)  # which is not hashable
+        raise
+    if type(data) is not bytes:
+        data = as_bytes(data)
+    if transcoder is not None and number is not None and not ignore_unknown_fields:
+        native = transcoder.binary_to_json(data, number, allow_nan)
         if native is not None:
             return native
     try:
@@ -202,26 +214,42 @@ def binary_to_json(
     return _write(message, allow_nan, ignore_unknown_fields)
 
 
+@functools.lru_cache(maxsize=1024)
+def _checked_type(message_type: type[Message]) -> int | None:
+    """The transcoder's number for a message type; None if the reference converts it.
+
+    Raises:
+        TypeError: It is not a class of messages.
+    """
+    check_class(message_type)
+    return native_type(message_type) if transcoder is not None else None
+
+
 def native_binary(data: bytes, message_type: type[Message], allow_nan: bool) -> bytes | None:
     """What the native implementation reads; None if it is not in use.
 
     Raises:
         ConversionError: The text is refused. The reference, which is slower, is not asked.
     """
-    number = native_type(message_type) if transcoder is not None else None
+    number = _checked_type(message_type)
     if transcoder is None or number is None:
         return None
     binary = transcoder.json_to_binary(data, number, allow_nan)
     if binary is None:
-        refusal = find_refusal(data, allow_nan=allow_nan)
-        if refusal is not None:
-            raise refusal
+        _refuse(data, allow_nan)
     return binary
+
+
+def _refuse(data: bytes, allow_nan: bool) -> None:
+    """Raises the error of a text that the native implementation declined, if it is refused."""
+    refusal = find_refusal(data, allow_nan=allow_nan)
+    if refusal is not None:
+        raise refusal
 
 
 def native_json(data: bytes, message_type: type[Message], allow_nan: bool) -> bytes | None:
     """What the native implementation writes; None if it declines or is not in use."""
-    number = native_type(message_type) if transcoder is not None else None
+    number = _checked_type(message_type)
     if transcoder is None or number is None:
         return None
     return transcoder.binary_to_json(data, number, allow_nan)

@@ -47,7 +47,7 @@ impl Transcoder {
         allow_nan: bool,
     ) -> Option<Bound<'py, PyBytes>> {
         let nan = Nan::from(allow_nan);
-        run(py, |out| {
+        run(py, data.len(), |out| {
             self.schema.json_to_binary(data, message_type, nan, out)
         })
     }
@@ -78,7 +78,7 @@ impl Transcoder {
         allow_nan: bool,
     ) -> Option<Bound<'py, PyBytes>> {
         let nan = Nan::from(allow_nan);
-        run(py, |out| {
+        run(py, data.len(), |out| {
             self.schema.binary_to_json(data, message_type, nan, out)
         })
     }
@@ -96,6 +96,8 @@ thread_local! {
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 const MOST_KEPT: usize = 4 << 20;
+/// How many bytes take longer to convert than to give the GIL away and to get it back.
+const LONG: usize = 8 << 10;
 
 /// Turns the bytes of an event stream, however they arrive, into chunks in binary form.
 #[pyclass(module = "_chatpb")]
@@ -186,14 +188,21 @@ impl ChunkStream {
     }
 }
 
-/// Runs work without the GIL. If a bug panics, the input is left to the reference, like all unexpected input.
+/// Runs work, without the GIL if its input is long. If a bug panics, the input is left to the
+/// reference, like all unexpected input.
 fn run<'py>(
     py: Python<'py>,
+    size: usize,
     work: impl FnOnce(&mut Vec<u8>) -> Result<(), Declined> + Send,
 ) -> Option<Bound<'py, PyBytes>> {
     let mut out = BUFFER.take();
     out.clear();
-    let done = py.detach(|| catch_unwind(AssertUnwindSafe(|| work(&mut out))));
+    let caught = || catch_unwind(AssertUnwindSafe(|| work(&mut out)));
+    let done = if size < LONG {
+        caught()
+    } else {
+        py.detach(caught)
+    };
     let result = matches!(done, Ok(Ok(()))).then(|| PyBytes::new(py, &out));
     if out.capacity() <= MOST_KEPT {
         BUFFER.set(out);

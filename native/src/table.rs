@@ -166,7 +166,7 @@ impl Shredder {
         buffers: Vec<Option<PyBackedBytes>>,
     ) -> Option<Bound<'py, PyBytes>> {
         let (plan, schema) = (&self.plan, &transcoder.get().schema);
-        run(py, |lines| {
+        run(py, usize::MAX, |lines| {
             let slices: Vec<_> = buffers.iter().map(|each| each.as_deref()).collect();
             assemble_lines(plan, schema, message_type, field, rows, &slices, lines)
         })

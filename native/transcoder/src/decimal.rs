@@ -51,7 +51,15 @@ pub fn skip_array_of(text: &[u8], json: &[u8], at: usize) -> Option<usize> {
     }
     let decimal = &DECIMALS[last as usize];
     let end = at + decimal.digits;
-    let matches = json.get(at..end)? == &decimal.text[..decimal.digits];
+    let rest = json.get(at..)?;
+    let matches = match rest.first_chunk::<4>() {
+        Some(here) => {
+            let bits = 8 * (4 - decimal.digits as u32);
+            let difference = u32::from_le_bytes(*here) ^ u32::from_le_bytes(decimal.text);
+            difference << bits == 0
+        }
+        None => rest.starts_with(&decimal.text[..decimal.digits]),
+    };
     (matches && json.get(end) == Some(&b']')).then_some(end + 1)
 }
 

@@ -144,6 +144,26 @@ impl<'a> Cursor<'a> {
         Ok(Text { raw, has_escapes })
     }
 
+    /// Reads a number of at most 18 digits without a sign, a fraction and an exponent; None, and
+    /// nothing is read, if something else is here.
+    #[inline]
+    pub fn short_natural(&mut self) -> Option<u64> {
+        let (mut end, mut value) = (self.at, 0);
+        let mut byte = self.peek();
+        while byte.is_ascii_digit() && end - self.at < 18 {
+            value = value * 10 + u64::from(byte - b'0');
+            end += 1;
+            byte = *self.data.get(end).unwrap_or(&0);
+        }
+        let digits = end - self.at;
+        let is_canonical = digits == 1 || digits > 1 && self.peek() != b'0';
+        if !is_canonical || matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E') {
+            return None;
+        }
+        self.at = end;
+        Some(value)
+    }
+
     /// A number, as it is written, and whether it has neither fraction nor exponent.
     #[inline]
     pub fn number(&mut self) -> Result<(&'a [u8], bool), Declined> {

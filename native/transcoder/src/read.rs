@@ -113,6 +113,7 @@ impl<'a> Reader<'a> {
         let mut said = Said::default();
         let mut unknown = Names::default();
         let mut later = Vec::new();
+        let mut last = None;
         let mut follower = &mapped.first;
         let mut more = self.json.any(b'}');
         while more {
@@ -150,6 +151,11 @@ impl<'a> Reader<'a> {
                         later.push((index, self.json.at, self.extra.len()));
                         self.scratch.clear();
                         self.json.compact(&mut self.scratch)?;
+                    } else if field.is_last_integer
+                        && let Kind::Integer(integer) = field.kind
+                        && let Some(bits) = self.natural(integer)
+                    {
+                        last = Some((field, bits)); // so that it need not be moved there
                     } else {
                         self.member(mapped, index, first_segment, &mut said)?;
                     }
@@ -170,6 +176,10 @@ impl<'a> Reader<'a> {
             self.json.at = end;
         }
         self.residue(mapped, &said, extra_start);
+        if let Some((field, bits)) = last {
+            self.segments.push((field.number, self.out.len()));
+            put_number(&mut self.out, field.number, field.wire, bits);
+        }
         self.sort_fields(start, first_segment);
         Ok(())
     }
@@ -615,19 +625,39 @@ impl<'a> Reader<'a> {
     }
 
     fn integer(&mut self, number: u32, implicit: bool, integer: Integer) -> Result<Fit, Declined> {
-        if !matches!(self.json.peek(), b'-' | b'0'..=b'9') {
-            return Ok(Fit::Misfit);
-        }
-        let Ok((text, true)) = self.json.number() else {
-            return Ok(Fit::Misfit); // also what is not a number, which is refused there
-        };
-        let Some(bits) = integer.parse(text) else {
-            return Ok(Fit::Misfit);
+        let bits = match self.natural(integer) {
+            Some(bits) => bits,
+            None => {
+                if !matches!(self.json.peek(), b'-' | b'0'..=b'9') {
+                    return Ok(Fit::Misfit);
+                }
+                let Ok((text, true)) = self.json.number() else {
+                    return Ok(Fit::Misfit); // also what is not a number, which is refused there
+                };
+                let Some(bits) = integer.parse(text) else {
+                    return Ok(Fit::Misfit);
+                };
+                bits
+            }
         };
         if bits != 0 || !implicit {
             put_number(&mut self.out, number, integer.wire(), bits);
         }
         Ok(Fit::Set)
+    }
+
+    /// Reads a number of the type here, if it is short and not negative.
+    #[inline]
+    fn natural(&mut self, integer: Integer) -> Option<u64> {
+        let at = self.json.at;
+        let bits = self
+            .json
+            .short_natural()
+            .and_then(|value| integer.bits_of(value));
+        if bits.is_none() {
+            self.json.at = at;
+        }
+        bits
     }
 
     fn double(&mut self, number: u32, implicit: bool) -> Result<Fit, Declined> {
@@ -734,8 +764,8 @@ impl<'a> Reader<'a> {
         let segments = &self.segments[first_segment..];
         let (early, others) = segments.split_at(late);
         let place = early.partition_point(|segment| segment.0 < others[0].0);
-        let is_one_move = others.is_sorted()
-            && others.last().is_some_and(|last| last.0 < early[place].0);
+        let is_one_move =
+            others.is_sorted() && others.last().is_some_and(|last| last.0 < early[place].0);
         if is_one_move {
             let (from, middle) = (early[place].1, others[0].1);
             self.out[from..].rotate_left(middle - from);

@@ -59,6 +59,8 @@ pub struct Field {
     pub alternative: Option<usize>,
     /// Whether this is such a field, which has no member of its own.
     pub is_alternative: bool,
+    /// Whether this is an integer whose field comes behind all others of its message.
+    pub is_last_integer: bool,
     /// Which member came after this one the last time.
     pub follower: Follower,
 }
@@ -150,11 +152,6 @@ impl Integer {
     /// What is written for a number, with `put_number`; None if it is not in range or not spelled
     /// as an integer is.
     pub fn parse(self, text: &[u8]) -> Option<u64> {
-        if let Some(value) = short_natural(text) {
-            let is_in_range = self.has_64_bits || value >> (32 - u32::from(self.is_signed)) == 0;
-            let is_zigzag = self.coding == Coding::ZigZag;
-            return is_in_range.then_some(value << u32::from(is_zigzag));
-        }
         if text == b"-0" {
             return None;
         }
@@ -169,6 +166,22 @@ impl Integer {
             return Some(value);
         }
         Some(value << 1 ^ (value as i64 >> 63) as u64)
+    }
+
+    /// What is written for a number below 2^63, with `put_number`; None if it is not in range.
+    #[inline]
+    pub fn bits_of(self, value: u64) -> Option<u64> {
+        let is_in_range = self.has_64_bits || value >> (32 - u32::from(self.is_signed)) == 0;
+        let is_zigzag = self.coding == Coding::ZigZag;
+        is_in_range.then_some(value << u32::from(is_zigzag))
+    }
+
+    /// The value of what was read, if it is not negative and fits 31 bits; None for the others, and
+    /// for those in ZigZag.
+    #[inline]
+    pub fn short_natural(self, bits: u64) -> Option<u32> {
+        let value = u32::try_from(bits).ok()?;
+        (value >> 31 == 0 && self.coding != Coding::ZigZag).then_some(value)
     }
 
     /// The value of what was read.
@@ -487,9 +500,14 @@ impl Options {
         }
         let most = fields.iter().map(|field| field.number).max().unwrap_or(0);
         let mut by_number = vec![NO_FIELD; most as usize + 1];
+        let residue = self.residue(message).unwrap_or(0);
         let (mut expected, mut members, mut alternatives) = (0, 0, 0);
         for (index, field) in fields.iter_mut().enumerate() {
             field.follower = Follower(AtomicU8::new(index as u8 + 1));
+            field.is_last_integer = field.number == most.max(residue)
+                && field.shape == Shape::Explicit
+                && matches!(field.kind, Kind::Integer(_))
+                && matches!(field.unset, Unset::Nothing);
             let shared = if field.is_alternative {
                 &mut alternatives
             } else {
@@ -504,7 +522,7 @@ impl Options {
         Some(MessageType {
             fields,
             is_union,
-            residue: self.residue(message).unwrap_or(0),
+            residue,
             expected,
             by_number,
             first: Follower::default(),
@@ -588,6 +606,7 @@ impl Options {
             key,
             alternative: None,
             is_alternative: false,
+            is_last_integer: false,
             follower: Follower::default(),
         })
     }
@@ -666,23 +685,6 @@ impl Options {
             _ => Unset::Text(string(text)?),
         })
     }
-}
-
-/// A number of at most 18 digits; None for all others, and for what is not one.
-#[inline]
-fn short_natural(text: &[u8]) -> Option<u64> {
-    let is_canonical = match text {
-        [] => false,
-        [_] => true,
-        [first, ..] => *first != b'0',
-    };
-    if !is_canonical || text.len() > 18 {
-        return None;
-    }
-    text.iter().try_fold(0, |value, byte| {
-        let digit = byte.wrapping_sub(b'0');
-        (digit < 10).then(|| value * 10 + u64::from(digit))
-    })
 }
 
 /// The string of a JSON text.

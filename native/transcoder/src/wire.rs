@@ -9,7 +9,30 @@ pub const LENGTH_DELIMITED: u32 = 2;
 pub const FIXED32: u32 = 5;
 
 #[inline]
-pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub fn put_varint(out: &mut Vec<u8>, value: u64) {
+    if value < 0x80 {
+        out.push(value as u8);
+    } else {
+        put_long_varint(out, value);
+    }
+}
+
+#[inline(never)]
+fn put_long_varint(out: &mut Vec<u8>, mut value: u64) {
+    if value < 1 << 28 {
+        // Without a branch for each byte, as the sizes of numbers are hard to predict.
+        let value = value as u32;
+        let spread = value & 0x7f
+            | (value & 0x7f << 7) << 1
+            | (value & 0x7f << 14) << 2
+            | (value & 0x7f << 21) << 3;
+        let more = u32::from(value >= 1 << 14) + u32::from(value >= 1 << 21) + 1;
+        let marks = 0x0080_8080 & ((1 << (8 * more)) - 1);
+        let end = out.len() + more as usize + 1;
+        out.extend_from_slice(&(spread | marks).to_le_bytes());
+        out.truncate(end);
+        return;
+    }
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;

@@ -296,6 +296,13 @@ impl<'a> Writer<'a> {
 
     #[inline(never)]
     fn integer(&mut self, integer: Integer, bits: u64, implicit: bool) -> bool {
+        if let Some(value) = integer.short_natural(bits) {
+            if value != 0 || !implicit {
+                let mut buffer = itoa::Buffer::new();
+                self.out.extend_from_slice(buffer.format(value).as_bytes());
+            }
+            return value != 0 || !implicit;
+        }
         let value = integer.value(bits);
         if implicit && value == 0 {
             return false;

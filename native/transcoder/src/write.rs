@@ -675,9 +675,35 @@ fn read_residue<'d>(mapped: &MessageType, data: &'d [u8]) -> Result<Residue<'d>,
 /// Whether text is ASCII without anything to escape.
 #[inline]
 fn is_plain(text: &[u8]) -> bool {
-    text.iter().fold(true, |plain, &byte| {
-        plain & (0x20..0x80).contains(&byte) & (byte != b'"') & (byte != b'\\')
-    })
+    let is_plain = |text: &[u8]| {
+        text.iter().fold(true, |plain, &byte| {
+            plain & (0x20..0x80).contains(&byte) & (byte != b'"') & (byte != b'\\')
+        })
+    };
+    // Most tokens are shorter than a vector. Blocks that overlap need no loop.
+    if let (Some(head), Some(tail)) = (text.first_chunk::<8>(), text.last_chunk::<8>())
+        && text.len() <= 16
+    {
+        return is_plain_word(u64::from_le_bytes(*head)) & is_plain_word(u64::from_le_bytes(*tail));
+    }
+    if let (Some(head), Some(tail)) = (text.first_chunk::<4>(), text.last_chunk::<4>())
+        && text.len() <= 8
+    {
+        let (head, tail) = (u32::from_le_bytes(*head), u32::from_le_bytes(*tail));
+        return is_plain_word(u64::from(head) | u64::from(tail) << 32);
+    }
+    is_plain(text)
+}
+
+/// Whether eight bytes are plain.
+#[inline]
+fn is_plain_word(word: u64) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const TOPS: u64 = ONES << 7;
+    let zero = |x: u64| x.wrapping_sub(ONES) & !x;
+    let special = zero(word ^ (ONES * b'"' as u64)) | zero(word ^ (ONES * b'\\' as u64));
+    let control = word.wrapping_sub(ONES * 0x20) & !word;
+    (special | control | word) & TOPS == 0
 }
 
 fn put_byte_array(bytes: &[u8], out: &mut Vec<u8>) {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, overload
 
 from google.protobuf.message import DecodeError, Message
@@ -214,8 +214,7 @@ def binary_to_json(
     return _write(message, allow_nan, ignore_unknown_fields)
 
 
-@functools.lru_cache(maxsize=1024)
-def _checked_type(message_type: type[Message]) -> int | None:
+def _check_type(message_type: type[Message]) -> int | None:
     """The transcoder's number for a message type; None if the reference converts it.
 
     Raises:
@@ -223,6 +222,12 @@ def _checked_type(message_type: type[Message]) -> int | None:
     """
     check_class(message_type)
     return native_type(message_type) if transcoder is not None else None
+
+
+#: The same, looked up once for each class.
+_checked_type: Callable[[type[Message]], int | None] = functools.lru_cache(maxsize=1024)(
+    _check_type
+)
 
 
 def native_binary(data: bytes, message_type: type[Message], allow_nan: bool) -> bytes | None:

@@ -42,7 +42,7 @@ fn read_text(
         schema,
         json: Cursor::new(text, 0, nan),
         out: std::mem::take(out),
-        segments: Vec::new(),
+        segments: Vec::with_capacity(32),
         extra: Vec::new(),
         scratch: Vec::new(),
     };
@@ -249,7 +249,6 @@ impl<'a> Reader<'a> {
                     self.segments.push((other.number, out_start));
                     return Ok(());
                 }
-                self.extra.push(b',');
                 field.member.put(&mut self.extra);
                 self.json.compact(&mut self.extra)?;
             }

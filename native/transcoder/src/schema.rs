@@ -36,6 +36,10 @@ pub struct MessageType {
     by_number: Vec<u8>,
     /// Which member came first in the last object.
     pub first: Follower,
+    /// Whether the fields are scalars whose numbers have the order of the members, and at most one
+    /// is a string, `text`, that the bytes behind it are taken from.
+    pub is_flat: bool,
+    pub text: Option<usize>,
     /// The fields that have a member of their own, and those that share another one's, a bit each.
     pub members: u64,
     pub alternatives: u64,
@@ -243,8 +247,9 @@ impl Key {
     }
 }
 
-/// A short text that is copied often: padded, so that it is copied as a block of fixed size.
+/// A short text that is copied often.
 pub struct Member {
+    /// The text after a comma: padded, so that it is copied as a block of fixed size.
     padded: [u8; Member::SIZE],
     text: Vec<u8>,
     /// The first 16 bytes, as a number, and which bits of it count.
@@ -257,11 +262,12 @@ impl Member {
 
     fn new(name: &str) -> Self {
         let text = format!("\"{name}\":").into_bytes();
-        let mut padded = [0; Self::SIZE];
-        let size = text.len().min(Self::SIZE);
-        padded[..size].copy_from_slice(&text[..size]);
+        let mut padded = [b','; Self::SIZE];
+        let size = text.len().min(Self::SIZE - 1);
+        padded[1..=size].copy_from_slice(&text[..size]);
         let mut head = [0; 16];
-        head.copy_from_slice(&padded[..16]);
+        let short = text.len().min(16);
+        head[..short].copy_from_slice(&text[..short]);
         let mask = if size >= 16 {
             u128::MAX
         } else {
@@ -299,11 +305,12 @@ impl Member {
         &self.text
     }
 
-    /// Appends the text.
+    /// Appends a comma and the text.
     #[inline]
     pub fn put(&self, out: &mut Vec<u8>) {
-        let size = self.text.len();
+        let size = self.text.len() + 1;
         if size > Self::SIZE {
+            out.push(b',');
             out.extend_from_slice(&self.text);
             return;
         }
@@ -423,6 +430,14 @@ impl Field {
     pub fn is_list(&self) -> bool {
         matches!(self.shape, Shape::Repeated | Shape::Map)
     }
+
+    /// The place of the string that the bytes of the unset field are taken from.
+    fn text(&self) -> Option<usize> {
+        match self.unset {
+            Unset::Utf8(text) => Some(text),
+            _ => None,
+        }
+    }
 }
 
 /// The custom options of the schema.
@@ -519,7 +534,19 @@ impl Options {
                 expected |= 1 << index;
             }
         }
+        let mut texts = fields.iter().filter_map(Field::text);
+        let text = texts.next();
+        let is_flat = alternatives == 0
+            && texts.all(|other| Some(other) == text)
+            && fields.is_sorted_by_key(|field| field.number)
+            && fields.iter().enumerate().all(|(index, field)| {
+                !field.is_list()
+                    && field.kind.message().is_none()
+                    && field.text().is_none_or(|text| text < index)
+            });
         Some(MessageType {
+            is_flat,
+            text,
             fields,
             is_union,
             residue,

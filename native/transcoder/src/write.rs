@@ -67,6 +67,9 @@ impl<'a> Writer<'a> {
         if depth >= MAX_DEPTH {
             return Err(Declined);
         }
+        if mapped.is_flat && self.flat(mapped, data, depth + 1)? {
+            return Ok(());
+        }
         let first_slot = self.slots.len();
         let (seen, residue) = scan(mapped, data, &mut self.slots)?;
         let mut silenced = 0;
@@ -81,7 +84,6 @@ impl<'a> Writer<'a> {
                 Some(residue)
             }
         };
-        self.out.push(b'{');
         let start = self.out.len();
         let (nulls, absent, empties) = match &residue {
             Some(residue) => (residue.nulls, residue.absent, residue.empties),
@@ -109,9 +111,6 @@ impl<'a> Writer<'a> {
                 continue;
             }
             let before = self.out.len();
-            if before > start {
-                self.out.push(b',');
-            }
             field.member.put(&mut self.out);
             let slot = self.slots[first_slot + index];
             if seen & bit != 0 && self.field(field, data, slot, depth + 1)? {
@@ -128,31 +127,97 @@ impl<'a> Writer<'a> {
                     .extend_from_slice(if is_map { b"{}" } else { b"[]" });
             } else if nulls & bit != 0 {
                 self.out.extend_from_slice(b"null");
-            } else if absent & bit != 0 || !self.unset(field, data, seen, first_slot)? {
-                self.out.truncate(before);
+            } else {
+                let text = match field.unset {
+                    Unset::Utf8(text) if seen & 1 << text != 0 => {
+                        let slot = self.slots[first_slot + text];
+                        &data[slot.start as usize..slot.end as usize]
+                    }
+                    _ => &[],
+                };
+                if absent & bit != 0 || !self.unset(field, text) {
+                    self.out.truncate(before);
+                }
             }
         }
         if !extra.is_empty() {
-            if self.out.len() > start {
-                self.out.push(b',');
-            }
+            self.out.push(b',');
             self.out.extend_from_slice(&extra);
         }
-        self.out.push(b'}');
+        self.close(start);
         self.slots.truncate(first_slot);
         Ok(())
     }
 
-    /// Writes what an unset field stands for; false if that is no member at all.
-    fn unset(
+    /// Ends an object, whose members begin at `start` and follow a comma each.
+    #[inline]
+    fn close(&mut self, start: usize) {
+        match self.out.get_mut(start) {
+            Some(comma) => *comma = b'{',
+            None => self.out.push(b'{'),
+        }
+        self.out.push(b'}');
+    }
+
+    /// Writes a message of scalars in one pass. False, and nothing is written, if it has a residue or
+    /// its fields are not in order.
+    fn flat(
         &mut self,
-        field: &Field,
+        mapped: &'a MessageType,
         data: &[u8],
-        seen: u64,
-        first_slot: usize,
+        depth: usize,
     ) -> Result<bool, Declined> {
+        let start = self.out.len();
+        let mut fields = Fields::new(data);
+        let mut place = 0;
+        let mut text: &[u8] = &[];
+        while let Some((number, value)) = fields.next()? {
+            let index = mapped.by_number(number);
+            if index == NO_FIELD || usize::from(index) < place {
+                self.out.truncate(start);
+                return Ok(false);
+            }
+            let index = usize::from(index);
+            for field in &mapped.fields[place..index] {
+                self.flat_unset(field, text);
+            }
+            let field = &mapped.fields[index];
+            let (bytes, bits) = match (value, field.wire) {
+                (Value::Bytes(bytes), Wire::Bytes) => (bytes, 0),
+                (value, wire) => (&[][..], bits_of(value, wire)?),
+            };
+            let before = self.out.len();
+            field.member.put(&mut self.out);
+            let implicit = field.shape == Shape::Implicit;
+            if !self.value(&field.kind, bytes, bits, implicit, depth)? {
+                self.out.truncate(before);
+                self.flat_unset(field, text);
+            }
+            if mapped.text == Some(index) {
+                text = bytes;
+            }
+            place = index + 1;
+        }
+        for field in &mapped.fields[place..] {
+            self.flat_unset(field, text);
+        }
+        self.close(start);
+        Ok(true)
+    }
+
+    #[inline]
+    fn flat_unset(&mut self, field: &Field, text: &[u8]) {
+        if !matches!(field.unset, Unset::Nothing) {
+            field.member.put(&mut self.out);
+            self.unset(field, text);
+        }
+    }
+
+    /// Writes what an unset field stands for; false if that is no member at all. `text` is the string
+    /// that its bytes are taken from.
+    fn unset(&mut self, field: &Field, text: &[u8]) -> bool {
         match &field.unset {
-            Unset::Nothing => return Ok(false),
+            Unset::Nothing => return false,
             Unset::Null => self.out.extend_from_slice(b"null"),
             Unset::True => self.out.extend_from_slice(b"true"),
             Unset::False => self.out.extend_from_slice(b"false"),
@@ -160,17 +225,9 @@ impl<'a> Writer<'a> {
             Unset::EmptyObject => self.out.extend_from_slice(b"{}"),
             Unset::Text(word) => put_quoted(word.as_bytes(), &mut self.out),
             Unset::Zero(text) => self.out.extend_from_slice(text.as_bytes()),
-            Unset::Utf8(text) => {
-                let is_set = seen & 1 << *text != 0;
-                let slot = if is_set {
-                    self.slots[first_slot + text]
-                } else {
-                    Slot::default()
-                };
-                put_byte_array(&data[slot.start as usize..slot.end as usize], &mut self.out);
-            }
+            Unset::Utf8(_) => put_byte_array(text, &mut self.out),
         }
-        Ok(true)
+        true
     }
 
     /// Writes the value of a field that is on the wire; false if it counts as unset.

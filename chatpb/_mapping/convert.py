@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, overload
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar, overload
 
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
@@ -33,6 +32,8 @@ from chatpb.v1.chat_completion_pb2 import ChatCompletion
 
 MessageT = TypeVar("MessageT", bound=Message)
 _Data = bytes | bytearray | memoryview | str
+#: What `_number` returned: to convert a chunk takes little longer than to find it again.
+_NUMBERS: Final[dict[type[Message], int | None]] = {}
 
 
 @overload
@@ -169,12 +170,11 @@ def json_to_binary(
         TypeError: As for `from_json`.
     """
     try:
-        number = _checked_type(message_type)
-    except TypeError:
-        check_class(message_type)  # which is not hashable
-        raise
+        number = _NUMBERS[message_type]
+    except (KeyError, TypeError):  # it is new, or not hashable
+        number = _number(message_type)
     raw = data if type(data) is bytes else utf8(data)
-    if transcoder is not None and number is not None:
+    if number is not None and transcoder is not None:
         binary = transcoder.json_to_binary(raw, number, allow_nan)
         if binary is not None:
             return binary
@@ -196,13 +196,12 @@ def binary_to_json(
         TypeError: The data is not bytes, or the message type is not such a class.
     """
     try:
-        number = _checked_type(message_type)
-    except TypeError:
-        check_class(message_type)  # which is not hashable
-        raise
+        number = _NUMBERS[message_type]
+    except (KeyError, TypeError):  # it is new, or not hashable
+        number = _number(message_type)
     if type(data) is not bytes:
         data = as_bytes(data)
-    if transcoder is not None and number is not None and not ignore_unknown_fields:
+    if number is not None and transcoder is not None and not ignore_unknown_fields:
         native = transcoder.binary_to_json(data, number, allow_nan)
         if native is not None:
             return native
@@ -214,20 +213,16 @@ def binary_to_json(
     return _write(message, allow_nan, ignore_unknown_fields)
 
 
-def _check_type(message_type: type[Message]) -> int | None:
+def _number(message_type: type[Message]) -> int | None:
     """The transcoder's number for a message type; None if the reference converts it.
 
     Raises:
         TypeError: It is not a class of messages.
     """
     check_class(message_type)
-    return native_type(message_type) if transcoder is not None else None
-
-
-#: The same, looked up once for each class.
-_checked_type: Callable[[type[Message]], int | None] = functools.lru_cache(maxsize=1024)(
-    _check_type
-)
+    number = native_type(message_type) if transcoder is not None else None
+    _NUMBERS[message_type] = number
+    return number
 
 
 def native_binary(data: bytes, message_type: type[Message], allow_nan: bool) -> bytes | None:
@@ -236,7 +231,7 @@ def native_binary(data: bytes, message_type: type[Message], allow_nan: bool) -> 
     Raises:
         ConversionError: The text is refused. The reference, which is slower, is not asked.
     """
-    number = _checked_type(message_type)
+    number = native_type(message_type) if transcoder is not None else None
     if transcoder is None or number is None:
         return None
     binary = transcoder.json_to_binary(data, number, allow_nan)
@@ -254,7 +249,7 @@ def _refuse(data: bytes, allow_nan: bool) -> None:
 
 def native_json(data: bytes, message_type: type[Message], allow_nan: bool) -> bytes | None:
     """What the native implementation writes; None if it declines or is not in use."""
-    number = _checked_type(message_type)
+    number = native_type(message_type) if transcoder is not None else None
     if transcoder is None or number is None:
         return None
     return transcoder.binary_to_json(data, number, allow_nan)

@@ -220,8 +220,9 @@ def _number(message_type: type[Message]) -> int | None:
         TypeError: It is not a class of messages.
     """
     check_class(message_type)
-    number = native_type(message_type) if transcoder is not None else None
-    _NUMBERS[message_type] = number
+    if transcoder is None:
+        return None
+    number = _NUMBERS[message_type] = native_type(message_type)
     return number
 
 

@@ -24,9 +24,11 @@ from chatpb.v1 import (
     AudioParam,
     ChatCompletion,
     ChatCompletionMessageParam,
+    ChatCompletionTokenLogprob,
     FunctionDefinition,
     InputAudio,
     ModerationResult,
+    TopLogprob,
 )
 from mapping import fuzz
 from mapping.fuzz import BINARY, JSON, Case
@@ -132,6 +134,51 @@ def test_json_once_found_to_differ(kind: type[Message], text: bytes) -> None:
 )
 def test_binary_once_found_to_differ(kind: type[Message], binary: bytes) -> None:
     assert fuzz.difference(Case(BINARY, kind, binary)) is None
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        pytest.param(
+            {
+                "id": 1613,
+                "token": "List",
+                "bytes": [76, 105, 115, 116],
+                "logprob": -1.5,
+                "top_logprobs": [{"id": 2**31 - 1, "token": "a", "bytes": [97], "logprob": 0.0}],
+            },
+            id="a token",
+        ),
+        pytest.param({"id": -1, "token": "", "logprob": -0.0, "x": {}, "bytes": None}, id="odd"),
+        pytest.param({"id": 2**31, "token": "a", "logprob": 1, "id ": 2}, id="no int32"),
+    ],
+)
+def test_members_in_any_order(members: dict[str, Any]) -> None:
+    expected = None
+    for order in itertools.permutations(members.items()):
+        text = json.dumps(dict(order)).encode()
+        assert fuzz.difference(Case(JSON, ChatCompletionTokenLogprob, text)) is None
+        binary = chatpb.json_to_binary(text, ChatCompletionTokenLogprob)
+        if "x" not in members and "id " not in members:
+            expected = expected or binary
+            assert expected == binary
+
+
+@pytest.mark.parametrize("value", [0, 1, 127, 128, 2**14, 2**21, 2**28, 2**31 - 1, -1, -(2**31)])
+@pytest.mark.parametrize("token", ["", "a", 'say "', "fifteen letters", "1234567\x7f", "\u00e9\n"])
+def test_fields_in_any_order(value: int, token: str) -> None:
+    parts = [
+        TopLogprob(token=token),
+        TopLogprob(logprob=-2.5),
+        TopLogprob(bytes=b"\xff"),
+        TopLogprob(id=value),
+    ]
+    for size in range(5):
+        for some in itertools.permutations(parts, size):
+            binary = b"".join(part.SerializeToString() for part in some)
+            assert fuzz.difference(Case(BINARY, TopLogprob, binary)) is None
+    twice = TopLogprob(id=7).SerializeToString() + parts[3].SerializeToString()
+    assert fuzz.difference(Case(BINARY, TopLogprob, twice)) is None
 
 
 _LINES = [

@@ -58,5 +58,6 @@ def test_a_transcoder_that_declines_is_asked_once(monkeypatch: pytest.MonkeyPatc
         transcoder = _Declining()
         monkeypatch.setattr(convert, "transcoder", transcoder)
         monkeypatch.setattr(convert, "native_type", lambda _: 0)
+        monkeypatch.setattr(convert, "_NUMBERS", {})
         convert_(*arguments)
         assert 1 == transcoder.asked

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
@@ -112,6 +113,23 @@ async def test_settings_and_files(tmp_path: Path) -> None:
             process.terminate()
             code, _, errors = await finish(process)
     assert (0, "") == (code, "\n".join(line for line in errors.splitlines() if "call" not in line))
+
+
+async def test_a_file_that_never_ends_does_not_hold_the_end(tmp_path: Path) -> None:
+    config, tokens = tmp_path / "relay.toml", tmp_path / "tokens.txt"
+    tokens.write_text(new_token("alice")[1])
+    config.write_text('tokens = "tokens.txt"\n')
+    async with relay(config) as (process, target), aio.insecure_channel(target) as channel:
+        tokens.unlink()
+        os.mkfifo(tokens)  # who opens it waits until somebody writes
+        process.send_signal(signal.SIGHUP)
+        writer = await within(asyncio.to_thread(os.open, tokens, os.O_WRONLY))  # it is open
+        try:
+            assert await asked(channel, "m") is StatusCode.UNAUTHENTICATED
+            process.send_signal(signal.SIGTERM)
+            assert await within(process.wait()) == 0
+        finally:
+            os.close(writer)
 
 
 async def test_workers(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from chatpb_server.core.explain import AuthenticationError
 from chatpb_server.core.guard import Authenticate, Peer
 from chatpb_server.running.config import ConfigError
 from chatpb_server.running.records import open_recorder, unrecordable
+from chatpb_server.running.reload import in_daemon_thread
 from chatpb_server.running.serving import Options, serving_all
 from chatpb_server.running.settings import Settings
 from chatpb_server.upstreams.current import CurrentUpstream
@@ -120,10 +121,10 @@ async def relaying(settings: Settings, *, as_worker: bool = False) -> AsyncItera
         ports = await stack.enter_async_context(serving_all(upstream, settings.listen, options))
 
         async def renew(new: Settings) -> None:
-            router, changed = await asyncio.to_thread(_checked, new, options)
+            router, changed = await in_daemon_thread(_checked, new, options)
             upstream.replace(router)
             ports.renew(changed)
-            await asyncio.to_thread(read_all_again)
+            await in_daemon_thread(read_all_again)
 
         http = None
         if settings.http.listen is not None and ports.http is not None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import logging
 import signal
+import threading
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Final
+from contextlib import suppress
+from typing import Any, Final, TypeVar
 
 from chatpb_server.running.config import ConfigError, conflicts
 from chatpb_server.running.settings import Settings
 from chatpb_server.watching.logs import configure_logging
 
+_T = TypeVar("_T")
 _logger = logging.getLogger(__name__)
+_LOAD_SECONDS: Final = 30.0
 
 #: What can change while a relay runs. A table stands for all that is in it.
 RENEWED: Final = (
@@ -69,6 +74,32 @@ def _flat(settings: Settings) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
+async def in_daemon_thread(function: Callable[..., _T], *arguments: Any) -> _T:
+    """What a function returns that may wait for a file for ever, such as one on a lost disk.
+
+    The end of the process does not wait for it.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+    result: concurrent.futures.Future[_T] = concurrent.futures.Future()
+
+    def wake() -> None:
+        if not done.done():  # nobody waits any more otherwise
+            done.set_result(None)
+
+    def run() -> None:
+        try:
+            result.set_result(function(*arguments))
+        except Exception as error:
+            result.set_exception(error)
+        with suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(wake)
+
+    threading.Thread(target=run, name="reload", daemon=True).start()
+    await done
+    return result.result()
+
+
 class Reloads:
     """Reads the settings again at each SIGHUP, from the moment when it is made in an event loop.
 
@@ -94,12 +125,17 @@ class Reloads:
             await self._asked.wait()
             self._asked.clear()
             try:
-                new = await asyncio.to_thread(self._load)
-                result, others = merged(self._settings, new)
-                await use(result)
+                async with asyncio.timeout(_LOAD_SECONDS):
+                    new = await in_daemon_thread(self._load)
+                    result, others = merged(self._settings, new)
+                    await use(result)
             except ConfigError as error:
                 text = "; ".join(error.mistakes)
                 _logger.error("the settings stay as they are: %s", text)
+                continue
+            except TimeoutError:
+                text = "the files could not be read within %g seconds"
+                _logger.error(f"the settings stay as they are: {text}", _LOAD_SECONDS)
                 continue
             except Exception as error:
                 _logger.error("the settings stay as they are", exc_info=error)

@@ -15,6 +15,7 @@ from chatpb._mapping.convert import from_dict, to_dict
 
 try:
     from openai.types import chat
+    from pydantic_core import to_jsonable_python
 except ModuleNotFoundError as missing:
     raise_hint("chatpb.openai", missing)
 
@@ -43,8 +44,9 @@ def from_openai(model: Any) -> Any:
         (chat.ChatCompletionChunk, chatpb.v1.ChatCompletionChunk),
     ):
         if isinstance(model, source):
-            members = model.to_dict(mode="json", exclude_unset=True, warnings=False)
-            return from_dict(members, message_type, allow_nan=True)
+            members = model.to_dict(mode="python", exclude_unset=True, warnings=False)
+            # The mode "json" makes null of a number that is not finite.
+            return from_dict(to_jsonable_python(members), message_type, allow_nan=True)
     raise wrong_type("a ChatCompletion or a ChatCompletionChunk", model)
 
 

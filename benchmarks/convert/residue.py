@@ -118,10 +118,13 @@ def main() -> None:
     parser.add_argument("files", nargs="+", help="recorded traffic, as SERVER--NAME.json or .sse")
     rows: dict[str, _Row] = {}
     total = _Row()
-    for server, message in _messages(parser.parse_args().files):
+    files: list[str] = parser.parse_args().files
+    for server, message in _messages(files):
         copy = type(message).FromString(message.SerializeToString())
         rows.setdefault(server, _Row()).add(message)
         total.add(copy)
+    if not rows:
+        parser.error(f"no object was found in {', '.join(files)}")
     ordered = sorted(rows.items(), key=lambda item: -item[1].residue_before)
     head = ["objects", "residue before", "residue", "size", "with other members"]
     cells = [row.cells(name) for name, row in itertools.chain(ordered, [("**all**", total)])]

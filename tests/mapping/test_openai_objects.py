@@ -51,6 +51,27 @@ def test_a_chunk() -> None:
     assert message == from_openai(model)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(b"NaN", id="nan"),
+        pytest.param(b"-Infinity", id="infinity"),
+        pytest.param(b'{"a":[Infinity]}', id="in an object"),
+        pytest.param(b"1e400", id="beyond the doubles"),
+    ],
+)
+def test_numbers_that_are_not_finite_in_members_that_the_library_does_not_know(
+    value: bytes,
+) -> None:
+    message = chatpb.from_json(_COMPLETION.replace(b"0.5", value), allow_nan=True)
+
+    again = from_openai(to_openai(message))
+
+    assert repr(chatpb.to_dict(message, allow_nan=True)) == repr(
+        chatpb.to_dict(again, allow_nan=True)
+    )
+
+
 def test_other_objects_are_refused() -> None:
     with pytest.raises(TypeError, match="expected a ChatCompletion"):
         from_openai("x")  # type: ignore[call-overload]

@@ -11,7 +11,7 @@ import pytest
 import chatpb
 from chatpb.log import LogWriter
 from chatpb.table import Dataset
-from chatpb.v1 import ChatCompletionChunk, ChatCompletionRequest, CompletionRecord
+from chatpb.v1 import ChatCompletion, ChatCompletionChunk, ChatCompletionRequest, CompletionRecord
 from support.command_line import run
 from support.table_files import (
     REQUEST,
@@ -190,6 +190,23 @@ def test_stat(table: Path) -> None:
     assert (
         f"{part.json_bytes:,} bytes of JSON, ratio {size / (part.json_bytes or 0):.1%}" == rows[-1]
     )
+
+
+def test_stat_with_residue(tmp_path: Path) -> None:
+    answer = chatpb.from_dict({**completion(), "x": 1}, ChatCompletion)
+    request = chatpb.from_dict({**REQUEST, "stop": None}, ChatCompletionRequest)
+    record = CompletionRecord(completion=answer, request=request, labels={"a": "b"})
+    record.log_header.writer = "w"
+    Dataset(tmp_path).append([record.SerializeToString()])
+
+    size = answer.ByteSize() + request.ByteSize()
+    answer.choices[0].message.ClearField("residue")
+    for message in (answer, request):
+        message.ClearField("residue")
+    share = 1 - (answer.ByteSize() + request.ByteSize()) / size
+    assert (
+        f"2 messages: 0 without residue, 1 with extra members; residue {share:.1%} of their bytes"
+    ) == run("stat", "--residue", tmp_path).stdout.splitlines()[-1]
 
 
 def test_export(table: Path, tmp_path: Path) -> None:

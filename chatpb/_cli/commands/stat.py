@@ -12,7 +12,7 @@ import click
 from chatpb._cli.failure import USAGE_ERROR, CliError
 from chatpb._cli.tally import Row, columns, counted, share
 from chatpb._mapping.residue import residue_size
-from chatpb.v1 import CompletionRecord
+from chatpb.v1 import CompletionRecord, Residue
 
 _INNER: Final = re.compile(r"\.(list\.(element|item)|key_value)\b")
 
@@ -85,7 +85,10 @@ def _residue(paths: Sequence[str]) -> str:
     for stored in records(paths):
         record = CompletionRecord.FromString(stored.data)
         for field, value in record.ListFields():
-            if field.message_type is None or field.message_type.GetOptions().map_entry:
+            below = field.message_type
+            if below is None or Residue.DESCRIPTOR not in (
+                part.message_type for part in below.fields
+            ):
                 continue
             for message in value if field.is_repeated else [value]:
                 size, has_extra = residue_size(message)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from chatpb._mapping.schema import Field, MessageType, mapping_of
-from chatpb._mapping.text import parse, parse_plain
+from chatpb._mapping.text import JsonNumber, parse, parse_plain
 from chatpb.v1 import options_pb2
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
@@ -120,4 +120,6 @@ def parse_free(text: str) -> Any:
 
 def is_empty(value: Any) -> bool:
     """Whether a value erases nothing: null, "", 0, [] or {}."""
+    if type(value) is JsonNumber:
+        return float(value) == 0
     return value is None or (value is not False and not value)

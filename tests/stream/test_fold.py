@@ -286,6 +286,24 @@ def test_numbers_outside_the_schema_keep_their_spelling() -> None:
     assert b'"cost":0.00000537' in chatpb.to_json(chatpb.fold([chunk]))
 
 
+@pytest.mark.parametrize("zero", [b"0", b"0.0", b"-0", b"-0.0", b"0e5", b"1e-400"])
+@pytest.mark.parametrize(
+    "members",
+    [
+        pytest.param(b'"usage":{"cost":%s}', id="typed"),
+        pytest.param(b'"usage":{"prompt_tokens":%s}', id="of another type"),
+        pytest.param(b'"timings":{"prompt_ms":%s}', id="in JSON text"),
+        pytest.param(b'"x":%s', id="outside the schema"),
+    ],
+)
+def test_a_zero_is_empty_however_it_is_written(members: bytes, zero: bytes) -> None:
+    first, last = (
+        chatpb.from_json(b'{"choices":[],' + members % number + b"}", ChatCompletionChunk)
+        for number in (b"5", zero)
+    )
+    assert chatpb.fold([first]) == chatpb.fold([first, last])
+
+
 def test_no_chunks_are_no_completion() -> None:
     with pytest.raises(chatpb.ConversionError, match="at least one chunk"):
         chatpb.fold([])

@@ -151,6 +151,8 @@ def _straight_line(
                 f"        if value{_QUICK[_put_value(field)]}: members[{name!r}] = value",
                 f"        else: {call}",
             ]
+        elif field.unset is NOTHING and field.alternative is None and field.has_presence:
+            lines.append(f"        if message.HasField({name!r}): {call}")
         else:
             lines.append(f"        {call}")
     lines += [

@@ -131,7 +131,8 @@ def _straight_line(
     """
     lines = [
         "def write(message, context):",
-        f"    if message.HasField({residue_name!r}): return with_residue(message, context)",
+        "    has = message.HasField",
+        f"    if has({residue_name!r}): return with_residue(message, context)",
         "    members = {}",
         "    try:",
         "        name = None",
@@ -142,7 +143,7 @@ def _straight_line(
             lines.append(f"        {call}")
         elif field.unset_utf8 and field.alternative is None:
             lines += [
-                f"        if message.HasField({name!r}): {call}",
+                f"        if has({name!r}): {call}",
                 f"        else: members[{name!r}] = list(message.{field.unset_utf8}.encode())",
             ]
         elif not field.has_presence and not field.is_list and _put_value(field) in _QUICK:
@@ -152,7 +153,9 @@ def _straight_line(
                 f"        else: {call}",
             ]
         elif field.unset is NOTHING and field.alternative is None and field.has_presence:
-            lines.append(f"        if message.HasField({name!r}): {call}")
+            is_plain = _put_value(field) is _put_as_is
+            write = f"members[{name!r}] = message.{name}" if is_plain else call
+            lines.append(f"        if has({name!r}): {write}")
         else:
             lines.append(f"        {call}")
     lines += [

@@ -154,8 +154,8 @@ def _straight_line(
             ]
         elif field.unset is NOTHING and field.alternative is None and field.has_presence:
             is_plain = _put_value(field) is _put_as_is
-            write = f"members[{name!r}] = message.{name}" if is_plain else call
-            lines.append(f"        if has({name!r}): {write}")
+            line = f"members[{name!r}] = message.{name}" if is_plain else call
+            lines.append(f"        if has({name!r}): {line}")
         else:
             lines.append(f"        {call}")
     lines += [

@@ -153,7 +153,7 @@ def _straight_line(
                 f"        else: {call}",
             ]
         elif field.unset is NOTHING and field.alternative is None and field.has_presence:
-            is_plain = _put_value(field) is _put_as_is
+            is_plain = field.message is None and _put_value(field) is _put_as_is
             line = f"members[{name!r}] = message.{name}" if is_plain else call
             lines.append(f"        if has({name!r}): {line}")
         else:

@@ -15,9 +15,9 @@ from typing import Final
 
 from google.protobuf.message import Message
 
-from chatpb import _endings, json_to_binary, to_dict
+from chatpb import json_to_binary, to_dict
 from chatpb._cli.reading.input import open_source, walk
-from chatpb._cli.reading.sniff import ENDINGS
+from chatpb._cli.reading.sniff import READABLE
 from chatpb._errors import ChatpbError
 from chatpb._mapping.residue import residue_size
 from chatpb._mapping.residue import walk as walk_messages
@@ -28,7 +28,6 @@ from common.marks import Marks, markdown
 
 _DOCS: Final = Path(__file__).parents[2] / "docs" / "mapping.md"
 _MARKS: Final = Marks("make residue")
-_ENDINGS: Final = _endings.compressible((_endings.JSON, *ENDINGS))
 _DE_FACTO: Final = 100  # the first number of fields that OpenAI does not document
 #: Those that have a smaller one.
 _OF_TOKENS: Final = [
@@ -100,7 +99,7 @@ def _forget_fields(message: Message) -> None:
 
 def _messages(names: list[str]) -> Iterator[tuple[str, Message]]:
     """The messages of all files, each with the server: the file's name up to its first ``--``."""
-    for name in walk(names, _ENDINGS):
+    for name in walk(names, READABLE):
         server = Path(name).name.partition("--")[0]
         with open_source(name) as source:
             for record in source.records():

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 import click
 
 import chatpb
-from chatpb import _endings
 from chatpb._cli.difference import differences
 from chatpb._cli.failure import DATA_ERROR, USAGE_ERROR, CliError
 from chatpb._cli.options import input_options, kind_option
@@ -16,15 +14,13 @@ from chatpb._cli.progress import progress
 from chatpb._cli.reading.compressed import Advance
 from chatpb._cli.reading.input import Reading, explained, nothing_in, open_source, walk
 from chatpb._cli.reading.kinds import Kind, label
-from chatpb._cli.reading.sniff import ENDINGS
+from chatpb._cli.reading.sniff import READABLE
 from chatpb._cli.reading.source import Record
 from chatpb._cli.tally import Tally
 from chatpb._errors import ConversionError
 from chatpb._mapping.residue import residue_size
 from chatpb._mapping.text import dump, parse
 from chatpb.v1 import ChatCompletion
-
-_ENDINGS: Final = _endings.compressible((_endings.JSON, *ENDINGS))
 
 
 @click.command()
@@ -58,7 +54,7 @@ def command(
     equal, the bytes of the JSON without white space and those in Protobuf. Exit code 1 if an object
     differs or cannot be read, or there is none.
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
-    names = list(walk(files, _ENDINGS))
+    names = list(walk(files, READABLE))
     if not names:
         raise CliError(nothing_in(files), USAGE_ERROR)
     tally = Tally()

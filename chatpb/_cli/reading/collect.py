@@ -17,7 +17,7 @@ from chatpb._cli.reading.exchange import UnknownShapeError, described, is_exchan
 from chatpb._cli.reading.input import STDIN, Reading, explained, open_source, walk
 from chatpb._cli.reading.kinds import Kind, converted, known_kind, loaded
 from chatpb._cli.reading.known import Known
-from chatpb._cli.reading.sniff import ENDINGS, Format
+from chatpb._cli.reading.sniff import ENDINGS, READABLE, Format
 from chatpb._cli.reading.source import Record, Source
 from chatpb._cli.reading.streams import Made, Stream, Streams
 from chatpb._errors import ConversionError
@@ -32,7 +32,7 @@ from chatpb.v1 import (
 )
 
 _ANSWERS: Final = (_endings.ERROR, _endings.JSON, *ENDINGS)
-_ENDINGS: Final = (_endings.LOG, *_endings.compressible((_endings.JSON, *ENDINGS)))
+_ENDINGS: Final = (_endings.LOG, *READABLE)
 _HEAD: Final = 4096
 _UNKNOWN: Final = "not a completion, chunk, request, error or exchange"
 

@@ -27,6 +27,8 @@ ENDINGS: Final = {
     **dict.fromkeys(_endings.JSON_LINES, Format.JSONL),
     _endings.EVENTS: Format.SSE,
 }
+#: What the names of files of JSON and events end in, compressed ones included.
+READABLE: Final = _endings.compressible((_endings.JSON, *ENDINGS))
 
 _BOM: Final = b"\xef\xbb\xbf"
 _INK: Final = re.compile(rb"[^ \t\r\n]")

@@ -15,7 +15,7 @@ playground-check: $(PLAYGROUND)/node_modules ## Check that the committed bundle 
 	cmp build/playground.js $(PLAYGROUND)/playground.js
 
 # Installs Debian's chromium only in CI and as root.
-test-playground: ## Test docs/playground in headless Chromium
+test-playground: ## Test docs/playground, and a page that calls the relay, in headless Chromium
 	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && [ -n "$(CI)" ]; then \
 	  (apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends chromium) >/dev/null; \
 	fi
@@ -27,7 +27,7 @@ test-playground: ## Test docs/playground in headless Chromium
 	done; $(MAKE) --no-print-directory .test-playground
 
 .PHONY: .test-playground
-.test-playground: playground-check $(PLAYGROUND_TEST)/node_modules
+.test-playground: setup playground-check $(PLAYGROUND_TEST)/node_modules
 	cd $(PLAYGROUND_TEST) && node --test --test-reporter=dot
 
 $(PLAYGROUND)/node_modules: $(PLAYGROUND)/package-lock.json $(TOOLS)/typescript

@@ -42,9 +42,10 @@ def good(one: Declaration) -> Any:
     kind = bare_type(one)
     if get_origin(kind) is Literal:
         return next(word for word in get_args(kind) if word != one.field.default)
-    values = {bool: True, int: 2, float: 2, frozenset: [500], tuple: ["a"], dict: {"a": "b"}}
-    texts = {"HOST:PORT": "127.0.0.1:0", "UPSTREAM": "replay:a"}
-    return values.get(get_origin(kind) or kind, texts.get(one.setting.value, "a"))
+    texts = {"HOST:PORT": "127.0.0.1:0", "UPSTREAM": "replay:a", "ORIGIN": "https://a.test"}
+    text = texts.get(one.setting.value, "a")
+    values = {bool: True, int: 2, float: 2, frozenset: [500], tuple: [text], dict: {"a": "b"}}
+    return values.get(get_origin(kind) or kind, text)
 
 
 def bad(one: Declaration) -> list[str]:
@@ -52,7 +53,8 @@ def bad(one: Declaration) -> list[str]:
     kind = bare_type(one)
     if kind in (int, float):
         return ["a", "-1"]
-    if one.setting.value in ("HOST:PORT", "UPSTREAM") or get_origin(kind) in (dict, Literal):
+    places = ("HOST:PORT", "UPSTREAM", "ORIGIN")
+    if one.setting.value in places or get_origin(kind) in (dict, Literal):
         return ["nowhere"]
     return []  # any text is a path or a name
 
@@ -61,6 +63,8 @@ def as_text(value: Any) -> str:
     """A value, as a flag or a variable has it."""
     if isinstance(value, dict):
         return " ".join(f"{key}={each}" for key, each in value.items())
+    if isinstance(value, list):
+        return " ".join(value)
     return str(value)
 
 

@@ -133,9 +133,19 @@ class Answering:
 
         return await self._serve(Call("/openai.v1/refused", self._metadata), respond)
 
-    async def plain(self, status: int) -> web.StreamResponse:
-        """An answer without a body, outside of calls."""
-        return await self._send(web.Response(status=status, headers=OURS))
+    async def outside(
+        self, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> web.StreamResponse:
+        """An answer outside of calls: for anyone, even if calls require a token.
+
+        Args:
+            status: Its HTTP status.
+            body: JSON text.
+            headers: More headers.
+        """
+        kind = {"content-type": _JSON} if body else {}
+        headers = {**OURS, **kind, **(headers or {})}
+        return await self._send(web.Response(status=status, body=body or None, headers=headers))
 
     async def _serve(
         self,

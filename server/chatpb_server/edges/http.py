@@ -23,8 +23,10 @@ from chatpb_server.core.pace import Pace
 from chatpb_server.core.service import ChatCompletionService
 from chatpb_server.edges.answering import Answering
 from chatpb_server.edges.connection import MAX_HEADER, MAX_LINE, Connection, refusal_of_connection
+from chatpb_server.edges.cors import FOREIGN, Cors, CorsRequest
 from chatpb_server.edges.http_body import BodyReader
 from chatpb_server.edges.listener import Listener
+from chatpb_server.edges.probes import probed
 
 _MAX_HEADERS: Final = 100
 #: From how many bytes that nobody has read the connection is not read on.
@@ -36,7 +38,7 @@ _YEAR: Final = 365 * 86_400.0
 
 
 class HttpEdge:
-    """Serves ``/v1/chat/completions`` and ``/v1/models``, with or without ``/v1``.
+    """Serves ``/v1/chat/completions`` and ``/v1/models``, with or without ``/v1``, and probes.
 
     Args:
         service: What answers.
@@ -44,9 +46,11 @@ class HttpEdge:
         limits: What bounds calls and connections.
         budget: Holds the bytes of requests.
         models: The models that are listed, each with the name of who owns it.
+        cors: Which web pages may call.
 
     Attributes:
         models: The argument, which can be changed.
+        cors: The same.
     """
 
     def __init__(
@@ -57,18 +61,22 @@ class HttpEdge:
         limits: Limits,
         budget: Budget,
         models: Mapping[str, str],
+        cors: Cors,
     ) -> None:
         self._service = service
         self._guard = guard
         self._limits = limits
         self._budget = budget
         self.models = models
+        self.cors = cors
         self._began = int(time.time())
         self._is_draining = False
         self._idle: dict[Connection, None] = {}
         self._pace = Pace(limits.stall_timeout or None, limits.min_rate)
         self._bodies = BodyReader(limits.max_message_bytes, limits.body_timeout or None, self._pace)
-        self._server = web.Server(self._answer, handler_cancellation=True)
+        self._server = web.Server(
+            self._answer, request_factory=self._request, handler_cancellation=True
+        )
         self._listener = Listener(
             self._connection,
             most=limits.max_connections,
@@ -124,6 +132,9 @@ class HttpEdge:
             max_headers=_MAX_HEADERS,
         )
 
+    def _request(self, *parts: Any) -> web.BaseRequest:
+        return CorsRequest(*parts, asyncio.get_running_loop(), cors=self.cors)
+
     def _make_room(self) -> bool:
         """Closes the connection that has been without a request for longest."""
         for connection in self._idle:
@@ -159,6 +170,10 @@ class HttpEdge:
             connection.end()
 
     async def _routed(self, answering: Answering, request: web.BaseRequest) -> web.StreamResponse:
+        if (allowed := self.cors.preflight(request)) is not None:
+            return await answering.outside(204, headers=allowed)
+        if self.cors.is_foreign(request):
+            return await answering.refuse(RefusalError(403, FOREIGN))
         # As it was sent: a proxy in front of the relay may allow and refuse paths by their letters.
         path = request.rel_url.raw_path.rstrip("/").removeprefix("/v1")
         if path == "/chat/completions":
@@ -166,8 +181,8 @@ class HttpEdge:
         if path == "/models" or path.startswith("/models/"):
             name = unquote(path.removeprefix("/models").strip("/"))
             return await answering.models(name, self._listed(name))
-        if path == "/healthz" and request.method in ("GET", "HEAD"):
-            return await answering.plain(503 if self._is_draining else 200)
+        if request.method in ("GET", "HEAD") and (body := probed(path)):
+            return await answering.outside(200, body)
         return await answering.refuse(
             RefusalError(404, f"Invalid URL ({request.method} {request.rel_url.raw_path})")
         )

@@ -227,6 +227,7 @@ def _renewed(settings: Settings, options: Options) -> tuple[Router, Options]:
         limits=settings.limits,
         authenticate=authenticate,
         headers=settings.passed_back,
+        cors_origins=settings.http.cors_origins,
         passed_on=passed_on,
         insecure=settings.insecure_listen,
         models={

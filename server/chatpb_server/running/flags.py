@@ -128,6 +128,8 @@ def _option(declaration: Declaration) -> click.Parameter:
             flag = f"{flag}/--no-{flag.removeprefix('--')}"
     elif get_origin(kind) is Literal:
         attributes["type"] = click.Choice(get_args(kind))
+    elif get_origin(kind) is tuple:
+        attributes.update(multiple=True, metavar=setting.value)
     elif get_origin(kind) is dict:
         attributes.update(multiple=True, callback=_pairs, metavar="KEY=VALUE")
     elif kind is Path:

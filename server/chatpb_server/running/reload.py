@@ -22,6 +22,7 @@ _LOAD_SECONDS: Final = 30.0
 #: What can change while a relay runs. A table stands for all that is in it.
 RENEWED: Final = (
     "grace",
+    "http.cors_origins",
     "insecure_listen",
     "limits.max_running",
     "limits.max_waiting",

@@ -18,6 +18,7 @@ from chatpb_server.core.guard import Authenticate, Guard
 from chatpb_server.core.limits import Limits
 from chatpb_server.core.service import ChatCompletionService
 from chatpb_server.core.upstream import Upstream
+from chatpb_server.edges.cors import Cors
 from chatpb_server.edges.grpc import GrpcEdge
 from chatpb_server.edges.http import HttpEdge
 from chatpb_server.edges.inspection import MOST_RUNNING, MOST_SECONDS
@@ -57,6 +58,7 @@ class Options:
         channelz: Whether the state of the connections can be asked for.
         http: Where to serve OpenAI's HTTP API too, as ``HOST:PORT``. None: nowhere.
         ssl_context: For TLS there. None: none.
+        cors_origins: The origins whose web pages may call there (see `Cors`).
         models: The models that the HTTP API lists, each with the name of who owns it.
     """
 
@@ -73,6 +75,7 @@ class Options:
     channelz: bool = False
     http: str | None = None
     ssl_context: SSLContext | None = None
+    cors_origins: tuple[str, ...] = ()
     models: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -83,7 +86,8 @@ class Ports(NamedTuple):
         grpc: The port of the service.
         http: That of the HTTP API; None if it is not served.
         renew: Changes the options while it runs: the grace, how many calls run and wait and for how
-            long, who may call, what is passed on and back, and the models. Others stay.
+            long, who may call and from which origins, what is passed on and back, and the models.
+            Others stay.
     """
 
     grpc: int
@@ -165,7 +169,12 @@ async def serving_all(
             address = Address.parse(options.http)
             _check_exposure(address, options, tls=options.ssl_context is not None)
             http_edge = HttpEdge(
-                service, guard, limits=limits, budget=budget, models=options.models
+                service,
+                guard,
+                limits=limits,
+                budget=budget,
+                models=options.models,
+                cors=Cors(options.cors_origins),
             )
             stack.push_async_callback(http_edge.close)
             http_port = await http_edge.start(
@@ -188,6 +197,7 @@ async def serving_all(
             service.passed_on = new.passed_on
             if http_edge is not None:
                 http_edge.models = new.models
+                http_edge.cors = Cors(new.cors_origins)
 
         await edge.start()
         try:

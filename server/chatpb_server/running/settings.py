@@ -19,6 +19,7 @@ from chatpb_server.access.address import Address
 from chatpb_server.access.secret import OWN_HEADERS, is_metadata_key
 from chatpb_server.core.limits import Limits
 from chatpb_server.core.setting import Declaration, Seconds, Setting, Table, declarations
+from chatpb_server.edges.cors import checked_origin
 from chatpb_server.running.serving import PASSED_HEADERS
 from chatpb_server.upstreams.registry import AnyUpstream, kinds
 from chatpb_server.upstreams.router import RetryPolicy
@@ -70,6 +71,17 @@ class HttpEdgeTable(Table):
             value="HOST:PORT",
         ),
     ] = None
+    cors_origins: Annotated[
+        tuple[Annotated[str, AfterValidator(checked_origin)], ...],
+        Setting(
+            "The origins of web pages that can call the HTTP API from a browser (CORS), such as"
+            " https://app.example.com. `*` stands for a part of one, as in http://localhost:*, and"
+            " alone for all. The flag can be repeated; in the variable, spaces separate the"
+            " origins.",
+            flag="--cors-origin",
+            value="ORIGIN",
+        ),
+    ] = ()
 
 
 class TlsTable(Table):

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import ssl
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,12 @@ from support.relay_process import end, finish, listening, start
 
 
 @asynccontextmanager
-async def running(*arguments: object) -> AsyncIterator[tuple[Process, str, str]]:
+async def running(
+    *arguments: object, environ: Mapping[str, str] | None = None
+) -> AsyncIterator[tuple[Process, str, str]]:
     """The relay, its address, and the base URL of its HTTP API."""
-    process = await start("--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", *arguments)
+    free = ("--listen", "127.0.0.1:0", "--http", "127.0.0.1:0")
+    process = await start(*free, *arguments, environ=environ)
     try:
         address = await listening(process)
         assert process.stdout is not None

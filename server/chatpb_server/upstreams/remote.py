@@ -93,7 +93,9 @@ class RemoteTable(UpstreamTable):
         str,
         Setting(
             "The header of the key. In `authorization` the key follows `Bearer`. Azure's is"
-            " `api-key`."
+            " `api-key`.",
+            flag="--api-key-header",
+            value="HEADER",
         ),
     ] = "authorization"
     headers: Annotated[

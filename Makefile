@@ -187,13 +187,19 @@ rust: ## Check the native implementation: format, lints and unit tests
 	cargo clippy --manifest-path native/Cargo.toml --workspace --all-targets --locked -- -D warnings
 	cargo test --manifest-path native/transcoder/Cargo.toml --quiet --locked
 
+PROTOC = PATH="$(CURDIR)/$(GEN)/bin:$$PATH" python -m grpc_tools.protoc
+STUB_SOURCES := build/stub_sources.binpb
+
 gen: $(GEN)/.done ## Generate chatpb/v1 from proto
-	@mkdir -p $(OUT)
-	cd proto && PATH="$(CURDIR)/$(GEN)/bin:$$PATH" python -m grpc_tools.protoc -I . \
+	@mkdir -p build $(OUT)/chatpb/v1
+	cd proto && $(PROTOC) -I . --include_imports --include_source_info \
+	  --descriptor_set_out=$(abspath $(OUT))/chatpb/v1/descriptor_set_with_comments.binpb chatpb/v1/*.proto
+	$(GEN)/bin/python proto/stub_sources.py $(OUT)/chatpb/v1/descriptor_set_with_comments.binpb $(STUB_SOURCES)
+	cd proto && $(PROTOC) --descriptor_set_in=$(abspath $(STUB_SOURCES)) \
 	  --python_out=$(abspath $(OUT)) --mypy_out=quiet:$(abspath $(OUT)) chatpb/v1/*.proto
-	cd proto && PATH="$(CURDIR)/$(GEN)/bin:$$PATH" python -m grpc_tools.protoc -I . \
+	cd proto && $(PROTOC) --descriptor_set_in=$(abspath $(STUB_SOURCES)) \
 	  --grpc_python_out=$(abspath $(OUT)) --mypy_grpc_out=quiet:$(abspath $(OUT)) chatpb/v1/*_service.proto
-	cd proto && PATH="$(CURDIR)/$(GEN)/bin:$$PATH" python -m grpc_tools.protoc -I . \
+	cd proto && $(PROTOC) --descriptor_set_in=$(abspath $(STUB_SOURCES)) \
 	  --include_imports --descriptor_set_out=$(abspath $(OUT))/chatpb/v1/descriptor_set.binpb chatpb/v1/*.proto
 
 drift: ## Check that the committed stubs are what `make gen` generates

@@ -113,7 +113,7 @@ class Commented(NamedTuple):
     comment: str
 
 
-_BLOCK = re.compile(r"\s*(message|enum|oneof|extend|service) ([\w.]+) \{")
+_BLOCK = re.compile(r"\s*(message|enum|oneof|extend|service|rpc) ([\w.]+)(?:\(.*)? \{$")
 _FIELD = re.compile(r"\s*(?:optional |repeated )?(?:map<[^>]+>|[\w.]+) (\w+) = (\d+)\b")
 
 

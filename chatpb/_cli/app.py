@@ -103,5 +103,6 @@ def app() -> None:
     file's ending and content; --format overrides that. Without a file name, commands read standard
     input.
 
-    Exit codes: 0 success, 1 the data is wrong or differs, 2 the command line is wrong.
+    Exit codes: 0 success, 1 the data is wrong or differs, 2 the command line is wrong; those of
+    failed calls are listed by chatpb call --help.
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)

@@ -9,6 +9,7 @@ from chatpb._errors import ConversionError, os_error_text
 
 DATA_ERROR: Final = 1  # the data is wrong, or differs
 USAGE_ERROR: Final = 2  # the command line is wrong, or names a file that cannot be opened
+CALL_FAILED: Final = 64  # plus the number of the call's gRPC status, as grpcurl exits
 INTERRUPTED: Final = 130  # as shells report SIGINT
 BROKEN_PIPE: Final = 141  # as shells report SIGPIPE
 

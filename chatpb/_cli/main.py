@@ -10,6 +10,7 @@ _EXTRAS = {
     "click": "cli",
     "grpc": "cli",
     "grpc_status": "cli",
+    "httpx2": "cli",
     "rich": "cli",
     "numpy": "cli,table",
     "pyarrow": "cli,table",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
+import grpc
 import grpc.aio
 
 from chatpb._forks import Owner
 from chatpb._rpc.loops import Home
 from chatpb._rpc.metadata import Metadata, mapping
+from chatpb.client._ready import CHECK, PAUSE, REQUEST, Waiting
 from chatpb.client._shared import (
     END,
     BaseClient,
@@ -105,6 +108,40 @@ class AsyncClient(BaseClient):
         arguments = self._arguments(timeout, metadata)
         call = self._connected().StreamChatCompletion(stream_request(request), **arguments)
         return AsyncChatCompletionStream(call)
+
+    async def wait_until_ready(
+        self, timeout: float | None = None, *, metadata: Metadata = ()
+    ) -> None:
+        """Waits until the server accepts calls.
+
+        That is when its health service reports SERVING for the server as a whole. A server without
+        that service is ready when it can be reached.
+
+        Args:
+            timeout: How many seconds to wait at most; None: the client's timeout.
+            metadata: Sent with the question, after the client's metadata.
+
+        Raises:
+            ChatCompletionError: The server is not ready in time (UNAVAILABLE), or refuses to say.
+            ValueError: The metadata cannot be sent, or the timeout is NaN.
+            TypeError: An argument has another type.
+            RuntimeError: The client is closed, or belongs to another event loop or process.
+        """
+        arguments = self._arguments(timeout, metadata)
+        waiting = Waiting(arguments.pop("timeout"))
+        self._connected()
+        assert self._channel is not None
+        check: Any = self._channel.unary_unary(CHECK)
+        with translated():
+            while True:
+                try:
+                    asked = check(REQUEST, timeout=waiting.left, wait_for_ready=True, **arguments)
+                    if waiting.is_over(await asked):
+                        return
+                except grpc.RpcError as error:
+                    if waiting.failed(error):
+                        return
+                await asyncio.sleep(PAUSE)
 
     async def close(self) -> None:
         """Closes the connection. Running calls fail with CANCELLED."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import queue
+import time
 from collections.abc import Mapping
-from typing import Self
+from typing import Any, Self
 
 import grpc
 
 from chatpb._forks import Owner
 from chatpb._rpc.metadata import Metadata, mapping
+from chatpb.client._ready import CHECK, PAUSE, REQUEST, Waiting
 from chatpb.client._shared import (
     END,
     BaseClient,
@@ -61,6 +64,43 @@ class Client(BaseClient):
         return ChatCompletionStream(
             self._stub.StreamChatCompletion(stream_request(request), **arguments)
         )
+
+    def wait_until_ready(self, timeout: float | None = None, *, metadata: Metadata = ()) -> None:
+        """Waits until the server accepts calls, as `AsyncClient.wait_until_ready` does."""
+        arguments = self._arguments(timeout, metadata)
+        waiting = Waiting(arguments.pop("timeout"))
+        check: Any = self._channel.unary_unary(CHECK)
+        with translated():
+            while True:
+                try:
+                    asked = check(REQUEST, timeout=waiting.left, wait_for_ready=True, **arguments)
+                    if waiting.is_over(asked):
+                        return
+                except grpc.RpcError as error:
+                    if waiting.failed(error):
+                        return
+                time.sleep(PAUSE)
+
+    def _connect(self, timeout: float | None = None) -> bool:
+        """Connects before the first call, for those who measure how long that takes.
+
+        Returns:
+            Whether there is a connection; if not, the next call fails and has the reason.
+        """
+        states: queue.SimpleQueue[grpc.ChannelConnectivity] = queue.SimpleQueue()
+        self._channel.subscribe(states.put, try_to_connect=True)
+        waiting = Waiting(timeout)
+        try:
+            while True:
+                state = states.get(timeout=waiting.left)
+                if state == grpc.ChannelConnectivity.READY:
+                    return True
+                if state == grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                    return False
+        except queue.Empty:
+            return False
+        finally:
+            self._channel.unsubscribe(states.put)
 
     def close(self) -> None:
         """Closes the connection. Running calls fail with CANCELLED."""

@@ -135,25 +135,25 @@ async def test_chunks_are_printed_as_they_come() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "expected"),
+    ("model", "exit_code", "expected"),
     [
-        pytest.param("error", "INVALID_ARGUMENT: no such model\n", id="openai"),
-        pytest.param("plain", "RESOURCE_EXHAUSTED: the status\n", id="status"),
+        pytest.param("error", 67, "INVALID_ARGUMENT: no such model\n", id="openai"),
+        pytest.param("plain", 72, "RESOURCE_EXHAUSTED: the status\n", id="status"),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-async def test_errors(model: str, expected: str, stream: bool) -> None:
+async def test_errors(model: str, exit_code: int, expected: str, stream: bool) -> None:
     async with _served() as (echo, address):
         echo.release.set()
         code, lines, err = await _call(address, *["--stream"] * stream, model=model)
-    assert (1, 2 * stream, expected) == (code, len(lines), err)
+    assert (exit_code, 2 * stream, expected) == (code, len(lines), err)
 
 
 async def test_timeout() -> None:
     async with _served() as (echo, address):
         code, _, err = await _call(address, "--timeout", "0.5", model="slow")
         await asyncio.wait_for(echo.cancelled.wait(), 5)
-    assert (code, err) == (1, "DEADLINE_EXCEEDED: Deadline Exceeded\n")
+    assert (code, err) == (68, "DEADLINE_EXCEEDED: Deadline Exceeded\n")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for other processes")
@@ -177,7 +177,7 @@ async def test_interrupt_cancels_the_call(stream: bool) -> None:
 
 async def test_no_server() -> None:
     code, lines, err = await _call("127.0.0.1:1", "--timeout", "10")
-    assert (code, lines, err[:13], err.count("\n")) == (1, [], "UNAVAILABLE: ", 1)
+    assert (code, lines, err[:13], err.count("\n")) == (78, [], "UNAVAILABLE: ", 1)
 
 
 async def test_bad_request_is_not_sent() -> None:

@@ -1,6 +1,7 @@
 """The generated messages and enums of the schema, all in one place.
 
-The gRPC stub and servicer are in `chatpb.v1.chat_completion_service_pb2_grpc`, which needs grpcio.
+The gRPC stubs and servicers are in `chatpb.v1.chat_completion_service_pb2_grpc` and
+`chatpb.v1.model_service_pb2_grpc`, which need grpcio.
 """
 
 from chatpb.v1.annotation_pb2 import (
@@ -87,6 +88,16 @@ from chatpb.v1.logprobs_pb2 import (
     ChatCompletionTokenLogprob,
     ChoiceLogprobs,
     TopLogprob,
+)
+from chatpb.v1.model_pb2 import (
+    Model,
+    ModelList,
+)
+from chatpb.v1.model_service_pb2 import (
+    GetModelRequest,
+    GetModelResponse,
+    ListModelsRequest,
+    ListModelsResponse,
 )
 from chatpb.v1.moderation_pb2 import (
     Moderation,
@@ -187,6 +198,8 @@ __all__ = [
     "FunctionCallMode",
     "FunctionCallOption",
     "FunctionDefinition",
+    "GetModelRequest",
+    "GetModelResponse",
     "Grammar",
     "GrammarSyntax",
     "ImageDetail",
@@ -196,12 +209,16 @@ __all__ = [
     "InputFile",
     "JsonEncoding",
     "JsonSchema",
+    "ListModelsRequest",
+    "ListModelsResponse",
     "LogHeader",
     "MatchedStop",
     "MessageContent",
     "Misalignment",
     "MisalignmentSteer",
     "Modality",
+    "Model",
+    "ModelList",
     "Moderation",
     "ModerationInputType",
     "ModerationInputTypes",

@@ -269,6 +269,16 @@ def test_json_and_bytes_are_one_message(
             b"\x0a\x03\x0a\x01x\x12\x00",
             id="piece of a compact stream",
         ),
+        pytest.param(v1.ListModelsRequest(), b"", id="request for all models"),
+        pytest.param(
+            v1.ListModelsResponse(models=v1.ModelList(data=[v1.Model(id="x")])),
+            b"\x0a\x05\x12\x03\x0a\x01x",
+            id="all models",
+        ),
+        pytest.param(v1.GetModelRequest(model="x"), b"\x0a\x01x", id="request for a model"),
+        pytest.param(
+            v1.GetModelResponse(model=v1.Model(id="x")), b"\x0a\x03\x0a\x01x", id="a model"
+        ),
     ],
 )
 def test_envelopes_of_the_service(message: Message, data: bytes) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 import pytest
 from google.protobuf.message import Message
+from openai.types import Model
 from openai.types.chat import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -48,6 +49,7 @@ ROOTS: Mapping[str, tuple[Any, type[Message]]] = {
     "CompletionUpdateParams": (CompletionUpdateParams, v1.ChatCompletionUpdate),
     "CompletionUsage": (CompletionUsage, v1.CompletionUsage),
     "ErrorObject": (ErrorObject, v1.Error),
+    "Model": (Model, v1.Model),
 }
 
 # What OpenAI documents and the schema leaves out on purpose: findings, each with its reason.
@@ -69,6 +71,7 @@ UNDOCUMENTED_FIELDS: Mapping[str, str] = {
         for page in ("ChatCompletionList", "ChatCompletionStoreMessageList")
         for name in ("object", "data", "first_id", "last_id", "has_more")
     },
+    **{f"chatpb.v1.ModelList.{name}": _PAGE for name in ("object", "data")},
     **{
         f"chatpb.v1.{token}.id": "it comes with every token: a number of one byte counts"
         for token in ("ChatCompletionTokenLogprob", "TopLogprob")

@@ -169,8 +169,12 @@ def files() -> list[FileDescriptor]:
     ]
 
 
-#: The files whose messages have no JSON form: those of the service and of storage.
-WITHOUT_JSON = ("chatpb/v1/chat_completion_service.proto", "chatpb/v1/completion_record.proto")
+#: The files whose messages have no JSON form: those of the services and of storage.
+WITHOUT_JSON = (
+    "chatpb/v1/chat_completion_service.proto",
+    "chatpb/v1/completion_record.proto",
+    "chatpb/v1/model_service.proto",
+)
 
 
 def messages() -> list[Descriptor]:

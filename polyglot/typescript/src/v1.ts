@@ -1,4 +1,4 @@
-// The messages, enums, service and descriptors of the schema, all in one place.
+// The messages, enums, services and descriptors of the schema, all in one place.
 export * from "./gen/chatpb/v1/annotation_pb.js";
 export * from "./gen/chatpb/v1/chat_completion_audio_pb.js";
 export * from "./gen/chatpb/v1/chat_completion_chunk_pb.js";
@@ -11,6 +11,8 @@ export * from "./gen/chatpb/v1/completion_usage_pb.js";
 export * from "./gen/chatpb/v1/error_pb.js";
 export * from "./gen/chatpb/v1/finish_reason_pb.js";
 export * from "./gen/chatpb/v1/logprobs_pb.js";
+export * from "./gen/chatpb/v1/model_pb.js";
+export * from "./gen/chatpb/v1/model_service_pb.js";
 export * from "./gen/chatpb/v1/moderation_pb.js";
 export * from "./gen/chatpb/v1/options_pb.js";
 export * from "./gen/chatpb/v1/residue_pb.js";

@@ -21,6 +21,7 @@
 
 #include "chatpb/v1/chat_completion_service.pb.h"
 #include "chatpb/v1/completion_record.pb.h"
+#include "chatpb/v1/model_service.pb.h"
 #include "chatpb/v1/stored_chat_completion.pb.h"
 #include "fields.h"
 #include "relay.h"
@@ -126,6 +127,7 @@ int main(int argc, char** argv) {
   // Links the files that nothing else here refers to.
   chatpb::v1::CompletionRecord::descriptor();
   chatpb::v1::ChatCompletionList::descriptor();
+  chatpb::v1::ListModelsResponse::descriptor();
 
   const std::string vectors = argv[1];
   for (const auto& vector : json::parse(Read(vectors + "/manifest.json")))

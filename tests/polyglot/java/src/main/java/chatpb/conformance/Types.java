@@ -3,6 +3,7 @@ package chatpb.conformance;
 import com.chatpb.v1.ChatCompletionProto;
 import com.chatpb.v1.ChatCompletionServiceProto;
 import com.chatpb.v1.CompletionRecordProto;
+import com.chatpb.v1.ModelServiceProto;
 import com.chatpb.v1.StoredChatCompletionProto;
 import com.google.protobuf.Descriptors.Descriptor;
 import com.google.protobuf.Descriptors.FileDescriptor;
@@ -19,6 +20,7 @@ final class Types {
     add(ChatCompletionProto.getDescriptor());
     add(ChatCompletionServiceProto.getDescriptor());
     add(CompletionRecordProto.getDescriptor());
+    add(ModelServiceProto.getDescriptor());
     add(StoredChatCompletionProto.getDescriptor());
   }
 

@@ -113,7 +113,7 @@ class Commented(NamedTuple):
     comment: str
 
 
-_BLOCK = re.compile(r"\s*(message|enum|oneof|extend|service|rpc) ([\w.]+)(?:\(.*)? \{$")
+_BLOCK = re.compile(r"\s*(message|enum|oneof|extend|service|rpc) ([\w.]+)(?:\(.*)? \{(\}?)$")
 _FIELD = re.compile(r"\s*(?:optional |repeated )?(?:map<[^>]+>|[\w.]+) (\w+) = (\d+)\b")
 
 
@@ -127,8 +127,9 @@ def commented(path: Path) -> Iterator[Commented]:
             continue
         text = " ".join(comment)
         if block := _BLOCK.match(line):
-            kind, name = block.groups()
-            stack.append((kind, name))
+            kind, name, is_empty = block.groups()
+            if not is_empty:
+                stack.append((kind, name))
             if kind == "message":
                 yield Commented(name, None, text)
         elif line.strip() == "}":

@@ -98,6 +98,7 @@ async def test_they_admit_whom_calls_admit(tmp_path: Path) -> None:
         "chatpb.v1.ChatCompletionService",
         "grpc.channelz.v1.Channelz",
         "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
     ] == sorted(names)
 

@@ -8,13 +8,12 @@ from typing import Any, Final, cast
 
 import grpc
 from google.protobuf.message import DecodeError
-from grpc_reflection.v1alpha import reflection
-from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 
 from chatpb_server.core.call import Call
 from chatpb_server.core.guard import CallerGoneError, CallError, Guard
 from chatpb_server.core.upstream import RequestError
 from chatpb_server.edges.messages import CallMessages, Messages
+from chatpb_server.edges.reflection import METHOD, SERVICE_NAMES, Reflection
 
 #: How many such calls run at once, and for how many seconds each.
 MOST_RUNNING: Final = 16
@@ -48,9 +47,9 @@ class Inspection:
             from grpc_channelz.v1.channelz_pb2_grpc import add_ChannelzServicer_to_server
 
             add_ChannelzServicer_to_server(servicers.ChannelzServicer(), found)
-        shown = (*names, *found.services, reflection.SERVICE_NAME)
-        servicer = reflection.aio.ReflectionServicer(shown)
-        add_ServerReflectionServicer_to_server(servicer, found)  # type: ignore[no-untyped-call]
+        reflection = Reflection((*names, *found.services, *SERVICE_NAMES)).handler()
+        for name in SERVICE_NAMES:
+            found.add_registered_method_handlers(name, {METHOD: reflection})
         return [
             grpc.method_handlers_generic_handler(
                 service,

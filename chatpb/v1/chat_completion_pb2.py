@@ -37,7 +37,7 @@ from chatpb.v1 import tool_pb2 as chatpb_dot_v1_dot_tool__pb2
 from chatpb.v1 import tool_call_pb2 as chatpb_dot_v1_dot_tool__call__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63hatpb/v1/chat_completion.proto\x12\tchatpb.v1\x1a\x1a\x63hatpb/v1/annotation.proto\x1a%chatpb/v1/chat_completion_audio.proto\x1a chatpb/v1/completion_usage.proto\x1a\x1d\x63hatpb/v1/finish_reason.proto\x1a\x18\x63hatpb/v1/logprobs.proto\x1a\x1a\x63hatpb/v1/moderation.proto\x1a\x17\x63hatpb/v1/options.proto\x1a\x17\x63hatpb/v1/residue.proto\x1a\x1f\x63hatpb/v1/response_format.proto\x1a\x14\x63hatpb/v1/role.proto\x1a\x1c\x63hatpb/v1/service_tier.proto\x1a\x14\x63hatpb/v1/tool.proto\x1a\x19\x63hatpb/v1/tool_call.proto\"\xdd\x0c\n\x0e\x43hatCompletion\x12\x12\n\x02id\x18\x01 \x01(\tB\x06\xe2\x9f\x19\x02id\x12%\n\x06object\x18\x02 \x01(\tB\x15\xa2\x9f\x19\x11\"chat.completion\"\x12\x1c\n\x07\x63reated\x18\x03 \x01(\x03\x42\x0b\xe2\x9f\x19\x07\x63reated\x12\x18\n\x05model\x18\x04 \x01(\tB\t\xe2\x9f\x19\x05model\x12*\n\x07\x63hoices\x18\x05 \x03(\x0b\x32\x11.chatpb.v1.ChoiceB\x06\xa2\x9f\x19\x02[]\x12)\n\x05usage\x18\x06 \x01(\x0b\x32\x1a.chatpb.v1.CompletionUsage\x12\x43\n\x0cservice_tier\x18\x07 \x01(\x0e\x32\x16.chatpb.v1.ServiceTierB\x10\xe2\x9f\x19\x0cservice_tierH\x00\x88\x01\x01\x12?\n\x12system_fingerprint\x18\x08 \x01(\tB\x1e\xa2\x9f\x19\x04null\xe2\x9f\x19\x12system_fingerprintH\x01\x88\x01\x01\x12G\n\x08metadata\x18\t \x03(\x0b\x32\'.chatpb.v1.ChatCompletion.MetadataEntryB\x0c\xe2\x9f\x19\x08metadata\x12)\n\nmoderation\x18\n \x01(\x0b\x32\x15.chatpb.v1.Moderation\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue\x12\x17\n\nrequest_id\x18\x64 \x01(\tH\x02\x88\x01\x01\x12*\n\x0btool_choice\x18\x65 \x01(\x0b\x32\x15.chatpb.v1.ToolChoice\x12\x11\n\x04seed\x18\x66 \x01(\x03H\x03\x88\x01\x01\x12\x12\n\x05top_p\x18g \x01(\x01H\x04\x88\x01\x01\x12\x18\n\x0btemperature\x18h \x01(\x01H\x05\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18i \x01(\x01H\x06\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18j \x01(\x01H\x07\x88\x01\x01\x12\x17\n\ninput_user\x18k \x01(\tH\x08\x88\x01\x01\x12\x1e\n\x05tools\x18l \x03(\x0b\x32\x0f.chatpb.v1.Tool\x12\x32\n\x0fresponse_format\x18m \x01(\x0b\x32\x19.chatpb.v1.ResponseFormat\x12\x15\n\x08provider\x18n \x01(\tH\t\x88\x01\x01\x12\x11\n\tcitations\x18o \x03(\t\x12!\n\x0esearch_results\x18p \x01(\tB\x04\xb0\x9f\x19\x03H\n\x88\x01\x01\x12(\n\x15prompt_filter_results\x18q \x01(\tB\x04\xb0\x9f\x19\x03H\x0b\x88\x01\x01\x12\x18\n\x10prompt_token_ids\x18r \x03(\x05\x12\"\n\x0fprompt_logprobs\x18s \x01(\tB\x04\xb0\x9f\x19\x03H\x0c\x88\x01\x01\x12%\n\x12kv_transfer_params\x18t \x01(\tB\x04\xb0\x9f\x19\x03H\r\x88\x01\x01\x12\x19\n\x06x_groq\x18u \x01(\tB\x04\xb0\x9f\x19\x03H\x0e\x88\x01\x01\x12\"\n\x0fusage_breakdown\x18v \x01(\tB\x04\xb0\x9f\x19\x03H\x0f\x88\x01\x01\x12\x1a\n\x07timings\x18w \x01(\tB\x04\xb0\x9f\x19\x03H\x10\x88\x01\x01\x12\x1c\n\ttime_info\x18x \x01(\tB\x04\xb0\x9f\x19\x03H\x11\x88\x01\x01\x12\x15\n\x08model_id\x18y \x01(\tH\x12\x88\x01\x01\x12\x1a\n\rmodel_version\x18z \x01(\tH\x13\x88\x01\x01\x12\x17\n\ncreated_at\x18{ \x01(\tH\x14\x88\x01\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0f\n\r_service_tierB\x15\n\x13_system_fingerprintB\r\n\x0b_request_idB\x07\n\x05_seedB\x08\n\x06_top_pB\x0e\n\x0c_temperatureB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penaltyB\r\n\x0b_input_userB\x0b\n\t_providerB\x11\n\x0f_search_resultsB\x18\n\x16_prompt_filter_resultsB\x12\n\x10_prompt_logprobsB\x15\n\x13_kv_transfer_paramsB\t\n\x07_x_groqB\x12\n\x10_usage_breakdownB\n\n\x08_timingsB\x0c\n\n_time_infoB\x0b\n\t_model_idB\x10\n\x0e_model_versionB\r\n\x0b_created_at\"\xf5\x04\n\x06\x43hoice\x12\x13\n\x05index\x18\x01 \x01(\x05\x42\x04\xc8\x9f\x19\x01\x12\x31\n\x07message\x18\x02 \x01(\x0b\x32 .chatpb.v1.ChatCompletionMessage\x12@\n\x08logprobs\x18\x03 \x01(\x0b\x32\x19.chatpb.v1.ChoiceLogprobsB\x13\xa2\x9f\x19\x04null\xfa\x9f\x19\x07message\x12O\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x17.chatpb.v1.FinishReasonB\x1a\xa2\x9f\x19\x04null\xe2\x9f\x19\x0e\x66inish_reasonsH\x00\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue\x12 \n\ttoken_ids\x18\x64 \x03(\x05\x42\r\xe2\x9f\x19\ttoken_ids\x12+\n\x0bstop_reason\x18\x65 \x01(\x0b\x32\x16.chatpb.v1.MatchedStop\x12,\n\x0cmatched_stop\x18\x66 \x01(\x0b\x32\x16.chatpb.v1.MatchedStop\x12!\n\x14native_finish_reason\x18g \x01(\tH\x01\x88\x01\x01\x12)\n\x16\x63ontent_filter_results\x18h \x01(\tB\x04\xb0\x9f\x19\x03H\x02\x88\x01\x01\x12\x18\n\x05usage\x18i \x01(\tB\x04\xb0\x9f\x19\x03H\x03\x88\x01\x01\x12\x11\n\x04seed\x18j \x01(\x03H\x04\x88\x01\x01\x12\x11\n\x04text\x18m \x01(\tH\x05\x88\x01\x01\x42\x10\n\x0e_finish_reasonB\x17\n\x15_native_finish_reasonB\x19\n\x17_content_filter_resultsB\x08\n\x06_usageB\x07\n\x05_seedB\x07\n\x05_text\"@\n\x0bMatchedStop\x12\x12\n\x08token_id\x18\x01 \x01(\x03H\x00\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00:\x04\xa0\x9f\x19\x01\x42\x07\n\x05value\"\xca\x07\n\x15\x43hatCompletionMessage\x12\x33\n\x04role\x18\x01 \x01(\x0e\x32\x0f.chatpb.v1.RoleB\x0f\xa2\x9f\x19\x0b\"assistant\"H\x00\x88\x01\x01\x12*\n\x07\x63ontent\x18\x02 \x01(\tB\x14\xa2\x9f\x19\x04null\xe2\x9f\x19\x08\x63ontentsH\x01\x88\x01\x01\x12\'\n\ntool_calls\x18\x05 \x03(\x0b\x32\x13.chatpb.v1.ToolCall\x12=\n\rfunction_call\x18\x06 \x01(\x0b\x32\x17.chatpb.v1.FunctionCallB\r\xea\x9f\x19\tfunction_\x12*\n\x07refusal\x18\x03 \x01(\tB\x14\xa2\x9f\x19\x04null\xe2\x9f\x19\x08refusalsH\x02\x88\x01\x01\x12\x32\n\x0b\x61nnotations\x18\x04 \x03(\x0b\x32\x15.chatpb.v1.AnnotationB\x06\xa2\x9f\x19\x02[]\x12-\n\x05\x61udio\x18\x07 \x01(\x0b\x32\x1e.chatpb.v1.ChatCompletionAudio\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue\x12\x36\n\x11reasoning_content\x18\x64 \x01(\tB\x16\xe2\x9f\x19\x12reasoning_contentsH\x03\x88\x01\x01\x12&\n\treasoning\x18\x65 \x01(\tB\x0e\xe2\x9f\x19\nreasoningsH\x04\x88\x01\x01\x12$\n\x11reasoning_details\x18g \x01(\tB\x04\xb0\x9f\x19\x03H\x05\x88\x01\x01\x12+\n\rcontent_parts\x18h \x01(\tB\x0f\xb0\x9f\x19\x03\x92\xa0\x19\x07\x63ontentH\x06\x88\x01\x01\x12 \n\rextra_content\x18i \x01(\tB\x04\xb0\x9f\x19\x03H\x07\x88\x01\x01\x12+\n\x18provider_specific_fields\x18j \x01(\tB\x04\xb0\x9f\x19\x03H\x08\x88\x01\x01\x12$\n\x11provider_metadata\x18k \x01(\tB\x04\xb0\x9f\x19\x03H\t\x88\x01\x01\x12!\n\x0e\x65xecuted_tools\x18l \x01(\tB\x04\xb0\x9f\x19\x03H\n\x88\x01\x01\x12\x19\n\x06parsed\x18o \x01(\tB\x04\xb0\x9f\x19\x03H\x0b\x88\x01\x01\x42\x07\n\x05_roleB\n\n\x08_contentB\n\n\x08_refusalB\x14\n\x12_reasoning_contentB\x0c\n\n_reasoningB\x14\n\x12_reasoning_detailsB\x10\n\x0e_content_partsB\x10\n\x0e_extra_contentB\x1b\n\x19_provider_specific_fieldsB\x14\n\x12_provider_metadataB\x11\n\x0f_executed_toolsB\t\n\x07_parsedb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63hatpb/v1/chat_completion.proto\x12\tchatpb.v1\x1a\x1a\x63hatpb/v1/annotation.proto\x1a%chatpb/v1/chat_completion_audio.proto\x1a chatpb/v1/completion_usage.proto\x1a\x1d\x63hatpb/v1/finish_reason.proto\x1a\x18\x63hatpb/v1/logprobs.proto\x1a\x1a\x63hatpb/v1/moderation.proto\x1a\x17\x63hatpb/v1/options.proto\x1a\x17\x63hatpb/v1/residue.proto\x1a\x1f\x63hatpb/v1/response_format.proto\x1a\x14\x63hatpb/v1/role.proto\x1a\x1c\x63hatpb/v1/service_tier.proto\x1a\x14\x63hatpb/v1/tool.proto\x1a\x19\x63hatpb/v1/tool_call.proto\"\xbb\r\n\x0e\x43hatCompletion\x12\x16\n\x02id\x18\x01 \x01(\tB\n\xe2\x9f\x19\x02id\xa0\xa0\x19\x01\x12)\n\x06object\x18\x02 \x01(\tB\x19\xa2\x9f\x19\x11\"chat.completion\"\xa0\xa0\x19\x01\x12 \n\x07\x63reated\x18\x03 \x01(\x03\x42\x0f\xe2\x9f\x19\x07\x63reated\xa0\xa0\x19\x01\x12\x1c\n\x05model\x18\x04 \x01(\tB\r\xe2\x9f\x19\x05model\xa0\xa0\x19\x01\x12.\n\x07\x63hoices\x18\x05 \x03(\x0b\x32\x11.chatpb.v1.ChoiceB\n\xa2\x9f\x19\x02[]\xa0\xa0\x19\x01\x12/\n\x05usage\x18\x06 \x01(\x0b\x32\x1a.chatpb.v1.CompletionUsageB\x04\xa0\xa0\x19\x01\x12G\n\x0cservice_tier\x18\x07 \x01(\x0e\x32\x16.chatpb.v1.ServiceTierB\x14\xe2\x9f\x19\x0cservice_tier\xa0\xa0\x19\x01H\x00\x88\x01\x01\x12\x43\n\x12system_fingerprint\x18\x08 \x01(\tB\"\xa2\x9f\x19\x04null\xe2\x9f\x19\x12system_fingerprint\xa0\xa0\x19\x01H\x01\x88\x01\x01\x12G\n\x08metadata\x18\t \x03(\x0b\x32\'.chatpb.v1.ChatCompletion.MetadataEntryB\x0c\xe2\x9f\x19\x08metadata\x12)\n\nmoderation\x18\n \x01(\x0b\x32\x15.chatpb.v1.Moderation\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue\x12\x1d\n\nrequest_id\x18\x64 \x01(\tB\x04\xa0\xa0\x19\x01H\x02\x88\x01\x01\x12*\n\x0btool_choice\x18\x65 \x01(\x0b\x32\x15.chatpb.v1.ToolChoice\x12\x17\n\x04seed\x18\x66 \x01(\x03\x42\x04\xa0\xa0\x19\x01H\x03\x88\x01\x01\x12\x18\n\x05top_p\x18g \x01(\x01\x42\x04\xa0\xa0\x19\x01H\x04\x88\x01\x01\x12\x1e\n\x0btemperature\x18h \x01(\x01\x42\x04\xa0\xa0\x19\x01H\x05\x88\x01\x01\x12#\n\x10presence_penalty\x18i \x01(\x01\x42\x04\xa0\xa0\x19\x01H\x06\x88\x01\x01\x12$\n\x11\x66requency_penalty\x18j \x01(\x01\x42\x04\xa0\xa0\x19\x01H\x07\x88\x01\x01\x12\x17\n\ninput_user\x18k \x01(\tH\x08\x88\x01\x01\x12\x1e\n\x05tools\x18l \x03(\x0b\x32\x0f.chatpb.v1.Tool\x12\x32\n\x0fresponse_format\x18m \x01(\x0b\x32\x19.chatpb.v1.ResponseFormat\x12\x1b\n\x08provider\x18n \x01(\tB\x04\xa0\xa0\x19\x01H\t\x88\x01\x01\x12\x11\n\tcitations\x18o \x03(\t\x12!\n\x0esearch_results\x18p \x01(\tB\x04\xb0\x9f\x19\x03H\n\x88\x01\x01\x12(\n\x15prompt_filter_results\x18q \x01(\tB\x04\xb0\x9f\x19\x03H\x0b\x88\x01\x01\x12\x18\n\x10prompt_token_ids\x18r \x03(\x05\x12\"\n\x0fprompt_logprobs\x18s \x01(\tB\x04\xb0\x9f\x19\x03H\x0c\x88\x01\x01\x12%\n\x12kv_transfer_params\x18t \x01(\tB\x04\xb0\x9f\x19\x03H\r\x88\x01\x01\x12\x19\n\x06x_groq\x18u \x01(\tB\x04\xb0\x9f\x19\x03H\x0e\x88\x01\x01\x12\"\n\x0fusage_breakdown\x18v \x01(\tB\x04\xb0\x9f\x19\x03H\x0f\x88\x01\x01\x12\x1a\n\x07timings\x18w \x01(\tB\x04\xb0\x9f\x19\x03H\x10\x88\x01\x01\x12\x1c\n\ttime_info\x18x \x01(\tB\x04\xb0\x9f\x19\x03H\x11\x88\x01\x01\x12\x1b\n\x08model_id\x18y \x01(\tB\x04\xa0\xa0\x19\x01H\x12\x88\x01\x01\x12 \n\rmodel_version\x18z \x01(\tB\x04\xa0\xa0\x19\x01H\x13\x88\x01\x01\x12\x1d\n\ncreated_at\x18{ \x01(\tB\x04\xa0\xa0\x19\x01H\x14\x88\x01\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0f\n\r_service_tierB\x15\n\x13_system_fingerprintB\r\n\x0b_request_idB\x07\n\x05_seedB\x08\n\x06_top_pB\x0e\n\x0c_temperatureB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penaltyB\r\n\x0b_input_userB\x0b\n\t_providerB\x11\n\x0f_search_resultsB\x18\n\x16_prompt_filter_resultsB\x12\n\x10_prompt_logprobsB\x15\n\x13_kv_transfer_paramsB\t\n\x07_x_groqB\x12\n\x10_usage_breakdownB\n\n\x08_timingsB\x0c\n\n_time_infoB\x0b\n\t_model_idB\x10\n\x0e_model_versionB\r\n\x0b_created_at\"\x8f\x05\n\x06\x43hoice\x12\x17\n\x05index\x18\x01 \x01(\x05\x42\x08\xc8\x9f\x19\x01\xa0\xa0\x19\x01\x12\x37\n\x07message\x18\x02 \x01(\x0b\x32 .chatpb.v1.ChatCompletionMessageB\x04\xa0\xa0\x19\x01\x12@\n\x08logprobs\x18\x03 \x01(\x0b\x32\x19.chatpb.v1.ChoiceLogprobsB\x13\xa2\x9f\x19\x04null\xfa\x9f\x19\x07message\x12S\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x17.chatpb.v1.FinishReasonB\x1e\xa2\x9f\x19\x04null\xe2\x9f\x19\x0e\x66inish_reasons\xa0\xa0\x19\x01H\x00\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue\x12 \n\ttoken_ids\x18\x64 \x03(\x05\x42\r\xe2\x9f\x19\ttoken_ids\x12+\n\x0bstop_reason\x18\x65 \x01(\x0b\x32\x16.chatpb.v1.MatchedStop\x12,\n\x0cmatched_stop\x18\x66 \x01(\x0b\x32\x16.chatpb.v1.MatchedStop\x12\'\n\x14native_finish_reason\x18g \x01(\tB\x04\xa0\xa0\x19\x01H\x01\x88\x01\x01\x12)\n\x16\x63ontent_filter_results\x18h \x01(\tB\x04\xb0\x9f\x19\x03H\x02\x88\x01\x01\x12\x18\n\x05usage\x18i \x01(\tB\x04\xb0\x9f\x19\x03H\x03\x88\x01\x01\x12\x17\n\x04seed\x18j \x01(\x03\x42\x04\xa0\xa0\x19\x01H\x04\x88\x01\x01\x12\x11\n\x04text\x18m \x01(\tH\x05\x88\x01\x01\x42\x10\n\x0e_finish_reasonB\x17\n\x15_native_finish_reasonB\x19\n\x17_content_filter_resultsB\x08\n\x06_usageB\x07\n\x05_seedB\x07\n\x05_text\"@\n\x0bMatchedStop\x12\x12\n\x08token_id\x18\x01 \x01(\x03H\x00\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00:\x04\xa0\x9f\x19\x01\x42\x07\n\x05value\"\xd4\x07\n\x15\x43hatCompletionMessage\x12\x37\n\x04role\x18\x01 \x01(\x0e\x32\x0f.chatpb.v1.RoleB\x13\xa2\x9f\x19\x0b\"assistant\"\xa0\xa0\x19\x01H\x00\x88\x01\x01\x12*\n\x07\x63ontent\x18\x02 \x01(\tB\x14\xa2\x9f\x19\x04null\xe2\x9f\x19\x08\x63ontentsH\x01\x88\x01\x01\x12-\n\ntool_calls\x18\x05 \x03(\x0b\x32\x13.chatpb.v1.ToolCallB\x04\xa0\xa0\x19\x01\x12=\n\rfunction_call\x18\x06 \x01(\x0b\x32\x17.chatpb.v1.FunctionCallB\r\xea\x9f\x19\tfunction_\x12*\n\x07refusal\x18\x03 \x01(\tB\x14\xa2\x9f\x19\x04null\xe2\x9f\x19\x08refusalsH\x02\x88\x01\x01\x12\x32\n\x0b\x61nnotations\x18\x04 \x03(\x0b\x32\x15.chatpb.v1.AnnotationB\x06\xa2\x9f\x19\x02[]\x12-\n\x05\x61udio\x18\x07 \x01(\x0b\x32\x1e.chatpb.v1.ChatCompletionAudio\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue\x12\x36\n\x11reasoning_content\x18\x64 \x01(\tB\x16\xe2\x9f\x19\x12reasoning_contentsH\x03\x88\x01\x01\x12&\n\treasoning\x18\x65 \x01(\tB\x0e\xe2\x9f\x19\nreasoningsH\x04\x88\x01\x01\x12$\n\x11reasoning_details\x18g \x01(\tB\x04\xb0\x9f\x19\x03H\x05\x88\x01\x01\x12+\n\rcontent_parts\x18h \x01(\tB\x0f\xb0\x9f\x19\x03\x92\xa0\x19\x07\x63ontentH\x06\x88\x01\x01\x12 \n\rextra_content\x18i \x01(\tB\x04\xb0\x9f\x19\x03H\x07\x88\x01\x01\x12+\n\x18provider_specific_fields\x18j \x01(\tB\x04\xb0\x9f\x19\x03H\x08\x88\x01\x01\x12$\n\x11provider_metadata\x18k \x01(\tB\x04\xb0\x9f\x19\x03H\t\x88\x01\x01\x12!\n\x0e\x65xecuted_tools\x18l \x01(\tB\x04\xb0\x9f\x19\x03H\n\x88\x01\x01\x12\x19\n\x06parsed\x18o \x01(\tB\x04\xb0\x9f\x19\x03H\x0b\x88\x01\x01\x42\x07\n\x05_roleB\n\n\x08_contentB\n\n\x08_refusalB\x14\n\x12_reasoning_contentB\x0c\n\n_reasoningB\x14\n\x12_reasoning_detailsB\x10\n\x0e_content_partsB\x10\n\x0e_extra_contentB\x1b\n\x19_provider_specific_fieldsB\x14\n\x12_provider_metadataB\x11\n\x0f_executed_toolsB\t\n\x07_parsedb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,21 +47,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHATCOMPLETION_METADATAENTRY']._loaded_options = None
   _globals['_CHATCOMPLETION_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_CHATCOMPLETION'].fields_by_name['id']._loaded_options = None
-  _globals['_CHATCOMPLETION'].fields_by_name['id']._serialized_options = b'\342\237\031\002id'
+  _globals['_CHATCOMPLETION'].fields_by_name['id']._serialized_options = b'\342\237\031\002id\240\240\031\001'
   _globals['_CHATCOMPLETION'].fields_by_name['object']._loaded_options = None
-  _globals['_CHATCOMPLETION'].fields_by_name['object']._serialized_options = b'\242\237\031\021\"chat.completion\"'
+  _globals['_CHATCOMPLETION'].fields_by_name['object']._serialized_options = b'\242\237\031\021\"chat.completion\"\240\240\031\001'
   _globals['_CHATCOMPLETION'].fields_by_name['created']._loaded_options = None
-  _globals['_CHATCOMPLETION'].fields_by_name['created']._serialized_options = b'\342\237\031\007created'
+  _globals['_CHATCOMPLETION'].fields_by_name['created']._serialized_options = b'\342\237\031\007created\240\240\031\001'
   _globals['_CHATCOMPLETION'].fields_by_name['model']._loaded_options = None
-  _globals['_CHATCOMPLETION'].fields_by_name['model']._serialized_options = b'\342\237\031\005model'
+  _globals['_CHATCOMPLETION'].fields_by_name['model']._serialized_options = b'\342\237\031\005model\240\240\031\001'
   _globals['_CHATCOMPLETION'].fields_by_name['choices']._loaded_options = None
-  _globals['_CHATCOMPLETION'].fields_by_name['choices']._serialized_options = b'\242\237\031\002[]'
+  _globals['_CHATCOMPLETION'].fields_by_name['choices']._serialized_options = b'\242\237\031\002[]\240\240\031\001'
+  _globals['_CHATCOMPLETION'].fields_by_name['usage']._loaded_options = None
+  _globals['_CHATCOMPLETION'].fields_by_name['usage']._serialized_options = b'\240\240\031\001'
   _globals['_CHATCOMPLETION'].fields_by_name['service_tier']._loaded_options = None
-  _globals['_CHATCOMPLETION'].fields_by_name['service_tier']._serialized_options = b'\342\237\031\014service_tier'
+  _globals['_CHATCOMPLETION'].fields_by_name['service_tier']._serialized_options = b'\342\237\031\014service_tier\240\240\031\001'
   _globals['_CHATCOMPLETION'].fields_by_name['system_fingerprint']._loaded_options = None
-  _globals['_CHATCOMPLETION'].fields_by_name['system_fingerprint']._serialized_options = b'\242\237\031\004null\342\237\031\022system_fingerprint'
+  _globals['_CHATCOMPLETION'].fields_by_name['system_fingerprint']._serialized_options = b'\242\237\031\004null\342\237\031\022system_fingerprint\240\240\031\001'
   _globals['_CHATCOMPLETION'].fields_by_name['metadata']._loaded_options = None
   _globals['_CHATCOMPLETION'].fields_by_name['metadata']._serialized_options = b'\342\237\031\010metadata'
+  _globals['_CHATCOMPLETION'].fields_by_name['request_id']._loaded_options = None
+  _globals['_CHATCOMPLETION'].fields_by_name['request_id']._serialized_options = b'\240\240\031\001'
+  _globals['_CHATCOMPLETION'].fields_by_name['seed']._loaded_options = None
+  _globals['_CHATCOMPLETION'].fields_by_name['seed']._serialized_options = b'\240\240\031\001'
+  _globals['_CHATCOMPLETION'].fields_by_name['top_p']._loaded_options = None
+  _globals['_CHATCOMPLETION'].fields_by_name['top_p']._serialized_options = b'\240\240\031\001'
+  _globals['_CHATCOMPLETION'].fields_by_name['temperature']._loaded_options = None
+  _globals['_CHATCOMPLETION'].fields_by_name['temperature']._serialized_options = b'\240\240\031\001'
+  _globals['_CHATCOMPLETION'].fields_by_name['presence_penalty']._loaded_options = None
+  _globals['_CHATCOMPLETION'].fields_by_name['presence_penalty']._serialized_options = b'\240\240\031\001'
+  _globals['_CHATCOMPLETION'].fields_by_name['frequency_penalty']._loaded_options = None
+  _globals['_CHATCOMPLETION'].fields_by_name['frequency_penalty']._serialized_options = b'\240\240\031\001'
+  _globals['_CHATCOMPLETION'].fields_by_name['provider']._loaded_options = None
+  _globals['_CHATCOMPLETION'].fields_by_name['provider']._serialized_options = b'\240\240\031\001'
   _globals['_CHATCOMPLETION'].fields_by_name['search_results']._loaded_options = None
   _globals['_CHATCOMPLETION'].fields_by_name['search_results']._serialized_options = b'\260\237\031\003'
   _globals['_CHATCOMPLETION'].fields_by_name['prompt_filter_results']._loaded_options = None
@@ -78,24 +94,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHATCOMPLETION'].fields_by_name['timings']._serialized_options = b'\260\237\031\003'
   _globals['_CHATCOMPLETION'].fields_by_name['time_info']._loaded_options = None
   _globals['_CHATCOMPLETION'].fields_by_name['time_info']._serialized_options = b'\260\237\031\003'
+  _globals['_CHATCOMPLETION'].fields_by_name['model_id']._loaded_options = None
+  _globals['_CHATCOMPLETION'].fields_by_name['model_id']._serialized_options = b'\240\240\031\001'
+  _globals['_CHATCOMPLETION'].fields_by_name['model_version']._loaded_options = None
+  _globals['_CHATCOMPLETION'].fields_by_name['model_version']._serialized_options = b'\240\240\031\001'
+  _globals['_CHATCOMPLETION'].fields_by_name['created_at']._loaded_options = None
+  _globals['_CHATCOMPLETION'].fields_by_name['created_at']._serialized_options = b'\240\240\031\001'
   _globals['_CHOICE'].fields_by_name['index']._loaded_options = None
-  _globals['_CHOICE'].fields_by_name['index']._serialized_options = b'\310\237\031\001'
+  _globals['_CHOICE'].fields_by_name['index']._serialized_options = b'\310\237\031\001\240\240\031\001'
+  _globals['_CHOICE'].fields_by_name['message']._loaded_options = None
+  _globals['_CHOICE'].fields_by_name['message']._serialized_options = b'\240\240\031\001'
   _globals['_CHOICE'].fields_by_name['logprobs']._loaded_options = None
   _globals['_CHOICE'].fields_by_name['logprobs']._serialized_options = b'\242\237\031\004null\372\237\031\007message'
   _globals['_CHOICE'].fields_by_name['finish_reason']._loaded_options = None
-  _globals['_CHOICE'].fields_by_name['finish_reason']._serialized_options = b'\242\237\031\004null\342\237\031\016finish_reasons'
+  _globals['_CHOICE'].fields_by_name['finish_reason']._serialized_options = b'\242\237\031\004null\342\237\031\016finish_reasons\240\240\031\001'
   _globals['_CHOICE'].fields_by_name['token_ids']._loaded_options = None
   _globals['_CHOICE'].fields_by_name['token_ids']._serialized_options = b'\342\237\031\ttoken_ids'
+  _globals['_CHOICE'].fields_by_name['native_finish_reason']._loaded_options = None
+  _globals['_CHOICE'].fields_by_name['native_finish_reason']._serialized_options = b'\240\240\031\001'
   _globals['_CHOICE'].fields_by_name['content_filter_results']._loaded_options = None
   _globals['_CHOICE'].fields_by_name['content_filter_results']._serialized_options = b'\260\237\031\003'
   _globals['_CHOICE'].fields_by_name['usage']._loaded_options = None
   _globals['_CHOICE'].fields_by_name['usage']._serialized_options = b'\260\237\031\003'
+  _globals['_CHOICE'].fields_by_name['seed']._loaded_options = None
+  _globals['_CHOICE'].fields_by_name['seed']._serialized_options = b'\240\240\031\001'
   _globals['_MATCHEDSTOP']._loaded_options = None
   _globals['_MATCHEDSTOP']._serialized_options = b'\240\237\031\001'
   _globals['_CHATCOMPLETIONMESSAGE'].fields_by_name['role']._loaded_options = None
-  _globals['_CHATCOMPLETIONMESSAGE'].fields_by_name['role']._serialized_options = b'\242\237\031\013\"assistant\"'
+  _globals['_CHATCOMPLETIONMESSAGE'].fields_by_name['role']._serialized_options = b'\242\237\031\013\"assistant\"\240\240\031\001'
   _globals['_CHATCOMPLETIONMESSAGE'].fields_by_name['content']._loaded_options = None
   _globals['_CHATCOMPLETIONMESSAGE'].fields_by_name['content']._serialized_options = b'\242\237\031\004null\342\237\031\010contents'
+  _globals['_CHATCOMPLETIONMESSAGE'].fields_by_name['tool_calls']._loaded_options = None
+  _globals['_CHATCOMPLETIONMESSAGE'].fields_by_name['tool_calls']._serialized_options = b'\240\240\031\001'
   _globals['_CHATCOMPLETIONMESSAGE'].fields_by_name['function_call']._loaded_options = None
   _globals['_CHATCOMPLETIONMESSAGE'].fields_by_name['function_call']._serialized_options = b'\352\237\031\tfunction_'
   _globals['_CHATCOMPLETIONMESSAGE'].fields_by_name['refusal']._loaded_options = None
@@ -121,13 +151,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHATCOMPLETIONMESSAGE'].fields_by_name['parsed']._loaded_options = None
   _globals['_CHATCOMPLETIONMESSAGE'].fields_by_name['parsed']._serialized_options = b'\260\237\031\003'
   _globals['_CHATCOMPLETION']._serialized_start=417
-  _globals['_CHATCOMPLETION']._serialized_end=2046
-  _globals['_CHATCOMPLETION_METADATAENTRY']._serialized_start=1647
-  _globals['_CHATCOMPLETION_METADATAENTRY']._serialized_end=1694
-  _globals['_CHOICE']._serialized_start=2049
-  _globals['_CHOICE']._serialized_end=2678
-  _globals['_MATCHEDSTOP']._serialized_start=2680
-  _globals['_MATCHEDSTOP']._serialized_end=2744
-  _globals['_CHATCOMPLETIONMESSAGE']._serialized_start=2747
-  _globals['_CHATCOMPLETIONMESSAGE']._serialized_end=3717
+  _globals['_CHATCOMPLETION']._serialized_end=2140
+  _globals['_CHATCOMPLETION_METADATAENTRY']._serialized_start=1741
+  _globals['_CHATCOMPLETION_METADATAENTRY']._serialized_end=1788
+  _globals['_CHOICE']._serialized_start=2143
+  _globals['_CHOICE']._serialized_end=2798
+  _globals['_MATCHEDSTOP']._serialized_start=2800
+  _globals['_MATCHEDSTOP']._serialized_end=2864
+  _globals['_CHATCOMPLETIONMESSAGE']._serialized_start=2867
+  _globals['_CHATCOMPLETIONMESSAGE']._serialized_end=3847
 # @@protoc_insertion_point(module_scope)

@@ -29,7 +29,7 @@ from chatpb.v1 import error_pb2 as chatpb_dot_v1_dot_error__pb2
 from chatpb.v1 import options_pb2 as chatpb_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!chatpb/v1/completion_record.proto\x12\tchatpb.v1\x1a\x1f\x63hatpb/v1/chat_completion.proto\x1a%chatpb/v1/chat_completion_chunk.proto\x1a\'chatpb/v1/chat_completion_request.proto\x1a\x15\x63hatpb/v1/error.proto\x1a\x17\x63hatpb/v1/options.proto\"\xba\x06\n\x10\x43ompletionRecord\x12?\n\x07request\x18\x01 \x01(\x0b\x32 .chatpb.v1.ChatCompletionRequestB\x0c\xea\x9f\x19\x08request_\x12-\n\ncompletion\x18\x02 \x01(\x0b\x32\x19.chatpb.v1.ChatCompletion\x12:\n\x06\x63hunks\x18\x03 \x03(\x0b\x32\x1e.chatpb.v1.ChatCompletionChunkB\n\xea\x9f\x19\x06\x63hunk_\x12*\n\x0e\x63hunk_times_us\x18\x04 \x03(\x03\x42\x12\xe2\x9f\x19\x0e\x63hunk_times_us\x12\x35\n\x12start_time_unix_us\x18\x05 \x01(\x03\x42\x14\xe2\x9f\x19\nstart_time\xf2\x9f\x19\x02usH\x00\x88\x01\x01\x12)\n\x0b\x64uration_us\x18\x06 \x01(\x03\x42\x0f\xe2\x9f\x19\x0b\x64uration_usH\x01\x88\x01\x01\x12\x1f\n\x06\x63\x61ller\x18\x07 \x01(\tB\n\xe2\x9f\x19\x06\x63\x61llerH\x02\x88\x01\x01\x12#\n\x08upstream\x18\x08 \x01(\tB\x0c\xe2\x9f\x19\x08upstreamH\x03\x88\x01\x01\x12\x1f\n\x06status\x18\t \x01(\x05\x42\n\xe2\x9f\x19\x06statusH\x04\x88\x01\x01\x12)\n\x0bhttp_status\x18\n \x01(\x05\x42\x0f\xe2\x9f\x19\x0bhttp_statusH\x05\x88\x01\x01\x12\x33\n\x05\x65rror\x18\x0b \x01(\x0b\x32\x18.chatpb.v1.ErrorResponseB\n\xea\x9f\x19\x06\x65rror_\x12\x43\n\x06labels\x18\x0c \x03(\x0b\x32\'.chatpb.v1.CompletionRecord.LabelsEntryB\n\xe2\x9f\x19\x06labels\x12!\n\x07\x63\x61ll_id\x18\r \x01(\tB\x0b\xe2\x9f\x19\x07\x63\x61ll_idH\x06\x88\x01\x01\x12(\n\nlog_header\x18\x0e \x01(\x0b\x32\x14.chatpb.v1.LogHeader\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x15\n\x13_start_time_unix_usB\x0e\n\x0c_duration_usB\t\n\x07_callerB\x0b\n\t_upstreamB\t\n\x07_statusB\x0e\n\x0c_http_statusB\n\n\x08_call_id\"\x93\x01\n\tLogHeader\x12\x14\n\x0cmessage_type\x18\x01 \x01(\t\x12\x15\n\rschema_sha256\x18\x02 \x01(\x0c\x12\x0e\n\x06writer\x18\x03 \x01(\t\x12 \n\x13\x63reate_time_unix_us\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07\x66ile_id\x18\x05 \x01(\tB\x16\n\x14_create_time_unix_usb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!chatpb/v1/completion_record.proto\x12\tchatpb.v1\x1a\x1f\x63hatpb/v1/chat_completion.proto\x1a%chatpb/v1/chat_completion_chunk.proto\x1a\'chatpb/v1/chat_completion_request.proto\x1a\x15\x63hatpb/v1/error.proto\x1a\x17\x63hatpb/v1/options.proto\"\xb8\x08\n\x10\x43ompletionRecord\x12\x43\n\x07request\x18\x01 \x01(\x0b\x32 .chatpb.v1.ChatCompletionRequestB\x10\xea\x9f\x19\x08request_\xa0\xa0\x19\x01\x12\x33\n\ncompletion\x18\x02 \x01(\x0b\x32\x19.chatpb.v1.ChatCompletionB\x04\xa0\xa0\x19\x01\x12>\n\x06\x63hunks\x18\x03 \x03(\x0b\x32\x1e.chatpb.v1.ChatCompletionChunkB\x0e\xea\x9f\x19\x06\x63hunk_\xa0\xa0\x19\x01\x12.\n\x0e\x63hunk_times_us\x18\x04 \x03(\x03\x42\x16\xe2\x9f\x19\x0e\x63hunk_times_us\xa0\xa0\x19\x01\x12\x39\n\x12start_time_unix_us\x18\x05 \x01(\x03\x42\x18\xe2\x9f\x19\nstart_time\xf2\x9f\x19\x02us\xa0\xa0\x19\x01H\x00\x88\x01\x01\x12-\n\x0b\x64uration_us\x18\x06 \x01(\x03\x42\x13\xe2\x9f\x19\x0b\x64uration_us\xa0\xa0\x19\x01H\x01\x88\x01\x01\x12#\n\x06\x63\x61ller\x18\x07 \x01(\tB\x0e\xe2\x9f\x19\x06\x63\x61ller\xa0\xa0\x19\x01H\x02\x88\x01\x01\x12\'\n\x08upstream\x18\x08 \x01(\tB\x10\xe2\x9f\x19\x08upstream\xa0\xa0\x19\x01H\x03\x88\x01\x01\x12#\n\x06status\x18\t \x01(\x05\x42\x0e\xe2\x9f\x19\x06status\xa0\xa0\x19\x01H\x04\x88\x01\x01\x12-\n\x0bhttp_status\x18\n \x01(\x05\x42\x13\xe2\x9f\x19\x0bhttp_status\xa0\xa0\x19\x01H\x05\x88\x01\x01\x12\x37\n\x05\x65rror\x18\x0b \x01(\x0b\x32\x18.chatpb.v1.ErrorResponseB\x0e\xea\x9f\x19\x06\x65rror_\xa0\xa0\x19\x01\x12G\n\x06labels\x18\x0c \x03(\x0b\x32\'.chatpb.v1.CompletionRecord.LabelsEntryB\x0e\xe2\x9f\x19\x06labels\xa0\xa0\x19\x01\x12%\n\x07\x63\x61ll_id\x18\r \x01(\tB\x0f\xe2\x9f\x19\x07\x63\x61ll_id\xa0\xa0\x19\x01H\x06\x88\x01\x01\x12(\n\nlog_header\x18\x0e \x01(\x0b\x32\x14.chatpb.v1.LogHeader\x12\x36\n\x04kept\x18\x0f \x01(\x0e\x32\x15.chatpb.v1.RecordKeptB\x0c\xe2\x9f\x19\x04kept\xa0\xa0\x19\x01H\x07\x88\x01\x01\x12\x31\n\rrequest_bytes\x18\x10 \x01(\x03\x42\x15\xe2\x9f\x19\rrequest_bytes\xa0\xa0\x19\x01H\x08\x88\x01\x01\x12/\n\x0c\x61nswer_bytes\x18\x11 \x01(\x03\x42\x14\xe2\x9f\x19\x0c\x61nswer_bytes\xa0\xa0\x19\x01H\t\x88\x01\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x15\n\x13_start_time_unix_usB\x0e\n\x0c_duration_usB\t\n\x07_callerB\x0b\n\t_upstreamB\t\n\x07_statusB\x0e\n\x0c_http_statusB\n\n\x08_call_idB\x07\n\x05_keptB\x10\n\x0e_request_bytesB\x0f\n\r_answer_bytes\"\x93\x01\n\tLogHeader\x12\x14\n\x0cmessage_type\x18\x01 \x01(\t\x12\x15\n\rschema_sha256\x18\x02 \x01(\x0c\x12\x0e\n\x06writer\x18\x03 \x01(\t\x12 \n\x13\x63reate_time_unix_us\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07\x66ile_id\x18\x05 \x01(\tB\x16\n\x14_create_time_unix_us*]\n\nRecordKept\x12\x1b\n\x17RECORD_KEPT_UNSPECIFIED\x10\x00\x12\x18\n\x14RECORD_KEPT_METADATA\x10\x01\x12\x18\n\x14RECORD_KEPT_REDACTED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,33 +39,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMPLETIONRECORD_LABELSENTRY']._loaded_options = None
   _globals['_COMPLETIONRECORD_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_COMPLETIONRECORD'].fields_by_name['request']._loaded_options = None
-  _globals['_COMPLETIONRECORD'].fields_by_name['request']._serialized_options = b'\352\237\031\010request_'
+  _globals['_COMPLETIONRECORD'].fields_by_name['request']._serialized_options = b'\352\237\031\010request_\240\240\031\001'
+  _globals['_COMPLETIONRECORD'].fields_by_name['completion']._loaded_options = None
+  _globals['_COMPLETIONRECORD'].fields_by_name['completion']._serialized_options = b'\240\240\031\001'
   _globals['_COMPLETIONRECORD'].fields_by_name['chunks']._loaded_options = None
-  _globals['_COMPLETIONRECORD'].fields_by_name['chunks']._serialized_options = b'\352\237\031\006chunk_'
+  _globals['_COMPLETIONRECORD'].fields_by_name['chunks']._serialized_options = b'\352\237\031\006chunk_\240\240\031\001'
   _globals['_COMPLETIONRECORD'].fields_by_name['chunk_times_us']._loaded_options = None
-  _globals['_COMPLETIONRECORD'].fields_by_name['chunk_times_us']._serialized_options = b'\342\237\031\016chunk_times_us'
+  _globals['_COMPLETIONRECORD'].fields_by_name['chunk_times_us']._serialized_options = b'\342\237\031\016chunk_times_us\240\240\031\001'
   _globals['_COMPLETIONRECORD'].fields_by_name['start_time_unix_us']._loaded_options = None
-  _globals['_COMPLETIONRECORD'].fields_by_name['start_time_unix_us']._serialized_options = b'\342\237\031\nstart_time\362\237\031\002us'
+  _globals['_COMPLETIONRECORD'].fields_by_name['start_time_unix_us']._serialized_options = b'\342\237\031\nstart_time\362\237\031\002us\240\240\031\001'
   _globals['_COMPLETIONRECORD'].fields_by_name['duration_us']._loaded_options = None
-  _globals['_COMPLETIONRECORD'].fields_by_name['duration_us']._serialized_options = b'\342\237\031\013duration_us'
+  _globals['_COMPLETIONRECORD'].fields_by_name['duration_us']._serialized_options = b'\342\237\031\013duration_us\240\240\031\001'
   _globals['_COMPLETIONRECORD'].fields_by_name['caller']._loaded_options = None
-  _globals['_COMPLETIONRECORD'].fields_by_name['caller']._serialized_options = b'\342\237\031\006caller'
+  _globals['_COMPLETIONRECORD'].fields_by_name['caller']._serialized_options = b'\342\237\031\006caller\240\240\031\001'
   _globals['_COMPLETIONRECORD'].fields_by_name['upstream']._loaded_options = None
-  _globals['_COMPLETIONRECORD'].fields_by_name['upstream']._serialized_options = b'\342\237\031\010upstream'
+  _globals['_COMPLETIONRECORD'].fields_by_name['upstream']._serialized_options = b'\342\237\031\010upstream\240\240\031\001'
   _globals['_COMPLETIONRECORD'].fields_by_name['status']._loaded_options = None
-  _globals['_COMPLETIONRECORD'].fields_by_name['status']._serialized_options = b'\342\237\031\006status'
+  _globals['_COMPLETIONRECORD'].fields_by_name['status']._serialized_options = b'\342\237\031\006status\240\240\031\001'
   _globals['_COMPLETIONRECORD'].fields_by_name['http_status']._loaded_options = None
-  _globals['_COMPLETIONRECORD'].fields_by_name['http_status']._serialized_options = b'\342\237\031\013http_status'
+  _globals['_COMPLETIONRECORD'].fields_by_name['http_status']._serialized_options = b'\342\237\031\013http_status\240\240\031\001'
   _globals['_COMPLETIONRECORD'].fields_by_name['error']._loaded_options = None
-  _globals['_COMPLETIONRECORD'].fields_by_name['error']._serialized_options = b'\352\237\031\006error_'
+  _globals['_COMPLETIONRECORD'].fields_by_name['error']._serialized_options = b'\352\237\031\006error_\240\240\031\001'
   _globals['_COMPLETIONRECORD'].fields_by_name['labels']._loaded_options = None
-  _globals['_COMPLETIONRECORD'].fields_by_name['labels']._serialized_options = b'\342\237\031\006labels'
+  _globals['_COMPLETIONRECORD'].fields_by_name['labels']._serialized_options = b'\342\237\031\006labels\240\240\031\001'
   _globals['_COMPLETIONRECORD'].fields_by_name['call_id']._loaded_options = None
-  _globals['_COMPLETIONRECORD'].fields_by_name['call_id']._serialized_options = b'\342\237\031\007call_id'
+  _globals['_COMPLETIONRECORD'].fields_by_name['call_id']._serialized_options = b'\342\237\031\007call_id\240\240\031\001'
+  _globals['_COMPLETIONRECORD'].fields_by_name['kept']._loaded_options = None
+  _globals['_COMPLETIONRECORD'].fields_by_name['kept']._serialized_options = b'\342\237\031\004kept\240\240\031\001'
+  _globals['_COMPLETIONRECORD'].fields_by_name['request_bytes']._loaded_options = None
+  _globals['_COMPLETIONRECORD'].fields_by_name['request_bytes']._serialized_options = b'\342\237\031\rrequest_bytes\240\240\031\001'
+  _globals['_COMPLETIONRECORD'].fields_by_name['answer_bytes']._loaded_options = None
+  _globals['_COMPLETIONRECORD'].fields_by_name['answer_bytes']._serialized_options = b'\342\237\031\014answer_bytes\240\240\031\001'
+  _globals['_RECORDKEPT']._serialized_start=1442
+  _globals['_RECORDKEPT']._serialized_end=1535
   _globals['_COMPLETIONRECORD']._serialized_start=210
-  _globals['_COMPLETIONRECORD']._serialized_end=1036
-  _globals['_COMPLETIONRECORD_LABELSENTRY']._serialized_start=889
-  _globals['_COMPLETIONRECORD_LABELSENTRY']._serialized_end=934
-  _globals['_LOGHEADER']._serialized_start=1039
-  _globals['_LOGHEADER']._serialized_end=1186
+  _globals['_COMPLETIONRECORD']._serialized_end=1290
+  _globals['_COMPLETIONRECORD_LABELSENTRY']._serialized_start=1099
+  _globals['_COMPLETIONRECORD_LABELSENTRY']._serialized_end=1144
+  _globals['_LOGHEADER']._serialized_start=1293
+  _globals['_LOGHEADER']._serialized_end=1440
 # @@protoc_insertion_point(module_scope)

@@ -11,6 +11,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -21,6 +22,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _RecordKept:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RecordKeptEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RecordKept.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RECORD_KEPT_UNSPECIFIED: _RecordKept.ValueType  # 0
+    """All of it."""
+    RECORD_KEPT_METADATA: _RecordKept.ValueType  # 1
+    """The fields that the schema marks as metadata alone: no texts."""
+    RECORD_KEPT_REDACTED: _RecordKept.ValueType  # 2
+    """All of it, but its texts have passed a redaction step."""
+
+class RecordKept(_RecordKept, metaclass=_RecordKeptEnumTypeWrapper):
+    """How much of an exchange a record has."""
+
+RECORD_KEPT_UNSPECIFIED: RecordKept.ValueType  # 0
+"""All of it."""
+RECORD_KEPT_METADATA: RecordKept.ValueType  # 1
+"""The fields that the schema marks as metadata alone: no texts."""
+RECORD_KEPT_REDACTED: RecordKept.ValueType  # 2
+"""All of it, but its texts have passed a redaction step."""
+Global___RecordKept: _TypeAlias = RecordKept  # noqa: Y015
 
 @_typing.final
 class CompletionRecord(_message.Message):
@@ -64,6 +89,9 @@ class CompletionRecord(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     CALL_ID_FIELD_NUMBER: _builtins.int
     LOG_HEADER_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
+    REQUEST_BYTES_FIELD_NUMBER: _builtins.int
+    ANSWER_BYTES_FIELD_NUMBER: _builtins.int
     start_time_unix_us: _builtins.int
     """When the request came, in microseconds since the Unix epoch. Unset: not recorded."""
     duration_us: _builtins.int
@@ -80,6 +108,16 @@ class CompletionRecord(_message.Message):
     """The HTTP status of the answer. Unset: not recorded."""
     call_id: _builtins.str
     """The name of the exchange in the logs of who recorded it. Unset: it has none."""
+    kept: Global___RecordKept.ValueType
+    """How much of the exchange is kept. Unset: all of it, as far as it was recorded."""
+    request_bytes: _builtins.int
+    """The size of the whole request in binary form, in bytes, if not all of it is kept.
+    Unset: not recorded.
+    """
+    answer_bytes: _builtins.int
+    """The size of the whole completion, or of all chunks, in binary form, in bytes, if
+    not all of it is kept. Unset: not recorded, or nothing came.
+    """
     @_builtins.property
     def request(self) -> _chat_completion_request_pb2.ChatCompletionRequest:
         """What was asked. Unset: not recorded."""
@@ -129,11 +167,16 @@ class CompletionRecord(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         call_id: _builtins.str | None = ...,
         log_header: Global___LogHeader | None = ...,
+        kept: Global___RecordKept.ValueType | None = ...,
+        request_bytes: _builtins.int | None = ...,
+        answer_bytes: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_call_id", b"_call_id", "_caller", b"_caller", "_duration_us", b"_duration_us", "_http_status", b"_http_status", "_start_time_unix_us", b"_start_time_unix_us", "_status", b"_status", "_upstream", b"_upstream", "call_id", b"call_id", "caller", b"caller", "completion", b"completion", "duration_us", b"duration_us", "error", b"error", "http_status", b"http_status", "log_header", b"log_header", "request", b"request", "start_time_unix_us", b"start_time_unix_us", "status", b"status", "upstream", b"upstream"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_answer_bytes", b"_answer_bytes", "_call_id", b"_call_id", "_caller", b"_caller", "_duration_us", b"_duration_us", "_http_status", b"_http_status", "_kept", b"_kept", "_request_bytes", b"_request_bytes", "_start_time_unix_us", b"_start_time_unix_us", "_status", b"_status", "_upstream", b"_upstream", "answer_bytes", b"answer_bytes", "call_id", b"call_id", "caller", b"caller", "completion", b"completion", "duration_us", b"duration_us", "error", b"error", "http_status", b"http_status", "kept", b"kept", "log_header", b"log_header", "request", b"request", "request_bytes", b"request_bytes", "start_time_unix_us", b"start_time_unix_us", "status", b"status", "upstream", b"upstream"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_call_id", b"_call_id", "_caller", b"_caller", "_duration_us", b"_duration_us", "_http_status", b"_http_status", "_start_time_unix_us", b"_start_time_unix_us", "_status", b"_status", "_upstream", b"_upstream", "call_id", b"call_id", "caller", b"caller", "chunk_times_us", b"chunk_times_us", "chunks", b"chunks", "completion", b"completion", "duration_us", b"duration_us", "error", b"error", "http_status", b"http_status", "labels", b"labels", "log_header", b"log_header", "request", b"request", "start_time_unix_us", b"start_time_unix_us", "status", b"status", "upstream", b"upstream"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_answer_bytes", b"_answer_bytes", "_call_id", b"_call_id", "_caller", b"_caller", "_duration_us", b"_duration_us", "_http_status", b"_http_status", "_kept", b"_kept", "_request_bytes", b"_request_bytes", "_start_time_unix_us", b"_start_time_unix_us", "_status", b"_status", "_upstream", b"_upstream", "answer_bytes", b"answer_bytes", "call_id", b"call_id", "caller", b"caller", "chunk_times_us", b"chunk_times_us", "chunks", b"chunks", "completion", b"completion", "duration_us", b"duration_us", "error", b"error", "http_status", b"http_status", "kept", b"kept", "labels", b"labels", "log_header", b"log_header", "request", b"request", "request_bytes", b"request_bytes", "start_time_unix_us", b"start_time_unix_us", "status", b"status", "upstream", b"upstream"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__answer_bytes: _TypeAlias = _typing.Literal["answer_bytes"]  # noqa: Y015
+    _WhichOneofArgType__answer_bytes: _TypeAlias = _typing.Literal["_answer_bytes", b"_answer_bytes"]  # noqa: Y015
     _WhichOneofReturnType__call_id: _TypeAlias = _typing.Literal["call_id"]  # noqa: Y015
     _WhichOneofArgType__call_id: _TypeAlias = _typing.Literal["_call_id", b"_call_id"]  # noqa: Y015
     _WhichOneofReturnType__caller: _TypeAlias = _typing.Literal["caller"]  # noqa: Y015
@@ -142,12 +185,18 @@ class CompletionRecord(_message.Message):
     _WhichOneofArgType__duration_us: _TypeAlias = _typing.Literal["_duration_us", b"_duration_us"]  # noqa: Y015
     _WhichOneofReturnType__http_status: _TypeAlias = _typing.Literal["http_status"]  # noqa: Y015
     _WhichOneofArgType__http_status: _TypeAlias = _typing.Literal["_http_status", b"_http_status"]  # noqa: Y015
+    _WhichOneofReturnType__kept: _TypeAlias = _typing.Literal["kept"]  # noqa: Y015
+    _WhichOneofArgType__kept: _TypeAlias = _typing.Literal["_kept", b"_kept"]  # noqa: Y015
+    _WhichOneofReturnType__request_bytes: _TypeAlias = _typing.Literal["request_bytes"]  # noqa: Y015
+    _WhichOneofArgType__request_bytes: _TypeAlias = _typing.Literal["_request_bytes", b"_request_bytes"]  # noqa: Y015
     _WhichOneofReturnType__start_time_unix_us: _TypeAlias = _typing.Literal["start_time_unix_us"]  # noqa: Y015
     _WhichOneofArgType__start_time_unix_us: _TypeAlias = _typing.Literal["_start_time_unix_us", b"_start_time_unix_us"]  # noqa: Y015
     _WhichOneofReturnType__status: _TypeAlias = _typing.Literal["status"]  # noqa: Y015
     _WhichOneofArgType__status: _TypeAlias = _typing.Literal["_status", b"_status"]  # noqa: Y015
     _WhichOneofReturnType__upstream: _TypeAlias = _typing.Literal["upstream"]  # noqa: Y015
     _WhichOneofArgType__upstream: _TypeAlias = _typing.Literal["_upstream", b"_upstream"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__answer_bytes) -> _WhichOneofReturnType__answer_bytes | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__call_id) -> _WhichOneofReturnType__call_id | None: ...
     @_typing.overload
@@ -156,6 +205,10 @@ class CompletionRecord(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__duration_us) -> _WhichOneofReturnType__duration_us | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__http_status) -> _WhichOneofReturnType__http_status | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__kept) -> _WhichOneofReturnType__kept | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__request_bytes) -> _WhichOneofReturnType__request_bytes | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__start_time_unix_us) -> _WhichOneofReturnType__start_time_unix_us | None: ...
     @_typing.overload

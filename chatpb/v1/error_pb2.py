@@ -26,27 +26,29 @@ from chatpb.v1 import options_pb2 as chatpb_dot_v1_dot_options__pb2
 from chatpb.v1 import residue_pb2 as chatpb_dot_v1_dot_residue__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x63hatpb/v1/error.proto\x12\tchatpb.v1\x1a\x17\x63hatpb/v1/options.proto\x1a\x17\x63hatpb/v1/residue.proto\"U\n\rErrorResponse\x12\x1f\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x10.chatpb.v1.Error\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue\"\x86\x02\n\x05\x45rror\x12!\n\x07message\x18\x01 \x01(\tB\x0b\xe2\x9f\x19\x07messageH\x00\x88\x01\x01\x12\x1b\n\x04type\x18\x02 \x01(\tB\x08\xe2\x9f\x19\x04typeH\x01\x88\x01\x01\x12\x1c\n\x05param\x18\x03 \x01(\tB\x08\xa2\x9f\x19\x04nullH\x02\x88\x01\x01\x12#\n\x04\x63ode\x18\x04 \x01(\tB\x10\xa2\x9f\x19\x04null\xe2\x9f\x19\x04\x63odeH\x03\x88\x01\x01\x12-\n\x0cmisalignment\x18\x05 \x01(\x0b\x32\x17.chatpb.v1.Misalignment\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\n\n\x08_messageB\x07\n\x05_typeB\x08\n\x06_paramB\x07\n\x05_code\"\xf2\x01\n\x0cMisalignment\x12!\n\x14\x64\x65tailed_explanation\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x17\n\nerror_type\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x1a\n\rreview_target\x18\x03 \x01(\tH\x02\x88\x01\x01\x12+\n\x05steer\x18\x04 \x01(\x0b\x32\x1c.chatpb.v1.MisalignmentSteer\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x17\n\x15_detailed_explanationB\r\n\x0b_error_typeB\x10\n\x0e_review_target\"Z\n\x11MisalignmentSteer\x12\x14\n\x07message\x18\x01 \x01(\tH\x00\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\n\n\x08_messageb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x63hatpb/v1/error.proto\x12\tchatpb.v1\x1a\x17\x63hatpb/v1/options.proto\x1a\x17\x63hatpb/v1/residue.proto\"[\n\rErrorResponse\x12%\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x10.chatpb.v1.ErrorB\x04\xa0\xa0\x19\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue\"\x8e\x02\n\x05\x45rror\x12!\n\x07message\x18\x01 \x01(\tB\x0b\xe2\x9f\x19\x07messageH\x00\x88\x01\x01\x12\x1f\n\x04type\x18\x02 \x01(\tB\x0c\xe2\x9f\x19\x04type\xa0\xa0\x19\x01H\x01\x88\x01\x01\x12\x1c\n\x05param\x18\x03 \x01(\tB\x08\xa2\x9f\x19\x04nullH\x02\x88\x01\x01\x12\'\n\x04\x63ode\x18\x04 \x01(\tB\x14\xa2\x9f\x19\x04null\xe2\x9f\x19\x04\x63ode\xa0\xa0\x19\x01H\x03\x88\x01\x01\x12-\n\x0cmisalignment\x18\x05 \x01(\x0b\x32\x17.chatpb.v1.Misalignment\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\n\n\x08_messageB\x07\n\x05_typeB\x08\n\x06_paramB\x07\n\x05_code\"\xf2\x01\n\x0cMisalignment\x12!\n\x14\x64\x65tailed_explanation\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x17\n\nerror_type\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x1a\n\rreview_target\x18\x03 \x01(\tH\x02\x88\x01\x01\x12+\n\x05steer\x18\x04 \x01(\x0b\x32\x1c.chatpb.v1.MisalignmentSteer\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x17\n\x15_detailed_explanationB\r\n\x0b_error_typeB\x10\n\x0e_review_target\"Z\n\x11MisalignmentSteer\x12\x14\n\x07message\x18\x01 \x01(\tH\x00\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\n\n\x08_messageb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'chatpb.v1.error_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_ERRORRESPONSE'].fields_by_name['error']._loaded_options = None
+  _globals['_ERRORRESPONSE'].fields_by_name['error']._serialized_options = b'\240\240\031\001'
   _globals['_ERROR'].fields_by_name['message']._loaded_options = None
   _globals['_ERROR'].fields_by_name['message']._serialized_options = b'\342\237\031\007message'
   _globals['_ERROR'].fields_by_name['type']._loaded_options = None
-  _globals['_ERROR'].fields_by_name['type']._serialized_options = b'\342\237\031\004type'
+  _globals['_ERROR'].fields_by_name['type']._serialized_options = b'\342\237\031\004type\240\240\031\001'
   _globals['_ERROR'].fields_by_name['param']._loaded_options = None
   _globals['_ERROR'].fields_by_name['param']._serialized_options = b'\242\237\031\004null'
   _globals['_ERROR'].fields_by_name['code']._loaded_options = None
-  _globals['_ERROR'].fields_by_name['code']._serialized_options = b'\242\237\031\004null\342\237\031\004code'
+  _globals['_ERROR'].fields_by_name['code']._serialized_options = b'\242\237\031\004null\342\237\031\004code\240\240\031\001'
   _globals['_ERRORRESPONSE']._serialized_start=86
-  _globals['_ERRORRESPONSE']._serialized_end=171
-  _globals['_ERROR']._serialized_start=174
-  _globals['_ERROR']._serialized_end=436
-  _globals['_MISALIGNMENT']._serialized_start=439
-  _globals['_MISALIGNMENT']._serialized_end=681
-  _globals['_MISALIGNMENTSTEER']._serialized_start=683
-  _globals['_MISALIGNMENTSTEER']._serialized_end=773
+  _globals['_ERRORRESPONSE']._serialized_end=177
+  _globals['_ERROR']._serialized_start=180
+  _globals['_ERROR']._serialized_end=450
+  _globals['_MISALIGNMENT']._serialized_start=453
+  _globals['_MISALIGNMENT']._serialized_end=695
+  _globals['_MISALIGNMENTSTEER']._serialized_start=697
+  _globals['_MISALIGNMENTSTEER']._serialized_end=787
 # @@protoc_insertion_point(module_scope)

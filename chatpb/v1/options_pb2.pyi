@@ -156,6 +156,7 @@ COLUMN_REPEATS_FIELD_NUMBER: _builtins.int
 JSON_ALTERNATIVE_TO_FIELD_NUMBER: _builtins.int
 FOLD_PART_FIELD_NUMBER: _builtins.int
 COLUMN_FOLLOWS_FIELD_NUMBER: _builtins.int
+IS_METADATA_FIELD_NUMBER: _builtins.int
 JSON_UNION_FIELD_NUMBER: _builtins.int
 FOLD_UNKNOWN_FIELD_NUMBER: _builtins.int
 FOLD_UNKNOWN_KEY_FIELD_NUMBER: _builtins.int
@@ -225,6 +226,11 @@ column_follows: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldO
 """The name of a string field of the same message. Messages of a record that have the
 same string usually have the same value in this field: a table keeps the value only
 where it differs from the one before. Unset: every value is kept.
+"""
+is_metadata: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
+"""Whether a record that is kept without its contents has the field: numbers, words
+and names that tell nothing of what was asked and answered, or a message that has
+such fields. Unset: the field is content, as is all that the schema does not know.
 """
 json_union: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, _builtins.bool]
 """Whether the message is not a JSON object but a JSON union: the one member

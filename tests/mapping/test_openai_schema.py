@@ -60,6 +60,8 @@ UNDOCUMENTED_WORDS: Mapping[str, str] = {
     "chatpb.v1.ServiceTier.SERVICE_TIER_ON_DEMAND": "Groq sends it with every answer",
     "chatpb.v1.ServiceTier.SERVICE_TIER_STANDARD": "OpenRouter and Writer send it",
     "chatpb.v1.ServiceTier.SERVICE_TIER_PROVISIONED": "OpenRouter sends it for Google's models",
+    "chatpb.v1.RecordKept.RECORD_KEPT_METADATA": "records are chatpb's own",
+    "chatpb.v1.RecordKept.RECORD_KEPT_REDACTED": "records are chatpb's own",
 }
 
 # Fields numbered below 100 that OpenAI's package does not name, each with its reason.

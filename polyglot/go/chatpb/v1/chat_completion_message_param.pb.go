@@ -936,13 +936,13 @@ var File_chatpb_v1_chat_completion_message_param_proto protoreflect.FileDescript
 
 const file_chatpb_v1_chat_completion_message_param_proto_rawDesc = "" +
 	"\n" +
-	"-chatpb/v1/chat_completion_message_param.proto\x12\tchatpb.v1\x1a%chatpb/v1/chat_completion_audio.proto\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\x1a\x14chatpb/v1/role.proto\x1a\x19chatpb/v1/tool_call.proto\"\xec\x06\n" +
-	"\x1aChatCompletionMessageParam\x123\n" +
-	"\x04role\x18\x01 \x01(\x0e2\x0f.chatpb.v1.RoleB\t\xe2\x9f\x19\x05rolesH\x00R\x04role\x88\x01\x01\x123\n" +
-	"\acontent\x18\x02 \x01(\v2\x19.chatpb.v1.MessageContentR\acontent\x12\x17\n" +
-	"\x04name\x18\x03 \x01(\tH\x01R\x04name\x88\x01\x01\x122\n" +
+	"-chatpb/v1/chat_completion_message_param.proto\x12\tchatpb.v1\x1a%chatpb/v1/chat_completion_audio.proto\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\x1a\x14chatpb/v1/role.proto\x1a\x19chatpb/v1/tool_call.proto\"\xfc\x06\n" +
+	"\x1aChatCompletionMessageParam\x127\n" +
+	"\x04role\x18\x01 \x01(\x0e2\x0f.chatpb.v1.RoleB\r\xe2\x9f\x19\x05roles\xa0\xa0\x19\x01H\x00R\x04role\x88\x01\x01\x129\n" +
+	"\acontent\x18\x02 \x01(\v2\x19.chatpb.v1.MessageContentB\x04\xa0\xa0\x19\x01R\acontent\x12\x17\n" +
+	"\x04name\x18\x03 \x01(\tH\x01R\x04name\x88\x01\x01\x128\n" +
 	"\n" +
-	"tool_calls\x18\x04 \x03(\v2\x13.chatpb.v1.ToolCallR\ttoolCalls\x12%\n" +
+	"tool_calls\x18\x04 \x03(\v2\x13.chatpb.v1.ToolCallB\x04\xa0\xa0\x19\x01R\ttoolCalls\x12%\n" +
 	"\ftool_call_id\x18\x05 \x01(\tH\x02R\n" +
 	"toolCallId\x88\x01\x01\x12K\n" +
 	"\rfunction_call\x18\x06 \x01(\v2\x17.chatpb.v1.FunctionCallB\r\xea\x9f\x19\tfunction_R\ffunctionCall\x12\x1d\n" +
@@ -966,13 +966,13 @@ const file_chatpb_v1_chat_completion_message_param_proto_rawDesc = "" +
 	"\x12_reasoning_detailsB\x10\n" +
 	"\x0e_extra_contentB\x10\n" +
 	"\x0e_cache_controlB\t\n" +
-	"\a_prefix\"t\n" +
+	"\a_prefix\"z\n" +
 	"\x0eMessageContent\x12%\n" +
-	"\x04text\x18\x01 \x01(\tB\f\xe2\x9f\x19\bcontentsH\x00R\x04text\x88\x01\x01\x12,\n" +
-	"\x05parts\x18\x02 \x03(\v2\x16.chatpb.v1.ContentPartR\x05parts:\x04\xa0\x9f\x19\x01B\a\n" +
-	"\x05_text\"\x86\x04\n" +
-	"\vContentPart\x123\n" +
-	"\x04type\x18\x01 \x01(\x0e2\x1a.chatpb.v1.ContentPartTypeH\x00R\x04type\x88\x01\x01\x12'\n" +
+	"\x04text\x18\x01 \x01(\tB\f\xe2\x9f\x19\bcontentsH\x00R\x04text\x88\x01\x01\x122\n" +
+	"\x05parts\x18\x02 \x03(\v2\x16.chatpb.v1.ContentPartB\x04\xa0\xa0\x19\x01R\x05parts:\x04\xa0\x9f\x19\x01B\a\n" +
+	"\x05_text\"\x8c\x04\n" +
+	"\vContentPart\x129\n" +
+	"\x04type\x18\x01 \x01(\x0e2\x1a.chatpb.v1.ContentPartTypeB\x04\xa0\xa0\x19\x01H\x00R\x04type\x88\x01\x01\x12'\n" +
 	"\x04text\x18\x02 \x01(\tB\x0e\xe2\x9f\x19\n" +
 	"part_textsH\x01R\x04text\x88\x01\x01\x120\n" +
 	"\timage_url\x18\x03 \x01(\v2\x13.chatpb.v1.ImageUrlR\bimageUrl\x126\n" +

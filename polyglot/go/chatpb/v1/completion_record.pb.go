@@ -23,6 +23,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// How much of an exchange a record has.
+type RecordKept int32
+
+const (
+	// All of it.
+	RecordKept_RECORD_KEPT_UNSPECIFIED RecordKept = 0
+	// The fields that the schema marks as metadata alone: no texts.
+	RecordKept_RECORD_KEPT_METADATA RecordKept = 1
+	// All of it, but its texts have passed a redaction step.
+	RecordKept_RECORD_KEPT_REDACTED RecordKept = 2
+)
+
+// Enum value maps for RecordKept.
+var (
+	RecordKept_name = map[int32]string{
+		0: "RECORD_KEPT_UNSPECIFIED",
+		1: "RECORD_KEPT_METADATA",
+		2: "RECORD_KEPT_REDACTED",
+	}
+	RecordKept_value = map[string]int32{
+		"RECORD_KEPT_UNSPECIFIED": 0,
+		"RECORD_KEPT_METADATA":    1,
+		"RECORD_KEPT_REDACTED":    2,
+	}
+)
+
+func (x RecordKept) Enum() *RecordKept {
+	p := new(RecordKept)
+	*p = x
+	return p
+}
+
+func (x RecordKept) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RecordKept) Descriptor() protoreflect.EnumDescriptor {
+	return file_chatpb_v1_completion_record_proto_enumTypes[0].Descriptor()
+}
+
+func (RecordKept) Type() protoreflect.EnumType {
+	return &file_chatpb_v1_completion_record_proto_enumTypes[0]
+}
+
+func (x RecordKept) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RecordKept.Descriptor instead.
+func (RecordKept) EnumDescriptor() ([]byte, []int) {
+	return file_chatpb_v1_completion_record_proto_rawDescGZIP(), []int{0}
+}
+
 // CompletionRecord is one exchange with a model, as it is stored. Any part of it may
 // be missing: a record may hold a response alone.
 type CompletionRecord struct {
@@ -57,7 +110,15 @@ type CompletionRecord struct {
 	CallId *string `protobuf:"bytes,13,opt,name=call_id,json=callId,proto3,oneof" json:"call_id,omitempty"`
 	// The description of a log, in the first message of each of its files. Such a
 	// message is not a record. Unset: the message is a record.
-	LogHeader     *LogHeader `protobuf:"bytes,14,opt,name=log_header,json=logHeader,proto3" json:"log_header,omitempty"`
+	LogHeader *LogHeader `protobuf:"bytes,14,opt,name=log_header,json=logHeader,proto3" json:"log_header,omitempty"`
+	// How much of the exchange is kept. Unset: all of it, as far as it was recorded.
+	Kept *RecordKept `protobuf:"varint,15,opt,name=kept,proto3,enum=chatpb.v1.RecordKept,oneof" json:"kept,omitempty"`
+	// The size of the whole request in binary form, in bytes, if not all of it is kept.
+	// Unset: not recorded.
+	RequestBytes *int64 `protobuf:"varint,16,opt,name=request_bytes,json=requestBytes,proto3,oneof" json:"request_bytes,omitempty"`
+	// The size of the whole completion, or of all chunks, in binary form, in bytes, if
+	// not all of it is kept. Unset: not recorded, or nothing came.
+	AnswerBytes   *int64 `protobuf:"varint,17,opt,name=answer_bytes,json=answerBytes,proto3,oneof" json:"answer_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -190,6 +251,27 @@ func (x *CompletionRecord) GetLogHeader() *LogHeader {
 	return nil
 }
 
+func (x *CompletionRecord) GetKept() RecordKept {
+	if x != nil && x.Kept != nil {
+		return *x.Kept
+	}
+	return RecordKept_RECORD_KEPT_UNSPECIFIED
+}
+
+func (x *CompletionRecord) GetRequestBytes() int64 {
+	if x != nil && x.RequestBytes != nil {
+		return *x.RequestBytes
+	}
+	return 0
+}
+
+func (x *CompletionRecord) GetAnswerBytes() int64 {
+	if x != nil && x.AnswerBytes != nil {
+		return *x.AnswerBytes
+	}
+	return 0
+}
+
 // LogHeader describes a log, in the first message of each of its files.
 type LogHeader struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -278,34 +360,32 @@ var File_chatpb_v1_completion_record_proto protoreflect.FileDescriptor
 
 const file_chatpb_v1_completion_record_proto_rawDesc = "" +
 	"\n" +
-	"!chatpb/v1/completion_record.proto\x12\tchatpb.v1\x1a\x1fchatpb/v1/chat_completion.proto\x1a%chatpb/v1/chat_completion_chunk.proto\x1a'chatpb/v1/chat_completion_request.proto\x1a\x15chatpb/v1/error.proto\x1a\x17chatpb/v1/options.proto\"\xd6\a\n" +
-	"\x10CompletionRecord\x12H\n" +
-	"\arequest\x18\x01 \x01(\v2 .chatpb.v1.ChatCompletionRequestB\f\xea\x9f\x19\brequest_R\arequest\x129\n" +
+	"!chatpb/v1/completion_record.proto\x12\tchatpb.v1\x1a\x1fchatpb/v1/chat_completion.proto\x1a%chatpb/v1/chat_completion_chunk.proto\x1a'chatpb/v1/chat_completion_request.proto\x1a\x15chatpb/v1/error.proto\x1a\x17chatpb/v1/options.proto\"\xf5\t\n" +
+	"\x10CompletionRecord\x12L\n" +
+	"\arequest\x18\x01 \x01(\v2 .chatpb.v1.ChatCompletionRequestB\x10\xea\x9f\x19\brequest_\xa0\xa0\x19\x01R\arequest\x12?\n" +
 	"\n" +
-	"completion\x18\x02 \x01(\v2\x19.chatpb.v1.ChatCompletionR\n" +
-	"completion\x12B\n" +
-	"\x06chunks\x18\x03 \x03(\v2\x1e.chatpb.v1.ChatCompletionChunkB\n" +
-	"\xea\x9f\x19\x06chunk_R\x06chunks\x128\n" +
-	"\x0echunk_times_us\x18\x04 \x03(\x03B\x12\xe2\x9f\x19\x0echunk_times_usR\fchunkTimesUs\x12F\n" +
-	"\x12start_time_unix_us\x18\x05 \x01(\x03B\x14\xe2\x9f\x19\n" +
-	"start_time\xf2\x9f\x19\x02usH\x00R\x0fstartTimeUnixUs\x88\x01\x01\x125\n" +
-	"\vduration_us\x18\x06 \x01(\x03B\x0f\xe2\x9f\x19\vduration_usH\x01R\n" +
-	"durationUs\x88\x01\x01\x12'\n" +
-	"\x06caller\x18\a \x01(\tB\n" +
-	"\xe2\x9f\x19\x06callerH\x02R\x06caller\x88\x01\x01\x12-\n" +
-	"\bupstream\x18\b \x01(\tB\f\xe2\x9f\x19\bupstreamH\x03R\bupstream\x88\x01\x01\x12'\n" +
-	"\x06status\x18\t \x01(\x05B\n" +
-	"\xe2\x9f\x19\x06statusH\x04R\x06status\x88\x01\x01\x125\n" +
+	"completion\x18\x02 \x01(\v2\x19.chatpb.v1.ChatCompletionB\x04\xa0\xa0\x19\x01R\n" +
+	"completion\x12F\n" +
+	"\x06chunks\x18\x03 \x03(\v2\x1e.chatpb.v1.ChatCompletionChunkB\x0e\xea\x9f\x19\x06chunk_\xa0\xa0\x19\x01R\x06chunks\x12<\n" +
+	"\x0echunk_times_us\x18\x04 \x03(\x03B\x16\xe2\x9f\x19\x0echunk_times_us\xa0\xa0\x19\x01R\fchunkTimesUs\x12J\n" +
+	"\x12start_time_unix_us\x18\x05 \x01(\x03B\x18\xe2\x9f\x19\n" +
+	"start_time\xf2\x9f\x19\x02us\xa0\xa0\x19\x01H\x00R\x0fstartTimeUnixUs\x88\x01\x01\x129\n" +
+	"\vduration_us\x18\x06 \x01(\x03B\x13\xe2\x9f\x19\vduration_us\xa0\xa0\x19\x01H\x01R\n" +
+	"durationUs\x88\x01\x01\x12+\n" +
+	"\x06caller\x18\a \x01(\tB\x0e\xe2\x9f\x19\x06caller\xa0\xa0\x19\x01H\x02R\x06caller\x88\x01\x01\x121\n" +
+	"\bupstream\x18\b \x01(\tB\x10\xe2\x9f\x19\bupstream\xa0\xa0\x19\x01H\x03R\bupstream\x88\x01\x01\x12+\n" +
+	"\x06status\x18\t \x01(\x05B\x0e\xe2\x9f\x19\x06status\xa0\xa0\x19\x01H\x04R\x06status\x88\x01\x01\x129\n" +
 	"\vhttp_status\x18\n" +
-	" \x01(\x05B\x0f\xe2\x9f\x19\vhttp_statusH\x05R\n" +
-	"httpStatus\x88\x01\x01\x12:\n" +
-	"\x05error\x18\v \x01(\v2\x18.chatpb.v1.ErrorResponseB\n" +
-	"\xea\x9f\x19\x06error_R\x05error\x12K\n" +
-	"\x06labels\x18\f \x03(\v2'.chatpb.v1.CompletionRecord.LabelsEntryB\n" +
-	"\xe2\x9f\x19\x06labelsR\x06labels\x12)\n" +
-	"\acall_id\x18\r \x01(\tB\v\xe2\x9f\x19\acall_idH\x06R\x06callId\x88\x01\x01\x123\n" +
+	" \x01(\x05B\x13\xe2\x9f\x19\vhttp_status\xa0\xa0\x19\x01H\x05R\n" +
+	"httpStatus\x88\x01\x01\x12>\n" +
+	"\x05error\x18\v \x01(\v2\x18.chatpb.v1.ErrorResponseB\x0e\xea\x9f\x19\x06error_\xa0\xa0\x19\x01R\x05error\x12O\n" +
+	"\x06labels\x18\f \x03(\v2'.chatpb.v1.CompletionRecord.LabelsEntryB\x0e\xe2\x9f\x19\x06labels\xa0\xa0\x19\x01R\x06labels\x12-\n" +
+	"\acall_id\x18\r \x01(\tB\x0f\xe2\x9f\x19\acall_id\xa0\xa0\x19\x01H\x06R\x06callId\x88\x01\x01\x123\n" +
 	"\n" +
-	"log_header\x18\x0e \x01(\v2\x14.chatpb.v1.LogHeaderR\tlogHeader\x1a9\n" +
+	"log_header\x18\x0e \x01(\v2\x14.chatpb.v1.LogHeaderR\tlogHeader\x12<\n" +
+	"\x04kept\x18\x0f \x01(\x0e2\x15.chatpb.v1.RecordKeptB\f\xe2\x9f\x19\x04kept\xa0\xa0\x19\x01H\aR\x04kept\x88\x01\x01\x12?\n" +
+	"\rrequest_bytes\x18\x10 \x01(\x03B\x15\xe2\x9f\x19\rrequest_bytes\xa0\xa0\x19\x01H\bR\frequestBytes\x88\x01\x01\x12<\n" +
+	"\fanswer_bytes\x18\x11 \x01(\x03B\x14\xe2\x9f\x19\fanswer_bytes\xa0\xa0\x19\x01H\tR\vanswerBytes\x88\x01\x01\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x15\n" +
@@ -316,14 +396,22 @@ const file_chatpb_v1_completion_record_proto_rawDesc = "" +
 	"\a_statusB\x0e\n" +
 	"\f_http_statusB\n" +
 	"\n" +
-	"\b_call_id\"\xd0\x01\n" +
+	"\b_call_idB\a\n" +
+	"\x05_keptB\x10\n" +
+	"\x0e_request_bytesB\x0f\n" +
+	"\r_answer_bytes\"\xd0\x01\n" +
 	"\tLogHeader\x12!\n" +
 	"\fmessage_type\x18\x01 \x01(\tR\vmessageType\x12#\n" +
 	"\rschema_sha256\x18\x02 \x01(\fR\fschemaSha256\x12\x16\n" +
 	"\x06writer\x18\x03 \x01(\tR\x06writer\x122\n" +
 	"\x13create_time_unix_us\x18\x04 \x01(\x03H\x00R\x10createTimeUnixUs\x88\x01\x01\x12\x17\n" +
 	"\afile_id\x18\x05 \x01(\tR\x06fileIdB\x16\n" +
-	"\x14_create_time_unix_usB\x9b\x01\n" +
+	"\x14_create_time_unix_us*]\n" +
+	"\n" +
+	"RecordKept\x12\x1b\n" +
+	"\x17RECORD_KEPT_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14RECORD_KEPT_METADATA\x10\x01\x12\x18\n" +
+	"\x14RECORD_KEPT_REDACTED\x10\x02B\x9b\x01\n" +
 	"\rcom.chatpb.v1B\x15CompletionRecordProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +
 	"Chatpb::V1b\x06proto3"
 
@@ -339,28 +427,31 @@ func file_chatpb_v1_completion_record_proto_rawDescGZIP() []byte {
 	return file_chatpb_v1_completion_record_proto_rawDescData
 }
 
+var file_chatpb_v1_completion_record_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_chatpb_v1_completion_record_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_chatpb_v1_completion_record_proto_goTypes = []any{
-	(*CompletionRecord)(nil),      // 0: chatpb.v1.CompletionRecord
-	(*LogHeader)(nil),             // 1: chatpb.v1.LogHeader
-	nil,                           // 2: chatpb.v1.CompletionRecord.LabelsEntry
-	(*ChatCompletionRequest)(nil), // 3: chatpb.v1.ChatCompletionRequest
-	(*ChatCompletion)(nil),        // 4: chatpb.v1.ChatCompletion
-	(*ChatCompletionChunk)(nil),   // 5: chatpb.v1.ChatCompletionChunk
-	(*ErrorResponse)(nil),         // 6: chatpb.v1.ErrorResponse
+	(RecordKept)(0),               // 0: chatpb.v1.RecordKept
+	(*CompletionRecord)(nil),      // 1: chatpb.v1.CompletionRecord
+	(*LogHeader)(nil),             // 2: chatpb.v1.LogHeader
+	nil,                           // 3: chatpb.v1.CompletionRecord.LabelsEntry
+	(*ChatCompletionRequest)(nil), // 4: chatpb.v1.ChatCompletionRequest
+	(*ChatCompletion)(nil),        // 5: chatpb.v1.ChatCompletion
+	(*ChatCompletionChunk)(nil),   // 6: chatpb.v1.ChatCompletionChunk
+	(*ErrorResponse)(nil),         // 7: chatpb.v1.ErrorResponse
 }
 var file_chatpb_v1_completion_record_proto_depIdxs = []int32{
-	3, // 0: chatpb.v1.CompletionRecord.request:type_name -> chatpb.v1.ChatCompletionRequest
-	4, // 1: chatpb.v1.CompletionRecord.completion:type_name -> chatpb.v1.ChatCompletion
-	5, // 2: chatpb.v1.CompletionRecord.chunks:type_name -> chatpb.v1.ChatCompletionChunk
-	6, // 3: chatpb.v1.CompletionRecord.error:type_name -> chatpb.v1.ErrorResponse
-	2, // 4: chatpb.v1.CompletionRecord.labels:type_name -> chatpb.v1.CompletionRecord.LabelsEntry
-	1, // 5: chatpb.v1.CompletionRecord.log_header:type_name -> chatpb.v1.LogHeader
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	4, // 0: chatpb.v1.CompletionRecord.request:type_name -> chatpb.v1.ChatCompletionRequest
+	5, // 1: chatpb.v1.CompletionRecord.completion:type_name -> chatpb.v1.ChatCompletion
+	6, // 2: chatpb.v1.CompletionRecord.chunks:type_name -> chatpb.v1.ChatCompletionChunk
+	7, // 3: chatpb.v1.CompletionRecord.error:type_name -> chatpb.v1.ErrorResponse
+	3, // 4: chatpb.v1.CompletionRecord.labels:type_name -> chatpb.v1.CompletionRecord.LabelsEntry
+	2, // 5: chatpb.v1.CompletionRecord.log_header:type_name -> chatpb.v1.LogHeader
+	0, // 6: chatpb.v1.CompletionRecord.kept:type_name -> chatpb.v1.RecordKept
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_chatpb_v1_completion_record_proto_init() }
@@ -380,13 +471,14 @@ func file_chatpb_v1_completion_record_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chatpb_v1_completion_record_proto_rawDesc), len(file_chatpb_v1_completion_record_proto_rawDesc)),
-			NumEnums:      0,
+			NumEnums:      1,
 			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_chatpb_v1_completion_record_proto_goTypes,
 		DependencyIndexes: file_chatpb_v1_completion_record_proto_depIdxs,
+		EnumInfos:         file_chatpb_v1_completion_record_proto_enumTypes,
 		MessageInfos:      file_chatpb_v1_completion_record_proto_msgTypes,
 	}.Build()
 	File_chatpb_v1_completion_record_proto = out.File

@@ -303,6 +303,14 @@ var file_chatpb_v1_options_proto_extTypes = []protoimpl.ExtensionInfo{
 		Filename:      "chatpb/v1/options.proto",
 	},
 	{
+		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
+		ExtensionType: (*bool)(nil),
+		Field:         51716,
+		Name:          "chatpb.v1.is_metadata",
+		Tag:           "varint,51716,opt,name=is_metadata",
+		Filename:      "chatpb/v1/options.proto",
+	},
+	{
 		ExtendedType:  (*descriptorpb.MessageOptions)(nil),
 		ExtensionType: (*bool)(nil),
 		Field:         51700,
@@ -437,6 +445,12 @@ var (
 	//
 	// optional string column_follows = 51715;
 	E_ColumnFollows = &file_chatpb_v1_options_proto_extTypes[15]
+	// Whether a record that is kept without its contents has the field: numbers, words
+	// and names that tell nothing of what was asked and answered, or a message that has
+	// such fields. Unset: the field is content, as is all that the schema does not know.
+	//
+	// optional bool is_metadata = 51716;
+	E_IsMetadata = &file_chatpb_v1_options_proto_extTypes[16]
 )
 
 // Extension fields to descriptorpb.MessageOptions.
@@ -446,35 +460,35 @@ var (
 	// members is repeated, and otherwise the same as an unset field.
 	//
 	// optional bool json_union = 51700;
-	E_JsonUnion = &file_chatpb_v1_options_proto_extTypes[16]
+	E_JsonUnion = &file_chatpb_v1_options_proto_extTypes[17]
 	// How members that the schema does not know are folded. Unset: a later value
 	// replaces an earlier one.
 	//
 	// optional chatpb.v1.Fold fold_unknown = 51703;
-	E_FoldUnknown = &file_chatpb_v1_options_proto_extTypes[17]
+	E_FoldUnknown = &file_chatpb_v1_options_proto_extTypes[18]
 	// If members that the schema does not know are arrays of objects: the member of
 	// such an object whose integer identifies it. Objects with the same integer and
 	// the same `fold_unknown_kind` in different chunks are one. Unset: none is.
 	//
 	// optional string fold_unknown_key = 51704;
-	E_FoldUnknownKey = &file_chatpb_v1_options_proto_extTypes[18]
+	E_FoldUnknownKey = &file_chatpb_v1_options_proto_extTypes[19]
 	// The member whose string tells of what kind such an object is. An object without
 	// a key continues the last one if it is of the same kind and adds only pieces.
 	// Unset: objects without a key are appended.
 	//
 	// optional string fold_unknown_kind = 51705;
-	E_FoldUnknownKind = &file_chatpb_v1_options_proto_extTypes[19]
+	E_FoldUnknownKind = &file_chatpb_v1_options_proto_extTypes[20]
 	// The members of such objects that come in pieces: strings in them are appended.
 	// A string in another member replaces the earlier one.
 	//
 	// repeated string fold_unknown_pieces = 51706;
-	E_FoldUnknownPieces = &file_chatpb_v1_options_proto_extTypes[20]
+	E_FoldUnknownPieces = &file_chatpb_v1_options_proto_extTypes[21]
 	// The name of a member of a chunk that holds the whole completion, as a string of
 	// JSON text. Folding gives that completion, whatever the chunks add up to. Servers
 	// do not send it: unfolding writes it where the pieces cannot tell a completion.
 	//
 	// optional string fold_whole = 51707;
-	E_FoldWhole = &file_chatpb_v1_options_proto_extTypes[21]
+	E_FoldWhole = &file_chatpb_v1_options_proto_extTypes[22]
 )
 
 var File_chatpb_v1_options_proto protoreflect.FileDescriptor
@@ -517,6 +531,8 @@ const file_chatpb_v1_options_proto_rawDesc = "" +
 	"\x13json_alternative_to\x12\x1d.google.protobuf.FieldOptions\x18\x82\x94\x03 \x01(\tR\x11jsonAlternativeTo\x88\x01\x01:?\n" +
 	"\tfold_part\x12\x1d.google.protobuf.FieldOptions\x18\x81\x94\x03 \x01(\tR\bfoldPart\x88\x01\x01:I\n" +
 	"\x0ecolumn_follows\x12\x1d.google.protobuf.FieldOptions\x18\x83\x94\x03 \x01(\tR\rcolumnFollows\x88\x01\x01:C\n" +
+	"\vis_metadata\x12\x1d.google.protobuf.FieldOptions\x18\x84\x94\x03 \x01(\bR\n" +
+	"isMetadata\x88\x01\x01:C\n" +
 	"\n" +
 	"json_union\x12\x1f.google.protobuf.MessageOptions\x18\xf4\x93\x03 \x01(\bR\tjsonUnion\x88\x01\x01:X\n" +
 	"\ffold_unknown\x12\x1f.google.protobuf.MessageOptions\x18\xf7\x93\x03 \x01(\x0e2\x0f.chatpb.v1.FoldR\vfoldUnknown\x88\x01\x01:N\n" +
@@ -564,19 +580,20 @@ var file_chatpb_v1_options_proto_depIdxs = []int32{
 	2,  // 13: chatpb.v1.json_alternative_to:extendee -> google.protobuf.FieldOptions
 	2,  // 14: chatpb.v1.fold_part:extendee -> google.protobuf.FieldOptions
 	2,  // 15: chatpb.v1.column_follows:extendee -> google.protobuf.FieldOptions
-	3,  // 16: chatpb.v1.json_union:extendee -> google.protobuf.MessageOptions
-	3,  // 17: chatpb.v1.fold_unknown:extendee -> google.protobuf.MessageOptions
-	3,  // 18: chatpb.v1.fold_unknown_key:extendee -> google.protobuf.MessageOptions
-	3,  // 19: chatpb.v1.fold_unknown_kind:extendee -> google.protobuf.MessageOptions
-	3,  // 20: chatpb.v1.fold_unknown_pieces:extendee -> google.protobuf.MessageOptions
-	3,  // 21: chatpb.v1.fold_whole:extendee -> google.protobuf.MessageOptions
-	0,  // 22: chatpb.v1.json_encoding:type_name -> chatpb.v1.JsonEncoding
-	1,  // 23: chatpb.v1.fold:type_name -> chatpb.v1.Fold
-	1,  // 24: chatpb.v1.fold_unknown:type_name -> chatpb.v1.Fold
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	22, // [22:25] is the sub-list for extension type_name
-	0,  // [0:22] is the sub-list for extension extendee
+	2,  // 16: chatpb.v1.is_metadata:extendee -> google.protobuf.FieldOptions
+	3,  // 17: chatpb.v1.json_union:extendee -> google.protobuf.MessageOptions
+	3,  // 18: chatpb.v1.fold_unknown:extendee -> google.protobuf.MessageOptions
+	3,  // 19: chatpb.v1.fold_unknown_key:extendee -> google.protobuf.MessageOptions
+	3,  // 20: chatpb.v1.fold_unknown_kind:extendee -> google.protobuf.MessageOptions
+	3,  // 21: chatpb.v1.fold_unknown_pieces:extendee -> google.protobuf.MessageOptions
+	3,  // 22: chatpb.v1.fold_whole:extendee -> google.protobuf.MessageOptions
+	0,  // 23: chatpb.v1.json_encoding:type_name -> chatpb.v1.JsonEncoding
+	1,  // 24: chatpb.v1.fold:type_name -> chatpb.v1.Fold
+	1,  // 25: chatpb.v1.fold_unknown:type_name -> chatpb.v1.Fold
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	23, // [23:26] is the sub-list for extension type_name
+	0,  // [0:23] is the sub-list for extension extendee
 	0,  // [0:0] is the sub-list for field type_name
 }
 
@@ -592,7 +609,7 @@ func file_chatpb_v1_options_proto_init() {
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chatpb_v1_options_proto_rawDesc), len(file_chatpb_v1_options_proto_rawDesc)),
 			NumEnums:      2,
 			NumMessages:   0,
-			NumExtensions: 22,
+			NumExtensions: 23,
 			NumServices:   0,
 		},
 		GoTypes:           file_chatpb_v1_options_proto_goTypes,

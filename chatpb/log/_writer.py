@@ -145,6 +145,11 @@ class LogWriter:
         """Whether a failure has left it unable to write; `append` then raises that failure."""
         return self._broken is not None
 
+    @property
+    def pending_bytes(self) -> int:
+        """How many bytes of records wait to be written, as `max_pending_bytes` counts them."""
+        return self._pending_bytes
+
     def append(self, record: CompletionRecord | bytes, *, block: bool = True) -> Future[Position]:
         """Appends a record.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Self
 
-from chatpb_server.core.gate import OverloadError
+from chatpb_server.core.gate import MemoryLimitError
 
 
 class Budget:
@@ -70,16 +70,16 @@ class Share:
         """Checks that there would be room for more bytes now.
 
         Raises:
-            OverloadError: There is not.
+            MemoryLimitError: There is not.
         """
         if not self._budget._fits(self._connection, more):
-            raise OverloadError
+            raise MemoryLimitError
 
     def take(self, more: int) -> None:
         """Holds more bytes.
 
         Raises:
-            OverloadError: There is no room for them. The request holds what it held before.
+            MemoryLimitError: There is no room for them. The request holds what it held before.
         """
         self.check(more)
         self.hold(more)

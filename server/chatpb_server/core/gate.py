@@ -9,7 +9,19 @@ from contextlib import asynccontextmanager, suppress
 
 
 class OverloadError(Exception):
-    """No room for one more call: too many run and wait already."""
+    """No room for one more call: too many run and wait already.
+
+    Attributes:
+        lacks: What there is no room in, for the metrics: ``queue`` or ``memory``.
+    """
+
+    lacks = "queue"
+
+
+class MemoryLimitError(OverloadError):
+    """No room for the bytes of a request: the others hold too many."""
+
+    lacks = "memory"
 
 
 class Gate:

@@ -85,6 +85,11 @@ class HttpEdge:
             handshake_seconds=limits.head_timeout or None,
         )
 
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return self._listener.open
+
     async def start(
         self, address: Address, *, ssl_context: SSLContext | None, share_port: bool
     ) -> int:

@@ -97,6 +97,11 @@ class Listener:
             self._socket.close()
             self._socket = None
 
+    @property
+    def open(self) -> int:
+        """How many connections are open."""
+        return self._open
+
     def closed(self) -> None:
         """One of the connections is closed."""
         self._open -= 1

@@ -19,7 +19,7 @@ from grpc import aio
 from chatpb_server.core.budget import Budget
 from chatpb_server.core.explain import RefusalError, StoppingError
 from chatpb_server.core.failure import Failure
-from chatpb_server.core.gate import OverloadError
+from chatpb_server.core.gate import MemoryLimitError
 from chatpb_server.core.guard import CallerGoneError
 from chatpb_server.core.limits import Limits
 from chatpb_server.core.upstream import RequestError
@@ -115,7 +115,7 @@ class CallMessages:
 
         Raises:
             RequestError: There is none.
-            OverloadError, RefusalError, StoppingError: As in `next`.
+            MemoryLimitError, RefusalError, StoppingError: As in `next`.
         """
         data = await self.next()
         if data is None:
@@ -126,13 +126,13 @@ class CallMessages:
         """The next message of the request; None after the last one.
 
         Raises:
-            OverloadError: There is no room for it.
+            MemoryLimitError: There is no room for it.
             RefusalError: It did not come in time.
             StoppingError: The relay stops, and it has not come.
         """
         owner = self._owner
         if len(owner._reading) >= owner._most_reading:
-            raise OverloadError
+            raise MemoryLimitError
         try:
             async with asyncio.timeout(owner._seconds) as scope:
                 with owner._registered(owner._reading, scope, 0.0):

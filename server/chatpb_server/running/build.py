@@ -41,6 +41,7 @@ from chatpb_server.watching.metrics_server import serve_metrics
 from chatpb_server.watching.observers import Observers
 from chatpb_server.watching.record_limits import OUTCOMES
 from chatpb_server.watching.tracing import TracingError, tracer_observer
+from chatpb_server.watching.vitals import Read, Vitals
 
 if TYPE_CHECKING:
     from chatpb_server.watching.spans import SpanObserver
@@ -112,18 +113,28 @@ async def relaying(settings: Settings, *, as_worker: bool = False) -> AsyncItera
             stack.push_async_callback(asyncio.to_thread, server.close)
             metrics = server.address
         options = parts.options
+        loads: list[Read] = []
         if settings.record.directory is not None:
             count = None if parts.metrics is None else parts.metrics.count_records(OUTCOMES)
             recorder = await asyncio.to_thread(open_recorder, settings.record, count)
             stack.push_async_callback(asyncio.to_thread, recorder.close)
             options = replace(options, recorder=recorder)
+            loads.append(recorder.load)
         upstream = CurrentUpstream(parts.router)
         ports = await stack.enter_async_context(serving_all(upstream, settings.listen, options))
+        vitals = None
+        if parts.metrics is not None:
+            vitals = Vitals(parts.metrics.registry)
+            vitals.set_limits(_calls(settings) | _sizes(settings))
+            watching = asyncio.ensure_future(vitals.watch(ports.load, *loads))
+            stack.callback(watching.cancel)
 
         async def renew(new: Settings) -> None:
             router, changed = await in_daemon_thread(_checked, new, options)
             upstream.replace(router)
             ports.renew(changed)
+            if vitals is not None:
+                vitals.set_limits(_calls(new))
             await in_daemon_thread(read_all_again)
 
         http = None
@@ -131,6 +142,24 @@ async def relaying(settings: Settings, *, as_worker: bool = False) -> AsyncItera
             http = Address.parse(settings.http.listen)._replace(port=ports.http)
         address = Address.parse(settings.listen)._replace(port=ports.grpc)
         yield Served(address, metrics, http, renew)
+
+
+def _calls(settings: Settings) -> dict[str, float]:
+    """The limits of calls, which can change while a relay runs, by their keys."""
+    limits = settings.limits
+    return {"max_running": limits.max_running, "max_waiting": limits.max_waiting}
+
+
+def _sizes(settings: Settings) -> dict[str, float]:
+    """The other limits that metrics are compared with."""
+    limits = settings.limits
+    sizes: dict[str, float] = {
+        "max_held_bytes": limits.held_bytes,
+        "max_connections": limits.max_connections,
+    }
+    if settings.record.directory is not None:
+        sizes["record_queue_bytes"] = settings.record.queue_bytes
+    return sizes
 
 
 def log_upstreams(settings: Settings) -> None:

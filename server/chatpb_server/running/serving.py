@@ -88,11 +88,13 @@ class Ports(NamedTuple):
         renew: Changes the options while it runs: the grace, how many calls run and wait and for how
             long, who may call and from which origins, what is passed on and back, and the models.
             Others stay.
+        load: Gives what is held and open now, by the names in `watching.vitals.GAUGES`.
     """
 
     grpc: int
     http: int | None
     renew: Callable[[Options], None]
+    load: Callable[[], Mapping[str, float]]
 
 
 @asynccontextmanager
@@ -199,9 +201,13 @@ async def serving_all(
                 http_edge.models = new.models
                 http_edge.cors = Cors(new.cors_origins)
 
+        def load() -> Mapping[str, float]:
+            open_now = {} if http_edge is None else {"http_connections": http_edge.connections}
+            return {"held_bytes": budget.held, **open_now}
+
         await edge.start()
         try:
-            yield Ports(port, http_port, renew)
+            yield Ports(port, http_port, renew, load)
         finally:
             if http_edge is not None:
                 await http_edge.drain()

@@ -22,6 +22,7 @@ from prometheus_client import (
 
 from chatpb.v1.chat_completion_service_pb2 import DESCRIPTOR
 from chatpb_server.core.call import Call
+from chatpb_server.core.gate import MemoryLimitError, OverloadError
 from chatpb_server.watching.observers import SilentObserver
 
 #: The label of everything that has no label of its own.
@@ -156,6 +157,13 @@ class MetricsObserver(SilentObserver):
             _CHUNK_SECONDS,
             "model",
         )
+        self._refused = counter(
+            "refused_total",
+            "Calls that were refused for lack of room, in the queue or the memory.",
+            "lacks",
+        )
+        for lacks in (OverloadError.lacks, MemoryLimitError.lacks):
+            self._refused.labels(lacks)
         self._chunks = counter("chunks_total", "Chunks that were sent to callers.", "model")
         self._tokens = counter(
             "tokens_total",
@@ -229,7 +237,7 @@ class MetricsObserver(SilentObserver):
         running.observe_gap = self._between.labels(model).observe
         self._first.labels(self._method(call), model).observe(seconds)
 
-    def ended(self, call: Call, code: StatusCode, error: BaseException | None) -> None:  # noqa: ARG002
+    def ended(self, call: Call, code: StatusCode, error: BaseException | None) -> None:
         """Counts the call, its chunks and its tokens, and times it."""
         running = self._running.pop(call.id, None)
         if running is not None:
@@ -237,6 +245,8 @@ class MetricsObserver(SilentObserver):
             caller = self._callers.admit(call.caller)
         else:
             caller = self._callers.get(call.caller)
+        if isinstance(error, OverloadError):
+            self._refused.labels(error.lacks).inc()
         method = self._method(call)
         model = self._models.get(call.model)
         self._calls.labels(method, code.name, caller).inc()

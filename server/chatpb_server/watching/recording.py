@@ -72,6 +72,13 @@ class LogRecorder(Recorder):
         self._behind = 0  # records that were given to the thread; the event loop's alone
         self._writer = open_writer()
 
+    def load(self) -> Mapping[str, float]:
+        """What is kept and waits now, by the names in `vitals.GAUGES`."""
+        return {
+            "record_running_bytes": self.held,
+            "record_queue_bytes": self._writer.pending_bytes,
+        }
+
     def begin(self, call: Call) -> Recording:
         """Begins to record a call."""
         return Exchange(self, call)

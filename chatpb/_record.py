@@ -11,7 +11,7 @@ from google.protobuf.message_factory import GetMessageClass
 from chatpb import _wire
 from chatpb._errors import ConversionError
 from chatpb._mapping.convert import binary_to_json
-from chatpb.v1.completion_record_pb2 import CompletionRecord, LogHeader
+from chatpb.v1.completion_record_pb2 import CompletionRecord, LogHeader, SealedFrame
 
 
 class Member(NamedTuple):
@@ -32,7 +32,7 @@ _FIELDS: Final = {
     field.number: (field.name, GetMessageClass(field.message_type))
     for field in CompletionRecord.DESCRIPTOR.fields
     if field.message_type is not None
-    and field.message_type is not LogHeader.DESCRIPTOR
+    and field.message_type not in (LogHeader.DESCRIPTOR, SealedFrame.DESCRIPTOR)
     and not field.message_type.GetOptions().map_entry
 }
 _NUMBERS: Final = {message_type: number for number, (_, message_type) in _FIELDS.items()}

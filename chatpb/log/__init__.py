@@ -10,12 +10,22 @@ from __future__ import annotations
 
 from chatpb._extras import raise_hint
 from chatpb._public import publish
-from chatpb.log._errors import Damage, DamagedLogError, LockedError, LogError, PendingFullError
+from chatpb.log._errors import (
+    Damage,
+    DamagedLogError,
+    KeyFileError,
+    LockedError,
+    LogError,
+    LogKeyError,
+    PendingFullError,
+)
 
 try:
     from chatpb.log._files import SUFFIX, header, recover
     from chatpb.log._futures import Position
-    from chatpb.log._reader import Entry, LogReader, read
+    from chatpb.log._keys import KeyFile, new_key
+    from chatpb.log._reader import LogReader, read
+    from chatpb.log._walk import Entry, FrameInfo, frames
     from chatpb.log._writer import LogWriter, Sync
 except ModuleNotFoundError as missing:
     raise_hint("chatpb.log", missing)
@@ -25,14 +35,20 @@ __all__ = [
     "Damage",
     "DamagedLogError",
     "Entry",
+    "FrameInfo",
+    "KeyFile",
+    "KeyFileError",
     "LockedError",
     "LogError",
+    "LogKeyError",
     "LogReader",
     "LogWriter",
     "PendingFullError",
     "Position",
     "Sync",
+    "frames",
     "header",
+    "new_key",
     "read",
     "recover",
 ]

@@ -91,3 +91,20 @@ class LockedError(LogError):
 
 class PendingFullError(LogError):
     """A record that was not taken, because as many bytes as may wait are waiting."""
+
+
+class KeyFileError(LogError, ValueError):
+    """A file of keys that cannot be used. The text never repeats what is in it."""
+
+
+class LogKeyError(LogError):
+    """An encrypted log whose key is not there, or not the right one.
+
+    Attributes:
+        key_id: The name of the key.
+    """
+
+    def __init__(self, path: Path, reason: str, key_id: str) -> None:
+        super().__init__(path, reason)
+        self.args = (path, reason, key_id)  # what pickle calls the class with
+        self.key_id = key_id

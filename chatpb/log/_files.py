@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import functools
-import hashlib
 import os
 import secrets
 import sys
@@ -13,41 +11,42 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from importlib import metadata, resources
 from pathlib import Path
-from typing import Final, Self
-
-from google.protobuf.message import DecodeError
+from typing import TYPE_CHECKING, Final, Self
 
 from chatpb import _endings
 from chatpb._errors import path_of
 from chatpb._forks import close_private, keep_private
-from chatpb._wire import WireError, field_at
-from chatpb.log._errors import Damage, LockedError, LogError
+from chatpb.log._errors import Damage, LockedError, LogError, LogKeyError
 from chatpb.log._frames import (
     BadFrameError,
     Encoder,
     Source,
     find_frame,
     is_left_by_a_crash,
-    last_end,
+    last_frame,
     read_frame,
 )
+from chatpb.log._headers import (
+    DamagedHeaderError,
+    first_header,
+    header_in,
+    is_sealed,
+    new_header,
+    wall_clock_us,
+)
+from chatpb.log._keys import KeyFile, LogKey
 from chatpb.v1.completion_record_pb2 import CompletionRecord, LogHeader
+
+if TYPE_CHECKING:
+    from chatpb.log._sealing import Sealer
 
 SUFFIX: Final = _endings.LOG
 _STAMP: Final = "%Y%m%dT%H%M%S.%fZ"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_TYPE: Final = CompletionRecord.DESCRIPTOR.full_name
-_HEADER: Final = CompletionRecord.DESCRIPTOR.fields_by_name["log_header"].number
-_HEADER_TAG: Final = _HEADER << 3 | 2
 _LONGEST_HEADER: Final = 4096  # bytes of a first frame that a crash cut
+_SEALED_MORE: Final = 256  # bytes that encryption adds to a frame, and a part of its length
 _CHECKED: Final = 64  # files of a directory that are checked for a torn end
-
-
-def wall_clock_us() -> int:
-    """The time of day, in microseconds since the Unix epoch. It may go backwards."""
-    return time.time_ns() // 1000
 
 
 def log_files(path: Path) -> list[Path]:
@@ -55,33 +54,6 @@ def log_files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     return sorted(item for item in path.iterdir() if item.name.endswith(SUFFIX))
-
-
-def header_in(message: bytes, path: Path) -> LogHeader | None:
-    """The header that a message is, or None if it is a record.
-
-    Raises:
-        LogError: It is the header of a log of something else.
-    """
-    if not is_header(message):
-        return None
-    try:
-        header = CompletionRecord.FromString(message).log_header
-    except DecodeError as error:
-        raise LogError(path, "the header is not a LogHeader") from error
-    if header.message_type != _TYPE:
-        raise LogError(path, f"a log of {header.message_type!r}; expected one of {_TYPE}")
-    return header
-
-
-def is_header(message: bytes) -> bool:
-    """Whether a message has the field of the header and no other."""
-    if not message or message[0] != _HEADER_TAG:
-        return False
-    try:
-        return field_at(message, 0)[2] == len(message)
-    except WireError:
-        return False
 
 
 def header(path: str | os.PathLike[str]) -> LogHeader:
@@ -96,7 +68,7 @@ def header(path: str | os.PathLike[str]) -> LogHeader:
     """
     place = path_of(path)
     with _opened(place, os.O_RDONLY) as fd:
-        return _first_header(Source(fd), place)
+        return first_header(Source(fd), place)
 
 
 def recover(path: str | os.PathLike[str]) -> Damage | None:
@@ -149,6 +121,7 @@ class LogFile:
         has_records: Whether there may be more in it than its header.
         damage: What was cut from its end when it was opened, or is wrong there.
         is_torn: Whether a frame that could not be written could not be taken back either.
+        key: The key that encrypts what is written, if there is one.
     """
 
     def __init__(self, path: Path, fd: int) -> None:
@@ -156,19 +129,23 @@ class LogFile:
         self.damage: Damage | None = None
         self.has_records = False
         self.is_torn = False
+        self.key: LogKey | None = None
         self.size = 0
+        self._sealer: Sealer | None = None
+        self._header_at = 0
+        self._file_id = ""
         self._fd = fd
         self._identity = os.fstat(fd)
         self._is_listed = False  # in its directory, on the disk
         keep_private(fd)
 
     @classmethod
-    def open(cls, path: Path, encoder: Encoder, is_durable: bool) -> Self:
+    def open(cls, path: Path, encoder: Encoder, is_durable: bool, keys: KeyFile | None) -> Self:
         """Opens a file, made if it is missing, to append to it.
 
         Raises:
             LockedError: Another writer has it open.
-            LogError: The file is not a log.
+            LogError: The file is not a log, or encrypted and there are no keys.
             OSError: It cannot be opened, cut or written.
         """
         fd = _open_locked(path, os.O_CREAT)
@@ -176,22 +153,26 @@ class LogFile:
         try:
             file.damage = _recover(fd, path)
             file.size = os.fstat(fd).st_size
-            ours = _new_header()
+            ours = new_header()
             if file.size:
                 file.has_records = True
-                with contextlib.suppress(_DamagedHeaderError):
-                    theirs = _first_header(Source(fd), path)
-                    if theirs.schema_sha256 == ours.schema_sha256:
+                if keys is None:
+                    _check_open(Source(fd), path)
+                with contextlib.suppress(DamagedHeaderError):
+                    theirs = first_header(Source(fd), path)
+                    if keys is None and theirs.schema_sha256 == ours.schema_sha256:
                         return file
                     ours.file_id = theirs.file_id
-            file._begin(ours, encoder, is_durable)
+            file._begin(ours, encoder, is_durable, keys)
         except BaseException:
             file.close()
             raise
         return file
 
     @classmethod
-    def create(cls, directory: Path, encoder: Encoder, is_durable: bool) -> Self:
+    def create(
+        cls, directory: Path, encoder: Encoder, is_durable: bool, keys: KeyFile | None
+    ) -> Self:
         """Makes a file in a directory whose name sorts after all that are there.
 
         Raises:
@@ -205,15 +186,40 @@ class LogFile:
         fd = _open_locked(path, os.O_CREAT | os.O_EXCL)
         file = cls(path, fd)
         try:
-            file._begin(_new_header(), encoder, is_durable)
+            file._begin(new_header(), encoder, is_durable, keys)
         except BaseException:
             file.close()
             path.unlink(missing_ok=True)
             raise
         return file
 
-    def _begin(self, header: LogHeader, encoder: Encoder, is_durable: bool) -> None:
-        self.write(encoder.encode([CompletionRecord(log_header=header).SerializeToString()]))
+    def renew_key(self, encoder: Encoder, is_durable: bool, keys: KeyFile) -> None:
+        """Encrypts what follows with the key that the file of keys has now.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        header = new_header()
+        header.file_id = self._file_id
+        self._begin(header, encoder, is_durable, keys)
+
+    def _begin(
+        self, header: LogHeader, encoder: Encoder, is_durable: bool, keys: KeyFile | None
+    ) -> None:
+        # Each header has a salt of its own, so no two parts of a log share a key. See docs/log.md.
+        key = None if keys is None else keys.current
+        sealer = None
+        if key is not None:
+            from chatpb.log._sealing import Sealer, encryption  # has its own extra
+
+            header.encryption.CopyFrom(encryption(key))
+        message = CompletionRecord(log_header=header).SerializeToString()
+        if key is not None:
+            sealer = Sealer(key, message)
+        start = self.size
+        self.write(encoder.encode([message]))
+        self.key, self._sealer = key, sealer
+        self._header_at, self._file_id = start, header.file_id
         if is_durable:
             self.sync()
 
@@ -234,8 +240,23 @@ class LogFile:
         """Whether the file has no name any more, so that nobody will ever read it."""
         return not os.fstat(self._fd).st_nlink
 
+    def grown(self, frame: bytes) -> int:
+        """The most bytes that the file will have after a frame."""
+        size = self.size + len(frame)
+        return size if self._sealer is None else size + _SEALED_MORE + (len(frame) >> 12)
+
+    def append(self, frame: bytes, record_count: int) -> None:
+        """Appends a frame of records, encrypted if there is a key.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        if self._sealer is not None:
+            frame = self._sealer.seal(frame, self.size - self._header_at, record_count)
+        self.write(frame)
+
     def write(self, frame: bytes) -> None:
-        """Appends a frame, wholly or not at all.
+        """Appends a frame as it is, wholly or not at all.
 
         Raises:
             OSError: It cannot be written.
@@ -289,30 +310,33 @@ def recover_directory(directory: Path) -> Sequence[Damage]:
     return found
 
 
-class _DamagedHeaderError(LogError):
-    """A file whose first frame is damaged; it may be a log."""
-
-
-def _first_header(source: Source, path: Path) -> LogHeader:
-    try:
-        frame = read_frame(source, 0)
-    except BadFrameError as error:
-        raise _DamagedHeaderError(
-            path, f"not a log, or its beginning is damaged: {error}"
-        ) from error
-    found = header_in(frame.messages[0], path) if frame else None
-    if found is None:
-        raise LogError(path, "not a log: it does not begin with the header of one")
-    return found
+def _check_open(source: Source, path: Path) -> None:
+    """Makes sure that the end of a file is not encrypted: what follows would not be."""
+    start, end = last_frame(source)
+    frame = read_frame(source, start) if end else None
+    if frame is None:
+        return
+    message = frame.messages[0]
+    header = header_in(message, path)
+    key_id = ""
+    if is_sealed(message):
+        key_id = CompletionRecord.FromString(message).sealed_frame.key_id
+    elif header is not None and header.HasField("encryption"):
+        key_id = header.encryption.key_id
+    if key_id:
+        reason = (
+            f"encrypted with the key {key_id!r}; to append to it, pass a file of keys: keys=FILE"
+        )
+        raise LogKeyError(path, reason, key_id)
 
 
 def _recover(fd: int, path: Path) -> Damage | None:
     source = Source(fd)
     size = source.size
-    end = last_end(source)
+    _, end = last_frame(source)
     if end:
-        with contextlib.suppress(_DamagedHeaderError):
-            _first_header(source, path)
+        with contextlib.suppress(DamagedHeaderError):
+            first_header(source, path)
     damage = None
     try:
         read_frame(source, end)
@@ -326,22 +350,6 @@ def _recover(fd: int, path: Path) -> Damage | None:
         os.ftruncate(fd, end)
         os.fsync(fd)
     return damage
-
-
-def _new_header() -> LogHeader:
-    return LogHeader(
-        message_type=_TYPE,
-        schema_sha256=_schema_sha256(),
-        writer=f"chatpb {metadata.version('chatpb')}",
-        create_time_unix_us=wall_clock_us(),
-        file_id=secrets.token_hex(16),
-    )
-
-
-@functools.cache
-def _schema_sha256() -> bytes:
-    descriptor_set = resources.files("chatpb.v1") / "descriptor_set.binpb"
-    return hashlib.sha256(descriptor_set.read_bytes()).digest()
 
 
 def _stamp_us(path: Path) -> int | None:

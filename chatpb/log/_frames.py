@@ -17,7 +17,7 @@ from chatpb._wire import WireError, varint, varint_bytes
 
 MAX_MESSAGE_BYTES: Final = 256 * 1024 * 1024
 MAGIC: Final = b"\x28\xb5\x2f\xfd"
-_MAX_CONTENT: Final = MAX_MESSAGE_BYTES + 16  # a message and its length
+_MAX_CONTENT: Final = MAX_MESSAGE_BYTES + 64 * 1024  # a message, its length, its encryption
 _MAX_HEADER: Final = 14  # also the shortest frame
 _MAX_BLOCK: Final = 128 * 1024
 _READ_AHEAD: Final = 1024 * 1024
@@ -80,6 +80,23 @@ class Source:
     def size(self) -> int:
         """How long the file is now."""
         return os.fstat(self._fd).st_size
+
+
+class Content(Source):
+    """Bytes in memory, instead of a file."""
+
+    def __init__(self, data: bytes, decompressor: zstandard.ZstdDecompressor) -> None:
+        self._data = data
+        self.decompressor = decompressor
+
+    def read(self, offset: int, size: int) -> bytes:
+        """The bytes at a place; fewer than asked for at the end."""
+        return self._data[offset : offset + size]
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return len(self._data)
 
 
 class Encoder:
@@ -146,8 +163,12 @@ def find_frame(source: Source, offset: int, limit: int | None = None) -> int | N
     return None
 
 
-def last_end(source: Source) -> int:
-    """Where the last whole frame ends, found from the end of the file; 0 if there is none."""
+def last_frame(source: Source) -> tuple[int, int]:
+    """Where the last whole frame begins and ends, found from the end of the file.
+
+    Returns:
+        Both are 0 if there is none.
+    """
     size = source.size
     window = _READ_AHEAD
     while True:
@@ -156,19 +177,19 @@ def last_end(source: Source) -> int:
         if found is not None:
             break
         if not start:
-            return 0
+            return 0, 0
         window *= 8
-    end = found
+    start = end = found
     while found is not None:
         end = found
         try:
             while (frame := read_frame(source, end)) is not None:
-                end = frame.end
+                start, end = end, frame.end
         except BadFrameError:
             found = find_frame(source, end + 1)
         else:
             found = None
-    return end
+    return start, end
 
 
 def is_left_by_a_crash(source: Source, offset: int, error: BadFrameError) -> bool:

@@ -3,38 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import Self
 
 from chatpb._errors import path_of
-from chatpb.log._errors import Damage, DamagedLogError, LogError
-from chatpb.log._files import damage_at, header_in, is_locked, log_files
-from chatpb.log._frames import BadFrameError, Frame, Source, read_frame
+from chatpb.log._errors import Damage
+from chatpb.log._files import log_files
 from chatpb.log._futures import Position
-from chatpb.v1.completion_record_pb2 import CompletionRecord
-
-_logger: Final = logging.getLogger("chatpb.log")
-
-
-class Entry(NamedTuple):
-    """A record of a log.
-
-    Attributes:
-        data: The record, in binary form.
-        position: Its place in the log.
-    """
-
-    data: bytes
-    position: Position
-
-    @property
-    def record(self) -> CompletionRecord:
-        """The record; parsed anew each time."""
-        return CompletionRecord.FromString(self.data)
+from chatpb.log._keys import KeyFile, as_keys
+from chatpb.log._walk import Entry, File, log_damage
 
 
 class LogReader:
@@ -53,8 +33,11 @@ class LogReader:
         on_damage: What is called with damage that is skipped, or a torn end; by default, it is
             logged. Of a file that has a writer, the end may look torn, and is not in the log yet.
         poll_seconds: How long to wait between looks at the files.
+        keys: The file of keys (or its path) for records that are encrypted.
 
     Raises:
+        LogKeyError: A key is missing, or not the one with which the records were encrypted.
+        KeyFileError: The file of keys cannot be used.
         DamagedLogError: There is damage other than a torn end, and `skip_damage` is false.
         LogError: The file is not a log, or became shorter.
         OSError: It cannot be read.
@@ -69,6 +52,7 @@ class LogReader:
         skip_damage: bool = False,
         on_damage: Callable[[Damage], None] | None = None,
         poll_seconds: float = 0.2,
+        keys: KeyFile | str | os.PathLike[str] | None = None,
     ) -> None:
         self._path = path_of(path)
         self._is_directory = self._path.is_dir()
@@ -80,8 +64,9 @@ class LogReader:
             start = start._replace(path=self._path)  # it may have been moved
         self._start = start
         self._skip_damage = skip_damage
-        self._on_damage = on_damage or _log
+        self._on_damage = on_damage or log_damage
         self._poll_seconds = poll_seconds
+        self._keys = as_keys(keys)
         self._stopped = threading.Event()
         self._entries: Generator[Entry, None, None] = self._follow() if follow else self._read()
 
@@ -113,7 +98,7 @@ class LogReader:
 
     def _follow(self) -> Generator[Entry, None, None]:
         known: set[Path] = set()
-        files: dict[Path, _File] = {}
+        files: dict[Path, File] = {}
         try:
             while not self._stopped.is_set():
                 paths = self._paths()
@@ -149,89 +134,11 @@ class LogReader:
             return paths
         return [path for path in paths if path.name >= self._start.path.name]
 
-    def _open(self, path: Path) -> _File:
+    def _open(self, path: Path) -> File:
         start = self._start
         if start is None or start.path.name != path.name:
             start = Position(path, 0, 0)
-        return _File(path, start, self._stopped, self._skip_damage, self._on_damage)
-
-
-class _File:
-    """A file that is being read."""
-
-    def __init__(
-        self,
-        path: Path,
-        start: Position,
-        stopped: threading.Event,
-        skip_damage: bool,
-        on_damage: Callable[[Damage], None],
-    ) -> None:
-        self._path = path
-        self._offset = start.frame_offset
-        self._index = start.index
-        self._stopped = stopped
-        self._skip_damage = skip_damage
-        self._on_damage = on_damage
-        self._seen = (0, 0)
-        self._fd = os.open(path, os.O_RDONLY)
-        self._source = Source(self._fd)
-
-    def close(self) -> None:
-        os.close(self._fd)
-
-    def is_left(self) -> bool:
-        """Whether it had a writer, which has locked it before it wrote, and has no more."""
-        had_writer = self._offset > 0 or not os.fstat(self._fd).st_nlink
-        return had_writer and not is_locked(self._fd)
-
-    def entries(self, is_final: bool) -> Iterator[Entry]:
-        """The records up to the end; if that is not final, of what is there now."""
-        status = os.fstat(self._fd)
-        seen, self._seen = self._seen, (status.st_size, status.st_mtime_ns)
-        if seen == self._seen and not is_final:
-            return
-        if status.st_size < self._offset:
-            raise LogError(self._path, f"it has {status.st_size} bytes, and had {self._offset}")
-        while not self._stopped.is_set() and (is_final or self._offset < status.st_size):
-            frame = self._next(is_final)
-            if frame is None:
-                return
-            if isinstance(frame, Damage):
-                self._on_damage(frame)
-                self._offset, self._index = frame.end, 0
-                continue
-            offset, first = self._offset, self._index
-            self._offset, self._index = frame.end, 0
-            for index, data in enumerate(frame.messages):
-                if header_in(data, self._path) is None:
-                    if not offset and not index:
-                        raise LogError(self._path, "not a log: it does not begin with a header")
-                    if index >= first:
-                        yield Entry(data, Position(self._path, offset, index))
-
-    def _next(self, is_final: bool) -> Frame | Damage | None:
-        """What comes next; None if it is not there, or not wholly there yet."""
-        seen = None
-        while True:
-            try:
-                return read_frame(self._source, self._offset)
-            except BadFrameError as error:
-                damage = damage_at(self._source, self._path, self._offset, error)
-            if damage == seen:
-                break
-            # Meanwhile, a writer may have completed the frame, or taken it back.
-            seen = damage
-            self._source.forget()
-        if damage.is_torn:
-            return damage if is_final else None
-        if self._skip_damage:
-            return damage
-        raise DamagedLogError(damage)
-
-
-def _log(damage: Damage) -> None:
-    _logger.warning("%s", damage)
+        return File(path, start, self._stopped, self._skip_damage, self._on_damage, self._keys)
 
 
 def read(
@@ -241,6 +148,14 @@ def read(
     follow: bool = False,
     skip_damage: bool = False,
     on_damage: Callable[[Damage], None] | None = None,
+    keys: KeyFile | str | os.PathLike[str] | None = None,
 ) -> LogReader:
     """Reads the records of a log. The arguments and errors are those of `LogReader`."""
-    return LogReader(path, start=start, follow=follow, skip_damage=skip_damage, on_damage=on_damage)
+    return LogReader(
+        path,
+        start=start,
+        follow=follow,
+        skip_damage=skip_damage,
+        on_damage=on_damage,
+        keys=keys,
+    )

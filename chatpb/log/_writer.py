@@ -16,9 +16,11 @@ from typing import Any, Final, Self
 from chatpb._errors import binary_of, path_of
 from chatpb._forks import Owner
 from chatpb.log._errors import Damage, LogError, PendingFullError
-from chatpb.log._files import LogFile, is_header, recover_directory
+from chatpb.log._files import LogFile, recover_directory
 from chatpb.log._frames import MAX_MESSAGE_BYTES, Encoder
 from chatpb.log._futures import Item, Place, Position, Written, fail_all
+from chatpb.log._headers import is_header, is_sealed
+from chatpb.log._keys import KeyFile, as_keys
 from chatpb.v1.completion_record_pb2 import CompletionRecord
 
 _logger: Final = logging.getLogger("chatpb.log")
@@ -65,12 +67,17 @@ class LogWriter:
         max_seconds: How old it may get. One without records does not age.
         max_pending_bytes: How many bytes of records may wait to be written; each record counts
             1 KiB more, for what keeps track of it.
+        keys: The file of keys (or its path) whose last key encrypts the records. If that changes,
+            the next file of a directory is begun; a single file goes on with another header. None:
+            nothing is encrypted.
 
     Attributes:
         recovered: The damage that was found at the ends of the files, and cut if it was torn.
 
     Raises:
         LockedError: Another writer has the file open.
+        LogKeyError: The file is encrypted, and there are no keys.
+        KeyFileError: The file of keys cannot be used.
         LogError: The file is not a log.
         OSError: The file cannot be opened or written.
     """
@@ -87,6 +94,7 @@ class LogWriter:
         max_bytes: int | None = None,
         max_seconds: float | None = None,
         max_pending_bytes: int = 64 * 1024 * 1024,
+        keys: KeyFile | str | os.PathLike[str] | None = None,
     ) -> None:
         if not 0 < frame_bytes <= _MAX_FRAME_BYTES:
             raise ValueError(f"frame_bytes is {frame_bytes}; expected 1 to {_MAX_FRAME_BYTES}")
@@ -102,6 +110,7 @@ class LogWriter:
         self._max_seconds = max_seconds
         self._max_pending_bytes = max_pending_bytes
         self._encoder = Encoder(level)
+        self._keys = as_keys(keys)
 
         lock = self._lock = threading.Lock()
         self._work = threading.Condition(lock)  # there is something to do
@@ -125,7 +134,8 @@ class LogWriter:
 
         self.recovered: Sequence[Damage]
         if self._directory is None:
-            self._file = LogFile.open(given, self._encoder, self._sync is not Sync.NEVER)
+            is_durable = self._sync is not Sync.NEVER
+            self._file = LogFile.open(given, self._encoder, is_durable, self._keys)
             self.recovered = (self._file.damage,) if self._file.damage else ()
         else:
             self.recovered = tuple(recover_directory(self._directory))
@@ -175,7 +185,7 @@ class LogWriter:
         cost = size + _COST
         if size > MAX_MESSAGE_BYTES:
             raise ValueError(f"a record of {size} bytes; the most is {MAX_MESSAGE_BYTES}")
-        if is_header(data):
+        if is_header(data) or is_sealed(data):
             raise ValueError("a CompletionRecord with only a log_header is not a record")
         future = Place()
         with self._lock:
@@ -339,9 +349,10 @@ class LogWriter:
             if self._broken is not None:
                 raise self._broken
             self._leave_lost_file()
+            self._renew_key()
             frame = self._encoder.encode([data for data, _ in items if data is not None])
-            file, offset = self._place(len(frame))
-            file.write(frame)
+            file, offset = self._place(frame)
+            file.append(frame, len(items))
         except (OSError, LogError) as error:
             self._not_written(items, error)
         else:
@@ -391,10 +402,23 @@ class LogWriter:
         for written in waiting:
             fail_all(written.items, reason)
 
-    def _place(self, size: int) -> tuple[LogFile, int]:
+    def _renew_key(self) -> None:
+        """Changes to the last key of the file of keys.
+
+        Raises:
+            OSError: A single file cannot be written.
+        """
+        if self._keys is None or self._keys.current == self._file.key:
+            return
+        if self._directory is not None:
+            self._rotate(for_key=True)
+        else:
+            self._file.renew_key(self._encoder, self._sync is not Sync.NEVER, self._keys)
+
+    def _place(self, frame: bytes) -> tuple[LogFile, int]:
         """The file for a frame, and where in it the frame will begin."""
         file = self._file
-        is_full = self._max_bytes and file.has_records and file.size + size > self._max_bytes
+        is_full = self._max_bytes and file.has_records and file.grown(frame) > self._max_bytes
         if is_full or time.monotonic() >= self._end_of_file():
             self._rotate()
         return self._file, self._file.size
@@ -443,11 +467,11 @@ class LogWriter:
         else:
             fail_all([(None, done)], failure)
 
-    def _rotate(self) -> None:
+    def _rotate(self, *, for_key: bool = False) -> None:
         """Begins the next file; if that is not possible, goes on with the one that is there."""
         if self._sync is not Sync.NEVER:
             self._wait_for_disk()
-        if self._broken is not None or not self._file.has_records:
+        if self._broken is not None or not (self._file.has_records or for_key):
             return
         try:
             self._begin_file()
@@ -472,7 +496,8 @@ class LogWriter:
         old.close()
 
     def _create(self, directory: Path) -> LogFile:
-        return LogFile.create(directory, self._encoder, self._sync is not Sync.NEVER)
+        is_durable = self._sync is not Sync.NEVER
+        return LogFile.create(directory, self._encoder, is_durable, self._keys)
 
     def _break(self, reason: LogError) -> None:
         """Fails all that waits, and all that comes."""

@@ -67,7 +67,9 @@ from chatpb.v1.chat_completion_service_pb2 import (
 )
 from chatpb.v1.completion_record_pb2 import (
     CompletionRecord,
+    LogEncryption,
     LogHeader,
+    SealedFrame,
 )
 from chatpb.v1.completion_usage_pb2 import (
     CompletionTokensDetails,
@@ -211,6 +213,7 @@ __all__ = [
     "JsonSchema",
     "ListModelsRequest",
     "ListModelsResponse",
+    "LogEncryption",
     "LogHeader",
     "MatchedStop",
     "MessageContent",
@@ -242,6 +245,7 @@ __all__ = [
     "ResponseFormat",
     "ResponseFormatType",
     "Role",
+    "SealedFrame",
     "SearchContextSize",
     "ServiceTier",
     "Stop",

@@ -92,6 +92,7 @@ class CompletionRecord(_message.Message):
     KEPT_FIELD_NUMBER: _builtins.int
     REQUEST_BYTES_FIELD_NUMBER: _builtins.int
     ANSWER_BYTES_FIELD_NUMBER: _builtins.int
+    SEALED_FRAME_FIELD_NUMBER: _builtins.int
     start_time_unix_us: _builtins.int
     """When the request came, in microseconds since the Unix epoch. Unset: not recorded."""
     duration_us: _builtins.int
@@ -150,6 +151,12 @@ class CompletionRecord(_message.Message):
         message is not a record. Unset: the message is a record.
         """
 
+    @_builtins.property
+    def sealed_frame(self) -> Global___SealedFrame:
+        """Records of a log that are encrypted together. Such a message is not a record.
+        Unset: the message is a record.
+        """
+
     def __init__(
         self,
         *,
@@ -170,10 +177,11 @@ class CompletionRecord(_message.Message):
         kept: Global___RecordKept.ValueType | None = ...,
         request_bytes: _builtins.int | None = ...,
         answer_bytes: _builtins.int | None = ...,
+        sealed_frame: Global___SealedFrame | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_answer_bytes", b"_answer_bytes", "_call_id", b"_call_id", "_caller", b"_caller", "_duration_us", b"_duration_us", "_http_status", b"_http_status", "_kept", b"_kept", "_request_bytes", b"_request_bytes", "_start_time_unix_us", b"_start_time_unix_us", "_status", b"_status", "_upstream", b"_upstream", "answer_bytes", b"answer_bytes", "call_id", b"call_id", "caller", b"caller", "completion", b"completion", "duration_us", b"duration_us", "error", b"error", "http_status", b"http_status", "kept", b"kept", "log_header", b"log_header", "request", b"request", "request_bytes", b"request_bytes", "start_time_unix_us", b"start_time_unix_us", "status", b"status", "upstream", b"upstream"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_answer_bytes", b"_answer_bytes", "_call_id", b"_call_id", "_caller", b"_caller", "_duration_us", b"_duration_us", "_http_status", b"_http_status", "_kept", b"_kept", "_request_bytes", b"_request_bytes", "_start_time_unix_us", b"_start_time_unix_us", "_status", b"_status", "_upstream", b"_upstream", "answer_bytes", b"answer_bytes", "call_id", b"call_id", "caller", b"caller", "completion", b"completion", "duration_us", b"duration_us", "error", b"error", "http_status", b"http_status", "kept", b"kept", "log_header", b"log_header", "request", b"request", "request_bytes", b"request_bytes", "sealed_frame", b"sealed_frame", "start_time_unix_us", b"start_time_unix_us", "status", b"status", "upstream", b"upstream"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_answer_bytes", b"_answer_bytes", "_call_id", b"_call_id", "_caller", b"_caller", "_duration_us", b"_duration_us", "_http_status", b"_http_status", "_kept", b"_kept", "_request_bytes", b"_request_bytes", "_start_time_unix_us", b"_start_time_unix_us", "_status", b"_status", "_upstream", b"_upstream", "answer_bytes", b"answer_bytes", "call_id", b"call_id", "caller", b"caller", "chunk_times_us", b"chunk_times_us", "chunks", b"chunks", "completion", b"completion", "duration_us", b"duration_us", "error", b"error", "http_status", b"http_status", "kept", b"kept", "labels", b"labels", "log_header", b"log_header", "request", b"request", "request_bytes", b"request_bytes", "start_time_unix_us", b"start_time_unix_us", "status", b"status", "upstream", b"upstream"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_answer_bytes", b"_answer_bytes", "_call_id", b"_call_id", "_caller", b"_caller", "_duration_us", b"_duration_us", "_http_status", b"_http_status", "_kept", b"_kept", "_request_bytes", b"_request_bytes", "_start_time_unix_us", b"_start_time_unix_us", "_status", b"_status", "_upstream", b"_upstream", "answer_bytes", b"answer_bytes", "call_id", b"call_id", "caller", b"caller", "chunk_times_us", b"chunk_times_us", "chunks", b"chunks", "completion", b"completion", "duration_us", b"duration_us", "error", b"error", "http_status", b"http_status", "kept", b"kept", "labels", b"labels", "log_header", b"log_header", "request", b"request", "request_bytes", b"request_bytes", "sealed_frame", b"sealed_frame", "start_time_unix_us", b"start_time_unix_us", "status", b"status", "upstream", b"upstream"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__answer_bytes: _TypeAlias = _typing.Literal["answer_bytes"]  # noqa: Y015
     _WhichOneofArgType__answer_bytes: _TypeAlias = _typing.Literal["_answer_bytes", b"_answer_bytes"]  # noqa: Y015
@@ -229,6 +237,7 @@ class LogHeader(_message.Message):
     WRITER_FIELD_NUMBER: _builtins.int
     CREATE_TIME_UNIX_US_FIELD_NUMBER: _builtins.int
     FILE_ID_FIELD_NUMBER: _builtins.int
+    ENCRYPTION_FIELD_NUMBER: _builtins.int
     message_type: _builtins.str
     """The full name of the type of the messages. Unset: never."""
     schema_sha256: _builtins.bytes
@@ -243,6 +252,10 @@ class LogHeader(_message.Message):
     """A name that no other file has, by which a file is known that was moved. Empty: not
     given.
     """
+    @_builtins.property
+    def encryption(self) -> Global___LogEncryption:
+        """How the records up to the next header are encrypted. Unset: they are not."""
+
     def __init__(
         self,
         *,
@@ -251,13 +264,102 @@ class LogHeader(_message.Message):
         writer: _builtins.str = ...,
         create_time_unix_us: _builtins.int | None = ...,
         file_id: _builtins.str = ...,
+        encryption: Global___LogEncryption | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_create_time_unix_us", b"_create_time_unix_us", "create_time_unix_us", b"create_time_unix_us"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_create_time_unix_us", b"_create_time_unix_us", "create_time_unix_us", b"create_time_unix_us", "encryption", b"encryption"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_create_time_unix_us", b"_create_time_unix_us", "create_time_unix_us", b"create_time_unix_us", "file_id", b"file_id", "message_type", b"message_type", "schema_sha256", b"schema_sha256", "writer", b"writer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_create_time_unix_us", b"_create_time_unix_us", "create_time_unix_us", b"create_time_unix_us", "encryption", b"encryption", "file_id", b"file_id", "message_type", b"message_type", "schema_sha256", b"schema_sha256", "writer", b"writer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__create_time_unix_us: _TypeAlias = _typing.Literal["create_time_unix_us"]  # noqa: Y015
     _WhichOneofArgType__create_time_unix_us: _TypeAlias = _typing.Literal["_create_time_unix_us", b"_create_time_unix_us"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__create_time_unix_us) -> _WhichOneofReturnType__create_time_unix_us | None: ...
 
 Global___LogHeader: _TypeAlias = LogHeader  # noqa: Y015
+
+@_typing.final
+class LogEncryption(_message.Message):
+    """LogEncryption describes how the records of a log are encrypted. docs/log.md has the
+    details.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CIPHER_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    SALT_FIELD_NUMBER: _builtins.int
+    KEY_CHECK_FIELD_NUMBER: _builtins.int
+    cipher: _builtins.str
+    """The algorithms: `AES-256-GCM`, with keys derived by HKDF with SHA-256. Unset: never."""
+    key_id: _builtins.str
+    """The name of the key, by which it is found in a file of keys. Unset: never."""
+    salt: _builtins.bytes
+    """16 random bytes, which no other header has. Empty: never."""
+    key_check: _builtins.bytes
+    """16 bytes derived from the key and the salt, which tell another key of the same
+    name. Empty: never.
+    """
+    def __init__(
+        self,
+        *,
+        cipher: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+        salt: _builtins.bytes = ...,
+        key_check: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cipher", b"cipher", "key_check", b"key_check", "key_id", b"key_id", "salt", b"salt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogEncryption: _TypeAlias = LogEncryption  # noqa: Y015
+
+@_typing.final
+class SealedFrame(_message.Message):
+    """SealedFrame is the frame of a log, encrypted. All except the ciphertext can be read
+    without the key.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    HEADER_SHA256_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    RECORD_COUNT_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
+    CIPHERTEXT_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    """The name of the key. Unset: never."""
+    header_sha256: _builtins.bytes
+    """The SHA-256 digest of the message with the header that the frame belongs to. The key
+    of the frame is derived with it. Empty: never.
+    """
+    offset: _builtins.int
+    """The number of bytes from the beginning of the header's frame to that of this one.
+    Unset: never.
+    """
+    record_count: _builtins.int
+    """The number of records. Unset: never."""
+    nonce: _builtins.bytes
+    """12 random bytes, which no other frame has. Empty: never."""
+    ciphertext: _builtins.bytes
+    """The frame as it would be without encryption, encrypted; and the tag, 16 bytes.
+    Empty: never.
+    """
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        header_sha256: _builtins.bytes = ...,
+        offset: _builtins.int = ...,
+        record_count: _builtins.int = ...,
+        nonce: _builtins.bytes = ...,
+        ciphertext: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ciphertext", b"ciphertext", "header_sha256", b"header_sha256", "key_id", b"key_id", "nonce", b"nonce", "offset", b"offset", "record_count", b"record_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SealedFrame: _TypeAlias = SealedFrame  # noqa: Y015

@@ -22,7 +22,16 @@ from chatpb.log import (
     recover,
 )
 from support.limits import SOAK
-from support.log_files import NAME, contents, frame_offsets, process, record, records, write
+from support.log_files import (
+    NAME,
+    contents,
+    frame_offsets,
+    keys_file,
+    process,
+    record,
+    records,
+    write,
+)
 
 KILLS = 200 if SOAK else 15
 
@@ -33,14 +42,16 @@ SIZES = (0, 100, 3000)  # of the records that log_process.py writes
 # The process is killed
 
 
-def killed(path: Path, first: int, seed: int) -> tuple[list[tuple[int, int]], dict[int, str]]:
+def killed(
+    path: Path, first: int, seed: int, keys: Path | None
+) -> tuple[list[tuple[int, int]], dict[int, str]]:
     """Lets a process write until a moment that the seed picks.
 
     Returns:
         The damage that it repaired, and the place of each record that it acknowledged.
     """
     rng = random.Random(seed)
-    with process(path, first, seed) as child:
+    with process(path, first, seed, keys) as child:
         assert child.stdout is not None
         lines = iter(child.stdout.readline, "")
         before = [line.split() for line in itertools.takewhile(lambda s: s != "ready\n", lines)]
@@ -59,10 +70,10 @@ def possible(number: int) -> frozenset[bytes]:
     return frozenset(record(number, size) for size in SIZES)
 
 
-def survivors(path: Path, torn: list[Damage]) -> dict[int, str]:
+def survivors(path: Path, torn: list[Damage], keys: Path | None) -> dict[int, str]:
     """The number of each record that is in a log, none of which may be wrong, and its place."""
     found: dict[int, str] = {}
-    for entry in read(path, on_damage=torn.append):
+    for entry in read(path, on_damage=torn.append, keys=keys):
         number = int(entry.record.call_id)
         assert entry.data in possible(number)
         assert number not in found
@@ -77,6 +88,7 @@ class Killed:
     """A log whose writers were all killed."""
 
     path: Path
+    keys: Path | None
     kills: int = 0
     torn: list[Damage] = field(default_factory=list)  # since the last kill
     found: dict[int, str] = field(default_factory=dict)
@@ -84,10 +96,10 @@ class Killed:
 
     def kill(self, seed: int) -> int:
         """Lets another process write and kills it; says how many ends were torn then."""
-        repaired, said = killed(self.path, self.kills * 1_000_000, seed)
+        repaired, said = killed(self.path, self.kills * 1_000_000, seed, self.keys)
         assert repaired == [(damage.offset, damage.size) for damage in self.torn]
         self.torn = []
-        found = survivors(self.path, self.torn)
+        found = survivors(self.path, self.torn, self.keys)
         self.acknowledged |= said
         assert self.acknowledged == {number: found.get(number) for number in self.acknowledged}
         assert self.found == {number: found.get(number) for number in self.found}
@@ -98,18 +110,21 @@ class Killed:
         return len(self.torn)
 
 
-def test_killed_at_any_moment(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_sealed", [False, True])
+def test_killed_at_any_moment(tmp_path: Path, is_sealed: bool) -> None:
+    keys = keys_file(tmp_path / "keys", "k") if is_sealed else None
+    kills = KILLS if SOAK or not is_sealed else 4
     torn = acknowledged = 0
-    for first in range(0, KILLS, 20):  # kills of the same two logs
+    for first in range(0, kills, 20):  # kills of the same two logs
         directory = tmp_path / str(first)
         directory.mkdir()
-        logs = Killed(tmp_path / f"{first}{SUFFIX}"), Killed(directory)
-        for seed in range(first, min(first + 20, KILLS)):
+        logs = Killed(tmp_path / f"{first}{SUFFIX}", keys), Killed(directory, keys)
+        for seed in range(first, min(first + 20, kills)):
             torn += logs[seed % 2].kill(seed)
         acknowledged += sum(len(log.acknowledged) for log in logs)
-    print(f"{KILLS} kills, {torn} torn ends, {acknowledged} acknowledged records")
-    assert torn > 0 or KILLS < 200  # it is chance
-    assert acknowledged > 10 * KILLS
+    print(f"{kills} kills, {torn} torn ends, {acknowledged} acknowledged records")
+    assert torn > 0 or kills < 200  # it is chance
+    assert acknowledged > 10 * kills
 
 
 # The file is damaged

@@ -32,10 +32,10 @@ from chatpb.log import (
     PendingFullError,
     Position,
     Sync,
+    _headers,
     header,
     read,
 )
-from chatpb.log import _files as _log_files
 from chatpb.v1 import CompletionRecord, LogHeader
 from support.limits import TIMEOUT
 from support.log_files import NAME, contents, frame_offsets, record, records, write
@@ -61,7 +61,7 @@ def test_a_message_is_appended_as_its_bytes(tmp_path: Path) -> None:
 
 
 def test_the_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_log_files, "wall_clock_us", lambda: 1_700_000_000_000_000)
+    monkeypatch.setattr(_headers, "wall_clock_us", lambda: 1_700_000_000_000_000)
     write(tmp_path / NAME, [])
     write(tmp_path / f"other{SUFFIX}", [])
     found = header(tmp_path / NAME)
@@ -90,7 +90,7 @@ def test_another_schema_gets_another_header(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / NAME, [record(0)])
-    monkeypatch.setattr(_log_files, "_schema_sha256", lambda: b"x" * 32)
+    monkeypatch.setattr(_headers, "_schema_sha256", lambda: b"x" * 32)
     write(tmp_path / NAME, [record(1)])
     assert records(2) == contents(tmp_path / NAME)
     messages = decompressed(tmp_path / NAME)
@@ -424,7 +424,10 @@ def test_any_bytes_come_back(
     frame_bytes: int,
     again: list[bytes],
 ) -> None:
-    data, again = ([x for x in some if not _log_files.is_header(x)] for some in (data, again))
+    data, again = (
+        [x for x in some if not (_headers.is_header(x) or _headers.is_sealed(x))]
+        for some in (data, again)
+    )
     path = tmp_path_factory.mktemp("log") / NAME
     write(path, data, frame_bytes)
     write(path, again, frame_bytes)

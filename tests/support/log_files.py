@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from chatpb.log import SUFFIX, LogWriter, Sync, read
+from chatpb.log import SUFFIX, LogWriter, Sync, new_key, read
 from chatpb.log._frames import Source, read_frame
 from chatpb.v1 import CompletionRecord
 
@@ -28,17 +28,17 @@ def records(count: int, size: int = 0) -> list[bytes]:
     return [record(number, size) for number in range(count)]
 
 
-def write(path: Path, data: list[bytes], frame_bytes: int = 1) -> None:
+def write(path: Path, data: list[bytes], frame_bytes: int = 1, keys: Path | None = None) -> None:
     """Writes a log; by default, each record has its own frame."""
-    with LogWriter(path, sync=Sync.NEVER, frame_bytes=frame_bytes) as writer:
+    with LogWriter(path, sync=Sync.NEVER, frame_bytes=frame_bytes, keys=keys) as writer:
         for item in data:
             writer.append(item)
 
 
-def contents(path: Path) -> list[bytes]:
+def contents(path: Path, keys: Path | None = None) -> list[bytes]:
     """The records of a log without damage."""
     found: list[object] = []
-    data = [entry.data for entry in read(path, on_damage=found.append)]
+    data = [entry.data for entry in read(path, on_damage=found.append, keys=keys)]
     assert [] == found
     return data
 
@@ -53,12 +53,23 @@ def frame_offsets(path: Path) -> list[int]:
     return offsets
 
 
+def keys_file(path: Path, *ids: str) -> Path:
+    """Appends new keys to a file of keys, made if it is missing."""
+    path.touch(mode=0o600)
+    with path.open("a") as file:
+        file.writelines(f"{new_key(key_id)}\n" for key_id in ids)
+    return path
+
+
 @contextmanager
-def process(path: Path, first: int, seed: int) -> Iterator[subprocess.Popen[str]]:
+def process(
+    path: Path, first: int, seed: int, keys: Path | None = None
+) -> Iterator[subprocess.Popen[str]]:
     """Starts a process that writes records to a log until it is killed."""
-    command = [sys.executable, "-m", "support.log_process", str(path)]
+    command = [sys.executable, "-m", "support.log_process", str(path), str(first), str(seed)]
+    command += [] if keys is None else [str(keys)]
     with subprocess.Popen(
-        [*command, str(first), str(seed)], stdout=subprocess.PIPE, text=True, bufsize=1, cwd=_TESTS
+        command, stdout=subprocess.PIPE, text=True, bufsize=1, cwd=_TESTS
     ) as child:
         try:
             yield child

@@ -16,7 +16,7 @@ from chatpb.log import LogWriter, Position, Sync
 from support.log_files import record
 
 
-def main(path: str, first: str, seed: str) -> None:
+def main(path: str, first: str, seed: str, keys: str | None = None) -> None:
     """Appends records, numbered from `first`, with settings that the seed chooses."""
     rng = random.Random(seed)
     say = os.write
@@ -30,6 +30,7 @@ def main(path: str, first: str, seed: str) -> None:
         frame_seconds=rng.choice([0, 0.005]),
         max_bytes=20_000 if os.path.isdir(path) else None,
         max_pending_bytes=200_000,
+        keys=keys,
     )
     for damage in writer.recovered:
         say(1, f"recovered {damage.offset} {damage.size}\n".encode())

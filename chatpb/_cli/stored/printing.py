@@ -26,6 +26,7 @@ from chatpb.v1 import (
     CompletionRecord,
     ErrorResponse,
     LogHeader,
+    SealedFrame,
 )
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class Printer:
                 members[field.name] = dict(value)
             elif field.is_repeated:
                 members[field.name] = [self._fragment(item) for item in value]
-            elif kind is not LogHeader.DESCRIPTOR:
+            elif kind not in (LogHeader.DESCRIPTOR, SealedFrame.DESCRIPTOR):
                 members[field.name] = self._fragment(value)
         return members
 

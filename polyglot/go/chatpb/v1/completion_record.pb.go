@@ -118,7 +118,10 @@ type CompletionRecord struct {
 	RequestBytes *int64 `protobuf:"varint,16,opt,name=request_bytes,json=requestBytes,proto3,oneof" json:"request_bytes,omitempty"`
 	// The size of the whole completion, or of all chunks, in binary form, in bytes, if
 	// not all of it is kept. Unset: not recorded, or nothing came.
-	AnswerBytes   *int64 `protobuf:"varint,17,opt,name=answer_bytes,json=answerBytes,proto3,oneof" json:"answer_bytes,omitempty"`
+	AnswerBytes *int64 `protobuf:"varint,17,opt,name=answer_bytes,json=answerBytes,proto3,oneof" json:"answer_bytes,omitempty"`
+	// Records of a log that are encrypted together. Such a message is not a record.
+	// Unset: the message is a record.
+	SealedFrame   *SealedFrame `protobuf:"bytes,18,opt,name=sealed_frame,json=sealedFrame,proto3" json:"sealed_frame,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -272,6 +275,13 @@ func (x *CompletionRecord) GetAnswerBytes() int64 {
 	return 0
 }
 
+func (x *CompletionRecord) GetSealedFrame() *SealedFrame {
+	if x != nil {
+		return x.SealedFrame
+	}
+	return nil
+}
+
 // LogHeader describes a log, in the first message of each of its files.
 type LogHeader struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -286,7 +296,9 @@ type LogHeader struct {
 	CreateTimeUnixUs *int64 `protobuf:"varint,4,opt,name=create_time_unix_us,json=createTimeUnixUs,proto3,oneof" json:"create_time_unix_us,omitempty"`
 	// A name that no other file has, by which a file is known that was moved. Empty: not
 	// given.
-	FileId        string `protobuf:"bytes,5,opt,name=file_id,json=fileId,proto3" json:"file_id,omitempty"`
+	FileId string `protobuf:"bytes,5,opt,name=file_id,json=fileId,proto3" json:"file_id,omitempty"`
+	// How the records up to the next header are encrypted. Unset: they are not.
+	Encryption    *LogEncryption `protobuf:"bytes,6,opt,name=encryption,proto3" json:"encryption,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -356,11 +368,189 @@ func (x *LogHeader) GetFileId() string {
 	return ""
 }
 
+func (x *LogHeader) GetEncryption() *LogEncryption {
+	if x != nil {
+		return x.Encryption
+	}
+	return nil
+}
+
+// LogEncryption describes how the records of a log are encrypted. docs/log.md has the
+// details.
+type LogEncryption struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The algorithms: `AES-256-GCM`, with keys derived by HKDF with SHA-256. Unset: never.
+	Cipher string `protobuf:"bytes,1,opt,name=cipher,proto3" json:"cipher,omitempty"`
+	// The name of the key, by which it is found in a file of keys. Unset: never.
+	KeyId string `protobuf:"bytes,2,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// 16 random bytes, which no other header has. Empty: never.
+	Salt []byte `protobuf:"bytes,3,opt,name=salt,proto3" json:"salt,omitempty"`
+	// 16 bytes derived from the key and the salt, which tell another key of the same
+	// name. Empty: never.
+	KeyCheck      []byte `protobuf:"bytes,4,opt,name=key_check,json=keyCheck,proto3" json:"key_check,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogEncryption) Reset() {
+	*x = LogEncryption{}
+	mi := &file_chatpb_v1_completion_record_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogEncryption) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogEncryption) ProtoMessage() {}
+
+func (x *LogEncryption) ProtoReflect() protoreflect.Message {
+	mi := &file_chatpb_v1_completion_record_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogEncryption.ProtoReflect.Descriptor instead.
+func (*LogEncryption) Descriptor() ([]byte, []int) {
+	return file_chatpb_v1_completion_record_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *LogEncryption) GetCipher() string {
+	if x != nil {
+		return x.Cipher
+	}
+	return ""
+}
+
+func (x *LogEncryption) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *LogEncryption) GetSalt() []byte {
+	if x != nil {
+		return x.Salt
+	}
+	return nil
+}
+
+func (x *LogEncryption) GetKeyCheck() []byte {
+	if x != nil {
+		return x.KeyCheck
+	}
+	return nil
+}
+
+// SealedFrame is the frame of a log, encrypted. All except the ciphertext can be read
+// without the key.
+type SealedFrame struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of the key. Unset: never.
+	KeyId string `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// The SHA-256 digest of the message with the header that the frame belongs to. The key
+	// of the frame is derived with it. Empty: never.
+	HeaderSha256 []byte `protobuf:"bytes,2,opt,name=header_sha256,json=headerSha256,proto3" json:"header_sha256,omitempty"`
+	// The number of bytes from the beginning of the header's frame to that of this one.
+	// Unset: never.
+	Offset uint64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
+	// The number of records. Unset: never.
+	RecordCount uint32 `protobuf:"varint,4,opt,name=record_count,json=recordCount,proto3" json:"record_count,omitempty"`
+	// 12 random bytes, which no other frame has. Empty: never.
+	Nonce []byte `protobuf:"bytes,5,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	// The frame as it would be without encryption, encrypted; and the tag, 16 bytes.
+	// Empty: never.
+	Ciphertext    []byte `protobuf:"bytes,6,opt,name=ciphertext,proto3" json:"ciphertext,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SealedFrame) Reset() {
+	*x = SealedFrame{}
+	mi := &file_chatpb_v1_completion_record_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SealedFrame) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SealedFrame) ProtoMessage() {}
+
+func (x *SealedFrame) ProtoReflect() protoreflect.Message {
+	mi := &file_chatpb_v1_completion_record_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SealedFrame.ProtoReflect.Descriptor instead.
+func (*SealedFrame) Descriptor() ([]byte, []int) {
+	return file_chatpb_v1_completion_record_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SealedFrame) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *SealedFrame) GetHeaderSha256() []byte {
+	if x != nil {
+		return x.HeaderSha256
+	}
+	return nil
+}
+
+func (x *SealedFrame) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *SealedFrame) GetRecordCount() uint32 {
+	if x != nil {
+		return x.RecordCount
+	}
+	return 0
+}
+
+func (x *SealedFrame) GetNonce() []byte {
+	if x != nil {
+		return x.Nonce
+	}
+	return nil
+}
+
+func (x *SealedFrame) GetCiphertext() []byte {
+	if x != nil {
+		return x.Ciphertext
+	}
+	return nil
+}
+
 var File_chatpb_v1_completion_record_proto protoreflect.FileDescriptor
 
 const file_chatpb_v1_completion_record_proto_rawDesc = "" +
 	"\n" +
-	"!chatpb/v1/completion_record.proto\x12\tchatpb.v1\x1a\x1fchatpb/v1/chat_completion.proto\x1a%chatpb/v1/chat_completion_chunk.proto\x1a'chatpb/v1/chat_completion_request.proto\x1a\x15chatpb/v1/error.proto\x1a\x17chatpb/v1/options.proto\"\xf5\t\n" +
+	"!chatpb/v1/completion_record.proto\x12\tchatpb.v1\x1a\x1fchatpb/v1/chat_completion.proto\x1a%chatpb/v1/chat_completion_chunk.proto\x1a'chatpb/v1/chat_completion_request.proto\x1a\x15chatpb/v1/error.proto\x1a\x17chatpb/v1/options.proto\"\xb0\n" +
+	"\n" +
 	"\x10CompletionRecord\x12L\n" +
 	"\arequest\x18\x01 \x01(\v2 .chatpb.v1.ChatCompletionRequestB\x10\xea\x9f\x19\brequest_\xa0\xa0\x19\x01R\arequest\x12?\n" +
 	"\n" +
@@ -385,7 +575,8 @@ const file_chatpb_v1_completion_record_proto_rawDesc = "" +
 	"log_header\x18\x0e \x01(\v2\x14.chatpb.v1.LogHeaderR\tlogHeader\x12<\n" +
 	"\x04kept\x18\x0f \x01(\x0e2\x15.chatpb.v1.RecordKeptB\f\xe2\x9f\x19\x04kept\xa0\xa0\x19\x01H\aR\x04kept\x88\x01\x01\x12?\n" +
 	"\rrequest_bytes\x18\x10 \x01(\x03B\x15\xe2\x9f\x19\rrequest_bytes\xa0\xa0\x19\x01H\bR\frequestBytes\x88\x01\x01\x12<\n" +
-	"\fanswer_bytes\x18\x11 \x01(\x03B\x14\xe2\x9f\x19\fanswer_bytes\xa0\xa0\x19\x01H\tR\vanswerBytes\x88\x01\x01\x1a9\n" +
+	"\fanswer_bytes\x18\x11 \x01(\x03B\x14\xe2\x9f\x19\fanswer_bytes\xa0\xa0\x19\x01H\tR\vanswerBytes\x88\x01\x01\x129\n" +
+	"\fsealed_frame\x18\x12 \x01(\v2\x16.chatpb.v1.SealedFrameR\vsealedFrame\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x15\n" +
@@ -399,14 +590,31 @@ const file_chatpb_v1_completion_record_proto_rawDesc = "" +
 	"\b_call_idB\a\n" +
 	"\x05_keptB\x10\n" +
 	"\x0e_request_bytesB\x0f\n" +
-	"\r_answer_bytes\"\xd0\x01\n" +
+	"\r_answer_bytes\"\x8a\x02\n" +
 	"\tLogHeader\x12!\n" +
 	"\fmessage_type\x18\x01 \x01(\tR\vmessageType\x12#\n" +
 	"\rschema_sha256\x18\x02 \x01(\fR\fschemaSha256\x12\x16\n" +
 	"\x06writer\x18\x03 \x01(\tR\x06writer\x122\n" +
 	"\x13create_time_unix_us\x18\x04 \x01(\x03H\x00R\x10createTimeUnixUs\x88\x01\x01\x12\x17\n" +
-	"\afile_id\x18\x05 \x01(\tR\x06fileIdB\x16\n" +
-	"\x14_create_time_unix_us*]\n" +
+	"\afile_id\x18\x05 \x01(\tR\x06fileId\x128\n" +
+	"\n" +
+	"encryption\x18\x06 \x01(\v2\x18.chatpb.v1.LogEncryptionR\n" +
+	"encryptionB\x16\n" +
+	"\x14_create_time_unix_us\"o\n" +
+	"\rLogEncryption\x12\x16\n" +
+	"\x06cipher\x18\x01 \x01(\tR\x06cipher\x12\x15\n" +
+	"\x06key_id\x18\x02 \x01(\tR\x05keyId\x12\x12\n" +
+	"\x04salt\x18\x03 \x01(\fR\x04salt\x12\x1b\n" +
+	"\tkey_check\x18\x04 \x01(\fR\bkeyCheck\"\xba\x01\n" +
+	"\vSealedFrame\x12\x15\n" +
+	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12#\n" +
+	"\rheader_sha256\x18\x02 \x01(\fR\fheaderSha256\x12\x16\n" +
+	"\x06offset\x18\x03 \x01(\x04R\x06offset\x12!\n" +
+	"\frecord_count\x18\x04 \x01(\rR\vrecordCount\x12\x14\n" +
+	"\x05nonce\x18\x05 \x01(\fR\x05nonce\x12\x1e\n" +
+	"\n" +
+	"ciphertext\x18\x06 \x01(\fR\n" +
+	"ciphertext*]\n" +
 	"\n" +
 	"RecordKept\x12\x1b\n" +
 	"\x17RECORD_KEPT_UNSPECIFIED\x10\x00\x12\x18\n" +
@@ -428,30 +636,34 @@ func file_chatpb_v1_completion_record_proto_rawDescGZIP() []byte {
 }
 
 var file_chatpb_v1_completion_record_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_chatpb_v1_completion_record_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_chatpb_v1_completion_record_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_chatpb_v1_completion_record_proto_goTypes = []any{
 	(RecordKept)(0),               // 0: chatpb.v1.RecordKept
 	(*CompletionRecord)(nil),      // 1: chatpb.v1.CompletionRecord
 	(*LogHeader)(nil),             // 2: chatpb.v1.LogHeader
-	nil,                           // 3: chatpb.v1.CompletionRecord.LabelsEntry
-	(*ChatCompletionRequest)(nil), // 4: chatpb.v1.ChatCompletionRequest
-	(*ChatCompletion)(nil),        // 5: chatpb.v1.ChatCompletion
-	(*ChatCompletionChunk)(nil),   // 6: chatpb.v1.ChatCompletionChunk
-	(*ErrorResponse)(nil),         // 7: chatpb.v1.ErrorResponse
+	(*LogEncryption)(nil),         // 3: chatpb.v1.LogEncryption
+	(*SealedFrame)(nil),           // 4: chatpb.v1.SealedFrame
+	nil,                           // 5: chatpb.v1.CompletionRecord.LabelsEntry
+	(*ChatCompletionRequest)(nil), // 6: chatpb.v1.ChatCompletionRequest
+	(*ChatCompletion)(nil),        // 7: chatpb.v1.ChatCompletion
+	(*ChatCompletionChunk)(nil),   // 8: chatpb.v1.ChatCompletionChunk
+	(*ErrorResponse)(nil),         // 9: chatpb.v1.ErrorResponse
 }
 var file_chatpb_v1_completion_record_proto_depIdxs = []int32{
-	4, // 0: chatpb.v1.CompletionRecord.request:type_name -> chatpb.v1.ChatCompletionRequest
-	5, // 1: chatpb.v1.CompletionRecord.completion:type_name -> chatpb.v1.ChatCompletion
-	6, // 2: chatpb.v1.CompletionRecord.chunks:type_name -> chatpb.v1.ChatCompletionChunk
-	7, // 3: chatpb.v1.CompletionRecord.error:type_name -> chatpb.v1.ErrorResponse
-	3, // 4: chatpb.v1.CompletionRecord.labels:type_name -> chatpb.v1.CompletionRecord.LabelsEntry
+	6, // 0: chatpb.v1.CompletionRecord.request:type_name -> chatpb.v1.ChatCompletionRequest
+	7, // 1: chatpb.v1.CompletionRecord.completion:type_name -> chatpb.v1.ChatCompletion
+	8, // 2: chatpb.v1.CompletionRecord.chunks:type_name -> chatpb.v1.ChatCompletionChunk
+	9, // 3: chatpb.v1.CompletionRecord.error:type_name -> chatpb.v1.ErrorResponse
+	5, // 4: chatpb.v1.CompletionRecord.labels:type_name -> chatpb.v1.CompletionRecord.LabelsEntry
 	2, // 5: chatpb.v1.CompletionRecord.log_header:type_name -> chatpb.v1.LogHeader
 	0, // 6: chatpb.v1.CompletionRecord.kept:type_name -> chatpb.v1.RecordKept
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	4, // 7: chatpb.v1.CompletionRecord.sealed_frame:type_name -> chatpb.v1.SealedFrame
+	3, // 8: chatpb.v1.LogHeader.encryption:type_name -> chatpb.v1.LogEncryption
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_chatpb_v1_completion_record_proto_init() }
@@ -472,7 +684,7 @@ func file_chatpb_v1_completion_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chatpb_v1_completion_record_proto_rawDesc), len(file_chatpb_v1_completion_record_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   3,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -21,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file chatpb/v1/completion_record.proto.
  */
 export const file_chatpb_v1_completion_record: GenFile = /*@__PURE__*/
-  fileDesc("CiFjaGF0cGIvdjEvY29tcGxldGlvbl9yZWNvcmQucHJvdG8SCWNoYXRwYi52MSK4CAoQQ29tcGxldGlvblJlY29yZBJDCgdyZXF1ZXN0GAEgASgLMiAuY2hhdHBiLnYxLkNoYXRDb21wbGV0aW9uUmVxdWVzdEIQ6p8ZCHJlcXVlc3RfoKAZARIzCgpjb21wbGV0aW9uGAIgASgLMhkuY2hhdHBiLnYxLkNoYXRDb21wbGV0aW9uQgSgoBkBEj4KBmNodW5rcxgDIAMoCzIeLmNoYXRwYi52MS5DaGF0Q29tcGxldGlvbkNodW5rQg7qnxkGY2h1bmtfoKAZARIuCg5jaHVua190aW1lc191cxgEIAMoA0IW4p8ZDmNodW5rX3RpbWVzX3VzoKAZARI5ChJzdGFydF90aW1lX3VuaXhfdXMYBSABKANCGOKfGQpzdGFydF90aW1l8p8ZAnVzoKAZAUgAiAEBEi0KC2R1cmF0aW9uX3VzGAYgASgDQhPinxkLZHVyYXRpb25fdXOgoBkBSAGIAQESIwoGY2FsbGVyGAcgASgJQg7inxkGY2FsbGVyoKAZAUgCiAEBEicKCHVwc3RyZWFtGAggASgJQhDinxkIdXBzdHJlYW2goBkBSAOIAQESIwoGc3RhdHVzGAkgASgFQg7inxkGc3RhdHVzoKAZAUgEiAEBEi0KC2h0dHBfc3RhdHVzGAogASgFQhPinxkLaHR0cF9zdGF0dXOgoBkBSAWIAQESNwoFZXJyb3IYCyABKAsyGC5jaGF0cGIudjEuRXJyb3JSZXNwb25zZUIO6p8ZBmVycm9yX6CgGQESRwoGbGFiZWxzGAwgAygLMicuY2hhdHBiLnYxLkNvbXBsZXRpb25SZWNvcmQuTGFiZWxzRW50cnlCDuKfGQZsYWJlbHOgoBkBEiUKB2NhbGxfaWQYDSABKAlCD+KfGQdjYWxsX2lkoKAZAUgGiAEBEigKCmxvZ19oZWFkZXIYDiABKAsyFC5jaGF0cGIudjEuTG9nSGVhZGVyEjYKBGtlcHQYDyABKA4yFS5jaGF0cGIudjEuUmVjb3JkS2VwdEIM4p8ZBGtlcHSgoBkBSAeIAQESMQoNcmVxdWVzdF9ieXRlcxgQIAEoA0IV4p8ZDXJlcXVlc3RfYnl0ZXOgoBkBSAiIAQESLwoMYW5zd2VyX2J5dGVzGBEgASgDQhTinxkMYW5zd2VyX2J5dGVzoKAZAUgJiAEBGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCFQoTX3N0YXJ0X3RpbWVfdW5peF91c0IOCgxfZHVyYXRpb25fdXNCCQoHX2NhbGxlckILCglfdXBzdHJlYW1CCQoHX3N0YXR1c0IOCgxfaHR0cF9zdGF0dXNCCgoIX2NhbGxfaWRCBwoFX2tlcHRCEAoOX3JlcXVlc3RfYnl0ZXNCDwoNX2Fuc3dlcl9ieXRlcyKTAQoJTG9nSGVhZGVyEhQKDG1lc3NhZ2VfdHlwZRgBIAEoCRIVCg1zY2hlbWFfc2hhMjU2GAIgASgMEg4KBndyaXRlchgDIAEoCRIgChNjcmVhdGVfdGltZV91bml4X3VzGAQgASgDSACIAQESDwoHZmlsZV9pZBgFIAEoCUIWChRfY3JlYXRlX3RpbWVfdW5peF91cypdCgpSZWNvcmRLZXB0EhsKF1JFQ09SRF9LRVBUX1VOU1BFQ0lGSUVEEAASGAoUUkVDT1JEX0tFUFRfTUVUQURBVEEQARIYChRSRUNPUkRfS0VQVF9SRURBQ1RFRBACQpsBCg1jb20uY2hhdHBiLnYxQhVDb21wbGV0aW9uUmVjb3JkUHJvdG9QAVouZ2l0aHViLmNvbS9jaGF0cGIvY2hhdHBiLWdvL2NoYXRwYi92MTtjaGF0cGJ2MaICA0NYWKoCCUNoYXRwYi5WMcoCCUNoYXRwYlxWMeICFUNoYXRwYlxWMVxHUEJNZXRhZGF0YeoCCkNoYXRwYjo6VjFiBnByb3RvMw", [file_chatpb_v1_chat_completion, file_chatpb_v1_chat_completion_chunk, file_chatpb_v1_chat_completion_request, file_chatpb_v1_error, file_chatpb_v1_options]);
+  fileDesc("CiFjaGF0cGIvdjEvY29tcGxldGlvbl9yZWNvcmQucHJvdG8SCWNoYXRwYi52MSLmCAoQQ29tcGxldGlvblJlY29yZBJDCgdyZXF1ZXN0GAEgASgLMiAuY2hhdHBiLnYxLkNoYXRDb21wbGV0aW9uUmVxdWVzdEIQ6p8ZCHJlcXVlc3RfoKAZARIzCgpjb21wbGV0aW9uGAIgASgLMhkuY2hhdHBiLnYxLkNoYXRDb21wbGV0aW9uQgSgoBkBEj4KBmNodW5rcxgDIAMoCzIeLmNoYXRwYi52MS5DaGF0Q29tcGxldGlvbkNodW5rQg7qnxkGY2h1bmtfoKAZARIuCg5jaHVua190aW1lc191cxgEIAMoA0IW4p8ZDmNodW5rX3RpbWVzX3VzoKAZARI5ChJzdGFydF90aW1lX3VuaXhfdXMYBSABKANCGOKfGQpzdGFydF90aW1l8p8ZAnVzoKAZAUgAiAEBEi0KC2R1cmF0aW9uX3VzGAYgASgDQhPinxkLZHVyYXRpb25fdXOgoBkBSAGIAQESIwoGY2FsbGVyGAcgASgJQg7inxkGY2FsbGVyoKAZAUgCiAEBEicKCHVwc3RyZWFtGAggASgJQhDinxkIdXBzdHJlYW2goBkBSAOIAQESIwoGc3RhdHVzGAkgASgFQg7inxkGc3RhdHVzoKAZAUgEiAEBEi0KC2h0dHBfc3RhdHVzGAogASgFQhPinxkLaHR0cF9zdGF0dXOgoBkBSAWIAQESNwoFZXJyb3IYCyABKAsyGC5jaGF0cGIudjEuRXJyb3JSZXNwb25zZUIO6p8ZBmVycm9yX6CgGQESRwoGbGFiZWxzGAwgAygLMicuY2hhdHBiLnYxLkNvbXBsZXRpb25SZWNvcmQuTGFiZWxzRW50cnlCDuKfGQZsYWJlbHOgoBkBEiUKB2NhbGxfaWQYDSABKAlCD+KfGQdjYWxsX2lkoKAZAUgGiAEBEigKCmxvZ19oZWFkZXIYDiABKAsyFC5jaGF0cGIudjEuTG9nSGVhZGVyEjYKBGtlcHQYDyABKA4yFS5jaGF0cGIudjEuUmVjb3JkS2VwdEIM4p8ZBGtlcHSgoBkBSAeIAQESMQoNcmVxdWVzdF9ieXRlcxgQIAEoA0IV4p8ZDXJlcXVlc3RfYnl0ZXOgoBkBSAiIAQESLwoMYW5zd2VyX2J5dGVzGBEgASgDQhTinxkMYW5zd2VyX2J5dGVzoKAZAUgJiAEBEiwKDHNlYWxlZF9mcmFtZRgSIAEoCzIWLmNoYXRwYi52MS5TZWFsZWRGcmFtZRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBQhUKE19zdGFydF90aW1lX3VuaXhfdXNCDgoMX2R1cmF0aW9uX3VzQgkKB19jYWxsZXJCCwoJX3Vwc3RyZWFtQgkKB19zdGF0dXNCDgoMX2h0dHBfc3RhdHVzQgoKCF9jYWxsX2lkQgcKBV9rZXB0QhAKDl9yZXF1ZXN0X2J5dGVzQg8KDV9hbnN3ZXJfYnl0ZXMiwQEKCUxvZ0hlYWRlchIUCgxtZXNzYWdlX3R5cGUYASABKAkSFQoNc2NoZW1hX3NoYTI1NhgCIAEoDBIOCgZ3cml0ZXIYAyABKAkSIAoTY3JlYXRlX3RpbWVfdW5peF91cxgEIAEoA0gAiAEBEg8KB2ZpbGVfaWQYBSABKAkSLAoKZW5jcnlwdGlvbhgGIAEoCzIYLmNoYXRwYi52MS5Mb2dFbmNyeXB0aW9uQhYKFF9jcmVhdGVfdGltZV91bml4X3VzIlAKDUxvZ0VuY3J5cHRpb24SDgoGY2lwaGVyGAEgASgJEg4KBmtleV9pZBgCIAEoCRIMCgRzYWx0GAMgASgMEhEKCWtleV9jaGVjaxgEIAEoDCJ9CgtTZWFsZWRGcmFtZRIOCgZrZXlfaWQYASABKAkSFQoNaGVhZGVyX3NoYTI1NhgCIAEoDBIOCgZvZmZzZXQYAyABKAQSFAoMcmVjb3JkX2NvdW50GAQgASgNEg0KBW5vbmNlGAUgASgMEhIKCmNpcGhlcnRleHQYBiABKAwqXQoKUmVjb3JkS2VwdBIbChdSRUNPUkRfS0VQVF9VTlNQRUNJRklFRBAAEhgKFFJFQ09SRF9LRVBUX01FVEFEQVRBEAESGAoUUkVDT1JEX0tFUFRfUkVEQUNURUQQAkKbAQoNY29tLmNoYXRwYi52MUIVQ29tcGxldGlvblJlY29yZFByb3RvUAFaLmdpdGh1Yi5jb20vY2hhdHBiL2NoYXRwYi1nby9jaGF0cGIvdjE7Y2hhdHBidjGiAgNDWFiqAglDaGF0cGIuVjHKAglDaGF0cGJcVjHiAhVDaGF0cGJcVjFcR1BCTWV0YWRhdGHqAgpDaGF0cGI6OlYxYgZwcm90bzM", [file_chatpb_v1_chat_completion, file_chatpb_v1_chat_completion_chunk, file_chatpb_v1_chat_completion_request, file_chatpb_v1_error, file_chatpb_v1_options]);
 
 /**
  * CompletionRecord is one exchange with a model, as it is stored. Any part of it may
@@ -153,6 +153,14 @@ export type CompletionRecord = Message<"chatpb.v1.CompletionRecord"> & {
    * @generated from field: optional int64 answer_bytes = 17;
    */
   answerBytes?: bigint | undefined;
+
+  /**
+   * Records of a log that are encrypted together. Such a message is not a record.
+   * Unset: the message is a record.
+   *
+   * @generated from field: chatpb.v1.SealedFrame sealed_frame = 18;
+   */
+  sealedFrame?: SealedFrame | undefined;
 };
 
 /**
@@ -204,6 +212,13 @@ export type LogHeader = Message<"chatpb.v1.LogHeader"> & {
    * @generated from field: string file_id = 5;
    */
   fileId: string;
+
+  /**
+   * How the records up to the next header are encrypted. Unset: they are not.
+   *
+   * @generated from field: chatpb.v1.LogEncryption encryption = 6;
+   */
+  encryption?: LogEncryption | undefined;
 };
 
 /**
@@ -212,6 +227,110 @@ export type LogHeader = Message<"chatpb.v1.LogHeader"> & {
  */
 export const LogHeaderSchema: GenMessage<LogHeader> = /*@__PURE__*/
   messageDesc(file_chatpb_v1_completion_record, 1);
+
+/**
+ * LogEncryption describes how the records of a log are encrypted. docs/log.md has the
+ * details.
+ *
+ * @generated from message chatpb.v1.LogEncryption
+ */
+export type LogEncryption = Message<"chatpb.v1.LogEncryption"> & {
+  /**
+   * The algorithms: `AES-256-GCM`, with keys derived by HKDF with SHA-256. Unset: never.
+   *
+   * @generated from field: string cipher = 1;
+   */
+  cipher: string;
+
+  /**
+   * The name of the key, by which it is found in a file of keys. Unset: never.
+   *
+   * @generated from field: string key_id = 2;
+   */
+  keyId: string;
+
+  /**
+   * 16 random bytes, which no other header has. Empty: never.
+   *
+   * @generated from field: bytes salt = 3;
+   */
+  salt: Uint8Array;
+
+  /**
+   * 16 bytes derived from the key and the salt, which tell another key of the same
+   * name. Empty: never.
+   *
+   * @generated from field: bytes key_check = 4;
+   */
+  keyCheck: Uint8Array;
+};
+
+/**
+ * Describes the message chatpb.v1.LogEncryption.
+ * Use `create(LogEncryptionSchema)` to create a new message.
+ */
+export const LogEncryptionSchema: GenMessage<LogEncryption> = /*@__PURE__*/
+  messageDesc(file_chatpb_v1_completion_record, 2);
+
+/**
+ * SealedFrame is the frame of a log, encrypted. All except the ciphertext can be read
+ * without the key.
+ *
+ * @generated from message chatpb.v1.SealedFrame
+ */
+export type SealedFrame = Message<"chatpb.v1.SealedFrame"> & {
+  /**
+   * The name of the key. Unset: never.
+   *
+   * @generated from field: string key_id = 1;
+   */
+  keyId: string;
+
+  /**
+   * The SHA-256 digest of the message with the header that the frame belongs to. The key
+   * of the frame is derived with it. Empty: never.
+   *
+   * @generated from field: bytes header_sha256 = 2;
+   */
+  headerSha256: Uint8Array;
+
+  /**
+   * The number of bytes from the beginning of the header's frame to that of this one.
+   * Unset: never.
+   *
+   * @generated from field: uint64 offset = 3;
+   */
+  offset: bigint;
+
+  /**
+   * The number of records. Unset: never.
+   *
+   * @generated from field: uint32 record_count = 4;
+   */
+  recordCount: number;
+
+  /**
+   * 12 random bytes, which no other frame has. Empty: never.
+   *
+   * @generated from field: bytes nonce = 5;
+   */
+  nonce: Uint8Array;
+
+  /**
+   * The frame as it would be without encryption, encrypted; and the tag, 16 bytes.
+   * Empty: never.
+   *
+   * @generated from field: bytes ciphertext = 6;
+   */
+  ciphertext: Uint8Array;
+};
+
+/**
+ * Describes the message chatpb.v1.SealedFrame.
+ * Use `create(SealedFrameSchema)` to create a new message.
+ */
+export const SealedFrameSchema: GenMessage<SealedFrame> = /*@__PURE__*/
+  messageDesc(file_chatpb_v1_completion_record, 3);
 
 /**
  * How much of an exchange a record has.

@@ -43,6 +43,8 @@ def good(one: Declaration) -> Any:
     if get_origin(kind) is Literal:
         return next(word for word in get_args(kind) if word != one.field.default)
     texts = {"HOST:PORT": "127.0.0.1:0", "UPSTREAM": "replay:a", "ORIGIN": "https://a.test"}
+    if one.name == "record.rules":
+        return [{"caller": "a*", "model": "*", "keep": "none"}]
     text = texts.get(one.setting.value, "a")
     values = {bool: True, int: 2, float: 2, frozenset: [500], tuple: [text], dict: {"a": "b"}}
     return values.get(get_origin(kind) or kind, text)
@@ -71,6 +73,8 @@ def as_text(value: Any) -> str:
 def as_toml(value: Any) -> str:
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {as_toml(each)}" for key, each in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(as_toml, value)) + "]"
     return json.dumps(value)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 from grpc import StatusCode, aio
+from multidict import CIMultiDict
 
 from chatpb import to_dict
 from chatpb.log import LogWriter, PendingFullError, Position, read
@@ -23,6 +24,7 @@ from chatpb_server.running.serving import Options, serving_all
 from chatpb_server.upstreams.http import HttpUpstream as Http
 from chatpb_server.upstreams.router import RetryPolicy, Route, Router
 from chatpb_server.watching.record_limits import Outcome, RecordLimits
+from chatpb_server.watching.record_policy import Kept, RecordPolicy
 from chatpb_server.watching.recording import LogRecorder
 from support.build import PING, create_request, error_object, stream_request
 from support.limits import TIMEOUT, within
@@ -70,16 +72,20 @@ class Relay:
         self.channel = channel
         self.url = url
         self.recorder = recorder
+        self.grpc_port = 0
         self.outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
+        self.kept: list[Kept] = []
 
-    async def call(self, edge: str, *, stream: bool, **members: Any) -> Saw:
+    async def call(
+        self, edge: str, *, stream: bool, headers: Sequence[tuple[str, str]] = (), **members: Any
+    ) -> Saw:
         """Calls over one of the edges; returns what the caller received."""
         saw = Saw()
         if edge == "http":
             body = {**PING, **members, **({"stream": True} if stream else {})}
             async with (
                 aiohttp.ClientSession() as session,
-                session.post(self.url, json=body) as response,
+                session.post(self.url, json=body, headers=CIMultiDict(headers)) as response,
             ):
                 text = await within(response.read())
             saw.status = response.status
@@ -100,12 +106,12 @@ class Relay:
         try:
             if stream:
                 async for response in self.stub.StreamChatCompletion(
-                    stream_request(**members), timeout=TIMEOUT
+                    stream_request(**members), timeout=TIMEOUT, metadata=tuple(headers)
                 ):
                     saw.chunks += [to_dict(part) for part in response.chunks]
             else:
                 response = await self.stub.CreateChatCompletion(
-                    create_request(**members), timeout=TIMEOUT
+                    create_request(**members), timeout=TIMEOUT, metadata=tuple(headers)
                 )
                 saw.completion = to_dict(response.completion)
             saw.status = StatusCode.OK
@@ -142,9 +148,12 @@ async def relay(
     open_writer: Callable[[], LogWriter] | None = None,
     options: Options | None = None,
     labels: dict[str, str] | None = None,
+    policy: RecordPolicy | None = None,
+    upstream: Any = None,
 ) -> AsyncIterator[Relay]:
     """A relay in front of the upstream at a URL; on exit, all records are in the directory."""
     loop = asyncio.get_running_loop()
+    kept: list[Kept] = []
     counted: asyncio.Queue[Outcome] = asyncio.Queue()
 
     def count(outcome: Outcome) -> None:
@@ -153,10 +162,12 @@ async def relay(
     recorder = LogRecorder(
         open_writer or (lambda: LogWriter(directory)),
         limits,
+        policy=policy,
         labels=labels,
         count=count,
+        count_kept=kept.append,
     )
-    router = Router([Route("up", Http(url))], RetryPolicy(attempts=1))
+    router = Router([Route("up", upstream or Http(url))], RetryPolicy(attempts=1))
     options = options or Options()
     how = {"http": "127.0.0.1:0", "recorder": recorder}
     fields = {name: getattr(options, name) for name in Options.__dataclass_fields__}
@@ -167,7 +178,8 @@ async def relay(
         ):
             path = f"http://127.0.0.1:{ports.http}/v1/chat/completions"
             client = Relay(channel, path, recorder)
-            client.outcomes = counted
+            client.outcomes, client.kept = counted, kept
+            client.grpc_port = ports.grpc
             yield client
     finally:
         await within(asyncio.to_thread(recorder.close))

@@ -11,6 +11,7 @@ from typing import Protocol
 from grpc import StatusCode
 
 from chatpb_server.core.failure import Failure
+from chatpb_server.core.keeping import Keep
 
 
 @dataclass(slots=True)
@@ -38,6 +39,7 @@ class Call:
         first_sent: When the first answer or chunk was sent, in the same clock; None before.
         last_sent: When the last one was sent, in the same clock; None before.
         deadline: When the call ends at the latest, in the same clock; None without a time limit.
+        wish: How much of the call its caller wishes to be recorded at most.
         recording: Keeps what is asked and answered; None if nobody does.
     """
 
@@ -60,6 +62,7 @@ class Call:
     first_sent: float | None = None
     last_sent: float | None = None
     deadline: float | None = None
+    wish: Keep = "all"
     recording: Recording | None = field(default=None, repr=False)
 
 

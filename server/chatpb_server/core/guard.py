@@ -16,6 +16,7 @@ from chatpb_server.core.call import Call, Observer, Recorder
 from chatpb_server.core.explain import STOPPING, DeadlineError, failure_of
 from chatpb_server.core.failure import Failure, own_failure
 from chatpb_server.core.gate import Gate, OverloadError
+from chatpb_server.core.keeping import wished
 
 _Out = TypeVar("_Out")
 
@@ -203,6 +204,7 @@ class Guard:
         """The answer to a call, in its turn and in time."""
         if self._authenticate is not None:
             call.caller = self._authenticate(call, peer)
+        call.wish = wished(peer.invocation_metadata())
         if self._recorder is not None:
             call.recording = self._recorder.begin(call)
         limits = [self._limit, _in_time(peer.time_remaining())]

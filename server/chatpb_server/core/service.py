@@ -22,6 +22,7 @@ from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.chat_completion_service_pb2 import DESCRIPTOR
 from chatpb_server.access.secret import check_header
 from chatpb_server.core.call import Call, Observer
+from chatpb_server.core.keeping import RECORD_HEADER
 from chatpb_server.core.offload import apart
 from chatpb_server.core.reading import restored
 from chatpb_server.core.upstream import (
@@ -139,6 +140,8 @@ class ChatCompletionService:
             if name in call.metadata:
                 check_header(name, call.metadata[name])
                 headers[name] = call.metadata[name]
+        if call.wish != "all":  # it counts for all relays on the way
+            headers[RECORD_HEADER] = call.wish
         headers |= self._observer.upstream_headers(call)
         return UpstreamRequest(
             body,

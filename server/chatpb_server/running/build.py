@@ -27,7 +27,7 @@ from chatpb_server.core.call import Call, Observer
 from chatpb_server.core.explain import AuthenticationError
 from chatpb_server.core.guard import Authenticate, Peer
 from chatpb_server.running.config import ConfigError
-from chatpb_server.running.records import open_recorder, unrecordable
+from chatpb_server.running.records import RecordCounts, open_recorder, unrecordable
 from chatpb_server.running.reload import in_daemon_thread
 from chatpb_server.running.serving import Options, serving_all
 from chatpb_server.running.settings import Settings
@@ -40,6 +40,7 @@ from chatpb_server.watching.metrics import MetricsObserver
 from chatpb_server.watching.metrics_server import serve_metrics
 from chatpb_server.watching.observers import Observers
 from chatpb_server.watching.record_limits import OUTCOMES
+from chatpb_server.watching.record_policy import KEPT
 from chatpb_server.watching.tracing import TracingError, tracer_observer
 from chatpb_server.watching.vitals import Read, Vitals
 
@@ -112,11 +113,13 @@ async def relaying(settings: Settings, *, as_worker: bool = False) -> AsyncItera
             server = serve_metrics(address, parts.metrics.registry)
             stack.push_async_callback(asyncio.to_thread, server.close)
             metrics = server.address
-        options = parts.options
+        options, recorder = parts.options, None
         loads: list[Read] = []
         if settings.record.directory is not None:
-            count = None if parts.metrics is None else parts.metrics.count_records(OUTCOMES)
-            recorder = await asyncio.to_thread(open_recorder, settings.record, count)
+            counts: RecordCounts = None, None
+            if parts.metrics is not None:
+                counts = parts.metrics.count_records(OUTCOMES, KEPT)
+            recorder = await asyncio.to_thread(open_recorder, settings.record, *counts)
             stack.push_async_callback(asyncio.to_thread, recorder.close)
             options = replace(options, recorder=recorder)
             loads.append(recorder.load)
@@ -132,6 +135,8 @@ async def relaying(settings: Settings, *, as_worker: bool = False) -> AsyncItera
         async def renew(new: Settings) -> None:
             router, changed = await in_daemon_thread(_checked, new, options)
             upstream.replace(router)
+            if recorder is not None:
+                recorder.policy = new.record
             ports.renew(changed)
             if vitals is not None:
                 vitals.set_limits(_calls(new))

@@ -11,9 +11,13 @@ from chatpb._errors import os_error_text
 from chatpb._extras import install_command, package_of
 from chatpb_server.running.config import ConfigError
 from chatpb_server.watching.record_limits import Outcome, RecordTable
+from chatpb_server.watching.record_policy import Kept
 
 if TYPE_CHECKING:
     from chatpb_server.watching.recording import LogRecorder
+
+RecordCounts = tuple[Callable[[Outcome], None] | None, Callable[[Kept], None] | None]
+"""What counts records by their outcome, and exchanges by what was kept."""
 
 
 def unrecordable(directory: Path) -> Iterator[str]:
@@ -31,7 +35,11 @@ def unrecordable(directory: Path) -> Iterator[str]:
         yield f"record: cannot write to the directory {place}"
 
 
-def open_recorder(table: RecordTable, count: Callable[[Outcome], None] | None) -> LogRecorder:
+def open_recorder(
+    table: RecordTable,
+    count: Callable[[Outcome], None] | None,
+    count_kept: Callable[[Kept], None] | None,
+) -> LogRecorder:
     """Opens the log of records.
 
     Raises:
@@ -55,7 +63,14 @@ def open_recorder(table: RecordTable, count: Callable[[Outcome], None] | None) -
         )
 
     try:
-        return LogRecorder(open_writer, table, labels=table.labels, count=count)
+        return LogRecorder(
+            open_writer,
+            table,
+            policy=table,
+            labels=table.labels,
+            count=count,
+            count_kept=count_kept,
+        )
     except OSError as error:
         reason = os_error_text(error)
         raise ConfigError(f"record: cannot write to the directory {directory}: {reason}") from None

@@ -120,7 +120,7 @@ def _value(declaration: Declaration) -> str:
 def _list_text(kind: Any) -> str:
     item = get_args(kind)[0]
     item = get_args(item)[0] if get_args(item) else item
-    return f"list of {_TYPES[item]}s"
+    return f"list of {_TYPES.get(item, 'table')}s"
 
 
 if __name__ == "__main__":

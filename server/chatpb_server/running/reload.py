@@ -30,6 +30,8 @@ RENEWED: Final = (
     "log",
     "passed_back",
     "passed_on",
+    "record.keep",
+    "record.rules",
     "retry",
     "tokens",
     "upstreams",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from chatpb_server.core.setting import Declaration
+from chatpb_server.core.setting import Declaration, Table
 from chatpb_server.running.config import Loaded
 from chatpb_server.running.settings import Settings, all_settings
 from chatpb_server.watching.record_limits import RecordTable
@@ -87,6 +87,9 @@ def _values(
 def _toml(value: object) -> str:
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + " }"
+    if isinstance(value, Table):
+        return _toml(value.model_dump())
     if isinstance(value, tuple | frozenset):
-        return json.dumps(sorted(value) if isinstance(value, frozenset) else value)
+        values = sorted(value) if isinstance(value, frozenset) else value
+        return "[" + ", ".join(map(_toml, values)) + "]"
     return json.dumps(str(value) if isinstance(value, Path) else value)

@@ -1,6 +1,7 @@
 """What is kept of one running call, and the record that is made of it.
 
-The parts of a record are the bytes that the relay has anyway; no message is parsed for it.
+The parts of a record are the bytes that the relay has anyway; no message is parsed for it, unless
+only metadata is kept.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
 from chatpb import ConversionError
+from chatpb._metadata import without_contents
 from chatpb._rpc.offload import LARGE
 from chatpb._wire import begun, embedded, varint_bytes
 from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
-from chatpb.v1.completion_record_pb2 import CompletionRecord
+from chatpb.v1.completion_record_pb2 import RECORD_KEPT_METADATA, CompletionRecord, RecordKept
 from chatpb_server.core.call import Call, Recording
 from chatpb_server.core.failure import Failure
-from chatpb_server.core.offload import json_to_binary_in_thread
+from chatpb_server.core.keeping import Keep, least
+from chatpb_server.core.offload import SHORT, json_to_binary_in_thread
 from chatpb_server.watching.record_limits import TRUNCATED, RecordLimits
 
 _REQUEST: Final = CompletionRecord.REQUEST_FIELD_NUMBER
@@ -63,6 +66,10 @@ class Keeper(Protocol):
         """The same, as fields of a record."""
         ...
 
+    def keep_of(self, call: Call) -> Keep:
+        """How much is kept of a call."""
+        ...
+
     async def take(self, exchange: Exchange) -> None:
         """Takes an exchange that is over."""
         ...
@@ -76,11 +83,13 @@ class Exchange(Recording):
         call: The call.
 
     Attributes:
-        size: How many bytes are kept.
+        size: How many bytes are held.
+        keep: How much of the call is kept.
     """
 
     __slots__ = (
         "_answer",
+        "_answer_size",
         "_call",
         "_code",
         "_cut",
@@ -92,18 +101,23 @@ class Exchange(Recording):
         "_is_known",
         "_keeper",
         "_request",
+        "_request_size",
         "_start_us",
         "_times",
+        "keep",
         "size",
     )
 
     def __init__(self, keeper: Keeper, call: Call) -> None:
         self.size = 0
+        self.keep: Keep = "all"
         self._keeper = keeper
         self._call = call
         self._start_us = time.time_ns() // 1000 - self._now_us()
         self._duration_us = 0
         self._request: bytes | None = None
+        self._request_size: int | None = None
+        self._answer_size: int | None = None
         self._answer: list[bytes | bytearray] = []
         self._times: array[int] | None = None
         self._cut: tuple[str, ...] = ()
@@ -117,10 +131,22 @@ class Exchange(Recording):
         """Whether something is missing in the record because there was no room for it."""
         return bool(self._cut)
 
+    @property
+    def is_unwanted(self) -> bool:
+        """Whether the call could be recorded, and is not to be."""
+        return self._is_known and self.keep == "none"
+
+    @property
+    def is_heavy(self) -> bool:
+        """Whether it takes milliseconds to make the record."""
+        return self.size > (LARGE if self.keep == "all" else SHORT)
+
     def asked(self, request: bytes, *, is_json: bool = False) -> None:
         """Keeps the request."""
         self._is_known = True
         self._is_json = is_json
+        self.keep = self._keeper.keep_of(self._call)
+        self._request_size = len(request)
         if self._has_room(len(request), "request"):
             self._request = request
 
@@ -134,14 +160,16 @@ class Exchange(Recording):
 
     def answered(self, completion: bytes) -> None:
         """Keeps the completion."""
+        self._answer_size = len(completion)
         if self._has_room(len(completion), "completion"):
             self._answer = [begun(_COMPLETION, len(completion)), completion]
 
     def came(self, chunks: Sequence[bytes]) -> None:
         """Keeps chunks, and when they came."""
-        if "chunks" in self._cut:  # none after a gap
-            return
         size = sum(map(len, chunks))
+        self._answer_size = (self._answer_size or 0) + size
+        if self.keep == "none" or "chunks" in self._cut:  # none after a gap
+            return
         data = [embedded(_CHUNKS, chunks)] if size <= LARGE else _fields(chunks)
         if self._has_room(sum(map(len, data)) + _TIME_BYTES * len(chunks), "chunks"):
             if self._times is None:
@@ -160,6 +188,7 @@ class Exchange(Recording):
         """Gives all to the keeper."""
         self._duration_us = self._now_us()
         self._code = code
+        self.keep = least(self.keep, self._keeper.keep_of(self._call))
         if failure is not None:
             self._failure_status = failure.http_status
             if self._has_room(failure.response.ByteSize(), "error"):
@@ -168,13 +197,17 @@ class Exchange(Recording):
         await self._keeper.take(self)
 
     def record(self) -> bytes | None:
-        """The record in binary form, as it is written; None if what was asked cannot be read."""
-        if not self._is_known:
+        """The record in binary form, as it is written.
+
+        None if what was asked cannot be read, or nothing is kept.
+        """
+        if not self._is_known or self.keep == "none":
             return None
         request = self._request
         if request is not None and self._is_json:
             try:
                 request = json_to_binary_in_thread(request, ChatCompletionRequest)
+                self._request_size = len(request)
             except ConversionError:
                 request = None
                 self._cut_off("request")
@@ -188,7 +221,17 @@ class Exchange(Recording):
             times = b"".join(map(varint_bytes, self._times))
             pieces += (begun(_TIMES, len(times)), times)
         self._add_ending(pieces)
-        return b"".join(pieces)
+        record = b"".join(pieces)
+        if self.keep == "metadata":
+            record = without_contents(record, CompletionRecord) + self._kept(RECORD_KEPT_METADATA)
+        return record
+
+    def _kept(self, kept: RecordKept.ValueType) -> bytes:
+        """The last fields of a record of which not all is kept."""
+        fields = CompletionRecord(
+            kept=kept, request_bytes=self._request_size, answer_bytes=self._answer_size
+        )
+        return fields.SerializeToString(deterministic=True)
 
     def _add_ending(self, pieces: list[bytes | bytearray]) -> None:
         """Adds what follows the contents."""
@@ -216,6 +259,8 @@ class Exchange(Recording):
 
     def _has_room(self, size: int, what: str) -> bool:
         """Takes room for a part of the record, or cuts it."""
+        if self.keep == "none":
+            return False
         keeper, limits = self._keeper, self._keeper.limits
         if self.size + size > limits.exchange_bytes or keeper.held + size > limits.running_bytes:
             self._cut_off(what)

@@ -192,17 +192,27 @@ class MetricsObserver(SilentObserver):
         if DIRECTORY not in os.environ:
             ProcessCollector(registry=self.registry)
 
-    def count_records(self, outcomes: Iterable[str]) -> Callable[[str], None]:
+    def count_records(
+        self, outcomes: Iterable[str], kept: Iterable[str]
+    ) -> tuple[Callable[[str], None], Callable[[str], None]]:
         """What counts the records of calls, where calls are recorded. Any thread may call it.
 
         Args:
             outcomes: All that may become of a record.
+            kept: All that may be kept of an exchange.
+
+        Returns:
+            Two functions, which count a record by its outcome, and an exchange by what was kept.
         """
         name = "chatpb_relay_records_total"
         text = "Records of calls: written, also those that are truncated; dropped; or failed."
         records = Counter(name, text, ("outcome",), registry=self.registry)
         series = {outcome: records.labels(outcome) for outcome in outcomes}
-        return lambda outcome: series[outcome].inc()
+        text = "Exchanges by what was kept of them: all, redacted, metadata, or none."
+        name = "chatpb_relay_records_kept_total"
+        exchanges = Counter(name, text, ("kept",), registry=self.registry)
+        levels = {level: exchanges.labels(level) for level in kept}
+        return (lambda outcome: series[outcome].inc(), lambda level: levels[level].inc())
 
     def began(self, call: Call) -> None:
         """Counts the call as in flight."""

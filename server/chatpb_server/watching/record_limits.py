@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 from pydantic import Field, model_validator
 
 from chatpb_server.core.setting import Count, Seconds, Setting, Table
+from chatpb_server.watching.record_policy import RecordPolicy
 
 Overload = Literal["drop", "wait"]
 Outcome = Literal["written", "truncated", "dropped", "failed"]
@@ -111,7 +112,7 @@ class _RecordLog(Table):
     ] = 64 * 1024 * 1024
 
 
-class RecordTable(RecordLimits, _RecordLog):
+class RecordTable(RecordLimits, RecordPolicy, _RecordLog):
     """Whether and how exchanges are recorded; see `chatpb_server.watching.recording`."""
 
     @model_validator(mode="after")

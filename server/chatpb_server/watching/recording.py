@@ -18,11 +18,12 @@ from functools import partial
 from typing import Any, Final, Literal
 
 from chatpb._errors import os_error_text
-from chatpb._rpc.offload import LARGE
 from chatpb.log import LogError, LogWriter, PendingFullError
 from chatpb_server.core.call import Call, Recorder, Recording
+from chatpb_server.core.keeping import Keep
 from chatpb_server.watching.exchange import Exchange, label_fields
 from chatpb_server.watching.record_limits import OUTCOMES, Outcome, RecordLimits
+from chatpb_server.watching.record_policy import KEPT, Kept, RecordPolicy
 
 #: The least time, in seconds, between two messages about lost records, and between two attempts of
 #: one kind to open a log again that broke.
@@ -39,8 +40,14 @@ class LogRecorder(Recorder):
         open_writer: Opens the log, at once and again after it broke; its `max_pending_bytes` bound
             what waits to be written.
         limits: What bounds the rest.
+        policy: How much is recorded of which calls.
         labels: Those of every record.
         count: Is called with what happened to each record, in any thread.
+        count_kept: Is called with what was kept of each exchange that is written, or that is not to
+            be recorded, in any thread.
+
+    Attributes:
+        policy: The argument, which can be changed.
 
     Raises:
         LogError: From `open_writer`.
@@ -52,17 +59,25 @@ class LogRecorder(Recorder):
         open_writer: Callable[[], LogWriter],
         limits: RecordLimits | None = None,
         *,
+        policy: RecordPolicy | None = None,
         labels: Mapping[str, str] | None = None,
         count: Callable[[Outcome], None] | None = None,
+        count_kept: Callable[[Kept], None] | None = None,
     ) -> None:
         self.limits = limits or RecordLimits()
+        self.policy = policy or RecordPolicy()
         self.labels = dict(labels or {})
         self.label_fields = label_fields(self.labels)
         self.held = 0  # by the exchanges that run; the event loop's alone
         self._waits = self.limits.overload == "wait"
         self._open = open_writer
         self._count = count or (lambda _: None)
-        self._settle = {outcome: partial(self._settled, outcome) for outcome in OUTCOMES}
+        self._count_kept = count_kept or (lambda _: None)
+        self._settle = {
+            (outcome, kept): partial(self._settled, outcome, kept)
+            for outcome in OUTCOMES
+            for kept in KEPT
+        }
         self._lock = threading.Lock()
         self._losses: Counter[Outcome] = Counter()
         self._say_at = 0.0
@@ -83,15 +98,19 @@ class LogRecorder(Recorder):
         """Begins to record a call."""
         return Exchange(self, call)
 
+    def keep_of(self, call: Call) -> Keep:
+        """How much is kept of a call."""
+        return self.policy.keep_of(call)
+
     async def take(self, exchange: Exchange) -> None:
         """Takes what was recorded of a call that is over."""
         loop = asyncio.get_running_loop()
         if not self._waits:
-            if exchange.size <= LARGE:
+            if not exchange.is_heavy:
                 loop.call_soon(self._take_now, exchange)  # once the caller has its answer
             else:
                 self._hand_over(exchange)
-        elif exchange.size > LARGE or self._behind or not self._take_now(exchange):
+        elif exchange.is_heavy or self._behind or not self._take_now(exchange):
             # Those that wait are written in turn, even if the caller has gone.
             await asyncio.shield(self._hand_over(exchange))
 
@@ -124,6 +143,8 @@ class LogRecorder(Recorder):
         try:
             record = exchange.record()
             if record is None:
+                if exchange.is_unwanted:
+                    self._count_kept("none")
                 return True
             written = self._writer.append(record, block=block)
         except PendingFullError as error:
@@ -137,17 +158,18 @@ class LogRecorder(Recorder):
             self._lose("failed", type(error).__qualname__)
         else:
             outcome: Outcome = "truncated" if exchange.is_cut else "written"
-            written.add_done_callback(self._settle[outcome])
+            written.add_done_callback(self._settle[outcome, exchange.keep])
         return True
 
     def _caught_up(self, exchange: Exchange, _: asyncio.Future[bool]) -> None:
         self._behind -= 1
         self.held -= exchange.size
 
-    def _settled(self, outcome: Outcome, written: Future[Any]) -> None:
+    def _settled(self, outcome: Outcome, kept: Kept, written: Future[Any]) -> None:
         error = written.exception()
         if error is None:
             self._count(outcome)
+            self._count_kept(kept)
         else:
             self._lose("failed", str(error))
             if self._writer.is_broken:

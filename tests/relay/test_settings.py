@@ -45,6 +45,7 @@ def good(one: Declaration) -> Any:
     texts = {"HOST:PORT": "127.0.0.1:0", "UPSTREAM": "replay:a", "ORIGIN": "https://a.test"}
     if one.name == "record.rules":
         return [{"caller": "a*", "model": "*", "keep": "none"}]
+    texts["URL|UPSTREAM"] = URL
     text = texts.get(one.setting.value, "a")
     values = {bool: True, int: 2, float: 2, frozenset: [500], tuple: [text], dict: {"a": "b"}}
     return values.get(get_origin(kind) or kind, text)
@@ -55,7 +56,7 @@ def bad(one: Declaration) -> list[str]:
     kind = bare_type(one)
     if kind in (int, float):
         return ["a", "-1"]
-    places = ("HOST:PORT", "UPSTREAM", "ORIGIN")
+    places = ("HOST:PORT", "UPSTREAM", "ORIGIN", "URL|UPSTREAM")
     if one.setting.value in places or get_origin(kind) in (dict, Literal):
         return ["nowhere"]
     return []  # any text is a path or a name
@@ -97,6 +98,8 @@ def write(path: Path, one: Declaration, *, upstream: str, value: Any = None) -> 
     keys = needed.get(one.key[0], {})
     if one.key[-1] in ("max_held_bytes", "max_connection_bytes"):
         keys["limits.max_message_bytes"] = 1
+    if one.key[-1] == "fallback":
+        keys["http.listen"] = "127.0.0.1:0"
     if one.key[-1] == "auth":
         keys[f"{upstream}api_key_env"] = "A"
     if value is not None:

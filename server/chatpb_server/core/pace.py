@@ -65,6 +65,10 @@ class Meter:
             return _STOPPING
         return max(0.0, min(_STOPPING, self._began + seconds - time.monotonic()))
 
+    def skip(self, seconds: float) -> None:
+        """Nothing could move for that time, and not through the fault of the caller."""
+        self._began += seconds
+
     def moved(self, count: int) -> None:
         """That many more bytes have moved.
 

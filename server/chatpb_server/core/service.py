@@ -150,7 +150,7 @@ class ChatCompletionService:
             deadline=call.deadline,
             call_id=call.id,
             max_event_bytes=self._max_event_bytes,
-            attempts=_Attempts(call, self._observer),
+            attempts=Attempts(call, self._observer),
         )
 
     def _sent(self, call: Call, chunks: int) -> None:
@@ -163,7 +163,7 @@ class ChatCompletionService:
         self._observer.sent(call, chunks, now - last)
 
 
-class _Attempts:
+class Attempts:
     """Notes the attempts of a call, and tells the observer.
 
     Args:

@@ -8,7 +8,7 @@ from contextlib import aclosing, contextmanager
 from typing import Any, Final
 
 import orjson
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from chatpb import ConversionError
 from chatpb._rpc.offload import LARGE
@@ -167,7 +167,7 @@ class Answering:
 
     async def _send(self, response: web.Response) -> web.StreamResponse:
         self._begin(response)
-        with _gone():
+        with gone():
             await self._connection.send(self._request, response)
         return response
 
@@ -190,12 +190,12 @@ class Answering:
             response = web.StreamResponse(headers=self._headers(call, kind, headers))
             self._begin(response)
             self._is_between_events = True
-            with _gone():
+            with gone():
                 await response.prepare(self._request)
 
         async def write(data: bytes) -> None:
             self._is_between_events = data.endswith(_BLANK_LINES)
-            with _gone():
+            with gone():
                 await connection.write(self._request, data)
 
         is_event_stream = False
@@ -208,7 +208,7 @@ class Answering:
         if not is_event_stream:  # nothing that came marks the end
             await write(event(DONE))
         assert self._response is not None
-        with _gone():
+        with gone():
             await connection.end_stream(self._response)
 
     async def _failed(self, call: Call, error: CallError) -> web.StreamResponse:
@@ -232,6 +232,8 @@ class Answering:
                 await connection.flush()
                 if isinstance(cause, UpstreamError):
                     await connection.end_stream(response)
+                elif self._request.version < HttpVersion11:  # the end would be the last byte
+                    connection.reset()
                 else:  # without its last chunk, what breaks off does not look complete
                     connection.close_now()
         except (ConnectionError, CallerGoneError, TimeoutError):
@@ -252,7 +254,7 @@ class Answering:
 
 
 @contextmanager
-def _gone() -> Iterator[None]:
+def gone() -> Iterator[None]:
     """Writing to a caller that may be gone."""
     try:
         yield

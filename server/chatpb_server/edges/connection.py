@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
@@ -223,6 +224,16 @@ class Connection(RequestHandler):
     def abort(self) -> None:
         """Closes the connection, even if not all that was written has left the process."""
         if self.transport is not None:
+            self.transport.abort()
+
+    def reset(self) -> None:
+        """Closes the connection so that the caller sees that something is missing."""
+        if self.transport is not None:
+            with suppress(AttributeError, OSError):
+                how = struct.pack("ii", 1, 0)  # with RST, and not with FIN
+                self.transport.get_extra_info("socket").setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, how
+                )
             self.transport.abort()
 
     async def linger(self, most: int) -> None:

@@ -20,12 +20,13 @@ from chatpb_server.core.explain import RefusalError
 from chatpb_server.core.guard import CallerGoneError, Guard
 from chatpb_server.core.limits import Limits
 from chatpb_server.core.pace import Pace
+from chatpb_server.core.passing import Passing
 from chatpb_server.core.service import ChatCompletionService
-from chatpb_server.edges.answering import Answering
 from chatpb_server.edges.connection import MAX_HEADER, MAX_LINE, Connection, refusal_of_connection
 from chatpb_server.edges.cors import FOREIGN, Cors, CorsRequest
 from chatpb_server.edges.http_body import BodyReader
 from chatpb_server.edges.listener import Listener
+from chatpb_server.edges.passage import Passage
 from chatpb_server.edges.probes import probed
 
 _MAX_HEADERS: Final = 100
@@ -33,6 +34,7 @@ _MAX_HEADERS: Final = 100
 _READ_AHEAD: Final = 64 * 1024
 #: How many seconds answers that are written already get at the end.
 _LAST: Final = 1.0
+_NO_FALLBACK: Final = ". The relay passes other paths on if it has a --fallback."
 #: aiohttp has no word for no limit.
 _YEAR: Final = 365 * 86_400.0
 
@@ -47,10 +49,12 @@ class HttpEdge:
         budget: Holds the bytes of requests.
         models: The models that are listed, each with the name of who owns it.
         cors: Which web pages may call.
+        passing: Passes all other paths on. None: they are refused.
 
     Attributes:
         models: The argument, which can be changed.
         cors: The same.
+        passing: The same.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class HttpEdge:
         budget: Budget,
         models: Mapping[str, str],
         cors: Cors,
+        passing: Passing | None = None,
     ) -> None:
         self._service = service
         self._guard = guard
@@ -69,6 +74,7 @@ class HttpEdge:
         self._budget = budget
         self.models = models
         self.cors = cors
+        self.passing = passing
         self._began = int(time.time())
         self._is_draining = False
         self._idle: dict[Connection, None] = {}
@@ -154,7 +160,7 @@ class HttpEdge:
         assert isinstance(connection, Connection)
         connection.begin()
         try:
-            answering = Answering(
+            answering = Passage(
                 request,
                 connection,
                 self._guard,
@@ -174,23 +180,24 @@ class HttpEdge:
         finally:
             connection.end()
 
-    async def _routed(self, answering: Answering, request: web.BaseRequest) -> web.StreamResponse:
+    async def _routed(self, answering: Passage, request: web.BaseRequest) -> web.StreamResponse:
         if (allowed := self.cors.preflight(request)) is not None:
             return await answering.outside(204, headers=allowed)
         if self.cors.is_foreign(request):
             return await answering.refuse(RefusalError(403, FOREIGN))
         # As it was sent: a proxy in front of the relay may allow and refuse paths by their letters.
         path = request.rel_url.raw_path.rstrip("/").removeprefix("/v1")
-        if path == "/chat/completions":
+        if path == "/chat/completions" and (request.method == "POST" or self.passing is None):
             return await answering.chat()
         if path == "/models" or path.startswith("/models/"):
             name = unquote(path.removeprefix("/models").strip("/"))
             return await answering.models(name, self._listed(name))
         if request.method in ("GET", "HEAD") and (body := probed(path)):
             return await answering.outside(200, body)
-        return await answering.refuse(
-            RefusalError(404, f"Invalid URL ({request.method} {request.rel_url.raw_path})")
-        )
+        if self.passing is not None:
+            return await answering.passed(self.passing, self._pace)
+        text = f"Invalid URL ({request.method} {request.rel_url.raw_path})"
+        return await answering.refuse(RefusalError(404, f"{text}{_NO_FALLBACK}"))
 
     def _listed(self, name: str) -> Any:
         """All models, or one; None if there is no such model."""

@@ -27,6 +27,7 @@ from chatpb_server.core.call import Call, Observer
 from chatpb_server.core.explain import AuthenticationError
 from chatpb_server.core.guard import Authenticate, Peer
 from chatpb_server.running.config import ConfigError
+from chatpb_server.running.fallback import find_fallback
 from chatpb_server.running.records import RecordCounts, open_recorder, unrecordable
 from chatpb_server.running.reload import in_daemon_thread
 from chatpb_server.running.serving import Options, serving_all
@@ -171,6 +172,8 @@ def log_upstreams(settings: Settings) -> None:
     """Logs where calls go, and with whose key."""
     for name, table in settings.upstreams.items():
         _logger.info("upstream %s: %s", name, table)
+    if (fallback := find_fallback(settings)) is not None:
+        _logger.info("fallback %s: %s", fallback.name, fallback.table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +248,12 @@ def _renewed(settings: Settings, options: Options) -> tuple[Router, Options]:
             mistakes.append(f"upstream {name}: {error}")
         else:
             routes.append(Route(name, upstream, table.models, table.weight))
+    fallback, found = None, find_fallback(settings)
+    if found is not None:
+        try:
+            fallback = found.build(settings.limits.max_message_bytes)
+        except UpstreamSettingsError as error:
+            mistakes.append(f"fallback: {error}")
     authenticate = None
     try:
         authenticate = _authenticate(settings)
@@ -263,6 +272,7 @@ def _renewed(settings: Settings, options: Options) -> tuple[Router, Options]:
         headers=settings.passed_back,
         cors_origins=settings.http.cors_origins,
         passed_on=passed_on,
+        fallback=fallback,
         insecure=settings.insecure_listen,
         models={
             model: name

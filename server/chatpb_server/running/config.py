@@ -20,6 +20,7 @@ from pydantic_core import ErrorDetails
 from chatpb._errors import os_error_text
 from chatpb_server.access.address import Address, AddressError, check_exposure
 from chatpb_server.core.setting import PREFIX, Table
+from chatpb_server.running.fallback import find_fallback
 from chatpb_server.running.settings import Settings, short_keys
 from chatpb_server.upstreams.registry import (
     DEFAULT_URL,
@@ -31,6 +32,10 @@ from chatpb_server.upstreams.registry import (
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 #: The only upstream of the short form.
 _DEFAULT: Final = ("upstreams", "default")
+_ONE_AUTHORIZATION: Final = (
+    "callers send one authorization: with tokens (--tokens) it is for the relay; give the upstream"
+    " a key of its own, or authenticate the callers by tls.client_ca (--tls-client-ca)"
+)
 
 
 class ConfigError(Exception):
@@ -261,16 +266,24 @@ def conflicts(settings: Settings, places: Places | None = None) -> Iterator[str]
             )
         except AddressError as error:
             yield f"{places.find(key)}: {error}"
+    found = None
+    try:
+        found = find_fallback(settings)
+    except ValueError as error:
+        yield f"{places.find(('http', 'fallback'))}: {error}"
+    if (
+        found is not None
+        and found.name not in settings.upstreams
+        and found.table.takes_authorization
+        and settings.tokens is not None
+    ):
+        yield f"{places.find(('http', 'fallback'))}: {_ONE_AUTHORIZATION}"
     for name, table in settings.upstreams.items():
         key = ("upstreams", name)
         if not _NAME.fullmatch(name):
             yield f"{places.find(key)}: expected a name of up to 64 letters, digits and . _ -"
         if table.takes_authorization and settings.tokens is not None:
-            yield (
-                f"{places.find((*key, 'auth'))}: callers send one authorization: with tokens"
-                " (--tokens) it is for the relay; give the upstream a key of its own, or"
-                " authenticate the callers by tls.client_ca (--tls-client-ca)"
-            )
+            yield f"{places.find((*key, 'auth'))}: {_ONE_AUTHORIZATION}"
 
 
 def _text(error: ErrorDetails, data: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ _LOAD_SECONDS: Final = 30.0
 RENEWED: Final = (
     "grace",
     "http.cors_origins",
+    "http.fallback",
     "insecure_listen",
     "limits.max_running",
     "limits.max_waiting",

@@ -16,12 +16,14 @@ from chatpb_server.core.call import Observer, Recorder
 from chatpb_server.core.gate import Gate
 from chatpb_server.core.guard import Authenticate, Guard
 from chatpb_server.core.limits import Limits
+from chatpb_server.core.passing import Fallback, Passing
 from chatpb_server.core.service import ChatCompletionService
 from chatpb_server.core.upstream import Upstream
 from chatpb_server.edges.cors import Cors
 from chatpb_server.edges.grpc import GrpcEdge
 from chatpb_server.edges.http import HttpEdge
 from chatpb_server.edges.inspection import MOST_RUNNING, MOST_SECONDS
+from chatpb_server.upstreams.current import CurrentFallback
 from chatpb_server.watching.logs import LogObserver
 
 #: The headers of an upstream's answer that callers get by default.
@@ -60,6 +62,7 @@ class Options:
         ssl_context: For TLS there. None: none.
         cors_origins: The origins whose web pages may call there (see `Cors`).
         models: The models that the HTTP API lists, each with the name of who owns it.
+        fallback: Where the HTTP API passes the requests of all other paths. None: nowhere.
     """
 
     grace: float | None = None
@@ -77,6 +80,7 @@ class Options:
     ssl_context: SSLContext | None = None
     cors_origins: tuple[str, ...] = ()
     models: Mapping[str, str] = field(default_factory=dict)
+    fallback: Fallback | None = None
 
 
 class Ports(NamedTuple):
@@ -86,8 +90,8 @@ class Ports(NamedTuple):
         grpc: The port of the service.
         http: That of the HTTP API; None if it is not served.
         renew: Changes the options while it runs: the grace, how many calls run and wait and for how
-            long, who may call and from which origins, what is passed on and back, and the models.
-            Others stay.
+            long, who may call and from which origins, what is passed on and back, the models and
+            the fallback. Others stay.
         load: Gives what is held and open now, by the names in `watching.vitals.GAUGES`.
     """
 
@@ -146,6 +150,9 @@ async def serving_all(
             passed_on=options.passed_on,
             passed_back=guard.passed_back,
         )
+        fallback = CurrentFallback(options.fallback)
+        stack.push_async_callback(fallback.close)
+        passing = Passing(fallback, options.observer)
         address = Address.parse(listen)
         _check_exposure(address, options, tls=options.credentials is not None)
         inspecting = Guard(
@@ -177,6 +184,7 @@ async def serving_all(
                 budget=budget,
                 models=options.models,
                 cors=Cors(options.cors_origins),
+                passing=passing if options.fallback is not None else None,
             )
             stack.push_async_callback(http_edge.close)
             http_port = await http_edge.start(
@@ -200,6 +208,8 @@ async def serving_all(
             if http_edge is not None:
                 http_edge.models = new.models
                 http_edge.cors = Cors(new.cors_origins)
+                http_edge.passing = passing if new.fallback is not None else None
+                fallback.replace(new.fallback)
 
         def load() -> Mapping[str, float]:
             open_now = {} if http_edge is None else {"http_connections": http_edge.connections}

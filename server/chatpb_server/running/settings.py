@@ -82,6 +82,20 @@ class HttpEdgeTable(Table):
             value="ORIGIN",
         ),
     ] = ()
+    fallback: Annotated[
+        str | None,
+        Setting(
+            "Where the HTTP API passes the requests of all paths that it does not serve itself"
+            " (embeddings, responses, files ...): an upstream of the configuration file, or a base"
+            " URL. A URL on an upstream's server gets the key and the other settings of that"
+            " upstream; one elsewhere gets the key of OPENAI_API_KEY, over https. Without it, other"
+            " paths do not exist.",
+            flag="--fallback",
+            value="URL|UPSTREAM",
+            secret=True,
+        ),
+        Field(repr=False),
+    ] = None
 
 
 class TlsTable(Table):

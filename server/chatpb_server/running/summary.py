@@ -9,6 +9,7 @@ from typing import Any
 
 from chatpb_server.core.setting import Declaration, Table
 from chatpb_server.running.config import Loaded
+from chatpb_server.running.fallback import find_fallback
 from chatpb_server.running.settings import Settings, all_settings
 from chatpb_server.watching.record_limits import RecordTable
 
@@ -29,6 +30,8 @@ def _overview(settings: Settings) -> Iterator[tuple[str, str]]:
     callers = f"tokens from {settings.tokens}" if settings.tokens else "no tokens"
     yield "listen", f"{settings.listen}, {tls}, {callers}, workers: {settings.workers}"
     yield "http", settings.http.listen or "off"
+    if (fallback := find_fallback(settings)) is not None:
+        yield "fallback", f"{fallback.name}, {fallback.table}"
     for name, table in settings.upstreams.items():
         models = " ".join(table.models)
         yield f"upstream {name}", f"{table}; models {models}; weight {table.weight:g}"

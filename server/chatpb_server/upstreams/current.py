@@ -1,12 +1,20 @@
-"""An upstream that can be replaced while it is asked."""
+"""An upstream, and a fallback, that can be replaced while they are asked."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Generic, Protocol, TypeVar
 
-from chatpb_server.core.upstream import Upstream, UpstreamAnswer, UpstreamRequest, UpstreamStream
+from chatpb_server.core.passing import Fallback, PassedAnswer, PassedRequest
+from chatpb_server.core.upstream import (
+    Upstream,
+    UpstreamAnswer,
+    UpstreamConnectError,
+    UpstreamRequest,
+    UpstreamStream,
+)
 
 
 class CurrentUpstream:
@@ -44,17 +52,58 @@ class CurrentUpstream:
         await asyncio.gather(self._current.leave(), *self._leaving)
 
 
-class _Used:
-    """An upstream, and how many calls use it."""
+class CurrentFallback:
+    """A `Fallback` that passes requests to another one, which can be replaced.
 
-    def __init__(self, upstream: Upstream) -> None:
+    Args:
+        fallback: The first one. None: there is none, and nothing is passed.
+    """
+
+    def __init__(self, fallback: Fallback | None) -> None:
+        self._current = None if fallback is None else _Used(fallback)
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    def replace(self, fallback: Fallback | None) -> None:
+        """Passes to another one from now on. The one before is closed after its last call."""
+        if self._current is not None:
+            leaving = asyncio.ensure_future(self._current.leave())
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
+        self._current = None if fallback is None else _Used(fallback)
+
+    @asynccontextmanager
+    async def send(self, request: PassedRequest) -> AsyncIterator[PassedAnswer]:
+        """Sends a request, as `Fallback.send` says."""
+        if self._current is None:  # it was taken away while the call waited for its turn
+            raise UpstreamConnectError("no fallback")
+        with self._current.use() as fallback:
+            async with fallback.send(request) as answer:
+                yield answer
+
+    async def close(self) -> None:
+        """Closes all of them."""
+        self.replace(None)
+        await asyncio.gather(*self._leaving)
+
+
+class _Closable(Protocol):
+    async def close(self) -> None: ...
+
+
+_Closing = TypeVar("_Closing", bound=_Closable)
+
+
+class _Used(Generic[_Closing]):
+    """An upstream or a fallback, and how many calls use it."""
+
+    def __init__(self, upstream: _Closing) -> None:
         self._upstream = upstream
         self._calls = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
     @contextmanager
-    def use(self) -> Iterator[Upstream]:
+    def use(self) -> Iterator[_Closing]:
         """Keeps it open for as long as the context lasts."""
         self._calls += 1
         self._idle.clear()

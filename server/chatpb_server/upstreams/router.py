@@ -31,7 +31,7 @@ from chatpb_server.core.upstream import (
 
 #: OpenAI's word for an error that waiting does not cure. It can be anywhere in the error.
 _USED_UP_QUOTA: Final = b"insufficient_quota"
-_OUTCOMES: Final[Mapping[type[UpstreamFault], str]] = {
+OUTCOMES: Final[Mapping[type[UpstreamFault], str]] = {
     UpstreamConnectError: "connect",
     UpstreamDataError: "data",
     UpstreamTimeoutError: "timeout",
@@ -252,7 +252,7 @@ class _Attempts:
         if isinstance(error, UpstreamError):
             self._attempted(str(error.http_status))
         else:
-            self._attempted(_OUTCOMES[type(error)])
+            self._attempted(OUTCOMES[type(error)])
         if not self._may_go_on(error):
             raise error
         last = self._answer or error

@@ -23,6 +23,7 @@ from prometheus_client import (
 from chatpb.v1.chat_completion_service_pb2 import DESCRIPTOR
 from chatpb_server.core.call import Call
 from chatpb_server.core.gate import MemoryLimitError, OverloadError
+from chatpb_server.core.passing import PATH_CLASSES
 from chatpb_server.watching.observers import SilentObserver
 
 #: The label of everything that has no label of its own.
@@ -33,7 +34,7 @@ _METHODS: Final = frozenset(
     method.name for service in DESCRIPTOR.services_by_name.values() for method in service.methods
 )
 #: What calls of the HTTP API are named.
-_HTTP_METHODS: Final = ("chat.completions", "models")
+_HTTP_METHODS: Final = ("chat.completions", "models", *PATH_CLASSES)
 _MOST_LENGTH: Final = 128
 # Counters are doubles, which cannot count on from much more. No true count is near it.
 _MOST_TOKENS: Final = 1 << 40

@@ -45,7 +45,8 @@ class _App(click.Group):
         except ConversionError as error:
             code = _report(reason(error), DATA_ERROR)
         except ChatpbError as error:
-            code = _report(str(error).replace("skip_damage=True", "--skip-damage"), DATA_ERROR)
+            text = str(error).replace("skip_damage=True", "--skip-damage")
+            code = _report(text.replace("keys=FILE", "--keys FILE or CHATPB_LOG_KEYS"), DATA_ERROR)
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else "chatpb"
             code = _report(f"{error.format_message()} (see {command} --help)", error.exit_code)

@@ -14,6 +14,7 @@ _EXTRAS = {
     "rich": "cli",
     "numpy": "cli,table",
     "pyarrow": "cli,table",
+    "cryptography": "cli,encryption",
     "zstandard": "cli,log",
 }
 

@@ -99,4 +99,11 @@ unknown_option = click.option(
     is_flag=True,
     help="Leave out fields that this version of the schema does not know.",
 )
+keys_option = click.option(
+    "--keys",
+    metavar="FILE",
+    envvar="CHATPB_LOG_KEYS",
+    show_envvar=True,
+    help="The keys of logs that are encrypted.",
+)
 files_argument = click.argument("files", nargs=-1, metavar="[FILE]...")

@@ -7,13 +7,15 @@ from typing import Any
 import click
 
 from chatpb._cli.failure import CliError
+from chatpb._cli.options import keys_option
 from chatpb._cli.stored.printing import print_records, printing_options
 
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@keys_option
 @printing_options
-def command(paths: tuple[str, ...], output: str, **printing: Any) -> None:
+def command(paths: tuple[str, ...], keys: str | None, output: str, **printing: Any) -> None:
     """Print what is in tables and logs, as lines of JSON.
 
     PATH is the directory of a table, a log, a directory of logs, or one file of a table. Prints
@@ -30,5 +32,5 @@ def command(paths: tuple[str, ...], output: str, **printing: Any) -> None:
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
     from chatpb._cli.stored.records import records  # imports pyarrow
 
-    if not print_records(records(paths), output, **printing):
+    if not print_records(records(paths, keys=keys), output, **printing):
         raise CliError("no records in the input")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from chatpb._cli.failure import USAGE_ERROR, CliError
-from chatpb._cli.options import input_options
+from chatpb._cli.options import input_options, keys_option
 from chatpb._cli.progress import progress
 from chatpb._cli.reading.collect import Collector, files
 from chatpb._cli.reading.input import Reading, nothing_in
@@ -65,6 +65,7 @@ def _labels(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> di
     is_flag=True,
     help="Leave out JSON of an unknown shape, report how much, and go on.",
 )
+@keys_option
 @input_options
 def command(
     inputs: tuple[str, ...],
@@ -74,6 +75,7 @@ def command(
     file_mib: int,
     skip_damage: bool,
     skip_unknown: bool,
+    keys: str | None,
     reading: Reading,
 ) -> None:
     """Add logs and recorded JSON to a table.
@@ -113,7 +115,7 @@ def command(
         progress(names) as advance,
     ):
         known = Known(writer.sources)
-        collector = Collector(known, reading, skip_damage, skip_unknown, advance, _note)
+        collector = Collector(known, reading, skip_damage, skip_unknown, advance, _note, keys)
         fields = label_fields(labels)
         for data, json_bytes in collector.records(names):
             writer.write(labelled(data, fields), json_bytes)

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 import chatpb
 from chatpb._cli.failure import DATA_ERROR, CliError, at
-from chatpb._cli.options import nan_option, output_option
+from chatpb._cli.options import keys_option, nan_option, output_option
 from chatpb._cli.output import open_output
 from chatpb._cli.stored.printing import Printer, What, report_left_out
 from chatpb._errors import ConversionError
@@ -60,9 +60,15 @@ class _UnfitError(Exception):
 )
 @click.option("--where", metavar="PREDICATE", help="Only these records; see chatpb grep --help.")
 @output_option
+@keys_option
 @nan_option
 def command(
-    paths: tuple[str, ...], form: str, where: str | None, output: str, allow_nan: bool
+    paths: tuple[str, ...],
+    form: str,
+    where: str | None,
+    keys: str | None,
+    output: str,
+    allow_nan: bool,
 ) -> None:
     """Write a table in a form that other programs read.
 
@@ -84,7 +90,7 @@ def command(
     from chatpb._cli.stored.language import parse
     from chatpb._cli.stored.records import records
 
-    counter = _Counted(records(paths, None if where is None else parse(where)))
+    counter = _Counted(records(paths, None if where is None else parse(where), keys=keys))
     left_out: Counter[str] = Counter()
     with open_output(output, binary=False) as out:
         for text in _FORMS[Form(form)](counter, left_out, allow_nan):

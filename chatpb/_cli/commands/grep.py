@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from chatpb._cli.failure import USAGE_ERROR, CliError
+from chatpb._cli.options import keys_option
 from chatpb._cli.stored.printing import print_records, printing_options
 
 
@@ -20,9 +21,15 @@ from chatpb._cli.stored.printing import print_records, printing_options
     " PREDICATE is then optional.",
 )
 @click.option("-c", "--count", is_flag=True, help="Print only the number of records.")
+@keys_option
 @printing_options
 def command(
-    arguments: tuple[str, ...], text: str | None, count: bool, output: str, **printing: Any
+    arguments: tuple[str, ...],
+    text: str | None,
+    count: bool,
+    keys: str | None,
+    output: str,
+    **printing: Any,
 ) -> None:
     """Print the records that match a predicate, as `cat` prints them.
 
@@ -56,9 +63,9 @@ def command(
     if not paths:
         raise CliError("grep: no table or log is named after the predicate", USAGE_ERROR)
     if count:
-        found = sum(1 for _ in records(paths, wanted))
+        found = sum(1 for _ in records(paths, wanted, keys=keys))
         click.echo(found)
     else:
-        found = print_records(records(paths, wanted), output, **printing)
+        found = print_records(records(paths, wanted, keys=keys), output, **printing)
     if not found:
         click.get_current_context().exit(1)

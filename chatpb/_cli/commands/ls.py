@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from chatpb._cli.options import keys_option
 from chatpb._cli.tally import columns
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ _TIMES: Final = ("start_time", "created")  # the columns that date a record, the
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-def command(paths: tuple[str, ...]) -> None:
+@keys_option
+def command(paths: tuple[str, ...], keys: str | None) -> None:
     """List the files of tables and logs.
 
     Prints for each file the number of its records and bytes, the times of the first and the last
@@ -30,13 +32,14 @@ def command(paths: tuple[str, ...]) -> None:
       chatpb ls table
       chatpb ls table /var/log/chatpb
 
-    Reads only the ends of the files of a table, but a log from beginning to end.
+    Reads only the ends of the files of a table, but a log from beginning to end. The times of a log
+    that is encrypted are shown with its keys; its records are counted without them.
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
     from chatpb._cli.stored.files import LogFile, opened
 
     rows = [["records", "bytes", "first", "last", "file"]]
     total = [0, 0]
-    for file in opened(paths):
+    for file in opened(paths, keys):
         found = _of_log(file) if isinstance(file, LogFile) else _of_part(file)
         size = file.path.stat().st_size
         total[0] += found.records
@@ -77,6 +80,17 @@ def _of_part(part: Part) -> _Found:
 
 
 def _of_log(log: LogFile) -> _Found:
+    from chatpb.log import LogKeyError
+
+    try:
+        return _times_of_log(log)
+    except LogKeyError:
+        if log.keys is not None:
+            raise
+        return _Found(log.record_count())
+
+
+def _times_of_log(log: LogFile) -> _Found:
     from chatpb.v1 import CompletionRecord
 
     started, created = _Found(), _Found()

@@ -48,6 +48,7 @@ class Collector:
         skip_unknown: Whether to go on after JSON of an unknown shape.
         advance: Called with the number of bytes read, as they are read.
         note: Called with a text that the user should see.
+        keys: The file of keys of logs, if there is one.
         skipped: How many times something could not be read.
         unknown: How many JSON values had an unknown shape.
     """
@@ -58,6 +59,7 @@ class Collector:
     skip_unknown: bool
     advance: Advance
     note: Callable[[str], None]
+    keys: str | None = None
     skipped: int = 0
     unknown: int = 0
     _files: set[tuple[int, int]] = field(default_factory=set)
@@ -163,7 +165,7 @@ class Collector:
             self.note(str(damage))
 
         with LogReader(
-            path, start=start, skip_damage=self.skip_damage, on_damage=damaged
+            path, start=start, skip_damage=self.skip_damage, on_damage=damaged, keys=self.keys
         ) as reader:
             for data, position in reader:
                 if position.frame_offset > at:

@@ -22,25 +22,42 @@ class LogFile:
 
     Attributes:
         path: The file.
+        keys: The file of keys, if there is one.
     """
 
     path: Path
+    keys: str | None = None
 
     def records(self) -> Iterator[bytes]:
         """Its records. A torn end is reported on standard error; other damage is raised.
 
         Raises:
             DamagedLogError: It is damaged before its end.
+            LogKeyError: It is encrypted, and the key is missing.
         """
         from chatpb.log import LogReader
 
-        with LogReader(self.path, on_damage=_report) as reader:
+        with LogReader(self.path, on_damage=_report, keys=self.keys) as reader:
             for entry in reader:
                 yield entry.data
 
+    def record_count(self) -> int:
+        """The number of its records. Needs no key, and checks every frame.
 
-def opened(paths: Sequence[str]) -> Iterator[Part | LogFile]:
+        Raises:
+            DamagedLogError: It is damaged before its end.
+        """
+        from chatpb.log import frames
+
+        return sum(frame.record_count for frame in frames(self.path, on_damage=_report))
+
+
+def opened(paths: Sequence[str], keys: str | None = None) -> Iterator[Part | LogFile]:
     """The files of tables and logs.
+
+    Args:
+        paths: Directories, or files in them.
+        keys: The file of keys of logs.
 
     Raises:
         CliError: A path is neither table nor log.
@@ -53,7 +70,7 @@ def opened(paths: Sequence[str]) -> Iterator[Part | LogFile]:
             if name.endswith(_endings.PARQUET):
                 yield Part(path.name, path.parent)
             elif is_log(name):
-                yield LogFile(path)
+                yield LogFile(path, keys)
             else:
                 raise CliError(f"{name}: neither a table nor a log", USAGE_ERROR)
             continue
@@ -68,7 +85,7 @@ def opened(paths: Sequence[str]) -> Iterator[Part | LogFile]:
         elif not logs:
             raise CliError(f"{name}: there is no table in it and no log", USAGE_ERROR)
         for log in sorted(logs):
-            yield LogFile(log)
+            yield LogFile(log, keys)
 
 
 def column_chunks(part: Part) -> Iterator[Any]:

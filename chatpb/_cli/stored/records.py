@@ -34,19 +34,22 @@ class Stored(NamedTuple):
     place: str
 
 
-def records(paths: Sequence[str], wanted: Predicate | None = None) -> Iterator[Stored]:
+def records(
+    paths: Sequence[str], wanted: Predicate | None = None, *, keys: str | None = None
+) -> Iterator[Stored]:
     """The records of tables and logs.
 
     Args:
         paths: Directories of tables or logs, or files in them.
         wanted: Which records; None for all.
+        keys: The file of keys of logs.
 
     Raises:
         CliError: A path is neither table nor log.
         DatasetError: A table is damaged.
         LogError: A log is damaged.
     """
-    for file in opened(paths):
+    for file in opened(paths, keys):
         if isinstance(file, Part):
             found = _of_part(file, wanted)
         else:

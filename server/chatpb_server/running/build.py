@@ -197,7 +197,7 @@ def _build(settings: Settings, *, share_port: bool = False) -> _Parts:
     except TlsError as error:
         mistakes.append(str(error))
     if settings.record.directory is not None:
-        mistakes += unrecordable(settings.record.directory)
+        mistakes += unrecordable(settings.record.directory, settings.record.keys)
     options = Options(
         credentials=credentials,
         share_port=share_port,

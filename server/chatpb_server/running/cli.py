@@ -39,6 +39,7 @@ Examples:
   chatpb-server --config relay.toml --check-config            # check all settings and print them
   chatpb-server --workers 4 --metrics-listen 127.0.0.1:9464
   chatpb-server --record records/ --record-label team=search  # each exchange, to a log in records/
+  chatpb-server key >> keys.txt           # a new key of that log: --record-keys keys.txt
   chatpb-server token alice >> tokens.txt                     # a new caller; then serve everybody:
   chatpb-server --listen 0.0.0.0:50051 --tokens tokens.txt --tls-cert cert.pem --tls-key key.pem
 
@@ -75,7 +76,7 @@ A configuration file. docs/settings.md lists all keys:
     params=options(),
     invoke_without_command=True,
     epilog=_EXAMPLES,
-    subcommand_metavar="[token NAME]",
+    subcommand_metavar="[token NAME | key [ID]]",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="chatpb")
@@ -131,6 +132,26 @@ def token(name: str) -> int:
     click.echo(f"the token of {name}, which is not shown again:\n\n  {secret}\n", err=True)
     click.echo("Callers send it as metadata, authorization: Bearer TOKEN.", err=True)
     click.echo("The line for the file of --tokens:", err=True)
+    click.echo(line)
+    return 0
+
+
+@_command.command(short_help="Create a key for logs of records.")
+@click.argument("key_id", metavar="[ID]", required=False)
+def key(key_id: str | None) -> int:
+    """Creates a key for logs of records that are encrypted.
+
+    The line for the file of --record-keys is written to standard output. The last line of that file
+    encrypts, so to append a line is to change the key; keep the others for as long as there are
+    logs that need them. ID is the name of the key, which is not secret.
+    """
+    try:
+        from chatpb.log import new_key  # it has its own extra
+
+        line = new_key(key_id)
+    except (ValueError, ModuleNotFoundError) as error:
+        raise click.UsageError(str(error)) from None
+    click.echo("The line for the file of --record-keys, which is a secret:", err=True)
     click.echo(line)
     return 0
 

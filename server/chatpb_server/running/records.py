@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,13 +20,23 @@ if TYPE_CHECKING:
 RecordCounts = tuple[Callable[[Outcome], None] | None, Callable[[Kept], None] | None]
 """What counts records by their outcome, and exchanges by what was kept."""
 
+_logger = logging.getLogger(__name__)
+_silent = logging.Logger(__name__)
+_silent.addHandler(logging.NullHandler())
 
-def unrecordable(directory: Path) -> Iterator[str]:
+
+def unrecordable(directory: Path, keys: Path | None) -> Iterator[str]:
     """Yields why records cannot be written to a directory, which may not exist yet."""
     try:
-        import chatpb.log  # noqa: F401 (it has its own extra)
+        from chatpb.log import KeyFile, KeyFileError  # they have their own extra
     except ModuleNotFoundError as error:
         yield f"record: needs {package_of(error)}: {install_command('log')}"
+    else:
+        try:
+            if keys is not None:
+                KeyFile(keys, logger=_silent)  # it warns when the log is opened
+        except (KeyFileError, ModuleNotFoundError) as error:
+            yield f"record: keys: {error}"
     place = directory
     while not place.exists() and place != place.parent:
         place = place.parent
@@ -45,11 +56,13 @@ def open_recorder(
     Raises:
         ConfigError: It cannot be opened.
     """
-    from chatpb.log import LogError, LogWriter, Sync
+    from chatpb.log import KeyFile, LogError, LogWriter, Sync
     from chatpb_server.watching.recording import LogRecorder
 
     directory = table.directory
     assert directory is not None
+
+    keys: KeyFile | None = None
 
     def open_writer() -> LogWriter:
         # Only the owner of the process can read what callers asked.
@@ -60,9 +73,12 @@ def open_recorder(
             max_bytes=table.file_bytes or None,
             max_seconds=table.file_seconds or None,
             max_pending_bytes=table.queue_bytes,
+            keys=keys,
         )
 
     try:
+        if table.keys is not None:
+            keys = KeyFile(table.keys, logger=_logger)
         return LogRecorder(
             open_writer,
             table,

@@ -55,9 +55,10 @@ def _recording(table: RecordTable) -> str:
         return "off"
     full = "records are dropped" if table.overload == "drop" else "calls wait"
     labels = "".join(f"; {key}={value}" for key, value in table.labels.items())
+    encrypted = "" if table.keys is None else f", encrypted with the last key of {table.keys}"
     return (
-        f"{table.directory}, sync: {table.sync}; when {table.queue_bytes} bytes are queued,"
-        f" {full}{labels}"
+        f"{table.directory}{encrypted}, sync: {table.sync};"
+        f" when {table.queue_bytes} bytes are queued, {full}{labels}"
     )
 
 

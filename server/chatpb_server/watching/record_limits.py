@@ -70,6 +70,15 @@ class _RecordLog(Table):
             value="DIR",
         ),
     ] = None
+    keys: Annotated[
+        Path | None,
+        Setting(
+            "Encrypt the records. The file has keys from `chatpb-server key`, the last of which"
+            " encrypts; it is read again when it changes. Needs the extra encryption.",
+            flag="--record-keys",
+            value="FILE",
+        ),
+    ] = None
     sync: Annotated[
         Literal["never", "interval", "commit"],
         Setting(

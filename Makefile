@@ -33,6 +33,7 @@ AGAINST ?= .git\#branch=main
 .DEFAULT_GOAL := help
 include polyglot/polyglot.mk
 include docs/playground/playground.mk
+include tests/clients/clients.mk
 .PHONY: help setup lock update demo test test-node test-go test-envoy test-deploy test-llama test-floor soak recording check lint format types rust bench bench-relay bench-storage bench-stream bench-quick .bench fuzz rust-fuzz gen drift proto golden settings serve roundtrip residue clean
 
 help: ## Print this list
@@ -278,5 +279,5 @@ roundtrip: setup ## Convert FILES (files or folders of JSON and SSE) to protobuf
 residue: setup ## Write the table of what recordings in FILES=... have outside the typed fields to docs/mapping.md
 	PYTHONPATH=benchmarks $(BIN)/python -P -m convert.residue $(FILES)
 
-clean: clean-polyglot clean-playground ## Remove everything that was built or installed
+clean: clean-polyglot clean-playground clean-clients ## Remove everything that was built or installed
 	rm -rf $(VENV) $(UV_ENV) $(GEN) $(FLOOR) $(BENCH) $(BENCH_LITELLM) $(LLAMA) native/target native/fuzz/target tests/polyglot/node/node_modules .cargo-tools .tools build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -49,7 +49,7 @@ def events_of(data: Any) -> bytes:
 
 def completed(body: bytes, headers: list[tuple[str, str]]) -> httpx2.Response:
     """The answer with a completion."""
-    return _response(200, [*headers, ("content-type", "application/json")], content=body)
+    return _whole(200, body, headers)
 
 
 def streaming(
@@ -58,6 +58,12 @@ def streaming(
     """The answer with an event stream."""
     kind = ("content-type", "text/event-stream; charset=utf-8")
     return _response(200, [*headers_of(metadata), kind], stream=stream)
+
+
+def _whole(status: int, body: bytes, headers: list[tuple[str, str]]) -> httpx2.Response:
+    """An answer in JSON. It is open until the client reads or closes it, as over HTTP."""
+    about = [("content-type", "application/json"), ("content-length", str(len(body)))]
+    return _response(status, [*headers, *about], stream=httpx2.ByteStream(body))
 
 
 def _response(status: int, headers: list[tuple[str, str]], **body: Any) -> httpx2.Response:
@@ -77,17 +83,13 @@ def headers_of(*metadata: Iterable[tuple[str, str | bytes]] | None) -> list[tupl
     return list(headers.items())
 
 
-def _error(status: int, body: bytes, headers: list[tuple[str, str]]) -> httpx2.Response:
-    return _response(status, [*headers, ("content-type", "application/json")], content=body)
-
-
 def _own_error(
     status: int, message: str, headers: list[tuple[str, str]], param: str | None = None
 ) -> httpx2.Response:
     """An error that no server sent, as OpenAI's error object."""
     kind = "server_error" if status >= 500 else "invalid_request_error"
     error = {"message": message, "type": kind, "param": param, "code": None}
-    return _error(status, json.dumps({"error": error}).encode(), headers)
+    return _whole(status, json.dumps({"error": error}).encode(), headers)
 
 
 def unknown_endpoint(request: httpx2.Request) -> httpx2.Response:
@@ -134,7 +136,7 @@ def failed(error: Any, is_late: bool) -> httpx2.Response:
         if failure.retry_after % 1:
             headers.append(("retry-after-ms", str(round(failure.retry_after * 1000))))
     if failure.response is not None:
-        return _error(status or HTTP_STATUSES[failure.code], _error_json(failure), headers)
+        return _whole(status or HTTP_STATUSES[failure.code], _error_json(failure), headers)
     # The message exceeds the limit of either side. 429 would make the SDK retry.
     is_too_large = "message larger than max" in failure.text
     status = 413 if is_too_large else HTTP_STATUSES[failure.code]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import openai
@@ -190,3 +191,48 @@ async def test_headers(is_async: bool, stream: bool) -> None:
         else:
             assert expected.parse() == actual.parse()
             assert "req_1" == actual.parse()._request_id
+
+
+def _values(lines: list[str]) -> list[Any]:
+    """The JSON values in the lines of an answer."""
+    texts = [line.removeprefix("data: ") for line in lines]
+    return [json.loads(text) for text in texts if text not in {"", "[DONE]"}]
+
+
+@pytest.mark.parametrize(
+    ("stream", "reading"),
+    [(False, "parse"), (False, "lines"), (False, None), (True, "lines"), (True, None)],
+)
+async def test_a_streaming_response_is_open_until_it_is_left(
+    is_async: bool, stream: bool, reading: str | None
+) -> None:
+    def read(client: Any) -> Any:
+        found: list[Any] = []
+        call = client.chat.completions.with_streaming_response.create(**PING, stream=stream)
+        with call as response:
+            found += [response.is_closed, "content-length" in response.headers]
+            if reading == "parse":
+                found.append(value(response.parse()))
+            elif reading == "lines":
+                found.append(_values(list(response.iter_lines())))
+        return [*found, response.is_closed]
+
+    async def read_async(client: Any) -> Any:
+        found: list[Any] = []
+        call = client.chat.completions.with_streaming_response.create(**PING, stream=stream)
+        async with call as response:
+            found += [response.is_closed, "content-length" in response.headers]
+            if reading == "parse":
+                found.append(value(await response.parse()))
+            elif reading == "lines":
+                found.append(_values([line async for line in response.iter_lines()]))
+        return [*found, response.is_closed]
+
+    answer = sse_answer(chunk("pong", "stop")) if stream else json_answer(completion(choice("a")))
+    async with both(is_async) as (upstream, direct, through):
+        await upstream.answer(answer, always=True)
+        expected, actual = [
+            await sdk.run(read_async if is_async else read) for sdk in (direct, through)
+        ]
+    assert expected == actual
+    assert (False, True) == (actual[0], actual[-1])

@@ -1,0 +1,217 @@
+"""A pytest plugin that sends the chat tests of OpenAI's Python SDK through relays.
+
+`make test-sdk` runs the tests in the folder of the SDK's source package, unchanged, with this
+plugin. What the tests mock is then the upstream: a server in this process answers what the mock
+answers, and between it and the SDK are one or two relays.
+
+CHATPB_SDK_THROUGH is the way: "edge" is HTTP to a relay, "edge and core" is HTTP to a relay before
+another one, and "transport" is `chatpb.transport` to a relay. CHATPB_SERVER is the relay's
+program.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+
+import httpx2
+import openai
+import pytest
+
+from chatpb.transport import AsyncGrpcTransport, GrpcTransport
+
+WAY: Final = os.environ["CHATPB_SDK_THROUGH"]
+#: Nothing listens there: with the transport, no connection is made to the host of the base URL.
+NOWHERE: Final = "http://127.0.0.1:9/v1"
+
+#: The tests of endpoints that the relay does not have, and what they raise.
+UNKNOWN: Final = ("retrieve", "update", "list", "delete")
+REASON: Final = "stored completions are not served: the answer is 404 or 405"
+
+#: Of the tests whose stream is a recording, in a folder that the source package leaves out.
+UNRECORDED: Final = "the source package does not contain the recorded stream"
+
+#: What the SDK's mock server answers to requests that no test mocks: a value for each member.
+COMPLETION: Final = {
+    "id": "id",
+    "object": "chat.completion",
+    "created": 0,
+    "model": "model",
+    "choices": [
+        {
+            "index": 0,
+            "finish_reason": "stop",
+            "message": {
+                "role": "assistant",
+                "content": "content",
+                "refusal": "refusal",
+                "annotations": [
+                    {
+                        "type": "url_citation",
+                        "url_citation": {
+                            "start_index": 0,
+                            "end_index": 0,
+                            "title": "title",
+                            "url": "https://example.com",
+                        },
+                    }
+                ],
+                "audio": {"id": "id", "data": "data", "expires_at": 0, "transcript": "transcript"},
+                "function_call": {"name": "name", "arguments": "arguments"},
+                "tool_calls": [
+                    {
+                        "id": "id",
+                        "type": "function",
+                        "function": {"name": "name", "arguments": "arguments"},
+                    }
+                ],
+            },
+            "logprobs": {
+                name: [
+                    {
+                        "token": "token",
+                        "logprob": 0,
+                        "bytes": [0],
+                        "top_logprobs": [{"token": "token", "logprob": 0, "bytes": [0]}],
+                    }
+                ]
+                for name in ("content", "refusal")
+            },
+        }
+    ],
+    "service_tier": "auto",
+    "system_fingerprint": "system_fingerprint",
+    "usage": {
+        "prompt_tokens": 0,
+        "completion_tokens": 0,
+        "total_tokens": 0,
+        "completion_tokens_details": {
+            "accepted_prediction_tokens": 0,
+            "audio_tokens": 0,
+            "reasoning_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+        "prompt_tokens_details": {"audio_tokens": 0, "cached_tokens": 0},
+    },
+}
+CHUNK: Final = {
+    "id": "id",
+    "object": "chat.completion.chunk",
+    "created": 0,
+    "model": "model",
+    "choices": [{"index": 0, "delta": {"content": "content"}, "finish_reason": "stop"}],
+}
+
+
+class _Answers(BaseHTTPRequestHandler):
+    """The upstream: answers as the mock of the running test does."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        """Answers a request."""
+        content = self.rfile.read(int(self.headers["content-length"]))
+        url = os.environ["TEST_API_BASE_URL"] + self.path.removeprefix("/v1")
+        headers = dict(self.headers.items())
+        response = _answer(httpx2.Request("POST", url, headers=headers, content=content))
+        body = response.read()
+        self.send_response(response.status_code)
+        for name, value in response.headers.items():
+            if name not in {"content-length", "transfer-encoding"}:
+                self.send_header(name, value)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        """Writes nothing."""
+
+
+def _answer(request: httpx2.Request) -> httpx2.Response:
+    from tests.respx2.mocks import HTTPCoreMocker  # type: ignore[import-not-found] # the SDK's
+
+    if HTTPCoreMocker.routers:
+        try:
+            response: httpx2.Response = HTTPCoreMocker.handler(request)
+        except AssertionError as error:
+            return httpx2.Response(418, json={"error": {"message": repr(error)}})
+        return response
+    if json.loads(request.content).get("stream"):
+        events = f"data: {json.dumps(CHUNK)}\n\ndata: [DONE]\n\n"
+        return httpx2.Response(200, text=events, headers={"content-type": "text/event-stream"})
+    return httpx2.Response(200, json=COMPLETION)
+
+
+class _Relay:
+    """A relay process in front of an upstream; it knows where it listens."""
+
+    def __init__(self, upstream: str) -> None:
+        listen = ("--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log-level", "error")
+        command = [os.environ["CHATPB_SERVER"], *listen, "--upstream", upstream]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.grpc, self.http = (self.process.stdout.readline().split()[-1] for _ in range(2))
+
+    def end(self) -> None:
+        """Ends the process."""
+        self.process.terminate()
+        self.process.communicate(timeout=60)
+
+
+class Through:
+    """The relays of a test run, and where they are left."""
+
+    def __init__(self) -> None:
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.relays = [_Relay(f"http://127.0.0.1:{self.server.server_port}/v1")]
+        if WAY == "edge and core":
+            self.relays.append(_Relay(f"grpc://{self.relays[0].grpc}"))
+        os.environ["TEST_API_BASE_URL"] = NOWHERE if WAY == "transport" else self.relays[-1].http
+        if WAY == "transport":
+            self._give_the_transport(self.relays[0].grpc)
+
+    def _give_the_transport(self, address: str) -> None:
+        """Makes the SDK's fixtures use the transport."""
+
+        def sync() -> httpx2.Client:
+            return httpx2.Client(transport=GrpcTransport(address))
+
+        def asynchronous() -> httpx2.AsyncClient:
+            return httpx2.AsyncClient(transport=AsyncGrpcTransport(address))
+
+        given: Any = openai
+        given.DefaultHttpx2Client = sync
+        given.DefaultAsyncHttpx2Client = given.DefaultAioHttpClient = asynchronous
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Lets mocks answer at the upstream only, and expects unknown endpoints to fail."""
+        from tests.respx2.mocks import Mocker
+
+        Mocker.start = staticmethod(lambda: None)
+        unknown = pytest.mark.xfail(reason=REASON, raises=openai.APIStatusError, strict=True)
+        for item in items:
+            if "external(" in inspect.getsource(item.function):  # type: ignore[attr-defined]
+                item.add_marker(pytest.mark.skip(reason=UNRECORDED))
+            _, kind, endpoint = f"{item.name.partition('[')[0]}__".split("_", 2)
+            if kind in {"method", "raw", "streaming"} and any(word in endpoint for word in UNKNOWN):
+                item.add_marker(unknown)
+
+    def pytest_unconfigure(self) -> None:
+        """Ends the relays."""
+        for relay in reversed(self.relays):
+            relay.end()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Starts the relays, before the SDK's own fixtures ask for the base URL."""
+    early_config.pluginmanager.register(Through())

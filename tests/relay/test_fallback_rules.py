@@ -81,6 +81,7 @@ async def test_paths_that_lead_elsewhere() -> None:
         ("/api/v1", "/v1/a%2Fb//"[:-1], "/api/v1/a%2Fb/"),
         ("/openai", "/openai/deployments/d/images", "/openai/deployments/d/images"),
         ("/openai/v1", "/v1/files", "/openai/v1/files"),
+        ("/v1", "/openai/v1/files", "/v1/files"),
         ("/v1?key=a", "/v1/files?b=c", "/v1/files?b=c&key=a"),
         ("/v1?key=a", "/v1/files?key=c", "/v1/files?key=c"),
     ],

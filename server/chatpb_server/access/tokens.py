@@ -19,6 +19,8 @@ from typing import Final
 
 from chatpb_server.access.reload import Reloading, read_bytes
 
+#: The header in which Azure's clients send their key.
+API_KEY: Final = "api-key"
 _PREFIX: Final = "chatpb_"  # makes a token that got somewhere easy to find
 _NAME: Final = re.compile(rf"(?!{_PREFIX})[A-Za-z0-9][A-Za-z0-9._@:/+-]{{0,63}}")
 _HASH: Final = re.compile(r"sha256:([0-9A-Fa-f]{64})")
@@ -108,6 +110,24 @@ def new_token(name: str) -> tuple[str, str]:
         raise TokensError(f"expected a name of {_NAME_RULE}")
     token = _PREFIX + secrets.token_urlsafe(32)
     return token, f"{name} sha256:{_digest(token).hex()}"
+
+
+def token_in(metadata: Iterable[tuple[str, str | bytes]] | None) -> str | None:
+    """Finds the token in ``authorization: Bearer TOKEN``, or else in ``api-key: TOKEN``.
+
+    Azure's clients send the latter.
+
+    Args:
+        metadata: What the caller has sent with the call.
+
+    Returns:
+        The token, or None if there is none, or more than one.
+    """
+    entries = [(key.lower(), value) for key, value in metadata or ()]
+    if any(key == "authorization" for key, _ in entries):
+        return bearer(entries)
+    values = [value for key, value in entries if key == API_KEY]
+    return values[0] if len(values) == 1 and isinstance(values[0], str) else None
 
 
 def bearer(metadata: Iterable[tuple[str, str | bytes]] | None) -> str | None:

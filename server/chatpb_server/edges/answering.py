@@ -31,6 +31,7 @@ from chatpb_server.core.upstream import (
     UpstreamDataError,
     UpstreamError,
 )
+from chatpb_server.edges.azure import with_model
 from chatpb_server.edges.connection import OURS, Connection
 from chatpb_server.edges.http_body import BodyReader
 from chatpb_server.edges.http_request import HttpPeer, asked_in
@@ -84,8 +85,12 @@ class Answering:
         self._is_stream = False
         self._is_between_events = False
 
-    async def chat(self) -> web.StreamResponse:
-        """POST /v1/chat/completions."""
+    async def chat(self, deployment: str = "") -> web.StreamResponse:
+        """POST /v1/chat/completions.
+
+        Args:
+            deployment: The model that the path names. Empty: the body names it.
+        """
         if self._request.method != "POST":
             return await self.refuse(self._wrong_method("POST"))
         if self._is_draining():
@@ -95,6 +100,9 @@ class Answering:
         async def read() -> None:
             self._body = await self._bodies.read(self._request, share)
             call.model, self._is_stream = await asked_in(self._body)
+            if deployment and deployment != call.model:
+                self._body = await with_model(self._body, deployment)
+                call.model = deployment
             if call.recording is not None:
                 call.recording.asked(self._body, is_json=True)
 

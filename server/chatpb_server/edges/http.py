@@ -22,6 +22,7 @@ from chatpb_server.core.limits import Limits
 from chatpb_server.core.pace import Pace
 from chatpb_server.core.passing import Passing
 from chatpb_server.core.service import ChatCompletionService
+from chatpb_server.edges.azure import place_of
 from chatpb_server.edges.connection import MAX_HEADER, MAX_LINE, Connection, refusal_of_connection
 from chatpb_server.edges.cors import FOREIGN, Cors, CorsRequest
 from chatpb_server.edges.http_body import BodyReader
@@ -186,9 +187,9 @@ class HttpEdge:
         if self.cors.is_foreign(request):
             return await answering.refuse(RefusalError(403, FOREIGN))
         # As it was sent: a proxy in front of the relay may allow and refuse paths by their letters.
-        path = request.rel_url.raw_path.rstrip("/").removeprefix("/v1")
+        path, deployment = place_of(request.rel_url.raw_path)
         if path == "/chat/completions" and (request.method == "POST" or self.passing is None):
-            return await answering.chat()
+            return await answering.chat(deployment)
         if path == "/models" or path.startswith("/models/"):
             name = unquote(path.removeprefix("/models").strip("/"))
             return await answering.models(name, self._listed(name))

@@ -22,7 +22,7 @@ from chatpb_server.access.tls import (
     server_context,
     server_credentials,
 )
-from chatpb_server.access.tokens import Tokens, TokensError, bearer
+from chatpb_server.access.tokens import API_KEY, Tokens, TokensError, token_in
 from chatpb_server.core.call import Call, Observer
 from chatpb_server.core.explain import AuthenticationError
 from chatpb_server.core.guard import Authenticate, Peer
@@ -303,8 +303,8 @@ def _authenticate(settings: Settings) -> Authenticate | None:
         return lambda _, peer: caller_of(peer)
     tokens = Tokens(settings.tokens)
 
-    def by_token(_: Call, peer: Peer) -> str:
-        token = bearer(peer.invocation_metadata())
+    def by_token(call: Call, peer: Peer) -> str:
+        token = token_in(peer.invocation_metadata())
         if token is None:
             raise AuthenticationError(
                 "The relay requires the metadata authorization: Bearer TOKEN."
@@ -312,6 +312,8 @@ def _authenticate(settings: Settings) -> Authenticate | None:
         name = tokens.name_of(token)
         if name is None:
             raise AuthenticationError("The relay does not know this token.")
+        if call.metadata.get(API_KEY) == token:  # it is not passed on
+            call.metadata = {k: v for k, v in call.metadata.items() if k != API_KEY}
         return name
 
     return by_token

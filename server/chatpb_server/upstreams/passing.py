@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -34,6 +35,8 @@ _CREDENTIALS: Final = (
 )
 #: How often a request is sent in all, if the connection is always closed just then.
 _ATTEMPTS: Final = 3
+#: How paths begin at the base URL of a client.
+_OWN_BASE: Final = re.compile(r"^(/openai)?/v1/")
 #: What aiohttp would add.
 _ADDED: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
@@ -42,7 +45,7 @@ class HttpFallback:
     """A `Fallback` at a base URL, such as ``https://api.openai.com/v1``.
 
     The path of a request that begins with that of the base URL is used as it is. Another one is
-    added to it, without its own ``/v1``.
+    added to it, without its own ``/v1`` or ``/openai/v1``.
 
     Args:
         name: What metrics and logs call it.
@@ -121,7 +124,7 @@ class HttpFallback:
     def _url(self, request: PassedRequest) -> URL:
         path = request.path
         if not path.startswith(f"{self._base}/"):
-            path = self._base + (path.removeprefix("/v1") if path.startswith("/v1/") else path)
+            path = self._base + _OWN_BASE.sub("/", path)
         query = request.query
         if self._query:
             named = {name for name, _ in parse_qsl(query, True)}

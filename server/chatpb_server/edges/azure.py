@@ -1,0 +1,62 @@
+"""The paths of Azure's API, which its clients use, and the model that a path names there."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+from urllib.parse import unquote
+
+from chatpb._wire import embedded, without
+from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
+from chatpb_server.core.offload import stepwise
+from chatpb_server.core.upstream import RequestBody
+
+_DEPLOYMENTS: Final = "/openai/deployments/"
+_CHAT: Final = "/chat/completions"
+_MODEL: Final = ChatCompletionRequest.MODEL_FIELD_NUMBER
+
+
+class Place(NamedTuple):
+    """What a path asks for.
+
+    Attributes:
+        path: The path as OpenAI has it, without ``/v1`` and without ``/`` at its end.
+        deployment: The model that it names; empty if it names none.
+    """
+
+    path: str
+    deployment: str = ""
+
+
+def place_of(path: str) -> Place:
+    """What a path asks for, if it is OpenAI's or Azure's.
+
+    Azure has ``/openai/v1/...``, and before ``/openai/deployments/NAME/chat/completions`` and
+    ``/openai/models``. Its other paths stay as they are.
+    """
+    path = path.rstrip("/")
+    if path.startswith(_DEPLOYMENTS) and path.endswith(_CHAT):
+        name = path[len(_DEPLOYMENTS) : -len(_CHAT)]
+        if name and "/" not in name:
+            return Place(_CHAT, unquote(name))
+    elif path.startswith("/openai/v1/") or f"{path}/".startswith("/openai/models/"):
+        path = path.removeprefix("/openai")
+    return Place(path.removeprefix("/v1"))
+
+
+async def with_model(body: bytes, model: str) -> bytes:
+    """A request for another model: Azure answers with that of the path, whatever the body names.
+
+    Args:
+        body: The request, in JSON. What it becomes is equal to it, but not byte for byte.
+        model: The model.
+
+    Raises:
+        RequestError: It cannot be read.
+    """
+    binary = await RequestBody(text=body).binary()
+    binary = await stepwise(len(binary), _with_model, binary, model.encode())
+    return await RequestBody(binary=binary).text()
+
+
+def _with_model(binary: bytes, model: bytes) -> bytes:
+    return b"".join((without(binary, _MODEL), embedded(_MODEL, (model,))))

@@ -25,7 +25,7 @@ def test_help_and_version() -> None:
     assert f"chatpb {version('chatpb')}\n" == run("--version").stdout
     assert "  chatpb fold stream.sse  " in run("--help").stdout
     converting = ("to-binary", "to-json", "fold", "roundtrip", "inspect", "call")
-    for command in (*converting, "compact", "ls", "cat", "grep", "stat", "export"):
+    for command in (*converting, "serve", "compact", "ls", "cat", "grep", "stat", "export"):
         assert f"\n    chatpb {command} " in run(command, "--help").stdout
 
 

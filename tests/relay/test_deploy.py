@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import tomllib
-from asyncio.subprocess import PIPE
 from collections import defaultdict
-from errno import ECONNREFUSED
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from grpc import aio
-from grpc_health.v1 import health
-from grpc_health.v1.health_pb2 import HealthCheckResponse
-from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from trustme import CA
 
 from support.certificates import HOST, chain
-from support.limits import TIMEOUT, within
+from support.limits import TIMEOUT
 from support.relay_process import end, finish, listening, start
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +27,7 @@ UNIT = DEPLOY / "chatpb-server.service"
 FOLDER = "/etc/chatpb-server"
 SCRIPT = "chatpb-server"
 GRACE = tomllib.loads(CONFIG.read_text())["grace"]
+PROBES = ("startup", "readiness", "liveness")
 #: How many seconds, beside the grace, a relay may need to end.
 MARGIN = 15
 
@@ -214,69 +207,36 @@ def test_the_image_is_made_of_what_is_here() -> None:
     assert [] == [name for name in kept if not (ROOT / name).exists()]
     text = (DEPLOY / "Dockerfile").read_text()
     copied = re.findall(r"(?m)^COPY (?:--\S+ )*(\S+) \S+$", text)
-    assert [".", "deploy/health.py"] == copied
+    assert ["."] == copied
     assert {".", *kept} >= set(copied)
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     assert [SCRIPT] == re.findall(r'(?m)^ENTRYPOINT \["(.+)"\]$', text)
     assert SCRIPT in scripts
+    assert [SCRIPT] == re.findall(
+        r'(?m)^HEALTHCHECK .* CMD \["(.+?)", "check", "--no-verify"\]$', text
+    )
     assert [f"{FOLDER}/{CONFIG.name}"] == re.findall(r'(?m)^CMD \["--config", "(.+)"\]$', text)
     assert ["SIGTERM"] == re.findall(r"(?m)^STOPSIGNAL (\w+)$", text)
 
 
-async def probe(*arguments: str) -> tuple[int | None, str]:
-    """The exit code and the error of the probe."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, DEPLOY / "health.py", *arguments, stdout=PIPE, stderr=PIPE
-    )
-    code, _, errors = await finish(process)
-    return code, errors
-
-
 async def test_the_probe_with_the_shipped_configuration(folder: Path) -> None:
     free = ("--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--log-level", "error")
+    [container] = pod()["containers"]
+    probes = [container[f"{name}Probe"]["exec"]["command"] for name in PROBES]
+    assert [probes[0]] * len(PROBES) == probes
+    [program, *arguments] = probes[0]
+    assert SCRIPT == program
     process = await start("--config", folder / CONFIG.name, *free)
     try:
         address = await listening(process)
-        assert (0, "") == await probe(address, "--tls")
-        code, errors = await probe(address)
-        assert (1, True) == (code, errors.startswith(f"health: {address}: "))
+        assert (0, "") == await probe(*arguments, address)
+        code, errors = await probe("check", address)
+        assert (1, True) == (code, errors.startswith(f"{SCRIPT}: {address}: "))
     finally:
         await end(process)
 
 
-async def test_the_probe_without_tls() -> None:
-    process = await start("--listen", "127.0.0.1:0", "--log-level", "error")
-    try:
-        address = await listening(process)
-        assert (0, "") == await probe(address)
-        expected = f"health: {address}: does not serve\n"
-        assert (1, expected) == await probe(address, "--service", "other.Service")
-        process.terminate()
-        assert 0 == await within(process.wait())
-        refused = f"health: {address}: [Errno {ECONNREFUSED}] Connection refused\n"
-        assert (1, refused) == await probe(address)
-    finally:
-        await end(process)
-
-
-async def test_the_probe_asks_what_is_not_serving() -> None:
-    """Health is SERVING, NOT_SERVING, and SERVING again."""
-    server = aio.server()
-    port = server.add_insecure_port("127.0.0.1:0")
-    health_servicer = health.aio.HealthServicer()
-    add_HealthServicer_to_server(health_servicer, server)
-    await server.start()
-    codes = []
-    for status in ("SERVING", "NOT_SERVING", "SERVING"):
-        value = HealthCheckResponse.ServingStatus.Value(status)
-        await health_servicer.set("chatpb.v1.ChatCompletionService", value)
-        codes.append((await probe(f"127.0.0.1:{port}"))[0])
-    await server.stop(None)
-    assert [0, 1, 0] == codes
-
-
-async def test_the_probe_gives_up_what_is_silent() -> None:
-    """As a relay would be whose event loop hangs."""
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        address = f"127.0.0.1:{silent.getsockname()[1]}"
-        assert (1, f"health: {address}: timed out\n") == await probe(address, "--timeout", "0.2")
+async def probe(*arguments: str) -> tuple[int | None, str]:
+    """The exit code and the error of the probe."""
+    code, _, errors = await finish(await start(*arguments))
+    return code, errors

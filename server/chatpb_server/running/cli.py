@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from chatpb_server.access.address import AddressError
 from chatpb_server.access.tokens import TokensError, new_token
 from chatpb_server.core.setting import PREFIX
+from chatpb_server.running import NAME
 from chatpb_server.running.build import Served, check, log_upstreams, relaying
+from chatpb_server.running.check import command as check_command
 from chatpb_server.running.config import ConfigError, check_variables, load_all
+from chatpb_server.running.entry import run_command
 from chatpb_server.running.flags import GroupedCommand, given, options
 from chatpb_server.running.reload import Reloads
 from chatpb_server.running.settings import Settings
@@ -40,6 +42,7 @@ Examples:
   chatpb-server --workers 4 --metrics-listen 127.0.0.1:9464
   chatpb-server --record records/ --record-label team=search  # each exchange, to a log in records/
   chatpb-server key >> keys.txt           # a new key of that log: --record-keys keys.txt
+  chatpb-server check 127.0.0.1:50051                         # a probe: does it serve?
   chatpb-server token alice >> tokens.txt                     # a new caller; then serve everybody:
   chatpb-server --listen 0.0.0.0:50051 --tokens tokens.txt --tls-cert cert.pem --tls-key key.pem
 
@@ -76,7 +79,7 @@ A configuration file. docs/settings.md lists all keys:
     params=options(),
     invoke_without_command=True,
     epilog=_EXAMPLES,
-    subcommand_metavar="[token NAME | key [ID]]",
+    subcommand_metavar="[token NAME | key [ID] | check ADDR]",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="chatpb")
@@ -156,11 +159,14 @@ def key(key_id: str | None) -> int:
     return 0
 
 
+_command.add_command(check_command, "check")
+
+
 class _Mistakes(click.UsageError):
     """Mistakes in the settings, one line each."""
 
     def __init__(self, mistakes: tuple[str, ...]) -> None:
-        super().__init__("\nchatpb-server: ".join(mistakes))
+        super().__init__(f"\n{click.get_current_context().command_path}: ".join(mistakes))
 
 
 def _announce(settings: Settings, served: Served) -> None:
@@ -204,20 +210,11 @@ async def _serve_alone(settings: Settings, on_ready: Callable[[Served], None]) -
         await stopping.wait()
 
 
-def run(arguments: Sequence[str] | None = None) -> int:
+def run(arguments: Sequence[str] | None = None, name: str = NAME) -> int:
     """Runs the command and returns its exit code. Mistakes of the user are printed in one line.
 
     Args:
         arguments: The arguments. None: those of the process.
+        name: How the command is called.
     """
-    try:
-        return _command.main(arguments, "chatpb-server", standalone_mode=False) or 0
-    except click.ClickException as error:
-        if isinstance(error, click.BadParameter) and error.ctx and error.param:
-            source = error.ctx.get_parameter_source(error.param.name or "")
-            if source is ParameterSource.ENVIRONMENT:
-                error.param_hint = str(error.param.envvar)
-        click.echo(f"chatpb-server: {error.format_message()}", err=True)
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        return 130
+    return run_command(_command, arguments, name)

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from pydantic_core import PydanticUndefined
 
 from chatpb_server.core.setting import PREFIX, Declaration
+from chatpb_server.running import NAME
 from chatpb_server.running.config import Given
 from chatpb_server.running.settings import all_settings
 from chatpb_server.upstreams.registry import UpstreamTable, kinds
@@ -34,7 +35,14 @@ class Flag(click.Option):
 
 
 class GroupedCommand(click.Group):
-    """A command whose ``--help`` shows the flags under headings."""
+    """A command whose ``--help`` shows the flags under headings, and its own name in examples."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the examples."""
+        written = self.epilog
+        self.epilog = (written or "").replace(NAME, ctx.command_path)
+        super().format_epilog(ctx, formatter)
+        self.epilog = written
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the flags, and then the commands."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from typing import NoReturn
 
-from chatpb._extras import install_command, package_of
+from chatpb_server.running import NAME
 
 _EXTRA = (
     "aiohttp",
@@ -21,18 +23,31 @@ _EXTRA = (
 )
 
 
-def main() -> None:
-    """Runs the command line, or prints what has to be installed."""
+def main(arguments: Sequence[str] | None = None, name: str = NAME) -> NoReturn:
+    """Runs the command line, or prints what has to be installed.
+
+    Args:
+        arguments: The arguments. None: those of the process.
+        name: How the command is called, in its help and before errors.
+    """
     # gRPC's runtime writes a line to standard error for each failed handshake, as often as somebody
     # causes one. Whoever looks for the reason of one can set the variable.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    given = sys.argv[1:] if arguments is None else arguments
     try:
+        if list(given[:1]) == ["check"]:  # a probe does not wait for all that a server imports
+            from chatpb_server.running.check import command
+            from chatpb_server.running.entry import run_command
+
+            sys.exit(run_command(command, given[1:], name, f"{name} check"))
         from chatpb_server.running.cli import run
     except ModuleNotFoundError as error:
+        from chatpb._extras import install_command, package_of
+
         missing = package_of(error)
         if missing not in _EXTRA:
             raise
         hint = install_command("server")
-        print(f"chatpb-server: error: needs {missing}: {hint}", file=sys.stderr)
+        print(f"{name}: error: needs {missing}: {hint}", file=sys.stderr)
         sys.exit(2)
-    sys.exit(run())
+    sys.exit(run(given, name))

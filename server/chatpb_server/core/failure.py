@@ -59,11 +59,10 @@ class Failure:
         """The message of the gRPC status."""
         return _clip(self.message)
 
-    def trailers(self) -> tuple[tuple[str, str | bytes], ...]:
-        """The trailing metadata of the gRPC status.
+    def status(self) -> status_pb2.Status:
+        """The gRPC status with its details.
 
-        The details of the status are the ErrorResponse, a RetryInfo if `retry_after` is known, and
-        a RequestInfo.
+        They are the ErrorResponse, a RetryInfo if `retry_after` is known, and a RequestInfo.
         """
         response = self.response
         if response.ByteSize() > _MAX_DETAIL:
@@ -79,7 +78,11 @@ class Failure:
             info.retry_delay.FromMilliseconds(round(self.retry_after * 1000))
             status.details.add().Pack(info)
         status.details.add().Pack(error_details_pb2.RequestInfo(request_id=self.call_id))
-        trailers = tuple(to_status(status).trailing_metadata)
+        return status
+
+    def trailers(self) -> tuple[tuple[str, str | bytes], ...]:
+        """The trailing metadata of the gRPC status, which holds it with its details."""
+        trailers = tuple(to_status(self.status()).trailing_metadata)
         if self.http_answer is not None:
             trailers += ((HTTP_STATUS_KEY, str(self.http_answer)),)
             if not self.is_whole and len(self.body) <= _MAX_BODY:

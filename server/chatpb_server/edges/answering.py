@@ -20,7 +20,7 @@ from chatpb_server.core.budget import Budget
 from chatpb_server.core.call import Call
 from chatpb_server.core.explain import RefusalError
 from chatpb_server.core.failure import Failure
-from chatpb_server.core.guard import CallerGoneError, CallError, Guard
+from chatpb_server.core.guard import CallerGoneError, CallError, Guard, Peer
 from chatpb_server.core.offload import apart, json_text, threaded
 from chatpb_server.core.reading import json_of
 from chatpb_server.core.service import ChatCompletionService, Metadata
@@ -45,7 +45,7 @@ _JSON: Final = "application/json"
 _ALIVE: Final = b": keep-alive\n\n"
 _BLANK_LINES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 #: How many seconds the end of an answer that breaks off may take to be written.
-_LAST: Final = 1.0
+LAST: Final = 1.0
 
 
 class Answering:
@@ -162,11 +162,14 @@ class Answering:
         read: Callable[[], Awaitable[None]] | None = None,
     ) -> web.StreamResponse:
         try:
-            await self._guard.serve(call, HttpPeer(self._request, call), respond, read)
+            await self._guard.serve(call, self._peer(call), respond, read)
         except CallError as error:
             return await self._failed(call, error)
         assert self._response is not None
         return self._response
+
+    def _peer(self, call: Call) -> Peer:
+        return HttpPeer(self._request, call)
 
     async def _send_json(self, call: Call, body: bytes) -> None:
         """Sends an answer, in the turn of its call: it has ended when the last byte has left."""
@@ -234,7 +237,7 @@ class Answering:
         if is_said or isinstance(cause, UpstreamDataError):
             self._is_between_events = False
         try:
-            async with asyncio.timeout(_LAST):  # the caller may read no more
+            async with asyncio.timeout(LAST):  # the caller may read no more
                 if self._is_between_events:
                     await connection.write(self._request, _error_event(failure))
                 await connection.flush()

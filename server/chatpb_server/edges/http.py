@@ -29,6 +29,7 @@ from chatpb_server.edges.http_body import BodyReader
 from chatpb_server.edges.listener import Listener
 from chatpb_server.edges.passage import Passage
 from chatpb_server.edges.probes import probed
+from chatpb_server.edges.rpc_answering import RPCS, RpcAnswering
 
 _MAX_HEADERS: Final = 100
 #: From how many bytes that nobody has read the connection is not read on.
@@ -38,6 +39,10 @@ _LAST: Final = 1.0
 _NO_FALLBACK: Final = ". The relay passes other paths on if it has a --fallback."
 #: aiohttp has no word for no limit.
 _YEAR: Final = 365 * 86_400.0
+
+
+class _Answering(RpcAnswering, Passage):
+    """One request, whatever its path is."""
 
 
 class HttpEdge:
@@ -161,7 +166,7 @@ class HttpEdge:
         assert isinstance(connection, Connection)
         connection.begin()
         try:
-            answering = Passage(
+            answering = _Answering(
                 request,
                 connection,
                 self._guard,
@@ -181,12 +186,14 @@ class HttpEdge:
         finally:
             connection.end()
 
-    async def _routed(self, answering: Passage, request: web.BaseRequest) -> web.StreamResponse:
+    async def _routed(self, answering: _Answering, request: web.BaseRequest) -> web.StreamResponse:
         if (allowed := self.cors.preflight(request)) is not None:
             return await answering.outside(204, headers=allowed)
         if self.cors.is_foreign(request):
             return await answering.refuse(RefusalError(403, FOREIGN))
         # As it was sent: a proxy in front of the relay may allow and refuse paths by their letters.
+        if request.rel_url.raw_path.startswith(RPCS):
+            return await answering.rpc(request.rel_url.raw_path)
         path, deployment = place_of(request.rel_url.raw_path)
         if path == "/chat/completions" and (request.method == "POST" or self.passing is None):
             return await answering.chat(deployment)

@@ -34,19 +34,23 @@ class BodyReader:
         most: The most bytes of a body, inflated.
         seconds: How long a body may take as a whole. None: no limit.
         pace: How fast it has to come.
+
+    Attributes:
+        most: The argument.
     """
 
     def __init__(self, most: int, seconds: float | None, pace: Pace) -> None:
-        self._most = most
+        self.most = most
         self._seconds = seconds
         self._pace = pace
 
-    async def read(self, request: web.BaseRequest, share: Share) -> bytes:
+    async def read(self, request: web.BaseRequest, share: Share, *, framing: int = 0) -> bytes:
         """The body of a request.
 
         Args:
             request: The request.
             share: Holds its bytes, as they come.
+            framing: How many bytes it can have in addition, around its message.
 
         Raises:
             RefusalError: It is too long, does not come in time, or cannot be inflated.
@@ -55,22 +59,16 @@ class BodyReader:
         """
         inflate = _inflation(request.headers.get("content-encoding", ""))
         length = request.content_length or 0
-        if length > self._most:
+        if length > self.most + framing:
             raise self._too_long()
         share.check(length)
-        body = _Blocks()
-
-        def add(piece: bytes) -> None:
-            if body.size + len(piece) > self._most:
-                raise self._too_long()
-            share.take(len(piece))
-            body.add(piece)
+        body = _Blocks(self.most + framing, self._too_long, share)
 
         try:
             if request.headers.get("expect", "").lower() == "100-continue":
                 await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 request.writer.output_size = 0
-            await self._read_all(request, inflate, add)
+            await self._read_all(request, inflate, body.add)
         except TooSlowError:
             raise RefusalError(408, "The request did not come in time.") from None
         except ConnectionError as error:
@@ -78,6 +76,39 @@ class BodyReader:
         except (web.RequestPayloadError, zlib.error):
             raise RefusalError(400, _UNREADABLE) from None
         return await threaded(body.size, body.joined)
+
+    async def inflated(self, data: bytes, encoding: str, share: Share) -> bytes:
+        """A message that was compressed by itself.
+
+        Args:
+            data: The message.
+            encoding: How it was compressed, such as ``gzip``.
+            share: Holds its bytes, as they are inflated.
+
+        Raises:
+            RefusalError: It is too long, or cannot be inflated.
+            OverloadError: There is no room for its bytes.
+        """
+        inflate = _inflation(encoding)
+        if inflate is None:
+            return data
+        message = _Blocks(self.most, self._too_long, share)
+        try:
+            if data:  # an empty message may be left as it is
+                await inflate.feed(data, message.add)
+                inflate.close()
+        except zlib.error:
+            raise RefusalError(400, _UNREADABLE) from None
+        return await threaded(message.size, message.joined)
+
+    def check(self, size: int) -> None:
+        """Checks the length of a message.
+
+        Raises:
+            RefusalError: It is too long.
+        """
+        if size > self.most:
+            raise self._too_long()
 
     async def _read_all(
         self, request: web.BaseRequest, inflate: _Inflation | None, add: Callable[[bytes], None]
@@ -107,23 +138,39 @@ class BodyReader:
             inflate.close()
 
     def _too_long(self) -> RefusalError:
-        return RefusalError(413, f"The request has more than {self._most} bytes.")
+        return RefusalError(413, f"The request has more than {self.most} bytes.")
 
 
 class _Blocks:
     """A body that grows, in blocks: buffers that grow next to each other would leave gaps.
 
+    Args:
+        most: The most bytes that it can have.
+        too_long: Makes the error if it has more.
+        share: Holds them.
+
     Attributes:
         size: The number of its bytes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int, too_long: Callable[[], RefusalError], share: Share) -> None:
         self.size = 0
+        self._most = most
+        self._too_long = too_long
+        self._share = share
         self._full: list[bytes] = []
         self._last = bytearray()
 
     def add(self, piece: bytes) -> None:
-        """Adds the next bytes."""
+        """Adds the next bytes.
+
+        Raises:
+            RefusalError: They are too many.
+            OverloadError: There is no room for them.
+        """
+        if self.size + len(piece) > self._most:
+            raise self._too_long()
+        self._share.take(len(piece))
         self.size += len(piece)
         self._last += piece
         if len(self._last) >= _BLOCK:

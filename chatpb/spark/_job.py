@@ -95,6 +95,13 @@ def _parser() -> argparse.ArgumentParser:
         default="raise",
         help="for a line that is not a JSON object: fail the job, or leave it out (raise)",
     )
+    parser.add_argument(
+        "--keys",
+        metavar="FILE",
+        default=os.environ.get("CHATPB_LOG_KEYS"),
+        help="the keys of logs that are encrypted, as a file that all executors see"
+        " (CHATPB_LOG_KEYS)",
+    )
     parser.add_argument("--master", metavar="URL", help="where Spark runs, if not by spark-submit")
     parser.add_argument(
         "--conf",
@@ -122,7 +129,7 @@ def _records(session: SparkSession, options: argparse.Namespace) -> DataFrame:
     if not logs and not lines:
         endings = ", ".join(f"*{ending}" for ending in (SUFFIX, *_LINES))
         raise FileNotFoundError(f"{top}: there are no logs or JSON lines ({endings})")
-    frames = [read_logs(session, top)] if logs else []
+    frames = [read_logs(session, top, keys=options.keys)] if logs else []
     if lines:
         files = [local(path) for path in lines]
         kind = _KINDS[options.kind]

@@ -34,7 +34,12 @@ _logger: Final = logging.getLogger(__name__)
 _ZSTD: Final = ".zst"
 
 
-def read_logs(spark: SparkSession, path: str | os.PathLike[str]) -> DataFrame:
+def read_logs(
+    spark: SparkSession,
+    path: str | os.PathLike[str],
+    *,
+    keys: str | os.PathLike[str] | None = None,
+) -> DataFrame:
     """The records of logs, in the column ``data``; one task for each file.
 
     The tail of a log that is still being written may be torn: it is left out, with a warning.
@@ -42,19 +47,24 @@ def read_logs(spark: SparkSession, path: str | os.PathLike[str]) -> DataFrame:
     Args:
         spark: The session.
         path: A log, or a directory with logs anywhere below it, which all executors see.
+        keys: The file of keys of logs that are encrypted, which all executors see.
 
     Raises:
         FileNotFoundError: There is none.
+        chatpb.log.LogKeyError: A key is missing; the job fails with its text.
         chatpb.log.DamagedLogError: A log is damaged; the job fails with its text.
     """
     files = find(path, (SUFFIX,))
     if not files:
         raise FileNotFoundError(f"{os.fspath(path)}: there is no log (*{SUFFIX})")
 
+    # The jobs get the path of the file, and no key.
+    keys_path = None if keys is None else os.path.abspath(keys)
+
     def records(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for number in batch.column(0):
-                with read(files[number.as_py()], on_damage=_warn) as entries:
+                with read(files[number.as_py()], on_damage=_warn, keys=keys_path) as entries:
                     for some in slices(entry.data for entry in entries):
                         yield data_batch(some)
 

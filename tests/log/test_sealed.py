@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import itertools
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -403,3 +405,22 @@ def test_two_writers(tmp_path: Path, keys: Path) -> None:
             (one, other)[number % 2].append(record(number))
     assert set(records(20)) == set(contents(tmp_path, keys))
     assert _headers.CIPHER == header(one.path).encryption.cipher
+
+
+DOCS = Path(__file__).parents[2] / "docs" / "log.md"
+GOLDEN = Path(__file__).parents[1] / "golden" / "log"
+
+
+def test_the_golden_file() -> None:
+    """It never changes: users have such files. The reader of the docs reads it, too."""
+    path, keys = GOLDEN / "encrypted.chatpb.zst", GOLDEN / "keys.txt"
+    expected = [str(number) for number in range(10)]
+    assert expected == [entry.record.call_id for entry in read(path, keys=keys)]
+    parts = [(frame.record_count, frame.key_id) for frame in frames(path) if frame.record_count]
+    assert [(2, None), (3, "2026-01"), (2, "2026-01"), (3, "2026-02")] == parts
+    (block,) = re.findall(r"```python\n(import io.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
+    space: dict[str, Any] = {}
+    exec(block.partition("\ndirectory = ")[0], space)
+    lines = [line.split() for line in keys.read_text().splitlines() if line[0] != "#"]
+    by_id = {key_id: bytes.fromhex(key.removeprefix("aes256:")) for key_id, key in lines}
+    assert expected == [record.call_id for record in space["decrypted"](path, by_id)]

@@ -20,7 +20,7 @@ import pytest
 import zstandard
 
 from chatpb import from_json
-from chatpb.log import LogWriter
+from chatpb.log import LogWriter, new_key
 from chatpb.table import Dataset, DatasetError
 from chatpb.v1 import ChatCompletion, ChatCompletionRequest, CompletionRecord
 from spark.spark_session import (
@@ -225,6 +225,17 @@ def test_logs_are_read_by_file(spark: Any, tmp_path: Path) -> None:
     assert [record(number) for number in range(9)] == data_of(read)
     with pytest.raises(FileNotFoundError, match="there is no log"):
         chatpb_spark.read_logs(spark, tmp_path / "logs" / "none")
+
+
+def test_logs_that_are_encrypted(spark: Any, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.touch(mode=0o600)
+    keys.write_text(new_key())
+    with LogWriter(tmp_path / "a.chatpb.zst", keys=keys) as log:
+        log.append(record(1))
+    assert [record(1)] == data_of(chatpb_spark.read_logs(spark, tmp_path, keys=keys))
+    with pytest.raises(Exception, match=r"pass the file that has it: keys=FILE"):
+        data_of(chatpb_spark.read_logs(spark, tmp_path))
 
 
 def test_json_lines_are_read_in_splits(spark: Any, tmp_path: Path) -> None:

@@ -116,6 +116,10 @@ class Encoder:
         pieces: list[bytes] = []
         for message in messages:
             pieces += (varint_bytes(len(message)), message)
+        return self.encode_content(pieces)
+
+    def encode_content(self, pieces: Iterable[bytes]) -> bytes:
+        """The frame whose content has these pieces."""
         return self._compressor.compress(b"".join(pieces))
 
 

@@ -79,8 +79,9 @@ class Sealer:
         ).SerializeToString()
         start += _CIPHERTEXT_TAG + varint_bytes(len(frame) + _TAG_BYTES)
         size = varint_bytes(len(start) + len(frame) + _TAG_BYTES)
-        message = b"".join((SEALED_TAG, size, start, *pieces, encryptor.tag))
-        return self._encoder.encode([message])
+        length = len(SEALED_TAG) + len(size) + len(start) + len(frame) + _TAG_BYTES
+        content = (varint_bytes(length), SEALED_TAG, size, start, *pieces, encryptor.tag)
+        return self._encoder.encode_content(content)  # one copy: they may be large
 
 
 class Unsealer:

@@ -7,6 +7,7 @@ import json
 import struct
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from io import BytesIO
 from typing import Any, Final, NamedTuple
 
 import aiohttp
@@ -97,7 +98,7 @@ def split_base64(text: bytes) -> list[bytes]:
 
 @asynccontextmanager
 async def posting(
-    url: str, path: str, body: Any, kind: str, **headers: str
+    url: str, path: str, body: bytes, kind: str, **headers: str
 ) -> AsyncIterator[aiohttp.ClientResponse]:
     """The answer to a POST; underscores in the names of headers are hyphens."""
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -106,14 +107,14 @@ async def posting(
         aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session,
         session.post(
             url.removesuffix("/v1") + path,
-            data=body,
+            data=BytesIO(body),
             headers={"content-type": kind, "accept-encoding": "identity", **sent},
         ) as response,
     ):
         yield response
 
 
-async def post(url: str, path: str, body: Any, kind: str, **headers: str) -> Answer:
+async def post(url: str, path: str, body: bytes, kind: str, **headers: str) -> Answer:
     """The whole answer to a POST."""
     async with posting(url, path, body, kind, **headers) as response:
         return Answer(response.status, response.headers, await response.read())

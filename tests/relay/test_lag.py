@@ -6,6 +6,7 @@ Measured in relays' own processes (see `support.lag`). Here it is done with a fe
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -33,6 +34,7 @@ from support.build import (
 from support.http_upstream import Answer, HttpUpstream, Repeat, Step, event, json_answer, sse_answer
 from support.lag import ProbedRelay, relay_process
 from support.limits import LONG_TIMEOUT, SOAK, TIMEOUT
+from support.rpc_http import CONNECT, CREATE, STREAM, TEXT, body_of, framed
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 _Input = TypeVar("_Input")
@@ -113,6 +115,18 @@ REQUESTS: Final = {
     "a model in a tool": b'{"model":"m","x":{"model":1},"messages":[' + MESSAGES + b"{}]}",
     "brackets": b'{"model":"m","x":' + text_of(b"["),
 }
+#: The bodies of rpcs over HTTP.
+RPCS: Final[dict[str, tuple[str, str, bytes]]] = {
+    "messages": (CREATE, "application/json", b'{"request":{"messages":[' + MESSAGES + b"{}]}}"),
+    "messages, cut": (CREATE, "application/json", b'{"request":{"messages":[' + MESSAGES),
+    "brackets": (CREATE, "application/json", text_of(b'{"request":')),
+    "base64": (CREATE, TEXT, text_of(b"AAAA")),
+    "base64 in parts": (CREATE, TEXT, text_of(b"AA==")),
+    "a bomb": (STREAM, CONNECT, framed(gzip.compress(bytes(10 * SIZE)), 1)),
+}
+JSON: Final = "application/json"
+CHAT: Final = "/v1/chat/completions"
+GZIP: Final = {"connect-content-encoding": "gzip", "accept-encoding": "gzip"}
 OBJECTS: Final = text_of(b"{},").decode()
 
 
@@ -145,12 +159,13 @@ class Relays:
     edge: ProbedRelay
     session: aiohttp.ClientSession
 
-    async def post(self, relay: ProbedRelay, body: bytes) -> None:
+    async def post(
+        self, relay: ProbedRelay, body: bytes, kind: str = JSON, path: str = CHAT
+    ) -> None:
         """Calls a relay over HTTP, to the end of its answer."""
+        url, headers = relay.http.removesuffix("/v1") + path, {"content-type": kind, **GZIP}
         with suppress(aiohttp.ClientError):
-            async with self.session.post(
-                f"{relay.http}/chat/completions", data=BytesIO(body)
-            ) as response:
+            async with self.session.post(url, data=BytesIO(body), headers=headers) as response:
                 async for _ in response.content.iter_any():
                     pass
 
@@ -169,6 +184,10 @@ class Relays:
         await self.upstream.answer(answer)
         if way == "gRPC":
             await self.call(is_stream=is_stream)
+        elif way == "Connect":
+            path, kind = (STREAM, "application/connect+json") if is_stream else (CREATE, JSON)
+            body = body_of(stream_request() if is_stream else create_request(), kind)
+            await self.post(self.edge, body, kind, path)
         else:
             relay = self.core if way == "HTTP" else self.edge
             await self.post(relay, json.dumps(PING | {"stream": is_stream}).encode())
@@ -212,13 +231,14 @@ async def relays(folder: Path) -> AsyncIterator[Relays]:
         yield all_
 
 
-WAYS: Final = ("HTTP", "gRPC", "edge") if SOAK else ("edge",)
+WAYS: Final = ("HTTP", "gRPC", "edge", "Connect") if SOAK else ("edge",)
 #: The inputs that are sent in `make test`.
 FEW: Final = {
     *("event: cut", "event: a member twice", "event: choices, cut", "event: brackets"),
     *("event: an error next to choices", "event: lines", "event: chunks with NaN"),
     *("answer: NaN", "answer: choices, cut", "error: objects"),
     *("request: messages, cut", "request: a model twice", "message: a residue, cut"),
+    *("rpc: messages", "rpc: base64"),
 }
 
 
@@ -245,5 +265,7 @@ async def test_nothing_holds_the_loop(tmp_path: Path) -> None:
         await all_.upstream.answer(json_answer(COMPLETION), always=True)
         for name, body in sent("request", REQUESTS):
             await all_.check(name, partial(all_.post, all_.edge, body))
+        for name, (path, kind, body) in sent("rpc", RPCS):
+            await all_.check(name, partial(all_.post, all_.edge, body, kind, path))
         for name, make in sent("message", MADE):
             await all_.check(name, partial(all_.call, make()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import importlib.util
+import json
 import signal
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections import Counter
@@ -25,7 +26,7 @@ from chatpb.v1.chat_completion_service_pb2 import (
     StreamChatCompletionResponse,
 )
 from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
-from support.build import COMPLETION, chunk, create_request, error_object, stream_request
+from support.build import COMPLETION, PING, chunk, create_request, error_object, stream_request
 from support.calls import SERVICE
 from support.http_upstream import WAIT, HttpUpstream, json_answer, sse_answer
 from support.limits import TIMEOUT, within
@@ -48,20 +49,28 @@ class Relay:
     Attributes:
         upstream: The upstream.
         address: Where the relay listens.
+        http: Where its HTTP API does.
         process: The process.
     """
 
     upstream: HttpUpstream
     address: str = "127.0.0.1:0"
+    http: str = "127.0.0.1:0"
     process: Process | None = None
 
     async def start(self, *flags: object) -> None:
         """Starts the process; again on the same port, if there was one."""
         log = ("--log-level", "error")
         self.process = await start(
-            *("--listen", self.address, "--upstream", self.upstream.url), *log, *flags
+            *("--listen", self.address, "--http", self.http, "--upstream", self.upstream.url),
+            *("--fallback", self.upstream.url),
+            *log,
+            *flags,
         )
         self.address = await listening(self.process)
+        assert self.process.stdout is not None
+        line = (await within(self.process.stdout.readline())).decode()
+        self.http = line.removeprefix("http on http://").removesuffix("/v1\n")
 
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal to the process."""
@@ -122,9 +131,9 @@ class Front:
         """For each relay, by its address, whether it gets calls."""
         query = {"format": "json"}
         async with self.http.get(f"{self.admin}/clusters", params=query) as response:
-            [cluster] = (await response.json(content_type=None))["cluster_statuses"]
+            clusters = (await response.json(content_type=None))["cluster_statuses"]
         found = {}
-        for host in cluster["host_statuses"]:
+        for host in (host for cluster in clusters for host in cluster["host_statuses"]):
             address = host["address"]["socket_address"]
             status = host["health_status"]
             is_ejected = status.get("failed_active_health_check") or status.get(
@@ -133,9 +142,17 @@ class Front:
             found[f"{address['address']}:{address['port_value']}"] = not is_ejected
         return found
 
+    def expected(self, relays: Sequence[Relay]) -> dict[str, bool]:
+        """What `healthy` gives if these relays get calls, and no others."""
+        return {
+            address: relay in relays
+            for relay in self.relays
+            for address in (relay.address, relay.http)
+        }
+
     async def until_healthy(self, *relays: Relay) -> None:
         """Waits until these relays get calls, and no others. Envoy has no event for it."""
-        expected = {relay.address: relay in relays for relay in self.relays}
+        expected = self.expected(relays)
         async with asyncio.timeout(TIMEOUT):
             while await self.healthy() != expected:
                 await asyncio.sleep(POLL)
@@ -152,8 +169,9 @@ async def envoy_port(url: str, http: aiohttp.ClientSession) -> int:
 async def envoy(folder: Path, relays: Sequence[Relay]) -> AsyncIterator[str]:
     """Envoy with the shipped configuration and other ports; gives the URL of its administration."""
     text = CONFIG.read_text()
-    ports = [50050, 9901, *range(50051, 50051 + COUNT)]
-    new = ["0", "0", *(relay.address.rpartition(":")[2] for relay in relays)]
+    ports = [50050, 9901, *range(50051, 50051 + COUNT), *range(8081, 8081 + COUNT)]
+    addresses = [*(relay.address for relay in relays), *(relay.http for relay in relays)]
+    new = ["0", "0", *(address.rpartition(":")[2] for address in addresses)]
     for port, other in zip(ports, new, strict=True):
         assert 1 == text.count(f"port_value: {port} "), port
         text = text.replace(f"port_value: {port} ", f"port_value: {other} ")
@@ -344,8 +362,7 @@ async def test_the_models_failures_do_not_count_against_relays(tmp_path: Path) -
         for _ in range(30):
             assert StatusCode.INTERNAL == await envoy.create().code()
         assert [10, 10, 10] == [await relay.calls() for relay in envoy.relays]
-        expected = {relay.address: True for relay in envoy.relays}
-        assert expected == await envoy.healthy()
+        assert envoy.expected(envoy.relays) == await envoy.healthy()
 
 
 async def test_a_callers_deadline_is_kept(tmp_path: Path) -> None:
@@ -455,3 +472,31 @@ async def test_which_pages_may_call(tmp_path: Path, origin: str, allowed: str | 
             if allowed:
                 granted = response.headers["access-control-allow-headers"].split(",")
                 assert set(wanted.split(",")) <= set(granted)
+
+
+async def fetched(front: Front, path: str, body: Any, *flags: str) -> tuple[str, str]:
+    """What curl gets for a POST, and the version of HTTP that it was answered with."""
+    process = await asyncio.create_subprocess_exec(
+        *("curl", "--silent", "--no-buffer", "--write-out", " %{http_version}", *flags),
+        *("--header", "content-type: application/json", "--data", json.dumps(body)),
+        f"http://{front.address}{path}",
+        stdout=PIPE,
+    )
+    output, _ = await within(process.communicate())
+    text, _, version = output.decode().rpartition(" ")
+    return text, version
+
+
+@pytest.mark.parametrize(("flag", "version"), [("http2-prior-knowledge", "2"), ("http1.1", "1.1")])
+async def test_the_http_api(tmp_path: Path, flag: str, version: str) -> None:
+    """Envoy ends HTTP/2 for the relays, which have HTTP/1.1."""
+    flag = f"--{flag}"
+    async with front(tmp_path) as envoy:
+        for path in ("/v1/chat/completions", "/v1/embeddings"):  # by the fallback
+            text, found = await fetched(envoy, path, PING, flag)
+            assert (COMPLETION, version) == (json.loads(text), found)
+        for relay in envoy.relays:
+            await relay.upstream.answer(sse_answer(chunk("a"), chunk(None, "stop")), always=True)
+        streamed = {**PING, "stream": True}
+        text, found = await fetched(envoy, "/v1/chat/completions", streamed, flag)
+        assert (3, version) == (text.count("data: "), found)

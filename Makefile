@@ -147,8 +147,8 @@ tests/polyglot/node/node_modules: tests/polyglot/node/package-lock.json
 	cd $(@D) && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error
 	@touch $@
 
-test-node: setup tests/polyglot/node/node_modules ## Run the tests of the relay's HTTP API with the openai package for Node
-	$(BIN)/python -m pytest tests/relay/test_http_edge_sdk.py -k node
+test-node: setup tests/polyglot/node/node_modules ## Run the tests of the relay with the packages of OpenAI and Connect for Node
+	$(BIN)/python -m pytest tests/relay/test_http_edge_sdk.py tests/relay/test_connect_node.py -k node
 
 build/go_log: $(wildcard tests/polyglot/go_log/*)
 	cd tests/polyglot/go_log && $(GO) build -o $(abspath $@) .

@@ -25,6 +25,7 @@ try:
     from chatpb.log._futures import Position
     from chatpb.log._keys import KeyFile, new_key
     from chatpb.log._reader import LogReader, read
+    from chatpb.log._rekey import rekey
     from chatpb.log._walk import Entry, FrameInfo, frames
     from chatpb.log._writer import LogWriter, Sync
 except ModuleNotFoundError as missing:
@@ -51,6 +52,7 @@ __all__ = [
     "new_key",
     "read",
     "recover",
+    "rekey",
 ]
 
 publish("chatpb.log")

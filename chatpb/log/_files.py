@@ -89,9 +89,8 @@ def recover(path: str | os.PathLike[str]) -> Damage | None:
         OSError: It cannot be read or cut.
     """
     place = path_of(path)
-    with _opened(place, os.O_RDWR) as fd:
-        _lock(fd, place)
-        return _recover(fd, place)
+    with locked(place) as fd:
+        return recover_locked(fd, place)
 
 
 def damage_at(source: Source, path: Path, offset: int, error: BadFrameError) -> Damage:
@@ -151,7 +150,7 @@ class LogFile:
         fd = _open_locked(path, os.O_CREAT)
         file = cls(path, fd)
         try:
-            file.damage = _recover(fd, path)
+            file.damage = recover_locked(fd, path)
             file.size = os.fstat(fd).st_size
             ours = new_header()
             if file.size:
@@ -284,8 +283,7 @@ class LogFile:
         else:
             os.fdatasync(self._fd)
         if not self._is_listed:
-            with _opened(self.path.parent, os.O_RDONLY) as directory:
-                os.fsync(directory)
+            sync_directory(self.path)
             self._is_listed = True
 
     def close(self) -> None:
@@ -300,9 +298,8 @@ def recover_directory(directory: Path) -> Sequence[Damage]:
     """
     found: list[Damage] = []
     for path in log_files(directory)[-_CHECKED:]:
-        with contextlib.suppress(LogError, OSError), _opened(path, os.O_RDWR) as fd:
-            _lock(fd, path)
-            damage = _recover(fd, path)
+        with contextlib.suppress(LogError, OSError), locked(path) as fd:
+            damage = recover_locked(fd, path)
             if damage is not None:
                 found.append(damage)
             if not os.fstat(fd).st_size:
@@ -330,7 +327,8 @@ def _check_open(source: Source, path: Path) -> None:
         raise LogKeyError(path, reason, key_id)
 
 
-def _recover(fd: int, path: Path) -> Damage | None:
+def recover_locked(fd: int, path: Path) -> Damage | None:
+    """Does what `recover` does, to a file that is locked."""
     source = Source(fd)
     size = source.size
     _, end = last_frame(source)
@@ -359,6 +357,27 @@ def _stamp_us(path: Path) -> int | None:
     except ValueError:
         return None
     return (time_of - _EPOCH) // timedelta(microseconds=1)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[int]:
+    """Opens a file that is there, as its only writer.
+
+    Raises:
+        LockedError: A writer has it open.
+        OSError: It cannot be opened.
+    """
+    fd = _open_locked(path, 0)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def sync_directory(path: Path) -> None:
+    """Waits until the name of a file is on the disk."""
+    with _opened(path.parent, os.O_RDONLY) as directory:
+        os.fsync(directory)
 
 
 def _open_locked(path: Path, flags: int) -> int:

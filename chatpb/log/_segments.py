@@ -72,7 +72,7 @@ class Segments:
         sealed = self.sealed(offset, frame)
         if sealed is None:
             return frame.messages
-        content = self._unseal(sealed)
+        content = self.unsealed(sealed)
         inner = read_frame(Content(content, self._source.decompressor), 0)
         if inner is None or inner.end != len(content):
             raise BadFrameError("an encrypted frame with more in it than a frame")
@@ -116,7 +116,13 @@ class Segments:
             raise BadFrameError("an encrypted frame that is not where it was written")
         return frame.messages[0], header
 
-    def _unseal(self, sealed: SealedFrame) -> bytes:
+    def unsealed(self, sealed: SealedFrame) -> bytes:
+        """The frame that was encrypted.
+
+        Raises:
+            BadFrameError: It was changed.
+            LogKeyError: The key is not there.
+        """
         which = (sealed.key_id, sealed.header_sha256)
         if self._unsealer is None or self._unsealer[0] != which:
             key = key_of(self._keys, sealed.key_id, self._path)

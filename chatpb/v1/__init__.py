@@ -69,6 +69,7 @@ from chatpb.v1.completion_record_pb2 import (
     CompletionRecord,
     LogEncryption,
     LogHeader,
+    RecordKept,
     SealedFrame,
 )
 from chatpb.v1.completion_usage_pb2 import (
@@ -241,6 +242,7 @@ __all__ = [
     "PromptCacheTtl",
     "PromptTokensDetails",
     "ReasoningEffort",
+    "RecordKept",
     "Residue",
     "ResponseFormat",
     "ResponseFormatType",

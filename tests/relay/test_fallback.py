@@ -228,6 +228,24 @@ async def test_what_breaks_off_does_not_look_complete_to_old_clients() -> None:
             writer.close()
 
 
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n", 502),
+        (b"HTTP/1.1 200 \xff\xfe\r\ncontent-length: 0\r\n", 200),
+        (b"HTTP/1.1 200 OK\r\nx-odd: \xff\r\ncontent-length: 0\r\n", 200),
+        (b"HTTP/1.1 299 Odd\r\ncontent-length: 0\r\n", 299),
+        (b"nonsense\r\n", 502),
+    ],
+)
+async def test_odd_answers(answer: bytes, status: int) -> None:
+    async with HttpUpstream() as upstream, falling_back(upstream.url) as (url, _):
+        await upstream.answer(raw(answer + b"\r\n"))
+        async with session() as client, client.get(f"{url}/v1/files") as got:
+            assert status == got.status
+            assert b"\xff" not in str(got.headers).encode("utf-8", "surrogateescape")
+
+
 async def test_a_caller_that_goes_takes_its_request_with_it() -> None:
     async with HttpUpstream() as upstream, falling_back(upstream.url) as (_, port):
         await upstream.answer(raw(HANG))

@@ -27,6 +27,8 @@ These limits hold in each process, for callers with and without a token. How to 
   are much larger than the usual ones, set `max_held_bytes` by the memory of the machine.
 - `max_connection_bytes`: lower it if callers share connections with others that are not trusted;
   leave it if another relay calls over one connection.
+- A request that is passed to the fallback counts as 256 KiB, however long it and its answer are:
+  no more of them is in memory.
 - `max_connections`: each takes a file descriptor, and each running call takes another one. If
   there are too many, the connection that has been without a request for longest is closed; if all
   have one, the new connection is refused.
@@ -140,8 +142,8 @@ class Limits(Table):
     body_timeout: Annotated[
         Seconds,
         Setting(
-            "How long the body of a request can take as a whole; over gRPC, a message in either"
-            " direction. 0: no limit.",
+            "How long the body of a request can take as a whole, unless it goes to the fallback;"
+            " over gRPC, a message in either direction. 0: no limit.",
             flag="--body-timeout",
             unit="seconds",
         ),

@@ -89,7 +89,8 @@ class Passage(Answering):
         headers.setdefault("x-request-id", call.id)
         if headers.get("content-type", "").lower().startswith("text/event-stream"):
             headers["x-accel-buffering"] = "no"  # a proxy in front of the relay is not to collect
-        response = _AsItIs(status=answer.status, reason=answer.reason, headers=headers)
+        reason = answer.reason if answer.reason.isascii() and answer.reason.isprintable() else None
+        response = _AsItIs(status=answer.status, reason=reason, headers=headers)
         self._begin(response)
         with gone():
             await response.prepare(self._request)

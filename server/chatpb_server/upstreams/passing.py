@@ -17,6 +17,7 @@ from yarl import URL
 from chatpb_server.core.passing import PassedAnswer, PassedRequest
 from chatpb_server.core.upstream import (
     UpstreamConnectError,
+    UpstreamDataError,
     UpstreamFault,
     UpstreamTimeoutError,
 )
@@ -71,6 +72,9 @@ class HttpFallback:
         body = request.body
         try:
             response = await self._ask(request)
+            if response.status < 200:  # nobody has asked to switch protocols
+                response.close()
+                raise UpstreamDataError("could not be read: not valid HTTP")
             async with response, aclosing(self._pieces(response)) as pieces:
                 headers = [(name.lower(), value) for name, value in response.headers.items()]
                 if response.headers.get("transfer-encoding"):  # it counts, and not the length

@@ -214,7 +214,7 @@ def test_upstreams_in_tables_get_no_key_unasked(file: Path) -> None:
         pytest.param("worker = 1", "FILE: worker: unknown key; did you mean workers?", id="key"),
         pytest.param(
             "[tracing]\nurl = ''",
-            "FILE: tracing.url: unknown key; known are enabled",
+            "FILE: tracing.url: unknown key; known are enabled, content",
             id="in table",
         ),
         pytest.param(

@@ -6,12 +6,15 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from grpc import StatusCode
 
 from chatpb_server.core.failure import Failure
 from chatpb_server.core.keeping import Keep
+
+if TYPE_CHECKING:
+    from chatpb_server.core.upstream import RequestBody
 
 
 @dataclass(slots=True)
@@ -40,6 +43,9 @@ class Call:
         last_sent: When the last one was sent, in the same clock; None before.
         deadline: When the call ends at the latest, in the same clock; None without a time limit.
         wish: How much of the call its caller wishes to be recorded at most.
+        body: What the upstreams are asked; None before.
+        ends: The binary form of the completion, or of the first chunk and the last ones, from which
+            observers read what ended the answer; empty before the answer is over.
         recording: Keeps what is asked and answered; None if nobody does.
     """
 
@@ -63,11 +69,16 @@ class Call:
     last_sent: float | None = None
     deadline: float | None = None
     wish: Keep = "all"
+    body: RequestBody | None = field(default=None, repr=False)
+    ends: Sequence[bytes] = field(default=(), repr=False)
     recording: Recording | None = field(default=None, repr=False)
 
 
 class Observer(Protocol):
-    """Watches calls: metrics, traces and logs. Must not raise, block, or keep contents."""
+    """Watches calls: metrics, traces and logs. Must not raise or block.
+
+    What it keeps of contents must be bounded, and be asked for by the operator.
+    """
 
     def began(self, call: Call) -> None:
         """A call came; it can still be refused, or have to wait for its turn."""

@@ -88,6 +88,7 @@ class ChatCompletionService:
             _learn(call, ChatCompletion, answer.binary)
         except (DecodeError, WireError) as error:
             raise UpstreamDataError("could not be read: not a completion") from error
+        call.ends = (answer.binary,)
         if call.recording is not None:
             call.recording.answered(answer.binary)
         self._sent(call, 1)
@@ -135,6 +136,7 @@ class ChatCompletionService:
 
     def _request(self, call: Call, body: RequestBody) -> UpstreamRequest:
         """The request for the upstream."""
+        call.body = body
         headers: dict[str, str] = {}
         for name in self.passed_on:
             if name in call.metadata:
@@ -221,14 +223,16 @@ class _Ends:
     def __init__(self) -> None:
         self._first = b""
         self._last: Sequence[bytes] = ()
+        self._before: Sequence[bytes] = ()
 
     def add(self, chunks: UpstreamChunks) -> None:
         """Takes the next chunks. Compact ones will do: usage is never left out."""
-        self._last = chunks.compact or chunks.whole
+        self._before, self._last = self._last, chunks.compact or chunks.whole
         self._first = self._first or (chunks.whole or chunks.compact)[0]
 
     def learn(self, call: Call) -> None:
         """Tells the call what the chunks say about it; bytes that are not a chunk say nothing."""
+        call.ends = (self._first, *self._before[-1:], *self._last[-2:])
         with suppress(DecodeError, WireError):
             for chunk in (self._first, *self._last[-2:]):
                 _learn(call, ChatCompletionChunk, chunk)

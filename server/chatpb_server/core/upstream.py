@@ -58,6 +58,14 @@ class RequestBody:
         self._text = text
         self._binary = binary
 
+    @property
+    def given(self) -> tuple[bytes, bool]:
+        """One of the forms that it has, and whether that is the JSON text."""
+        if self._binary is not None:
+            return self._binary, False
+        assert self._text is not None
+        return self._text, True
+
     async def text(self) -> bytes:
         """The JSON text.
 

@@ -39,13 +39,15 @@ from chatpb_server.watching.descriptors import watch_descriptors
 from chatpb_server.watching.logs import LogObserver, log_loop_error
 from chatpb_server.watching.metrics import MetricsObserver
 from chatpb_server.watching.metrics_server import serve_metrics
-from chatpb_server.watching.observers import Observers
+from chatpb_server.watching.observers import Observers, Recorders
 from chatpb_server.watching.record_limits import OUTCOMES
 from chatpb_server.watching.record_policy import KEPT
-from chatpb_server.watching.tracing import TracingError, tracer_observer
+from chatpb_server.watching.servers import Server
+from chatpb_server.watching.tracing import TracingError, meter_observer, tracer_observer
 from chatpb_server.watching.vitals import Read, Vitals
 
 if TYPE_CHECKING:
+    from chatpb_server.watching.meters import MeterObserver
     from chatpb_server.watching.spans import SpanObserver
 
 _logger = logging.getLogger(__name__)
@@ -76,8 +78,7 @@ def check(settings: Settings) -> None:
         ConfigError: Something cannot be read.
     """
     parts = _build(settings)
-    if parts.spans is not None:
-        parts.spans.close()
+    parts.close()
 
 
 def check_renewal(settings: Settings) -> None:
@@ -106,8 +107,8 @@ async def relaying(settings: Settings, *, as_worker: bool = False) -> AsyncItera
     asyncio.get_running_loop().set_exception_handler(log_loop_error)
     async with AsyncExitStack() as stack:
         stack.callback(asyncio.ensure_future(watch_descriptors()).cancel)
-        if parts.spans is not None:
-            stack.push_async_callback(asyncio.to_thread, parts.spans.close)
+        stack.push_async_callback(asyncio.to_thread, parts.close)
+        parts.name_servers(settings)
         metrics = None
         if parts.metrics is not None and settings.metrics.listen and not as_worker:
             address = Address.parse(settings.metrics.listen)
@@ -124,6 +125,9 @@ async def relaying(settings: Settings, *, as_worker: bool = False) -> AsyncItera
             stack.push_async_callback(asyncio.to_thread, recorder.close)
             options = replace(options, recorder=recorder)
             loads.append(recorder.load)
+        if parts.spans is not None and parts.spans.contents is not None:
+            recorders = [parts.spans.contents, options.recorder]
+            options = replace(options, recorder=Recorders([one for one in recorders if one]))
         upstream = CurrentUpstream(parts.router)
         ports = await stack.enter_async_context(serving_all(upstream, settings.listen, options))
         vitals = None
@@ -138,6 +142,7 @@ async def relaying(settings: Settings, *, as_worker: bool = False) -> AsyncItera
             upstream.replace(router)
             if recorder is not None:
                 recorder.policy = new.record
+            parts.name_servers(new)
             ports.renew(changed)
             if vitals is not None:
                 vitals.set_limits(_calls(new))
@@ -182,6 +187,19 @@ class _Parts:
     options: Options
     metrics: MetricsObserver | None
     spans: SpanObserver | None
+    meters: MeterObserver | None
+
+    def name_servers(self, settings: Settings) -> None:
+        """Tells traces and metrics who the upstreams are."""
+        for observer in (self.spans, self.meters):
+            if observer is not None:
+                observer.servers = _servers(settings)
+
+    def close(self) -> None:
+        """Sends what traces and metrics have left; blocks for some seconds at most."""
+        for observer in (self.spans, self.meters):
+            if observer is not None:
+                observer.close()
 
 
 def _build(settings: Settings, *, share_port: bool = False) -> _Parts:
@@ -212,10 +230,10 @@ def _build(settings: Settings, *, share_port: bool = False) -> _Parts:
     if mistakes:
         raise ConfigError(*mistakes)
     metrics = MetricsObserver() if settings.metrics.listen else None
-    spans = _spans(settings)
-    watching: list[Observer | None] = [metrics, spans, LogObserver()]
+    spans, meters = _spans(settings), _meters()
+    watching: list[Observer | None] = [metrics, spans, meters, LogObserver()]
     observer = Observers([one for one in watching if one is not None])
-    return _Parts(router, replace(options, observer=observer), metrics, spans)
+    return _Parts(router, replace(options, observer=observer), metrics, spans, meters)
 
 
 def _checked(settings: Settings, options: Options) -> tuple[Router, Options]:
@@ -325,6 +343,18 @@ def _spans(settings: Settings) -> SpanObserver | None:
     if settings.tracing.enabled and not os.environ.get("OTEL_TRACES_EXPORTER"):
         os.environ["OTEL_TRACES_EXPORTER"] = "otlp"
     try:
-        return tracer_observer()
+        return tracer_observer(settings.tracing.content)
     except TracingError as error:
         raise ConfigError(f"tracing: {error}") from None
+
+
+def _meters() -> MeterObserver | None:
+    try:
+        return meter_observer()
+    except TracingError as error:
+        raise ConfigError(f"tracing: {error}") from None
+
+
+def _servers(settings: Settings) -> dict[str, Server | None]:
+    """The upstreams by their names, as traces and metrics show them."""
+    return {name: Server.of(table.url) for name, table in settings.upstreams.items()}

@@ -174,6 +174,15 @@ class TracingTable(Table):
             default="as the OTEL_* variables say",
         ),
     ] = None
+    content: Annotated[
+        bool | None,
+        Setting(
+            "Put the messages of calls, prompts and answers, up to 64 KiB of each, into traces: on"
+            " spans, or where OpenTelemetry's variable for that says.",
+            flag="--trace-content",
+            default="as that variable says; it is off without it",
+        ),
+    ] = None
 
 
 class LogTable(Table):

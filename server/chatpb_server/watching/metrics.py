@@ -24,10 +24,8 @@ from chatpb.v1.chat_completion_service_pb2 import DESCRIPTOR
 from chatpb_server.core.call import Call
 from chatpb_server.core.gate import MemoryLimitError, OverloadError
 from chatpb_server.core.passing import PATH_CLASSES
+from chatpb_server.watching.bounded import MOST_MODELS, MOST_TOKENS, Names
 from chatpb_server.watching.observers import SilentObserver
-
-#: The label of everything that has no label of its own.
-OTHER: Final = "other"
 
 DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
 _METHODS: Final = frozenset(
@@ -35,9 +33,6 @@ _METHODS: Final = frozenset(
 )
 #: What calls of the HTTP API are named.
 _HTTP_METHODS: Final = ("chat.completions", "models", *PATH_CLASSES)
-_MOST_LENGTH: Final = 128
-# Counters are doubles, which cannot count on from much more. No true count is near it.
-_MOST_TOKENS: Final = 1 << 40
 
 # From a cached answer of a small model to long reasoning.
 _ANSWER_SECONDS: Final = (
@@ -49,30 +44,6 @@ _CHUNK_SECONDS: Final = (
     *(0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075),
     *(0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
-
-
-class _Names:
-    """The values of a label, whose number is bounded.
-
-    Args:
-        known: The values. None: the first that are admitted.
-        most: How many are admitted.
-    """
-
-    def __init__(self, known: Iterable[str] | None, most: int) -> None:
-        self._names = set(known or ())
-        self._room = most if known is None else 0
-
-    def get(self, name: str) -> str:
-        """The label of a name."""
-        return name if not name or name in self._names else OTHER
-
-    def admit(self, name: str) -> str:
-        """The label of a name that deserves one of its own, while there is room."""
-        if self._room and name and name not in self._names and len(name) <= _MOST_LENGTH:
-            self._room -= 1
-            self._names.add(name)
-        return self.get(name)
 
 
 @dataclass(slots=True, eq=False)
@@ -111,13 +82,13 @@ class MetricsObserver(SilentObserver):
         self,
         models: Iterable[str] | None = None,
         *,
-        most_models: int = 100,
+        most_models: int = MOST_MODELS,
         most_callers: int = 1000,
     ) -> None:
         self.registry = CollectorRegistry()
-        self._models = _Names(models, most_models)
-        self._callers = _Names(None, most_callers)
-        self._methods = _Names({*_METHODS, *_HTTP_METHODS}, 0)
+        self._models = Names(models, most_models)
+        self._callers = Names(None, most_callers)
+        self._methods = Names({*_METHODS, *_HTTP_METHODS}, 0)
         self._running: dict[str, _Running] = {}
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -265,7 +236,7 @@ class MetricsObserver(SilentObserver):
         if call.chunks:
             self._chunks.labels(model).inc(call.chunks)
         for kind, tokens in (("input", call.tokens_in), ("output", call.tokens_out)):
-            if tokens and 0 < tokens < _MOST_TOKENS:
+            if tokens and 0 < tokens < MOST_TOKENS:
                 self._tokens.labels(model, caller, kind).inc(tokens)
 
     def _method(self, call: Call) -> str:

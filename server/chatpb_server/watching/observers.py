@@ -1,4 +1,4 @@
-"""The base class of observers, and several observers as one."""
+"""The base class of observers, and several observers or recorders as one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Final
 
 from grpc import StatusCode
 
-from chatpb_server.core.call import Call, Observer
+from chatpb_server.core.call import Call, Observer, Recorder, Recording
+from chatpb_server.core.failure import Failure
 
 _logger = logging.getLogger(__name__)
 
@@ -110,3 +111,49 @@ class Observers(Observer):
             _logger.error(
                 "%s.%s failed; further failures are not logged", name, event, exc_info=error
             )
+
+
+class Recorders(Recorder):
+    """Records calls with several recorders.
+
+    Args:
+        recorders: The recorders.
+    """
+
+    def __init__(self, recorders: Sequence[Recorder]) -> None:
+        self._recorders = tuple(recorders)
+
+    def begin(self, call: Call) -> Recording:
+        """Begins with all."""
+        return _Recordings([recorder.begin(call) for recorder in self._recorders])
+
+
+class _Recordings(Recording):
+    """What several recorders keep of one call."""
+
+    def __init__(self, recordings: Sequence[Recording]) -> None:
+        self._recordings = recordings
+
+    def asked(self, request: bytes, *, is_json: bool = False) -> None:
+        for recording in self._recordings:
+            recording.asked(request, is_json=is_json)
+
+    def refused(self) -> None:
+        for recording in self._recordings:
+            recording.refused()
+
+    def begun(self) -> None:
+        for recording in self._recordings:
+            recording.begun()
+
+    def answered(self, completion: bytes) -> None:
+        for recording in self._recordings:
+            recording.answered(completion)
+
+    def came(self, chunks: Sequence[bytes]) -> None:
+        for recording in self._recordings:
+            recording.came(chunks)
+
+    async def end(self, code: StatusCode, failure: Failure | None) -> None:
+        for recording in self._recordings:
+            await recording.end(code, failure)

@@ -5,7 +5,6 @@ Only `chatpb_server.watching.tracing` imports this: it needs OpenTelemetry.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,18 +14,19 @@ from typing import Final
 
 import grpc
 from opentelemetry.context import Context
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
 from chatpb_server.core.call import Call
-from chatpb_server.core.upstream import UpstreamError
+from chatpb_server.watching.contents import ContentRecorder
+from chatpb_server.watching.details import Details
+from chatpb_server.watching.genai import MOST_LENGTH, error_type, operation
 from chatpb_server.watching.observers import SilentObserver
-
-_MOST_LENGTH: Final = 200
+from chatpb_server.watching.resource import resource
+from chatpb_server.watching.servers import DEFAULT_PROVIDER, Server
 
 # The statuses that are the server's fault, by the conventions.
 _SERVER_FAULTS: Final = frozenset(
@@ -63,7 +63,7 @@ class _Spans:
 
 
 class SpanObserver(SilentObserver):
-    """Makes spans of calls. They hold no messages and no texts of errors.
+    """Makes spans of calls. They hold no texts of errors, and messages only if that is asked for.
 
     A call is a SERVER span, named after the rpc; its parent is the span that the caller's metadata
     name by W3C's ``traceparent``. Its child is a CLIENT span ``chat MODEL``, from the time when the
@@ -74,13 +74,24 @@ class SpanObserver(SilentObserver):
 
     Args:
         provider: Where the spans go.
+        details: Adds what is read from requests and answers. None: that without messages.
+
+    Attributes:
+        servers: The upstreams, by their names.
     """
 
-    def __init__(self, provider: TracerProvider) -> None:
+    def __init__(self, provider: TracerProvider, details: Details | None = None) -> None:
+        self.servers: Mapping[str, Server | None] = {}
+        self._details = details or Details()
         self._provider = provider
         self._tracer: Tracer = provider.get_tracer("chatpb_server", version("chatpb"))
         self._propagator = TraceContextTextMapPropagator()
         self._running: dict[str, _Spans] = {}
+
+    @property
+    def contents(self) -> ContentRecorder | None:
+        """Records the messages of calls; None if they are not asked for."""
+        return self._details.contents
 
     def began(self, call: Call) -> None:
         """Begins the span of the call, and names its trace."""
@@ -159,25 +170,33 @@ class SpanObserver(SilentObserver):
 
     def close(self, seconds: float = 5.0) -> None:
         """Sends what is left, and blocks until then or until the time is up."""
-        # The provider has no such limit, and tries for long where no collector answers.
-        thread = Thread(target=self._provider.shutdown, daemon=True)
+        # The providers have no such limit, and try for long where no collector answers.
+        thread = Thread(target=self._shut_down, daemon=True)
         thread.start()
         thread.join(seconds)
+
+    def _shut_down(self) -> None:
+        self._details.close()
+        self._provider.shutdown()
 
     def _begin_chat(self, call: Call, spans: _Spans, seconds_ago: float) -> None:
         if spans.chat is not None:
             return
-        attributes: dict[str, AttributeValue] = {
-            "gen_ai.operation.name": "chat",
-            # What the upstream speaks, by the conventions, where one cannot know who it is.
-            "gen_ai.provider.name": "openai",
-            "openai.api.type": "chat_completions",
-            **_said({"gen_ai.request.model": call.model}),
-        }
+        name = operation(call)
+        attributes: dict[str, AttributeValue] = {}
+        if name is not None:
+            attributes = {
+                "gen_ai.operation.name": name,
+                # What the upstream speaks, by the conventions, where one cannot know who it is.
+                "gen_ai.provider.name": DEFAULT_PROVIDER,
+                **_said({"gen_ai.request.model": call.model}),
+            }
+        if name == "chat":
+            attributes["openai.api.type"] = "chat_completions"
         if _streams(call):
             attributes["gen_ai.request.stream"] = True
         spans.chat = self._tracer.start_span(
-            f"chat {call.model[:_MOST_LENGTH]}".rstrip(),
+            f"{name or call.method.rpartition('/')[2]} {call.model[:MOST_LENGTH]}".rstrip(),
             spans.rpc_context,
             SpanKind.CLIENT,
             attributes,
@@ -200,6 +219,10 @@ class SpanObserver(SilentObserver):
             "gen_ai.response.model": call.response_model,
         }
         attributes = _said(said)
+        if server := self.servers.get(call.upstream):
+            attributes |= server.attributes
+            if operation(call) is None:
+                del attributes["gen_ai.provider.name"]
         for name, tokens in (("input", call.tokens_in), ("output", call.tokens_out)):
             if tokens is not None:
                 attributes[f"gen_ai.usage.{name}_tokens"] = tokens
@@ -207,29 +230,18 @@ class SpanObserver(SilentObserver):
             first = call.first_sent - spans.chat_started
             attributes["gen_ai.response.time_to_first_chunk"] = first
         if code is not grpc.StatusCode.OK:
-            attributes["error.type"] = code.name
-            if isinstance(error, UpstreamError) and error.http_status >= 400:
-                attributes["error.type"] = str(error.http_status)
+            attributes["error.type"] = error_type(code, error)
             span.set_status(StatusCode.ERROR)
         span.set_attributes(attributes)
-        span.end()
+        self._details.end(span, call, is_stream=_streams(call))
 
 
 def provider(exporter: SpanExporter) -> TracerProvider:
     """A provider of spans that sends them in the background, sampled as the variables specify."""
-    attributes: dict[str, AttributeValue] = {"service.version": version("chatpb")}
-    named = os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
-    if not os.environ.get("OTEL_SERVICE_NAME") and "service.name=" not in named:
-        attributes["service.name"] = "chatpb-server"
     # `close` ends it. At exit it would hold the process up where no collector answers.
-    result = TracerProvider(resource=Resource.create(attributes), shutdown_on_exit=False)
+    result = TracerProvider(resource=resource(), shutdown_on_exit=False)
     result.add_span_processor(BatchSpanProcessor(exporter))
     return result
-
-
-def console_exporter() -> SpanExporter:
-    """An exporter that writes to standard output."""
-    return ConsoleSpanExporter()
 
 
 def _streams(call: Call) -> bool:
@@ -238,4 +250,4 @@ def _streams(call: Call) -> bool:
 
 def _said(texts: Mapping[str, str]) -> dict[str, AttributeValue]:
     """The attributes that are not empty, cut: callers and upstreams choose their length."""
-    return {name: text[:_MOST_LENGTH] for name, text in texts.items() if text}
+    return {name: text[:MOST_LENGTH] for name, text in texts.items() if text}

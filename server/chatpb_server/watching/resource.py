@@ -1,0 +1,21 @@
+"""What OpenTelemetry knows about the process that traces, metrics and events come from.
+
+Only modules that need OpenTelemetry import this.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import version
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.util.types import AttributeValue
+
+
+def resource() -> Resource:
+    """The resource, which the environment variables can name otherwise."""
+    attributes: dict[str, AttributeValue] = {"service.version": version("chatpb")}
+    named = os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    if not os.environ.get("OTEL_SERVICE_NAME") and "service.name=" not in named:
+        attributes["service.name"] = "chatpb-server"
+    return Resource.create(attributes)

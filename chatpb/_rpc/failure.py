@@ -40,6 +40,12 @@ class FailedCall:
         """The HTTP status of the upstream's answer, if the server sent it."""
         return upstream_http_status(self.metadata)
 
+    @property
+    def is_of_unknown_method(self) -> bool:
+        """Whether the server does not know the rpc."""
+        is_unimplemented = self.code is grpc.StatusCode.UNIMPLEMENTED
+        return is_unimplemented and self.response is None and self.upstream_http_status is None
+
     @classmethod
     def of(cls, error: grpc.RpcError) -> FailedCall:
         """Reads gRPC's error. Details that cannot be read or contradict the status are ignored."""

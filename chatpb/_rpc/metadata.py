@@ -12,6 +12,9 @@ from chatpb._errors import ArgumentValueError, wrong_type
 Metadata = Iterable[tuple[str, str | bytes]]
 NO_METADATA: Final[Mapping[str, str | bytes]] = MappingProxyType({})
 
+#: The key of metadata for the query of a caller's URL, which goes on to the upstream.
+QUERY_KEY: Final = "chatpb-http-query"
+
 _KEY: Final = re.compile(r"[0-9a-z_.-]+")
 _VALUE: Final = re.compile(r"[\x20-\x7e]*")
 

@@ -21,7 +21,10 @@ _RETRYING: Final[Mapping[str, Any]] = {
     **_BALANCING,
     "methodConfig": [
         {
-            "name": [{"service": "chatpb.v1.ChatCompletionService"}],
+            "name": [
+                {"service": "chatpb.v1.ChatCompletionService"},
+                {"service": "chatpb.v1.ModelService"},
+            ],
             # gRPC adds jitter to the pauses, and never retries a call that has an answer. A relay
             # forbids it (grpc-retry-pushback-ms) if an upstream was asked, so that retries do not
             # multiply. What remains is a server that cannot be reached, or is stopping.

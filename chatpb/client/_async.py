@@ -20,6 +20,8 @@ from chatpb.client._shared import (
     Request,
     completion_of,
     create_request,
+    model_of,
+    models_of,
     stream_request,
     translated,
 )
@@ -27,9 +29,13 @@ from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.chat_completion_service_pb2 import StreamChatCompletionResponse
 from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
+from chatpb.v1.model_pb2 import Model, ModelList
+from chatpb.v1.model_service_pb2 import GetModelRequest, ListModelsRequest
+from chatpb.v1.model_service_pb2_grpc import ModelServiceStub
 
 if TYPE_CHECKING:
     from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceAsyncStub
+    from chatpb.v1.model_service_pb2_grpc import ModelServiceAsyncStub
 
 
 class AsyncClient(BaseClient):
@@ -143,6 +149,47 @@ class AsyncClient(BaseClient):
                         return
                 await asyncio.sleep(PAUSE)
 
+    async def list_models(
+        self, *, timeout: float | None = None, metadata: Metadata = ()
+    ) -> ModelList:
+        """Asks for all models.
+
+        Args:
+            timeout: The time limit of the call in seconds; None: the client's.
+            metadata: Sent with the call, after the client's metadata.
+
+        Raises:
+            ChatCompletionError: The call failed: UNIMPLEMENTED if the server cannot list models.
+            ValueError: The metadata cannot be sent, or the timeout is NaN.
+            TypeError: An argument has another type.
+            RuntimeError: The client is closed, or belongs to another event loop or process.
+        """
+        arguments = self._arguments(timeout, metadata)
+        self._connected()
+        with translated():
+            return models_of(await self._models.ListModels(ListModelsRequest(), **arguments))
+
+    async def get_model(
+        self, model: str, *, timeout: float | None = None, metadata: Metadata = ()
+    ) -> Model:
+        """Asks for one model.
+
+        Args:
+            model: Its name.
+            timeout: As for `list_models`.
+            metadata: As for `list_models`.
+
+        Raises:
+            ChatCompletionError: The call failed: NOT_FOUND if there is no such model.
+            ValueError: As for `list_models`.
+            TypeError: As for `list_models`.
+            RuntimeError: As for `list_models`.
+        """
+        arguments = self._arguments(timeout, metadata)
+        self._connected()
+        with translated():
+            return model_of(await self._models.GetModel(GetModelRequest(model=model), **arguments))
+
     async def close(self) -> None:
         """Closes the connection. Running calls fail with CANCELLED."""
         if self._is_forked:
@@ -163,6 +210,7 @@ class AsyncClient(BaseClient):
             self._owner = Owner()
             self._channel = self._server.open(grpc.aio.insecure_channel, grpc.aio.secure_channel)
             self._stub: ChatCompletionServiceAsyncStub = ChatCompletionServiceStub(self._channel)
+            self._models: ModelServiceAsyncStub = ModelServiceStub(self._channel)
         return self._stub
 
 

@@ -27,6 +27,8 @@ from chatpb.v1.chat_completion_service_pb2 import (
     StreamChatCompletionResponse,
 )
 from chatpb.v1.error_pb2 import Error
+from chatpb.v1.model_pb2 import Model, ModelList
+from chatpb.v1.model_service_pb2 import GetModelResponse, ListModelsResponse
 
 Request = ChatCompletionRequest | Mapping[str, Any]
 END: Final = object()
@@ -206,6 +208,20 @@ def completion_of(response: object) -> ChatCompletion:
     if not isinstance(response, CreateChatCompletionResponse):
         raise unreadable()
     return response.completion
+
+
+def models_of(response: object) -> ModelList:
+    """The models in a response, as `completion_of` does."""
+    if not isinstance(response, ListModelsResponse):
+        raise unreadable()
+    return response.models
+
+
+def model_of(response: object) -> Model:
+    """The model in a response, as `completion_of` does."""
+    if not isinstance(response, GetModelResponse):
+        raise unreadable()
+    return response.model
 
 
 @contextmanager

@@ -19,12 +19,17 @@ from chatpb.client._shared import (
     Request,
     completion_of,
     create_request,
+    model_of,
+    models_of,
     stream_request,
     translated,
 )
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
+from chatpb.v1.model_pb2 import Model, ModelList
+from chatpb.v1.model_service_pb2 import GetModelRequest, ListModelsRequest
+from chatpb.v1.model_service_pb2_grpc import ModelServiceStub
 
 
 class Client(BaseClient):
@@ -38,6 +43,7 @@ class Client(BaseClient):
         self._owner = Owner()
         self._channel = self._server.open(grpc.insecure_channel, grpc.secure_channel)
         self._stub = ChatCompletionServiceStub(self._channel)
+        self._models = ModelServiceStub(self._channel)
 
     def create(
         self, request: Request, *, timeout: float | None = None, metadata: Metadata = ()
@@ -101,6 +107,20 @@ class Client(BaseClient):
             return False
         finally:
             self._channel.unsubscribe(states.put)
+
+    def list_models(self, *, timeout: float | None = None, metadata: Metadata = ()) -> ModelList:
+        """Asks for all models, as `AsyncClient.list_models` does."""
+        arguments = self._arguments(timeout, metadata)
+        with translated():
+            return models_of(self._models.ListModels(ListModelsRequest(), **arguments))
+
+    def get_model(
+        self, model: str, *, timeout: float | None = None, metadata: Metadata = ()
+    ) -> Model:
+        """Asks for one model, as `AsyncClient.get_model` does."""
+        arguments = self._arguments(timeout, metadata)
+        with translated():
+            return model_of(self._models.GetModel(GetModelRequest(model=model), **arguments))
 
     def close(self) -> None:
         """Closes the connection. Running calls fail with CANCELLED."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 import httpx2
+from google.protobuf.message import Message
 from grpc import StatusCode
 
 from chatpb._errors import ConversionError, param_of
@@ -17,20 +18,29 @@ from chatpb._rpc.status import HTTP_STATUS_KEY, HTTP_STATUSES
 from chatpb._stream.errors import in_member
 from chatpb._wire import WireError, joined, spans
 from chatpb.sse import event
-from chatpb.transport._request import HTTPS_OWN, PATH
+from chatpb.transport._request import CREATE, GET_MODEL, HTTPS_OWN, LIST_MODELS, PATH
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.chat_completion_service_pb2 import (
     CreateChatCompletionResponse,
     StreamChatCompletionResponse,
 )
+from chatpb.v1.model_pb2 import Model, ModelList
+from chatpb.v1.model_service_pb2 import GetModelResponse, ListModelsResponse
+
+#: What the responses of rpcs without a stream contain: the field, and the type of its message.
+_CONTENTS: Final[Mapping[str, tuple[int, type[Message]]]] = {
+    CREATE: (CreateChatCompletionResponse.COMPLETION_FIELD_NUMBER, ChatCompletion),
+    LIST_MODELS: (ListModelsResponse.MODELS_FIELD_NUMBER, ModelList),
+    GET_MODEL: (GetModelResponse.MODEL_FIELD_NUMBER, Model),
+}
 
 
-def completion_json(data: bytes) -> bytes:
-    """The JSON of the completion in a response."""
+def answer_json(method: str, data: bytes) -> bytes:
+    """The JSON of what the response of an rpc contains."""
+    number, kind = _CONTENTS[method]
     try:
-        completion = joined(data, CreateChatCompletionResponse.COMPLETION_FIELD_NUMBER)
-        return binary_to_json(completion, ChatCompletion, allow_nan=True)
+        return binary_to_json(joined(data, number), kind, allow_nan=True)
     except (WireError, ConversionError) as error:
         raise _undecodable(error) from error
 
@@ -48,7 +58,7 @@ def events_of(data: Any) -> bytes:
 
 
 def completed(body: bytes, headers: list[tuple[str, str]]) -> httpx2.Response:
-    """The answer with a completion."""
+    """The answer with a completion, or with models."""
     return _whole(200, body, headers)
 
 
@@ -95,8 +105,8 @@ def _own_error(
 def unknown_endpoint(request: httpx2.Request) -> httpx2.Response:
     """The answer to a request for another endpoint if there is no fallback."""
     text = (
-        f"chatpb's transport carries POST {PATH} only, not {request.method} {request.url.path}:"
-        " give it a fallback for the rest"
+        f"chatpb's transport carries POST {PATH} and GET /models only,"
+        f" not {request.method} {request.url.path}: give it a fallback for the rest"
     )
     return _own_error(404, text, [])
 
@@ -105,6 +115,11 @@ def unreadable_request(error: ConversionError) -> httpx2.Response:
     """The answer to a request that is not JSON."""
     param = param_of(error.path)
     return _own_error(400, f"The request cannot be read as JSON: {error}", [], param)
+
+
+def is_unknown(error: Any) -> bool:
+    """Whether a call failed because the server does not know the rpc."""
+    return FailedCall.of(error).is_of_unknown_method
 
 
 def failed(error: Any, is_late: bool) -> httpx2.Response:

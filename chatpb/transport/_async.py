@@ -16,12 +16,13 @@ from chatpb._rpc.loops import Home
 from chatpb._rpc.offload import convert
 from chatpb.sse import DONE, event
 from chatpb.transport._answer import (
+    answer_json,
     broken,
     completed,
-    completion_json,
     events_of,
     failed,
     headers_of,
+    is_unknown,
     silence,
     streaming,
     unknown_endpoint,
@@ -29,12 +30,15 @@ from chatpb.transport._answer import (
 )
 from chatpb.transport._request import (
     CREATE,
+    GET_MODEL,
+    LIST_MODELS,
     SETTLED,
     STREAM,
     BaseTransport,
     Call,
     is_for_completion,
     limit_of,
+    models_asked,
 )
 from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
 
@@ -62,25 +66,35 @@ class AsyncGrpcTransport(BaseTransport[httpx2.AsyncBaseTransport], httpx2.AsyncB
         """Answers a request, as `GrpcTransport.handle_request` does."""
         self._belong()
         self._refuse_if_closed()
-        if not is_for_completion(request):
-            if self._fallback is None:
-                return unknown_endpoint(request)
-            return await self._fallback.handle_async_request(self._elsewhere(request))
+        models = models_asked(request)
+        if models is None and not is_for_completion(request):
+            return await self._fall_back(request)
         try:
-            body = await request.aread()
-            data = await convert(len(body), json_to_binary, body, ChatCompletionRequest)
-            call = self._call(request, data)
+            if models is not None:
+                call = self._models_call(request, models)
+            else:
+                body = await request.aread()
+                data = await convert(len(body), json_to_binary, body, ChatCompletionRequest)
+                call = self._call(request, data)
         except ConversionError as error:
             return unreadable_request(error)
         await self._connect(limit_of(request, "connect"))
         began = time.monotonic()
         try:
-            return await (self._streamed(call) if call.is_stream else self._created(call))
+            return await (self._streamed(call) if call.is_stream else self._answered(call))
         except grpc.RpcError as error:
+            if models is not None and is_unknown(error):
+                return await self._fall_back(request)
             return failed(error, call.is_late(began))
         except asyncio.CancelledError:
             _raise_if_cancelled()
             raise
+
+    async def _fall_back(self, request: httpx2.Request) -> httpx2.Response:
+        """The answer to a request that does not go over gRPC."""
+        if self._fallback is None:
+            return unknown_endpoint(request)
+        return await self._fallback.handle_async_request(self._elsewhere(request))
 
     async def aclose(self) -> None:
         """Closes the connection and the fallback, and ends the running calls."""
@@ -99,7 +113,9 @@ class AsyncGrpcTransport(BaseTransport[httpx2.AsyncBaseTransport], httpx2.AsyncB
         if channel is None:
             channel = self._server.open(grpc.aio.insecure_channel, grpc.aio.secure_channel)
             self._channel = channel
-            self._create: Any = channel.unary_unary(CREATE)
+            self._unaries: dict[str, Any] = {
+                method: channel.unary_unary(method) for method in (CREATE, LIST_MODELS, GET_MODEL)
+            }
             self._stream: Any = channel.unary_stream(STREAM)
         try:
             async with asyncio.timeout(seconds):
@@ -108,11 +124,13 @@ class AsyncGrpcTransport(BaseTransport[httpx2.AsyncBaseTransport], httpx2.AsyncB
         except TimeoutError:
             raise self._connect_error(seconds) from None
 
-    async def _created(self, call: Call) -> httpx2.Response:
-        answered = self._create(call.message, timeout=call.patience, metadata=call.metadata)
+    async def _answered(self, call: Call) -> httpx2.Response:
+        answered = self._unaries[call.method](
+            call.message, timeout=call.patience, metadata=call.metadata
+        )
         data = await answered
         headers = headers_of(await answered.initial_metadata(), await answered.trailing_metadata())
-        return completed(await convert(len(data), completion_json, data), headers)
+        return completed(await convert(len(data), answer_json, call.method, data), headers)
 
     async def _streamed(self, call: Call) -> httpx2.Response:
         responses = self._stream(call.message, metadata=call.metadata)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Generic, TypeVar
+from urllib.parse import unquote
 
 import grpc
 import httpx2
@@ -14,9 +15,10 @@ from grpc import ChannelConnectivity
 from chatpb._errors import ArgumentValueError, StateError, wrong_type
 from chatpb._forks import Owner
 from chatpb._rpc.deadline import ends_early_by
-from chatpb._rpc.metadata import Metadata, checked
+from chatpb._rpc.metadata import QUERY_KEY, Metadata, checked
 from chatpb._rpc.server import Server, timeout_of
 from chatpb._wire import embedded, spans
+from chatpb.v1 import model_service_pb2
 from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
 from chatpb.v1.chat_completion_service_pb2 import (
     DESCRIPTOR,
@@ -30,6 +32,10 @@ PATH: Final = "/chat/completions"
 _SERVICE: Final = DESCRIPTOR.services_by_name["ChatCompletionService"]
 CREATE: Final = f"/{_SERVICE.full_name}/CreateChatCompletion"
 STREAM: Final = f"/{_SERVICE.full_name}/StreamChatCompletion"
+_MODEL_SERVICE: Final = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"]
+LIST_MODELS: Final = f"/{_MODEL_SERVICE.full_name}/ListModels"
+GET_MODEL: Final = f"/{_MODEL_SERVICE.full_name}/GetModel"
+_MODELS_PATH: Final = b"/models"
 #: After a failure gRPC waits before it connects again, by default up to two minutes. Over HTTP,
 #: every request would try to connect.
 _RECONNECTING: Final = {
@@ -42,6 +48,7 @@ HTTPS_OWN: Final = frozenset(
         "accept",
         "accept-encoding",
         "connection",
+        "cookie",
         "expect",
         "host",
         "keep-alive",
@@ -68,16 +75,21 @@ class Call:
     """A request in the form that gRPC takes.
 
     Attributes:
-        is_stream: Whether the caller asks for a stream.
+        method: The full name of the rpc.
         message: The message of the rpc.
         metadata: The metadata to send.
         patience: How many seconds the server may be silent; None: no limit.
     """
 
-    is_stream: bool
+    method: str
     message: bytes
     metadata: Sequence[tuple[str, str | bytes]]
     patience: float | None
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the answer is a stream."""
+        return self.method == STREAM
 
     def is_late(self, began: float) -> bool:
         """Whether a call that began then has taken all its time, as far as a relay gives it."""
@@ -186,21 +198,23 @@ class BaseTransport(Generic[_TransportT]):
             request.method, url, headers=headers, stream=request.stream, extensions=extensions
         )
 
-    def _metadata(self, headers: httpx2.Headers) -> list[tuple[str, str | bytes]]:
-        """The headers to pass on, as metadata.
+    def _metadata(self, request: httpx2.Request) -> list[tuple[str, str | bytes]]:
+        """The headers and the query to pass on, as metadata.
 
         Raises:
             ValueError: A secret would leave this machine unencrypted, or a value cannot be sent.
         """
         passed: list[tuple[str, str | bytes]] = []
-        for key, value in headers.multi_items():
-            if key in HTTPS_OWN or key in self._names or key.endswith("-bin"):
+        for key, value in request.headers.multi_items():
+            if key in (*HTTPS_OWN, QUERY_KEY) or key in self._names or key.endswith("-bin"):
                 continue
             if key.startswith(("content-", "x-stainless-", "grpc-")):
                 continue
             if key in _SECRETS and not self._server.may_send_secrets:
                 raise self._server.refusal(f"header {key!r}")
             passed.append((key, value))
+        if request.url.query and QUERY_KEY not in self._names:
+            passed.append((QUERY_KEY, request.url.query.decode("ascii")))
         return [*self._server.metadata, *checked(passed)]
 
     def _call(self, request: httpx2.Request, data: bytes) -> Call:
@@ -211,16 +225,33 @@ class BaseTransport(Generic[_TransportT]):
             for span in spans(data)
         )
         kind = StreamChatCompletionRequest if is_stream else CreateChatCompletionRequest
-        return Call(
-            is_stream,
-            embedded(kind.REQUEST_FIELD_NUMBER, [data]),
-            self._metadata(request.headers),
-            limit_of(request, "read"),
-        )
+        message = embedded(kind.REQUEST_FIELD_NUMBER, [data])
+        return self._unary(request, STREAM if is_stream else CREATE, message)
+
+    def _models_call(self, request: httpx2.Request, name: str) -> Call:
+        """The call that asks for all models, or for one if there is a name."""
+        if not name:
+            return self._unary(request, LIST_MODELS, b"")
+        message = model_service_pb2.GetModelRequest(model=name).SerializeToString()
+        return self._unary(request, GET_MODEL, message)
+
+    def _unary(self, request: httpx2.Request, method: str, message: bytes) -> Call:
+        return Call(method, message, self._metadata(request), limit_of(request, "read"))
+
+
+def models_asked(request: httpx2.Request) -> str | None:
+    """The name of the model that a request asks for; empty for all; None if it asks otherwise."""
+    if request.method != "GET":
+        return None
+    path = request.url.raw_path.partition(b"?")[0].rstrip(b"/")
+    if path.endswith(_MODELS_PATH):
+        return ""
+    _, found, name = path.partition(_MODELS_PATH + b"/")
+    return unquote(name.decode("ascii")) if found else None
 
 
 def is_for_completion(request: httpx2.Request) -> bool:
-    """Whether a request goes over gRPC; all others go to the fallback."""
+    """Whether a request asks for a completion."""
     return request.method == "POST" and request.url.path.endswith(PATH)
 
 

@@ -16,24 +16,28 @@ from chatpb._forks import Owner
 from chatpb._mapping.convert import json_to_binary
 from chatpb.sse import DONE, event
 from chatpb.transport._answer import (
+    answer_json,
     broken,
     completed,
-    completion_json,
     events_of,
     failed,
     headers_of,
+    is_unknown,
     streaming,
     unknown_endpoint,
     unreadable_request,
 )
 from chatpb.transport._request import (
     CREATE,
+    GET_MODEL,
+    LIST_MODELS,
     SETTLED,
     STREAM,
     BaseTransport,
     Call,
     is_for_completion,
     limit_of,
+    models_asked,
 )
 from chatpb.transport._watch import WATCH
 from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
@@ -74,7 +78,9 @@ class GrpcTransport(BaseTransport[httpx2.BaseTransport], httpx2.BaseTransport):
         self._belong()
         self._channel = self._server.open(grpc.insecure_channel, grpc.secure_channel)
         # Without a serializer messages are bytes.
-        self._create: Any = self._channel.unary_unary(CREATE)
+        self._unaries: dict[str, Any] = {
+            method: self._channel.unary_unary(method) for method in (CREATE, LIST_MODELS, GET_MODEL)
+        }
         self._stream: Any = self._channel.unary_stream(STREAM)
         self._connecting = threading.Lock()
         self._is_connected = False
@@ -91,24 +97,34 @@ class GrpcTransport(BaseTransport[httpx2.BaseTransport], httpx2.BaseTransport):
         """
         self._belong()
         self._refuse_if_closed()
-        if not is_for_completion(request):
-            if self._fallback is None:
-                return unknown_endpoint(request)
-            return self._fallback.handle_request(self._elsewhere(request))
+        models = models_asked(request)
+        if models is None and not is_for_completion(request):
+            return self._fall_back(request)
         try:
-            call = self._call(request, json_to_binary(request.read(), ChatCompletionRequest))
+            if models is not None:
+                call = self._models_call(request, models)
+            else:
+                call = self._call(request, json_to_binary(request.read(), ChatCompletionRequest))
         except ConversionError as error:
             return unreadable_request(error)
         self._connect(limit_of(request, "connect"))
         began = time.monotonic()
         try:
-            return self._streamed(call) if call.is_stream else self._created(call)
+            return self._streamed(call) if call.is_stream else self._answered(call)
         except grpc.RpcError as error:
+            if models is not None and is_unknown(error):
+                return self._fall_back(request)
             try:
                 return failed(error, call.is_late(began))
             except httpx2.ConnectError:
                 self._is_connected = False
                 raise
+
+    def _fall_back(self, request: httpx2.Request) -> httpx2.Response:
+        """The answer to a request that does not go over gRPC."""
+        if self._fallback is None:
+            return unknown_endpoint(request)
+        return self._fallback.handle_request(self._elsewhere(request))
 
     def close(self) -> None:
         """Closes the connection and the fallback, and ends the running calls."""
@@ -151,12 +167,12 @@ class GrpcTransport(BaseTransport[httpx2.BaseTransport], httpx2.BaseTransport):
         finally:
             self._channel.unsubscribe(see)
 
-    def _created(self, call: Call) -> httpx2.Response:
-        data, answered = self._create.with_call(
+    def _answered(self, call: Call) -> httpx2.Response:
+        data, answered = self._unaries[call.method].with_call(
             call.message, timeout=call.patience, metadata=call.metadata
         )
         headers = headers_of(answered.initial_metadata(), answered.trailing_metadata())
-        return completed(completion_json(data), headers)
+        return completed(answer_json(call.method, data), headers)
 
     def _streamed(self, call: Call) -> httpx2.Response:
         responses = self._stream(call.message, metadata=call.metadata)

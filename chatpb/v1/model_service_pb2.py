@@ -25,13 +25,17 @@ _sym_db = _symbol_database.Default()
 from chatpb.v1 import model_pb2 as chatpb_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63hatpb/v1/model_service.proto\x12\tchatpb.v1\x1a\x15\x63hatpb/v1/model.proto\"\x13\n\x11ListModelsRequest\":\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x01(\x0b\x32\x14.chatpb.v1.ModelList\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"3\n\x10GetModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.chatpb.v1.Model2\x9e\x01\n\x0cModelService\x12I\n\nListModels\x12\x1c.chatpb.v1.ListModelsRequest\x1a\x1d.chatpb.v1.ListModelsResponse\x12\x43\n\x08GetModel\x12\x1a.chatpb.v1.GetModelRequest\x1a\x1b.chatpb.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63hatpb/v1/model_service.proto\x12\tchatpb.v1\x1a\x15\x63hatpb/v1/model.proto\"\x13\n\x11ListModelsRequest\":\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x01(\x0b\x32\x14.chatpb.v1.ModelList\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"3\n\x10GetModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.chatpb.v1.Model2\xa8\x01\n\x0cModelService\x12N\n\nListModels\x12\x1c.chatpb.v1.ListModelsRequest\x1a\x1d.chatpb.v1.ListModelsResponse\"\x03\x90\x02\x01\x12H\n\x08GetModel\x12\x1a.chatpb.v1.GetModelRequest\x1a\x1b.chatpb.v1.GetModelResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'chatpb.v1.model_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['ListModels']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['ListModels']._serialized_options = b'\220\002\001'
+  _globals['_MODELSERVICE'].methods_by_name['GetModel']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['GetModel']._serialized_options = b'\220\002\001'
   _globals['_LISTMODELSREQUEST']._serialized_start=67
   _globals['_LISTMODELSREQUEST']._serialized_end=86
   _globals['_LISTMODELSRESPONSE']._serialized_start=88
@@ -41,5 +45,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMODELRESPONSE']._serialized_start=182
   _globals['_GETMODELRESPONSE']._serialized_end=233
   _globals['_MODELSERVICE']._serialized_start=236
-  _globals['_MODELSERVICE']._serialized_end=394
+  _globals['_MODELSERVICE']._serialized_end=404
 # @@protoc_insertion_point(module_scope)

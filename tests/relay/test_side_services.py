@@ -96,6 +96,7 @@ async def test_they_admit_whom_calls_admit(tmp_path: Path) -> None:
         assert (0, "", "") == await finish(process)
     assert [
         "chatpb.v1.ChatCompletionService",
+        "chatpb.v1.ModelService",
         "grpc.channelz.v1.Channelz",
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",

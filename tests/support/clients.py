@@ -27,6 +27,14 @@ class Twin:
         """The same as the client's."""
         return await asyncio.to_thread(self.client.create_with_metadata, *args, **call)
 
+    async def list_models(self, **call: Any) -> Any:
+        """The same as the client's."""
+        return await asyncio.to_thread(self.client.list_models, **call)
+
+    async def get_model(self, *args: Any, **call: Any) -> Any:
+        """The same as the client's."""
+        return await asyncio.to_thread(self.client.get_model, *args, **call)
+
     def stream(self, *args: Any, **call: Any) -> TwinStream:
         """The same as the client's."""
         return TwinStream(self.client.stream(*args, **call))

@@ -43,7 +43,9 @@ class Stub(grpc.GenericRpcHandler):
         self.data = b""
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
-        """The handler of an rpc."""
+        """The handler of an rpc; None for other services."""
+        if "ChatCompletionService" not in details.method:
+            return None
         if "Stream" in details.method:
             return grpc.unary_stream_rpc_method_handler(self._stream)
         return grpc.unary_unary_rpc_method_handler(self._create)

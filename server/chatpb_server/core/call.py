@@ -42,6 +42,7 @@ class Call:
         first_sent: When the first answer or chunk was sent, in the same clock; None before.
         last_sent: When the last one was sent, in the same clock; None before.
         deadline: When the call ends at the latest, in the same clock; None without a time limit.
+        query: The query of the caller's URL, as it was written.
         wish: How much of the call its caller wishes to be recorded at most.
         body: What the upstreams are asked; None before.
         ends: The binary form of the completion, or of the first chunk and the last ones, from which
@@ -68,6 +69,7 @@ class Call:
     first_sent: float | None = None
     last_sent: float | None = None
     deadline: float | None = None
+    query: str = field(default="", repr=False)
     wish: Keep = "all"
     body: RequestBody | None = field(default=None, repr=False)
     ends: Sequence[bytes] = field(default=(), repr=False)

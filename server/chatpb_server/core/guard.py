@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from fnmatch import fnmatchcase
-from functools import lru_cache
 from typing import Any, Final, Protocol, TypeVar
 
 from grpc import StatusCode
@@ -16,6 +14,7 @@ from chatpb_server.core.call import Call, Observer, Recorder
 from chatpb_server.core.explain import STOPPING, DeadlineError, failure_of
 from chatpb_server.core.failure import Failure, own_failure
 from chatpb_server.core.gate import Gate, OverloadError
+from chatpb_server.core.headers import matcher
 from chatpb_server.core.keeping import wished
 
 _Out = TypeVar("_Out")
@@ -90,7 +89,7 @@ class Guard:
         self._recorder = recorder
         self._running: set[asyncio.Task[Any]] = set()
         self._stopping = False
-        self._is_passed_back = _passing(headers)
+        self._is_passed_back = matcher(headers)
 
     def renew(
         self,
@@ -105,7 +104,7 @@ class Guard:
         self._gate.resize(most_running, most_waiting)
         self._limit = limit
         self._authenticate = authenticate
-        self._is_passed_back = _passing(headers)
+        self._is_passed_back = matcher(headers)
 
     async def serve(
         self,
@@ -222,18 +221,6 @@ class Guard:
             if scope.expired():
                 raise DeadlineError from error
             raise
-
-
-def _passing(patterns: tuple[str, ...]) -> Callable[[str], bool]:
-    """Whether a header is passed back."""
-    # gRPC keeps names with this beginning for itself; those with that end are binary.
-    return lru_cache(1024)(
-        lambda name: (
-            any(fnmatchcase(name, pattern) for pattern in patterns)
-            and not name.startswith("grpc-")
-            and not name.endswith("-bin")
-        )
-    )
 
 
 def _in_time(left: float | None) -> float | None:

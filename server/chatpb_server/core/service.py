@@ -6,7 +6,7 @@ What fails is raised; the guard turns it into a failure.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
@@ -20,8 +20,8 @@ from chatpb._wire import WireError, spans
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.chat_completion_service_pb2 import DESCRIPTOR
-from chatpb_server.access.secret import check_header
 from chatpb_server.core.call import Call, Observer
+from chatpb_server.core.headers import PassedOn
 from chatpb_server.core.keeping import RECORD_HEADER
 from chatpb_server.core.offload import apart
 from chatpb_server.core.reading import restored
@@ -53,7 +53,7 @@ class ChatCompletionService:
         upstream: What answers.
         observer: Watches what is sent, and has headers for the upstream.
         max_event_bytes: The most bytes of one event of an upstream's event stream.
-        passed_on: The names of the callers' metadata that become headers of the upstream's request.
+        passed_on: Chooses the callers' metadata that become headers of the upstream's request.
         passed_back: From the headers of an upstream's answer to those that callers get.
 
     Attributes:
@@ -66,13 +66,13 @@ class ChatCompletionService:
         observer: Observer,
         *,
         max_event_bytes: int,
-        passed_on: Collection[str] = (),
+        passed_on: PassedOn | None = None,
         passed_back: Callable[[Mapping[str, str]], Metadata] = lambda _: (),
     ) -> None:
         self._upstream = upstream
         self._observer = observer
         self._max_event_bytes = max_event_bytes
-        self.passed_on = passed_on
+        self.passed_on = passed_on or PassedOn()
         self._passed_back = passed_back
 
     async def create(self, call: Call, body: RequestBody) -> UpstreamAnswer:
@@ -137,18 +137,17 @@ class ChatCompletionService:
     def _request(self, call: Call, body: RequestBody) -> UpstreamRequest:
         """The request for the upstream."""
         call.body = body
-        headers: dict[str, str] = {}
-        for name in self.passed_on:
-            if name in call.metadata:
-                check_header(name, call.metadata[name])
-                headers[name] = call.metadata[name]
+        headers = self.passed_on.of(call.metadata)
         if call.wish != "all":  # it counts for all relays on the way
             headers[RECORD_HEADER] = call.wish
-        headers |= self._observer.upstream_headers(call)
+        own = self._observer.upstream_headers(call)
+        if "traceparent" in own:  # of another trace, unless it is in `own`
+            headers.pop("tracestate", None)
         return UpstreamRequest(
             body,
             call.model,
-            headers,
+            {**headers, **own},
+            query=call.query,
             deadline=call.deadline,
             call_id=call.id,
             max_event_bytes=self._max_event_bytes,

@@ -133,8 +133,9 @@ class UpstreamRequest:
     Attributes:
         body: What is asked.
         model: The model that the body names.
-        headers: HTTP headers that belong to this call: trace context, and the caller's own
-            authorization if it is passed on.
+        headers: HTTP headers that belong to this call: trace context, and those of the caller's
+            that are passed on.
+        query: Query parameters that belong to this call, as they are written in a URL.
         deadline: When the call ends at the latest, in seconds of `time.monotonic`; None if it has
             no time limit.
         call_id: The id of the call; empty if there is none.
@@ -146,6 +147,7 @@ class UpstreamRequest:
     body: RequestBody
     model: str = ""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    query: str = field(default="", repr=False)
     deadline: float | None = None
     call_id: str = ""
     max_event_bytes: int = MAX_EVENT_BYTES

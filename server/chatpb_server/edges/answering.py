@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
-from typing import Any, Final
+from typing import Final
 
-import orjson
 from aiohttp import HttpVersion11, web
 
 from chatpb import ConversionError
@@ -21,9 +20,10 @@ from chatpb_server.core.call import Call
 from chatpb_server.core.explain import RefusalError
 from chatpb_server.core.failure import Failure
 from chatpb_server.core.guard import CallerGoneError, CallError, Guard, Peer
+from chatpb_server.core.model_service import ModelService
 from chatpb_server.core.offload import apart, json_text, threaded
 from chatpb_server.core.reading import json_of
-from chatpb_server.core.service import ChatCompletionService, Metadata
+from chatpb_server.core.service import Metadata
 from chatpb_server.core.upstream import (
     RequestBody,
     UpstreamAnswer,
@@ -31,10 +31,12 @@ from chatpb_server.core.upstream import (
     UpstreamDataError,
     UpstreamError,
 )
-from chatpb_server.edges.azure import with_model
+from chatpb_server.edges.azure import with_model, without_version
 from chatpb_server.edges.connection import OURS, Connection
 from chatpb_server.edges.http_body import BodyReader
 from chatpb_server.edges.http_request import HttpPeer, asked_in
+from chatpb_server.edges.models import list_json, model_json
+from chatpb_server.edges.services import Services
 
 #: The names of its calls, as rpcs have them.
 CHAT: Final = "/openai.v1/chat.completions"
@@ -55,7 +57,7 @@ class Answering:
         request: The request.
         connection: Its connection.
         guard: As in `HttpEdge`.
-        service: As in `HttpEdge`.
+        services: As in `HttpEdge`.
         bodies: Reads its body.
         budget: As in `HttpEdge`.
         is_draining: Says whether the relay is stopping.
@@ -66,7 +68,7 @@ class Answering:
         request: web.BaseRequest,
         connection: Connection,
         guard: Guard,
-        service: ChatCompletionService,
+        services: Services,
         *,
         bodies: BodyReader,
         budget: Budget,
@@ -75,7 +77,7 @@ class Answering:
         self._request = request
         self._connection = connection
         self._guard = guard
-        self._service = service
+        self._services = services
         self._bodies = bodies
         self._budget = budget
         self._is_draining = is_draining
@@ -95,7 +97,9 @@ class Answering:
             return await self.refuse(self._wrong_method("POST"))
         if self._is_draining():
             return await self.refuse(RefusalError(503, "The relay is stopping; call again."))
-        call = Call(CHAT, self._metadata)
+        call = self._new_call(CHAT)
+        if deployment:
+            call.query = without_version(call.query)
 
         async def read() -> None:
             self._body = await self._bodies.read(self._request, share)
@@ -110,7 +114,7 @@ class Answering:
             if self._is_stream:
                 await self._stream(call)
                 return
-            text = await _text(await self._service.create(call, RequestBody(text=self._body)))
+            text = await _text(await self._services.chat.create(call, RequestBody(text=self._body)))
             self._body = b""
             share.give_back()
             share.hold(len(text))
@@ -119,19 +123,19 @@ class Answering:
         with self._budget.share(self._connection) as share:
             return await self._serve(call, respond, read)
 
-    async def models(self, name: str, value: Any) -> web.StreamResponse:
-        """GET /v1/models, and one of them, which does not exist if its value is None."""
+    async def models(self, name: str, service: ModelService) -> web.StreamResponse:
+        """GET /v1/models, and one of them if there is a name."""
         if self._request.method not in ("GET", "HEAD"):
             return await self.refuse(self._wrong_method("GET"))
-        if value is None:
-            text = f"The model '{name}' does not exist"
-            return await self.refuse(RefusalError(404, text, "model_not_found"))
-        call = Call(MODELS, self._metadata)
+        call = self._new_call(MODELS)
 
         async def respond() -> None:
-            await self._send_json(call, orjson.dumps(value))
+            text = await (model_json(service, call, name) if name else list_json(service, call))
+            share.hold(len(text))
+            await self._send_json(call, text)
 
-        return await self._serve(call, respond)
+        with self._budget.share(self._connection) as share:
+            return await self._serve(call, respond)
 
     async def refuse(self, refusal: RefusalError) -> web.StreamResponse:
         """The answer to a request for which no upstream is asked."""
@@ -139,7 +143,7 @@ class Answering:
         async def respond() -> None:
             raise refusal
 
-        return await self._serve(Call("/openai.v1/refused", self._metadata), respond)
+        return await self._serve(self._new_call("/openai.v1/refused"), respond)
 
     async def outside(
         self, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None
@@ -154,6 +158,9 @@ class Answering:
         kind = {"content-type": _JSON} if body else {}
         headers = {**OURS, **kind, **(headers or {})}
         return await self._send(web.Response(status=status, body=body or None, headers=headers))
+
+    def _new_call(self, name: str) -> Call:
+        return Call(name, self._metadata, query=self._request.rel_url.raw_query_string)
 
     async def _serve(
         self,
@@ -210,7 +217,7 @@ class Answering:
                 await connection.write(self._request, data)
 
         is_event_stream = False
-        stream = self._service.stream(call, RequestBody(text=self._body), begin)
+        stream = self._services.chat.stream(call, RequestBody(text=self._body), begin)
         async with aclosing(stream) as arrived:
             async for chunks in arrived:
                 is_event_stream = chunks.text is not None

@@ -11,6 +11,7 @@ from chatpb_server.core.offload import stepwise
 from chatpb_server.core.upstream import RequestBody
 
 _DEPLOYMENTS: Final = "/openai/deployments/"
+_VERSION: Final = "api-version"
 _CHAT: Final = "/chat/completions"
 _MODEL: Final = ChatCompletionRequest.MODEL_FIELD_NUMBER
 
@@ -41,6 +42,11 @@ def place_of(path: str) -> Place:
     elif path.startswith("/openai/v1/") or f"{path}/".startswith("/openai/models/"):
         path = path.removeprefix("/openai")
     return Place(path.removeprefix("/v1"))
+
+
+def without_version(query: str) -> str:
+    """The query of such a path without the version of Azure's API, which the path belongs to."""
+    return "&".join(each for each in query.split("&") if each.partition("=")[0] != _VERSION)
 
 
 async def with_model(body: bytes, model: str) -> bytes:

@@ -1,4 +1,4 @@
-"""The gRPC edge: the service with health, reflection and channelz on one port."""
+"""The gRPC edge: the services with health, reflection and channelz on one port."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from chatpb_server.access.address import Address
 from chatpb_server.core.budget import Budget
 from chatpb_server.core.guard import Guard
 from chatpb_server.core.limits import Limits
-from chatpb_server.core.service import SERVICE_NAME, ChatCompletionService
 from chatpb_server.edges.health import Health
 from chatpb_server.edges.inspection import Inspection
 from chatpb_server.edges.messages import Messages
 from chatpb_server.edges.rpcs import Rpcs
+from chatpb_server.edges.services import NAMES, Services
 
 #: How many seconds longer than the grace period the runtime waits for calls to end.
 _MARGIN: Final = 5.0
@@ -33,12 +33,12 @@ _SMALL_MESSAGES: Final = 16
 
 
 class GrpcEdge:
-    """Serves the rpcs of the service, health and reflection.
+    """Serves the rpcs of the services, health and reflection.
 
     It is made where an event loop runs, and gRPC's server is made with it.
 
     Args:
-        service: What answers.
+        services: What answers.
         guard: Admits and bounds every call.
         inspecting: The same for the calls of reflection and channelz.
         limits: What bounds calls and connections.
@@ -49,7 +49,7 @@ class GrpcEdge:
 
     def __init__(
         self,
-        service: ChatCompletionService,
+        services: Services,
         guard: Guard,
         inspecting: Guard,
         *,
@@ -63,12 +63,12 @@ class GrpcEdge:
         self._server = aio.server(options=_options(limits, share_port, channelz))
         self._messages = Messages(budget, limits)
         small = Messages(Budget(_SMALL_BYTES, _SMALL_BYTES), limits, quick=_SMALL_MESSAGES)
-        self._health = Health((SERVICE_NAME,), small)
+        self._health = Health(NAMES, small)
         self._inspection = Inspection(inspecting, small)
-        names = (SERVICE_NAME, health.SERVICE_NAME)
+        names = (*NAMES, health.SERVICE_NAME)
         self._server.add_generic_rpc_handlers(
             (
-                Rpcs(service, guard, self._messages, limits.max_metadata_bytes).handler(),
+                *Rpcs(services, guard, self._messages, limits.max_metadata_bytes).handlers(),
                 self._health.handler(),
                 *self._inspection.handlers(names, channelz=channelz),
             )

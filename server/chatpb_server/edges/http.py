@@ -6,8 +6,6 @@ JSON passes as it is, both ways. What a call may do, and how it fails, is decide
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Mapping
 from ssl import SSLContext
 from typing import Any, Final
 from urllib.parse import unquote
@@ -19,9 +17,9 @@ from chatpb_server.core.budget import Budget
 from chatpb_server.core.explain import RefusalError
 from chatpb_server.core.guard import CallerGoneError, Guard
 from chatpb_server.core.limits import Limits
+from chatpb_server.core.model_service import ModelService
 from chatpb_server.core.pace import Pace
 from chatpb_server.core.passing import Passing
-from chatpb_server.core.service import ChatCompletionService
 from chatpb_server.edges.azure import place_of
 from chatpb_server.edges.connection import MAX_HEADER, MAX_LINE, Connection, refusal_of_connection
 from chatpb_server.edges.cors import FOREIGN, Cors, CorsRequest
@@ -30,6 +28,7 @@ from chatpb_server.edges.listener import Listener
 from chatpb_server.edges.passage import Passage
 from chatpb_server.edges.probes import probed
 from chatpb_server.edges.rpc_answering import RPCS, RpcAnswering
+from chatpb_server.edges.services import Services
 
 _MAX_HEADERS: Final = 100
 #: From how many bytes that nobody has read the connection is not read on.
@@ -49,39 +48,34 @@ class HttpEdge:
     """Serves ``/v1/chat/completions`` and ``/v1/models``, with or without ``/v1``, and probes.
 
     Args:
-        service: What answers.
+        services: What answers.
         guard: Admits and bounds every call.
         limits: What bounds calls and connections.
         budget: Holds the bytes of requests.
-        models: The models that are listed, each with the name of who owns it.
         cors: Which web pages may call.
         passing: Passes all other paths on. None: they are refused.
 
     Attributes:
-        models: The argument, which can be changed.
-        cors: The same.
+        cors: The argument, which can be changed.
         passing: The same.
     """
 
     def __init__(
         self,
-        service: ChatCompletionService,
+        services: Services,
         guard: Guard,
         *,
         limits: Limits,
         budget: Budget,
-        models: Mapping[str, str],
         cors: Cors,
         passing: Passing | None = None,
     ) -> None:
-        self._service = service
+        self._services = services
         self._guard = guard
         self._limits = limits
         self._budget = budget
-        self.models = models
         self.cors = cors
         self.passing = passing
-        self._began = int(time.time())
         self._is_draining = False
         self._idle: dict[Connection, None] = {}
         self._pace = Pace(limits.stall_timeout or None, limits.min_rate)
@@ -170,7 +164,7 @@ class HttpEdge:
                 request,
                 connection,
                 self._guard,
-                self._service,
+                self._services,
                 bodies=self._bodies,
                 budget=self._budget,
                 is_draining=lambda: self._is_draining,
@@ -197,9 +191,11 @@ class HttpEdge:
         path, deployment = place_of(request.rel_url.raw_path)
         if path == "/chat/completions" and (request.method == "POST" or self.passing is None):
             return await answering.chat(deployment)
-        if path == "/models" or path.startswith("/models/"):
+        is_for_models = path == "/models" or path.startswith("/models/")
+        # A fallback may delete models.
+        if is_for_models and (self.passing is None or request.method in ("GET", "HEAD")):
             name = unquote(path.removeprefix("/models").strip("/"))
-            return await answering.models(name, self._listed(name))
+            return await answering.models(name, self._listed())
         if request.method in ("GET", "HEAD") and (body := probed(path)):
             return await answering.outside(200, body)
         if self.passing is not None:
@@ -207,10 +203,6 @@ class HttpEdge:
         text = f"Invalid URL ({request.method} {request.rel_url.raw_path})"
         return await answering.refuse(RefusalError(404, f"{text}{_NO_FALLBACK}"))
 
-    def _listed(self, name: str) -> Any:
-        """All models, or one; None if there is no such model."""
-        models = {
-            model: {"id": model, "object": "model", "created": self._began, "owned_by": owner}
-            for model, owner in self.models.items()
-        }
-        return models.get(name) if name else {"object": "list", "data": list(models.values())}
+    def _listed(self) -> ModelService:
+        """What knows the models."""
+        return self._services.models

@@ -15,13 +15,14 @@ from aiohttp import web
 from google.protobuf.descriptor_pb2 import MethodOptions
 
 from chatpb import ConversionError
+from chatpb._rpc.metadata import QUERY_KEY
 from chatpb_server.core.budget import Share
 from chatpb_server.core.call import Call
 from chatpb_server.core.explain import RefusalError, StoppingError
 from chatpb_server.core.failure import Failure
 from chatpb_server.core.guard import CallerGoneError, CallError, Peer
 from chatpb_server.core.offload import stepwise, threaded
-from chatpb_server.core.service import SERVICE, SERVICE_NAME, Metadata
+from chatpb_server.core.service import Metadata
 from chatpb_server.core.upstream import UpstreamDataError
 from chatpb_server.edges import connect, grpc_web
 from chatpb_server.edges.answering import LAST, Answering, gone
@@ -35,14 +36,18 @@ from chatpb_server.edges.envelopes import (
     only_message,
     takes_gzip,
 )
-from chatpb_server.edges.exchange import ChatExchange
 from chatpb_server.edges.http_request import HttpPeer
 from chatpb_server.edges.protobuf_json import read_json, write_json
 from chatpb_server.edges.rpc_protocols import Protocol, content_types, protocol_of
+from chatpb_server.edges.services import DESCRIPTORS
 
 #: The rpcs, by their paths.
 _RPCS: Final = MappingProxyType(
-    {f"/{SERVICE_NAME}/{method.name}": method for method in SERVICE.methods}
+    {
+        f"/{service.full_name}/{method.name}": method
+        for service in DESCRIPTORS
+        for method in service.methods
+    }
 )
 #: How the paths of rpcs begin.
 RPCS: Final = "/chatpb.v1."
@@ -76,8 +81,8 @@ class RpcAnswering(Answering):
         self._protocol = protocol
         self._method = method
         self._sends_gzip = takes_gzip(self._metadata.get(protocol.accepts, ""))
-        call = self._call = Call(path, self._metadata)
-        exchange = ChatExchange(self._service, call, is_stream=method.server_streaming)
+        call = self._call = Call(path, self._metadata, query=self._metadata.get(QUERY_KEY, ""))
+        exchange = self._services.exchange(method, call)
 
         async def read() -> None:
             if self._is_draining():

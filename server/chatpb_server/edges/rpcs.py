@@ -1,4 +1,4 @@
-"""The rpcs of the service: what gRPC's server calls, on bytes."""
+"""The rpcs of the services: what gRPC's server calls, on bytes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any, Final, cast
 
 import grpc
 
+from chatpb._rpc.metadata import QUERY_KEY
 from chatpb_server.core.call import Call
 from chatpb_server.core.explain import RefusalError
 from chatpb_server.core.guard import CallerGoneError, CallError, Guard
-from chatpb_server.core.service import SERVICE, SERVICE_NAME, ChatCompletionService, Metadata
-from chatpb_server.edges.exchange import ChatExchange
+from chatpb_server.core.service import Metadata
 from chatpb_server.edges.messages import Messages
+from chatpb_server.edges.services import DESCRIPTORS, Services
 
 #: Tells gRPC in the caller not to retry by itself: an upstream was asked, and whether to ask it
 #: again is for the program to decide. See https://github.com/grpc/proposal/blob/master/A6-client-retries.md#pushback
@@ -24,7 +25,7 @@ class Rpcs:
     """The rpcs.
 
     Args:
-        service: What answers.
+        services: What answers.
         guard: Admits and bounds every call.
         messages: Reads and writes within bounds.
         max_metadata_bytes: The most bytes of a caller's metadata.
@@ -32,39 +33,48 @@ class Rpcs:
 
     def __init__(
         self,
-        service: ChatCompletionService,
+        services: Services,
         guard: Guard,
         messages: Messages,
         max_metadata_bytes: int,
     ) -> None:
-        self._service = service
+        self._services = services
         self._guard = guard
         self._messages = messages
         self._max_metadata_bytes = max_metadata_bytes
 
-    def handler(self) -> grpc.GenericRpcHandler:
+    def handlers(self) -> list[grpc.GenericRpcHandler]:
         """What the server calls.
 
         For gRPC's runtime both sides of every rpc are streams, whose messages are read and written
         when the handler asks for it. On the wire there is no difference.
         """
-        handlers: dict[str, Any] = {
-            method.name: grpc.stream_stream_rpc_method_handler(cast("Any", self._guarded(method)))
-            for method in SERVICE.methods
-        }
-        return grpc.method_handlers_generic_handler(SERVICE_NAME, handlers)
+        return [
+            grpc.method_handlers_generic_handler(
+                service.full_name,
+                {
+                    method.name: grpc.stream_stream_rpc_method_handler(
+                        cast("Any", self._guarded(f"/{service.full_name}/{method.name}", method))
+                    )
+                    for method in service.methods
+                },
+            )
+            for service in DESCRIPTORS
+        ]
 
-    def _guarded(self, method: Any) -> Callable[[Any, Any], Awaitable[None]]:
+    def _guarded(self, name: str, method: Any) -> Callable[[Any, Any], Awaitable[None]]:
         """Lets the guard serve an rpc.
 
         Args:
+            name: Its full name.
             method: Its descriptor.
         """
 
         async def guarded(_: Any, context: Any) -> None:
             metadata = context.invocation_metadata() or ()
-            call = Call(f"/{SERVICE_NAME}/{method.name}", dict(metadata))
-            exchange = ChatExchange(self._service, call, is_stream=method.server_streaming)
+            call = Call(name, dict(metadata))
+            call.query = call.metadata.get(QUERY_KEY, "")
+            exchange = self._services.exchange(method, call)
 
             async def read() -> None:
                 self._check_metadata(metadata)

@@ -26,6 +26,7 @@ from chatpb_server.access.tokens import API_KEY, Tokens, TokensError, token_in
 from chatpb_server.core.call import Call, Observer
 from chatpb_server.core.explain import AuthenticationError
 from chatpb_server.core.guard import Authenticate, Peer
+from chatpb_server.core.headers import ACCOUNT, PASSED_BACK
 from chatpb_server.running.config import ConfigError
 from chatpb_server.running.fallback import find_fallback
 from chatpb_server.running.records import RecordCounts, open_recorder, unrecordable
@@ -281,25 +282,20 @@ def _renewed(settings: Settings, options: Options) -> tuple[Router, Options]:
         raise ConfigError(*mistakes)
     passed_on = settings.passed_on
     if any(table.takes_authorization for table in settings.upstreams.values()):
-        passed_on = (*passed_on, "authorization")
+        passed_on = (*ACCOUNT, *passed_on)
     options = replace(
         options,
         grace=settings.grace,
         limits=settings.limits,
         authenticate=authenticate,
-        headers=settings.passed_back,
+        headers=(*PASSED_BACK, *settings.passed_back),
         cors_origins=settings.http.cors_origins,
         passed_on=passed_on,
         fallback=fallback,
         insecure=settings.insecure_listen,
-        models={
-            model: name
-            for name, table in settings.upstreams.items()
-            for model in table.models
-            if not set(model) & set("*?[")
-        },
+        models=None,
     )
-    return Router(routes, settings.retry), options
+    return Router(routes, settings.retry, models=settings.models), options
 
 
 def _tls(settings: Settings) -> tuple[grpc.ServerCredentials | None, ssl.SSLContext | None]:

@@ -29,6 +29,7 @@ RENEWED: Final = (
     "limits.max_waiting",
     "limits.timeout",
     "log",
+    "models",
     "passed_back",
     "passed_on",
     "record.keep",

@@ -15,7 +15,10 @@ from chatpb_server.core.budget import Budget
 from chatpb_server.core.call import Observer, Recorder
 from chatpb_server.core.gate import Gate
 from chatpb_server.core.guard import Authenticate, Guard
+from chatpb_server.core.headers import PASSED_BACK, PassedOn
 from chatpb_server.core.limits import Limits
+from chatpb_server.core.model_service import ModelService
+from chatpb_server.core.models import NamedModels
 from chatpb_server.core.passing import Fallback, Passing
 from chatpb_server.core.service import ChatCompletionService
 from chatpb_server.core.upstream import Upstream
@@ -23,22 +26,12 @@ from chatpb_server.edges.cors import Cors
 from chatpb_server.edges.grpc import GrpcEdge
 from chatpb_server.edges.http import HttpEdge
 from chatpb_server.edges.inspection import MOST_RUNNING, MOST_SECONDS
+from chatpb_server.edges.services import Services
 from chatpb_server.upstreams.current import CurrentFallback
 from chatpb_server.watching.logs import LogObserver
 
 #: The headers of an upstream's answer that callers get by default.
-PASSED_HEADERS: Final = (
-    "x-request-id",
-    "request-id",
-    "apim-request-id",
-    "openai-*",
-    "x-ratelimit-*",
-    "x-ms-region",
-    "retry-after",
-    "retry-after-ms",
-    "x-should-retry",
-    "cf-ray",
-)
+PASSED_HEADERS: Final = tuple(PASSED_BACK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +47,16 @@ class Options:
         authenticate: Says who calls. None: everybody may.
         headers: The headers of the upstream's answers that callers get, as trailing metadata or as
             headers.
-        passed_on: The callers' metadata that the upstream gets as headers.
+        passed_on: The callers' metadata that the upstream gets as headers, in addition to
+            `PASSED_ON`.
         share_port: Whether other processes may serve the same ports, each some of the connections.
         insecure: Whether to listen for other machines even without TLS or authentication.
         channelz: Whether the state of the connections can be asked for.
         http: Where to serve OpenAI's HTTP API too, as ``HOST:PORT``. None: nowhere.
         ssl_context: For TLS there. None: none.
         cors_origins: The origins whose web pages may call there (see `Cors`).
-        models: The models that the HTTP API lists, each with the name of who owns it.
+        models: The models that are listed, each with the name of who owns it. None: those that the
+            upstream lists.
         fallback: Where the HTTP API passes the requests of all other paths. None: nowhere.
     """
 
@@ -79,7 +74,7 @@ class Options:
     http: str | None = None
     ssl_context: SSLContext | None = None
     cors_origins: tuple[str, ...] = ()
-    models: Mapping[str, str] = field(default_factory=dict)
+    models: Mapping[str, str] | None = field(default_factory=dict)
     fallback: Fallback | None = None
 
 
@@ -147,12 +142,14 @@ async def serving_all(
             upstream,
             options.observer,
             max_event_bytes=limits.max_event_bytes,
-            passed_on=options.passed_on,
+            passed_on=PassedOn(options.passed_on),
             passed_back=guard.passed_back,
         )
         fallback = CurrentFallback(options.fallback)
         stack.push_async_callback(fallback.close)
         passing = Passing(fallback, options.observer)
+        models = ModelService(_lister(upstream, options), service.passed_on)
+        services = Services(service, models)
         address = Address.parse(listen)
         _check_exposure(address, options, tls=options.credentials is not None)
         inspecting = Guard(
@@ -163,7 +160,7 @@ async def serving_all(
             authenticate=options.authenticate,
         )
         edge = GrpcEdge(
-            service,
+            services,
             guard,
             inspecting,
             limits=limits,
@@ -178,11 +175,10 @@ async def serving_all(
             address = Address.parse(options.http)
             _check_exposure(address, options, tls=options.ssl_context is not None)
             http_edge = HttpEdge(
-                service,
+                services,
                 guard,
                 limits=limits,
                 budget=budget,
-                models=options.models,
                 cors=Cors(options.cors_origins),
                 passing=passing if options.fallback is not None else None,
             )
@@ -204,9 +200,9 @@ async def serving_all(
             inspecting.renew(
                 MOST_RUNNING, 0, limit=MOST_SECONDS, headers=(), authenticate=new.authenticate
             )
-            service.passed_on = new.passed_on
+            service.passed_on = models.passed_on = PassedOn(new.passed_on)
+            models.upstream = _lister(upstream, new)
             if http_edge is not None:
-                http_edge.models = new.models
                 http_edge.cors = Cors(new.cors_origins)
                 http_edge.passing = passing if new.fallback is not None else None
                 fallback.replace(new.fallback)
@@ -222,6 +218,11 @@ async def serving_all(
             if http_edge is not None:
                 await http_edge.drain()
             await edge.stop(options.grace)
+
+
+def _lister(upstream: Upstream, options: Options) -> object:
+    """What lists the models."""
+    return upstream if options.models is None else NamedModels(options.models)
 
 
 def _check_exposure(address: Address, options: Options, *, tls: bool) -> None:

@@ -16,11 +16,13 @@ from typing import Annotated, ClassVar, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from chatpb_server.access.address import Address
-from chatpb_server.access.secret import OWN_HEADERS, is_metadata_key
+from chatpb_server.access.secret import is_metadata_key
+from chatpb_server.core.headers import is_never_passed
 from chatpb_server.core.limits import Limits
 from chatpb_server.core.setting import Declaration, Seconds, Setting, Table, declarations
 from chatpb_server.edges.cors import checked_origin
 from chatpb_server.running.serving import PASSED_HEADERS
+from chatpb_server.upstreams.catalog import ModelsTable
 from chatpb_server.upstreams.registry import AnyUpstream, kinds
 from chatpb_server.upstreams.router import RetryPolicy
 from chatpb_server.watching.logs import LogFormat, LogLevel
@@ -36,21 +38,25 @@ def _address(text: str) -> str:
 
 
 def _passed_on(text: str) -> str:
-    if not is_metadata_key(text):
+    name = text.removeprefix("-")
+    if name.startswith("*") or not is_metadata_key(name.replace("*", "x")):
         raise ValueError("expected a key of metadata in lower case, not grpc-... and not ...-bin")
-    if text == "authorization":
+    if name == "authorization":
         raise ValueError('set auth = "caller" for each upstream that requires it')
-    if text in OWN_HEADERS:
-        raise ValueError("is set by the relay itself")
+    if is_never_passed(name):
+        raise ValueError("is set by the relay itself, or belongs to one connection or a browser")
     return text
 
 
 def _passed_back(text: str) -> str:
-    if text.startswith("*") or not is_metadata_key(text.replace("*", "x")):
+    name = text.removeprefix("-")
+    if name.startswith("*") or not is_metadata_key(name.replace("*", "x")):
         raise ValueError(
             "expected the name of a header in lower case, with * for any text but not as the first"
             " letter"
         )
+    if is_never_passed(name):
+        raise ValueError("is set by the relay itself, or belongs to one connection or a browser")
     return text
 
 
@@ -242,13 +248,22 @@ class Settings(Table):
     ] = 30
     passed_on: Annotated[
         tuple[Annotated[str, AfterValidator(_passed_on)], ...],
-        Setting("The callers' metadata, or headers, that all upstreams get as headers."),
+        Setting(
+            "The callers' headers, or metadata, that all upstreams get as headers, in addition to"
+            " those of [headers.md](headers.md). `*` stands for any text; `-` before a name takes"
+            " it out again.",
+            flag="--pass",
+            value="HEADER",
+        ),
     ] = ()
     passed_back: Annotated[
         tuple[Annotated[str, AfterValidator(_passed_back)], ...],
         Setting(
-            "The headers of answers that callers get, as trailing metadata or as headers. `*`"
-            " stands for any text."
+            "The headers of answers that callers get, as headers or as trailing metadata, in"
+            " addition to those of [headers.md](headers.md). `*` stands for any text; `-` before a"
+            " name takes it out again.",
+            flag="--pass-back",
+            value="HEADER",
         ),
     ] = PASSED_HEADERS
     upstreams: Annotated[dict[str, AnyUpstream], Field(min_length=1)]
@@ -264,6 +279,7 @@ class Settings(Table):
     ] = None
     limits: Limits = Limits()
     retry: RetryPolicy = RetryPolicy()
+    models: ModelsTable = ModelsTable()
     record: RecordTable = RecordTable()
     metrics: MetricsTable = MetricsTable()
     tracing: TracingTable = TracingTable()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Generic, Protocol, TypeVar
 
+from chatpb_server.core.models import ListedModel, ModelsRequest, models_of
 from chatpb_server.core.passing import Fallback, PassedAnswer, PassedRequest
 from chatpb_server.core.upstream import (
     Upstream,
@@ -46,6 +47,11 @@ class CurrentUpstream:
         with self._current.use() as upstream:
             async with upstream.stream(request) as stream:
                 yield stream
+
+    async def models(self, request: ModelsRequest) -> Sequence[ListedModel]:
+        """Lists its models, as `ListsModels.models` says, if it can."""
+        with self._current.use() as upstream:
+            return await models_of(upstream, request)
 
     async def close(self) -> None:
         """Closes all of them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from io import BytesIO
 from typing import Annotated, Any, ClassVar, Final
@@ -14,6 +14,7 @@ from pydantic import Field, field_validator
 from yarl import URL
 
 from chatpb._rpc.loopback import is_loopback
+from chatpb_server.core.models import ListedModel, ModelsRequest
 from chatpb_server.core.offload import apart
 from chatpb_server.core.reading import has_error
 from chatpb_server.core.setting import Setting
@@ -26,6 +27,8 @@ from chatpb_server.core.upstream import (
 from chatpb_server.upstreams.body import all_after, first_bytes, pieces_of, read_whole
 from chatpb_server.upstreams.events import EVENTS, JSON, answer_of, chunks_of, error_of, kind_of
 from chatpb_server.upstreams.http_client import HttpClient
+from chatpb_server.upstreams.model_list import MAX_BYTES, models_in_text
+from chatpb_server.upstreams.query import with_query
 from chatpb_server.upstreams.registry import UpstreamSettingsError, register
 from chatpb_server.upstreams.remote import (
     RemoteSettings,
@@ -36,6 +39,7 @@ from chatpb_server.upstreams.remote import (
 #: Holds the key of an upstream that is given by its URL alone.
 _DEFAULT_KEY: Final = "OPENAI_API_KEY"
 _PATH: Final = "chat/completions"
+_MODELS_PATH: Final = "models"
 #: The most bytes that are kept of an error. Of a longer one the rest is dropped.
 _MAX_ERROR_BYTES: Final = 512 * 1024
 _LARGE: Final = 1024 * 1024
@@ -58,7 +62,9 @@ class HttpUpstream:
     def __init__(self, base_url: str, settings: RemoteSettings | None = None) -> None:
         self._settings = settings or RemoteSettings()
         url = URL(base_url)
-        self._url = url.joinpath(_PATH).with_query({**url.query, **self._settings.query})
+        query = {**url.query, **self._settings.query}
+        self._url = url.joinpath(_PATH).with_query(query)
+        self._models_url = url.joinpath(_MODELS_PATH).with_query(query)
         self._client = HttpClient(self._settings, skip_auto_headers=("User-Agent",))
 
     async def create(self, request: UpstreamRequest) -> UpstreamAnswer:
@@ -90,6 +96,18 @@ class HttpUpstream:
                 async with aclosing(chunks_of(body, headers, request.max_event_bytes)) as chunks:
                     yield UpstreamStream(chunks, headers)
 
+    async def models(self, request: ModelsRequest) -> Sequence[ListedModel]:
+        """Lists its models, as `ListsModels.models` says."""
+        response = await self._client.ask(
+            "GET",
+            with_query(self._models_url, request.query),
+            is_patient=False,
+            headers=self._headers(request.headers, request.seconds_left()),
+        )
+        async with self._read(response), aclosing(pieces_of(response)) as pieces:
+            text = await read_whole(pieces, min(self._settings.max_bytes, MAX_BYTES))
+        return await models_in_text(text, _headers(response))
+
     async def close(self) -> None:
         """Closes the pooled connections."""
         await self._client.close()
@@ -104,35 +122,50 @@ class HttpUpstream:
         body = text if len(text) <= _LARGE else BytesIO(text)
         response = await self._client.ask(
             "POST",
-            self._url,
+            with_query(self._url, request.query),
             is_patient=is_patient,
             data=body,
             headers=self._request_headers(request),
         )
+        async with self._read(response):
+            yield response
+
+    @asynccontextmanager
+    async def _read(self, response: aiohttp.ClientResponse) -> AsyncIterator[None]:
+        """Closes an answer at the end of the context, or raises it if it is an error."""
         async with response:
             if response.status >= 300:
                 async with aclosing(pieces_of(response)) as pieces:
                     error_body = await read_whole(pieces, _MAX_ERROR_BYTES, cut=True)
                 raise await error_of(response.status, error_body, _headers(response))
-            yield response
+            yield
 
     def _request_headers(self, request: UpstreamRequest) -> CIMultiDict[str]:
+        headers = self._headers(request.headers, request.seconds_left())
+        headers["Content-Type"] = "application/json"
+        if request.call_id:
+            headers.setdefault(_CLIENT_ID_HEADER, request.call_id)
+        return headers
+
+    def _headers(self, passed_on: Mapping[str, str], left: float | None) -> CIMultiDict[str]:
+        """The headers of any request.
+
+        Args:
+            passed_on: Those of the call.
+            left: How many seconds are left for it; None without a deadline.
+        """
         headers = CIMultiDict(
             {
-                "Content-Type": "application/json",
                 # Compressed events would not be read as they come, and small bodies could unpack to
                 # large ones.
                 "Accept-Encoding": "identity",
                 "User-Agent": "chatpb",
             }
         )
-        headers.update(request.headers)
+        headers.update(passed_on)
         if not self._settings.takes_authorization:
             headers.popall("Authorization", None)
         headers.update(self._settings.headers())
-        if request.call_id:
-            headers[_CLIENT_ID_HEADER] = request.call_id
-        left = request.seconds_left()
         if left is not None:
             headers[_TIMEOUT_HEADER] = str(round(left * 1000))
         return headers

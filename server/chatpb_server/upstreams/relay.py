@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, ClassVar, Final, Self
 from urllib.parse import urlsplit
@@ -13,6 +13,8 @@ import grpc
 from grpc import aio
 from pydantic import field_validator, model_validator
 
+from chatpb._rpc.failure import FailedCall
+from chatpb._rpc.metadata import QUERY_KEY
 from chatpb._rpc.server import Server
 from chatpb._wire import WireError, begun, flag, joined, part, spans
 from chatpb.v1.chat_completion_service_pb2 import (
@@ -21,17 +23,22 @@ from chatpb.v1.chat_completion_service_pb2 import (
     StreamChatCompletionRequest,
     StreamChatCompletionResponse,
 )
+from chatpb.v1.model_service_pb2 import ListModelsResponse
 from chatpb_server.access.secret import is_metadata_key
+from chatpb_server.core.model_service import MODEL_SERVICE
+from chatpb_server.core.models import ListedModel, ModelsRequest
 from chatpb_server.core.offload import stepwise, threaded
 from chatpb_server.core.service import SERVICE_NAME
 from chatpb_server.core.upstream import (
     UpstreamAnswer,
     UpstreamChunks,
     UpstreamDataError,
+    UpstreamError,
     UpstreamRequest,
     UpstreamStream,
     UpstreamTimeoutError,
 )
+from chatpb_server.upstreams.model_list import models_in
 from chatpb_server.upstreams.registry import register
 from chatpb_server.upstreams.relay_faults import translated, upstream_headers
 from chatpb_server.upstreams.remote import (
@@ -42,6 +49,7 @@ from chatpb_server.upstreams.remote import (
 
 _CREATE: Final = f"/{SERVICE_NAME}/CreateChatCompletion"
 _STREAM: Final = f"/{SERVICE_NAME}/StreamChatCompletion"
+_MODELS: Final = f"/{MODEL_SERVICE.full_name}/ListModels"
 _CHUNKS: Final = StreamChatCompletionResponse.CHUNKS_FIELD_NUMBER
 _COMPACT_CHUNKS: Final = StreamChatCompletionResponse.COMPACT_CHUNKS_FIELD_NUMBER
 #: How many milliseconds it takes at most to find a relay that was restarted.
@@ -121,6 +129,26 @@ class GrpcUpstream:
         finally:
             call.cancel()
 
+    async def models(self, request: ModelsRequest) -> Sequence[ListedModel]:
+        """Lists its models, as `ListsModels.models` says.
+
+        A relay that is too old to tell lists none.
+        """
+        call = self._opened().unary_unary(_MODELS)(b"", **self._arguments(request))
+        try:
+            with translated(has_begun=False):
+                response = await call
+        except UpstreamError as error:
+            cause = error.__cause__
+            if isinstance(cause, grpc.RpcError) and FailedCall.of(cause).is_of_unknown_method:
+                return ()
+            raise
+        try:
+            binary = joined(response, ListModelsResponse.MODELS_FIELD_NUMBER)
+        except WireError as error:
+            raise UpstreamDataError("could not be read: not a list of models") from error
+        return await models_in(binary)
+
     async def close(self) -> None:
         """Closes the connection."""
         if self._channel is not None:
@@ -156,11 +184,13 @@ class GrpcUpstream:
             self._channel = self._server.open(aio.insecure_channel, aio.secure_channel)
         return self._channel
 
-    def _arguments(self, request: UpstreamRequest) -> dict[str, Any]:
+    def _arguments(self, request: UpstreamRequest | ModelsRequest) -> dict[str, Any]:
         """The deadline and the metadata of a call."""
         metadata = {name.lower(): value for name, value in request.headers.items()}
         if not self._settings.takes_authorization:
             metadata.pop("authorization", None)
+        if request.query:
+            metadata[QUERY_KEY] = request.query
         for name, value in self._settings.headers().items():
             metadata[name.lower()] = value
         return {"metadata": tuple(metadata.items()), "timeout": request.seconds_left()}

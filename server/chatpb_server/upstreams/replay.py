@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -18,6 +19,7 @@ from chatpb._rpc.status import is_error_status
 from chatpb._stream.errors import find_error
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.error_pb2 import ErrorResponse
+from chatpb_server.core.models import ListedModel, ModelsRequest, named_model
 from chatpb_server.core.upstream import (
     UpstreamAnswer,
     UpstreamChunks,
@@ -32,6 +34,8 @@ from chatpb_server.upstreams.registry import UpstreamSettingsError, UpstreamTabl
 _T = TypeVar("_T")
 
 _SCHEME: Final = "replay:"
+_OWNER: Final = "replay"
+_PIECE: Final = 64 * 1024
 _SUFFIXES: Final = (_endings.JSON, *_endings.JSON_LINES, _endings.EVENTS)
 
 
@@ -67,12 +71,14 @@ class ReplayUpstream:
         if not recordings:
             raise ReplayError(f"{path}: expected a recording: {', '.join(_SUFFIXES)}, or a folder")
         try:
-            self._recordings = itertools.cycle([_read(file) for file in recordings])
+            self._all = [_read(file) for file in recordings]
         except ModuleNotFoundError as error:  # zstd is an extra
             raise ReplayError(f"{path} cannot be replayed: {error}") from None
         except (OSError, ConversionError) as error:
             reason = os_error_text(error) if isinstance(error, OSError) else error
             raise ReplayError(f"{path} cannot be replayed: {reason}") from None
+        self._recordings = itertools.cycle(self._all)
+        self._models: Sequence[ListedModel] | None = None
 
     async def create(self, request: UpstreamRequest) -> UpstreamAnswer:  # noqa: ARG002 (not asked)
         """Answers with a whole completion, as `Upstream.create` says."""
@@ -94,6 +100,12 @@ class ReplayUpstream:
         async with aclosing(chunks) as arrived:
             yield UpstreamStream(arrived)
 
+    async def models(self, request: ModelsRequest) -> Sequence[ListedModel]:  # noqa: ARG002
+        """Lists the models that the recordings name."""
+        if self._models is None:
+            self._models = await asyncio.to_thread(_models_in, self._all)
+        return self._models
+
     async def close(self) -> None:
         """Does nothing: there is nothing to free."""
 
@@ -114,6 +126,29 @@ def _read(file: Path) -> tuple[bytes | None, bytes]:
         lines = [line for line in data.splitlines() if line.strip()]
         data = b"".join(map(sse.event, (*lines, sse.DONE)))
     return None, data
+
+
+def _models_in(recordings: Iterable[tuple[bytes | None, bytes]]) -> Sequence[ListedModel]:
+    """The models of recordings, each once."""
+    models: dict[str, ListedModel] = {}
+    for completion, stream in recordings:
+        answer = _first_chunk(stream) if completion is None else from_json(completion)
+        if answer is not None and answer.model:
+            model = named_model(answer.model, _OWNER, answer.created)
+            models.setdefault(answer.model, model)
+    return tuple(models.values())
+
+
+def _first_chunk(stream: bytes) -> ChatCompletionChunk | None:
+    """The first chunk of a stream that names its model."""
+    decoder = sse.ChunkDecoder(max(len(stream), 1), allow_nan=True)
+    for start in range(0, len(stream), _PIECE):
+        with suppress(ConversionError, ValueError):
+            for data in decoder.feed(stream[start : start + _PIECE]):
+                chunk = ChatCompletionChunk.FromString(data)
+                if chunk.model:
+                    return chunk
+    return None
 
 
 def _folded(stream: bytes) -> bytes:

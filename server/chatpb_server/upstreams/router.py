@@ -14,6 +14,7 @@ from typing import Annotated, ClassVar, Final
 from pydantic import Field
 
 from chatpb_server.core.explain import retry_after
+from chatpb_server.core.models import ListedModel, ModelsRequest
 from chatpb_server.core.setting import Count, Seconds, Setting, Table
 from chatpb_server.core.upstream import (
     Upstream,
@@ -28,6 +29,8 @@ from chatpb_server.core.upstream import (
     UpstreamTimeoutError,
     refusal,
 )
+from chatpb_server.upstreams.catalog import ModelsTable
+from chatpb_server.upstreams.route_models import RouteModels, united
 
 #: OpenAI's word for an error that waiting does not cure. It can be anywhere in the error.
 _USED_UP_QUOTA: Final = b"insufficient_quota"
@@ -139,6 +142,7 @@ class Router:
         routes: The upstreams; at least one.
         policy: When a request is sent again.
         rng: Where chance comes from.
+        models: How long what the upstreams list can take, and is kept.
     """
 
     def __init__(
@@ -146,11 +150,20 @@ class Router:
         routes: Sequence[Route],
         policy: RetryPolicy | None = None,
         rng: random.Random | None = None,
+        models: ModelsTable | None = None,
     ) -> None:
         self._routes = routes
         self._policy = policy or RetryPolicy()
         self._rng = rng or random.Random()
         self._budget = self._policy.burst
+        asking = models or ModelsTable()
+        self._lists = [
+            RouteModels(route.name, route.upstream, route.models, asking) for route in routes
+        ]
+
+    async def models(self, request: ModelsRequest) -> Sequence[ListedModel]:
+        """Lists the models of all routes, as `ListsModels.models` says."""
+        return await united(self._lists, request)
 
     async def create(self, request: UpstreamRequest) -> UpstreamAnswer:
         """Answers with a whole completion, as `Upstream.create` says."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import orjson
 
 from chatpb.sse import DONE, event
+from chatpb_server.core.models import ListedModel, ModelsRequest, named_model
 from chatpb_server.core.upstream import UpstreamAnswer, UpstreamRequest, UpstreamStream
 from chatpb_server.upstreams.builtin import render as render
 from chatpb_server.upstreams.builtin.checks import check
@@ -21,6 +22,8 @@ from chatpb_server.upstreams.builtin.model import Answer, answers, fingerprint
 from chatpb_server.upstreams.builtin.refusals import need_object, refused
 from chatpb_server.upstreams.events import answer_of, chunks_of
 from chatpb_server.upstreams.registry import UpstreamTable, register
+
+_OWNER: Final = "chatpb"
 
 
 class BuiltinUpstream:
@@ -58,6 +61,10 @@ class BuiltinUpstream:
             aclosing(chunks_of(events, max_event_bytes=request.max_event_bytes)) as arrived,
         ):
             yield UpstreamStream(arrived)
+
+    async def models(self, request: ModelsRequest) -> Sequence[ListedModel]:  # noqa: ARG002
+        """Lists itself."""
+        return (named_model(BuiltinTable.form, _OWNER),)
 
     async def close(self) -> None:
         """Does nothing: there is nothing to free."""

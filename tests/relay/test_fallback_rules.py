@@ -6,11 +6,17 @@ import asyncio
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from chatpb_server.core.explain import AuthenticationError
 from chatpb_server.core.limits import Limits
 from chatpb_server.core.passing import path_class
-from chatpb_server.running.serving import Options
+from chatpb_server.running.serving import Options, serving_all
+from chatpb_server.upstreams.builtin.upstream import BuiltinUpstream
+from chatpb_server.upstreams.passing import HttpFallback
+from chatpb_server.watching.spans import SpanObserver
 from support.fallback import Watching, falling_back, session
 from support.http_upstream import (
     HANG,
@@ -23,7 +29,7 @@ from support.http_upstream import (
     refusing,
     sse_answer,
 )
-from support.limits import within
+from support.limits import TIMEOUT, within
 
 TARGETS = [
     "/../x",
@@ -261,3 +267,44 @@ async def test_an_upstream_that_takes_no_connection() -> None:
             session() as client,
         ):
             await refused(client, f"{url}/v1/files", 503)
+
+
+async def test_spans() -> None:
+    """What is passed on is not a chat; the fallback gets the span of the call as its parent."""
+    exporter = InMemorySpanExporter()
+    tracers = TracerProvider(shutdown_on_exit=False)
+    tracers.add_span_processor(SimpleSpanProcessor(exporter))
+    async with (
+        HttpUpstream() as upstream,
+        falling_back(upstream.url, SpanObserver(tracers)) as (url, _),
+        session() as client,
+    ):
+        await upstream.answer(json_answer({}))
+        async with client.get(f"{url}/v1/files", headers={"baggage": "a=b"}) as answer:
+            assert 200 == answer.status
+    attempt, call = exporter.get_finished_spans()
+    assert ("GET", "openai.v1/files") == (attempt.name, call.name)
+    assert call.context is not None
+    headers = upstream.requests[0].headers
+    assert f"{call.context.span_id:016x}" == headers["traceparent"].split("-")[2]
+    assert "a=b" == headers["baggage"]
+
+
+async def test_nothing_is_left_over() -> None:
+    """Calls that end in all ways give back what they held."""
+    async with HttpUpstream() as upstream:
+        options = Options(http="127.0.0.1:0", fallback=HttpFallback("f", upstream.url))
+        async with serving_all(BuiltinUpstream(), options=options) as ports, session() as client:
+            url = f"http://127.0.0.1:{ports.http}/v1/files"
+            for status in (200, 413):
+                await upstream.answer(json_answer({}, status=status, is_early=status == 413))
+                async with client.post(url, data=bytes(500_000)) as answer:
+                    assert status == answer.status
+            await upstream.answer(raw(HANG))
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1), client.get(url):
+                    pass
+            await upstream.next("closed")
+            async with asyncio.timeout(TIMEOUT):
+                while ports.load()["held_bytes"]:
+                    await asyncio.sleep(0.01)

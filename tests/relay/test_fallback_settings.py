@@ -85,6 +85,14 @@ def test_an_upstream_by_its_name(tmp_path: Path) -> None:
         assert text in str(error.value)
 
 
+def test_an_upstream_for_no_model(tmp_path: Path) -> None:
+    path = tmp_path / "relay.toml"
+    path.write_text(f'[upstreams.a]\nurl = "{URL}"\nmodels = []\n[upstreams.b]\nurl = "builtin"\n')
+    assert () == found("a", path).table.models
+    with pytest.raises(ConfigError, match=r"upstreams\.a\.models: expected at least one model"):
+        load(given("https://a.test"), path)
+
+
 def test_what_cannot_be_used(monkeypatch: Patch, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="belongs to the HTTP API"):
         load({"http.fallback": Given("--fallback", URL)})

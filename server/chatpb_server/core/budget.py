@@ -26,6 +26,11 @@ class Budget:
         self._by_connection: dict[Hashable, int] = {}
 
     @property
+    def most(self) -> int:
+        """How many bytes one request can hold."""
+        return min(self._total, self._each)
+
+    @property
     def held(self) -> int:
         """How many bytes are held now."""
         return self._held

@@ -29,6 +29,7 @@ class Call:
         caller: The name of the caller, if callers have names.
         model: The model that the request names.
         is_stream: Whether a stream was asked for.
+        passed: The HTTP method of a request that is passed on as it is; empty for all others.
         upstream: The name of the upstream that answers, or was tried last.
         attempts: How many times an upstream was asked.
         headers: The HTTP headers of the upstream's answer, their names in lower case.
@@ -56,6 +57,7 @@ class Call:
     caller: str = ""
     model: str = ""
     is_stream: bool = False
+    passed: str = ""
     upstream: str = ""
     attempts: int = 0
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -45,11 +45,12 @@ class Passage(Answering):
             return await self.refuse(refusal)
         body = CallerBody(request, pace) if request.body_exists else None
         call = Call(f"/openai.v1/{path_class(target.partition('?')[0])}", self._metadata)
+        call.passed = request.method
         is_complete = False
 
         async def respond() -> None:
             nonlocal is_complete
-            share.take(_HELD)
+            share.take(min(_HELD, self._budget.most))
             async with passing.answer(call, request.method, target, headers, body) as answer:
                 await self._pass_back(call, passing, answer)
             is_complete = True

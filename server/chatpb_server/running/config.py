@@ -282,6 +282,8 @@ def conflicts(settings: Settings, places: Places | None = None) -> Iterator[str]
         key = ("upstreams", name)
         if not _NAME.fullmatch(name):
             yield f"{places.find(key)}: expected a name of up to 64 letters, digits and . _ -"
+        if not table.models and settings.http.fallback != name:
+            yield f"{places.find((*key, 'models'))}: expected at least one model"
         if table.takes_authorization and settings.tokens is not None:
             yield f"{places.find((*key, 'auth'))}: {_ONE_AUTHORIZATION}"
 

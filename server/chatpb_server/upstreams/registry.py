@@ -68,8 +68,9 @@ class UpstreamTable(Table):
     ]
     models: Annotated[
         tuple[str, ...],
-        Field(min_length=1),
-        Setting("The models that it answers. `*` stands for any text."),
+        Setting(
+            "The models that it answers. `*` stands for any text. Empty: it is the fallback alone."
+        ),
     ] = ("*",)
     weight: Annotated[
         float,

@@ -68,7 +68,8 @@ class SpanObserver(SilentObserver):
     A call is a SERVER span, named after the rpc; its parent is the span that the caller's metadata
     name by W3C's ``traceparent``. Its child is a CLIENT span ``chat MODEL``, from the time when the
     call is about to go to an upstream to its end; upstreams get this one as their parent. Below
-    it is a CLIENT span ``POST`` for each attempt, up to the first byte of the answer.
+    it is a CLIENT span ``POST`` for each attempt, up to the first byte of the answer. A call that
+    is passed on as it is has spans of its attempts only, named after its method.
 
     Baggage is not passed on: it is not meant for others.
 
@@ -117,8 +118,7 @@ class SpanObserver(SilentObserver):
         """Begins the span of the upstream, unless there is one, and tells of it."""
         headers: dict[str, str] = {}
         if spans := self._running.get(call.id):
-            self._begin_chat(call, spans, 0.0)
-            self._propagator.inject(headers, spans.chat_context)
+            self._propagator.inject(headers, self._context(call, spans, 0.0))
         return headers
 
     def attempted(self, call: Call, outcome: str, seconds: float) -> None:
@@ -126,9 +126,10 @@ class SpanObserver(SilentObserver):
         spans = self._running.get(call.id)
         if spans is None:
             return
-        self._begin_chat(call, spans, seconds)
+        context = self._context(call, spans, seconds)
+        method = call.passed or "POST"
         attributes: dict[str, AttributeValue] = {
-            "http.request.method": "POST",
+            "http.request.method": method,
             **_said({"chatpb.upstream": call.upstream}),
         }
         if spans.attempts:
@@ -142,8 +143,8 @@ class SpanObserver(SilentObserver):
             attributes["error.type"] = outcome
         end = time.time_ns()
         span = self._tracer.start_span(
-            "POST",
-            spans.chat_context,
+            method,
+            context,
             SpanKind.CLIENT,
             attributes,
             start_time=end - int(seconds * 1e9),
@@ -178,6 +179,13 @@ class SpanObserver(SilentObserver):
     def _shut_down(self) -> None:
         self._details.close()
         self._provider.shutdown()
+
+    def _context(self, call: Call, spans: _Spans, seconds_ago: float) -> Context | None:
+        """What attempts are below: the span of the upstream, if the call is a chat."""
+        if call.passed:
+            return spans.rpc_context
+        self._begin_chat(call, spans, seconds_ago)
+        return spans.chat_context
 
     def _begin_chat(self, call: Call, spans: _Spans, seconds_ago: float) -> None:
         if spans.chat is not None:

@@ -157,6 +157,7 @@ JSON_ALTERNATIVE_TO_FIELD_NUMBER: _builtins.int
 FOLD_PART_FIELD_NUMBER: _builtins.int
 COLUMN_FOLLOWS_FIELD_NUMBER: _builtins.int
 IS_METADATA_FIELD_NUMBER: _builtins.int
+IS_OPAQUE_FIELD_NUMBER: _builtins.int
 JSON_UNION_FIELD_NUMBER: _builtins.int
 FOLD_UNKNOWN_FIELD_NUMBER: _builtins.int
 FOLD_UNKNOWN_KEY_FIELD_NUMBER: _builtins.int
@@ -231,6 +232,10 @@ is_metadata: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOpti
 """Whether a record that is kept without its contents has the field: numbers, words
 and names that tell nothing of what was asked and answered, or a message that has
 such fields. Unset: the field is content, as is all that the schema does not know.
+"""
+is_opaque: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
+"""Whether the field has contents in a form that a redaction of texts cannot see, such
+as the numbers of tokens. A redacted record does not have it. Unset: it is kept.
 """
 json_union: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, _builtins.bool]
 """Whether the message is not a JSON object but a JSON union: the one member

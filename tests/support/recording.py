@@ -26,6 +26,7 @@ from chatpb_server.upstreams.router import RetryPolicy, Route, Router
 from chatpb_server.watching.record_limits import Outcome, RecordLimits
 from chatpb_server.watching.record_policy import Kept, RecordPolicy
 from chatpb_server.watching.recording import LogRecorder
+from chatpb_server.watching.redacting import Redaction
 from support.build import PING, create_request, error_object, stream_request
 from support.limits import TIMEOUT, within
 
@@ -149,6 +150,7 @@ async def relay(
     options: Options | None = None,
     labels: dict[str, str] | None = None,
     policy: RecordPolicy | None = None,
+    redaction: Redaction | None = None,
     upstream: Any = None,
 ) -> AsyncIterator[Relay]:
     """A relay in front of the upstream at a URL; on exit, all records are in the directory."""
@@ -163,6 +165,7 @@ async def relay(
         open_writer or (lambda: LogWriter(directory)),
         limits,
         policy=policy,
+        redaction=redaction,
         labels=labels,
         count=count,
         count_kept=kept.append,

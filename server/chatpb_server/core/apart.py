@@ -38,10 +38,14 @@ class Job:
     Args:
         function: A function of a module, which the other process imports.
         *args: Its arguments. Bytes are sent as they are, everything else is pickled.
+        processes: Where it runs. None: in the processes that all such calls share.
     """
 
-    def __init__(self, function: Callable[..., Any], *args: Any) -> None:
+    def __init__(
+        self, function: Callable[..., Any], *args: Any, processes: Processes | None = None
+    ) -> None:
         self._items = (function, *args)
+        self._processes = processes or _processes
         self._lock = threading.Lock()
         self._process: _Process | None = None
         self._is_ended = False
@@ -55,7 +59,7 @@ class Job:
             RuntimeError: The function failed in another way.
         """
         while True:
-            process, is_new = _processes.take()
+            process, is_new = self._processes.take()
             with self._lock:
                 if self._is_ended:
                     process.close()
@@ -74,7 +78,7 @@ class Job:
             finally:
                 with self._lock:
                     self._process = None
-            _processes.give_back(process)
+            self._processes.give_back(process)
             if is_result:
                 return items[0] if len(items) == 1 else tuple(items)
             raise items[0]
@@ -89,11 +93,15 @@ class Job:
 
 
 class _Process:
-    """A process that is called from one thread at a time."""
+    """A process that is called from one thread at a time.
 
-    def __init__(self) -> None:
+    Args:
+        idle: How many seconds it waits for work. None: for ever.
+    """
+
+    def __init__(self, idle: float | None) -> None:
         # Without -P, a module in the current folder could take the place of this one.
-        command = (sys.executable, "-P", "-c", f"import {__name__} as it; it.main()")
+        command = (sys.executable, "-P", "-c", f"import {__name__} as it; it.main({idle})")
         # What it would write about a failure could quote contents.
         self._process = subprocess.Popen(
             command,
@@ -131,10 +139,15 @@ class _Process:
             self._process.communicate()
 
 
-class _Processes:
-    """The processes that are idle."""
+class Processes:
+    """The processes that are idle.
 
-    def __init__(self) -> None:
+    Args:
+        idle: How many seconds a process waits for work. None: for ever.
+    """
+
+    def __init__(self, idle: float | None = _IDLE) -> None:
+        self._seconds = idle
         self._lock = threading.Lock()
         self._idle: list[_Process] = []
         self._pid = os.getpid()
@@ -148,7 +161,12 @@ class _Processes:
                 process = self._idle.pop()
                 if process.is_running:
                     return process, False
-        return _Process(), True
+        return _Process(self._seconds), True
+
+    def has_idle(self) -> bool:
+        """Whether a process is ready."""
+        with self._lock:
+            return any(process.is_running for process in self._idle)
 
     def give_back(self, process: _Process) -> None:
         """Keeps a process for the next call."""
@@ -164,7 +182,7 @@ class _Processes:
                 process.close()
 
 
-_processes: Final = _Processes()
+_processes: Final = Processes()
 atexit.register(_processes.close)
 
 
@@ -222,8 +240,8 @@ def _called(function: Callable[..., Any], *args: Any) -> Sequence[Any]:
     return (True, *result) if type(result) is tuple else (True, result)  # not a named one
 
 
-def main() -> None:
-    """Does what comes on standard input, until that ends or is idle."""
+def main(idle: float | None) -> None:
+    """Does what comes on standard input, until that ends or is idle for so many seconds."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all
     # If memory is short, the kernel is to end this process, and not the relay.
     with suppress(OSError):
@@ -231,5 +249,5 @@ def main() -> None:
     output = os.dup(1)
     os.dup2(2, 1)
     with suppress(EOFError, BrokenPipeError):
-        while select.select([0], [], [], _IDLE)[0]:
+        while select.select([0], [], [], idle)[0]:
             _send(output, _called(*_receive(0)))

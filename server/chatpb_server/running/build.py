@@ -29,7 +29,12 @@ from chatpb_server.core.guard import Authenticate, Peer
 from chatpb_server.core.headers import ACCOUNT, PASSED_BACK
 from chatpb_server.running.config import ConfigError
 from chatpb_server.running.fallback import find_fallback
-from chatpb_server.running.records import RecordCounts, open_recorder, unrecordable
+from chatpb_server.running.records import (
+    RecordCounts,
+    open_recorder,
+    started_redaction,
+    unrecordable,
+)
 from chatpb_server.running.reload import in_daemon_thread
 from chatpb_server.running.serving import Options, serving_all
 from chatpb_server.running.settings import Settings
@@ -43,6 +48,7 @@ from chatpb_server.watching.metrics_server import serve_metrics
 from chatpb_server.watching.observers import Observers, Recorders
 from chatpb_server.watching.record_limits import OUTCOMES
 from chatpb_server.watching.record_policy import KEPT
+from chatpb_server.watching.redacting import FAILURES
 from chatpb_server.watching.servers import Server
 from chatpb_server.watching.tracing import TracingError, meter_observer, tracer_observer
 from chatpb_server.watching.vitals import Read, Vitals
@@ -80,6 +86,7 @@ def check(settings: Settings) -> None:
     """
     parts = _build(settings)
     parts.close()
+    _check_redaction(settings)
 
 
 def check_renewal(settings: Settings) -> None:
@@ -89,6 +96,13 @@ def check_renewal(settings: Settings) -> None:
         ConfigError: Something that they name cannot be used.
     """
     _checked(settings, Options())
+    _check_redaction(settings)
+
+
+def _check_redaction(settings: Settings) -> None:
+    redaction = started_redaction(settings.record)
+    if redaction is not None:
+        redaction.close()
 
 
 @asynccontextmanager
@@ -119,10 +133,10 @@ async def relaying(settings: Settings, *, as_worker: bool = False) -> AsyncItera
         options, recorder = parts.options, None
         loads: list[Read] = []
         if settings.record.directory is not None:
-            counts: RecordCounts = None, None
+            counts: RecordCounts = None, None, None
             if parts.metrics is not None:
-                counts = parts.metrics.count_records(OUTCOMES, KEPT)
-            recorder = await asyncio.to_thread(open_recorder, settings.record, *counts)
+                counts = parts.metrics.count_records(OUTCOMES, KEPT, FAILURES)
+            recorder = await asyncio.to_thread(open_recorder, settings.record, counts)
             stack.push_async_callback(asyncio.to_thread, recorder.close)
             options = replace(options, recorder=recorder)
             loads.append(recorder.load)
@@ -140,9 +154,12 @@ async def relaying(settings: Settings, *, as_worker: bool = False) -> AsyncItera
 
         async def renew(new: Settings) -> None:
             router, changed = await in_daemon_thread(_checked, new, options)
+            redaction = None
+            if recorder is not None:
+                redaction = await in_daemon_thread(started_redaction, new.record)
             upstream.replace(router)
             if recorder is not None:
-                recorder.policy = new.record
+                recorder.renew(new.record, redaction)
             parts.name_servers(new)
             ports.renew(changed)
             if vitals is not None:

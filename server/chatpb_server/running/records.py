@@ -13,12 +13,17 @@ from chatpb._extras import install_command, package_of
 from chatpb_server.running.config import ConfigError
 from chatpb_server.watching.record_limits import Outcome, RecordTable
 from chatpb_server.watching.record_policy import Kept
+from chatpb_server.watching.redacting import Failure, RedactError, Redaction, spec_of
 
 if TYPE_CHECKING:
     from chatpb_server.watching.recording import LogRecorder
 
-RecordCounts = tuple[Callable[[Outcome], None] | None, Callable[[Kept], None] | None]
-"""What counts records by their outcome, and exchanges by what was kept."""
+RecordCounts = tuple[
+    Callable[[Outcome], None] | None,
+    Callable[[Kept], None] | None,
+    Callable[[Failure], None] | None,
+]
+"""What counts records by their outcome, exchanges by what was kept, and failed redactions."""
 
 _logger = logging.getLogger(__name__)
 _silent = logging.Logger(__name__)
@@ -46,12 +51,32 @@ def unrecordable(directory: Path, keys: Path | None) -> Iterator[str]:
         yield f"record: cannot write to the directory {place}"
 
 
-def open_recorder(
-    table: RecordTable,
-    count: Callable[[Outcome], None] | None,
-    count_kept: Callable[[Kept], None] | None,
-) -> LogRecorder:
+def started_redaction(table: RecordTable) -> Redaction | None:
+    """What redacts records, if the settings say so; its process runs.
+
+    Raises:
+        ConfigError: It cannot be used.
+    """
+    redaction = None
+    try:
+        spec = spec_of(table)
+        if spec is None:
+            return None
+        redaction = Redaction(spec, table.redact_seconds)
+        redaction.start()
+    except RedactError as error:
+        if redaction is not None:
+            redaction.close()
+        raise ConfigError(f"record: {error}") from None
+    return redaction
+
+
+def open_recorder(table: RecordTable, counts: RecordCounts) -> LogRecorder:
     """Opens the log of records.
+
+    Args:
+        table: The settings.
+        counts: What counts.
 
     Raises:
         ConfigError: It cannot be opened.
@@ -76,6 +101,8 @@ def open_recorder(
             keys=keys,
         )
 
+    count, count_kept, count_failure = counts
+    redaction = started_redaction(table)
     try:
         if table.keys is not None:
             keys = KeyFile(table.keys, logger=_logger)
@@ -83,9 +110,11 @@ def open_recorder(
             open_writer,
             table,
             policy=table,
+            redaction=redaction,
             labels=table.labels,
             count=count,
             count_kept=count_kept,
+            count_failure=count_failure,
         )
     except OSError as error:
         reason = os_error_text(error)

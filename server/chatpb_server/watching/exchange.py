@@ -10,7 +10,7 @@ import time
 from array import array
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Final, Protocol, TypeGuard
+from typing import TYPE_CHECKING, Final, Protocol, TypeGuard
 
 from google.protobuf.message import DecodeError
 from grpc import StatusCode
@@ -20,12 +20,19 @@ from chatpb._metadata import without_contents
 from chatpb._rpc.offload import LARGE
 from chatpb._wire import begun, embedded, varint_bytes
 from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
-from chatpb.v1.completion_record_pb2 import RECORD_KEPT_METADATA, CompletionRecord, RecordKept
+from chatpb.v1.completion_record_pb2 import (
+    RECORD_KEPT_METADATA,
+    RECORD_KEPT_REDACTED,
+    CompletionRecord,
+)
 from chatpb_server.core.call import Call, Recording
 from chatpb_server.core.failure import Failure
 from chatpb_server.core.keeping import Keep, least
 from chatpb_server.core.offload import SHORT, json_to_binary_in_thread
 from chatpb_server.watching.record_limits import TRUNCATED, RecordLimits
+
+if TYPE_CHECKING:
+    from chatpb_server.watching.redacting import Redaction
 
 _REQUEST: Final = CompletionRecord.REQUEST_FIELD_NUMBER
 _COMPLETION: Final = CompletionRecord.COMPLETION_FIELD_NUMBER
@@ -66,6 +73,11 @@ class Keeper(Protocol):
         """The same, as fields of a record."""
         ...
 
+    @property
+    def redaction(self) -> Redaction | None:
+        """What redacts the records of which all is kept."""
+        ...
+
     def keep_of(self, call: Call) -> Keep:
         """How much is kept of a call."""
         ...
@@ -85,6 +97,8 @@ class Exchange(Recording):
     Attributes:
         size: How many bytes are held.
         keep: How much of the call is kept.
+        redaction: What redacts the record; None if nothing does.
+        ended: When the call was over, in seconds of `time.monotonic`.
     """
 
     __slots__ = (
@@ -104,13 +118,17 @@ class Exchange(Recording):
         "_request_size",
         "_start_us",
         "_times",
+        "ended",
         "keep",
+        "redaction",
         "size",
     )
 
     def __init__(self, keeper: Keeper, call: Call) -> None:
         self.size = 0
         self.keep: Keep = "all"
+        self.redaction: Redaction | None = None
+        self.ended = 0.0
         self._keeper = keeper
         self._call = call
         self._start_us = time.time_ns() // 1000 - self._now_us()
@@ -139,7 +157,7 @@ class Exchange(Recording):
     @property
     def is_heavy(self) -> bool:
         """Whether it takes milliseconds to make the record."""
-        return self.size > (LARGE if self.keep == "all" else SHORT)
+        return self.redaction is not None or self.size > (LARGE if self.keep == "all" else SHORT)
 
     def asked(self, request: bytes, *, is_json: bool = False) -> None:
         """Keeps the request."""
@@ -189,6 +207,8 @@ class Exchange(Recording):
         self._duration_us = self._now_us()
         self._code = code
         self.keep = least(self.keep, self._keeper.keep_of(self._call))
+        self.redaction = self._keeper.redaction if self.keep == "all" else None
+        self.ended = time.monotonic()
         if failure is not None:
             self._failure_status = failure.http_status
             if self._has_room(failure.response.ByteSize(), "error"):
@@ -197,7 +217,7 @@ class Exchange(Recording):
         await self._keeper.take(self)
 
     def record(self) -> bytes | None:
-        """The record in binary form, as it is written.
+        """The record in binary form, as it is written unless it is redacted.
 
         None if what was asked cannot be read, or nothing is kept.
         """
@@ -222,15 +242,22 @@ class Exchange(Recording):
             pieces += (begun(_TIMES, len(times)), times)
         self._add_ending(pieces)
         record = b"".join(pieces)
-        if self.keep == "metadata":
-            record = without_contents(record, CompletionRecord) + self._kept(RECORD_KEPT_METADATA)
-        return record
+        return self.reduced(record) if self.keep == "metadata" else record
 
-    def _kept(self, kept: RecordKept.ValueType) -> bytes:
-        """The last fields of a record of which not all is kept."""
-        fields = CompletionRecord(
-            kept=kept, request_bytes=self._request_size, answer_bytes=self._answer_size
-        )
+    def reduced(self, record: bytes) -> bytes:
+        """The record as it is written if only its metadata is kept."""
+        fields = CompletionRecord(kept=RECORD_KEPT_METADATA)
+        return without_contents(record, CompletionRecord) + self._with_sizes(fields)
+
+    def redacted(self, record: bytes) -> bytes:
+        """The record as it is written after its texts were redacted."""
+        return record + self._with_sizes(CompletionRecord(kept=RECORD_KEPT_REDACTED))
+
+    def _with_sizes(self, fields: CompletionRecord) -> bytes:
+        if self._request_size is not None:
+            fields.request_bytes = self._request_size
+        if self._answer_size is not None:
+            fields.answer_bytes = self._answer_size
         return fields.SerializeToString(deterministic=True)
 
     def _add_ending(self, pieces: list[bytes | bytearray]) -> None:

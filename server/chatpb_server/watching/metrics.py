@@ -168,26 +168,47 @@ class MetricsObserver(SilentObserver):
             ProcessCollector(registry=self.registry)
 
     def count_records(
-        self, outcomes: Iterable[str], kept: Iterable[str]
-    ) -> tuple[Callable[[str], None], Callable[[str], None]]:
+        self, outcomes: Iterable[str], kept: Iterable[str], failures: Iterable[str]
+    ) -> tuple[Callable[[str], None], Callable[[str], None], Callable[[str], None]]:
         """What counts the records of calls, where calls are recorded. Any thread may call it.
 
         Args:
             outcomes: All that may become of a record.
             kept: All that may be kept of an exchange.
+            failures: All reasons why a record could not be redacted.
 
         Returns:
-            Two functions, which count a record by its outcome, and an exchange by what was kept.
+            Functions that count a record by its outcome, an exchange by what was kept, and a
+            record that could not be redacted by the reason.
         """
-        name = "chatpb_relay_records_total"
-        text = "Records of calls: written, also those that are truncated; dropped; or failed."
-        records = Counter(name, text, ("outcome",), registry=self.registry)
-        series = {outcome: records.labels(outcome) for outcome in outcomes}
-        text = "Exchanges by what was kept of them: all, redacted, metadata, or none."
-        name = "chatpb_relay_records_kept_total"
-        exchanges = Counter(name, text, ("kept",), registry=self.registry)
-        levels = {level: exchanges.labels(level) for level in kept}
-        return (lambda outcome: series[outcome].inc(), lambda level: levels[level].inc())
+
+        def counting(
+            name: str, text: str, label: str, values: Iterable[str]
+        ) -> Callable[[str], None]:
+            counter = Counter(f"chatpb_relay_{name}", text, (label,), registry=self.registry)
+            series = {value: counter.labels(value) for value in values}
+            return lambda value: series[value].inc()
+
+        return (
+            counting(
+                "records_total",
+                "Records of calls: written, also those that are truncated; dropped; or failed.",
+                "outcome",
+                outcomes,
+            ),
+            counting(
+                "records_kept_total",
+                "Exchanges by what was kept of them: all, redacted, metadata, or none.",
+                "kept",
+                kept,
+            ),
+            counting(
+                "record_redaction_failures_total",
+                "Records that could not be redacted, so that only metadata was kept.",
+                "reason",
+                failures,
+            ),
+        )
 
     def began(self, call: Call) -> None:
         """Counts the call as in flight."""

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from chatpb_server.core.setting import Count, Seconds, Setting, Table
 from chatpb_server.watching.record_policy import RecordPolicy
+from chatpb_server.watching.redacting import RedactTable
 
 Overload = Literal["drop", "wait"]
 Outcome = Literal["written", "truncated", "dropped", "failed"]
@@ -121,7 +122,7 @@ class _RecordLog(Table):
     ] = 64 * 1024 * 1024
 
 
-class RecordTable(RecordLimits, RecordPolicy, _RecordLog):
+class RecordTable(RecordLimits, RedactTable, RecordPolicy, _RecordLog):
     """Whether and how exchanges are recorded; see `chatpb_server.watching.recording`."""
 
     @model_validator(mode="after")

@@ -24,6 +24,7 @@ from chatpb_server.core.keeping import Keep
 from chatpb_server.watching.exchange import Exchange, label_fields
 from chatpb_server.watching.record_limits import OUTCOMES, Outcome, RecordLimits
 from chatpb_server.watching.record_policy import KEPT, Kept, RecordPolicy
+from chatpb_server.watching.redacting import Failure, Redaction
 
 #: The least time, in seconds, between two messages about lost records, and between two attempts of
 #: one kind to open a log again that broke.
@@ -41,13 +42,16 @@ class LogRecorder(Recorder):
             what waits to be written.
         limits: What bounds the rest.
         policy: How much is recorded of which calls.
+        redaction: What redacts the records of which all is kept; it is closed with the recorder.
         labels: Those of every record.
         count: Is called with what happened to each record, in any thread.
         count_kept: Is called with what was kept of each exchange that is written, or that is not to
             be recorded, in any thread.
+        count_failure: Is called with why a record could not be redacted, in any thread.
 
     Attributes:
-        policy: The argument, which can be changed.
+        policy: The argument.
+        redaction: The argument.
 
     Raises:
         LogError: From `open_writer`.
@@ -60,12 +64,15 @@ class LogRecorder(Recorder):
         limits: RecordLimits | None = None,
         *,
         policy: RecordPolicy | None = None,
+        redaction: Redaction | None = None,
         labels: Mapping[str, str] | None = None,
         count: Callable[[Outcome], None] | None = None,
         count_kept: Callable[[Kept], None] | None = None,
+        count_failure: Callable[[Failure], None] | None = None,
     ) -> None:
         self.limits = limits or RecordLimits()
         self.policy = policy or RecordPolicy()
+        self.redaction = redaction
         self.labels = dict(labels or {})
         self.label_fields = label_fields(self.labels)
         self.held = 0  # by the exchanges that run; the event loop's alone
@@ -73,6 +80,7 @@ class LogRecorder(Recorder):
         self._open = open_writer
         self._count = count or (lambda _: None)
         self._count_kept = count_kept or (lambda _: None)
+        self._count_failure = count_failure or (lambda _: None)
         self._settle = {
             (outcome, kept): partial(self._settled, outcome, kept)
             for outcome in OUTCOMES
@@ -101,6 +109,12 @@ class LogRecorder(Recorder):
     def keep_of(self, call: Call) -> Keep:
         """How much is kept of a call."""
         return self.policy.keep_of(call)
+
+    def renew(self, policy: RecordPolicy, redaction: Redaction | None) -> None:
+        """Changes what is kept of the calls that end from now on."""
+        before, self.policy, self.redaction = self.redaction, policy, redaction
+        if before is not None and before is not redaction:
+            self._thread.submit(before.close)  # after the records that it has to redact
 
     async def take(self, exchange: Exchange) -> None:
         """Takes what was recorded of a call that is over."""
@@ -131,6 +145,8 @@ class LogRecorder(Recorder):
     def close(self) -> None:
         """Writes all that waits, and ends the log. It blocks, and raises nothing."""
         self._thread.shutdown()
+        if self.redaction is not None:
+            self.redaction.close()
         try:
             self._writer.close()
         except LogError as error:  # reported for each record already
@@ -146,6 +162,9 @@ class LogRecorder(Recorder):
                 if exchange.is_unwanted:
                     self._count_kept("none")
                 return True
+            kept: Kept = exchange.keep
+            if exchange.redaction is not None:
+                record, kept = self._redact(exchange, exchange.redaction, record)
             written = self._writer.append(record, block=block)
         except PendingFullError as error:
             if self._waits and not block:
@@ -158,8 +177,19 @@ class LogRecorder(Recorder):
             self._lose("failed", type(error).__qualname__)
         else:
             outcome: Outcome = "truncated" if exchange.is_cut else "written"
-            written.add_done_callback(self._settle[outcome, exchange.keep])
+            written.add_done_callback(self._settle[outcome, kept])
         return True
+
+    def _redact(
+        self, exchange: Exchange, redaction: Redaction, record: bytes
+    ) -> tuple[bytes, Kept]:
+        """A record that is redacted, or reduced to its metadata if that fails."""
+        result = redaction.redacted(record, exchange.ended + redaction.seconds)
+        if isinstance(result, bytes):
+            return exchange.redacted(result), "redacted"
+        self._count_failure(result)
+        _logger.error("only the metadata of a record is kept: its redaction failed: %s", result)
+        return exchange.reduced(record), "metadata"
 
     def _caught_up(self, exchange: Exchange, _: asyncio.Future[bool]) -> None:
         self._behind -= 1

@@ -859,7 +859,7 @@ var File_chatpb_v1_chat_completion_proto protoreflect.FileDescriptor
 
 const file_chatpb_v1_chat_completion_proto_rawDesc = "" +
 	"\n" +
-	"\x1fchatpb/v1/chat_completion.proto\x12\tchatpb.v1\x1a\x1achatpb/v1/annotation.proto\x1a%chatpb/v1/chat_completion_audio.proto\x1a chatpb/v1/completion_usage.proto\x1a\x1dchatpb/v1/finish_reason.proto\x1a\x18chatpb/v1/logprobs.proto\x1a\x1achatpb/v1/moderation.proto\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\x1a\x1fchatpb/v1/response_format.proto\x1a\x14chatpb/v1/role.proto\x1a\x1cchatpb/v1/service_tier.proto\x1a\x14chatpb/v1/tool.proto\x1a\x19chatpb/v1/tool_call.proto\"\xde\x10\n" +
+	"\x1fchatpb/v1/chat_completion.proto\x12\tchatpb.v1\x1a\x1achatpb/v1/annotation.proto\x1a%chatpb/v1/chat_completion_audio.proto\x1a chatpb/v1/completion_usage.proto\x1a\x1dchatpb/v1/finish_reason.proto\x1a\x18chatpb/v1/logprobs.proto\x1a\x1achatpb/v1/moderation.proto\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\x1a\x1fchatpb/v1/response_format.proto\x1a\x14chatpb/v1/role.proto\x1a\x1cchatpb/v1/service_tier.proto\x1a\x14chatpb/v1/tool.proto\x1a\x19chatpb/v1/tool_call.proto\"\xec\x10\n" +
 	"\x0eChatCompletion\x12\x1a\n" +
 	"\x02id\x18\x01 \x01(\tB\n" +
 	"\xe2\x9f\x19\x02id\xa0\xa0\x19\x01R\x02id\x121\n" +
@@ -894,10 +894,10 @@ const file_chatpb_v1_chat_completion_proto_rawDesc = "" +
 	"\tcitations\x18o \x03(\tR\tcitations\x120\n" +
 	"\x0esearch_results\x18p \x01(\tB\x04\xb0\x9f\x19\x03H\n" +
 	"R\rsearchResults\x88\x01\x01\x12=\n" +
-	"\x15prompt_filter_results\x18q \x01(\tB\x04\xb0\x9f\x19\x03H\vR\x13promptFilterResults\x88\x01\x01\x12(\n" +
-	"\x10prompt_token_ids\x18r \x03(\x05R\x0epromptTokenIds\x122\n" +
-	"\x0fprompt_logprobs\x18s \x01(\tB\x04\xb0\x9f\x19\x03H\fR\x0epromptLogprobs\x88\x01\x01\x127\n" +
-	"\x12kv_transfer_params\x18t \x01(\tB\x04\xb0\x9f\x19\x03H\rR\x10kvTransferParams\x88\x01\x01\x12 \n" +
+	"\x15prompt_filter_results\x18q \x01(\tB\x04\xb0\x9f\x19\x03H\vR\x13promptFilterResults\x88\x01\x01\x12.\n" +
+	"\x10prompt_token_ids\x18r \x03(\x05B\x04\xa8\xa0\x19\x01R\x0epromptTokenIds\x126\n" +
+	"\x0fprompt_logprobs\x18s \x01(\tB\b\xb0\x9f\x19\x03\xa8\xa0\x19\x01H\fR\x0epromptLogprobs\x88\x01\x01\x12;\n" +
+	"\x12kv_transfer_params\x18t \x01(\tB\b\xb0\x9f\x19\x03\xa8\xa0\x19\x01H\rR\x10kvTransferParams\x88\x01\x01\x12 \n" +
 	"\x06x_groq\x18u \x01(\tB\x04\xb0\x9f\x19\x03H\x0eR\x05xGroq\x88\x01\x01\x122\n" +
 	"\x0fusage_breakdown\x18v \x01(\tB\x04\xb0\x9f\x19\x03H\x0fR\x0eusageBreakdown\x88\x01\x01\x12#\n" +
 	"\atimings\x18w \x01(\tB\x04\xb0\x9f\x19\x03H\x10R\atimings\x88\x01\x01\x12&\n" +
@@ -931,14 +931,14 @@ const file_chatpb_v1_chat_completion_proto_rawDesc = "" +
 	"_time_infoB\v\n" +
 	"\t_model_idB\x10\n" +
 	"\x0e_model_versionB\r\n" +
-	"\v_created_at\"\xa0\x06\n" +
+	"\v_created_at\"\xa4\x06\n" +
 	"\x06Choice\x12\x1e\n" +
 	"\x05index\x18\x01 \x01(\x05B\bȟ\x19\x01\xa0\xa0\x19\x01R\x05index\x12@\n" +
 	"\amessage\x18\x02 \x01(\v2 .chatpb.v1.ChatCompletionMessageB\x04\xa0\xa0\x19\x01R\amessage\x12J\n" +
 	"\blogprobs\x18\x03 \x01(\v2\x19.chatpb.v1.ChoiceLogprobsB\x13\xa2\x9f\x19\x04null\xfa\x9f\x19\amessageR\blogprobs\x12a\n" +
 	"\rfinish_reason\x18\x04 \x01(\x0e2\x17.chatpb.v1.FinishReasonB\x1e\xa2\x9f\x19\x04null\xe2\x9f\x19\x0efinish_reasons\xa0\xa0\x19\x01H\x00R\ffinishReason\x88\x01\x01\x12,\n" +
-	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue\x12*\n" +
-	"\ttoken_ids\x18d \x03(\x05B\r\xe2\x9f\x19\ttoken_idsR\btokenIds\x127\n" +
+	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue\x12.\n" +
+	"\ttoken_ids\x18d \x03(\x05B\x11\xe2\x9f\x19\ttoken_ids\xa8\xa0\x19\x01R\btokenIds\x127\n" +
 	"\vstop_reason\x18e \x01(\v2\x16.chatpb.v1.MatchedStopR\n" +
 	"stopReason\x129\n" +
 	"\fmatched_stop\x18f \x01(\v2\x16.chatpb.v1.MatchedStopR\vmatchedStop\x12;\n" +

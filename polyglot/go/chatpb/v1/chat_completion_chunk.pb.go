@@ -723,7 +723,7 @@ var File_chatpb_v1_chat_completion_chunk_proto protoreflect.FileDescriptor
 
 const file_chatpb_v1_chat_completion_chunk_proto_rawDesc = "" +
 	"\n" +
-	"%chatpb/v1/chat_completion_chunk.proto\x12\tchatpb.v1\x1a\x1achatpb/v1/annotation.proto\x1a\x1fchatpb/v1/chat_completion.proto\x1a%chatpb/v1/chat_completion_audio.proto\x1a chatpb/v1/completion_usage.proto\x1a\x1dchatpb/v1/finish_reason.proto\x1a\x18chatpb/v1/logprobs.proto\x1a\x1achatpb/v1/moderation.proto\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\x1a\x14chatpb/v1/role.proto\x1a\x1cchatpb/v1/service_tier.proto\x1a\x19chatpb/v1/tool_call.proto\"\xc5\r\n" +
+	"%chatpb/v1/chat_completion_chunk.proto\x12\tchatpb.v1\x1a\x1achatpb/v1/annotation.proto\x1a\x1fchatpb/v1/chat_completion.proto\x1a%chatpb/v1/chat_completion_audio.proto\x1a chatpb/v1/completion_usage.proto\x1a\x1dchatpb/v1/finish_reason.proto\x1a\x18chatpb/v1/logprobs.proto\x1a\x1achatpb/v1/moderation.proto\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\x1a\x14chatpb/v1/role.proto\x1a\x1cchatpb/v1/service_tier.proto\x1a\x19chatpb/v1/tool_call.proto\"\xd3\r\n" +
 	"\x13ChatCompletionChunk\x12#\n" +
 	"\x02id\x18\x01 \x01(\tB\x13\xb8\x9f\x19\x06؟\x19\x01\xe2\x9f\x19\x03ids\xa0\xa0\x19\x01R\x02id\x12?\n" +
 	"\x06object\x18\x02 \x01(\tB'\xa2\x9f\x19\x17\"chat.completion.chunk\"\xb8\x9f\x19\x05؟\x19\x01\xa0\xa0\x19\x01R\x06object\x121\n" +
@@ -742,10 +742,10 @@ const file_chatpb_v1_chat_completion_chunk_proto_rawDesc = "" +
 	"\bprovider\x18n \x01(\tB\b؟\x19\x01\xa0\xa0\x19\x01H\x03R\bprovider\x88\x01\x01\x12\"\n" +
 	"\tcitations\x18o \x03(\tB\x04؟\x19\x01R\tcitations\x124\n" +
 	"\x0esearch_results\x18p \x01(\tB\b\xb0\x9f\x19\x03؟\x19\x01H\x04R\rsearchResults\x88\x01\x01\x12=\n" +
-	"\x15prompt_filter_results\x18q \x01(\tB\x04\xb0\x9f\x19\x03H\x05R\x13promptFilterResults\x88\x01\x01\x12(\n" +
-	"\x10prompt_token_ids\x18r \x03(\x05R\x0epromptTokenIds\x122\n" +
-	"\x0fprompt_logprobs\x18s \x01(\tB\x04\xb0\x9f\x19\x03H\x06R\x0epromptLogprobs\x88\x01\x01\x127\n" +
-	"\x12kv_transfer_params\x18t \x01(\tB\x04\xb0\x9f\x19\x03H\aR\x10kvTransferParams\x88\x01\x01\x12 \n" +
+	"\x15prompt_filter_results\x18q \x01(\tB\x04\xb0\x9f\x19\x03H\x05R\x13promptFilterResults\x88\x01\x01\x12.\n" +
+	"\x10prompt_token_ids\x18r \x03(\x05B\x04\xa8\xa0\x19\x01R\x0epromptTokenIds\x126\n" +
+	"\x0fprompt_logprobs\x18s \x01(\tB\b\xb0\x9f\x19\x03\xa8\xa0\x19\x01H\x06R\x0epromptLogprobs\x88\x01\x01\x12;\n" +
+	"\x12kv_transfer_params\x18t \x01(\tB\b\xb0\x9f\x19\x03\xa8\xa0\x19\x01H\aR\x10kvTransferParams\x88\x01\x01\x12 \n" +
 	"\x06x_groq\x18u \x01(\tB\x04\xb0\x9f\x19\x03H\bR\x05xGroq\x88\x01\x01\x122\n" +
 	"\x0fusage_breakdown\x18v \x01(\tB\x04\xb0\x9f\x19\x03H\tR\x0eusageBreakdown\x88\x01\x01\x12#\n" +
 	"\atimings\x18w \x01(\tB\x04\xb0\x9f\x19\x03H\n" +
@@ -775,14 +775,14 @@ const file_chatpb_v1_chat_completion_chunk_proto_rawDesc = "" +
 	"\x0e_model_versionB\r\n" +
 	"\v_created_atB\x04\n" +
 	"\x02_pB\x11\n" +
-	"\x0f_stream_options\"\xbe\a\n" +
+	"\x0f_stream_options\"\xc2\a\n" +
 	"\vChunkChoice\x12\x1e\n" +
 	"\x05index\x18\x01 \x01(\x05B\bȟ\x19\x01\xa0\xa0\x19\x01R\x05index\x12C\n" +
 	"\x05delta\x18\x02 \x01(\v2\x16.chatpb.v1.ChoiceDeltaB\x15\xa2\x9f\x19\x02{}\u009f\x19\amessage\xa0\xa0\x19\x01R\x05delta\x12H\n" +
 	"\blogprobs\x18\x03 \x01(\v2\x19.chatpb.v1.ChoiceLogprobsB\x11\xa2\x9f\x19\x04null\xfa\x9f\x19\x05deltaR\blogprobs\x12a\n" +
 	"\rfinish_reason\x18\x04 \x01(\x0e2\x17.chatpb.v1.FinishReasonB\x1e\xa2\x9f\x19\x04null\xe2\x9f\x19\x0efinish_reasons\xa0\xa0\x19\x01H\x00R\ffinishReason\x88\x01\x01\x122\n" +
-	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueB\x04؟\x19\x01R\aresidue\x12.\n" +
-	"\ttoken_ids\x18d \x03(\x05B\x11\xb8\x9f\x19\x01\xe2\x9f\x19\ttoken_idsR\btokenIds\x127\n" +
+	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueB\x04؟\x19\x01R\aresidue\x122\n" +
+	"\ttoken_ids\x18d \x03(\x05B\x15\xb8\x9f\x19\x01\xe2\x9f\x19\ttoken_ids\xa8\xa0\x19\x01R\btokenIds\x127\n" +
 	"\vstop_reason\x18e \x01(\v2\x16.chatpb.v1.MatchedStopR\n" +
 	"stopReason\x129\n" +
 	"\fmatched_stop\x18f \x01(\v2\x16.chatpb.v1.MatchedStopR\vmatchedStop\x12?\n" +
@@ -801,7 +801,7 @@ const file_chatpb_v1_chat_completion_chunk_proto_rawDesc = "" +
 	"\n" +
 	"\b_messageB\x0e\n" +
 	"\f_obfuscationB\a\n" +
-	"\x05_text\"\xbd\n" +
+	"\x05_text\"\xc3\n" +
 	"\n" +
 	"\vChoiceDelta\x122\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x0f.chatpb.v1.RoleB\b؟\x19\x01\xa0\xa0\x19\x01H\x00R\x04role\x88\x01\x01\x12L\n" +
@@ -823,8 +823,8 @@ const file_chatpb_v1_chat_completion_chunk_proto_rawDesc = "" +
 	"\x11provider_metadata\x18k \x01(\tB\b\xb0\x9f\x19\x03\xb8\x9f\x19\x01H\tR\x10providerMetadata\x88\x01\x01\x124\n" +
 	"\x0eexecuted_tools\x18l \x01(\tB\b\xb0\x9f\x19\x03\xb8\x9f\x19\x01H\n" +
 	"R\rexecutedTools\x88\x01\x01\x12\x1d\n" +
-	"\achannel\x18m \x01(\tH\vR\achannel\x88\x01\x01\x12\x1e\n" +
-	"\btoken_id\x18n \x01(\x05H\fR\atokenId\x88\x01\x01:?\xb8\x9f\x19\x01\u009f\x19\x05indexʟ\x19\x04typeҟ\x19\arefusalҟ\x19\asummaryҟ\x19\x04textҟ\x19\bthinkingB\a\n" +
+	"\achannel\x18m \x01(\tH\vR\achannel\x88\x01\x01\x12$\n" +
+	"\btoken_id\x18n \x01(\x05B\x04\xa8\xa0\x19\x01H\fR\atokenId\x88\x01\x01:?\xb8\x9f\x19\x01\u009f\x19\x05indexʟ\x19\x04typeҟ\x19\arefusalҟ\x19\asummaryҟ\x19\x04textҟ\x19\bthinkingB\a\n" +
 	"\x05_roleB\n" +
 	"\n" +
 	"\b_contentB\n" +

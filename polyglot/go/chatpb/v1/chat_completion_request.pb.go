@@ -1905,7 +1905,7 @@ var File_chatpb_v1_chat_completion_request_proto protoreflect.FileDescriptor
 
 const file_chatpb_v1_chat_completion_request_proto_rawDesc = "" +
 	"\n" +
-	"'chatpb/v1/chat_completion_request.proto\x12\tchatpb.v1\x1a-chatpb/v1/chat_completion_message_param.proto\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\x1a\x1fchatpb/v1/response_format.proto\x1a\x1cchatpb/v1/service_tier.proto\x1a\x14chatpb/v1/tool.proto\"\xa4\x1f\n" +
+	"'chatpb/v1/chat_completion_request.proto\x12\tchatpb.v1\x1a-chatpb/v1/chat_completion_message_param.proto\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\x1a\x1fchatpb/v1/response_format.proto\x1a\x1cchatpb/v1/service_tier.proto\x1a\x14chatpb/v1/tool.proto\"\xaa\x1f\n" +
 	"\x15ChatCompletionRequest\x12(\n" +
 	"\x05model\x18\x01 \x01(\tB\r\xe2\x9f\x19\x05model\xa0\xa0\x19\x01H\x00R\x05model\x88\x01\x01\x12G\n" +
 	"\bmessages\x18\x02 \x03(\v2%.chatpb.v1.ChatCompletionMessageParamB\x04\xa0\xa0\x19\x01R\bmessages\x12+\n" +
@@ -1962,8 +1962,8 @@ const file_chatpb_v1_chat_completion_request_proto_rawDesc = "" +
 	"\n" +
 	"min_tokens\x18g \x01(\x03B\x04\xa0\xa0\x19\x01H\x18R\tminTokens\x88\x01\x01\x12(\n" +
 	"\n" +
-	"ignore_eos\x18h \x01(\bB\x04\xa0\xa0\x19\x01H\x19R\tignoreEos\x88\x01\x01\x12$\n" +
-	"\x0estop_token_ids\x18i \x03(\x05R\fstopTokenIds\x123\n" +
+	"ignore_eos\x18h \x01(\bB\x04\xa0\xa0\x19\x01H\x19R\tignoreEos\x88\x01\x01\x12*\n" +
+	"\x0estop_token_ids\x18i \x03(\x05B\x04\xa8\xa0\x19\x01R\fstopTokenIds\x123\n" +
 	"\x10return_token_ids\x18j \x01(\bB\x04\xa0\xa0\x19\x01H\x1aR\x0ereturnTokenIds\x88\x01\x01\x122\n" +
 	"\x0fenable_thinking\x18k \x01(\bB\x04\xa0\xa0\x19\x01H\x1bR\x0eenableThinking\x88\x01\x01\x12;\n" +
 	"\x14chat_template_kwargs\x18l \x01(\tB\x04\xb0\x9f\x19\x03H\x1cR\x12chatTemplateKwargs\x88\x01\x01\x12'\n" +

@@ -311,6 +311,14 @@ var file_chatpb_v1_options_proto_extTypes = []protoimpl.ExtensionInfo{
 		Filename:      "chatpb/v1/options.proto",
 	},
 	{
+		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
+		ExtensionType: (*bool)(nil),
+		Field:         51717,
+		Name:          "chatpb.v1.is_opaque",
+		Tag:           "varint,51717,opt,name=is_opaque",
+		Filename:      "chatpb/v1/options.proto",
+	},
+	{
 		ExtendedType:  (*descriptorpb.MessageOptions)(nil),
 		ExtensionType: (*bool)(nil),
 		Field:         51700,
@@ -451,6 +459,11 @@ var (
 	//
 	// optional bool is_metadata = 51716;
 	E_IsMetadata = &file_chatpb_v1_options_proto_extTypes[16]
+	// Whether the field has contents in a form that a redaction of texts cannot see, such
+	// as the numbers of tokens. A redacted record does not have it. Unset: it is kept.
+	//
+	// optional bool is_opaque = 51717;
+	E_IsOpaque = &file_chatpb_v1_options_proto_extTypes[17]
 )
 
 // Extension fields to descriptorpb.MessageOptions.
@@ -460,35 +473,35 @@ var (
 	// members is repeated, and otherwise the same as an unset field.
 	//
 	// optional bool json_union = 51700;
-	E_JsonUnion = &file_chatpb_v1_options_proto_extTypes[17]
+	E_JsonUnion = &file_chatpb_v1_options_proto_extTypes[18]
 	// How members that the schema does not know are folded. Unset: a later value
 	// replaces an earlier one.
 	//
 	// optional chatpb.v1.Fold fold_unknown = 51703;
-	E_FoldUnknown = &file_chatpb_v1_options_proto_extTypes[18]
+	E_FoldUnknown = &file_chatpb_v1_options_proto_extTypes[19]
 	// If members that the schema does not know are arrays of objects: the member of
 	// such an object whose integer identifies it. Objects with the same integer and
 	// the same `fold_unknown_kind` in different chunks are one. Unset: none is.
 	//
 	// optional string fold_unknown_key = 51704;
-	E_FoldUnknownKey = &file_chatpb_v1_options_proto_extTypes[19]
+	E_FoldUnknownKey = &file_chatpb_v1_options_proto_extTypes[20]
 	// The member whose string tells of what kind such an object is. An object without
 	// a key continues the last one if it is of the same kind and adds only pieces.
 	// Unset: objects without a key are appended.
 	//
 	// optional string fold_unknown_kind = 51705;
-	E_FoldUnknownKind = &file_chatpb_v1_options_proto_extTypes[20]
+	E_FoldUnknownKind = &file_chatpb_v1_options_proto_extTypes[21]
 	// The members of such objects that come in pieces: strings in them are appended.
 	// A string in another member replaces the earlier one.
 	//
 	// repeated string fold_unknown_pieces = 51706;
-	E_FoldUnknownPieces = &file_chatpb_v1_options_proto_extTypes[21]
+	E_FoldUnknownPieces = &file_chatpb_v1_options_proto_extTypes[22]
 	// The name of a member of a chunk that holds the whole completion, as a string of
 	// JSON text. Folding gives that completion, whatever the chunks add up to. Servers
 	// do not send it: unfolding writes it where the pieces cannot tell a completion.
 	//
 	// optional string fold_whole = 51707;
-	E_FoldWhole = &file_chatpb_v1_options_proto_extTypes[22]
+	E_FoldWhole = &file_chatpb_v1_options_proto_extTypes[23]
 )
 
 var File_chatpb_v1_options_proto protoreflect.FileDescriptor
@@ -532,7 +545,8 @@ const file_chatpb_v1_options_proto_rawDesc = "" +
 	"\tfold_part\x12\x1d.google.protobuf.FieldOptions\x18\x81\x94\x03 \x01(\tR\bfoldPart\x88\x01\x01:I\n" +
 	"\x0ecolumn_follows\x12\x1d.google.protobuf.FieldOptions\x18\x83\x94\x03 \x01(\tR\rcolumnFollows\x88\x01\x01:C\n" +
 	"\vis_metadata\x12\x1d.google.protobuf.FieldOptions\x18\x84\x94\x03 \x01(\bR\n" +
-	"isMetadata\x88\x01\x01:C\n" +
+	"isMetadata\x88\x01\x01:?\n" +
+	"\tis_opaque\x12\x1d.google.protobuf.FieldOptions\x18\x85\x94\x03 \x01(\bR\bisOpaque\x88\x01\x01:C\n" +
 	"\n" +
 	"json_union\x12\x1f.google.protobuf.MessageOptions\x18\xf4\x93\x03 \x01(\bR\tjsonUnion\x88\x01\x01:X\n" +
 	"\ffold_unknown\x12\x1f.google.protobuf.MessageOptions\x18\xf7\x93\x03 \x01(\x0e2\x0f.chatpb.v1.FoldR\vfoldUnknown\x88\x01\x01:N\n" +
@@ -581,19 +595,20 @@ var file_chatpb_v1_options_proto_depIdxs = []int32{
 	2,  // 14: chatpb.v1.fold_part:extendee -> google.protobuf.FieldOptions
 	2,  // 15: chatpb.v1.column_follows:extendee -> google.protobuf.FieldOptions
 	2,  // 16: chatpb.v1.is_metadata:extendee -> google.protobuf.FieldOptions
-	3,  // 17: chatpb.v1.json_union:extendee -> google.protobuf.MessageOptions
-	3,  // 18: chatpb.v1.fold_unknown:extendee -> google.protobuf.MessageOptions
-	3,  // 19: chatpb.v1.fold_unknown_key:extendee -> google.protobuf.MessageOptions
-	3,  // 20: chatpb.v1.fold_unknown_kind:extendee -> google.protobuf.MessageOptions
-	3,  // 21: chatpb.v1.fold_unknown_pieces:extendee -> google.protobuf.MessageOptions
-	3,  // 22: chatpb.v1.fold_whole:extendee -> google.protobuf.MessageOptions
-	0,  // 23: chatpb.v1.json_encoding:type_name -> chatpb.v1.JsonEncoding
-	1,  // 24: chatpb.v1.fold:type_name -> chatpb.v1.Fold
-	1,  // 25: chatpb.v1.fold_unknown:type_name -> chatpb.v1.Fold
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	23, // [23:26] is the sub-list for extension type_name
-	0,  // [0:23] is the sub-list for extension extendee
+	2,  // 17: chatpb.v1.is_opaque:extendee -> google.protobuf.FieldOptions
+	3,  // 18: chatpb.v1.json_union:extendee -> google.protobuf.MessageOptions
+	3,  // 19: chatpb.v1.fold_unknown:extendee -> google.protobuf.MessageOptions
+	3,  // 20: chatpb.v1.fold_unknown_key:extendee -> google.protobuf.MessageOptions
+	3,  // 21: chatpb.v1.fold_unknown_kind:extendee -> google.protobuf.MessageOptions
+	3,  // 22: chatpb.v1.fold_unknown_pieces:extendee -> google.protobuf.MessageOptions
+	3,  // 23: chatpb.v1.fold_whole:extendee -> google.protobuf.MessageOptions
+	0,  // 24: chatpb.v1.json_encoding:type_name -> chatpb.v1.JsonEncoding
+	1,  // 25: chatpb.v1.fold:type_name -> chatpb.v1.Fold
+	1,  // 26: chatpb.v1.fold_unknown:type_name -> chatpb.v1.Fold
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	24, // [24:27] is the sub-list for extension type_name
+	0,  // [0:24] is the sub-list for extension extendee
 	0,  // [0:0] is the sub-list for field type_name
 }
 
@@ -609,7 +624,7 @@ func file_chatpb_v1_options_proto_init() {
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chatpb_v1_options_proto_rawDesc), len(file_chatpb_v1_options_proto_rawDesc)),
 			NumEnums:      2,
 			NumMessages:   0,
-			NumExtensions: 23,
+			NumExtensions: 24,
 			NumServices:   0,
 		},
 		GoTypes:           file_chatpb_v1_options_proto_goTypes,

@@ -15,7 +15,7 @@ import { file_google_protobuf_descriptor } from "@bufbuild/protobuf/wkt";
  * Describes the file chatpb/v1/options.proto.
  */
 export const file_chatpb_v1_options: GenFile = /*@__PURE__*/
-  fileDesc("ChdjaGF0cGIvdjEvb3B0aW9ucy5wcm90bxIJY2hhdHBiLnYxKnwKDEpzb25FbmNvZGluZxIdChlKU09OX0VOQ09ESU5HX1VOU1BFQ0lGSUVEEAASHAoYSlNPTl9FTkNPRElOR19CWVRFX0FSUkFZEAESGAoUSlNPTl9FTkNPRElOR19CQVNFNjQQAhIVChFKU09OX0VOQ09ESU5HX1JBVxADKqMBCgRGb2xkEhQKEEZPTERfVU5TUEVDSUZJRUQQABIPCgtGT0xEX0FQUEVORBABEhYKEkZPTERfQVBQRU5EX0FSUkFZUxACEg8KC0ZPTERfQllfS0VZEAMSDQoJRk9MRF9EUk9QEAQSDQoJRk9MRF9LSU5EEAUSDgoKRk9MRF9GSVJTVBAGEg0KCUZPTERfTkFNRRAHEg4KCkZPTERfV0hPTEUQCDpBCgpqc29uX3Vuc2V0Eh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj0kwMgASgJUglqc29uVW5zZXSIAQE6SgoPanNvbl91bnNldF91dGY4Eh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj1kwMgASgJUg1qc29uVW5zZXRVdGY4iAEBOmAKDWpzb25fZW5jb2RpbmcSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGPaTAyABKA4yFy5jaGF0cGIudjEuSnNvbkVuY29kaW5nUgxqc29uRW5jb2RpbmeIAQE6RwoEZm9sZBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY95MDIAEoDjIPLmNoYXRwYi52MS5Gb2xkUgRmb2xkiAEBOj8KCWZvbGRfaW50bxIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY+JMDIAEoCVIIZm9sZEludG+IAQE6PQoIZm9sZF9rZXkSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGPmTAyABKAhSB2ZvbGRLZXmIAQE6RwoNZm9sZF9pZGVudGl0eRIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY+pMDIAEoCFIMZm9sZElkZW50aXR5iAEBOjwKB2NhcnJpZWQSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGPuTAyABKAhSB2NhcnJpZWSIAQE6OgoGY29sdW1uEh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj8kwMgASgJUgZjb2x1bW6IAQE6RwoNY29sdW1uX3ByZWZpeBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY/ZMDIAEoCVIMY29sdW1uUHJlZml4iAEBOkwKEGNvbHVtbl90aW1lX3VuaXQSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGP6TAyABKAlSDmNvbHVtblRpbWVVbml0iAEBOkMKC2NvbHVtbl90ZXh0Eh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj/kwMgASgJUgpjb2x1bW5UZXh0iAEBOkkKDmNvbHVtbl9yZXBlYXRzEh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxiAlAMgASgIUg1jb2x1bW5SZXBlYXRziAEBOlIKE2pzb25fYWx0ZXJuYXRpdmVfdG8SHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGIKUAyABKAlSEWpzb25BbHRlcm5hdGl2ZVRviAEBOj8KCWZvbGRfcGFydBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMYgZQDIAEoCVIIZm9sZFBhcnSIAQE6SQoOY29sdW1uX2ZvbGxvd3MSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGIOUAyABKAlSDWNvbHVtbkZvbGxvd3OIAQE6QwoLaXNfbWV0YWRhdGESHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGISUAyABKAhSCmlzTWV0YWRhdGGIAQE6QwoKanNvbl91bmlvbhIfLmdvb2dsZS5wcm90b2J1Zi5NZXNzYWdlT3B0aW9ucxj0kwMgASgIUglqc29uVW5pb26IAQE6WAoMZm9sZF91bmtub3duEh8uZ29vZ2xlLnByb3RvYnVmLk1lc3NhZ2VPcHRpb25zGPeTAyABKA4yDy5jaGF0cGIudjEuRm9sZFILZm9sZFVua25vd26IAQE6TgoQZm9sZF91bmtub3duX2tleRIfLmdvb2dsZS5wcm90b2J1Zi5NZXNzYWdlT3B0aW9ucxj4kwMgASgJUg5mb2xkVW5rbm93bktleYgBATpQChFmb2xkX3Vua25vd25fa2luZBIfLmdvb2dsZS5wcm90b2J1Zi5NZXNzYWdlT3B0aW9ucxj5kwMgASgJUg9mb2xkVW5rbm93bktpbmSIAQE6UQoTZm9sZF91bmtub3duX3BpZWNlcxIfLmdvb2dsZS5wcm90b2J1Zi5NZXNzYWdlT3B0aW9ucxj6kwMgAygJUhFmb2xkVW5rbm93blBpZWNlczpDCgpmb2xkX3dob2xlEh8uZ29vZ2xlLnByb3RvYnVmLk1lc3NhZ2VPcHRpb25zGPuTAyABKAlSCWZvbGRXaG9sZYgBAUKSAQoNY29tLmNoYXRwYi52MUIMT3B0aW9uc1Byb3RvUAFaLmdpdGh1Yi5jb20vY2hhdHBiL2NoYXRwYi1nby9jaGF0cGIvdjE7Y2hhdHBidjGiAgNDWFiqAglDaGF0cGIuVjHKAglDaGF0cGJcVjHiAhVDaGF0cGJcVjFcR1BCTWV0YWRhdGHqAgpDaGF0cGI6OlYxYgZwcm90bzM", [file_google_protobuf_descriptor]);
+  fileDesc("ChdjaGF0cGIvdjEvb3B0aW9ucy5wcm90bxIJY2hhdHBiLnYxKnwKDEpzb25FbmNvZGluZxIdChlKU09OX0VOQ09ESU5HX1VOU1BFQ0lGSUVEEAASHAoYSlNPTl9FTkNPRElOR19CWVRFX0FSUkFZEAESGAoUSlNPTl9FTkNPRElOR19CQVNFNjQQAhIVChFKU09OX0VOQ09ESU5HX1JBVxADKqMBCgRGb2xkEhQKEEZPTERfVU5TUEVDSUZJRUQQABIPCgtGT0xEX0FQUEVORBABEhYKEkZPTERfQVBQRU5EX0FSUkFZUxACEg8KC0ZPTERfQllfS0VZEAMSDQoJRk9MRF9EUk9QEAQSDQoJRk9MRF9LSU5EEAUSDgoKRk9MRF9GSVJTVBAGEg0KCUZPTERfTkFNRRAHEg4KCkZPTERfV0hPTEUQCDpBCgpqc29uX3Vuc2V0Eh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj0kwMgASgJUglqc29uVW5zZXSIAQE6SgoPanNvbl91bnNldF91dGY4Eh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj1kwMgASgJUg1qc29uVW5zZXRVdGY4iAEBOmAKDWpzb25fZW5jb2RpbmcSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGPaTAyABKA4yFy5jaGF0cGIudjEuSnNvbkVuY29kaW5nUgxqc29uRW5jb2RpbmeIAQE6RwoEZm9sZBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY95MDIAEoDjIPLmNoYXRwYi52MS5Gb2xkUgRmb2xkiAEBOj8KCWZvbGRfaW50bxIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY+JMDIAEoCVIIZm9sZEludG+IAQE6PQoIZm9sZF9rZXkSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGPmTAyABKAhSB2ZvbGRLZXmIAQE6RwoNZm9sZF9pZGVudGl0eRIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY+pMDIAEoCFIMZm9sZElkZW50aXR5iAEBOjwKB2NhcnJpZWQSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGPuTAyABKAhSB2NhcnJpZWSIAQE6OgoGY29sdW1uEh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj8kwMgASgJUgZjb2x1bW6IAQE6RwoNY29sdW1uX3ByZWZpeBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY/ZMDIAEoCVIMY29sdW1uUHJlZml4iAEBOkwKEGNvbHVtbl90aW1lX3VuaXQSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGP6TAyABKAlSDmNvbHVtblRpbWVVbml0iAEBOkMKC2NvbHVtbl90ZXh0Eh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj/kwMgASgJUgpjb2x1bW5UZXh0iAEBOkkKDmNvbHVtbl9yZXBlYXRzEh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxiAlAMgASgIUg1jb2x1bW5SZXBlYXRziAEBOlIKE2pzb25fYWx0ZXJuYXRpdmVfdG8SHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGIKUAyABKAlSEWpzb25BbHRlcm5hdGl2ZVRviAEBOj8KCWZvbGRfcGFydBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMYgZQDIAEoCVIIZm9sZFBhcnSIAQE6SQoOY29sdW1uX2ZvbGxvd3MSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGIOUAyABKAlSDWNvbHVtbkZvbGxvd3OIAQE6QwoLaXNfbWV0YWRhdGESHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGISUAyABKAhSCmlzTWV0YWRhdGGIAQE6PwoJaXNfb3BhcXVlEh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxiFlAMgASgIUghpc09wYXF1ZYgBATpDCgpqc29uX3VuaW9uEh8uZ29vZ2xlLnByb3RvYnVmLk1lc3NhZ2VPcHRpb25zGPSTAyABKAhSCWpzb25VbmlvbogBATpYCgxmb2xkX3Vua25vd24SHy5nb29nbGUucHJvdG9idWYuTWVzc2FnZU9wdGlvbnMY95MDIAEoDjIPLmNoYXRwYi52MS5Gb2xkUgtmb2xkVW5rbm93bogBATpOChBmb2xkX3Vua25vd25fa2V5Eh8uZ29vZ2xlLnByb3RvYnVmLk1lc3NhZ2VPcHRpb25zGPiTAyABKAlSDmZvbGRVbmtub3duS2V5iAEBOlAKEWZvbGRfdW5rbm93bl9raW5kEh8uZ29vZ2xlLnByb3RvYnVmLk1lc3NhZ2VPcHRpb25zGPmTAyABKAlSD2ZvbGRVbmtub3duS2luZIgBATpRChNmb2xkX3Vua25vd25fcGllY2VzEh8uZ29vZ2xlLnByb3RvYnVmLk1lc3NhZ2VPcHRpb25zGPqTAyADKAlSEWZvbGRVbmtub3duUGllY2VzOkMKCmZvbGRfd2hvbGUSHy5nb29nbGUucHJvdG9idWYuTWVzc2FnZU9wdGlvbnMY+5MDIAEoCVIJZm9sZFdob2xliAEBQpIBCg1jb20uY2hhdHBiLnYxQgxPcHRpb25zUHJvdG9QAVouZ2l0aHViLmNvbS9jaGF0cGIvY2hhdHBiLWdvL2NoYXRwYi92MTtjaGF0cGJ2MaICA0NYWKoCCUNoYXRwYi5WMcoCCUNoYXRwYlxWMeICFUNoYXRwYlxWMVxHUEJNZXRhZGF0YeoCCkNoYXRwYjo6VjFiBnByb3RvMw", [file_google_protobuf_descriptor]);
 
 /**
  * How a value is spelled in JSON where the protobuf type does not specify it.
@@ -305,6 +305,15 @@ export const is_metadata: GenExtension<FieldOptions, boolean> = /*@__PURE__*/
   extDesc(file_chatpb_v1_options, 16);
 
 /**
+ * Whether the field has contents in a form that a redaction of texts cannot see, such
+ * as the numbers of tokens. A redacted record does not have it. Unset: it is kept.
+ *
+ * @generated from extension: optional bool is_opaque = 51717;
+ */
+export const is_opaque: GenExtension<FieldOptions, boolean> = /*@__PURE__*/
+  extDesc(file_chatpb_v1_options, 17);
+
+/**
  * Whether the message is not a JSON object but a JSON union: the one member
  * that is set is the value. With none set it is an empty array if one of the
  * members is repeated, and otherwise the same as an unset field.
@@ -312,7 +321,7 @@ export const is_metadata: GenExtension<FieldOptions, boolean> = /*@__PURE__*/
  * @generated from extension: optional bool json_union = 51700;
  */
 export const json_union: GenExtension<MessageOptions, boolean> = /*@__PURE__*/
-  extDesc(file_chatpb_v1_options, 17);
+  extDesc(file_chatpb_v1_options, 18);
 
 /**
  * How members that the schema does not know are folded. Unset: a later value
@@ -321,7 +330,7 @@ export const json_union: GenExtension<MessageOptions, boolean> = /*@__PURE__*/
  * @generated from extension: optional chatpb.v1.Fold fold_unknown = 51703;
  */
 export const fold_unknown: GenExtension<MessageOptions, Fold> = /*@__PURE__*/
-  extDesc(file_chatpb_v1_options, 18);
+  extDesc(file_chatpb_v1_options, 19);
 
 /**
  * If members that the schema does not know are arrays of objects: the member of
@@ -331,7 +340,7 @@ export const fold_unknown: GenExtension<MessageOptions, Fold> = /*@__PURE__*/
  * @generated from extension: optional string fold_unknown_key = 51704;
  */
 export const fold_unknown_key: GenExtension<MessageOptions, string> = /*@__PURE__*/
-  extDesc(file_chatpb_v1_options, 19);
+  extDesc(file_chatpb_v1_options, 20);
 
 /**
  * The member whose string tells of what kind such an object is. An object without
@@ -341,7 +350,7 @@ export const fold_unknown_key: GenExtension<MessageOptions, string> = /*@__PURE_
  * @generated from extension: optional string fold_unknown_kind = 51705;
  */
 export const fold_unknown_kind: GenExtension<MessageOptions, string> = /*@__PURE__*/
-  extDesc(file_chatpb_v1_options, 20);
+  extDesc(file_chatpb_v1_options, 21);
 
 /**
  * The members of such objects that come in pieces: strings in them are appended.
@@ -350,7 +359,7 @@ export const fold_unknown_kind: GenExtension<MessageOptions, string> = /*@__PURE
  * @generated from extension: repeated string fold_unknown_pieces = 51706;
  */
 export const fold_unknown_pieces: GenExtension<MessageOptions, string[]> = /*@__PURE__*/
-  extDesc(file_chatpb_v1_options, 21);
+  extDesc(file_chatpb_v1_options, 22);
 
 /**
  * The name of a member of a chunk that holds the whole completion, as a string of
@@ -360,5 +369,5 @@ export const fold_unknown_pieces: GenExtension<MessageOptions, string[]> = /*@__
  * @generated from extension: optional string fold_whole = 51707;
  */
 export const fold_whole: GenExtension<MessageOptions, string> = /*@__PURE__*/
-  extDesc(file_chatpb_v1_options, 22);
+  extDesc(file_chatpb_v1_options, 23);
 

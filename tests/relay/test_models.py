@@ -105,6 +105,26 @@ async def test_the_same_over_grpc(hops: int) -> None:
             assert "model" == read_error(caught.value)["error"]["param"]
 
 
+async def test_the_same_in_the_connect_protocol() -> None:
+    """The rpcs have no side effects, so they can be asked with GET."""
+    path = "/chatpb.v1.ModelService"
+    asked = "?connect=v1&encoding=json&message="
+    async with (
+        model_server(VLLM) as server,
+        edge(route("a", server.url)) as ports,
+        aiohttp.ClientSession(f"http://127.0.0.1:{ports.http}") as session,
+    ):
+        async with session.get(f"{path}/ListModels{asked}%7B%7D") as response:
+            [model] = (await response.json())["models"]["data"]
+        assert ("meta/llama", "8192") == (model["id"], model["maxModelLen"])
+        body = {"model": "meta/llama"}
+        async with session.post(f"{path}/GetModel", json=body) as response:
+            assert model == (await response.json())["model"]
+        async with session.post(f"{path}/GetModel", json={"model": "no"}) as response:
+            assert (404, "not_found") == (response.status, (await response.json())["code"])
+    assert "/v1/models" == server.asked[0].path_qs
+
+
 async def test_the_union_is_in_the_order_of_the_routes() -> None:
     """Each route lists what its patterns allow, and what it names even if it is not asked."""
     async with (

@@ -44,9 +44,9 @@ class ModelService:
         """
         if not name:
             raise RefusalError(400, "you must provide a model", param="model")
-        for model in await models_of(self.upstream, self._request(call, name)):
-            if model.id == name:
-                return model
+        listed = await models_of(self.upstream, self._request(call, name))
+        if found := next((model for model in listed if model.id == name), None):
+            return found
         raise RefusalError(404, f"The model '{name}' does not exist", "model_not_found", "model")
 
     def _request(self, call: Call, wanted: str | None) -> ModelsRequest:

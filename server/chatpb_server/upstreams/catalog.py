@@ -5,29 +5,33 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import re
 import time
 from collections import OrderedDict
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import translate
 from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import Field
 
 from chatpb_server.core.headers import OF_ONE_CALL
 from chatpb_server.core.models import ListedModel, ModelsRequest, models_of
+from chatpb_server.core.offload import stepwise
 from chatpb_server.core.setting import Seconds, Setting, Table
 from chatpb_server.core.upstream import UpstreamFault, UpstreamTimeoutError
 
 _logger = logging.getLogger(__name__)
 
-Models = Sequence[ListedModel]
+Models = Mapping[str, ListedModel]
+"""Models by name, in the order in which they are listed."""
 
 #: How many questions to one upstream can be open at once. More wait for their turn.
 _MOST_OPEN: Final = 8
 #: How many bytes of lists are kept of one upstream; those that nobody asks for go first.
 _MOST_KEPT: Final = 16 * 1024 * 1024
-#: What a kept list takes besides its models.
-_OVERHEAD: Final = 1024
+#: What a kept list, and each of its models, takes besides their bytes.
+_OVERHEAD: Final = 512
 #: After how many seconds the log says again that an upstream does not list its models.
 _QUIET_SECONDS: Final = 60.0
 
@@ -76,12 +80,16 @@ class Catalog:
     Args:
         name: The name of the upstream.
         upstream: The upstream.
+        patterns: Which of its models count; ``*`` matches any text.
         policy: How long it can take, and how long its answer is kept.
     """
 
-    def __init__(self, name: str, upstream: object, policy: ModelsTable) -> None:
+    def __init__(
+        self, name: str, upstream: object, patterns: Sequence[str], policy: ModelsTable
+    ) -> None:
         self._name = name
         self._upstream = upstream
+        self._patterns = patterns
         self._policy = policy
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
         self._size = 0
@@ -117,7 +125,9 @@ class Catalog:
             async with asyncio.timeout(seconds) as scope, self._open:
                 deadline = time.monotonic() + seconds
                 question = replace(request, wanted=None, deadline=deadline)
-                models = await models_of(self._upstream, question)
+                listed = await models_of(self._upstream, question)
+                work = len(listed) * _OVERHEAD
+                models, size = await stepwise(work, _chosen, listed, self._patterns)
         except TimeoutError as error:
             if not scope.expired():
                 raise
@@ -127,7 +137,7 @@ class Catalog:
             self._complain(error)
             raise
         self._quiet_until = 0.0
-        self._keep(key, models)
+        self._keep(key, models, size)
         return models
 
     def _complain(self, why: object) -> None:
@@ -136,11 +146,11 @@ class Catalog:
             self._quiet_until = now + _QUIET_SECONDS
             _logger.warning("upstream %s does not list its models: %s", self._name, why)
 
-    def _keep(self, key: bytes, models: Models) -> None:
+    def _keep(self, key: bytes, models: Models, size: int) -> None:
         if not self._policy.ttl:
             return
         self._drop(key)
-        size = _OVERHEAD + sum(len(model.binary) + 2 * len(model.id) + 200 for model in models)
+        size += _OVERHEAD
         self._kept[key] = _Kept(models, size, time.monotonic() + self._policy.ttl)
         self._size += size
         while self._size > _MOST_KEPT:
@@ -181,6 +191,13 @@ class _Shared:
                 if not self.task.cancelled():
                     self.task.exception()  # so that it is not reported as lost
         return self.task.result()
+
+
+def _chosen(listed: Sequence[ListedModel], patterns: Sequence[str]) -> tuple[Models, int]:
+    """The models that some patterns mean, and how many bytes they take."""
+    means = re.compile("|".join(map(translate, patterns))).match
+    models = {model.id: model for model in listed if means(model.id)}
+    return models, sum(len(model.binary) + _OVERHEAD for model in models.values())
 
 
 def _key(request: ModelsRequest) -> bytes:

@@ -9,9 +9,12 @@ from typing import Final
 
 from chatpb_server.core.error import error_kind
 from chatpb_server.core.models import ListedModel, ModelsRequest, named_model
+from chatpb_server.core.offload import stepwise
 from chatpb_server.core.upstream import UpstreamError, UpstreamFault, refusal
 from chatpb_server.upstreams.catalog import Catalog, ModelsTable
 
+#: To put one model in a list takes as long as to go over so many bytes.
+_WORK: Final = 32
 _WILD: Final = frozenset("*?[")
 
 
@@ -38,7 +41,7 @@ class RouteModels:
         names = [pattern for pattern in patterns if not _WILD & set(pattern)]
         self._named = {model: named_model(model, name) for model in names}
         self._is_wild = len(names) < len(patterns)
-        self._catalog = Catalog(name, upstream, policy)
+        self._catalog = Catalog(name, upstream, patterns, policy)
 
     def answers(self, model: str) -> bool:
         """Whether the route answers a model."""
@@ -51,11 +54,11 @@ class RouteModels:
         if not self._is_wild:
             return self._named, None
         try:
-            listed = await self._catalog.models(request)
+            found = await self._catalog.models(request)
         except UpstreamFault as fault:
             return self._named, fault
-        found = {model.id: model for model in listed if self.answers(model.id)}
-        return {**found, **{n: model for n, model in self._named.items() if n not in found}}, None
+        missing = {name: model for name, model in self._named.items() if name not in found}
+        return {**found, **missing} if missing else found, None
 
 
 async def united(routes: Sequence[RouteModels], request: ModelsRequest) -> Sequence[ListedModel]:
@@ -73,25 +76,34 @@ async def united(routes: Sequence[RouteModels], request: ModelsRequest) -> Seque
     answers = await asyncio.gather(
         *(route.models(request) for route in asked), return_exceptions=True
     )
-    found: dict[str, ListedModel] = {}
+    found: list[Mapping[str, ListedModel]] = []
     faults: dict[str, UpstreamFault] = {}
     for route, answer in zip(asked, answers, strict=True):
         if isinstance(answer, BaseException):
             raise answer
         models, fault = answer
-        for name, model in models.items():
-            found.setdefault(name, model)
+        if wanted is not None and wanted in models:
+            return (models[wanted],)
+        if models:
+            found.append(models)
         if fault is not None:
             faults[route.name] = fault
-    if wanted is not None:
-        if wanted in found:
-            return (found[wanted],)
-        if faults:
-            raise _joined(faults)
-        return ()
-    if faults and not found and len(faults) == len(asked):
+    if faults and (wanted is not None or (not found and len(faults) == len(asked))):
         raise _joined(faults)
-    return tuple(found.values())
+    if wanted is not None:
+        return ()
+    if len(found) == 1:
+        return tuple(found[0].values())
+    return await stepwise(sum(map(len, found)) * _WORK, _all_of, found)
+
+
+def _all_of(found: Sequence[Mapping[str, ListedModel]]) -> Sequence[ListedModel]:
+    """The models of several routes, each once."""
+    models: dict[str, ListedModel] = {}
+    for each in found:
+        for name, model in each.items():
+            models.setdefault(name, model)
+    return tuple(models.values())
 
 
 def _joined(faults: Mapping[str, UpstreamFault]) -> UpstreamFault:

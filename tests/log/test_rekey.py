@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import random
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from chatpb.log import LockedError, LogError, LogKeyError, LogWriter, Sync, frames, read, rekey
 from support.command_line import run
+from support.limits import SOAK
 from support.log_files import NAME, contents, keys_file, record, records, write
 
 
@@ -118,3 +123,30 @@ def test_the_command(path: Path, keys: Path) -> None:
     assert (1, "0 logs of 1 got the key k3\n") == (result.exit_code, result.stdout)
     assert "chatpb: left as it is: " in result.stderr
     assert 2 == run("rekey", path).exit_code
+
+
+def test_killed_at_any_moment(tmp_path: Path) -> None:
+    """The log is the old or the new one, whole."""
+    keys = keys_file(tmp_path / "keys", "k00")
+    path = tmp_path / NAME
+    data = records(2000, 300)
+    write(path, data, 3000, keys)
+    before = [entry.position for entry in read(path, keys=keys)]
+    rng = random.Random(1)
+    for number in range(1, 60 if SOAK else 3):
+        keys_file(keys, f"k{number:02}")
+        code = (
+            "import sys; from chatpb.log import rekey; print(1, flush=True); rekey(*sys.argv[1:])"
+        )
+        command = [sys.executable, "-c", code, str(path), str(keys)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(rng.random() * 0.2)  # waits for nothing: it picks the moment
+            process.kill()
+        assert before == [entry.position for entry in read(path, keys=keys)]
+        assert 1 == len(key_ids(path))
+    assert 0 <= rekey(path, keys)
+    assert data == contents(path, keys)
+    assert {f"k{number:02}"} == key_ids(path)
+    assert {path, keys} == set(tmp_path.iterdir())

@@ -300,8 +300,10 @@ async def test_a_silent_upstream_is_not_waited_for() -> None:
 async def test_the_key_and_the_query_go_with_the_question() -> None:
     how: dict[str, Any] = {"headers": lambda: {"api-key": "s"}, "query": {"api-version": "1"}}
     async with model_server("a") as server, edge(route("a", server.url, **how)) as ports:
-        assert 200 == (await get(ports, "/models?api-version=2&x=%20y"))[0]
+        own = {"baggage": "a=b", "traceparent": "00-1", "idempotency-key": "k"}
+        assert 200 == (await get(ports, "/models?api-version=2&x=%20y", **own))[0]
     [asked] = server.asked
+    assert not own.keys() & {name.lower() for name in asked.headers}  # callers share it
     assert ("s", "/v1/models?api-version=1&x=%20y") == (asked.headers["api-key"], asked.path_qs)
 
 

@@ -250,7 +250,7 @@ class Settings(Table):
         tuple[Annotated[str, AfterValidator(_passed_on)], ...],
         Setting(
             "The callers' headers, or metadata, that all upstreams get as headers, in addition to"
-            " those of [headers.md](headers.md). `*` stands for any text; `-` before a name takes"
+            " those in docs/headers.md. `*` stands for any text; `-` before a name takes"
             " it out again.",
             flag="--pass",
             value="HEADER",
@@ -260,7 +260,7 @@ class Settings(Table):
         tuple[Annotated[str, AfterValidator(_passed_back)], ...],
         Setting(
             "The headers of answers that callers get, as headers or as trailing metadata, in"
-            " addition to those of [headers.md](headers.md). `*` stands for any text; `-` before a"
+            " addition to those in docs/headers.md. `*` stands for any text; `-` before a"
             " name takes it out again.",
             flag="--pass-back",
             value="HEADER",

@@ -124,7 +124,9 @@ class Catalog:
         try:
             async with asyncio.timeout(seconds) as scope, self._open:
                 deadline = time.monotonic() + seconds
-                question = replace(request, wanted=None, deadline=deadline)
+                question = replace(
+                    request, wanted=None, headers=_shared_headers(request), deadline=deadline
+                )
                 listed = await models_of(self._upstream, question)
                 work = len(listed) * _OVERHEAD
                 models, size = await stepwise(work, _chosen, listed, self._patterns)
@@ -203,7 +205,12 @@ def _chosen(listed: Sequence[ListedModel], patterns: Sequence[str]) -> tuple[Mod
 def _key(request: ModelsRequest) -> bytes:
     """What tells questions apart that can have different answers. It holds no secret."""
     asked = hashlib.sha256(request.query.encode())
-    for name, value in sorted(request.headers.items()):
-        if name.lower() not in OF_ONE_CALL:
-            asked.update(b"\n%s\0%s" % (name.lower().encode(), value.encode()))
+    for name, value in sorted(_shared_headers(request).items()):
+        asked.update(b"\n%s\0%s" % (name.encode(), value.encode()))
     return asked.digest()
+
+
+def _shared_headers(request: ModelsRequest) -> dict[str, str]:
+    """The headers that are not of one call, since callers share a question."""
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    return {name: value for name, value in headers.items() if name not in OF_ONE_CALL}

@@ -23,9 +23,9 @@ Headers = Sequence[tuple[str, str]]
 PATH_CLASSES: Final = frozenset(
     (
         *("assistants", "audio", "batches", "chat", "completions", "containers", "conversations"),
-        *("embeddings", "evals", "files", "fine_tuning", "images", "messages", "moderations"),
-        *("organization", "realtime", "rerank", "responses", "score", "skills", "threads"),
-        *("tokenize", "uploads", "vector_stores", "videos"),
+        *("embeddings", "evals", "files", "fine_tuning", "images", "messages", "models"),
+        *("moderations", "organization", "realtime", "rerank", "responses", "score", "skills"),
+        *("threads", "tokenize", "uploads", "vector_stores", "videos"),
     )
 )
 OTHER: Final = "other"

@@ -15,7 +15,6 @@ from chatpb_server.core.passing import PassedAnswer, Passing, path_class
 from chatpb_server.core.upstream import UpstreamError
 from chatpb_server.edges.answering import Answering, gone
 from chatpb_server.edges.connection import OURS
-from chatpb_server.edges.http_request import HttpPeer
 from chatpb_server.edges.passed_body import CallerBody
 from chatpb_server.edges.passed_headers import passed_back, passed_on
 from chatpb_server.edges.target import check_target
@@ -44,7 +43,7 @@ class Passage(Answering):
         except RefusalError as refusal:
             return await self.refuse(refusal)
         body = CallerBody(request, pace) if request.body_exists else None
-        call = Call(f"/openai.v1/{path_class(target.partition('?')[0])}", self._metadata)
+        call = self._new_call(f"/openai.v1/{path_class(target.partition('?')[0])}")
         call.passed = request.method
         is_complete = False
 
@@ -59,7 +58,7 @@ class Passage(Answering):
 
         with self._budget.share(self._connection) as share:
             try:
-                await self._guard.serve(call, HttpPeer(request, call), respond)
+                await self._guard.serve(call, self._peer(call), respond)
             except CallError as error:
                 if not is_complete:
                     return await self._failed(call, error)

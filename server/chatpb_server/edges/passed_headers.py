@@ -1,4 +1,8 @@
-"""Which headers go on and back with what is passed as it is: those that are meant for both ends."""
+"""Which headers go on and back with what is passed as it is: those that are meant for both ends.
+
+For chat completions `core.headers` lists what passes. Here the API is not known, so the list is of
+those that do not.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +25,13 @@ _HOP_BY_HOP: Final = frozenset(
 _NOT_ON: Final = re.compile(
     r"cookie2?|host|expect|http2-settings|x-request-timeout-ms|forwarded|via|x-forwarded-.*"
     r"|x-real-ip|x-client-ip|x-cluster-client-ip|true-client-ip|x-original-.*|x-envoy-.*|cf-.*"
-    r"|x-amzn-trace-id|max-forwards"
+    r"|x-amzn-trace-id|max-forwards|chatpb-.*"
 )
 #: What a server says to browsers about its own address is not true of the relay's, and some proxies
 #: in front of the relay obey headers such as `X-Accel-Redirect`.
 _NOT_BACK: Final = re.compile(
     r"set-cookie2?|server|alt-svc|strict-transport-security|public-key-pins.*|nel|report-to"
-    r"|reporting-endpoints|clear-site-data|access-control-.*|x-accel-.*|x-sendfile.*|x-envoy-.*"
+    r"|reporting-endpoints|clear-site-data|chatpb-.*|access-control-.*|x-accel-.*|x-sendfile.*|x-envoy-.*"
 )
 _CONTROL: Final = re.compile(r"[^\t -\x7e\x80-\U0010ffff]")
 

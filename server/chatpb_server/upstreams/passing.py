@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Final
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
 from multidict import CIMultiDict
@@ -23,6 +23,7 @@ from chatpb_server.core.upstream import (
 )
 from chatpb_server.upstreams.body import pieces_of
 from chatpb_server.upstreams.http_client import HttpClient
+from chatpb_server.upstreams.query import with_query
 from chatpb_server.upstreams.remote import RemoteSettings
 from chatpb_server.upstreams.router import OUTCOMES
 
@@ -63,7 +64,7 @@ class HttpFallback:
         parts = urlsplit(base_url)
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._base = parts.path.rstrip("/")
-        self._query = [*parse_qsl(parts.query, True), *self._settings.query.items()]
+        self._query = {**dict(parse_qsl(parts.query, True)), **self._settings.query}
         self._client = HttpClient(self._settings, skip_auto_headers=_ADDED, auto_decompress=False)
 
     @asynccontextmanager
@@ -129,12 +130,10 @@ class HttpFallback:
         path = request.path
         if not path.startswith(f"{self._base}/"):
             path = self._base + _OWN_BASE.sub("/", path)
-        query = request.query
+        url = URL(self._origin + path, encoded=True)
         if self._query:
-            named = {name for name, _ in parse_qsl(query, True)}
-            added = urlencode([pair for pair in self._query if pair[0] not in named])
-            query = "&".join(part for part in (query, added) if part)
-        return URL(f"{self._origin}{path}{'?' if query else ''}{query}", encoded=True)
+            return with_query(url.with_query(self._query), request.query)
+        return URL(f"{url}?{request.query}", encoded=True) if request.query else url
 
     def _headers(self, request: PassedRequest) -> CIMultiDict[str]:
         headers = CIMultiDict(request.headers)

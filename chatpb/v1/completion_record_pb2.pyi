@@ -293,9 +293,9 @@ class LogEncryption(_message.Message):
     key_id: _builtins.str
     """The name of the key, by which it is found in a file of keys. Unset: never."""
     salt: _builtins.bytes
-    """16 random bytes, which no other header has. Empty: never."""
+    """Random bytes, 16 of them, which no other header has. Empty: never."""
     key_check: _builtins.bytes
-    """16 bytes derived from the key and the salt, which tell another key of the same
+    """Derived from the key and the salt, 16 bytes, which tell another key of the same
     name. Empty: never.
     """
     def __init__(
@@ -341,7 +341,7 @@ class SealedFrame(_message.Message):
     record_count: _builtins.int
     """The number of records. Unset: never."""
     nonce: _builtins.bytes
-    """12 random bytes, which no other frame has. Empty: never."""
+    """Random bytes, 12 of them, which no other frame has. Empty: never."""
     ciphertext: _builtins.bytes
     """The frame as it would be without encryption, encrypted; and the tag, 16 bytes.
     Empty: never.

@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+import aiohttp
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
@@ -14,15 +17,21 @@ from chatpb import from_dict
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.error_pb2 import ErrorResponse
+from chatpb.v1.model_service_pb2 import GetModelRequest, GetModelResponse
+from chatpb_server.running.serving import Options, serving_all
+from chatpb_server.upstreams.builtin.upstream import BuiltinUpstream
+from chatpb_server.upstreams.router import Route, Router
 from support.build import PING, chunk, create_request, stream_request
 from support.http_edge import HEADERS, base_url, completion, through
 from support.http_upstream import HANG, RESET, WAIT, HttpUpstream, json_answer, raw, sse_answer
+from support.limits import TIMEOUT
 from support.rpc_http import (
     CONNECT,
     CREATE,
     GRPC_WEB,
     STREAM,
     TEXT,
+    Answer,
     body_of,
     call,
     framed,
@@ -30,6 +39,8 @@ from support.rpc_http import (
     posting,
 )
 
+LIST = "/chatpb.v1.ModelService/ListModels"
+GET = "/chatpb.v1.ModelService/GetModel"
 UNARY = ["application/json", "application/proto"]
 STREAMS = ["application/connect+json", CONNECT]
 WEB = ["application/grpc-web", GRPC_WEB, "application/grpc-web+json", TEXT, f"{TEXT}+proto"]
@@ -345,3 +356,63 @@ async def test_json_is_protobufs_own() -> None:
     assert 5 == request.json["max_completion_tokens"]
     [value] = json.loads(answer.body)["completion"]["choices"]
     assert "FINISH_REASON_STOP" == value["finishReason"]
+
+
+# Rpcs without side effects can be called with GET.
+
+
+async def test_models() -> None:
+    async with base_url_of_builtin() as url:
+        listed = await get(url, LIST, encoding="json", message="{}")
+        [model] = json.loads(listed.body)["models"]["data"]
+        assert (200, "application/json") == (listed.status, listed.headers["content-type"])
+        name = model["id"]
+        asked = GetModelRequest(model=name).SerializeToString()
+        text = base64.urlsafe_b64encode(asked).decode().rstrip("=")
+        packed = base64.urlsafe_b64encode(gzip.compress(asked)).decode()
+        query = {"connect": "v1", "encoding": "proto", "base64": "1"}
+        for more in ({"message": text}, {"message": packed, "compression": "gzip"}):
+            one = await get(url, GET, **query, **more)
+            assert "application/proto" == one.headers["content-type"]
+            assert name == GetModelResponse.FromString(one.body).model.id
+        posted = await post(url, GET, framed(asked), GRPC_WEB)
+        assert (b"%s" % name.encode() in posted.body, "0") == (True, posted.trailers["grpc-status"])
+        none = await get(url, GET, encoding="json", message='{"model": "none"}')
+        assert (404, "not_found") == (none.status, none.error["code"])
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "status", "word"),
+    [
+        (LIST, {"encoding": "json"}, 400, "message"),
+        (LIST, {"encoding": "json", "message": "{}", "connect": "v2"}, 400, "connect=v1"),
+        (LIST, {"encoding": "json", "message": "{"}, 400, "JSON"),
+        (LIST, {"encoding": "proto", "message": "=", "base64": "1"}, 200, ""),
+        (LIST, {"encoding": "proto", "message": "A", "base64": "1"}, 400, "base64"),
+        (LIST, {"encoding": "json", "message": "{}", "compression": "br"}, 501, "gzip"),
+        (LIST, {"encoding": "xml", "message": "{}"}, 415, "content type"),
+        (CREATE, {"encoding": "json", "message": "{}"}, 405, "POST"),
+        (STREAM, {"encoding": "json", "message": "{}"}, 405, "POST"),
+    ],
+)
+async def test_queries(path: str, query: dict[str, str], status: int, word: str) -> None:
+    async with base_url_of_builtin() as url:
+        answer = await get(url, path, **query)
+    assert status == answer.status
+    assert word.encode() in answer.body
+
+
+@asynccontextmanager
+async def base_url_of_builtin() -> AsyncIterator[str]:
+    router = Router([Route("default", BuiltinUpstream())])
+    options = Options(http="127.0.0.1:0", models=None)
+    async with serving_all(router, options=options) as ports:
+        yield f"http://127.0.0.1:{ports.http}"
+
+
+async def get(url: str, path: str, **query: str) -> Answer:
+    async with (
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(TIMEOUT)) as session,
+        session.get(url + path, params=query) as response,
+    ):
+        return Answer(response.status, response.headers, await response.read())

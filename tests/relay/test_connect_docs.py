@@ -46,7 +46,8 @@ async def test_commands() -> None:
         )
         output, errors = await within(process.communicate())
     assert 0 == process.returncode, errors.decode()
-    first, *pieces, last = values(output.decode())
+    first, *pieces, last, models = values(output.decode())
+    assert models["models"]["data"]
     half = len(pieces) // 2
     assert pieces
     streams = (pieces[:half], pieces[half:])

@@ -50,6 +50,7 @@ async def test_all_services_are_listed_and_can_be_described(version: str) -> Non
     names = [service.name for service in listed.list_services_response.service]
     assert {
         "chatpb.v1.ChatCompletionService",
+        "chatpb.v1.ModelService",
         "grpc.health.v1.Health",
         V1,
         V1ALPHA,

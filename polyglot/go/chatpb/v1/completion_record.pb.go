@@ -383,9 +383,9 @@ type LogEncryption struct {
 	Cipher string `protobuf:"bytes,1,opt,name=cipher,proto3" json:"cipher,omitempty"`
 	// The name of the key, by which it is found in a file of keys. Unset: never.
 	KeyId string `protobuf:"bytes,2,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
-	// 16 random bytes, which no other header has. Empty: never.
+	// Random bytes, 16 of them, which no other header has. Empty: never.
 	Salt []byte `protobuf:"bytes,3,opt,name=salt,proto3" json:"salt,omitempty"`
-	// 16 bytes derived from the key and the salt, which tell another key of the same
+	// Derived from the key and the salt, 16 bytes, which tell another key of the same
 	// name. Empty: never.
 	KeyCheck      []byte `protobuf:"bytes,4,opt,name=key_check,json=keyCheck,proto3" json:"key_check,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -464,7 +464,7 @@ type SealedFrame struct {
 	Offset uint64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
 	// The number of records. Unset: never.
 	RecordCount uint32 `protobuf:"varint,4,opt,name=record_count,json=recordCount,proto3" json:"record_count,omitempty"`
-	// 12 random bytes, which no other frame has. Empty: never.
+	// Random bytes, 12 of them, which no other frame has. Empty: never.
 	Nonce []byte `protobuf:"bytes,5,opt,name=nonce,proto3" json:"nonce,omitempty"`
 	// The frame as it would be without encryption, encrypted; and the tag, 16 bytes.
 	// Empty: never.

@@ -250,14 +250,14 @@ export type LogEncryption = Message<"chatpb.v1.LogEncryption"> & {
   keyId: string;
 
   /**
-   * 16 random bytes, which no other header has. Empty: never.
+   * Random bytes, 16 of them, which no other header has. Empty: never.
    *
    * @generated from field: bytes salt = 3;
    */
   salt: Uint8Array;
 
   /**
-   * 16 bytes derived from the key and the salt, which tell another key of the same
+   * Derived from the key and the salt, 16 bytes, which tell another key of the same
    * name. Empty: never.
    *
    * @generated from field: bytes key_check = 4;
@@ -310,7 +310,7 @@ export type SealedFrame = Message<"chatpb.v1.SealedFrame"> & {
   recordCount: number;
 
   /**
-   * 12 random bytes, which no other frame has. Empty: never.
+   * Random bytes, 12 of them, which no other frame has. Empty: never.
    *
    * @generated from field: bytes nonce = 5;
    */

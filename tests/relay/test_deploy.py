@@ -18,6 +18,7 @@ from trustme import CA
 
 from support.certificates import HOST, chain
 from support.limits import TIMEOUT
+from support.log_files import keys_file
 from support.relay_process import end, finish, listening, start
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +43,7 @@ def folder(tmp_path: Path) -> Path:
     script = Path(sys.executable).with_name(SCRIPT)
     made = subprocess.run((script, "token", "alice"), capture_output=True, text=True, check=True)
     (tmp_path / "tokens.txt").write_text(made.stdout)
+    keys_file(tmp_path / "record-keys.txt", "k1")
     (tmp_path / CONFIG.name).write_bytes(CONFIG.read_bytes())
     return tmp_path
 

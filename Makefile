@@ -110,14 +110,20 @@ $(PROMTOOL):
 	GOBIN='$(CURDIR)/$(@D)' $(GO) install -tags remove_all_sd github.com/prometheus/prometheus/cmd/promtool@$(PROMTOOL_VERSION)
 	mv $(@D)/promtool $@
 
+KUSTOMIZE_VERSION := v5.8.1
+KUSTOMIZE := .tools/kustomize-$(KUSTOMIZE_VERSION)
+$(KUSTOMIZE):
+	GOBIN='$(CURDIR)/$(@D)' $(GO) install sigs.k8s.io/kustomize/kustomize/v5@$(KUSTOMIZE_VERSION)
+	mv $(@D)/kustomize $@
+
 $(VENV)/.deploy: $(VENV)/.done
 	$(call sync,$(VENV)) --inexact --all-extras --no-extra spark --group deploy
 	@touch $@
 
-test-deploy: $(VENV)/.deploy $(PROMTOOL) ## Run the tests of deploy/: alert rules with promtool, manifests with kustomize and Kubernetes' schemas
+test-deploy: $(VENV)/.deploy $(PROMTOOL) $(KUSTOMIZE) ## Run the tests of deploy/: alert rules with promtool, manifests with kustomize and Kubernetes' schemas
 	$(PROMTOOL) check rules deploy/monitoring/alerts.yaml
 	$(PROMTOOL) test rules deploy/monitoring/alerts.test.yaml
-	$(BIN)/python -m pytest tests/relay/test_deploy.py tests/relay/test_monitoring.py
+	CHATPB_KUSTOMIZE='$(CURDIR)/$(KUSTOMIZE)' $(BIN)/python -m pytest tests/relay/test_deploy.py tests/relay/test_manifests.py tests/relay/test_monitoring.py
 
 # llama.cpp and its model, 250 MB in four packages, which are put together as one file.
 $(LLAMA)/.done: requirements/llama.txt $(UV)

@@ -184,7 +184,8 @@ def spans_of(
     return [span for span in exporter.get_finished_spans() if name in (None, span.name)]
 
 
-def test_too_many_calls_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("bound", ["_MOST_PENDING", "_MOST_BYTES"])
+def test_too_many_calls_at_once(bound: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their spans end without what would have to be read, and nothing is held."""
     recorder = ContentRecorder()
     [span] = spans_of([Call(UNARY)], recorder)
@@ -192,7 +193,7 @@ def test_too_many_calls_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     message = {"role": "user", "parts": [{"type": "text", "content": "ping"}]}
     assert [message] == json.loads(str(found["gen_ai.input.messages"]))
     assert ("stop",) == found["gen_ai.response.finish_reasons"]
-    monkeypatch.setattr(details, "_MOST_PENDING", 0)
+    monkeypatch.setattr(details, bound, 0)
     [span] = spans_of([Call(UNARY)], recorder)
     assert "gen_ai.input.messages" not in (span.attributes or {})
     assert "gen_ai.response.finish_reasons" not in (span.attributes or {})

@@ -6,6 +6,7 @@ Only what the schema of the messages defines is kept, in a bounded size; the new
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -148,16 +149,17 @@ def input_messages(request: bytes) -> tuple[list[Message], bool]:
     room = _Room()
     found: list[Message] = []
     try:
-        places = [span for span in spans(request) if span.number == number]
-        for span in places[: -_MOST_MESSAGES - 1 : -1]:
+        places = (span for span in spans(request) if span.number == number)
+        newest = deque(places, _MOST_MESSAGES)
+        for span in reversed(newest):
             if room.left <= 0:
                 break
             data = request[span.value : span.end]
             found.append(_message(to_dict(ChatCompletionMessageParam.FromString(data)), room))
     except (ConversionError, DecodeError, WireError):
-        room.is_cut = True
-        places = []
-    return found[::-1], room.is_cut or len(found) < len(places)
+        return found[::-1], True
+    is_full = len(newest) == _MOST_MESSAGES  # then there may have been more
+    return found[::-1], room.is_cut or is_full or len(found) < len(newest)
 
 
 def output_messages(contents: Contents) -> tuple[list[Message], bool]:

@@ -25,9 +25,10 @@ from chatpb_server.watching.contents import (
 )
 from chatpb_server.watching.genai import answer_attributes, request_attributes, request_binary
 
-#: How many calls that are over can wait until what they asked has been read. The spans of more
-#: lack what is read from the request and the answer.
+#: How many calls that are over can wait until what they asked has been read, and how many bytes
+#: they can have. The spans of more lack what is read from the request and the answer.
 _MOST_PENDING: Final = 256
+_MOST_BYTES: Final = 64 * 1024 * 1024
 #: The event with the details of a call.
 EVENT: Final = "gen_ai.client.inference.operation.details"
 
@@ -57,17 +58,14 @@ class Details:
         self._logger = None if events is None else events.get_logger("chatpb_server")
         self._thread = ThreadPoolExecutor(1, "chatpb.spans")
         self._pending = 0
+        self._pending_bytes = 0
         self._lock = Lock()
 
     def end(self, span: Span, call: Call, *, is_stream: bool) -> None:
         """Ends the span of a call that is over, as of now."""
         contents = None if self.contents is None else self.contents.take(call.id)
-        with self._lock:
-            has_room = self._pending < _MOST_PENDING
-            is_read = has_room and span.is_recording() and call.body is not None
-            self._pending += is_read
-        if is_read:
-            self._thread.submit(self._read, span, call, is_stream, contents, time.time_ns())
+        if call.body is not None and span.is_recording() and self._has_room(size := _size(call)):
+            self._thread.submit(self._read, span, call, is_stream, contents, time.time_ns(), size)
         else:
             span.end()
             if contents is not None:
@@ -79,8 +77,23 @@ class Details:
         if self._events is not None:
             self._events.shutdown()
 
+    def _has_room(self, size: int) -> bool:
+        """Takes room for one more call that waits, if there is any."""
+        with self._lock:
+            if self._pending >= _MOST_PENDING or self._pending_bytes + size > _MOST_BYTES:
+                return False
+            self._pending += 1
+            self._pending_bytes += size
+            return True
+
     def _read(
-        self, span: Span, call: Call, is_stream: bool, contents: Contents | None, end: int
+        self,
+        span: Span,
+        call: Call,
+        is_stream: bool,
+        contents: Contents | None,
+        end: int,
+        size: int,
     ) -> None:
         try:
             assert call.body is not None
@@ -95,6 +108,7 @@ class Details:
                 contents.forget()
             with self._lock:
                 self._pending -= 1
+                self._pending_bytes -= size
 
     def _add_messages(self, span: Span, request: bytes, contents: Contents, end: int) -> None:
         asked, asked_cut = input_messages(request if contents.request else b"")
@@ -117,3 +131,9 @@ class Details:
         if self._on_spans:
             for name, value in messages.items():
                 span.set_attribute(name, json.dumps(value, ensure_ascii=False))
+
+
+def _size(call: Call) -> int:
+    """How many bytes are kept until they have been read."""
+    assert call.body is not None
+    return len(call.body.given[0]) + sum(map(len, call.ends))

@@ -219,6 +219,8 @@ class _Restorer:
 class _Ends:
     """The first and the last chunks of a stream, which say what the call is to know."""
 
+    __slots__ = ("_before", "_first", "_last")
+
     def __init__(self) -> None:
         self._first = b""
         self._last: Sequence[bytes] = ()
@@ -226,8 +228,10 @@ class _Ends:
 
     def add(self, chunks: UpstreamChunks) -> None:
         """Takes the next chunks. Compact ones will do: usage is never left out."""
-        self._before, self._last = self._last, chunks.compact or chunks.whole
-        self._first = self._first or (chunks.whole or chunks.compact)[0]
+        self._before = self._last
+        self._last = chunks.compact or chunks.whole
+        if not self._first:
+            self._first = (chunks.whole or chunks.compact)[0]
 
     def learn(self, call: Call) -> None:
         """Tells the call what the chunks say about it; bytes that are not a chunk say nothing."""

@@ -18,7 +18,6 @@ from chatpb._wire import WireError, embedded, field_at, spans
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk, ChunkChoice
 from chatpb.v1.chat_completion_pb2 import ChatCompletion, Choice
 from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
-from chatpb_server.core.call import Call
 from chatpb_server.core.offload import json_to_binary_in_thread
 from chatpb_server.core.upstream import UpstreamError
 
@@ -34,14 +33,6 @@ _MOST_BYTES: Final = 16 * 1024
 _MOST_CHOICES: Final = 128
 _MOST_STOPS: Final = 4
 
-#: What the conventions call an operation, by the last part of a call's method.
-_OPERATIONS: Final[Mapping[str, str]] = {
-    "CreateChatCompletion": "chat",
-    "StreamChatCompletion": "chat",
-    "chat.completions": "chat",
-    "completions": "text_completion",
-    "embeddings": "embeddings",
-}
 #: Attributes of the request, by the names of its members.
 _PARAMETERS: Final[Mapping[str, str]] = {
     "temperature": "gen_ai.request.temperature",
@@ -62,11 +53,6 @@ _READ: Final = frozenset(
 _DOUBLES: Final = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
 #: What the convention calls the formats of answers.
 _OUTPUT_TYPES: Final = {"text": "text", "json_object": "json", "json_schema": "json"}
-
-
-def operation(call: Call) -> str | None:
-    """What the conventions call what a call does; None if they have no word for it."""
-    return _OPERATIONS.get(call.method.rpartition("/")[2])
 
 
 def request_binary(request: bytes, is_json: bool) -> bytes:

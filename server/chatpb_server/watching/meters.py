@@ -16,7 +16,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 
 from chatpb_server.core.call import Call
 from chatpb_server.watching.bounded import MOST_MODELS, MOST_TOKENS, Names
-from chatpb_server.watching.genai import error_type, operation
+from chatpb_server.watching.genai import error_type
 from chatpb_server.watching.observers import SilentObserver
 from chatpb_server.watching.servers import DEFAULT_PROVIDER, Server
 
@@ -71,7 +71,7 @@ class MeterObserver(SilentObserver):
 
     def upstream_headers(self, call: Call) -> Mapping[str, str]:
         """Notes when the upstream was asked. There are no headers."""
-        if operation(call) is not None:
+        if not call.passed:
             self._asked.setdefault(call.id, time.monotonic())
         return super().upstream_headers(call)
 
@@ -109,7 +109,7 @@ class MeterObserver(SilentObserver):
 
     def _attributes(self, call: Call) -> _Attributes:
         attributes: _Attributes = {
-            "gen_ai.operation.name": operation(call) or "",
+            "gen_ai.operation.name": "chat",
             "gen_ai.provider.name": DEFAULT_PROVIDER,
         }
         if model := self._models.get(call.model):

@@ -23,7 +23,7 @@ from opentelemetry.util.types import AttributeValue
 from chatpb_server.core.call import Call
 from chatpb_server.watching.contents import ContentRecorder
 from chatpb_server.watching.details import Details
-from chatpb_server.watching.genai import MOST_LENGTH, error_type, operation
+from chatpb_server.watching.genai import MOST_LENGTH, error_type
 from chatpb_server.watching.observers import SilentObserver
 from chatpb_server.watching.resource import resource
 from chatpb_server.watching.servers import DEFAULT_PROVIDER, Server
@@ -190,21 +190,17 @@ class SpanObserver(SilentObserver):
     def _begin_chat(self, call: Call, spans: _Spans, seconds_ago: float) -> None:
         if spans.chat is not None:
             return
-        name = operation(call)
-        attributes: dict[str, AttributeValue] = {}
-        if name is not None:
-            attributes = {
-                "gen_ai.operation.name": name,
-                # What the upstream speaks, by the conventions, where one cannot know who it is.
-                "gen_ai.provider.name": DEFAULT_PROVIDER,
-                **_said({"gen_ai.request.model": call.model}),
-            }
-        if name == "chat":
-            attributes["openai.api.type"] = "chat_completions"
+        attributes: dict[str, AttributeValue] = {
+            "gen_ai.operation.name": "chat",
+            # What the upstream speaks, by the conventions, where one cannot know who it is.
+            "gen_ai.provider.name": DEFAULT_PROVIDER,
+            "openai.api.type": "chat_completions",
+            **_said({"gen_ai.request.model": call.model}),
+        }
         if _streams(call):
             attributes["gen_ai.request.stream"] = True
         spans.chat = self._tracer.start_span(
-            f"{name or call.method.rpartition('/')[2]} {call.model[:MOST_LENGTH]}".rstrip(),
+            f"chat {call.model[:MOST_LENGTH]}".rstrip(),
             spans.rpc_context,
             SpanKind.CLIENT,
             attributes,
@@ -229,8 +225,6 @@ class SpanObserver(SilentObserver):
         attributes = _said(said)
         if server := self.servers.get(call.upstream):
             attributes |= server.attributes
-            if operation(call) is None:
-                del attributes["gen_ai.provider.name"]
         for name, tokens in (("input", call.tokens_in), ("output", call.tokens_out)):
             if tokens is not None:
                 attributes[f"gen_ai.usage.{name}_tokens"] = tokens

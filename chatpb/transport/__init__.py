@@ -2,13 +2,15 @@
 
     client = OpenAI(http_client=httpx2.Client(transport=GrpcTransport("127.0.0.1:50051")))
 
-Chat completions go to a `ChatCompletionService`, such as the relay. The SDK behaves as it does over
-HTTP: it returns the same objects and raises the same errors. Needs the extra ``chatpb[transport]``;
-nothing else of chatpb imports this package.
+Chat completions go to a `ChatCompletionService`, and models to a `ModelService`: those of a relay.
+The SDK behaves as it does over HTTP: it returns the same objects and raises the same errors. Needs
+the extra ``chatpb[transport]``; nothing else of chatpb imports this package.
 
 Requests. ``POST .../chat/completions`` becomes a call, which streams if the body contains
-``"stream": true``. The rest of the URL is ignored: no connection is made to its host. Headers
-become metadata, except those about HTTP itself or the body, and ``x-stainless-*``. So
+``"stream": true``; so do ``GET .../models`` and ``GET .../models/NAME``, unless the server has no
+models: then they are requests to another endpoint. The host of the URL is ignored: no connection
+is made to it. Headers become metadata, except cookies, those about HTTP itself or the body, and
+``x-stainless-*``, and the query becomes the metadata ``chatpb-http-query``. So
 ``authorization``, which contains the SDK's ``api_key``, reaches the relay, which may take it as the
 caller's token or pass it on; a `token` replaces it.
 

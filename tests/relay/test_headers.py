@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from chatpb.v1 import ChatCompletionRequest, ListModelsRequest
 from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
 from chatpb.v1.model_service_pb2_grpc import ModelServiceStub
 from chatpb_server.core.headers import PASSED_BACK, PASSED_ON, PassedOn, matcher
+from chatpb_server.running import cli
 from chatpb_server.running.serving import Options, Ports, serving, serving_all
 from chatpb_server.upstreams.http import HttpUpstream as Http
 from chatpb_server.upstreams.relay import GrpcUpstream
@@ -281,3 +283,22 @@ async def test_without_a_name_of_the_caller_the_upstream_gets_the_relays_own() -
             headers["x-request-id"]
             == (await upstream.next_request()).headers["x-client-request-id"]
         )
+
+
+@through
+async def test_several_values_are_one_list_where_they_mean_one(hops: int) -> None:
+    asked = (("baggage", "a=1"), ("baggage", "b=2"), ("x-title", "A"), ("x-title", "B"))
+    async with (
+        model_server() as server,
+        relayed(server.url, hops) as ports,
+        aiohttp.ClientSession() as session,
+        session.post(f"{base(ports)}/chat/completions", json=PING, headers=asked) as response,
+    ):
+        assert 200 == response.status
+    assert ("a=1,b=2", "B") == (last(server)["baggage"], last(server)["x-title"])
+
+
+def test_commands_of_the_page_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    commands = re.findall(r"^    chatpb-server (.*)$", PAGE.read_text(), re.MULTILINE)
+    assert [0] == [cli.run(["--check-config", *shlex.split(command)]) for command in commands]

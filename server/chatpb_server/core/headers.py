@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from chatpb_server.access.secret import OWN_HEADERS, HeaderError, check_header, is_metadata_key
 
@@ -42,6 +42,8 @@ PASSED_BACK: Final[Mapping[str, str]] = MappingProxyType(
         "cf-ray": "Cloudflare's name for the request.",
     }
 )
+#: Those whose values, if there are several, are one list. Of others the last value counts.
+_LISTS: Final = frozenset(("baggage", "openai-beta", "tracestate"))
 #: Those that belong to one call, whatever it asks for.
 OF_ONE_CALL: Final = frozenset(
     ("baggage", "idempotency-key", "traceparent", "tracestate", "x-client-request-id")
@@ -69,6 +71,17 @@ _SECRET: Final = frozenset(("authorization", "api-key", "x-api-key"))
 #: The most bytes of headers that go on by default. Longer ones are left out: the next relay, or a
 #: server, might refuse the call for their sake.
 _MOST_BYTES: Final = 12 * 1024
+
+
+def one_of_each(headers: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """The headers of a request, or the metadata of a call, with one value for each name."""
+    found: dict[str, Any] = {}
+    for name, value in headers:
+        name = name.lower()
+        if name in _LISTS and name in found:
+            value = f"{found[name]},{value}"
+        found[name] = value
+    return found
 
 
 def is_never_passed(name: str) -> bool:

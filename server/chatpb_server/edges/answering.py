@@ -20,6 +20,7 @@ from chatpb_server.core.call import Call
 from chatpb_server.core.explain import RefusalError
 from chatpb_server.core.failure import Failure
 from chatpb_server.core.guard import CallerGoneError, CallError, Guard, Peer
+from chatpb_server.core.headers import one_of_each
 from chatpb_server.core.model_service import ModelService
 from chatpb_server.core.offload import apart, json_text, threaded
 from chatpb_server.core.reading import json_of
@@ -81,7 +82,7 @@ class Answering:
         self._bodies = bodies
         self._budget = budget
         self._is_draining = is_draining
-        self._metadata = {name.lower(): value for name, value in request.headers.items()}
+        self._metadata = one_of_each(request.headers.items())
         self._response: web.StreamResponse | None = None
         self._body = b""
         self._is_stream = False

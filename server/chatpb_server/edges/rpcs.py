@@ -12,6 +12,7 @@ from chatpb._rpc.metadata import QUERY_KEY
 from chatpb_server.core.call import Call
 from chatpb_server.core.explain import RefusalError
 from chatpb_server.core.guard import CallerGoneError, CallError, Guard
+from chatpb_server.core.headers import one_of_each
 from chatpb_server.core.service import Metadata
 from chatpb_server.edges.messages import Messages
 from chatpb_server.edges.services import DESCRIPTORS, Services
@@ -72,7 +73,7 @@ class Rpcs:
 
         async def guarded(_: Any, context: Any) -> None:
             metadata = context.invocation_metadata() or ()
-            call = Call(name, dict(metadata))
+            call = Call(name, one_of_each(metadata))
             call.query = call.metadata.get(QUERY_KEY, "")
             exchange = self._services.exchange(method, call)
 

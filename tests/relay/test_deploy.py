@@ -106,7 +106,8 @@ async def test_nor_has_what_is_commented_out(folder: Path) -> None:
     key = f"with a key from {folder}/azure.key"
     assert f"upstream azure   {url} {key}; models gpt-*; weight 0.5\n" in actual
     full = "when 67108864 bytes are queued, records are dropped"
-    assert f"record           {folder}/records, sync: interval; {full}; cluster=a\n" in actual
+    log = f"{folder}/records, encrypted with the last key of {folder}/record-keys.txt"
+    assert f"record           {log}, sync: interval; {full}; cluster=a\n" in actual
 
 
 async def test_the_unit_starts_a_relay(

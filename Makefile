@@ -34,7 +34,7 @@ AGAINST ?= .git\#branch=main
 include polyglot/polyglot.mk
 include docs/playground/playground.mk
 include tests/clients/clients.mk
-.PHONY: help setup lock update demo test test-node test-go test-envoy test-deploy test-llama test-floor soak recording check lint format types rust bench bench-relay bench-storage bench-stream bench-quick .bench fuzz rust-fuzz gen drift proto golden settings serve roundtrip residue clean
+.PHONY: help setup lock update demo test test-node test-go test-tools test-envoy test-deploy test-llama test-floor soak recording check lint format types rust bench bench-relay bench-storage bench-stream bench-quick .bench fuzz rust-fuzz gen drift proto golden settings serve roundtrip residue clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -161,6 +161,20 @@ build/go_log: $(wildcard tests/polyglot/go_log/*)
 
 test-go: setup build/go_log ## Run the test of the log with Go's reader of delimited messages
 	$(BIN)/python -m pytest tests/log/test_log.py::test_go
+
+# The tools of gRPC that docs/grpc.md calls; buf is in the development environment. Go checks what it
+# downloads against its public list of hashes.
+$(TOOLS)/grpc-tools: requirements/grpc-tools.txt
+	@mkdir -p $(TOOLBIN)
+	while read -r tool; do GOBIN='$(TOOLBIN)' $(GO) install "$$tool" || exit 1; done < $<
+	@touch $@
+
+tests/polyglot/proto_loader/node_modules: tests/polyglot/proto_loader/package-lock.json
+	cd $(@D) && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error
+	@touch $@
+
+test-tools: setup $(TOOLS)/grpc-tools tests/polyglot/proto_loader/node_modules ## Run the commands of docs/grpc.md: grpcurl, ghz, grpc-health-probe, Node; needs Go and Node
+	CHATPB_TOOLS=1 $(BIN)/python -m pytest tests/relay/test_grpc_docs.py
 
 $(FLOOR)/.done: requirements/floor.txt pyproject.toml setup.py $(NATIVE) $(UV)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "the oldest dependencies have no wheels for this Python; try make PYTHON=python3.11")'

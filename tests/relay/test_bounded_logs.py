@@ -79,7 +79,8 @@ async def test_out_of_file_descriptors() -> None:
                 few = len(os.listdir(f"/proc/{process.pid}/fd")) + 10
                 resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (few, few))
                 assert process.stderr is not None
-                await within(process.stderr.readline())  # the upstream
+                for _ in range(3):  # the upstream, the configuration, the upstream is reached
+                    await within(process.stderr.readline())
                 with ExitStack() as stack:
                     for port in found.values():
                         for connection in flood(port, 20):
@@ -142,7 +143,7 @@ async def test_failed_handshakes_write_nothing(tmp_path: Path) -> None:
         code, _, errors = await finish(process)
     finally:
         await end(process)
-    assert (0, 1) == (code, errors.count("\n")), errors  # the upstream
+    assert (0, 2) == (code, errors.count("\n")), errors  # the upstream, and the configuration
 
 
 def _shake_hands(ports: Any, ca: str) -> None:

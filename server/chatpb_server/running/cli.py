@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -17,11 +18,13 @@ from chatpb_server.access.address import AddressError
 from chatpb_server.access.tokens import TokensError, new_token
 from chatpb_server.core.setting import PREFIX
 from chatpb_server.running import NAME
-from chatpb_server.running.build import Served, check, log_upstreams, relaying
+from chatpb_server.running.announcing import announce, announce_start
+from chatpb_server.running.build import Served, check, relaying
 from chatpb_server.running.check import command as check_command
-from chatpb_server.running.config import ConfigError, check_variables, load_all
+from chatpb_server.running.config import ConfigError, Loaded, check_variables, load_all
 from chatpb_server.running.entry import run_command
 from chatpb_server.running.flags import GroupedCommand, given, options
+from chatpb_server.running.reach import check_upstreams
 from chatpb_server.running.reload import Reloads
 from chatpb_server.running.settings import Settings
 from chatpb_server.running.summary import summary
@@ -99,6 +102,7 @@ def _command(
     """
     if context.invoked_subcommand is not None:
         return 0
+    began = time.monotonic()
     try:
         check_variables(os.environ, [PREFIX + name.upper() for name in (*parameters, "config")])
         read = partial(load_all, given(context, parameters), config, os.environ)
@@ -111,7 +115,7 @@ def _command(
             return 0
         configure_logging(settings.log.format, settings.log.level)
         provide_descriptors(settings.limits.max_connections, settings.limits.max_running)
-        return 0 if asyncio.run(_serve(settings, lambda: read().settings)) else 1
+        return 0 if asyncio.run(_serve(loaded, lambda: read().settings, began)) else 1
     except ConfigError as error:
         raise _Mistakes(error.mistakes) from None
     except (AddressError, WorkerError) as error:
@@ -169,26 +173,19 @@ class _Mistakes(click.UsageError):
         super().__init__(f"\n{click.get_current_context().command_path}: ".join(mistakes))
 
 
-def _announce(settings: Settings, served: Served) -> None:
-    click.echo(f"listening on {served.address}")
-    if served.http is not None:
-        scheme = "http" if settings.tls.cert is None else "https"
-        click.echo(f"http on {scheme}://{served.http}/v1")
-    if served.metrics is not None:
-        click.echo(f"metrics on {served.metrics}")
-    log_upstreams(settings)
-
-
-async def _serve(settings: Settings, load: Callable[[], Settings]) -> bool:
+async def _serve(loaded: Loaded, load: Callable[[], Settings], began: float) -> bool:
     """Serves until a signal ends it; returns whether the running calls could finish."""
+    settings = loaded.settings
     reloads = Reloads(settings, load)
     with ExitStack() as stack:
 
         def ready(served: Served) -> None:
-            _announce(settings, served)
-            stack.callback(asyncio.ensure_future(reloads.run(served.renew)).cancel)
+            announce(loaded, served, time.monotonic() - began)
+            for task in (reloads.run(served.renew), check_upstreams(settings)):
+                stack.callback(asyncio.ensure_future(task).cancel)
 
         if settings.workers > 1:
+            announce_start(settings)
             return await supervise(settings, ready)
         await _serve_alone(settings, ready)
         return True

@@ -75,6 +75,11 @@ class Places:
         self._places: dict[tuple[int | str, ...], str] = {}
         self._defaults: set[tuple[str, ...]] = set()
 
+    @property
+    def file(self) -> str | None:
+        """The configuration file; None without one."""
+        return None if self._path is None else str(self._path)
+
     def add_default(self, key: tuple[str, ...]) -> None:
         """Records that the relay itself has filled in a setting."""
         self._defaults.add(key)

@@ -127,6 +127,7 @@ class _Supervisor:
         self._shared = shared
         self._stopping = asyncio.Event()
         self._ended_at_once = False
+        self._ready = [asyncio.Event() for _ in range(settings.workers)]
         self._announcing: asyncio.Task[None] | None = None
         self._processes: dict[Process, asyncio.StreamWriter] = {}
 
@@ -135,12 +136,11 @@ class _Supervisor:
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signal_number, self._stop)
-        ready = [asyncio.Event() for _ in range(self._settings.workers)]
         try:
             async with asyncio.TaskGroup() as group:
-                for event in ready:
+                for event in self._ready:
                     group.create_task(self._keep(event))
-                self._announcing = group.create_task(_when_all(ready, on_ready))
+                self._announcing = group.create_task(_when_all(self._ready, on_ready))
         except* WorkerError:
             raise WorkerError("the workers do not start") from None
         return not self._ended_at_once
@@ -221,7 +221,10 @@ class _Supervisor:
             with suppress(ConnectionError):
                 if await reader.readline() == READY:
                     ready.set()
-                    _logger.info("worker %d is ready", process.pid)
+                    count = sum(event.is_set() for event in self._ready)
+                    _logger.info(
+                        "worker %d is ready (%d of %d)", process.pid, count, len(self._ready)
+                    )
             return process.pid, await process.wait()
         finally:
             if process.returncode is None:

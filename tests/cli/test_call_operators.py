@@ -92,6 +92,17 @@ async def test_tls_and_a_token(
         assert 0 == (await called(host, "--http", *trust, *ways[0])).exit_code
 
 
+async def test_models() -> None:
+    async with relaying() as places:
+        answers = [await called(place, "--models") for place in places]
+        assert [(0, ""), (0, "")] == [(each.exit_code, each.stderr) for each in answers]
+        over_grpc, over_http = ([json.loads(x) for x in a.stdout.splitlines()] for a in answers)
+        assert over_grpc == over_http
+        assert {"model"} == {model["object"] for model in over_grpc}
+        assert "total" in (await called(places[0], "--models", "-v")).stderr
+    assert 78 == (await called("127.0.0.1:1", "--models", "--http")).exit_code
+
+
 async def test_a_certificate(certificates: Certificates, tmp_path: Path) -> None:
     leaf = certificates.authority.issue_cert("batch.test")
     (tmp_path / "mine.pem").write_bytes(chain(leaf))
@@ -243,6 +254,7 @@ async def test_waiting_for_a_relay_over_http() -> None:
     ("arguments", "part"),
     [
         pytest.param(["a:1", "--key", "k"], "--key needs --cert", id="key"),
+        pytest.param(["a:1", "--models", "--stream"], "takes no request", id="models"),
         pytest.param(["http://a:1", "--tls"], "is not encrypted", id="scheme"),
         pytest.param(["http://u:p@a:1"], "expected ADDR", id="url"),
         pytest.param(["a:1", "--token", SECRET], "--token-file", id="token"),

@@ -16,7 +16,7 @@ from chatpb._cli.calling.target import Target
 from chatpb._errors import ArgumentValueError, os_error_text
 from chatpb._rpc.credentials import channel_credentials
 from chatpb.client import ChatCompletionError, Client
-from chatpb.v1 import ChatCompletion, ChatCompletionChunk, ChatCompletionRequest
+from chatpb.v1 import ChatCompletion, ChatCompletionChunk, ChatCompletionRequest, ModelList
 
 _ARGUMENTS: Final = "pass credentials, or allow_insecure_token=True"
 _OPTIONS: Final = "pass --tls, or --allow-insecure-token"
@@ -39,7 +39,7 @@ def call(
         click.UsageError: The options cannot be used.
     """
     with _client(target, report) as client:
-        left = None if target.timeout is None else max(0.0, target.timeout - report.elapsed)
+        left = _left(target, report)
         if not stream:
             completion, report.metadata = client.create_with_metadata(request, timeout=left)
             report.arrived(completion)
@@ -50,6 +50,22 @@ def call(
                 report.arrived(chunk)
                 emit(chunk)
             report.metadata = chunks.metadata
+
+
+def models(target: Target, report: Report) -> ModelList:
+    """The models that the server lists.
+
+    Raises:
+        ChatCompletionError: The call failed.
+        click.UsageError: The options cannot be used.
+    """
+    with _client(target, report) as client:
+        return client.list_models(timeout=_left(target, report))
+
+
+def _left(target: Target, report: Report) -> float | None:
+    """How many seconds the call may still take; None: any number."""
+    return None if target.timeout is None else max(0.0, target.timeout - report.elapsed)
 
 
 @contextmanager

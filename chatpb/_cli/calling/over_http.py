@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -24,14 +23,19 @@ from chatpb._rpc.status import is_error_status, status_code
 from chatpb._stream.errors import find_error
 from chatpb.client import ChatCompletionError
 from chatpb.sse import ChunkDecoder
-from chatpb.v1 import ChatCompletion, ChatCompletionChunk, ChatCompletionRequest, ErrorResponse
+from chatpb.v1 import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatCompletionRequest,
+    ErrorResponse,
+    ModelList,
+)
 
 Emit = Callable[[ChatCompletion | ChatCompletionChunk], None]
 
 _NO_ANSWER: Final = status_code(503)
 _BROKEN_OFF: Final = status_code(502)
 _LATE: Final = status_code(504)
-_UNREADABLE: Final = status_code(500)
 #: For an error that came with the status 200, in a stream for instance.
 _UNKNOWN: Final = status_code(300)
 #: How the relay is told the time limit.
@@ -83,22 +87,21 @@ def call(
     _run(target, ask, report)
 
 
-def models(target: Target, report: Report) -> list[dict[str, Any]]:
+def models(target: Target, report: Report) -> ModelList:
     """The models that the server lists.
 
     Raises:
         ChatCompletionError: The call failed.
+        ConversionError: The answer is not a list of models.
         click.UsageError: The options cannot be used.
     """
-    found: list[dict[str, Any]] = []
+    found = ModelList()
 
     async def ask(client: httpx2.AsyncClient) -> None:
         async with _asked(client, report, "GET", "/models") as response:
-            try:
-                data = json.loads(await response.aread())["data"]
-                found.extend(dict(model) for model in data)
-            except (ValueError, KeyError, TypeError):
-                raise ChatCompletionError(_UNREADABLE, "the answer cannot be read") from None
+            data = await response.aread()
+            _check(data, response)
+            found.CopyFrom(chatpb.from_json(data, ModelList, allow_nan=True))
 
     _run(target, ask, report)
     return found

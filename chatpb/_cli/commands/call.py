@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import click
 
 import chatpb
@@ -9,16 +11,23 @@ from chatpb._cli.calling.report import Report
 from chatpb._cli.calling.target import Target, target_options
 from chatpb._cli.failure import CALL_FAILED, at, one_line
 from chatpb._cli.options import nan_option, unknown_option
-from chatpb._cli.reading.input import Reading, open_source
+from chatpb._cli.reading.input import STDIN, Reading, open_source
 from chatpb._cli.reading.sniff import Format
 from chatpb._errors import ConversionError
-from chatpb.v1 import ChatCompletion, ChatCompletionChunk, ChatCompletionRequest
+from chatpb.v1 import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatCompletionRequest,
+    Model,
+    ModelList,
+)
 
 
 @click.command()
 @click.argument("address", metavar="ADDR")
-@click.argument("file", default="-", metavar="[FILE]")
+@click.argument("file", required=False, metavar="[FILE]")
 @click.option("--stream", is_flag=True, help="Ask for a stream of chunks.")
+@click.option("--models", is_flag=True, help="Print the models that the server lists instead.")
 @target_options
 @click.option(
     "-v",
@@ -30,8 +39,9 @@ from chatpb.v1 import ChatCompletion, ChatCompletionChunk, ChatCompletionRequest
 @unknown_option
 def command(
     target: Target,
-    file: str,
+    file: str | None,
     stream: bool,
+    models: bool,
     verbose: bool,
     ignore_unknown: bool,
     allow_nan: bool,
@@ -50,6 +60,7 @@ def command(
       TOKEN=... chatpb call relay.example:50051 --tls --token-env TOKEN request.json
       chatpb call relay.example:50051 --ca ca.pem --cert me.pem --key me.key request.json
       chatpb call localhost:8080 --http -H x-team:search --wait-ready 30 request.json
+      chatpb call localhost:50051 --models
       chatpb call https://api.openai.com/v1 --token-env OPENAI_API_KEY request.json
 
     A token is never an argument, because other users can read those. Without TLS it is sent to this
@@ -69,21 +80,29 @@ def command(
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
     from chatpb.client import ChatCompletionError  # no other command needs grpc
 
-    def emit(message: ChatCompletion | ChatCompletionChunk) -> None:
+    def emit(message: ChatCompletion | ChatCompletionChunk | Model) -> None:
         text = chatpb.to_json(message, allow_nan=allow_nan, ignore_unknown_fields=ignore_unknown)
         click.echo(text)  # and flushes
 
+    if models and (stream or file is not None):
+        raise click.UsageError("--models takes no request, and no --stream")
     report = Report(is_wanted=verbose)
     try:
-        request = _request(file, allow_nan)
+        request = ChatCompletionRequest() if models else _request(file or STDIN, allow_nan)
         if target.http:
             from chatpb._cli.calling import over_http
 
-            over_http.call(target, request, stream, emit, report, allow_nan=allow_nan)
+            if models:
+                _emit_all(over_http.models(target, report), emit)
+            else:
+                over_http.call(target, request, stream, emit, report, allow_nan=allow_nan)
         else:
             from chatpb._cli.calling import over_grpc
 
-            over_grpc.call(target, request, stream, emit, report)
+            if models:
+                _emit_all(over_grpc.models(target, report), emit)
+            else:
+                over_grpc.call(target, request, stream, emit, report)
     except ConversionError as error:
         raise at(target.address, error) from None
     except ChatCompletionError as error:
@@ -91,6 +110,11 @@ def command(
         report.write()
         raise click.exceptions.Exit(CALL_FAILED + error.code.value[0]) from None
     report.write()
+
+
+def _emit_all(found: ModelList, emit: Callable[[Model], None]) -> None:
+    for model in found.data:
+        emit(model)
 
 
 def _request(file: str, allow_nan: bool) -> ChatCompletionRequest:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb_server.core.call import Call
 from chatpb_server.core.upstream import RequestBody, UpstreamError
+from chatpb_server.running.config import load_all
+from chatpb_server.running.summary import summary
 from chatpb_server.watching import details
 from chatpb_server.watching.contents import (
     MOST_CALL,
@@ -274,3 +277,21 @@ def test_metrics_that_nobody_asked_for(kind: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
     monkeypatch.setenv("OTEL_METRICS_EXPORTER", kind)
     assert meter_observer() is None
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ({}, "as OpenTelemetry's variables say"),
+        ({"enabled": True, "content": True}, "on; with the messages of calls"),
+        ({"enabled": False, "content": True}, "off"),
+    ],
+)
+def test_what_the_summary_says(table: dict[str, bool], expected: str, tmp_path: Path) -> None:
+    """So that nobody sends messages by mistake."""
+    file = tmp_path / "relay.toml"
+    members = ", ".join(f"{name} = {str(value).lower()}" for name, value in table.items())
+    file.write_text(f"tracing = {{ {members} }}")
+    lines = summary(load_all({}, file, {})).splitlines()
+    [line] = [line for line in lines if line.startswith("tracing")]
+    assert expected == line.removeprefix("tracing").strip()

@@ -10,7 +10,7 @@ from typing import Any
 from chatpb_server.core.setting import Declaration, Table
 from chatpb_server.running.config import Loaded
 from chatpb_server.running.fallback import find_fallback
-from chatpb_server.running.settings import Settings, all_settings
+from chatpb_server.running.settings import Settings, TracingTable, all_settings
 from chatpb_server.watching.record_limits import RecordTable
 
 
@@ -45,9 +45,14 @@ def _overview(settings: Settings) -> Iterator[tuple[str, str]]:
     )
     yield "metrics", settings.metrics.listen or "off"
     yield "record", _recording(settings.record)
-    tracing = {True: "on", False: "off", None: "as OpenTelemetry's variables say"}
-    yield "tracing", tracing[settings.tracing.enabled]
+    yield "tracing", _tracing(settings.tracing)
     yield "log", f"{settings.log.format}, {settings.log.level}"
+
+
+def _tracing(table: TracingTable) -> str:
+    how = {True: "on", False: "off", None: "as OpenTelemetry's variables say"}[table.enabled]
+    messages = {True: "; with the messages of calls", False: "; without messages", None: ""}
+    return how if how == "off" else how + messages[table.content]
 
 
 def _recording(table: RecordTable) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -313,3 +314,31 @@ async def test_nothing_is_left_over() -> None:
             async with asyncio.timeout(TIMEOUT):
                 while ports.load()["held_bytes"]:
                     await asyncio.sleep(0.01)
+
+
+async def test_a_fallback_that_reads_slowly_is_not_the_callers_fault() -> None:
+    """Only the time in which the caller is waited for counts for its pace."""
+    size = 8 * 2**20
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(1)  # with a small buffer, so that the relay cannot send on
+        await reader.readuntil(b"\r\n\r\n")
+        left = size
+        while left and (piece := await reader.read(2**20)):
+            left -= len(piece)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield bytes(size - 1)
+        await asyncio.sleep(0.5)
+        yield b"a"
+
+    options = Options(limits=Limits(stall_timeout=0.8, min_rate=10**7))
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0, limit=2**16)
+    async with listening:
+        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
+        async with falling_back(url, options=options) as (here, _), session() as client:
+            length = {"content-length": str(size)}
+            async with client.put(f"{here}/v1/files", data=body(), headers=length) as answer:
+                assert 200 == answer.status

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from chatpb_server.watching.contents import (
 from chatpb_server.watching.details import Details
 from chatpb_server.watching.genai import answer_attributes, request_attributes, request_binary
 from chatpb_server.watching.meters import MeterObserver
+from chatpb_server.watching.resource import resource
 from chatpb_server.watching.servers import Server
 from chatpb_server.watching.spans import SpanObserver
 from chatpb_server.watching.tracing import CAPTURE, TracingError, captured, meter_observer
@@ -295,3 +297,13 @@ def test_what_the_summary_says(table: dict[str, bool], expected: str, tmp_path: 
     lines = summary(load_all({}, file, {})).splitlines()
     [line] = [line for line in lines if line.startswith("tracing")]
     assert expected == line.removeprefix("tracing").strip()
+
+
+def test_workers_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OTEL_RESOURCE_ATTRIBUTES", raising=False)
+    mine = resource().attributes["service.instance.id"]
+    assert mine == resource().attributes["service.instance.id"]
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    assert mine != resource().attributes["service.instance.id"]
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=a")
+    assert "a" == resource().attributes["service.instance.id"]

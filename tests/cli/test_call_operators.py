@@ -66,6 +66,7 @@ def certificates(tmp_path: Path) -> Certificates:
 async def test_tls_and_a_token(
     certificates: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    certificates.renew("relay.test")
     token, line = new_token("alice")
     (tmp_path / "tokens").write_text(line + "\n")
     (tmp_path / "token").write_text(token + "\n")
@@ -88,6 +89,9 @@ async def test_tls_and_a_token(
             untrusted = await called(place, "--tls", *ways[0])
             assert (78, "UNAVAILABLE: ") == (untrusted.exit_code, untrusted.stderr[:13])
             assert "certificate" in untrusted.stderr.lower()
+            for name, code in (("relay.test", 0), ("other.test", 78)):
+                named = await called(place, *trust, *ways[0], "--server-name", name)
+                assert code == named.exit_code
         host = url.removeprefix("https://").removesuffix("/v1")
         assert 0 == (await called(host, "--http", *trust, *ways[0])).exit_code
 

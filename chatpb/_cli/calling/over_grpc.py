@@ -7,7 +7,7 @@ import binascii
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -81,7 +81,7 @@ def _client(target: Target, report: Report) -> Iterator[Client]:
             allow_insecure_token=target.allow_insecure_token,
             timeout=target.timeout or math.inf,
             metadata=[(name, _value(name, value)) for name, value in target.headers],
-            options=_CHANNEL,
+            options=_options(target),
         )
     except ArgumentValueError as error:
         raise click.UsageError(str(error).replace(_ARGUMENTS, _OPTIONS)) from None
@@ -106,6 +106,17 @@ def _client(target: Target, report: Report) -> Iterator[Client]:
             found = report.metadata.get("x-request-id")
             if report.request_id is None and isinstance(found, str):
                 report.request_id = found
+
+
+def _options(target: Target) -> list[tuple[str, Any]]:
+    """The options of the channel."""
+    if target.server_name is None:
+        return list(_CHANNEL)
+    return [
+        *_CHANNEL,
+        ("grpc.ssl_target_name_override", target.server_name),
+        ("grpc.default_authority", target.server_name),
+    ]
 
 
 def _value(name: str, value: str) -> str | bytes:

@@ -125,12 +125,17 @@ def _run(
     if target.timeout is not None:
         headers[_TIMEOUT_HEADER] = str(round(target.timeout * 1000))
 
+    async def name_server(request: httpx2.Request) -> None:
+        if target.server_name is not None:  # who is asked for, and whose certificate is expected
+            request.extensions["sni_hostname"] = target.server_name
+
     async def run() -> None:
         client = httpx2.AsyncClient(
             base_url=target.address,
             headers=headers,
             verify=_verified(target) if target.tls else False,
             timeout=None,
+            event_hooks={"request": [name_server]},
             trust_env=target.tls,  # a proxy could read what is not encrypted
         )
         async with client:

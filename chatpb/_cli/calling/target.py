@@ -16,6 +16,11 @@ import click
 from chatpb._cli.failure import cannot_open
 
 _HTTP: Final = ("http://", "https://")
+#: The options that a `Target` has as they are.
+_AS_THEY_ARE: Final = (
+    *("ca", "cert", "key", "server_name"),
+    *("allow_insecure_token", "timeout", "wait_ready"),
+)
 _TOKEN: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
 #: Headers whose values every user of the machine could see in the list of processes.
 _SECRET: Final = frozenset(
@@ -34,6 +39,7 @@ class Target:
         ca: The authorities to trust. None: the system's.
         cert: The certificate to show. None: none.
         key: Its private key.
+        server_name: The name that the server's certificate should have. None: the address's.
         token: Sent with each call. None: none.
         headers: Sent with each call.
         allow_insecure_token: Whether the token may leave this machine unencrypted.
@@ -47,6 +53,7 @@ class Target:
     ca: Path | None
     cert: Path | None
     key: Path | None
+    server_name: str | None
     token: str | None = field(repr=False)
     headers: list[tuple[str, str]] = field(repr=False)
     allow_insecure_token: bool
@@ -68,8 +75,7 @@ def target_options(command: Callable[..., None]) -> Callable[..., None]:
         headers: tuple[str, ...],
         **others: Any,
     ) -> None:
-        names = ("ca", "cert", "key", "allow_insecure_token", "timeout", "wait_ready")
-        settings = {name: others.pop(name) for name in names}
+        settings = {name: others.pop(name) for name in _AS_THEY_ARE}
         if settings["key"] is not None and settings["cert"] is None:
             raise click.UsageError("--key needs --cert")
         tls = tls or settings["ca"] is not None or settings["cert"] is not None
@@ -124,6 +130,11 @@ def target_options(command: Callable[..., None]) -> Callable[..., None]:
             type=path,
             metavar="FILE",
             help="The file that contains the token, sent as `authorization: Bearer TOKEN`.",
+        ),
+        click.option(
+            "--server-name",
+            metavar="NAME",
+            help="The name in the server's certificate, if it is not that of ADDR.",
         ),
         click.option("--key", type=path, metavar="FILE", help="The private key of --cert, in PEM."),
         click.option(

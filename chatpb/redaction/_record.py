@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any, Final, Literal, NamedTuple
@@ -20,6 +21,9 @@ from chatpb.v1.completion_record_pb2 import CompletionRecord
 _Key = tuple[Any, ...]
 #: What takes the place of a piece that both alone and together with others has to be redacted.
 _BOTH: Final = "[redacted]"
+#: What takes the place of the last word of a text that may have been cut.
+_CUT: Final = "[cut]"
+_LAST_WORD: Final = re.compile(r"(?<!\S)\S+\Z")
 
 
 class _Piece:
@@ -59,12 +63,18 @@ class _Whole(NamedTuple):
     kind: Literal["alone", "joined", "grown"]
 
 
-def redact_record(record: bytes, redactor: Redactor) -> bytes:
+def redact_record(record: bytes, redactor: Redactor, *, is_cut: bool = False) -> bytes:
     """A record in binary form whose texts are redacted.
 
     Strings that the schema marks as metadata stay. What came in chunks is redacted as one text, and
     JSON stays JSON. What a redactor cannot read is left out: audio, the data of images and files in
     URLs, numbers of tokens, and fields that the schema does not know.
+
+    Args:
+        record: The record.
+        redactor: The redactor.
+        is_cut: Whether its chunks may end anywhere. Then the last word of each of their texts is
+            left out: it may be the beginning of something that nobody can recognize.
 
     Raises:
         RedactionError: The redactor does not do what `Redactor` says.
@@ -72,16 +82,21 @@ def redact_record(record: bytes, redactor: Redactor) -> bytes:
     """
     message = CompletionRecord.FromString(record)
     message.DiscardUnknownFields()
-    texts = _Texts()
+    texts = _Texts(is_cut)
     texts.collect(message, (), joins=False)
     texts.redact(redactor)
     return message.SerializeToString(deterministic=True)
 
 
 class _Texts:
-    """The texts of a record."""
+    """The texts of a record.
 
-    def __init__(self) -> None:
+    Args:
+        is_cut: Whether the chunks may end anywhere.
+    """
+
+    def __init__(self, is_cut: bool) -> None:
+        self._is_cut = is_cut
         self._groups: dict[_Key, tuple[bool, list[_Piece]]] = {}
         self._raw: list[tuple[Text, Callable[[str], None]]] = []
         self._after: list[Callable[[], None]] = []
@@ -182,11 +197,11 @@ class _Texts:
             RedactionError: The redactor does not do what `Redactor` says.
         """
         wholes = [
-            whole
-            for is_pieces, pieces in self._groups.values()
+            (whole, self._is_cut and is_pieces and key[0] == CompletionRecord.CHUNKS_FIELD_NUMBER)
+            for key, (is_pieces, pieces) in self._groups.items()
             for whole in _wholes(pieces, is_pieces)
         ]
-        texts = dict.fromkeys(text for whole in wholes for text in whole.text.texts())
+        texts = dict.fromkeys(text for whole, _ in wholes for text in whole.text.texts())
         for raw, _ in self._raw:
             texts.update(dict.fromkeys(raw.texts()))
         given = [text for text in texts if text]
@@ -194,8 +209,9 @@ class _Texts:
         if len(results) != len(given) or not all(isinstance(each, str) for each in results):
             raise RedactionError("the redactor returned something else than as many texts")
         found = {"": "", **dict(zip(given, results, strict=True))}
-        for whole in wholes:
-            _put_back(whole, whole.text.redacted(found))
+        for whole, is_open in wholes:
+            after = whole.text.redacted(found)
+            _put_back(whole, _LAST_WORD.sub(_CUT, after) if is_open else after)
         for _, pieces in self._groups.values():
             for piece in pieces:
                 if piece.put is not None and piece.result != piece.text:

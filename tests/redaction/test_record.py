@@ -71,6 +71,18 @@ def test_other_texts_of_a_delta(name: str) -> None:
     assert "to [email]!" == "".join(each[name] for each in found)
 
 
+def test_the_last_word_of_a_text_that_was_cut() -> None:
+    record = CompletionRecord()
+    for piece in split("write to john.do"):
+        record.chunks.add().choices.add().delta.content = piece
+    record.completion.choices.add().message.content = "all of it"
+    data = redact_record(record.SerializeToString(), PATTERNS, is_cut=True)
+    found = CompletionRecord.FromString(data)
+    contents = [chunk.choices[0].delta.content for chunk in found.chunks]
+    assert (len(record.chunks), "write to [cut]") == (len(contents), "".join(contents))
+    assert "all of it" == found.completion.choices[0].message.content
+
+
 def test_choices_are_kept_apart() -> None:
     record = CompletionRecord()
     for first, second in zip(split(f"a {MAIL}"), split("b text that is as long"), strict=False):

@@ -137,7 +137,7 @@ def answers() -> list[tuple[bool, Any]]:
 
 async def cancelled(client: Relay, upstream: HttpUpstream) -> None:
     """A call whose caller leaves in the middle of the answer."""
-    await upstream.answer(sse_answer(chunk(f"it is {CANARY} "), HANG))
+    await upstream.answer(sse_answer(chunk(f"it is {CANARY} or {CANARY[:7]}"), HANG))
     call = client.stub.StreamChatCompletion(stream_request(**ASKED), timeout=TIMEOUT)
     await within(call.read())
     call.cancel()

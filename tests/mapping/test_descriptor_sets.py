@@ -10,6 +10,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 
 COMPILED = "descriptor_set.binpb"
 WITH_COMMENTS = "descriptor_set_with_comments.binpb"
+MODELS = "chatpb.v1.ModelService"
 OPTIONS = "google.protobuf.MethodOptions"
 
 
@@ -45,16 +46,14 @@ def test_annotations_have_the_paths_of_openai() -> None:
     http = pool.FindExtensionByName("google.api.http")
     names = ["google/protobuf/descriptor.proto", "google/api/annotations.proto"]
     options: Any = message_factory.GetMessageClassesForFiles(names, pool)[OPTIONS]
-    service = pool.FindServiceByName("chatpb.v1.ChatCompletionService")
+    services = map(pool.FindServiceByName, ("chatpb.v1.ChatCompletionService", MODELS))
     rules = {}
-    for method in service.methods:
+    for method in (method for service in services for method in service.methods):
         rule = options.FromString(method.GetOptions().SerializeToString()).Extensions[http]
         rules[method.name] = json_format.MessageToDict(rule)
     assert {
-        "CreateChatCompletion": {
-            "post": "/v1/chat/completions",
-            "body": "request",
-            "responseBody": "completion",
-        },
-        "StreamChatCompletion": {"post": "/v1/chat/completions:stream", "body": "request"},
+        "CreateChatCompletion": {"post": "/v1/chat/completions", "body": "*"},
+        "StreamChatCompletion": {"post": "/v1/chat/completions:stream", "body": "*"},
+        "ListModels": {"get": "/v1/models"},
+        "GetModel": {"get": "/v1/models/{model=**}"},
     } == rules

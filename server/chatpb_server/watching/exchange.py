@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Protocol, TypeGuard
 
-from google.protobuf.message import DecodeError
 from grpc import StatusCode
 
 from chatpb import ConversionError
@@ -24,11 +22,13 @@ from chatpb.v1.completion_record_pb2 import (
     RECORD_KEPT_METADATA,
     RECORD_KEPT_REDACTED,
     CompletionRecord,
+    RecordKept,
 )
 from chatpb_server.core.call import Call, Recording
 from chatpb_server.core.failure import Failure
 from chatpb_server.core.keeping import Keep, least
 from chatpb_server.core.offload import SHORT, json_to_binary_in_thread
+from chatpb_server.watching.record_fields import ending, is_request, kept_fields, label_fields
 from chatpb_server.watching.record_limits import TRUNCATED, RecordLimits
 
 if TYPE_CHECKING:
@@ -38,13 +38,6 @@ _REQUEST: Final = CompletionRecord.REQUEST_FIELD_NUMBER
 _COMPLETION: Final = CompletionRecord.COMPLETION_FIELD_NUMBER
 _CHUNKS: Final = CompletionRecord.CHUNKS_FIELD_NUMBER
 _TIMES: Final = CompletionRecord.CHUNK_TIMES_US_FIELD_NUMBER
-_ERROR: Final = CompletionRecord.ERROR_FIELD_NUMBER
-_CALL_ID: Final = CompletionRecord.CALL_ID_FIELD_NUMBER
-# The tags of numbers.
-_START_TIME: Final = varint_bytes(CompletionRecord.START_TIME_UNIX_US_FIELD_NUMBER << 3)
-_DURATION: Final = varint_bytes(CompletionRecord.DURATION_US_FIELD_NUMBER << 3)
-_STATUS: Final = varint_bytes(CompletionRecord.STATUS_FIELD_NUMBER << 3)
-_HTTP_STATUS: Final = varint_bytes(CompletionRecord.HTTP_STATUS_FIELD_NUMBER << 3)
 #: The size of a chunk's time of arrival, which is kept with it.
 _TIME_BYTES: Final = 8
 
@@ -236,7 +229,7 @@ class Exchange(Recording):
             except ConversionError:
                 request = None
                 self._cut_off("request")
-        elif request is not None and not self._is_begun and not _is_request(request):
+        elif request is not None and not self._is_begun and not is_request(request):
             return None
         pieces: list[bytes | bytearray] = []
         if request is not None:
@@ -245,49 +238,36 @@ class Exchange(Recording):
         if self._times is not None:
             times = b"".join(map(varint_bytes, self._times))
             pieces += (begun(_TIMES, len(times)), times)
-        self._add_ending(pieces)
+        pieces += self._ending()
         record = b"".join(pieces)
         return self.reduced(record) if self.keep == "metadata" else record
 
     def reduced(self, record: bytes) -> bytes:
         """The record as it is written if only its metadata is kept."""
-        fields = CompletionRecord(kept=RECORD_KEPT_METADATA)
-        return without_contents(record, CompletionRecord) + self._with_sizes(fields)
+        return without_contents(record, CompletionRecord) + self._kept(RECORD_KEPT_METADATA)
 
     def redacted(self, record: bytes) -> bytes:
         """The record as it is written after its texts were redacted."""
-        return record + self._with_sizes(CompletionRecord(kept=RECORD_KEPT_REDACTED))
+        return record + self._kept(RECORD_KEPT_REDACTED)
 
-    def _with_sizes(self, fields: CompletionRecord) -> bytes:
-        if self._request_size is not None:
-            fields.request_bytes = self._request_size
-        if self._answer_size is not None:
-            fields.answer_bytes = self._answer_size
-        return fields.SerializeToString(deterministic=True)
+    def _kept(self, kept: RecordKept.ValueType) -> bytes:
+        return kept_fields(kept, self._request_size, self._answer_size)
 
-    def _add_ending(self, pieces: list[bytes | bytearray]) -> None:
-        """Adds what follows the contents."""
-        call, failure, keeper = self._call, self._failure, self._keeper
-        pieces += (_START_TIME, varint_bytes(self._start_us))
-        pieces += (_DURATION, varint_bytes(self._duration_us))
-        if call.caller:
-            pieces.append(_text(CompletionRecord.CALLER_FIELD_NUMBER, call.caller))
-        if call.upstream:
-            pieces.append(_text(CompletionRecord.UPSTREAM_FIELD_NUMBER, call.upstream))
-        pieces += (_STATUS, varint_bytes(self._code.value[0]))
-        if self._is_begun:
-            pieces += (_HTTP_STATUS, varint_bytes(200))
-        elif self._failure_status:
-            pieces += (_HTTP_STATUS, varint_bytes(self._failure_status))
-        if failure is not None:
-            error = failure.response.SerializeToString(deterministic=True)
-            pieces.append(embedded(_ERROR, (error,)))
+    def _ending(self) -> list[bytes]:
+        """What follows the contents."""
+        http_status = 200 if self._is_begun else self._failure_status
+        labels = self._keeper.label_fields
         if self._cut:
             truncated = {TRUNCATED: ",".join(sorted(self._cut))}
-            pieces.append(label_fields(keeper.labels | truncated))
-        else:
-            pieces.append(keeper.label_fields)
-        pieces.append(embedded(_CALL_ID, (call.id.encode(),)))
+            labels = label_fields(self._keeper.labels | truncated)
+        return ending(
+            self._call,
+            times_us=(self._start_us, self._duration_us),
+            status=self._code.value[0],
+            http_status=http_status,
+            error=None if self._failure is None else self._failure.response,
+            labels=labels,
+        )
 
     def _has_room(self, size: int, what: str) -> bool:
         """Takes room for a part of the record, or cuts it."""
@@ -317,23 +297,3 @@ def _takes_more(piece: bytes | bytearray) -> TypeGuard[bytearray]:
 def _fields(chunks: Sequence[bytes]) -> list[bytes]:
     """The fields that hold chunks, in pieces that are not copied."""
     return [piece for chunk in chunks for piece in (begun(_CHUNKS, len(chunk)), chunk)]
-
-
-@lru_cache(1024)
-def _text(number: int, text: str) -> bytes:
-    """A field that holds one of a few texts."""
-    return embedded(number, (text.encode(),))
-
-
-def label_fields(labels: Mapping[str, str]) -> bytes:
-    """The fields of a record that hold its labels."""
-    return CompletionRecord(labels=labels).SerializeToString(deterministic=True)
-
-
-def _is_request(data: bytes) -> bool:
-    """Whether bytes are the binary form of a request, if no upstream has answered to them."""
-    try:
-        ChatCompletionRequest.FromString(data)
-    except DecodeError:
-        return False
-    return True

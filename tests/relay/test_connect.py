@@ -53,7 +53,7 @@ TOO_MANY = json_answer(ERROR, status=429, headers={"retry-after": "7", "x-reques
 
 
 def asking(kind: str) -> Any:
-    """A request for a completion, or for a stream if the content type is one of streams."""
+    """A request for a completion if the content type is one of unary rpcs, else for a stream."""
     return create_request() if kind in UNARY else stream_request()
 
 
@@ -358,6 +358,28 @@ async def test_json_is_protobufs_own() -> None:
     assert "FINISH_REASON_STOP" == value["finishReason"]
 
 
+async def test_pages_of_other_origins() -> None:
+    """What the libraries of web pages send is allowed, and what they read is exposed."""
+    page = {"origin": "https://app.example.com"}
+    wanted = "connect-protocol-version,connect-timeout-ms,content-type,grpc-timeout,x-grpc-web"
+    ask = {"access-control-request-method": "POST", "access-control-request-headers": wanted}
+    async with (
+        base_url_of_builtin(cors_origins=tuple(page.values())) as url,
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(TIMEOUT)) as session,
+    ):
+        async with session.options(url + STREAM, headers=page | ask) as preflight:
+            assert 204 == preflight.status
+            assert wanted == preflight.headers["access-control-allow-headers"]
+        for kind in (CONNECT, GRPC_WEB, "application/json"):
+            path = CREATE if kind == "application/json" else STREAM
+            answer = await post(url, path, body_of(asking(kind), kind), kind, **page)
+            assert (200, page["origin"], "*") == (
+                answer.status,
+                answer.headers["access-control-allow-origin"],
+                answer.headers["access-control-expose-headers"],
+            )
+
+
 # Rpcs without side effects can be called with GET.
 
 
@@ -403,9 +425,9 @@ async def test_queries(path: str, query: dict[str, str], status: int, word: str)
 
 
 @asynccontextmanager
-async def base_url_of_builtin() -> AsyncIterator[str]:
+async def base_url_of_builtin(**how: Any) -> AsyncIterator[str]:
     router = Router([Route("default", BuiltinUpstream())])
-    options = Options(http="127.0.0.1:0", models=None)
+    options = Options(http="127.0.0.1:0", models=None, **how)
     async with serving_all(router, options=options) as ports:
         yield f"http://127.0.0.1:{ports.http}"
 

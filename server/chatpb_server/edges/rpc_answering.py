@@ -6,7 +6,6 @@ The service, the guard and the bounds are those of all other calls.
 from __future__ import annotations
 
 import asyncio
-import time
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
@@ -36,9 +35,8 @@ from chatpb_server.edges.envelopes import (
     only_message,
     takes_gzip,
 )
-from chatpb_server.edges.http_request import HttpPeer
 from chatpb_server.edges.protobuf_json import read_json, write_json
-from chatpb_server.edges.rpc_protocols import Protocol, content_types, protocol_of
+from chatpb_server.edges.rpc_protocols import Protocol, RpcPeer, content_types, protocol_of
 from chatpb_server.edges.services import DESCRIPTORS
 
 #: The rpcs, by their paths.
@@ -77,6 +75,8 @@ class RpcAnswering(Answering):
         if protocol is None:
             expected = ", ".join(content_types(is_stream=method.server_streaming))
             text = f"The content type of the request is not supported: expected {expected}."
+            if kind.startswith("application/grpc"):
+                text += " gRPC itself is on the port of --listen."
             return await self.refuse(RefusalError(415, text))
         self._protocol = protocol
         self._method = method
@@ -105,7 +105,7 @@ class RpcAnswering(Answering):
     def _peer(self, call: Call) -> Peer:
         if self._protocol is None:
             return super()._peer(call)
-        return _RpcPeer(self._request, call, self._protocol)
+        return RpcPeer(self._request, call, self._protocol)
 
     async def _queried(self, share: Share) -> bytes:
         """The message of a GET request."""
@@ -225,31 +225,6 @@ class RpcAnswering(Answering):
             self._connection.abort()
         assert self._response is not None
         return self._response
-
-
-class _RpcPeer(HttpPeer):
-    """Who calls an rpc.
-
-    Args:
-        request: The request.
-        call: The call.
-        protocol: How it speaks.
-    """
-
-    def __init__(self, request: web.BaseRequest, call: Call, protocol: Protocol) -> None:
-        super().__init__(request, call)
-        self._protocol = protocol
-
-    def time_remaining(self) -> float | None:
-        """What is left of the time that the protocol's header says, or the one of all requests.
-
-        Raises:
-            RefusalError: The header does not hold a time.
-        """
-        seconds = self._protocol.seconds(self._call.metadata)
-        if seconds is None:
-            return super().time_remaining()
-        return seconds - (time.monotonic() - self._call.started)
 
 
 def _is_safe(method: Any) -> bool:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from aiohttp import web
+
+from chatpb_server.core.call import Call
 from chatpb_server.core.failure import Failure
 from chatpb_server.edges import connect, grpc_web
+from chatpb_server.edges.http_request import HttpPeer
 
 
 class Protocol(NamedTuple):
@@ -59,3 +64,28 @@ def protocol_of(content_type: str, *, is_stream: bool) -> Protocol | None:
             end=grpc_web.trailers,
         )
     return None
+
+
+class RpcPeer(HttpPeer):
+    """Who calls an rpc.
+
+    Args:
+        request: The request.
+        call: The call.
+        protocol: How it speaks.
+    """
+
+    def __init__(self, request: web.BaseRequest, call: Call, protocol: Protocol) -> None:
+        super().__init__(request, call)
+        self._protocol = protocol
+
+    def time_remaining(self) -> float | None:
+        """What is left of the time that the protocol's header says, or the one of all requests.
+
+        Raises:
+            RefusalError: The header does not hold a time.
+        """
+        seconds = self._protocol.seconds(self._call.metadata)
+        if seconds is None:
+            return super().time_remaining()
+        return seconds - (time.monotonic() - self._call.started)

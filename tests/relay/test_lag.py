@@ -126,6 +126,9 @@ RPCS: Final[dict[str, tuple[str, str, bytes]]] = {
 }
 JSON: Final = "application/json"
 CHAT: Final = "/v1/chat/completions"
+#: A path that names the model, so that the request is written anew, and one that is passed on.
+AZURE: Final = "/openai/deployments/n/chat/completions"
+PASSED: Final = "/v1/files"
 GZIP: Final = {"connect-content-encoding": "gzip", "accept-encoding": "gzip"}
 OBJECTS: Final = text_of(b"{},").decode()
 
@@ -222,7 +225,11 @@ async def relays(folder: Path) -> AsyncIterator[Relays]:
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         upstream = await enter(HttpUpstream(TIMEOUT))
-        core = await enter(relay_process("--upstream", upstream.url, "--record", folder))
+        core = await enter(
+            relay_process(
+                *("--upstream", upstream.url, "--fallback", upstream.url, "--record", folder)
+            )
+        )
         edge = await enter(relay_process("--upstream", f"grpc://{core.target}"))
         session = await enter(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(LONGEST)))
         all_ = Relays(upstream, core, edge, session)
@@ -238,7 +245,7 @@ FEW: Final = {
     *("event: an error next to choices", "event: lines", "event: chunks with NaN"),
     *("answer: NaN", "answer: choices, cut", "error: objects"),
     *("request: messages, cut", "request: a model twice", "message: a residue, cut"),
-    *("rpc: messages", "rpc: base64"),
+    *("rpc: messages", "rpc: base64", "Azure: messages", "passed: ordinary"),
 }
 
 
@@ -265,6 +272,10 @@ async def test_nothing_holds_the_loop(tmp_path: Path) -> None:
         await all_.upstream.answer(json_answer(COMPLETION), always=True)
         for name, body in sent("request", REQUESTS):
             await all_.check(name, partial(all_.post, all_.edge, body))
+        for name, body in sent("Azure", REQUESTS):
+            await all_.check(name, partial(all_.post, all_.edge, body, path=AZURE))
+        for name, body in sent("passed", {"ordinary": REQUESTS["ordinary"]}):
+            await all_.check(name, partial(all_.post, all_.core, body, path=PASSED))
         for name, (path, kind, body) in sent("rpc", RPCS):
             await all_.check(name, partial(all_.post, all_.edge, body, kind, path))
         for name, make in sent("message", MADE):

@@ -26,6 +26,7 @@ import chatpb
 import chatpb.client
 import chatpb.log
 import chatpb.openai
+import chatpb.redaction
 import chatpb.sse
 import chatpb.table
 import chatpb.transport
@@ -36,6 +37,7 @@ MODULES = (
     "chatpb.client",
     "chatpb.log",
     "chatpb.openai",
+    "chatpb.redaction",
     "chatpb.spark",
     "chatpb.sse",
     "chatpb.table",
@@ -63,6 +65,7 @@ ERRORS: list[Exception] = [
     chatpb.log.PendingFullError(PATH, "what is wrong"),
     chatpb.log.KeyFileError(PATH, "what is wrong"),
     chatpb.log.LogKeyError(PATH, "what is wrong", "k1"),
+    chatpb.redaction.RedactionError("what is wrong"),
     chatpb.table.DatasetError(PATH, "what is wrong"),
     chatpb.table.DatasetLockedError(str(PATH), "what is wrong"),
 ]
@@ -87,6 +90,8 @@ LIVE = {
     chatpb.log.KeyFile,
     chatpb.log.LogReader,
     chatpb.log.LogWriter,
+    chatpb.redaction.PatternRedactor,
+    chatpb.redaction.Redactor,
     chatpb.sse.ChunkDecoder,
     chatpb.sse.Decoder,
     chatpb.table.Dataset,

@@ -14,7 +14,14 @@ ENTRY_POINTS: Final = "chatpb.redactors"
 
 
 class RedactionError(ChatpbError):
-    """A redactor that cannot be found, or that does not do what `Redactor` says."""
+    """A redactor that cannot be found, or that does not do what `Redactor` says.
+
+    Args:
+        message: What is wrong.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
 
 
 class Redactor(Protocol):

@@ -230,7 +230,7 @@ STUB_SOURCES := build/stub_sources.binpb
 gen: $(GEN)/.done ## Generate chatpb/v1 from proto
 	@mkdir -p build $(OUT)/chatpb/v1
 	cd proto && $(PROTOC) -I . --include_imports --include_source_info \
-	  --descriptor_set_out=$(abspath $(OUT))/chatpb/v1/descriptor_set_with_comments.binpb chatpb/v1/*.proto
+	  --descriptor_set_out=$(abspath $(OUT))/chatpb/v1/descriptor_set_with_comments.binpb chatpb/v1/*.proto google/rpc/*.proto
 	$(GEN)/bin/python proto/stub_sources.py $(OUT)/chatpb/v1/descriptor_set_with_comments.binpb $(STUB_SOURCES)
 	cd proto && $(PROTOC) --descriptor_set_in=$(abspath $(STUB_SOURCES)) \
 	  --python_out=$(abspath $(OUT)) --mypy_out=quiet:$(abspath $(OUT)) chatpb/v1/*.proto

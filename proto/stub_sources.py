@@ -1,9 +1,10 @@
-"""Makes the schema that stubs are generated from: the one in this folder without `google.api`.
+"""Makes the schema that stubs are generated from: the one in this folder without Google's parts.
 
     python stub_sources.py WITH_COMMENTS OUTPUT
 
 The annotations are for gateways, which read them from the descriptor set with comments. Generated
-code with them would need a library for `google.api` in every language.
+code with them would need a library for `google.api` in every language. `google.rpc` has what the
+details of errors are, for tools that have nothing but the descriptor set.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from pathlib import Path
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
-_PACKAGE = "google.api"
+_PACKAGES = ("google.api", "google.rpc")
 _FOLDER = "google/api/"
 
 
 def main(with_comments: str, output: str) -> None:
     """Reads a descriptor set, and writes it without the annotations."""
     schema = FileDescriptorSet.FromString(Path(with_comments).read_bytes())
-    files = [file for file in schema.file if file.package != _PACKAGE]
+    files = [file for file in schema.file if file.package not in _PACKAGES]
     for file in files:
         _strip(file)
     Path(output).write_bytes(FileDescriptorSet(file=files).SerializeToString(deterministic=True))

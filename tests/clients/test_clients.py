@@ -12,6 +12,7 @@ import asyncio
 import json
 import os
 import re
+import sys
 from asyncio.subprocess import PIPE
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,7 +85,10 @@ def python(name: str, **how: Any) -> Client:
 TOOL: Final = {"tool:": "it makes no object of a tool call's arguments"}
 CLIENTS: Final[dict[str, dict[str, Client]]] = {
     "python": {
-        "openai": python("openai", without=TOOL),
+        "openai 2": python("openai", without=TOOL),
+        "openai 3": Client(
+            (sys.executable, str(HERE / "python" / "openai_client.py")), without=TOOL
+        ),
         "langchain": python("langchain", without=TOOL),
         "llama_index": python(
             "llama_index", without={"structured:": "it asks for a tool call instead"}
@@ -230,7 +234,7 @@ def blocks(language: str) -> list[str]:
 async def test_examples_run(tmp_path: Path) -> None:
     said = {**CASES["structured"]["answer"]["json"], "model": "gpt-4o"}
     interpreter, suffix, found = {
-        "python": (CLIENTS["python"]["openai"].command[0], "py", blocks("python")),
+        "python": (CLIENTS["python"]["openai 2"].command[0], "py", blocks("python")),
         "node": ("node", "mjs", blocks("js")),
     }[LANGUAGE]
     folder = HERE / "node" if LANGUAGE == "node" else tmp_path  # Node looks for packages there

@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 from grpc import StatusCode
+from opentelemetry.exporter.otlp.proto.common._internal import _encode_attributes
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
 
 from chatpb import from_dict
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
@@ -26,16 +29,10 @@ from chatpb_server.core.upstream import RequestBody, UpstreamError
 from chatpb_server.running.config import load_all
 from chatpb_server.running.summary import summary
 from chatpb_server.watching import details
-from chatpb_server.watching.contents import (
-    MOST_CALL,
-    MOST_TEXT,
-    ContentRecorder,
-    Contents,
-    input_messages,
-    output_messages,
-)
+from chatpb_server.watching.contents import MOST_CALL, ContentRecorder
 from chatpb_server.watching.details import Details
 from chatpb_server.watching.genai import answer_attributes, request_attributes, request_binary
+from chatpb_server.watching.messages import MOST_TEXT, input_messages, output_messages
 from chatpb_server.watching.meters import MeterObserver
 from chatpb_server.watching.resource import resource
 from chatpb_server.watching.servers import Server
@@ -112,14 +109,80 @@ def test_the_newest_messages_are_kept_in_order() -> None:
     assert ([], False) == asked()
 
 
+def calling(**function: Any) -> dict[str, Any]:
+    return {"role": "assistant", "tool_calls": [{"id": "c", "type": "function", **function}]}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "user", "content": "a\ud800b"},
+        {"role": "\ud800", "content": "a", "name": {"a": 1}},
+        {"role": "tool", "content": "a", "tool_call_id": 5},
+        {"role": "assistant", "content": 5, "refusal": {"a": 1}},
+        {"role": "user", "content": [{"type": "file", "file": {"file_id": 5}}, {"type": {}}]},
+        {
+            "role": "user",
+            "content": [{"type": "input_audio", "input_audio": {"format": "p" * 999}}],
+        },
+        {"role": "user", "tool_calls": "abc", "function_call": 5},
+        {"role": "user", "tool_calls": ["abc", {"function": "abc"}]},
+        *(
+            calling(function={"name": "f", "arguments": arguments})
+            for arguments in (
+                '{"a": "\\ud800"}',
+                "[NaN]",
+                "[1e999]",
+                "[9223372036854775808]",
+                "[" * 200 + "]" * 200,
+                "[" * 9999,
+                {"a": 1},
+                5,
+            )
+        ),
+    ],
+)
+def test_hostile_messages(message: Any) -> None:
+    """What OTLP cannot represent would be lost with all that is sent at the same time."""
+    text = json.dumps({"model": "m", "messages": [message]}).encode()
+    messages, _ = input_messages(request_binary(text, True))
+    for value in (messages, json.dumps(messages, ensure_ascii=False, allow_nan=False)):
+        attributes = _encode_attributes({"a": value})
+        assert attributes
+        assert len(attributes[0].SerializeToString()) < 1000 + len(text)
+
+
+def test_many_empty_parts_and_choices_are_cut() -> None:
+    [[found], is_cut] = asked({"role": "user", "content": [{"type": "text", "text": ""}] * 9999})
+    assert (4096, True) == (len(found["parts"]), is_cut)
+    answer = {"choices": [{"index": index} for index in range(9999)]}
+    choices, is_cut = output_messages(from_dict(answer, ChatCompletion).SerializeToString(), ())
+    assert (1024, True) == (len(choices), is_cut)
+
+
+@pytest.mark.parametrize(
+    ("url", "mime_type"),
+    [("data:secret", None), ("data:,secret", None), ("data:image/png;base64,secret", "image/png")],
+)
+def test_data_of_images_are_never_sent(url: str, mime_type: str | None) -> None:
+    part = {"type": "image_url", "image_url": {"url": url}}
+    [found] = parts({"role": "user", "content": [part]})
+    assert (mime_type, False) == (found.get("mime_type"), "secret" in str(found))
+
+
+@pytest.mark.parametrize("name", ["\ud800", "a" * 199 + "\ud800"])
+def test_a_model_that_otlp_cannot_represent(name: str) -> None:
+    call = Call(UNARY, model=name, response_id=name)
+    [span] = spans_of([call], ContentRecorder())
+    assert encode_spans([span]).SerializeToString()
+
+
 def test_hostile_bytes() -> None:
     for data in (b"\xff", b"\x12\x05abc", b"\x12\x02\xff\xff"):
         assert ([], True) == input_messages(data)
         assert {} == request_attributes(data)
         assert {} == answer_attributes((data,), is_stream=False)
-    contents = Contents(ContentRecorder(), "1")
-    contents.answered(b"\xff\xff")
-    assert ([], True) == output_messages(contents)
+    assert ([], True) == output_messages(b"\xff\xff", ())
     assert b"" == request_binary(b"{", True)
 
 
@@ -184,7 +247,7 @@ def spans_of(calls: Sequence[Call], recorder: ContentRecorder) -> list[ReadableS
         call.body, call.ends = RequestBody(binary=request), (data,)
         observer.ended(call, StatusCode.OK, None)
     observer.close()
-    return [span for span in exporter.get_finished_spans() if span.name == "chat"]
+    return [span for span in exporter.get_finished_spans() if span.kind is SpanKind.CLIENT]
 
 
 @pytest.mark.parametrize("bound", ["_MOST_PENDING", "_MOST_BYTES"])

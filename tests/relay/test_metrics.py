@@ -126,6 +126,14 @@ def test_models_that_were_never_answered_have_no_label() -> None:
     assert 6 * 2 == value(observer.registry, "chunks_total", model="other")
 
 
+def test_a_model_that_cannot_be_a_label() -> None:
+    """One lone surrogate would break every scrape from then on."""
+    observer = MetricsObserver()
+    streamed(observer, Call(STREAM, model="\ud800"))
+    with served(observer.registry) as server:
+        assert labels(model="other") in {found for name, found in scraped(server)}
+
+
 def test_known_models() -> None:
     observer = MetricsObserver(["a"])
     refused(observer, Call(UNARY, model="a"))

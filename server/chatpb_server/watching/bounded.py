@@ -14,6 +14,14 @@ MOST_TOKENS: Final = 1 << 40
 _MOST_LENGTH: Final = 128
 
 
+def representable(text: str) -> str:
+    """A text without lone surrogates, which neither Prometheus nor OTLP can represent.
+
+    Both fail to send anything as long as there is one.
+    """
+    return text.encode(errors="replace").decode()
+
+
 class Names:
     """The values of a label, whose number is bounded.
 
@@ -32,7 +40,13 @@ class Names:
 
     def admit(self, name: str) -> str:
         """The label of a name that deserves one of its own, while there is room."""
-        if self._room and name and name not in self._names and len(name) <= _MOST_LENGTH:
+        if (
+            self._room
+            and name
+            and name not in self._names
+            and len(name) <= _MOST_LENGTH
+            and representable(name) == name
+        ):
             self._room -= 1
             self._names.add(name)
         return self.get(name)

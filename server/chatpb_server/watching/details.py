@@ -17,13 +17,9 @@ from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.trace import Span, set_span_in_context
 
 from chatpb_server.core.call import Call
-from chatpb_server.watching.contents import (
-    ContentRecorder,
-    Contents,
-    input_messages,
-    output_messages,
-)
+from chatpb_server.watching.contents import ContentRecorder, Contents
 from chatpb_server.watching.genai import answer_attributes, request_attributes, request_binary
+from chatpb_server.watching.messages import input_messages, output_messages
 
 #: How many calls that are over can wait until what they asked has been read, and how many bytes
 #: they can have. The spans of more lack what is read from the request and the answer.
@@ -112,7 +108,7 @@ class Details:
 
     def _add_messages(self, span: Span, request: bytes, contents: Contents, end: int) -> None:
         asked, asked_cut = input_messages(request if contents.request else b"")
-        given, given_cut = output_messages(contents)
+        given, given_cut = output_messages(contents.completion, contents.chunks)
         messages: dict[str, Any] = {"gen_ai.input.messages": asked}
         if given:
             messages["gen_ai.output.messages"] = given

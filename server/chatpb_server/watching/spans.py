@@ -21,6 +21,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from opentelemetry.util.types import AttributeValue
 
 from chatpb_server.core.call import Call
+from chatpb_server.watching.bounded import representable
 from chatpb_server.watching.contents import ContentRecorder
 from chatpb_server.watching.details import Details
 from chatpb_server.watching.genai import MOST_LENGTH, error_type
@@ -200,7 +201,7 @@ class SpanObserver(SilentObserver):
         if _streams(call):
             attributes["gen_ai.request.stream"] = True
         spans.chat = self._tracer.start_span(
-            f"chat {call.model[:MOST_LENGTH]}".rstrip(),
+            f"chat {_short(call.model)}".rstrip(),
             spans.rpc_context,
             SpanKind.CLIENT,
             attributes,
@@ -252,4 +253,8 @@ def _streams(call: Call) -> bool:
 
 def _said(texts: Mapping[str, str]) -> dict[str, AttributeValue]:
     """The attributes that are not empty, cut: callers and upstreams choose their length."""
-    return {name: text[:MOST_LENGTH] for name, text in texts.items() if text}
+    return {name: _short(text) for name, text in texts.items() if text}
+
+
+def _short(text: str) -> str:
+    return representable(text[:MOST_LENGTH])

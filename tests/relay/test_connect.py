@@ -8,10 +8,12 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
 from google.rpc import error_details_pb2, status_pb2
+from yarl import URL
 
 from chatpb import from_dict
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
@@ -393,8 +395,9 @@ async def test_models() -> None:
         text = base64.urlsafe_b64encode(asked).decode().rstrip("=")
         packed = base64.urlsafe_b64encode(gzip.compress(asked)).decode()
         query = {"connect": "v1", "encoding": "proto", "base64": "1"}
-        for more in ({"message": text}, {"message": packed, "compression": "gzip"}):
-            one = await get(url, GET, **query, **more)
+        plain = {"base64": "0", "message": asked.decode()}
+        for more in ({"message": text}, {"message": packed, "compression": "gzip"}, plain):
+            one = await get(url, GET, **query | more)
             assert "application/proto" == one.headers["content-type"]
             assert name == GetModelResponse.FromString(one.body).model.id
         posted = await post(url, GET, framed(asked), GRPC_WEB)
@@ -412,6 +415,7 @@ async def test_models() -> None:
         (LIST, {"encoding": "proto", "message": "=", "base64": "1"}, 200, ""),
         (LIST, {"encoding": "proto", "message": "A", "base64": "1"}, 400, "base64"),
         (LIST, {"encoding": "json", "message": "{}", "compression": "br"}, 501, "gzip"),
+        (GET, {"encoding": "proto", "message": "Cv8", "base64": "1"}, 400, "binary form"),
         (LIST, {"encoding": "xml", "message": "{}"}, 415, "content type"),
         (CREATE, {"encoding": "json", "message": "{}"}, 405, "POST"),
         (STREAM, {"encoding": "json", "message": "{}"}, 405, "POST"),
@@ -422,6 +426,17 @@ async def test_queries(path: str, query: dict[str, str], status: int, word: str)
         answer = await get(url, path, **query)
     assert status == answer.status
     assert word.encode() in answer.body
+
+
+async def test_a_message_in_a_query_need_not_be_text() -> None:
+    """Its bytes are in percent-encoding: those of a length, for example, are not UTF-8."""
+    name = "x" * 200
+    message = quote(GetModelRequest(model=name).SerializeToString())
+    async with base_url_of_builtin() as url:
+        place = URL(f"{url}{GET}?encoding=proto&message={message}", encoded=True)
+        async with aiohttp.ClientSession() as session, session.get(place) as response:
+            body = await response.read()
+    assert (404, True) == (response.status, name.encode() in body)
 
 
 @asynccontextmanager

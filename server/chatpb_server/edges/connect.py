@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
+from urllib.parse import unquote, unquote_to_bytes
 
 from google.protobuf import json_format
 from google.rpc import error_details_pb2
@@ -64,8 +65,12 @@ def check_version(version: str | None) -> None:
         raise RequestError('expected "1" in the header Connect-Protocol-Version')
 
 
-def asked_by_get(query: Mapping[str, str]) -> tuple[bytes, str]:
+def asked_by_get(query_string: str) -> tuple[bytes, str]:
     """What the query of a GET request asks.
+
+    Args:
+        query_string: The query. Messages in binary form are bytes in percent-encoding, which need
+            not be UTF-8.
 
     Returns:
         Its message, and how that is compressed.
@@ -73,17 +78,20 @@ def asked_by_get(query: Mapping[str, str]) -> tuple[bytes, str]:
     Raises:
         RequestError: It is not that of such a request.
     """
-    text = query.get("message")
-    if query.get("connect", "v1") != "v1" or text is None:
+    query: dict[str, bytes] = {}
+    for part in query_string.encode(errors="surrogateescape").replace(b"+", b" ").split(b"&"):
+        name, _, value = part.partition(b"=")
+        query.setdefault(unquote(name), unquote_to_bytes(value))
+    message = query.get("message")
+    if query.get("connect", b"v1") != b"v1" or message is None:
         raise RequestError("expected connect=v1, encoding and message in the query")
-    message = text.encode()
-    if query.get("base64") == "1":
+    if query.get("base64") == b"1":
         message = message.rstrip(b"=")
         try:
             message = base64.urlsafe_b64decode(message + b"=" * (-len(message) % 4))
         except binascii.Error:
             raise RequestError("expected base64 in the query's message") from None
-    return message, query.get("compression", "")
+    return message, query.get("compression", b"").decode(errors="replace")
 
 
 def http_status(code: StatusCode) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from google.protobuf.message import DecodeError
+
 from chatpb import ConversionError
 from chatpb._wire import WireError, embedded
 from chatpb.v1.model_pb2 import Model, ModelList
@@ -74,7 +76,7 @@ async def model_json(service: ModelService, call: Call, name: str) -> bytes:
 def _name_in(data: bytes) -> str:
     try:
         return GetModelRequest.FromString(data).model
-    except ValueError as error:
+    except DecodeError as error:
         raise RequestError("The request is not the binary form of a message.") from error
 
 

@@ -109,7 +109,7 @@ class RpcAnswering(Answering):
 
     async def _queried(self, share: Share) -> bytes:
         """The message of a GET request."""
-        message, encoding = connect.asked_by_get(self._request.rel_url.query)
+        message, encoding = connect.asked_by_get(self._request.rel_url.raw_query_string)
         check_encoding(encoding)
         return await self._bodies.inflated(message, encoding, share)
 

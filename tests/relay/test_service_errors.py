@@ -98,6 +98,12 @@ def test_status_codes(http_status: int, code: StatusCode) -> None:
             {"object": "error", "message": "no", "code": 502},
             id="flat",
         ),
+        pytest.param(
+            b'{"error": {"message": "a\\ud800", "type": "t", "param": null, "code": null}}',
+            "a?",
+            {"error": {"message": "a\ud800", "type": "t", "param": None, "code": None}},
+            id="a lone surrogate",
+        ),
     ],
 )
 async def test_errors_of_other_shapes(body: bytes, details: str, expected: Any) -> None:

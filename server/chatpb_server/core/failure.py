@@ -148,8 +148,8 @@ def own_failure(
 
 
 def _clip(text: str, size: int = _MAX_TEXT) -> str:
-    """The text, cut so that its UTF-8 has at most that many bytes."""
-    data = text.encode()
+    """The text, cut so that its UTF-8 has at most that many bytes; without lone surrogates."""
+    data = text.encode(errors="replace")
     if len(data) <= size:
-        return text
+        return data.decode()
     return data[: size - 3].decode(errors="ignore") + "…"

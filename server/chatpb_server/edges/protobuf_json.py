@@ -16,6 +16,8 @@ from chatpb_server.core.upstream import RequestError
 
 #: A text is that many times longer than the binary form: numbers of tokens and logprobs.
 _LONGER: Final = 4
+#: Each byte of a text takes up to that many times as long as one of OpenAI's JSON.
+_SLOWER: Final = 4
 _MAX_REASON: Final = 300
 
 
@@ -30,7 +32,7 @@ async def read_json(data: bytes, message_type: str) -> bytes:
         RequestError: It is not the JSON form of such a message.
     """
     try:
-        return await apart(len(data), _binary, data, message_type)
+        return await apart(_SLOWER * len(data), _binary, data, message_type)
     except ConversionError as error:
         text = f"The request is not the JSON form of its message: {error.reason}"
         raise RequestError(text) from error

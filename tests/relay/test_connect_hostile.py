@@ -14,12 +14,13 @@ import pytest
 from chatpb.sse import event
 from chatpb_server.access.tokens import new_token
 from chatpb_server.core.limits import Limits
+from chatpb_server.edges.connection import Connection
 from chatpb_server.running.serving import Options
 from relay.test_http_edge_process import running
-from support.build import chunk, create_request, stream_request
+from support.build import PING, chunk, completion, create_request, stream_request
 from support.http_edge import base_url, serve, through
-from support.http_upstream import HANG, HttpUpstream, Repeat, raw, sse_answer
-from support.limits import within
+from support.http_upstream import HANG, HttpUpstream, Repeat, json_answer, raw, sse_answer
+from support.limits import TIMEOUT, within
 from support.relay_process import finish
 from support.rpc_http import (
     CONNECT,
@@ -145,6 +146,31 @@ async def test_a_reader_that_stalls_loses_its_connection() -> None:
         writer.write(head(STREAM, CONNECT, len(body)) + body)
         await upstream.next("closed")
         writer.close()
+
+
+@pytest.mark.parametrize("path", [CREATE, STREAM, "/v1/chat/completions"])
+async def test_nothing_follows_an_end_that_is_not_read_in_time(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never_read(*_: object) -> None:
+        await asyncio.sleep(TIMEOUT)
+
+    monkeypatch.setattr(Connection, "end_stream", never_read)
+    kind, body = GRPC_WEB, body_of(stream_request(), GRPC_WEB)
+    if path == CREATE:
+        body = body_of(create_request(), GRPC_WEB)
+    elif path != STREAM:
+        kind, body = "application/json", json.dumps({**PING, "stream": True}).encode()
+    async with HttpUpstream() as upstream, serve(upstream.url, 1) as ports:
+        answer = json_answer(completion()) if path == CREATE else sse_answer(chunk("a", "stop"))
+        await upstream.answer(answer)
+        reader, writer = await asyncio.open_connection("127.0.0.1", ports.http)
+        late = b"\r\nx-request-timeout-ms: 300\r\n\r\n"
+        writer.write(head(path, kind, len(body)).replace(b"\r\n\r\n", late) + body)
+        sent = await within(reader.read())
+        writer.close()
+    assert 1 == sent.count(b"grpc-status: 0") + sent.count(b"[DONE]")
+    assert b"time is up" not in sent
 
 
 async def test_a_body_that_does_not_come() -> None:

@@ -226,6 +226,7 @@ class Answering:
                     await write(data)
         if not is_event_stream:  # nothing that came marks the end
             await write(event(DONE))
+        self._is_between_events = False  # nothing can follow, even if this is not read in time
         assert self._response is not None
         with gone():
             await connection.end_stream(self._response)

@@ -193,6 +193,7 @@ class RpcAnswering(Answering):
         """Ends an answer of framed messages."""
         assert self._protocol is not None
         await self._write_framed(*self._protocol.end(trailers, failure))
+        self._is_between_messages = False  # nothing can follow, even if this is not read in time
         assert self._response is not None
         with gone():
             await self._connection.end_stream(self._response)

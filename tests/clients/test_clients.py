@@ -38,6 +38,15 @@ CASES: Final = {case["name"]: case for case in json.loads((HERE / "cases.json").
 #: Where make puts the programs that are built.
 PROGRAMS: Final = HERE.parents[1] / "build" / "clients"
 WAYS: Final = ("direct", "edge", "edge and core")
+#: The environment of the programs: they connect to this machine only, and send reports to nobody.
+ENVIRON: Final = {
+    **{name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")},
+    "HTTPS_PROXY": "http://127.0.0.1:9",
+    "NO_PROXY": "127.0.0.1",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LANGSMITH_TRACING": "false",
+    "OPENAI_AGENTS_DISABLE_TRACING": "1",
+}
 #: Headers of requests that stay behind at the edge: they are about its own connection, or about the
 #: caller's program, and the upstream gets those of the relay.
 BEHIND: Final = {
@@ -154,7 +163,7 @@ async def outcomes(client: Client, urls: list[str]) -> list[dict[str, Any]]:
     """What a client gives in each case, for each base URL."""
     arguments = (str(HERE / "cases.json"), ",".join(client.cases()), *urls)
     process = await asyncio.create_subprocess_exec(
-        *client.command, *arguments, stdout=PIPE, stderr=PIPE, limit=2**26
+        *client.command, *arguments, stdout=PIPE, stderr=PIPE, limit=2**26, env=ENVIRON
     )
     output, errors = await within(process.communicate(), LONG_TIMEOUT)
     assert 0 == process.returncode, errors.decode()
@@ -244,7 +253,9 @@ async def test_examples_run(tmp_path: Path) -> None:
             file = folder / f"example_{place}.{suffix}"
             file.write_text(block.replace(URL, url), "utf-8")
             try:
-                process = await asyncio.create_subprocess_exec(interpreter, file, stdout=PIPE)
+                process = await asyncio.create_subprocess_exec(
+                    interpreter, file, stdout=PIPE, env=ENVIRON
+                )
                 output, _ = await within(process.communicate(), LONG_TIMEOUT)
             finally:
                 file.unlink()

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import click
 
+from chatpb._cli.log_keys import LogKeys
 from chatpb._cli.reading.input import Reading
 from chatpb._cli.reading.kinds import kind_named
 from chatpb._cli.reading.sniff import Format
@@ -104,6 +105,7 @@ keys_option = click.option(
     metavar="FILE",
     envvar="CHATPB_LOG_KEYS",
     show_envvar=True,
+    callback=lambda _, __, name: None if name is None else LogKeys(name),
     help="The keys of logs that are encrypted.",
 )
 files_argument = click.argument("files", nargs=-1, metavar="[FILE]...")

@@ -44,7 +44,7 @@ class LogKey(NamedTuple):
 
 
 class KeyFile:
-    """The keys that a file names. The file is read again when it has changed.
+    """The keys that a file names. The file is read again when it has changed; a pipe, only once.
 
     A line is ``ID aes256:HEX``, as `new_key` makes it. The last one encrypts what is written from
     then on. While a changed file cannot be used, the keys read before stay, and the log has a
@@ -70,6 +70,7 @@ class KeyFile:
             raise ModuleNotFoundError(hint, name=package) from error
         self.path: Final = path_of(path)
         self._logger = logger or _logger
+        self._piped: dict[str, LogKey] | None = None  # what was read from a pipe
         self._keys = Reloading([self.path], self._read, self._logger)
 
     @property
@@ -87,6 +88,8 @@ class KeyFile:
         return self._keys.get().get(key_id)
 
     def _read(self) -> dict[str, LogKey]:
+        if self._piped is not None:
+            return self._piped
         try:
             with self.path.open("rb") as stream:
                 data = stream.read()
@@ -96,7 +99,10 @@ class KeyFile:
         if stat.S_ISREG(mode) and mode & _OTHERS:
             text = "%s has keys, and every user of the machine has access to it (chmod 600)"
             self._logger.warning(text, self.path)
-        return _parsed(self.path, data.decode("utf-8-sig", "replace"))
+        keys = _parsed(self.path, data.decode("utf-8-sig", "replace"))
+        if stat.S_ISFIFO(mode):
+            self._piped = keys
+        return keys
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from chatpb._errors import path_of
-from chatpb.log._errors import LogError
+from chatpb.log._errors import LockedError, LogError
 from chatpb.log._files import locked, recover_locked, sync_directory
 from chatpb.log._frames import BadFrameError, Encoder, Frame, Source, read_frame
 from chatpb.log._headers import header_in
@@ -40,7 +40,7 @@ def rekey(path: str | os.PathLike[str], keys: KeyFile | str | os.PathLike[str]) 
         How many frames have another key now; 0 if the file was left as it was.
 
     Raises:
-        LockedError: A writer has the file open.
+        LockedError: A writer has the file open, and not everything has the last key.
         LogKeyError: The old key is missing.
         LogError: The file is not a log or damaged, or the new key's name is not as long.
         OSError: It cannot be read or written.
@@ -48,9 +48,28 @@ def rekey(path: str | os.PathLike[str], keys: KeyFile | str | os.PathLike[str]) 
     place = path_of(path)
     found = as_keys(keys)
     assert found is not None
-    with locked(place) as fd:
-        recover_locked(fd, place)
-        return _Rekeying(place, fd, found).run()
+    try:
+        with locked(place) as fd:
+            recover_locked(fd, place)
+            return _Rekeying(place, fd, found).run()
+    except LockedError:
+        if _has_last_key(place, found):
+            return 0
+        raise
+
+
+def _has_last_key(path: Path, keys: KeyFile) -> bool:
+    """Whether all of a file that has a writer is encrypted with the last key.
+
+    The writer has that key too, so what follows will be.
+    """
+    with open(path, "rb") as file, contextlib.suppress(BadFrameError):
+        return not _Rekeying(path, file.fileno(), keys).has_others()
+    return False
+
+
+def _for_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 class _Rekeying:
@@ -61,7 +80,7 @@ class _Rekeying:
 
         self._path = path
         self._offset = 0  # of the frame that is read
-        self._mode = os.fstat(fd).st_mode
+        self._status = os.fstat(fd)
         self._source = Source(fd)
         self._segments = Segments(self._source, path, keys)
         self._key = keys.current
@@ -71,7 +90,7 @@ class _Rekeying:
     def run(self) -> int:
         """Writes the file anew next to itself and puts it into its place."""
         try:
-            return self._run() if self._has_others() else 0
+            return self._run() if self.has_others() else 0
         except BadFrameError as error:
             reason = f"damaged at byte {self._offset}: {error.reason}; it was left as it is"
             raise LogError(self._path, reason) from None
@@ -80,9 +99,12 @@ class _Rekeying:
         changed = 0
         target = self._path.with_name(f".{self._path.name}.rekey")
         with contextlib.ExitStack() as stack:
-            file = stack.enter_context(open(target, "wb"))
+            target.unlink(missing_ok=True)  # of a process that was killed
+            file = stack.enter_context(open(target, "xb", opener=_for_owner))
             stack.callback(target.unlink, missing_ok=True)
-            os.fchmod(file.fileno(), self._mode)
+            if os.geteuid() == 0:  # the process that writes logs must still be able to open it
+                os.fchown(file.fileno(), self._status.st_uid, self._status.st_gid)
+            os.fchmod(file.fileno(), self._status.st_mode)
             for offset, frame in self._frames():
                 old = self._source.read(offset, frame.end - offset)
                 new = self._changed(offset, frame, len(old))
@@ -94,7 +116,7 @@ class _Rekeying:
         sync_directory(self._path)
         return changed
 
-    def _has_others(self) -> bool:
+    def has_others(self) -> bool:
         """Whether a header names another key. Nothing is decrypted for that."""
         found = False
         for offset, frame in self._frames():

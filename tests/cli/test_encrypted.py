@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,19 @@ def commands(log: Path) -> list[list[object]]:
         ["export", log],
         ["compact", log, log.parent / "table"],
     ]
+
+
+def test_keys_from_a_pipe(log: Path) -> None:
+    """`--keys <(SECRET MANAGER)`: it can be read once, and all logs need it."""
+    shutil.copy(log, log.with_name(f"second-{NAME}"))
+    for command in (["cat"], ["export"], ["compact"], ["ls"], ["rekey"]):
+        reads, writes = os.pipe()
+        os.write(writes, (log.parent / "keys").read_bytes())
+        os.close(writes)
+        more = [log.parent / "table"] if command == ["compact"] else []
+        found = run(*command, log.parent, *more, "--keys", f"/dev/fd/{reads}")
+        os.close(reads)
+        assert 0 == found.exit_code, found.stderr
 
 
 def test_the_keys_are_given(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -113,14 +114,26 @@ def test_an_interrupted_change_leaves_the_old_log(
     assert records(60, 100) == contents(path, keys)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_root_leaves_the_log_to_its_owner(path: Path, keys: Path) -> None:
+    """Otherwise the relay, which is another user, could not write to it any more."""
+    os.chown(path, 12345, 12346)
+    keys_file(keys, "k3")
+    assert 0 < rekey(path, keys)
+    status = path.stat()
+    assert (12345, 12346) == (status.st_uid, status.st_gid)
+
+
 def test_the_command(path: Path, keys: Path) -> None:
     keys_file(keys, "k3")
     other = path.with_name("other.chatpb.zst")
     write(other, [record(1)], keys=keys)
     assert "1 log of 2 got the key k3\n" == run("rekey", path.parent, "--keys", keys).stdout
     with LogWriter(other, sync=Sync.NEVER, keys=keys):
+        assert 0 == run("rekey", other, "--keys", keys).exit_code  # it has that key
+        keys_file(keys, "k4")
         result = run("rekey", other, "--keys", keys)
-    assert (1, "0 logs of 1 got the key k3\n") == (result.exit_code, result.stdout)
+    assert (1, "0 logs of 1 got the key k4\n") == (result.exit_code, result.stdout)
     assert "chatpb: left as it is: " in result.stderr
     assert 2 == run("rekey", path).exit_code
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from chatpb._cli.failure import CliError
+from chatpb._cli.log_keys import LogKeys
 from chatpb._cli.options import keys_option
 from chatpb._cli.stored.printing import print_records, printing_options
 
@@ -15,7 +16,7 @@ from chatpb._cli.stored.printing import print_records, printing_options
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @keys_option
 @printing_options
-def command(paths: tuple[str, ...], keys: str | None, output: str, **printing: Any) -> None:
+def command(paths: tuple[str, ...], keys: LogKeys | None, output: str, **printing: Any) -> None:
     """Print what is in tables and logs, as lines of JSON.
 
     PATH is the directory of a table, a log, a directory of logs, or one file of a table. Prints

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from chatpb._cli.failure import USAGE_ERROR, CliError
+from chatpb._cli.log_keys import LogKeys
 from chatpb._cli.options import input_options, keys_option
 from chatpb._cli.progress import progress
 from chatpb._cli.reading.collect import Collector, files
@@ -75,7 +76,7 @@ def command(
     file_mib: int,
     skip_damage: bool,
     skip_unknown: bool,
-    keys: str | None,
+    keys: LogKeys | None,
     reading: Reading,
 ) -> None:
     """Add logs and recorded JSON to a table.

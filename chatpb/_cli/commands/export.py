@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 
 import chatpb
 from chatpb._cli.failure import DATA_ERROR, CliError, at
+from chatpb._cli.log_keys import LogKeys
 from chatpb._cli.options import keys_option, nan_option, output_option
 from chatpb._cli.output import open_output
 from chatpb._cli.stored.printing import Printer, What, report_left_out
@@ -66,7 +67,7 @@ def command(
     paths: tuple[str, ...],
     form: str,
     where: str | None,
-    keys: str | None,
+    keys: LogKeys | None,
     output: str,
     allow_nan: bool,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from chatpb._cli.failure import USAGE_ERROR, CliError
+from chatpb._cli.log_keys import LogKeys
 from chatpb._cli.options import keys_option
 from chatpb._cli.stored.printing import print_records, printing_options
 
@@ -27,7 +28,7 @@ def command(
     arguments: tuple[str, ...],
     text: str | None,
     count: bool,
-    keys: str | None,
+    keys: LogKeys | None,
     output: str,
     **printing: Any,
 ) -> None:

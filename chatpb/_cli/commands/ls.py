@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from chatpb._cli.log_keys import LogKeys
 from chatpb._cli.options import keys_option
 from chatpb._cli.tally import columns
 
@@ -21,7 +22,7 @@ _TIMES: Final = ("start_time", "created")  # the columns that date a record, the
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @keys_option
-def command(paths: tuple[str, ...], keys: str | None) -> None:
+def command(paths: tuple[str, ...], keys: LogKeys | None) -> None:
     """List the files of tables and logs.
 
     Prints for each file the number of its records and bytes, the times of the first and the last

@@ -6,6 +6,7 @@ import click
 
 from chatpb import _endings
 from chatpb._cli.failure import USAGE_ERROR, CliError
+from chatpb._cli.log_keys import LogKeys
 from chatpb._cli.options import keys_option
 from chatpb._cli.reading.input import nothing_in, walk
 from chatpb._cli.tally import counted
@@ -14,7 +15,7 @@ from chatpb._cli.tally import counted
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @keys_option
-def command(paths: tuple[str, ...], keys: str | None) -> None:
+def command(paths: tuple[str, ...], keys: LogKeys | None) -> None:
     """Encrypt logs that are encrypted with the last key of the file of keys.
 
     PATH is a log, or a directory: then all logs below it. Logs whose key is that one already stay
@@ -26,17 +27,17 @@ def command(paths: tuple[str, ...], keys: str | None) -> None:
       chatpb rekey --keys keys.txt /var/log/chatpb
 
     The file of keys needs the old keys, too. Each log is replaced in one step; copies and backups
-    stay encrypted with the old keys. Exit code 1 if a log is being written, or could not be
-    encrypted: the old keys are still needed then.
+    stay encrypted with the old keys. Exit code 1 if a log could not be encrypted, for example
+    because a relay writes to it with an old key: the old keys are still needed then.
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
-    from chatpb.log import KeyFile, LogError, rekey
+    from chatpb.log import LogError, rekey
 
     if keys is None:
         raise CliError("rekey: which keys? --keys FILE or CHATPB_LOG_KEYS", USAGE_ERROR)
+    file = keys.file
     names = list(walk(paths, (_endings.LOG,)))
     if not names:
         raise CliError(nothing_in(paths), USAGE_ERROR)
-    file = KeyFile(keys)
     changed = failed = 0
     for name in names:
         try:

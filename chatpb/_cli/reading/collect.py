@@ -12,6 +12,7 @@ from typing import Final
 import chatpb
 from chatpb import _endings
 from chatpb._cli.failure import CliError
+from chatpb._cli.log_keys import LogKeys
 from chatpb._cli.reading.compressed import Advance, is_log
 from chatpb._cli.reading.exchange import UnknownShapeError, described, is_exchange, record_in
 from chatpb._cli.reading.input import STDIN, Reading, explained, open_source, walk
@@ -59,7 +60,7 @@ class Collector:
     skip_unknown: bool
     advance: Advance
     note: Callable[[str], None]
-    keys: str | None = None
+    keys: LogKeys | None = None
     skipped: int = 0
     unknown: int = 0
     _files: set[tuple[int, int]] = field(default_factory=set)
@@ -165,7 +166,11 @@ class Collector:
             self.note(str(damage))
 
         with LogReader(
-            path, start=start, skip_damage=self.skip_damage, on_damage=damaged, keys=self.keys
+            path,
+            start=start,
+            skip_damage=self.skip_damage,
+            on_damage=damaged,
+            keys=None if self.keys is None else self.keys.file,
         ) as reader:
             for data, position in reader:
                 if position.frame_offset > at:

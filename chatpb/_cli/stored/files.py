@@ -12,6 +12,7 @@ import click
 
 from chatpb import _endings
 from chatpb._cli.failure import USAGE_ERROR, CliError
+from chatpb._cli.log_keys import LogKeys
 from chatpb._cli.reading.compressed import is_log
 from chatpb.table import Dataset, Part, _commit
 
@@ -26,7 +27,7 @@ class LogFile:
     """
 
     path: Path
-    keys: str | None = None
+    keys: LogKeys | None = None
 
     def records(self) -> Iterator[bytes]:
         """Its records. A torn end is reported on standard error; other damage is raised.
@@ -37,7 +38,9 @@ class LogFile:
         """
         from chatpb.log import LogReader
 
-        with LogReader(self.path, on_damage=_report, keys=self.keys) as reader:
+        with LogReader(
+            self.path, on_damage=_report, keys=None if self.keys is None else self.keys.file
+        ) as reader:
             for entry in reader:
                 yield entry.data
 
@@ -52,7 +55,7 @@ class LogFile:
         return sum(frame.record_count for frame in frames(self.path, on_damage=_report))
 
 
-def opened(paths: Sequence[str], keys: str | None = None) -> Iterator[Part | LogFile]:
+def opened(paths: Sequence[str], keys: LogKeys | None = None) -> Iterator[Part | LogFile]:
     """The files of tables and logs.
 
     Args:

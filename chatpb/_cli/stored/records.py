@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 
+from chatpb._cli.log_keys import LogKeys
 from chatpb._cli.stored.files import LogFile, opened
 from chatpb._cli.stored.predicate import Predicate
 from chatpb._errors import ConversionError
@@ -35,7 +36,7 @@ class Stored(NamedTuple):
 
 
 def records(
-    paths: Sequence[str], wanted: Predicate | None = None, *, keys: str | None = None
+    paths: Sequence[str], wanted: Predicate | None = None, *, keys: LogKeys | None = None
 ) -> Iterator[Stored]:
     """The records of tables and logs.
 

@@ -12,6 +12,7 @@ import com.openai.models.chat.completions.ChatCompletion;
 import com.openai.models.chat.completions.ChatCompletionChunk;
 import com.openai.models.chat.completions.ChatCompletionCreateParams;
 import com.openai.models.chat.completions.StructuredChatCompletionCreateParams;
+import java.io.InterruptedIOException;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -110,7 +111,10 @@ public final class Main {
         Map<String, Object> found = new LinkedHashMap<>();
         found.put("class", error.getClass().getName());
         found.put("text", String.valueOf(error.getMessage()).replaceAll("127\\.0\\.0\\.1:\\d+", "..."));
-        if (error.getCause() != null) {
+        // Two limits of OkHttp end at the same time; SocketTimeoutException is the other one's.
+        if (error.getCause() instanceof InterruptedIOException) {
+            found.put("cause", "timeout");
+        } else if (error.getCause() != null) {
             found.put("cause", error.getCause().getClass().getName());
         }
         if (error instanceof OpenAIServiceException answered) {

@@ -103,8 +103,10 @@ class Segments:
         if self._header_at != header_at:
             raise BadFrameError("an encrypted frame that is not where it was written")
         # If the header cannot be read, that is reported; the frames do not depend on it.
-        if self._header is not None and digest(self._header[0]) != sealed.header_sha256:
-            raise BadFrameError("an encrypted frame that belongs to another header")
+        if self._header is not None:
+            message, header = self._header
+            if digest(message) != sealed.header_sha256 or header.encryption.key_id != sealed.key_id:
+                raise BadFrameError("an encrypted frame that belongs to another header")
 
     def _header_from(self, offset: int) -> tuple[bytes, LogHeader] | None:
         try:

@@ -226,8 +226,9 @@ def flip_ciphertext(message: CompletionRecord) -> None:
         (set_sealed(offset=7), "not where it was written", True),
         (set_sealed(offset=1 << 40), "not where it was written", True),
         (set_sealed(header_sha256=b"x" * 32), "belongs to another header", True),
+        (set_sealed(key_id="k9"), "belongs to another header", True),
     ],
-    ids=["ciphertext", "short", "nonce", "no nonce", "count", "offset", "far", "header"],
+    ids=["ciphertext", "short", "nonce", "no nonce", "count", "offset", "far", "header", "key"],
 )
 def test_a_frame_that_was_changed(
     path: Path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import subprocess
@@ -136,6 +137,22 @@ def test_the_command(path: Path, keys: Path) -> None:
     assert (1, "0 logs of 1 got the key k4\n") == (result.exit_code, result.stdout)
     assert "chatpb: left as it is: " in result.stderr
     assert 2 == run("rekey", path).exit_code
+
+
+def test_the_command_on_a_full_disk(
+    path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = path.read_bytes()
+    keys_file(keys, "k3")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("chatpb.log._rekey.os.fsync", fail)
+    result = run("rekey", path.parent, "--keys", keys)
+    assert (1, "0 logs of 1 got the key k3\n") == (result.exit_code, result.stdout)
+    assert f"chatpb: left as it is: {path}: no space left on device\n" in result.stderr
+    assert (whole, {path, keys}) == (path.read_bytes(), set(path.parent.iterdir()))
 
 
 def test_killed_at_any_moment(tmp_path: Path) -> None:

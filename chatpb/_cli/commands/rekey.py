@@ -10,6 +10,7 @@ from chatpb._cli.log_keys import LogKeys
 from chatpb._cli.options import keys_option
 from chatpb._cli.reading.input import nothing_in, walk
 from chatpb._cli.tally import counted
+from chatpb._errors import os_error_text
 
 
 @click.command()
@@ -42,9 +43,10 @@ def command(paths: tuple[str, ...], keys: LogKeys | None) -> None:
     for name in names:
         try:
             changed += rekey(name, file) > 0
-        except LogError as error:
+        except (LogError, OSError) as error:
             failed += 1
-            click.echo(f"chatpb: left as it is: {error}", err=True)
+            text = error if isinstance(error, LogError) else f"{name}: {os_error_text(error)}"
+            click.echo(f"chatpb: left as it is: {text}", err=True)
     click.echo(f"{counted(changed, 'log')} of {len(names):,} got the key {file.current.id}")
     if failed:
         raise CliError(f"{counted(failed, 'log')} could not be encrypted anew")

@@ -147,6 +147,11 @@ async def test_it_gives_up_what_sends_slowly() -> None:
     ("arguments", "part"),
     [
         pytest.param(["nowhere"], "expected ADDR", id="address"),
+        pytest.param(["a..b:1"], "expected ADDR", id="host"),
+        pytest.param(["127.0.0.1:1", "--service", "é"], "name of a service", id="service"),
+        pytest.param(["127.0.0.1:1", "--service", "x" * 128], "name of a service", id="long"),
+        pytest.param(["127.0.0.1:1", "--timeout", "nan"], "--timeout", id="not a number"),
+        pytest.param(["127.0.0.1:1", "--timeout", "inf"], "--timeout", id="infinite"),
         pytest.param(["http://a:1", "--tls"], "is not encrypted", id="scheme"),
         pytest.param(["a:1", "--key", "k"], "--key needs --cert", id="key"),
         pytest.param(["a:1", "--no-verify", CA, "f"], "exclude each other", id="both"),

@@ -14,6 +14,9 @@ from chatpb_server.running.probe import NotServingError, check_grpc, check_http
 
 _SERVICE: Final = "chatpb.v1.ChatCompletionService"
 _SECONDS: Final = 3.0
+_MOST_SECONDS: Final = 3600.0
+#: The probe writes the length of the name as one byte.
+_MOST_NAME: Final = 127
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _FILE: Final = click.Path(path_type=Path)
 
@@ -87,6 +90,10 @@ def command(
     Exit codes: 0 the relay serves, 1 it does not or cannot be reached, 2 the command line is wrong.
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
     host, port, url = _place(address, http)
+    if not (service.isascii() and len(service) <= _MOST_NAME):
+        raise click.UsageError("expected the name of a service")
+    if not timeout <= _MOST_SECONDS:  # NaN is not
+        raise click.UsageError(f"--timeout: expected at most {_MOST_SECONDS:.0f} seconds")
     if key is not None and cert is None:
         raise click.UsageError("--key needs --cert")
     if no_verify and ca is not None:
@@ -112,6 +119,8 @@ def command(
                 headers=headers,
                 seconds=timeout,
             )
+    except UnicodeError:
+        raise click.UsageError("expected ADDR with a host and a path that can be sent") from None
     except (NotServingError, OSError) as error:
         click.echo(f"{NAME}: {address}: {error}", err=True)
         return 1

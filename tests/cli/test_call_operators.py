@@ -132,6 +132,16 @@ async def test_headers_over_http() -> None:
     assert "30000" == head["x-request-timeout-ms"]
 
 
+async def test_the_query_of_a_base_url() -> None:
+    """Azure's versions are there."""
+    async with HttpUpstream() as upstream:
+        for end in ("", "/", "/chat/completions"):
+            await upstream.answer(json_answer(COMPLETION))
+            assert 0 == (await called(f"{upstream.url}{end}?api-version=1&b=")).exit_code
+    paths = [request.path for request in upstream.requests]
+    assert ["/v1/chat/completions?api-version=1&b="] * 3 == paths
+
+
 async def test_headers_over_grpc() -> None:
     seen: dict[str, Any] = {}
 
@@ -265,6 +275,13 @@ async def test_waiting_for_a_relay_over_http() -> None:
         pytest.param(["a:1", "--token-env", "NOWHERE"], "NOWHERE is not set", id="variable"),
         pytest.param(["a:1", "--token-file", "nowhere"], "nowhere: no such file", id="file"),
         pytest.param(["a:1", "-H", f"Authorization: {SECRET}"], "-H @FILE", id="header"),
+        pytest.param(["a:1", "-H", "grpc-timeout: 1m"], "the protocol sets it", id="own"),
+        pytest.param(["a:1", "--http", "-H", "content-length:3"], "sets it", id="own, http"),
+        pytest.param(["a:1", "--http", "-H", "x:é"], "cannot be sent", id="text, http"),
+        pytest.param(["a:1", "--http", "--timeout", "inf"], "--timeout: expected", id="inf"),
+        pytest.param(["a:1", "--wait-ready", "nan"], "--wait-ready: expected", id="nan"),
+        pytest.param([""], "expected ADDR", id="empty"),
+        pytest.param(["127.0.0.1:70000"], "expected ADDR", id="port"),
         pytest.param(["a:1", "-H", "noise"], "expected NAME:VALUE", id="no colon"),
         pytest.param(["a:1", "-H", "a b:c"], "in a key", id="name"),
         pytest.param(["a:1", "-H", "a-bin:?"], "base64", id="binary"),

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import click
 import httpx2
@@ -131,7 +131,8 @@ def _run(
 
     async def run() -> None:
         client = httpx2.AsyncClient(
-            base_url=target.address,
+            base_url=url._replace(query="").geturl(),
+            params=parse_qsl(url.query, keep_blank_values=True),
             headers=headers,
             verify=_verified(target) if target.tls else False,
             timeout=None,
@@ -142,13 +143,13 @@ def _run(
             if target.wait_ready is not None:
                 await _wait(client, target.wait_ready)
             report.begin()
-            with _translated(target.address):
-                async with asyncio.timeout(target.timeout):
-                    await ask(client)
+            async with asyncio.timeout(target.timeout):
+                await ask(client)
             report.end()
 
     try:
-        asyncio.run(run())
+        with _translated(target.address):
+            asyncio.run(run())
     except ChatCompletionError as error:
         report.retry_after = error.retry_after
         raise

@@ -21,11 +21,18 @@ _AS_THEY_ARE: Final = (
     *("ca", "cert", "key", "server_name"),
     *("allow_insecure_token", "timeout", "wait_ready"),
 )
+#: The longest time that can be set, about 30 years; for HTTP it is a number of milliseconds.
+_MOST_SECONDS: Final = 1e9
+_MOST_PORT: Final = 65535
 _TOKEN: Final = re.compile(r"[!-~]([ -~]*[!-~])?")
 #: Headers whose values every user of the machine could see in the list of processes.
 _SECRET: Final = frozenset(
     ("authorization", "api-key", "cookie", "proxy-authorization", "x-api-key", "x-goog-api-key")
 )
+
+
+#: Headers that HTTP and gRPC set by themselves.
+_OWN: Final = re.compile("grpc-.*|content-length|transfer-encoding|te")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,10 @@ def target_options(command: Callable[..., None]) -> Callable[..., None]:
         settings = {name: others.pop(name) for name in _AS_THEY_ARE}
         if settings["key"] is not None and settings["cert"] is None:
             raise click.UsageError("--key needs --cert")
+        for name in ("timeout", "wait_ready"):
+            seconds = settings[name]
+            if seconds is not None and not seconds <= _MOST_SECONDS:  # NaN is not
+                raise click.UsageError(f"--{name.replace('_', '-')}: expected at most 1e9 seconds")
         tls = tls or settings["ca"] is not None or settings["cert"] is not None
         place, http, tls = _place(address, http, tls)
         target = Target(
@@ -90,19 +101,19 @@ def target_options(command: Callable[..., None]) -> Callable[..., None]:
         )
         command(target=target, **others)
 
-    seconds = click.FloatRange(min=0, min_open=True)
+    positive = click.FloatRange(min=0, min_open=True)
     path = click.Path(path_type=Path)
     for option in (
         click.option(
             "--wait-ready",
-            type=seconds,
+            type=positive,
             metavar="S",
             help="First wait up to that many seconds until the server is ready: its health is"
             " SERVING, or with --http, /readyz or /healthz is not an error.",
         ),
         click.option(
             "--timeout",
-            type=seconds,
+            type=positive,
             metavar="S",
             help="Give up after that many seconds; the server is told. Default: no limit.",
         ),
@@ -171,7 +182,10 @@ def _place(address: str, http: bool, tls: bool) -> tuple[str, bool, bool]:
     else:
         scheme, separator, rest = address.partition("://")
         if separator and scheme in ("grpc", "grpcs"):
-            return rest, False, tls or scheme == "grpcs"
+            address, tls = rest, tls or scheme == "grpcs"
+        port = address.rpartition(":")[2]
+        if not address or (port.isdecimal() and int(port) > _MOST_PORT):
+            raise click.UsageError("expected ADDR as HOST:PORT, or with --http as a URL")
         return address, False, tls
     try:
         parts = urlsplit(address)
@@ -179,9 +193,8 @@ def _place(address: str, http: bool, tls: bool) -> tuple[str, bool, bool]:
             raise ValueError
     except ValueError:
         raise click.UsageError("expected ADDR as HOST:PORT or http://HOST:PORT/v1") from None
-    if parts.path in ("", "/"):
-        address = parts._replace(path="/v1").geturl()
-    return address.rstrip("/").removesuffix("/chat/completions"), http, tls
+    path = parts.path.rstrip("/").removesuffix("/chat/completions") or "/v1"
+    return parts._replace(path=path, fragment="").geturl(), http, tls
 
 
 def _token(path: Path | None, variable: str | None) -> str | None:
@@ -220,7 +233,10 @@ def _header(text: str, problem: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
         raise click.UsageError(problem)  # without the text, which can be a secret
-    return name.strip().lower(), value.strip()
+    name = name.strip().lower()
+    if _OWN.fullmatch(name):
+        raise click.UsageError(f"-H {name}: the protocol sets it")
+    return name, value.strip()
 
 
 def _read(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -12,11 +13,13 @@ import pytest
 
 from chatpb_server.access.address import Address
 from chatpb_server.access.tokens import new_token
+from chatpb_server.running.announcing import announce_start
 from chatpb_server.running.settings import Settings
 from chatpb_server.running.trying import commands, needs
 from support.certificates import Certificates, chain
 from support.http_upstream import never_accepting, refusing
-from support.relay_process import Upstream, end, finish, listening, start
+from support.limits import within
+from support.relay_process import Upstream, end, finish, listening, start, start_command
 from support.terminal import relay_on_terminal, shell, tried
 
 SECRET = "sk-very-secret"
@@ -63,6 +66,24 @@ async def test_a_pipe_gets_the_addresses_alone() -> None:
     assert (await process.stdout.readline()).startswith(b"http on ")
     process.send_signal(signal.SIGTERM)
     assert (0, "", "") == await finish(process)
+
+
+async def test_nobody_reads_the_addresses() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    flags = (*FREE, *HTTP, "--log-format", "json")
+    process = await start_command(*flags, stdout=writing)
+    os.close(writing)
+    assert process.stderr is not None
+    lines = [json.loads(await within(process.stderr.readline())) for _ in range(2)]
+    assert "ready" == lines[-1]["message"]
+    process.send_signal(signal.SIGTERM)
+    assert 0 == await within(process.wait())
+
+
+def test_standard_output_can_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    announce_start(Settings.model_validate({"upstreams": {"a": {"url": "builtin"}}, "workers": 2}))
 
 
 @pytest.mark.parametrize(

@@ -31,13 +31,15 @@ async def start(*arguments: object, environ: Mapping[str, str] | None = None) ->
     return await forked("relay", [*map(str, arguments)], env, limit=_UNREAD)
 
 
-async def start_command(*arguments: object, environ: Mapping[str, str] | None = None) -> Process:
+async def start_command(
+    *arguments: object, environ: Mapping[str, str] | None = None, stdout: int = PIPE
+) -> Process:
     """The same with the script, as users start it, which takes a second or so."""
     script = Path(sys.executable).with_name("chatpb-server")
     env = {**kept_environ(), **(environ or {})}
     with interruptible():
         return await asyncio.create_subprocess_exec(
-            script, *map(str, arguments), stdout=PIPE, stderr=PIPE, env=env, limit=_UNREAD
+            script, *map(str, arguments), stdout=stdout, stderr=PIPE, env=env, limit=_UNREAD
         )
 
 

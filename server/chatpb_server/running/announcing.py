@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -30,14 +31,14 @@ def announce(loaded: Loaded, served: Served, seconds: float) -> None:
         seconds: How long the start has taken.
     """
     settings = loaded.settings
-    click.echo(f"listening on {served.address}")
+    _say(f"listening on {served.address}")
     if served.http is not None:
-        click.echo(f"http on {_scheme(settings)}://{served.http}/v1")
+        _say(f"http on {_scheme(settings)}://{served.http}/v1")
     if served.metrics is not None:
-        click.echo(f"metrics on {served.metrics}")
-    if sys.stdout.isatty():
+        _say(f"metrics on {served.metrics}")
+    if _is_on_terminal():
         for line in _shown(settings, served):
-            click.echo(line)
+            _say(line)
     log_upstreams(settings)
     fields = {**_configuration(loaded, served), "start_ms": round(seconds * 1000)}
     _logger.info("ready", extra={"fields": fields})
@@ -45,8 +46,22 @@ def announce(loaded: Loaded, served: Served, seconds: float) -> None:
 
 def announce_start(settings: Settings) -> None:
     """Reports on a terminal that several processes start, which takes some seconds."""
-    if settings.workers > 1 and sys.stdout.isatty():
-        click.echo(f"starting {settings.workers} workers ...")
+    if settings.workers > 1 and _is_on_terminal():
+        _say(f"starting {settings.workers} workers ...")
+
+
+def _is_on_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def _say(line: str) -> None:
+    """Writes a line to standard output; a relay serves even if nobody reads it, or it is closed."""
+    try:
+        click.echo(line)
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _scheme(settings: Settings) -> str:

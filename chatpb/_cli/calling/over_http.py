@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 import click
 import httpx2
@@ -132,7 +132,7 @@ def _run(
     async def run() -> None:
         client = httpx2.AsyncClient(
             base_url=url._replace(query="").geturl(),
-            params=parse_qsl(url.query, keep_blank_values=True),
+            params=httpx2.QueryParams(url.query),
             headers=headers,
             verify=_verified(target) if target.tls else False,
             timeout=None,

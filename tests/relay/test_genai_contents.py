@@ -228,9 +228,15 @@ def test_a_caller_who_wishes_no_record_has_no_texts_in_traces(wish: Any) -> None
     call = Call(UNARY, wish=wish)
     recorder.begin(call).asked(b"secret")
     assert (None, 0) == (recorder.take(call.id), recorder.held)
+    [span] = spans_of([call], ContentRecorder(), stop=["secret"])
+    assert "secret" not in str(span.attributes)
+    [span] = spans_of([Call(UNARY)], ContentRecorder(), stop=["a"])
+    assert ("a",) == (span.attributes or {})["gen_ai.request.stop_sequences"]
 
 
-def spans_of(calls: Sequence[Call], recorder: ContentRecorder) -> list[ReadableSpan]:
+def spans_of(
+    calls: Sequence[Call], recorder: ContentRecorder, **members: Any
+) -> list[ReadableSpan]:
     """The spans of calls whose contents are recorded."""
     exporter = InMemorySpanExporter()
     tracers = TracerProvider(shutdown_on_exit=False)
@@ -238,7 +244,7 @@ def spans_of(calls: Sequence[Call], recorder: ContentRecorder) -> list[ReadableS
     observer = SpanObserver(tracers, Details(recorder))
     data = from_dict(completion(choice("pong")), ChatCompletion).SerializeToString()
     for call in calls:
-        request = completion_request().SerializeToString()
+        request = completion_request(**members).SerializeToString()
         observer.began(call)
         recording = recorder.begin(call)
         recording.asked(request)

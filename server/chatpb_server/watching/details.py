@@ -18,7 +18,12 @@ from opentelemetry.trace import Span, set_span_in_context
 
 from chatpb_server.core.call import Call
 from chatpb_server.watching.contents import ContentRecorder, Contents
-from chatpb_server.watching.genai import answer_attributes, request_attributes, request_binary
+from chatpb_server.watching.genai import (
+    STOP_SEQUENCES,
+    answer_attributes,
+    request_attributes,
+    request_binary,
+)
 from chatpb_server.watching.messages import input_messages, output_messages
 
 #: How many calls that are over can wait until what they asked has been read, and how many bytes
@@ -94,7 +99,10 @@ class Details:
         try:
             assert call.body is not None
             request = request_binary(*call.body.given)
-            span.set_attributes(request_attributes(request))
+            attributes = request_attributes(request)
+            if call.wish != "all":
+                attributes.pop(STOP_SEQUENCES, None)  # texts of the caller
+            span.set_attributes(attributes)
             span.set_attributes(answer_attributes(call.ends, is_stream=is_stream))
             if contents is not None:
                 self._add_messages(span, request, contents, end)

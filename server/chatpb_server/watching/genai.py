@@ -23,6 +23,8 @@ from chatpb_server.core.upstream import UpstreamError
 
 Value = str | bool | int | float | Sequence[str]
 
+#: The attribute for the texts at which an answer stops.
+STOP_SEQUENCES: Final = "gen_ai.request.stop_sequences"
 #: The most characters of a text.
 MOST_LENGTH: Final = 200
 #: A larger request in JSON is not read.
@@ -84,7 +86,7 @@ def request_attributes(request: bytes) -> dict[str, Value]:
     stop = members.get("stop")
     if stop:
         stops = [stop] if isinstance(stop, str) else stop[:_MOST_STOPS]
-        found["gen_ai.request.stop_sequences"] = [str(text)[:MOST_LENGTH] for text in stops]
+        found[STOP_SEQUENCES] = [str(text)[:MOST_LENGTH] for text in stops]
     kind = (members.get("response_format") or {}).get("type")
     if "audio" in (members.get("modalities") or ()):
         found["gen_ai.output.type"] = "speech"

@@ -33,6 +33,10 @@ BOTH = DELTA | MESSAGE
         pytest.param({"object": "chat.completion"}, False, "completion", id="word"),
         pytest.param({"object": "chat.completion.chunk"}, False, "chunk", id="word-chunk"),
         pytest.param({"object": "chat.completion.deleted"}, False, "deleted", id="word-deleted"),
+        pytest.param({"object": "model", "id": "m"}, False, "model", id="word-model"),
+        pytest.param(
+            {"object": "list", "data": [{"object": "model"}]}, False, "models", id="models"
+        ),
         pytest.param({"object": "list", "data": []}, False, "list", id="empty-list"),
         pytest.param({"object": "list", "data": [{"choices": []}]}, False, "list", id="list"),
         pytest.param(

@@ -4,8 +4,9 @@ The first of these rules that applies decides:
 
 1. In a stream (an SSE event, a line of JSON lines), an object with a choice that has a ``delta``
    is a chunk. Some servers name their chunks as they name whole completions.
-2. Its ``object`` is a word that only one kind uses: a completion, a chunk, a deletion, an error.
-   A ``list`` contains completions if it is empty or its items have ``choices``, else messages.
+2. Its ``object`` is a word that only one kind uses: a completion, a chunk, a deletion, an error, a
+   model. A ``list`` contains completions if it is empty or its items have ``choices``, models if
+   their ``object`` says so, else messages.
 3. It has ``choices``: a chunk if a choice has a ``delta`` and none has a ``message``, or if no
    choice has either and it is in a stream; else a completion.
 4. It has an ``error``: an error.
@@ -46,6 +47,8 @@ from chatpb.v1 import (
     ChatCompletionStoreMessageList,
     Error,
     ErrorResponse,
+    Model,
+    ModelList,
     Residue,
 )
 
@@ -59,6 +62,8 @@ SHORT_NAMES: Final[dict[str, Kind]] = {
     "list": ChatCompletionList,
     "messages": ChatCompletionStoreMessageList,
     "deleted": ChatCompletionDeleted,
+    "model": Model,
+    "models": ModelList,
 }
 _LABELS: Final = {kind: name for name, kind in SHORT_NAMES.items()}
 _OBJECT_WORDS: Final[dict[str, Kind]] = {
@@ -66,6 +71,7 @@ _OBJECT_WORDS: Final[dict[str, Kind]] = {
     "chat.completion.chunk": ChatCompletionChunk,
     "chat.completion.deleted": ChatCompletionDeleted,
     "error": ErrorResponse,
+    "model": Model,
 }
 _NAMED_FILES: Final[dict[str, Kind]] = {
     _endings.REQUEST: ChatCompletionRequest,
@@ -217,8 +223,10 @@ def _by_members(members: dict[str, Any], in_stream: bool) -> Kind | None:
         return _OBJECT_WORDS[word]
     if word == "list":
         items = members.get("data")
-        whole = not items or any("choices" in item for item in _objects(items))
-        return ChatCompletionList if whole else ChatCompletionStoreMessageList
+        if not items or any("choices" in item for item in _objects(items)):
+            return ChatCompletionList
+        are_models = any(item.get("object") == "model" for item in _objects(items))
+        return ModelList if are_models else ChatCompletionStoreMessageList
     if "choices" in members and not ("error" in members and choices is None):
         has_message = any("message" in part for part in parts)
         chunk = not has_message and (has_delta or in_stream)

@@ -12,6 +12,8 @@ export const KINDS: ReadonlyMap<string, DescMessage> = new Map<string, DescMessa
   ["list", schema.ChatCompletionListSchema],
   ["messages", schema.ChatCompletionStoreMessageListSchema],
   ["deleted", schema.ChatCompletionDeletedSchema],
+  ["model", schema.ModelSchema],
+  ["models", schema.ModelListSchema],
 ]);
 
 const OBJECT_WORDS: ReadonlyMap<unknown, DescMessage> = new Map<unknown, DescMessage>([
@@ -19,6 +21,7 @@ const OBJECT_WORDS: ReadonlyMap<unknown, DescMessage> = new Map<unknown, DescMes
   ["chat.completion.chunk", schema.ChatCompletionChunkSchema],
   ["chat.completion.deleted", schema.ChatCompletionDeletedSchema],
   ["error", schema.ErrorResponseSchema],
+  ["model", schema.ModelSchema],
 ]);
 
 type Members = Record<string, unknown>;
@@ -41,8 +44,9 @@ function byMembers(members: Members): DescMessage | undefined {
   if (byWord !== undefined) return byWord;
   if (members["object"] === "list") {
     const items = members["data"];
-    const whole = isEmpty(items) || objects(items).some((item) => "choices" in item);
-    return whole ? schema.ChatCompletionListSchema : schema.ChatCompletionStoreMessageListSchema;
+    if (isEmpty(items) || objects(items).some((item) => "choices" in item)) return schema.ChatCompletionListSchema;
+    const areModels = objects(items).some((item) => item["object"] === "model");
+    return areModels ? schema.ModelListSchema : schema.ChatCompletionStoreMessageListSchema;
   }
   if ("choices" in members && !("error" in members && choices === null)) {
     const hasMessage = parts.some((part) => "message" in part);

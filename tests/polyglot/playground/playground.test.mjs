@@ -41,6 +41,8 @@ for (const [json, type] of [
   ['{"choices": [{"delta": {}, "message": {}}]}', "ChatCompletion"],
   ['{"object": "list", "data": []}', "ChatCompletionList"],
   ['{"object": "list", "data": [{"role": "user"}]}', "ChatCompletionStoreMessageList"],
+  ['{"object": "list", "data": [{"object": "model"}]}', "ModelList"],
+  ['{"object": "model"}', "Model"],
   ['{"object": "chat.completion.deleted"}', "ChatCompletionDeleted"],
   ['{"error": "no", "choices": null}', "ErrorResponse"],
   ['{"messages": []}', "ChatCompletionRequest"],

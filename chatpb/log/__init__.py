@@ -21,11 +21,13 @@ from chatpb.log._errors import (
 )
 
 try:
-    from chatpb.log._files import SUFFIX, header, recover
+    from chatpb.log._files import header
     from chatpb.log._futures import Position
     from chatpb.log._keys import KeyFile, new_key
+    from chatpb.log._locks import SUFFIX
     from chatpb.log._reader import LogReader, read
     from chatpb.log._rekey import rekey
+    from chatpb.log._repair import recover
     from chatpb.log._walk import Entry, FrameInfo, frames
     from chatpb.log._writer import LogWriter, Sync
 except ModuleNotFoundError as missing:

@@ -1,4 +1,4 @@
-"""The files of a log: their names, their locks, their first message, and their repair."""
+"""The file of a log that is written: its name, its headers, and what is appended."""
 
 from __future__ import annotations
 
@@ -7,26 +7,14 @@ import fcntl
 import os
 import secrets
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-from chatpb import _endings
 from chatpb._errors import path_of
 from chatpb._forks import close_private, keep_private
-from chatpb.log._errors import Damage, LockedError, LogError, LogKeyError
-from chatpb.log._frames import (
-    BadFrameError,
-    Encoder,
-    Source,
-    find_frame,
-    is_left_by_a_crash,
-    last_frame,
-    read_frame,
-)
+from chatpb.log._errors import Damage, LogError, LogKeyError
+from chatpb.log._frames import Encoder, Source, last_frame, read_frame
 from chatpb.log._headers import (
     DamagedHeaderError,
     first_header,
@@ -36,24 +24,16 @@ from chatpb.log._headers import (
     wall_clock_us,
 )
 from chatpb.log._keys import KeyFile, LogKey
+from chatpb.log._locks import SUFFIX, log_files, open_locked, opened, sync_directory
+from chatpb.log._repair import recover_locked
 from chatpb.v1.completion_record_pb2 import CompletionRecord, LogHeader
 
 if TYPE_CHECKING:
     from chatpb.log._sealing import Sealer
 
-SUFFIX: Final = _endings.LOG
 _STAMP: Final = "%Y%m%dT%H%M%S.%fZ"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_LONGEST_HEADER: Final = 4096  # bytes of a first frame that a crash cut
 _SEALED_MORE: Final = 256  # bytes that encryption adds to a frame, and a part of its length
-_CHECKED: Final = 64  # files of a directory that are checked for a torn end
-
-
-def log_files(path: Path) -> list[Path]:
-    """The files of a log, in order: itself, or what is in the directory."""
-    if not path.is_dir():
-        return [path]
-    return sorted(item for item in path.iterdir() if item.name.endswith(SUFFIX))
 
 
 def header(path: str | os.PathLike[str]) -> LogHeader:
@@ -67,48 +47,8 @@ def header(path: str | os.PathLike[str]) -> LogHeader:
         OSError: It cannot be read.
     """
     place = path_of(path)
-    with _opened(place, os.O_RDONLY) as fd:
+    with opened(place, os.O_RDONLY) as fd:
         return first_header(Source(fd), place)
-
-
-def recover(path: str | os.PathLike[str]) -> Damage | None:
-    """Cuts the torn end off a log, back to the last whole frame.
-
-    Opening a log for append does the same. Damage of another kind is left as it is.
-
-    Args:
-        path: The file.
-
-    Returns:
-        What was cut, or None; or what is wrong with the end and was left there (`Damage.is_torn`
-        is false then).
-
-    Raises:
-        LockedError: A writer has the file open.
-        LogError: The file is not a log.
-        OSError: It cannot be read or cut.
-    """
-    place = path_of(path)
-    with locked(place) as fd:
-        return recover_locked(fd, place)
-
-
-def damage_at(source: Source, path: Path, offset: int, error: BadFrameError) -> Damage:
-    """The damage that begins at a place where no whole frame does."""
-    found = find_frame(source, offset + 1)
-    end = source.size if found is None else found
-    is_torn = found is None and is_left_by_a_crash(source, offset, error)
-    return Damage(path, offset, end - offset, error.reason, is_torn)
-
-
-def is_locked(fd: int) -> bool:
-    """Whether a writer has the file open. For an instant, this keeps writers from opening it."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    fcntl.flock(fd, fcntl.LOCK_UN)
-    return False
 
 
 class LogFile:
@@ -147,7 +87,7 @@ class LogFile:
             LogError: The file is not a log, or encrypted and there are no keys.
             OSError: It cannot be opened, cut or written.
         """
-        fd = _open_locked(path, os.O_CREAT)
+        fd = open_locked(path, os.O_CREAT)
         file = cls(path, fd)
         try:
             file.damage = recover_locked(fd, path)
@@ -156,7 +96,7 @@ class LogFile:
             if file.size:
                 file.has_records = True
                 if keys is None:
-                    _check_open(Source(fd), path)
+                    _check_not_encrypted(Source(fd), path)
                 with contextlib.suppress(DamagedHeaderError):
                     theirs = first_header(Source(fd), path)
                     if keys is None and theirs.schema_sha256 == ours.schema_sha256:
@@ -182,7 +122,7 @@ class LogFile:
         stamp = max(wall_clock_us(), newest + 1)
         name = (_EPOCH + timedelta(microseconds=stamp)).strftime(_STAMP)
         path = directory / f"{name}-{secrets.token_hex(4)}{SUFFIX}"
-        fd = _open_locked(path, os.O_CREAT | os.O_EXCL)
+        fd = open_locked(path, os.O_CREAT | os.O_EXCL)
         file = cls(path, fd)
         try:
             file._begin(new_header(), encoder, is_durable, keys)
@@ -291,23 +231,15 @@ class LogFile:
         close_private(self._fd)
 
 
-def recover_directory(directory: Path) -> Sequence[Damage]:
-    """Recovers the newest files of a directory, without those that have a writer.
-
-    Of a file whose header was not wholly written, nothing is left.
-    """
-    found: list[Damage] = []
-    for path in log_files(directory)[-_CHECKED:]:
-        with contextlib.suppress(LogError, OSError), locked(path) as fd:
-            damage = recover_locked(fd, path)
-            if damage is not None:
-                found.append(damage)
-            if not os.fstat(fd).st_size:
-                path.unlink()
-    return found
+def is_encrypted(directory: Path) -> bool:
+    """Whether the newest file of a directory whose header can be read is encrypted."""
+    for path in reversed(log_files(directory)):
+        with contextlib.suppress(LogError, OSError):
+            return header(path).HasField("encryption")
+    return False
 
 
-def _check_open(source: Source, path: Path) -> None:
+def _check_not_encrypted(source: Source, path: Path) -> None:
     """Makes sure that the end of a file is not encrypted: what follows would not be."""
     start, end = last_frame(source)
     frame = read_frame(source, start) if end else None
@@ -327,29 +259,6 @@ def _check_open(source: Source, path: Path) -> None:
         raise LogKeyError(path, reason, key_id)
 
 
-def recover_locked(fd: int, path: Path) -> Damage | None:
-    """Does what `recover` does, to a file that is locked."""
-    source = Source(fd)
-    size = source.size
-    _, end = last_frame(source)
-    if end:
-        with contextlib.suppress(DamagedHeaderError):
-            first_header(source, path)
-    damage = None
-    try:
-        read_frame(source, end)
-    except BadFrameError as error:
-        damage = damage_at(source, path, end, error)
-    if damage is None:
-        return None
-    if not end and (not damage.is_torn or size > _LONGEST_HEADER):
-        raise LogError(path, f"not a log, or damaged from the start: {damage.reason}")
-    if damage.is_torn:
-        os.ftruncate(fd, end)
-        os.fsync(fd)
-    return damage
-
-
 def _stamp_us(path: Path) -> int | None:
     """The time in the name of a file; None if it was not named here."""
     try:
@@ -357,73 +266,3 @@ def _stamp_us(path: Path) -> int | None:
     except ValueError:
         return None
     return (time_of - _EPOCH) // timedelta(microseconds=1)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[int]:
-    """Opens a file that is there, as its only writer.
-
-    Raises:
-        LockedError: A writer has it open.
-        OSError: It cannot be opened.
-    """
-    fd = _open_locked(path, 0)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def sync_directory(path: Path) -> None:
-    """Waits until the name of a file is on the disk."""
-    with _opened(path.parent, os.O_RDONLY) as directory:
-        os.fsync(directory)
-
-
-def _open_locked(path: Path, flags: int) -> int:
-    """Opens a file that others may take away between opening and locking."""
-    while True:
-        fd = os.open(path, os.O_RDWR | os.O_APPEND | flags, 0o666)
-        try:
-            _lock(fd, path)
-            if os.fstat(fd).st_nlink:
-                return fd
-        except BaseException:
-            os.close(fd)
-            raise
-        os.close(fd)
-
-
-def _lock(fd: int, path: Path) -> None:
-    for _ in range(10):
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.005)  # a reader may be looking whether it has a writer
-        else:
-            return
-    raise LockedError(path, _holder(fd))
-
-
-def _holder(fd: int) -> int | None:
-    """The process that has locked a file, if the system reports it."""
-    status = os.fstat(fd)
-    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
-    try:
-        locks = Path("/proc/locks").read_text("ascii")
-    except OSError:
-        return None
-    for line in locks.splitlines():
-        words = line.split()
-        if words[1] == "FLOCK" and words[5] == f"{device}:{status.st_ino}":
-            return int(words[4]) or None
-    return None
-
-
-@contextmanager
-def _opened(path: Path, flags: int) -> Iterator[int]:
-    fd = os.open(path, flags)
-    try:
-        yield fd
-    finally:
-        os.close(fd)

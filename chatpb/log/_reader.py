@@ -11,9 +11,9 @@ from typing import Self
 
 from chatpb._errors import path_of
 from chatpb.log._errors import Damage
-from chatpb.log._files import log_files
 from chatpb.log._futures import Position
 from chatpb.log._keys import KeyFile, as_keys
+from chatpb.log._locks import log_files
 from chatpb.log._walk import Entry, File, log_damage
 
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from chatpb._errors import path_of
 from chatpb.log._errors import LockedError, LogError
-from chatpb.log._files import locked, recover_locked, sync_directory
 from chatpb.log._frames import BadFrameError, Encoder, Frame, Source, read_frame
 from chatpb.log._headers import header_in
 from chatpb.log._keys import KeyFile, as_keys
+from chatpb.log._locks import locked, sync_directory
+from chatpb.log._repair import recover_locked
 from chatpb.log._segments import Segments
 from chatpb.v1.completion_record_pb2 import CompletionRecord, LogHeader
 

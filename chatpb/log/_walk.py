@@ -12,11 +12,12 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 from chatpb._errors import path_of
 from chatpb.log._errors import Damage, DamagedLogError, LogError
-from chatpb.log._files import damage_at, is_locked, log_files
 from chatpb.log._frames import BadFrameError, Frame, Source, read_frame
 from chatpb.log._futures import Position
 from chatpb.log._headers import header_in
 from chatpb.log._keys import KeyFile
+from chatpb.log._locks import is_locked, log_files
+from chatpb.log._repair import damage_at
 from chatpb.log._segments import Segments
 from chatpb.v1.completion_record_pb2 import CompletionRecord
 

@@ -16,11 +16,12 @@ from typing import Any, Final, Self
 from chatpb._errors import binary_of, path_of
 from chatpb._forks import Owner
 from chatpb.log._errors import Damage, LogError, PendingFullError
-from chatpb.log._files import LogFile, recover_directory
+from chatpb.log._files import LogFile, is_encrypted
 from chatpb.log._frames import MAX_MESSAGE_BYTES, Encoder
 from chatpb.log._futures import Item, Place, Position, Written, fail_all
 from chatpb.log._headers import is_header, is_sealed
 from chatpb.log._keys import KeyFile, as_keys
+from chatpb.log._repair import recover_directory
 from chatpb.v1.completion_record_pb2 import CompletionRecord
 
 _logger: Final = logging.getLogger("chatpb.log")
@@ -139,6 +140,9 @@ class LogWriter:
             self.recovered = (self._file.damage,) if self._file.damage else ()
         else:
             self.recovered = tuple(recover_directory(self._directory))
+            if self._keys is None and is_encrypted(self._directory):
+                text = "%s: records are written in the clear, and those before are encrypted"
+                _logger.warning(text, self._directory)
             self._file = self._create(self._directory)
         self._begun_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="chatpb.log", daemon=True)

@@ -164,6 +164,16 @@ def test_nothing_shows_a_key(keys: Path, caplog: pytest.LogCaptureFixture) -> No
         assert repr(bytes.fromhex(secret))[2:20] not in text
 
 
+def test_a_directory_whose_keys_were_forgotten(
+    tmp_path: Path, keys: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "log").mkdir()
+    for given, expected in ((None, 0), (None, 0), (keys, 0), (keys, 0), (None, 1)):
+        caplog.clear()
+        write(tmp_path / "log", [record(0)], keys=given)
+        assert expected == sum("in the clear" in text for text in caplog.messages)
+
+
 def test_a_file_that_everybody_can_read(keys: Path, caplog: pytest.LogCaptureFixture) -> None:
     KeyFile(keys)
     assert [] == caplog.records

@@ -74,7 +74,7 @@ def _reduced(data: bytes, kind: type[Message]) -> Iterator[bytes]:
                     part = _wire.part(data, span.value, span.end)
                     inner = b"".join(_reduced(part, GetMessageClass(field.message_type)))
                     yield _wire.embedded(span.number, (inner,))
-                elif _is_packed(field):  # such as the times of many chunks
+                elif _is_packed(field) and field.enum_type is None:  # the times of many chunks
                     yield data[span.start : span.end]
         at = len(data)
     except _wire.WireError:

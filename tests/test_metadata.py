@@ -139,3 +139,9 @@ def test_what_is_no_message_is_content(size: int) -> None:
         reduced = without_contents(data, ChatCompletionRequest)
         assert SECRET.encode() not in reduced
         ChatCompletionRequest.FromString(reduced)
+
+
+@pytest.mark.parametrize("times", [1, 10_000])
+def test_numbers_of_a_request_spell_nothing(times: int) -> None:
+    data = embedded(ChatCompletionRequest.MODALITIES_FIELD_NUMBER, [SECRET.encode() * times])
+    assert SECRET.encode() not in without_contents(data, ChatCompletionRequest)

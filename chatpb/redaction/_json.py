@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from decimal import Decimal, InvalidOperation
 from typing import Final
 
 #: JSON in strings of JSON is taken apart so deep.
 _DEPTH: Final = 4
 #: A number with fewer digits tells nothing of a person.
 _DIGITS: Final = 7
+#: A number that is written with more characters is no other number of those that are looked for.
+_LONGEST: Final = 40
 
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|[{}\[\],:]')
-_ESCAPED: Final = re.compile(r"\\u00([2-7][0-9a-fA-F])")
+_ESCAPED: Final = re.compile(r"\\+u([0-9a-fA-F]{4})")
 # What has no text to redact: the data of images, audio and files.
 _DATA_URL: Final = re.compile(
     r"\bdata:(?P<kind>[\w.+-]{1,80}/[\w.+-]{1,80})?(?:;[\w.+-]{1,80}(?:=[\w.+-]{1,80})?){0,8},"
@@ -39,7 +42,7 @@ class Text:
         self._text = text
         self.parts: list[str | Part] = []
         if not depth or text.lstrip()[:1] not in ("{", "[") or not _is_json(text):
-            if "\\u00" in text:  # JSON that was cut, where escapes hide what is there
+            if "\\u" in text:  # JSON that was cut, where escapes hide what is there
                 text = _ESCAPED.sub(_unescaped, text)
             self.parts.append(Flat(without_data(text)))
             return
@@ -48,8 +51,8 @@ class Text:
             token = match[0]
             if token[0] == '"':
                 part: Part = String(token, path, is_name, depth - 1)
-            elif sum(map(str.isdigit, token)) >= _DIGITS:
-                part = Number(token)
+            elif (part := Number(token, path)).is_long or part.is_listed:
+                pass
             else:
                 continue
             self.parts += (text[at : match.start()], part)
@@ -95,12 +98,33 @@ class Flat(Part):
 
 
 class Number(Flat):
-    """A number in JSON; a string takes its place."""
+    """A number in JSON; a string takes its place.
+
+    Attributes:
+        path: Where it is.
+        is_listed: Whether it is an integer in a list.
+        is_long: Whether it may tell something alone.
+        override: The number that takes its place, if that is known.
+    """
+
+    def __init__(self, token: str, path: Path) -> None:
+        super().__init__(_plain(token))
+        self.path = path
+        self.is_listed = bool(path) and isinstance(path[-1], int) and token.isdigit()
+        self.is_long = sum(map(str.isdigit, self.text)) >= _DIGITS
+        self.override: str | None = None
+        self._token = token
+
+    def texts(self) -> list[str]:
+        """The number, if it may tell something."""
+        return [self.text] if self.is_long else []
 
     def redacted(self, results: Mapping[str, str]) -> str:
         """The number, or a string."""
-        result = results[self.text]
-        return self.text if result == self.text else _quoted(result)
+        if self.override is not None:
+            return self.override
+        result = results[self.text] if self.is_long else self.text
+        return self._token if result == self.text else _quoted(result)
 
 
 class String(Part):
@@ -176,4 +200,17 @@ def _quoted(text: str) -> str:
 
 def _unescaped(match: re.Match[str]) -> str:
     letter = chr(int(match[1], 16))
-    return match[0] if letter in '"\\\x7f' else letter
+    return letter if letter.isprintable() and letter not in '"\\' else match[0]
+
+
+def _plain(token: str) -> str:
+    """A number without exponent, and without a fraction of zeros."""
+    if token.isdigit() or len(token) > _LONGEST:
+        return token
+    try:
+        value = Decimal(token)
+    except InvalidOperation:
+        return token
+    if value != value.to_integral_value() or value.adjusted() > _LONGEST:
+        return token
+    return format(value.to_integral_value(), "f")

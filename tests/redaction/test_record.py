@@ -227,12 +227,59 @@ def test_metadata_and_labels_stay() -> None:
     )
 
 
-def test_json_that_was_cut_hides_nothing() -> None:
+CUT = [
+    ('{"to": "john\\u0040example.com", "x": "', '{"to": "[email]", "x": "'),
+    ('{"a": "{\\"to\\": \\"john\\\\u0040example.com', '{"a": "{\\"to\\": \\"[email]'),
+    ('{"to": "\\u006aohn.doe\\u0040ex\\u00e4mple.com', '{"to": "[email]'),
+]
+
+
+@pytest.mark.parametrize(("arguments", "expected"), CUT)
+def test_json_that_was_cut_hides_nothing(arguments: str, expected: str) -> None:
     record = CompletionRecord()
     call = record.completion.choices.add().message.tool_calls.add()
-    call.function.arguments = '{"to": "john\\u0040example.com", "x": "'
+    call.function.arguments = arguments
     found = redacted(record).completion.choices[0].message.tool_calls[0].function.arguments
-    assert '{"to": "[email]", "x": "' == found
+    assert expected == found
+
+
+def test_json_in_json_hides_nothing_however_deep() -> None:
+    text = '"john\\u0040example.com"'
+    for _ in range(8):
+        text = json.dumps([text])
+    record = CompletionRecord()
+    record.completion.choices.add().message.content = text
+    assert "john" not in redacted(record).completion.choices[0].message.content
+
+
+@pytest.mark.parametrize(
+    "number", ["4111111111111111", "4111111111111111.0", "4.111111111111111e15"]
+)
+def test_numbers_however_they_are_written(number: str) -> None:
+    record = CompletionRecord()
+    record.completion.choices.add().message.content = f'{{"n": {number}, "x": 1.50, "y": 2e3}}'
+    found = redacted(record).completion.choices[0].message.content
+    assert '{"n": "[card]", "x": 1.50, "y": 2e3}' == found
+
+
+def test_tokens_that_the_schema_does_not_know() -> None:
+    tokens = split(f"to {MAIL}!")
+    value = completion(choice("x"))
+    value["choices"][0]["logprobs"] = {
+        "tokens": tokens,
+        "top_logprobs": [{each: -1.0} for each in tokens],
+        "text_offset": list(range(len(tokens))),
+        "few": [1, 2, 3],
+    }
+    value["verbose"] = [{"token": each, "bytes": list(each.encode())} for each in tokens]
+    record = CompletionRecord(completion=from_dict(value))
+    found = to_dict(redacted(record).completion)
+    logprobs = found["choices"][0]["logprobs"]
+    assert "to [email]!" == "".join(logprobs["tokens"])
+    assert "to [email]!" == "".join(name for each in logprobs["top_logprobs"] for name in each)
+    assert ([0] * len(tokens), [1, 2, 3]) == (logprobs["text_offset"], logprobs["few"])
+    assert "to [email]!" == "".join(each["token"] for each in found["verbose"])
+    assert {0} == {number for each in found["verbose"] for number in each["bytes"]}
 
 
 class Upper:

@@ -244,11 +244,12 @@ class Exchange(Recording):
 
     def reduced(self, record: bytes) -> bytes:
         """The record as it is written if only its metadata is kept."""
-        return without_contents(record, CompletionRecord) + self._kept(RECORD_KEPT_METADATA)
+        reduced = without_contents(record, CompletionRecord)
+        return b"".join((reduced, self._kept(RECORD_KEPT_METADATA)))  # without Python's lock
 
     def redacted(self, record: bytes) -> bytes:
         """The record as it is written after its texts were redacted."""
-        return record + self._kept(RECORD_KEPT_REDACTED)
+        return b"".join((record, self._kept(RECORD_KEPT_REDACTED)))
 
     def _kept(self, kept: RecordKept.ValueType) -> bytes:
         return kept_fields(kept, self._request_size, self._answer_size)

@@ -154,6 +154,42 @@ async def test_paths_are_routed_as_they_are_written(path: str, expected: int) ->
     assert answer.startswith(f"HTTP/1.1 {expected} ".encode())
 
 
+CHUNKED = POST + b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(BODY), BODY)
+NEXT = POST + LENGTH + b"connection: close\r\n\r\n" + BODY
+TRAILERS = b"0\r\nx-title: theirs\r\nopenai-organization: theirs\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("parts", "answered"),
+    [
+        pytest.param([CHUNKED + b"0\r\n\r\n", NEXT], 2, id="none"),
+        pytest.param([CHUNKED + b"0\r", b"\n\r", b"\n", NEXT], 2, id="none, in pieces"),
+        pytest.param([CHUNKED + TRAILERS, NEXT], 1, id="some"),
+        pytest.param([CHUNKED + TRAILERS[:-2], TRAILERS[-2:], NEXT], 1, id="in pieces"),
+        pytest.param([CHUNKED + TRAILERS + NEXT], 1, id="next at once"),
+        pytest.param([CHUNKED + TRAILERS + CHUNKED + b"0\r\n\r\n"], 1, id="chunks at once"),
+    ],
+)
+async def test_trailers_do_not_become_headers_of_the_next_request(
+    parts: list[bytes], answered: int
+) -> None:
+    """A proxy in front of the relay sends requests of different callers over one connection."""
+    async with HttpUpstream() as upstream, serve(upstream.url, 1) as ports:
+        await upstream.answer(UNARY["plain"], always=True)
+        reader, writer = await asyncio.open_connection("127.0.0.1", ports.http)
+        data = b""
+        for part in parts:
+            if part == NEXT:
+                data = await within(reader.readuntil(b"\r\n\r\n"))
+            writer.write(part)
+            await asyncio.sleep(0.01)  # so that it is read by itself
+        data += await within(reader.read())
+        writer.close()
+    assert answered == data.count(b"HTTP/1.1 200 OK") == len(upstream.requests)
+    for request in upstream.requests:
+        assert not request.headers.keys() & {"x-title", "openai-organization"}
+
+
 TWICE: list[Any] = [
     pytest.param(b'{"model":"a","model":"b","messages":[]}', "model", id="model"),
     pytest.param(b'{"model":"a","model":"a","messages":[]}', "model", id="the same"),

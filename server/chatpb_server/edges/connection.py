@@ -32,6 +32,8 @@ _UNSENT: Final = 128 * 1024
 #: How many seconds what still comes after a refusal is dropped: in all, and without a byte of it.
 _LINGER: Final = 10.0
 _LINGER_SILENCE: Final = 2.0
+#: How a chunked body without trailers ends.
+_LAST_CHUNK: Final = b"\r\n0\r\n\r\n"
 
 #: The most bytes of a line of a request's head, and of a header. They differ, because aiohttp's
 #: error says only which limit was passed.
@@ -89,6 +91,7 @@ class Connection(RequestHandler):
         self._dropping: asyncio.Future[None] | None = None
         self._dropped = 0
         self._most_dropped = 0
+        self._tail = b""
 
     @property
     def is_idle(self) -> bool:
@@ -119,6 +122,7 @@ class Connection(RequestHandler):
             if self._dropped > self._most_dropped:
                 _finish(self._dropping)
             return
+        self._tail = (self._tail + data[-len(_LAST_CHUNK) :])[-len(_LAST_CHUNK) :]
         super().data_received(data)
         if self._head_timer is None and self._head_seconds is not None and self.is_idle:
             self._head_timer = self._loop.call_later(self._head_seconds, self.force_close)
@@ -132,6 +136,15 @@ class Connection(RequestHandler):
         """There is room for more of an answer."""
         super().resume_writing()
         _finish(self._resumed)
+
+    def may_have_trailers(self, request: web.BaseRequest) -> bool:
+        """Whether trailers may have come after the body of a request, all of which is there.
+
+        aiohttp's parser takes the last one for a header of the next request, which a proxy in
+        front of the relay may send for another caller.
+        """
+        is_chunked = "transfer-encoding" in request.headers
+        return is_chunked and (bool(self._messages) or self._tail != _LAST_CHUNK)
 
     def begin(self) -> None:
         """The head of a request is there."""

@@ -12,7 +12,7 @@ import pytest
 from openai import AsyncAzureOpenAI, AsyncOpenAI, AzureOpenAI
 
 from chatpb_server.access.tokens import token_in
-from chatpb_server.edges.azure import place_of
+from chatpb_server.edges.azure import place_of, without_version
 from chatpb_server.running.build import relaying
 from chatpb_server.running.config import Given, load
 from chatpb_server.running.settings import Settings
@@ -146,3 +146,7 @@ async def test_the_list_of_models() -> None:
 )
 def test_where_a_token_is(headers: Any, expected: str | None) -> None:
     assert expected == token_in(headers)
+
+
+def test_the_version_is_left_out_however_it_is_written() -> None:
+    assert "a=1&b" == without_version("api-version=1&a=1&api%2Dversion=2&b")

@@ -113,6 +113,8 @@ async def test_headers_that_stay_here() -> None:
             "via": "1.1 p",
         },
         **{"x-hidden": "x", "connection": "upgrade, x-hidden", "keep-alive": "a"},
+        **{"x-host": "elsewhere.example", "x-rewrite-url": "/admin", "x-original-url": "/admin"},
+        **{"content_length": "0", "transfer_encoding": "chunked", "x_forwarded_for": "10.0.0.1"},
     }
     back = {
         **{"set-cookie": "a=b", "alt-svc": "x", "access-control-allow-origin": "*"},
@@ -135,6 +137,14 @@ async def test_headers_that_stay_here() -> None:
         answer.headers[name] for name in ("x-request-id", "x-odd", "server")
     )
     assert not answer.headers.keys() & (back.keys() - {"server"})
+
+
+async def test_a_coding_for_the_way_that_would_be_lost() -> None:
+    """The relay takes the chunks off, and would not say that what is in them is compressed."""
+    head = "POST /v1/files HTTP/1.1\r\ntransfer-encoding: gzip, chunked"
+    async with HttpUpstream() as upstream, falling_back(upstream.url) as (_, port):
+        assert 501 == (await ask(port, head, b"0\r\n\r\n"))[0]
+    assert [] == upstream.requests
 
 
 async def test_the_callers_own_key() -> None:

@@ -46,7 +46,9 @@ def place_of(path: str) -> Place:
 
 def without_version(query: str) -> str:
     """The query of such a path without the version of Azure's API, which the path belongs to."""
-    return "&".join(each for each in query.split("&") if each.partition("=")[0] != _VERSION)
+    return "&".join(
+        each for each in query.split("&") if unquote(each.partition("=")[0]) != _VERSION
+    )
 
 
 async def with_model(body: bytes, model: str) -> bytes:

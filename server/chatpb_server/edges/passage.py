@@ -82,6 +82,8 @@ class Passage(Answering):
                 " or use the same API over HTTP."
             )
             raise RefusalError(400, text, "websocket_not_supported")
+        if request.headers.get("transfer-encoding", "chunked").strip().lower() != "chunked":
+            raise RefusalError(501, "The relay knows no transfer encoding other than chunked.")
         check_target(request.raw_path)
 
     async def _pass_back(self, call: Call, passing: Passing, answer: PassedAnswer) -> None:

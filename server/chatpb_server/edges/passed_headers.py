@@ -26,6 +26,8 @@ _NOT_ON: Final = re.compile(
     r"cookie2?|host|expect|http2-settings|x-request-timeout-ms|forwarded|via|x-forwarded-.*"
     r"|x-real-ip|x-client-ip|x-cluster-client-ip|true-client-ip|x-original-.*|x-envoy-.*|cf-.*"
     r"|x-amzn-trace-id|max-forwards|chatpb-.*"
+    # Some servers take these for the host and the path.
+    r"|x-host|x-http-host-override|x-rewrite-url"
 )
 #: What a server says to browsers about its own address is not true of the relay's, and some proxies
 #: in front of the relay obey headers such as `X-Accel-Redirect`.
@@ -65,10 +67,13 @@ def _end_to_end(headers: Iterable[tuple[str, str]], without: re.Pattern[str]) ->
         for token in value.split(",")
     }
     # A length frames the body. Whoever calls it a matter of one connection means to hide it.
-    hidden = (_HOP_BY_HOP | named) - {"content-length", "content-type"}
-    return [
-        (name, value) for name, value in lines if name not in hidden and not without.fullmatch(name)
-    ]
+    hidden = (_HOP_BY_HOP | named | {"content_length"}) - {"content-length", "content-type"}
+
+    def passes(name: str) -> bool:
+        dashed = name.replace("_", "-")  # some servers read it like this
+        return not (hidden & {name, dashed} or without.fullmatch(dashed))
+
+    return [(name, value) for name, value in lines if passes(name)]
 
 
 def _can_be_sent(value: str) -> bool:

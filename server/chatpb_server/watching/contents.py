@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Lock
 from typing import Final
 
 from grpc import StatusCode
@@ -66,21 +67,16 @@ class Contents(Recording):
 
     def forget(self) -> None:
         """Holds nothing any more."""
-        self._owner.held -= self.size
+        self._owner.release(self.size)
         self.size = 0
         self.request = self.completion = b""
         self.chunks = []
 
     def _has_room(self, size: int) -> bool:
-        if (
-            not self._is_kept
-            or self.size + size > MOST_CALL
-            or self._owner.held + size > MOST_TOTAL
-        ):
+        if not self._is_kept or self.size + size > MOST_CALL or not self._owner.reserve(size):
             self.is_cut = True
             return False
         self.size += size
-        self._owner.held += size
         return True
 
 
@@ -94,6 +90,7 @@ class ContentRecorder(Recorder):
     def __init__(self) -> None:
         self.held = 0
         self._running: dict[str, Contents] = {}
+        self._lock = Lock()  # contents are forgotten in the thread that reads them
 
     def begin(self, call: Call) -> Recording:
         """Begins to keep the contents of a call, unless its caller wishes them not to be kept."""
@@ -101,6 +98,19 @@ class ContentRecorder(Recorder):
             return Contents(self, call.id, is_kept=False)
         contents = self._running[call.id] = Contents(self, call.id)
         return contents
+
+    def reserve(self, size: int) -> bool:
+        """Takes room for contents, if there is any."""
+        with self._lock:
+            if self.held + size > MOST_TOTAL:
+                return False
+            self.held += size
+            return True
+
+    def release(self, size: int) -> None:
+        """Gives room back."""
+        with self._lock:
+            self.held -= size
 
     def take(self, call_id: str) -> Contents | None:
         """What was kept of a call, for the one who takes it and then calls `forget`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from chatpb._extras import install_command, package_of
@@ -21,6 +22,8 @@ _EXTRAS = {
 
 def main() -> None:
     """Runs the command line, or reports how to install what it needs."""
+    if sys.stdout is None:  # it was closed before the start
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the end)
     try:
         from chatpb._cli.app import app
 

@@ -67,6 +67,12 @@ def test_reader_that_goes_away_is_quiet() -> None:
         assert process.stderr.read() == b""
 
 
+def test_standard_output_can_be_closed() -> None:
+    shell = f"{sys.executable} -m chatpb to-json --format json >&-"
+    result = subprocess.run(shell, shell=True, capture_output=True, input=CHUNK, timeout=30)
+    assert (0, b"") == (result.returncode, result.stderr)
+
+
 TEXT = b'{"choices":[{"index":0,"delta":{}}],"obfuscation":"%s"}' % (b"x" * 999_000)
 LINE, EVENT = TEXT + b"\n", b"data: " + TEXT + b"\n\n"
 MESSAGE = delimited(chatpb.json_to_binary(TEXT, ChatCompletionChunk))

@@ -79,8 +79,8 @@ def command(
       69 NOT_FOUND            74 ABORTED              79 DATA_LOSS
                                                       80 UNAUTHENTICATED
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
-    # gRPC's runtime writes a line to standard error for each failed handshake, as the error does.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    if not verbose:  # gRPC's runtime writes a line to standard error for each failed handshake
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from chatpb.client import ChatCompletionError  # no other command needs grpc
 
     def emit(message: ChatCompletion | ChatCompletionChunk | Model) -> None:

@@ -107,7 +107,7 @@ class SpanObserver(SilentObserver):
                 "rpc.system.name": "http" if method.startswith("openai.") else "grpc",
                 "rpc.method": method,
                 "chatpb.call.id": call.id,
-                **_said({"chatpb.caller": call.caller}),
+                **_texts({"chatpb.caller": call.caller}),
             },
         )
         self._running[call.id] = _Spans(span, set_span_in_context(span, Context()))
@@ -131,7 +131,7 @@ class SpanObserver(SilentObserver):
         method = call.passed or "POST"
         attributes: dict[str, AttributeValue] = {
             "http.request.method": method,
-            **_said({"chatpb.upstream": call.upstream}),
+            **_texts({"chatpb.upstream": call.upstream}),
         }
         if spans.attempts:
             attributes["http.request.resend_count"] = spans.attempts
@@ -163,7 +163,7 @@ class SpanObserver(SilentObserver):
             self._end_chat(call, spans, spans.chat, code, error)
         span = spans.rpc
         span.set_attribute("rpc.response.status_code", code.name)
-        span.set_attributes(_said({"chatpb.caller": call.caller}))
+        span.set_attributes(_texts({"chatpb.caller": call.caller}))
         if code is not grpc.StatusCode.OK:
             span.set_attribute("error.type", code.name)
         if code in _SERVER_FAULTS:
@@ -196,7 +196,7 @@ class SpanObserver(SilentObserver):
             # What the upstream speaks, by the conventions, where one cannot know who it is.
             "gen_ai.provider.name": DEFAULT_PROVIDER,
             "openai.api.type": "chat_completions",
-            **_said({"gen_ai.request.model": call.model}),
+            **_texts({"gen_ai.request.model": call.model}),
         }
         if _streams(call):
             attributes["gen_ai.request.stream"] = True
@@ -218,12 +218,12 @@ class SpanObserver(SilentObserver):
         code: grpc.StatusCode,
         error: BaseException | None,
     ) -> None:
-        said = {
+        texts = {
             "chatpb.upstream": call.upstream,
             "gen_ai.response.id": call.response_id,
             "gen_ai.response.model": call.response_model,
         }
-        attributes = _said(said)
+        attributes = _texts(texts)
         if server := self.servers.get(call.upstream):
             attributes |= server.attributes
         for name, tokens in (("input", call.tokens_in), ("output", call.tokens_out)):
@@ -251,7 +251,7 @@ def _streams(call: Call) -> bool:
     return call.is_stream or call.method.endswith("/StreamChatCompletion")
 
 
-def _said(texts: Mapping[str, str]) -> dict[str, AttributeValue]:
+def _texts(texts: Mapping[str, str]) -> dict[str, AttributeValue]:
     """The attributes that are not empty, cut: callers and upstreams choose their length."""
     return {name: _short(text) for name, text in texts.items() if text}
 

@@ -250,8 +250,8 @@ def test_upstreams_in_tables_get_no_key_unasked(file: Path) -> None:
         ),
         pytest.param(
             "passed_back = ['*']",
-            "FILE: passed_back.0: expected the name of a header in lower case, with * for any text"
-            " but not as the first letter",
+            "FILE: passed_back.0: expected the name of a header, with * for any text but not as the"
+            " first letter",
             id="all headers",
         ),
         pytest.param(
@@ -379,6 +379,11 @@ def test_a_mistake_in_the_url(url: str, expected: str) -> None:
             " authentication, which they never have; if that is intended, set"
             " insecure_listen = true (--insecure-metrics-listen)",
             id="metrics",
+        ),
+        pytest.param(
+            flags(passed_back=["x-a", "Set-Cookie"]),
+            "--passed-back: is set by the relay itself, or belongs to one connection or a browser",
+            id="one of several",
         ),
         pytest.param(
             flags(listen="0.0.0.0:1", tls__cert="a", tls__key="b"),

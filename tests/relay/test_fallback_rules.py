@@ -115,6 +115,7 @@ async def test_headers_that_stay_here() -> None:
         **{"x-hidden": "x", "connection": "upgrade, x-hidden", "keep-alive": "a"},
         **{"x-host": "elsewhere.example", "x-rewrite-url": "/admin", "x-original-url": "/admin"},
         **{"content_length": "0", "transfer_encoding": "chunked", "x_forwarded_for": "10.0.0.1"},
+        **{"origin": "https://a.example", "sec-fetch-mode": "cors"},
     }
     back = {
         **{"set-cookie": "a=b", "alt-svc": "x", "access-control-allow-origin": "*"},

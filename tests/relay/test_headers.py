@@ -174,7 +174,7 @@ async def test_settings_add_and_take_out(hops: int) -> None:
 
 
 async def test_flags_add_to_the_defaults_and_take_out() -> None:
-    flags = ("--pass", "x-a", "--pass=-baggage", "--pass-back", "x-b", "--pass-back=-cf-ray")
+    flags = ("--pass", "X-A", "--pass=-baggage", "--pass-back", "X-B", "--pass-back=-cf-ray")
     asked = {"x-a": "1", "baggage": "2", "x-title": "3"}
     async with (
         model_server("m") as server,

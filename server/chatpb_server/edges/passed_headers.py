@@ -28,6 +28,8 @@ _NOT_ON: Final = re.compile(
     r"|x-amzn-trace-id|max-forwards|chatpb-.*"
     # Some servers take these for the host and the path.
     r"|x-host|x-http-host-override|x-rewrite-url"
+    # Which pages may call is decided here: a server that refuses the page's origin means its own.
+    r"|origin|sec-fetch-.*|access-control-.*"
 )
 #: What a server says to browsers about its own address is not true of the relay's, and some proxies
 #: in front of the relay obey headers such as `X-Accel-Redirect`.

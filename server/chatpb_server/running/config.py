@@ -92,7 +92,8 @@ class Places:
         """What an error message about a setting begins with."""
         for length in range(len(key), 0, -1):
             if place := self._places.get(key[:length]):
-                return ".".join([place, *map(str, key[length:])])
+                # Not the position in a list: a flag that is repeated has none to the eye.
+                return ".".join([place, *(part for part in key[length:] if isinstance(part, str))])
         name = ".".join(map(str, key))
         below = [place for known, place in self._places.items() if known[: len(key)] == key]
         if below:  # a table whose values come from flags

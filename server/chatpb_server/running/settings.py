@@ -38,9 +38,13 @@ def _address(text: str) -> str:
 
 
 def _passed_on(text: str) -> str:
+    text = text.lower()
     name = text.removeprefix("-")
     if name.startswith("*") or not is_metadata_key(name.replace("*", "x")):
-        raise ValueError("expected a key of metadata in lower case, not grpc-... and not ...-bin")
+        raise ValueError(
+            "expected the name of a header, not grpc-... and not ...-bin, with * for any text but"
+            " not as the first letter"
+        )
     if name == "authorization":
         raise ValueError('set auth = "caller" for each upstream that requires it')
     if is_never_passed(name):
@@ -49,11 +53,11 @@ def _passed_on(text: str) -> str:
 
 
 def _passed_back(text: str) -> str:
+    text = text.lower()
     name = text.removeprefix("-")
     if name.startswith("*") or not is_metadata_key(name.replace("*", "x")):
         raise ValueError(
-            "expected the name of a header in lower case, with * for any text but not as the first"
-            " letter"
+            "expected the name of a header, with * for any text but not as the first letter"
         )
     if is_never_passed(name):
         raise ValueError("is set by the relay itself, or belongs to one connection or a browser")

@@ -21,7 +21,7 @@ from chatpb_server.watching.redacting import Redaction, Spec
 from support.build import USAGE, choice, chunk, completion, stream_request
 from support.http_upstream import HANG, HttpUpstream, json_answer, sse_answer
 from support.limits import TIMEOUT, within
-from support.recording import EDGES, Relay, relay
+from support.recording import EDGES, KeptRedaction, Relay, relay
 from support.relay_process import Upstream, finish, running
 
 #: Pieces of three letters are found too: no other word has two of these letters.
@@ -30,15 +30,16 @@ FORMS = [b"qx", b"xj", b"jz", b"zq", base64.b64encode(CANARY.encode())[:-4]]
 LEVELS = ["metadata", "none", "redacted"]
 
 
-@pytest.fixture
-def redaction(level: str) -> Iterator[Redaction | None]:
-    if level != "redacted":
-        yield None
-        return
-    redaction = Redaction(Spec("patterns"), TIMEOUT)
-    redaction.start()
+@pytest.fixture(scope="module")
+def patterns() -> Iterator[Redaction]:
+    redaction = KeptRedaction(Spec("patterns"), TIMEOUT)
     yield redaction
-    redaction.close()
+    redaction.end()
+
+
+@pytest.fixture
+def redaction(level: str, patterns: Redaction) -> Redaction | None:
+    return patterns if level == "redacted" else None
 
 
 def policy(level: str) -> RecordPolicy:

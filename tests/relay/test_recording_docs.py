@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
 import signal
-import sys
 from asyncio import create_subprocess_exec
 from asyncio.subprocess import PIPE
 from pathlib import Path
@@ -23,12 +21,12 @@ from chatpb_server.running.config import load
 from chatpb_server.watching.redacting import Spec, spec_of
 from relay.test_http_edge_process import running
 from support.build import PING
+from support.command_line import run
 from support.http_edge import post
 from support.limits import within
 from support.relay_process import finish
 
 TEXT = (Path(__file__).parents[2] / "docs" / "recording.md").read_text("utf-8")
-TOOLS = Path(sys.executable).parent
 
 
 def blocks(language: str) -> list[str]:
@@ -42,19 +40,14 @@ def flags(command: str) -> list[str]:
     return words[3:]
 
 
-async def run(script: str, folder: Path) -> str:
-    environ = {**os.environ, "PATH": f"{TOOLS}:{os.environ['PATH']}"}
-    process = await create_subprocess_exec(
-        *("sh", "-ec", script), cwd=folder, env=environ, stdout=PIPE, stderr=PIPE
-    )
-    output, errors = await within(process.communicate())
+async def curl(script: str) -> None:
+    process = await create_subprocess_exec("sh", "-ec", script, stdout=PIPE, stderr=PIPE)
+    _, errors = await within(process.communicate())
     assert 0 == process.returncode, errors.decode()
-    text: str = output.decode()
-    return text
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
-async def test_commands(tmp_path: Path) -> None:
+async def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     metadata, reading, wish, redaction = blocks("sh")
     log = tmp_path / "log"
     for command, kept in (
@@ -67,13 +60,20 @@ async def test_commands(tmp_path: Path) -> None:
             messages = [{"role": "user", "content": "I am a@b.com"}]
             status, _, _ = await post(url, PING | {"messages": messages})
             assert 200 == status
-            await run(wish.replace("127.0.0.1:8080", http), tmp_path)
+            await curl(wish.replace("127.0.0.1:8080", http))
             process.send_signal(signal.SIGTERM)
             assert 0 == (await finish(process))[0]
         assert kept == [*read(log)][-1].record.kept
     first, second = (entry.record.request.messages[0].content.text for entry in read(log))
     assert ("", "I am [email]") == (first, second)
-    output = await run(reading, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    output = ""
+    for line in reading.splitlines():
+        command, *arguments = shlex.split(line)
+        assert "chatpb" == command
+        result = run(*arguments)
+        assert 0 == result.exit_code, result.output
+        output += result.output
     assert 2 == output.count('"request_bytes":')
     assert 1 == output.count("I am [email]")
 

@@ -5,23 +5,25 @@ from __future__ import annotations
 import logging
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from chatpb import to_dict
+from chatpb import ConversionError, to_dict
 from chatpb.log import read
 from chatpb.v1 import completion_record_pb2
 from chatpb.v1.completion_record_pb2 import CompletionRecord
+from chatpb_server.core.apart import Job
 from chatpb_server.running.config import ConfigError
 from chatpb_server.running.records import started_redaction
 from chatpb_server.watching.record_limits import RecordTable
-from chatpb_server.watching.redacting import Redaction, Spec
+from chatpb_server.watching.redacting import Redaction, Spec, redact
 from support.build import COMPLETION, create_request
 from support.http_upstream import HttpUpstream, json_answer
 from support.limits import TIMEOUT, within
-from support.recording import over_both, records, relay
+from support.recording import KeptRedaction, over_both, records, relay
 from support.relay_process import Upstream, finish, running
 
 MODULE = """
@@ -43,13 +45,17 @@ def some(texts):
 """
 
 
-@pytest.fixture
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A module that the processes of redactors find."""
-    folder = tmp_path / "modules"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def some(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeptRedaction]:
+    """The redactor `some`, whose process finds its module."""
+    folder = tmp_path_factory.mktemp("modules")
     (folder / "our_redactors.py").write_text(MODULE)
-    monkeypatch.setenv("PYTHONPATH", str(folder))
+    redaction = KeptRedaction(Spec("our_redactors:some"), TIMEOUT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(folder))
+        redaction.start()
+        yield redaction
+    redaction.end()
 
 
 def record(text: str) -> bytes:
@@ -58,25 +64,19 @@ def record(text: str) -> bytes:
     return record.SerializeToString()
 
 
-@pytest.mark.usefixtures("module")
-def test_redactors_that_fail() -> None:
-    redaction = Redaction(Spec("our_redactors:some"), 1)
-    try:
-        redaction.start()
-        for text, expected in (
-            ("a", record("A")),
-            ("fail", "error"),
-            ("few", "error"),
-            ("die", "error"),
-            ("b", record("B")),
-            ("hang", "timeout"),
-            ("c", record("C")),
-        ):
-            seconds = 1 if text == "hang" else TIMEOUT
-            assert expected == redaction.redacted(record(text), time.monotonic() + seconds)
-        assert "timeout" == redaction.redacted(record("late"), time.monotonic() - 1)
-    finally:
-        redaction.close()
+def test_redactors_that_fail(some: KeptRedaction) -> None:
+    for text, expected in (
+        ("a", record("A")),
+        ("fail", "error"),
+        ("few", "error"),
+        ("die", "error"),
+        ("b", record("B")),
+        ("hang", "timeout"),
+        ("c", record("C")),
+    ):
+        seconds = 0.3 if text == "hang" else TIMEOUT
+        assert expected == some.redacted(record(text), time.monotonic() + seconds)
+    assert "timeout" == some.redacted(record("late"), time.monotonic() - 1)
 
 
 def test_own_patterns_that_try_too_much_are_ended(tmp_path: Path) -> None:
@@ -106,7 +106,11 @@ def test_own_patterns_that_try_too_much_are_ended(tmp_path: Path) -> None:
         ({"redact_patterns": "bad.toml"}, "needs redact"),
     ],
 )
-def test_redactors_that_are_refused(settings: dict[str, Any], text: str, tmp_path: Path) -> None:
+def test_redactors_that_are_refused(
+    settings: dict[str, Any], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if settings.get("redact") != "nowhere":  # it alone is refused by a process
+        monkeypatch.setattr(Redaction, "_call", lambda _self, _seconds, call, *args: call(*args))
     (tmp_path / "bad.toml").write_text("a = '['")
     if "redact_patterns" in settings:
         settings = {**settings, "redact_patterns": tmp_path / settings["redact_patterns"]}
@@ -118,13 +122,11 @@ def test_redactors_that_are_refused(settings: dict[str, Any], text: str, tmp_pat
 
 
 @over_both
-@pytest.mark.usefixtures("module")
 async def test_what_cannot_be_redacted_is_kept_as_metadata(
-    edge: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    edge: str, some: KeptRedaction, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = tmp_path / "log"
-    redaction = Redaction(Spec("our_redactors:some"), TIMEOUT)
-    async with HttpUpstream() as upstream, relay(upstream.url, log, redaction=redaction) as client:
+    async with HttpUpstream() as upstream, relay(upstream.url, log, redaction=some) as client:
         for text in ("say", "fail"):
             await upstream.answer(json_answer(COMPLETION))
             messages = [{"role": "user", "content": text}]
@@ -140,6 +142,12 @@ async def test_what_cannot_be_redacted_is_kept_as_metadata(
     lines = [each for each in caplog.records if "redaction failed" in each.getMessage()]
     assert [logging.ERROR] == [line.levelno for line in lines]
     assert "quotes" not in caplog.text
+
+
+def test_a_process_that_hangs_ends_without_its_relay(some: KeptRedaction) -> None:
+    job = Job(redact, some.spec, 0.1, record("hang"), False, processes=some._processes)
+    with pytest.raises(ConversionError):
+        job.run()
 
 
 async def test_the_settings_of_recording_change_at_sighup(tmp_path: Path) -> None:

@@ -122,6 +122,17 @@ class Relay:
         return saw
 
 
+class KeptRedaction(Redaction):
+    """A redaction whose process stays when a relay ends."""
+
+    def close(self) -> None:
+        """Leaves it to `end`."""
+
+    def end(self) -> None:
+        """Ends the process."""
+        super().close()
+
+
 class Watched(LogWriter):
     """A log that reports when somebody waits for room in it."""
 

@@ -7,6 +7,7 @@ regular expression that tries too much. In a process of its own it delays no cal
 from __future__ import annotations
 
 import functools
+import signal
 import threading
 import time
 import tomllib
@@ -28,6 +29,8 @@ PATTERNS: Final = "patterns"
 _START_SECONDS: Final = 120.0
 #: The same if it was ended, and how long after that failed it is tried again.
 _RESTART_SECONDS: Final = 30.0
+#: So much later than the relay would, the process ends itself.
+_LATER: Final = 1.0
 
 
 class RedactTable(Table):
@@ -141,7 +144,7 @@ class Redaction:
         seconds = until - time.monotonic()
         if seconds <= 0:
             return "timeout"
-        result = self._call(seconds, _redact, self.spec, record, is_cut)
+        result = self._call(seconds, redact, self.spec, seconds + _LATER, record, is_cut)
         return result if isinstance(result, bytes) or result == "timeout" else "error"
 
     def close(self) -> None:
@@ -208,5 +211,13 @@ def _start(spec: Spec) -> bytes | str:
     return b""
 
 
-def _redact(spec: Spec, record: bytes, is_cut: bool) -> bytes:
-    return redact_record(record, _redactor(spec), is_cut=is_cut)
+def redact(spec: Spec, seconds: float, record: bytes, is_cut: bool) -> bytes:
+    """Redacts a record in this process, which ends if it takes longer than so many seconds.
+
+    The relay ends it before; this is for a relay that was killed meanwhile.
+    """
+    signal.setitimer(signal.ITIMER_REAL, seconds)  # Python does not handle the signal: it ends all
+    try:
+        return redact_record(record, _redactor(spec), is_cut=is_cut)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)

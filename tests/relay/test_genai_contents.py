@@ -256,6 +256,17 @@ def spans_of(
     return [span for span in exporter.get_finished_spans() if span.kind is SpanKind.CLIENT]
 
 
+def test_what_cannot_be_read_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(details, "request_attributes", lambda _: {}["secret"])
+    recorder = ContentRecorder()
+    [span] = spans_of([Call(UNARY)], recorder)
+    assert "gen_ai.operation.name" in (span.attributes or {})
+    assert ["a span lacks what could not be read of its call"] == caplog.messages
+    assert 0 == recorder.held
+
+
 @pytest.mark.parametrize("bound", ["_MOST_PENDING", "_MOST_BYTES"])
 def test_too_many_calls_at_once(bound: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their spans end without what would have to be read, and nothing is held."""

@@ -6,6 +6,7 @@ It is read in a thread, after the call is over. Only modules that need OpenTelem
 from __future__ import annotations
 
 import json
+import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
@@ -25,6 +26,8 @@ from chatpb_server.watching.genai import (
     request_binary,
 )
 from chatpb_server.watching.messages import input_messages, output_messages
+
+_logger = logging.getLogger(__name__)
 
 #: How many calls that are over can wait until what they asked has been read, and how many bytes
 #: they can have. The spans of more lack what is read from the request and the answer.
@@ -56,7 +59,7 @@ class Details:
         self.contents = contents
         self._on_spans = on_spans
         self._events = events
-        self._logger = None if events is None else events.get_logger("chatpb_server")
+        self._event_logger = None if events is None else events.get_logger("chatpb_server")
         self._thread = ThreadPoolExecutor(1, "chatpb.spans")
         self._pending = 0
         self._pending_bytes = 0
@@ -106,6 +109,8 @@ class Details:
             span.set_attributes(answer_attributes(call.ends, is_stream=is_stream))
             if contents is not None:
                 self._add_messages(span, request, contents, end)
+        except Exception:
+            _logger.exception("a span lacks what could not be read of its call")
         finally:
             span.end(end)
             if contents is not None:
@@ -122,7 +127,7 @@ class Details:
             messages["gen_ai.output.messages"] = given
         if asked_cut or given_cut or contents.is_cut:
             span.set_attribute("chatpb.content.truncated", True)
-        if self._logger is not None:
+        if self._event_logger is not None:
             attributes: dict[str, Any] = dict(getattr(span, "attributes", None) or {})
             record = LogRecord(
                 timestamp=end,
@@ -131,7 +136,7 @@ class Details:
                 event_name=EVENT,
                 attributes=attributes | messages,
             )
-            self._logger.emit(record)
+            self._event_logger.emit(record)
         if self._on_spans:
             for name, value in messages.items():
                 span.set_attribute(name, json.dumps(value, ensure_ascii=False))

@@ -21,14 +21,14 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 
-from chatpb import from_dict
+from chatpb import from_dict, to_dict
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb_server.core.call import Call
 from chatpb_server.core.upstream import RequestBody, UpstreamError
 from chatpb_server.running.config import load_all
 from chatpb_server.running.summary import summary
-from chatpb_server.watching import details
+from chatpb_server.watching import details, messages
 from chatpb_server.watching.contents import MOST_CALL, ContentRecorder
 from chatpb_server.watching.details import Details
 from chatpb_server.watching.genai import answer_attributes, request_attributes, request_binary
@@ -154,10 +154,36 @@ def test_hostile_messages(message: Any) -> None:
 
 def test_many_empty_parts_and_choices_are_cut() -> None:
     [[found], is_cut] = asked({"role": "user", "content": [{"type": "text", "text": ""}] * 9999})
-    assert (4096, True) == (len(found["parts"]), is_cut)
+    assert (1024, True) == (len(found["parts"]), is_cut)
     answer = {"choices": [{"index": index} for index in range(9999)]}
     choices, is_cut = output_messages(from_dict(answer, ChatCompletion).SerializeToString(), ())
     assert (1024, True) == (len(choices), is_cut)
+
+
+def test_what_would_take_long_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would hold up the calls that run."""
+    sizes: list[int] = []
+
+    def measured(message: Any) -> dict[str, Any]:
+        sizes.append(message.ByteSize())
+        return to_dict(message)
+
+    monkeypatch.setattr(messages, "to_dict", measured)
+    tool = {"id": "", "type": "function", "function": {"name": "f", "arguments": ""}}
+    for message in (
+        {"role": "user", "content": [{"type": "text", "text": ""}] * 99_999},
+        {"role": "user", "tool_calls": [tool] * 9999},
+        {"role": "user", "content": "a", "x": [0] * 99_999},
+        {"role": "assistant", "content": "a", "reasoning_details": [{"a": [0] * 99_999}]},
+        {"role": "user", "content": [{"type": "file", "file": {"file_data": "A" * 99_999}}]},
+    ):
+        [[found], is_cut] = asked(message)
+        assert (message["role"], True) == (found["role"], is_cut)
+    token = {"token": "a", "logprob": -1.0, "bytes": [97], "top_logprobs": []}
+    answer = completion(choice("pong") | {"logprobs": {"content": [token] * 9999}})
+    [[found], is_cut] = output_messages(from_dict(answer, ChatCompletion).SerializeToString(), ())
+    assert ([{"type": "text", "content": "pong"}], False) == (found["parts"], is_cut)
+    assert max(sizes) < 32_000
 
 
 @pytest.mark.parametrize(

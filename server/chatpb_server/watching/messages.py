@@ -27,7 +27,13 @@ from chatpb_server.watching.bounded import representable
 #: The most characters of the texts in all input messages of a call, and in all output messages.
 MOST_TEXT: Final = 64 * 1024
 _MOST_MESSAGES: Final = 1024
-_MOST_PARTS: Final = 4096
+_MOST_PARTS: Final = 1024
+#: The most characters of another string, free JSON for example, and the most bytes of a residue.
+_MOST_JSON: Final = 1024
+#: The strings that may be longer: what is sent of them is cut.
+_TEXTS: Final = frozenset(
+    {"text", "refusal", "reasoning", "reasoning_content", "arguments", "input", "url"}
+)
 _MOST_WORD: Final = 64
 #: How deep the arguments of a tool may nest, and their largest integer, to be sent as JSON values.
 _MOST_DEPTH: Final = 32
@@ -85,7 +91,9 @@ def input_messages(request: bytes) -> tuple[list[Message], bool]:
             if room.left <= 0:
                 break
             data = request[span.value : span.end]
-            found.append(_message(to_dict(ChatCompletionMessageParam.FromString(data)), room))
+            message = ChatCompletionMessageParam.FromString(data)
+            _reduce(message, room)
+            found.append(_message(to_dict(message), room))
     except (ConversionError, DecodeError, WireError):
         return found[::-1], True
     is_full = len(newest) == _MOST_MESSAGES  # then there may have been more
@@ -107,15 +115,43 @@ def output_messages(completion: bytes, chunks: Sequence[bytes]) -> tuple[list[Me
             answer = ChatCompletion.FromString(completion)
         else:
             answer = fold(map(ChatCompletionChunk.FromString, chunks))
+        _reduce(answer, room)
         choices = to_dict(answer).get("choices", [])
     except (ConversionError, DecodeError, ValueError):
         return [], True
     found = []
-    room.is_cut = len(choices) > _MOST_MESSAGES
-    for choice in choices[:_MOST_MESSAGES]:
+    for choice in choices:
         message = _message({"role": "assistant"} | _members(choice.get("message")), room)
         found.append(message | {"finish_reason": room.word(choice.get("finish_reason") or "error")})
     return found, room.is_cut
+
+
+def _reduce(message: Any, room: _Room) -> None:
+    """Leaves out of a protobuf message what is not sent, or is too much.
+
+    To make JSON of a message holds Python's lock, which calls need.
+    """
+    for field, value in message.ListFields():
+        if field.name == "logprobs":
+            message.ClearField(field.name)
+        elif field.name == "residue" and value.ByteSize() > _MOST_JSON:
+            message.ClearField(field.name)
+            room.is_cut = True
+        elif isinstance(value, str):
+            if field.name not in _TEXTS and len(value) > _MOST_JSON:
+                message.ClearField(field.name)
+                room.is_cut = True
+        elif field.message_type is None:
+            continue
+        elif not field.is_repeated:
+            _reduce(value, room)
+        elif field.message_type.GetOptions().map_entry:
+            message.ClearField(field.name)
+        else:
+            room.is_cut |= len(value) > _MOST_PARTS
+            del value[_MOST_PARTS:]
+            for item in value:
+                _reduce(item, room)
 
 
 def _message(message: Mapping[str, Any], room: _Room) -> Message:

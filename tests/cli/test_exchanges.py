@@ -125,6 +125,9 @@ def test_what_cat_prints_is_read(tmp_path: Path) -> None:
             "error": ERROR,
             "labels": {"a": "b", "c": "d"},
             "call_id": "1",
+            "kept": "redacted",
+            "request_bytes": 2**40,
+            "answer_bytes": 0,
         },
     ]
     (tmp_path / "a.jsonl").write_text(lines(*records))

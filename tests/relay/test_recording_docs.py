@@ -76,6 +76,7 @@ async def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         output += result.output
     assert 2 == output.count('"request_bytes":')
     assert 1 == output.count("I am [email]")
+    assert 1 == output.count('"kept":"metadata"') == output.count('"kept":"redacted"')
 
 
 def test_rules(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from google.protobuf.message import Message
 from chatpb._cli.reading.kinds import Kind, known_kind
 from chatpb._errors import ConversionError
 from chatpb._mapping.convert import json_to_binary
+from chatpb._mapping.schema import enum_words
 from chatpb._mapping.text import dump, kind_of
 from chatpb._record import holds, message_types, record_of
 from chatpb.v1 import ChatCompletionChunk, ChatCompletionRequest, CompletionRecord, ErrorResponse
@@ -139,6 +140,9 @@ def _record(members: _Tree, allow_nan: bool) -> bytes:
         if value is None:
             continue
         if kind is None:
+            enum = CompletionRecord.DESCRIPTOR.fields_by_name[name].enum_type
+            if enum is not None and isinstance(value, str):
+                value = enum_words(enum).numbers.get(value, value)
             try:
                 json_format.ParseDict({name: value}, record)
             except json_format.ParseError as error:

@@ -18,6 +18,7 @@ from chatpb._cli.options import nan_option, output_option, unknown_option
 from chatpb._cli.output import open_output
 from chatpb._cli.tally import counted
 from chatpb._errors import ConversionError
+from chatpb._mapping.schema import enum_words
 from chatpb._record import members
 from chatpb.v1 import (
     ChatCompletion,
@@ -113,7 +114,9 @@ class Printer:
         members: dict[str, Any] = {}
         for field, value in record.ListFields():
             kind = field.message_type
-            if kind is None:
+            if field.enum_type is not None:
+                members[field.name] = enum_words(field.enum_type).words.get(value, value)
+            elif kind is None:
                 members[field.name] = list(value) if field.is_repeated else value
             elif kind.GetOptions().map_entry:
                 members[field.name] = dict(value)

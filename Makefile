@@ -50,6 +50,7 @@ $(UV): requirements/uv.txt
 $(VENV)/.done: pyproject.toml uv.lock setup.py $(NATIVE) $(UV)
 	$(PYTHON) -m venv $(VENV)
 	$(call sync,$(VENV)) --all-extras --no-extra spark
+	@rm -rf chatpb.egg-info  # an older one would hide what the installed package offers
 	PYTHONWARNINGS=ignore $(BIN)/python $(PROJECT) --editable .
 	@$(BIN)/python native/report.py
 	@touch $@

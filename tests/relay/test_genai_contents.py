@@ -285,7 +285,7 @@ def spans_of(
 def test_what_cannot_be_read_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(details, "request_attributes", lambda _: {}["secret"])
+    monkeypatch.setattr(details, "request_attributes", lambda _: dict[str, str]()["secret"])
     recorder = ContentRecorder()
     [span] = spans_of([Call(UNARY)], recorder)
     assert "gen_ai.operation.name" in (span.attributes or {})

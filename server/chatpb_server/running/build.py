@@ -35,9 +35,9 @@ from chatpb_server.running.records import (
     started_redaction,
     unrecordable,
 )
-from chatpb_server.running.reload import in_daemon_thread
 from chatpb_server.running.serving import Options, serving_all
 from chatpb_server.running.settings import Settings
+from chatpb_server.running.threads import in_daemon_thread
 from chatpb_server.upstreams.current import CurrentUpstream
 from chatpb_server.upstreams.registry import UpstreamSettingsError
 from chatpb_server.upstreams.router import Route, Router

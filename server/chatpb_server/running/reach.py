@@ -16,8 +16,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from chatpb._errors import os_error_text
-from chatpb_server.running.reload import in_daemon_thread
 from chatpb_server.running.settings import Settings
+from chatpb_server.running.threads import in_daemon_thread
 from chatpb_server.upstreams.proxy import ProxyError, find_proxy
 from chatpb_server.upstreams.remote import RemoteTable
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import logging
 import signal
-import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from chatpb_server.running.config import ConfigError, conflicts
 from chatpb_server.running.settings import Settings
+from chatpb_server.running.threads import in_daemon_thread
 from chatpb_server.watching.logs import configure_logging
 
-_T = TypeVar("_T")
 _logger = logging.getLogger(__name__)
 _LOAD_SECONDS: Final = 30.0
 
@@ -81,32 +78,6 @@ def _flat(settings: Settings) -> Iterator[tuple[str, Any]]:
             yield from ((f"{name}.{key}", each) for key, each in value.items())
         else:
             yield name, value
-
-
-async def in_daemon_thread(function: Callable[..., _T], *arguments: Any) -> _T:
-    """What a function returns that may wait for a file for ever, such as one on a lost disk.
-
-    The end of the process does not wait for it.
-    """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-    result: concurrent.futures.Future[_T] = concurrent.futures.Future()
-
-    def wake() -> None:
-        if not done.done():  # nobody waits any more otherwise
-            done.set_result(None)
-
-    def run() -> None:
-        try:
-            result.set_result(function(*arguments))
-        except Exception as error:
-            result.set_exception(error)
-        with suppress(RuntimeError):  # the loop was closed meanwhile
-            loop.call_soon_threadsafe(wake)
-
-    threading.Thread(target=run, name="reload", daemon=True).start()
-    await done
-    return result.result()
 
 
 class Reloads:

@@ -248,6 +248,8 @@ class HttpUpstream:
         """Takes what the process reports, until its end."""
         try:
             async for line in output:
+                if not line.endswith(b"\n"):  # the process was ended while it wrote
+                    break
                 self._take(json.loads(line))
                 self._news.set()
         finally:

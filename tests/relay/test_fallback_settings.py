@@ -59,6 +59,13 @@ def test_auth_is_for_both(auth: str) -> None:
     assert (auth, None) == (one.table.auth, one.table.api_key_env)
 
 
+def test_the_callers_authorization_is_for_a_relay_and_the_fallback() -> None:
+    one = found(ELSEWHERE, upstream="grpc://127.0.0.1:1", auth="caller")
+    assert ("caller", None) == (one.table.auth, one.table.api_key_env)
+    one = found(ELSEWHERE, upstream="grpc://127.0.0.1:1")
+    assert "OPENAI_API_KEY" == one.table.api_key_env
+
+
 def test_an_upstream_by_its_name(tmp_path: Path) -> None:
     path = tmp_path / "relay.toml"
     path.write_text(

@@ -338,7 +338,8 @@ def _authenticate(settings: Settings) -> Authenticate | None:
         token = token_in(peer.invocation_metadata())
         if token is None:
             raise AuthenticationError(
-                "The relay requires the metadata authorization: Bearer TOKEN."
+                "The relay requires the metadata authorization: Bearer TOKEN. Over HTTP it is a"
+                " header; Azure's clients send api-key: TOKEN."
             )
         name = tokens.name_of(token)
         if name is None:

@@ -70,8 +70,12 @@ def _own(settings: Settings, url: str, environ: Mapping[str, str]) -> HttpTable:
     """The settings of a server that is not an upstream."""
     given: dict[str, Any] = {"url": url}
     tables = [*settings.upstreams.values()]
-    if len(tables) == 1 and isinstance(tables[0], HttpTable) and tables[0].auth != "key":
-        given["auth"] = tables[0].auth
+    if len(tables) == 1:
+        [table] = tables
+        if table.takes_authorization:
+            given["auth"] = "caller"
+        elif isinstance(table, HttpTable) and table.auth != "key":
+            given["auth"] = table.auth
     try:
         HttpTable.complete(given, environ)
     except UpstreamSettingsError:

@@ -6,6 +6,8 @@ Measured in relays' own processes (see `support.lag`). Here it is done with a fe
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import gzip
 import json
 import sys
@@ -25,6 +27,8 @@ from chatpb.v1 import ChatCompletionMessageParam
 from chatpb.v1.chat_completion_service_pb2 import CreateChatCompletionRequest
 from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
 from chatpb_server.core.offload import SHORT
+from chatpb_server.running.cli import _serve_alone
+from chatpb_server.running.settings import Settings
 from support.build import (
     COMPLETION,
     PING,
@@ -284,3 +288,20 @@ async def test_nothing_holds_the_loop(tmp_path: Path) -> None:
             await all_.check(name, partial(all_.post, all_.edge, body, kind, path))
         for name, make in sent("message", MADE):
             await all_.check(name, partial(all_.call, make()))
+
+
+async def test_collections_spare_what_is_there_at_the_start() -> None:
+    settings = Settings.model_validate(
+        {"listen": "127.0.0.1:0", "upstreams": {"a": {"url": "builtin"}}}
+    )
+    ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    serving = asyncio.ensure_future(
+        _serve_alone(settings, lambda _: ready.set_result(gc.get_freeze_count()))
+    )
+    try:
+        assert await ready > 10_000
+    finally:
+        gc.unfreeze()
+        serving.cancel()
+        with suppress(asyncio.CancelledError):
+            await serving

@@ -24,6 +24,7 @@ from chatpb_server.running.check import command as check_command
 from chatpb_server.running.config import ConfigError, Loaded, check_variables, load_all
 from chatpb_server.running.entry import run_command
 from chatpb_server.running.flags import GroupedCommand, given, options
+from chatpb_server.running.garbage import spare_what_stays
 from chatpb_server.running.reach import check_upstreams
 from chatpb_server.running.reload import Reloads
 from chatpb_server.running.settings import Settings
@@ -203,6 +204,7 @@ async def _serve_alone(settings: Settings, on_ready: Callable[[Served], None]) -
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signal_number, stop)
     async with relaying(settings) as served:
+        spare_what_stays()
         on_ready(served)
         await stopping.wait()
 

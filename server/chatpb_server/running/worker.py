@@ -13,6 +13,7 @@ from contextlib import suppress
 from chatpb_server.access.address import AddressError
 from chatpb_server.running.build import Served, relaying
 from chatpb_server.running.config import ConfigError
+from chatpb_server.running.garbage import spare_what_stays
 from chatpb_server.running.settings import Settings
 from chatpb_server.running.workers import LIMIT, NOW, READY, STOP
 from chatpb_server.watching.logs import configure_logging
@@ -53,6 +54,7 @@ async def _serve(
     renewals: asyncio.Queue[Settings],
 ) -> None:
     async with relaying(settings, as_worker=True) as served:
+        spare_what_stays()
         writer.write(READY)
         renewing = asyncio.ensure_future(_renew(served, renewals))
         await stopping.wait()

@@ -192,6 +192,7 @@ async def test_large_bodies_keep_their_bytes() -> None:
             await upstream.answer(http_answer(whole))
             async with session() as client, client.post(f"{url}/v1/files", data=body) as answer:
                 assert whole == await answer.read()
+            await upstream.next_request()
     assert [whole, whole] == [asked.body for asked in upstream.requests]
     lengths = [asked.headers.get("content-length") for asked in upstream.requests]
     assert [str(size), None] == lengths

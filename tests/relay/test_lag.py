@@ -163,7 +163,7 @@ MADE: Final[dict[str, Callable[[], CreateChatCompletionRequest]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Relays:
-    """Two relays in front of an upstream; the core records."""
+    """Two relays in front of an upstream; both record, the edge metadata alone."""
 
     upstream: HttpUpstream
     core: ProbedRelay
@@ -228,17 +228,19 @@ class Relays:
 
 
 @asynccontextmanager
-async def relays(folder: Path) -> AsyncIterator[Relays]:
-    """Starts all."""
+async def relays(folder: Path, *how: str) -> AsyncIterator[Relays]:
+    """Starts all; the core records in some way."""
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         upstream = await enter(HttpUpstream(TIMEOUT))
         core = await enter(
             relay_process(
-                *("--upstream", upstream.url, "--fallback", upstream.url, "--record", folder)
+                *("--upstream", upstream.url, "--fallback", upstream.url),
+                *("--record", folder / "core", *how),
             )
         )
-        edge = await enter(relay_process("--upstream", f"grpc://{core.target}"))
+        metadata = ("--record", folder / "edge", "--record-keep", "metadata")
+        edge = await enter(relay_process("--upstream", f"grpc://{core.target}", *metadata))
         session = await enter(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(LONGEST)))
         all_ = Relays(upstream, core, edge, session)
         # What is made once is made before.
@@ -246,6 +248,11 @@ async def relays(folder: Path) -> AsyncIterator[Relays]:
         yield all_
 
 
+#: How the core records. What is redacted is put together as what is recorded whole.
+RECORDED: Final = [
+    *([("--record-keep", "all")] if SOAK else []),
+    ("--record-redact", "patterns"),
+]
 WAYS: Final = ("HTTP", "gRPC", "edge", "Connect") if SOAK else ("edge",)
 #: The inputs that are sent in `make test`.
 FEW: Final = {
@@ -265,14 +272,15 @@ def sent(kind: str, inputs: Mapping[str, _Input]) -> Iterator[tuple[str, _Input]
             yield full, value
 
 
-async def test_nothing_holds_the_loop(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", RECORDED, ids=lambda how: how[-1])
+async def test_nothing_holds_the_loop(how: tuple[str, ...], tmp_path: Path) -> None:
     end = event(chunk("", "stop"))
     answers = [
         *((name, True, sse_answer(*steps, end)) for name, steps in sent("event", EVENTS)),
         *((name, False, json_answer(*steps)) for name, steps in sent("answer", ANSWERS)),
         *((name, False, json_answer(*steps, status=500)) for name, steps in sent("error", ERRORS)),
     ]
-    async with relays(tmp_path) as all_:
+    async with relays(tmp_path, *how) as all_:
         for name, is_stream, answer in answers:
             for way in WAYS:
                 ask = partial(all_.ask, way, is_stream=is_stream, answer=answer)

@@ -7,16 +7,15 @@ only metadata is kept.
 from __future__ import annotations
 
 import time
-from array import array
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, Protocol, TypeGuard
+from typing import TYPE_CHECKING, Final, Protocol
 
 from grpc import StatusCode
 
 from chatpb import ConversionError
 from chatpb._metadata import without_contents
 from chatpb._rpc.offload import LARGE
-from chatpb._wire import begun, embedded, varint_bytes
+from chatpb._wire import begun
 from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
 from chatpb.v1.completion_record_pb2 import (
     RECORD_KEPT_METADATA,
@@ -24,10 +23,12 @@ from chatpb.v1.completion_record_pb2 import (
     CompletionRecord,
     RecordKept,
 )
+from chatpb_server.core.apart import Job
 from chatpb_server.core.call import Call, Recording
 from chatpb_server.core.failure import Failure
 from chatpb_server.core.keeping import Keep, least
 from chatpb_server.core.offload import SHORT, json_to_binary_in_thread
+from chatpb_server.watching.kept_answer import KeptAnswer, room_for
 from chatpb_server.watching.record_fields import ending, is_request, kept_fields, label_fields
 from chatpb_server.watching.record_limits import TRUNCATED, RecordLimits
 
@@ -35,11 +36,6 @@ if TYPE_CHECKING:
     from chatpb_server.watching.redacting import Redaction
 
 _REQUEST: Final = CompletionRecord.REQUEST_FIELD_NUMBER
-_COMPLETION: Final = CompletionRecord.COMPLETION_FIELD_NUMBER
-_CHUNKS: Final = CompletionRecord.CHUNKS_FIELD_NUMBER
-_TIMES: Final = CompletionRecord.CHUNK_TIMES_US_FIELD_NUMBER
-#: The size of a chunk's time of arrival, which is kept with it.
-_TIME_BYTES: Final = 8
 
 
 class Keeper(Protocol):
@@ -110,7 +106,6 @@ class Exchange(Recording):
         "_request",
         "_request_size",
         "_start_us",
-        "_times",
         "ended",
         "keep",
         "redaction",
@@ -129,8 +124,7 @@ class Exchange(Recording):
         self._request: bytes | None = None
         self._request_size: int | None = None
         self._answer_size: int | None = None
-        self._answer: list[bytes | bytearray] = []
-        self._times: array[int] | None = None
+        self._answer = KeptAnswer()
         self._cut: tuple[str, ...] = ()
         self._code = StatusCode.UNKNOWN
         self._failure: Failure | None = None
@@ -178,7 +172,7 @@ class Exchange(Recording):
         """Keeps the completion."""
         self._answer_size = len(completion)
         if self._has_room(len(completion), "completion"):
-            self._answer = [begun(_COMPLETION, len(completion)), completion]
+            self._answer.complete(completion)
 
     def came(self, chunks: Sequence[bytes]) -> None:
         """Keeps chunks, and when they came."""
@@ -186,19 +180,8 @@ class Exchange(Recording):
         self._answer_size = (self._answer_size or 0) + size
         if self.keep == "none" or "chunks" in self._cut:  # none after a gap
             return
-        data = [embedded(_CHUNKS, chunks)] if size <= LARGE else _fields(chunks)
-        if self._has_room(sum(map(len, data)) + _TIME_BYTES * len(chunks), "chunks"):
-            if self._times is None:
-                self._times = array("q")
-            if size > LARGE:  # not copied before it is written
-                self._answer += data
-            elif self._answer and _takes_more(last := self._answer[-1]):
-                last += data[0]
-            else:
-                self._answer.append(bytearray(data[0]))
-            now = self._now_us()
-            for _ in chunks:
-                self._times.append(now)
+        if self._has_room(room_for(chunks, size), "chunks"):
+            self._answer.add(chunks, size, self._now_us())
 
     async def end(self, code: StatusCode, failure: Failure | None) -> None:
         """Gives all to the keeper."""
@@ -231,20 +214,24 @@ class Exchange(Recording):
                 self._cut_off("request")
         elif request is not None and not self._is_begun and not is_request(request):
             return None
-        pieces: list[bytes | bytearray] = []
+        pieces: list[bytes] = []
         if request is not None:
             pieces += (begun(_REQUEST, len(request)), request)
-        pieces += map(bytes, self._answer)  # bytes alone are joined without Python's lock
-        if self._times is not None:
-            times = b"".join(map(varint_bytes, self._times))
-            pieces += (begun(_TIMES, len(times)), times)
+        pieces += self._answer.fields()
         pieces += self._ending()
         record = b"".join(pieces)
         return self.reduced(record) if self.keep == "metadata" else record
 
     def reduced(self, record: bytes) -> bytes:
-        """The record as it is written if only its metadata is kept."""
-        reduced = without_contents(record, CompletionRecord)
+        """The record as it is written if only its metadata is kept.
+
+        Raises:
+            ConversionError: The process that reduces it was ended.
+        """
+        if len(record) > LARGE:  # a thread would take Python's lock from the loop again and again
+            reduced = Job(without_contents, record, CompletionRecord).run()
+        else:
+            reduced = without_contents(record, CompletionRecord)
         return b"".join((reduced, self._kept(RECORD_KEPT_METADATA)))  # without Python's lock
 
     def redacted(self, record: bytes) -> bytes:
@@ -289,12 +276,3 @@ class Exchange(Recording):
     def _now_us(self) -> int:
         """The microseconds since the call came."""
         return int((time.monotonic() - self._call.started) * 1_000_000)
-
-
-def _takes_more(piece: bytes | bytearray) -> TypeGuard[bytearray]:
-    return isinstance(piece, bytearray) and len(piece) < LARGE
-
-
-def _fields(chunks: Sequence[bytes]) -> list[bytes]:
-    """The fields that hold chunks, in pieces that are not copied."""
-    return [piece for chunk in chunks for piece in (begun(_CHUNKS, len(chunk)), chunk)]

@@ -18,9 +18,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from chatpb._errors import os_error_text
-from chatpb_server.access.address import Address, AddressError, check_exposure
 from chatpb_server.core.setting import PREFIX, Table
-from chatpb_server.running.fallback import find_fallback
+from chatpb_server.running.conflicts import conflicts
+from chatpb_server.running.places import Places
 from chatpb_server.running.settings import Settings, short_keys
 from chatpb_server.upstreams.registry import (
     DEFAULT_URL,
@@ -29,13 +29,8 @@ from chatpb_server.upstreams.registry import (
     find_kind,
 )
 
-_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 #: The only upstream of the short form.
 _DEFAULT: Final = ("upstreams", "default")
-_ONE_AUTHORIZATION: Final = (
-    "callers send one authorization: with tokens (--tokens) it is for the relay; give the upstream"
-    " a key of its own, or authenticate the callers by tls.client_ca (--tls-client-ca)"
-)
 
 
 class ConfigError(Exception):
@@ -61,48 +56,6 @@ class Given:
 
     place: str
     value: Any
-
-
-class Places:
-    """Where settings come from.
-
-    Args:
-        path: The configuration file: the place of each setting that has no other place.
-    """
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._places: dict[tuple[int | str, ...], str] = {}
-        self._defaults: set[tuple[str, ...]] = set()
-
-    @property
-    def file(self) -> str | None:
-        """The configuration file; None without one."""
-        return None if self._path is None else str(self._path)
-
-    def add_default(self, key: tuple[str, ...]) -> None:
-        """Records that the relay itself has filled in a setting."""
-        self._defaults.add(key)
-
-    def add(self, key: tuple[int | str, ...], place: str) -> None:
-        """Records the place of a setting or a table."""
-        self._places[key] = place
-
-    def find(self, key: tuple[int | str, ...]) -> str:
-        """What an error message about a setting begins with."""
-        for length in range(len(key), 0, -1):
-            if place := self._places.get(key[:length]):
-                # Not the position in a list: a flag that is repeated has none to the eye.
-                return ".".join([place, *(part for part in key[length:] if isinstance(part, str))])
-        name = ".".join(map(str, key))
-        below = [place for known, place in self._places.items() if known[: len(key)] == key]
-        if below:  # a table whose values come from flags
-            return " and ".join(below)
-        return f"{self._path}: {name}" if self._path else name
-
-    def source(self, key: tuple[str, ...]) -> str | None:
-        """The flag, the variable or the file that sets a setting; None for a default."""
-        return None if key in self._defaults else self._places.get(key) or str(self._path)
 
 
 class Loaded(NamedTuple):
@@ -250,48 +203,6 @@ def _expand(data: dict[str, Any], places: Places, environ: Mapping[str, str]) ->
             yield f"{places.find((*_DEFAULT, 'url'))}: {error}"
     for key in table.keys() - given.keys():
         places.add_default((*_DEFAULT, key))
-
-
-def conflicts(settings: Settings, places: Places | None = None) -> Iterator[str]:
-    """The mistakes that only several settings together make.
-
-    Args:
-        settings: The settings.
-        places: Where they come from. None: it is not known.
-    """
-    places = places or Places(None)
-    for key, listen in ((("listen",), settings.listen), (("http", "listen"), settings.http.listen)):
-        if listen is None:
-            continue
-        try:
-            check_exposure(
-                Address.parse(listen),
-                tls=settings.tls.cert is not None,
-                authentication=settings.tokens is not None or settings.tls.client_ca is not None,
-                insecure=settings.insecure_listen,
-            )
-        except AddressError as error:
-            yield f"{places.find(key)}: {error}"
-    found = None
-    try:
-        found = find_fallback(settings)
-    except ValueError as error:
-        yield f"{places.find(('http', 'fallback'))}: {error}"
-    if (
-        found is not None
-        and found.name not in settings.upstreams
-        and found.table.takes_authorization
-        and settings.tokens is not None
-    ):
-        yield f"{places.find(('http', 'fallback'))}: {_ONE_AUTHORIZATION}"
-    for name, table in settings.upstreams.items():
-        key = ("upstreams", name)
-        if not _NAME.fullmatch(name):
-            yield f"{places.find(key)}: expected a name of up to 64 letters, digits and . _ -"
-        if not table.models and settings.http.fallback != name:
-            yield f"{places.find((*key, 'models'))}: expected at least one model"
-        if table.takes_authorization and settings.tokens is not None:
-            yield f"{places.find((*key, 'auth'))}: {_ONE_AUTHORIZATION}"
 
 
 def _text(error: ErrorDetails, data: Mapping[str, Any]) -> str:

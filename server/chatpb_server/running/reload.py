@@ -8,7 +8,8 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
-from chatpb_server.running.config import ConfigError, conflicts
+from chatpb_server.running.config import ConfigError
+from chatpb_server.running.conflicts import conflicts
 from chatpb_server.running.settings import Settings
 from chatpb_server.running.threads import in_daemon_thread
 from chatpb_server.watching.logs import configure_logging

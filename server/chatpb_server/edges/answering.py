@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from typing import Final
 
 from aiohttp import HttpVersion11, web
 
-from chatpb import ConversionError
-from chatpb._rpc.offload import LARGE
-from chatpb._stream.errors import in_member
 from chatpb.sse import DONE, event
-from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
-from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb_server.core.budget import Budget
 from chatpb_server.core.call import Call
 from chatpb_server.core.explain import RefusalError
-from chatpb_server.core.failure import Failure
 from chatpb_server.core.guard import CallerGoneError, CallError, Guard, Peer
 from chatpb_server.core.headers import one_of_each
 from chatpb_server.core.model_service import ModelService
-from chatpb_server.core.offload import apart, json_text, threaded
-from chatpb_server.core.reading import json_of
 from chatpb_server.core.service import Metadata
 from chatpb_server.core.upstream import (
     RequestBody,
-    UpstreamAnswer,
-    UpstreamChunks,
     UpstreamDataError,
     UpstreamError,
 )
 from chatpb_server.edges.azure import with_model, without_version
+from chatpb_server.edges.chat_json import error_event, events_of, text_of
 from chatpb_server.edges.connection import OURS, Connection
 from chatpb_server.edges.http_body import BodyReader
 from chatpb_server.edges.http_request import HttpPeer, asked_in
@@ -44,8 +35,6 @@ CHAT: Final = "/openai.v1/chat.completions"
 MODELS: Final = "/openai.v1/models"
 
 _JSON: Final = "application/json"
-#: A comment, which clients skip: with it, neither they nor proxies find the stream idle.
-_ALIVE: Final = b": keep-alive\n\n"
 _BLANK_LINES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 #: How many seconds the end of an answer that breaks off may take to be written.
 LAST: Final = 1.0
@@ -115,7 +104,9 @@ class Answering:
             if self._is_stream:
                 await self._stream(call)
                 return
-            text = await _text(await self._services.chat.create(call, RequestBody(text=self._body)))
+            text = await text_of(
+                await self._services.chat.create(call, RequestBody(text=self._body))
+            )
             self._body = b""
             share.give_back()
             share.hold(len(text))
@@ -223,7 +214,7 @@ class Answering:
         async with aclosing(stream) as arrived:
             async for chunks in arrived:
                 is_event_stream = chunks.text is not None
-                if data := await _events(chunks):
+                if data := await events_of(chunks):
                     await write(data)
         if not is_event_stream:  # nothing that came marks the end
             await write(event(DONE))
@@ -249,7 +240,7 @@ class Answering:
         try:
             async with asyncio.timeout(LAST):  # the caller may read no more
                 if self._is_between_events:
-                    await connection.write(self._request, _error_event(failure))
+                    await connection.write(self._request, error_event(failure))
                 await connection.flush()
                 if isinstance(cause, UpstreamError):
                     await connection.end_stream(response)
@@ -281,51 +272,3 @@ def gone() -> Iterator[None]:
         yield
     except ConnectionError as error:
         raise CallerGoneError from error
-
-
-async def _text(answer: UpstreamAnswer) -> bytes:
-    """The JSON text of an answer: as it came, if it came as JSON.
-
-    Raises:
-        UpstreamDataError: It has no JSON form.
-    """
-    if answer.text is not None:
-        return answer.text
-    try:
-        return await json_text(answer.binary, ChatCompletion)
-    except ConversionError as error:
-        raise UpstreamDataError("could not be read: not a completion", answer.headers) from error
-
-
-async def _events(chunks: UpstreamChunks) -> bytes:
-    """The bytes of the event stream: as they came, if they came as events.
-
-    Raises:
-        UpstreamDataError: A chunk has no JSON form.
-    """
-    if chunks.text is not None:
-        return chunks.text
-    if not chunks.whole:  # another relay passes on that the upstream is alive
-        return _ALIVE
-    try:
-        return await _made_events(chunks.whole)
-    except ConversionError as error:
-        raise UpstreamDataError("could not be read: not a chunk") from error
-
-
-async def _made_events(chunks: Sequence[bytes]) -> bytes:
-    size = sum(map(len, chunks))
-    if max(map(len, chunks)) <= LARGE:
-        return await apart(min(size, LARGE), _events_of, chunks)
-    lines: list[bytes] = []
-    for chunk in chunks:
-        lines += (b"data: ", await json_text(chunk, ChatCompletionChunk), b"\n\n")
-    return await threaded(size, b"".join, lines)
-
-
-def _events_of(chunks: Sequence[bytes]) -> bytes:
-    return b"".join([event(json_of(chunk, ChatCompletionChunk)) for chunk in chunks])
-
-
-def _error_event(failure: Failure) -> bytes:
-    return event(b" ".join(in_member(failure.error_json).splitlines()))

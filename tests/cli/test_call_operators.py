@@ -232,6 +232,29 @@ async def test_failures_over_http() -> None:
     assert (78, "UNAVAILABLE: http://") == (result.exit_code, result.stderr[:20])
 
 
+async def test_a_stream_over_http_that_is_not_complete() -> None:
+    part, end = chunk("a"), chunk("", "stop")
+    cases: list[tuple[Any, int]] = [
+        (sse_answer(part, done=False), 79),
+        (sse_answer(part), 0),
+        (sse_answer(part, end, done=False), 0),
+        (sse_answer(part, chunk("", "a new word"), done=False), 0),
+        (sse_answer(end, chunk("b", index=1), done=False), 79),
+        (json_answer(COMPLETION), 79),
+        (sse_answer(done=False), 79),
+    ]
+    async with HttpUpstream() as upstream:
+        for answer, code in cases:
+            await upstream.answer(answer)
+            result = await called(upstream.url, "--stream")
+            text = "DATA_LOSS: the answer is not a stream, or ended before the completion did\n"
+            assert (code, text if code else "") == (result.exit_code, result.stderr)
+        await upstream.answer(json_answer(COMPLETION))
+        result = await called(upstream.url, "--models")
+        assert (1, "") == (result.exit_code, result.stdout)
+        assert "expected a list of models" in result.stderr
+
+
 async def test_waiting_for_a_server() -> None:
     """It is there later, is not serving for a while, and then serves."""
     with refusing() as url:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import click
 import httpx2
+from grpc import StatusCode
 
 import chatpb
 from chatpb._cli.calling.report import Report
@@ -27,6 +28,7 @@ from chatpb.v1 import (
     ChatCompletion,
     ChatCompletionChunk,
     ChatCompletionRequest,
+    ChunkChoice,
     ErrorResponse,
     ModelList,
 )
@@ -77,12 +79,25 @@ def call(
                 emit(completion)
                 return
             decoder = ChunkDecoder(allow_nan=True)
+            finished: dict[int, bool] = {}
+
+            def take(chunks: list[bytes]) -> None:
+                for data in chunks:
+                    chunk = ChatCompletionChunk.FromString(data)
+                    for choice in chunk.choices:
+                        finished[choice.index] = finished.get(choice.index) or _is_finished(choice)
+                    report.arrived(chunk)
+                    emit(chunk)
+
             async for data in response.aiter_raw():
-                _take(decoder.feed(data), emit, report)
+                take(decoder.feed(data))
             while chunks := decoder.close():
-                _take(chunks, emit, report)
+                take(chunks)
             if decoder.error is not None:
                 raise _error(_UNKNOWN, ErrorResponse.FromString(decoder.error), response)
+            if not (decoder.is_done or (finished and all(finished.values()))):
+                text = "the answer is not a stream, or ended before the completion did"
+                raise _failure(StatusCode.DATA_LOSS, text, None, response)
 
     _run(target, ask, report)
 
@@ -102,6 +117,8 @@ def models(target: Target, report: Report) -> ModelList:
             data = await response.aread()
             _check(data, response)
             found.CopyFrom(chatpb.from_json(data, ModelList, allow_nan=True))
+            if not isinstance(chatpb.to_dict(found, allow_nan=True).get("data"), list):
+                raise ConversionError("expected a list of models")
 
     _run(target, ask, report)
     return found
@@ -225,11 +242,11 @@ def _check(data: bytes, response: httpx2.Response) -> None:
         )
 
 
-def _take(chunks: list[bytes], emit: Emit, report: Report) -> None:
-    for data in chunks:
-        chunk = ChatCompletionChunk.FromString(data)
-        report.arrived(chunk)
-        emit(chunk)
+def _is_finished(choice: ChunkChoice) -> bool:
+    """Whether a choice has a finish reason; of unknown words the residue keeps the text."""
+    if choice.finish_reason:
+        return True
+    return choice.HasField("residue") and bool(chatpb.to_dict(choice).get("finish_reason"))
 
 
 def _error(code: Any, error: ErrorResponse, response: httpx2.Response) -> ChatCompletionError:

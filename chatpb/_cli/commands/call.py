@@ -69,7 +69,8 @@ def command(
 
     If the call fails, the name of the status and OpenAI's message go to standard error, and the
     exit code is 64 plus the number of the gRPC status, as grpcurl has it. An HTTP status counts as
-    the gRPC status that corresponds to it; an error inside a stream over HTTP is UNKNOWN.
+    the gRPC status that corresponds to it; an error inside a stream over HTTP is UNKNOWN, and a
+    stream that ends before the completion does is DATA_LOSS.
 
     \b
       65 CANCELLED            70 ALREADY_EXISTS       75 OUT_OF_RANGE

@@ -46,5 +46,10 @@ def cannot_open(name: str, error: OSError) -> CliError:
 
 
 def one_line(text: str) -> str:
-    """A text with its line breaks and runs of white space as single spaces."""
-    return " ".join(text.split())
+    """A text with its line breaks and runs of white space as single spaces; see `printable`."""
+    return printable(" ".join(text.split()))
+
+
+def printable(text: str) -> str:
+    """A text of somebody else, without what would move the cursor of a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

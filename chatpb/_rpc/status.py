@@ -13,6 +13,8 @@ HTTP_STATUS_KEY: Final = "chatpb-http-status"
 #: The key of trailing metadata for the body that it answered with, if the error object that is sent
 #: too does not give it back.
 HTTP_BODY_KEY: Final = "chatpb-http-body-bin"
+#: The gRPC status of an answer that is not complete.
+INCOMPLETE: Final = StatusCode.DATA_LOSS
 #: The HTTP status for each gRPC status, for calls without an upstream's HTTP status. Based on
 #: https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto, which maps UNKNOWN
 #: and DATA_LOSS to 500; here the fault is behind the relay.

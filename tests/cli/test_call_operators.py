@@ -210,6 +210,7 @@ async def test_failures_over_http() -> None:
     async with HttpUpstream() as upstream:
         for answer, options, code, text in (
             (json_answer(error_object("no")), (), 66, "UNKNOWN: no\n"),
+            (json_answer(error_object("a\x1b[2J\n\0b")), (), 66, "UNKNOWN: a?[2J ?b\n"),
             (raw(HANG), ("--timeout", "0.2"), 68, "DEADLINE_EXCEEDED: Deadline Exceeded\n"),
             (sse_answer(chunk("a"), RESET), ("--stream",), 78, "UNAVAILABLE: the answer broke off"),
             (sse_answer(chunk("a"), error_object("no")), ("--stream",), 66, "UNKNOWN: no\n"),

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 import click
 import httpx2
-from grpc import StatusCode
 
 import chatpb
 from chatpb._cli.calling.report import Report
@@ -20,7 +19,7 @@ from chatpb._cli.calling.target import Target
 from chatpb._cli.failure import one_line
 from chatpb._errors import ConversionError, os_error_text
 from chatpb._rpc.loopback import is_loopback
-from chatpb._rpc.status import is_error_status, status_code
+from chatpb._rpc.status import INCOMPLETE, is_error_status, status_code
 from chatpb._stream.errors import find_error
 from chatpb.client import ChatCompletionError
 from chatpb.sse import ChunkDecoder
@@ -97,7 +96,7 @@ def call(
                 raise _error(_UNKNOWN, ErrorResponse.FromString(decoder.error), response)
             if not (decoder.is_done or (finished and all(finished.values()))):
                 text = "the answer is not a stream, or ended before the completion did"
-                raise _failure(StatusCode.DATA_LOSS, text, None, response)
+                raise _failure(INCOMPLETE, text, None, response)
 
     _run(target, ask, report)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from chatpb._cli.failure import printable
 from chatpb.v1 import ChatCompletion, ChatCompletionChunk
 
 
@@ -91,7 +92,7 @@ class Report:
         if self.retry_after is not None:
             yield "retry after", f"{self.retry_after:g} s"
         if self.request_id is not None:
-            yield "request id", _plain(self.request_id)
+            yield "request id", printable(self.request_id)
         yield from (("metadata", f"{name}: {_plain(value)}") for name, value in self._shown())
 
     def _shown(self) -> Iterable[tuple[str, Any]]:
@@ -103,10 +104,7 @@ _HIDDEN = ("grpc-status-details-bin", "chatpb-http-body-bin", "set-cookie")
 
 
 def _plain(value: str | bytes) -> str:
-    """A value without what would move the cursor of a terminal."""
-    if isinstance(value, bytes):
-        return f"{len(value)} bytes"
-    return "".join(letter if letter.isprintable() else "?" for letter in value)
+    return f"{len(value)} bytes" if isinstance(value, bytes) else printable(value)
 
 
 def _seconds(value: float) -> str:

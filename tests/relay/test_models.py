@@ -297,6 +297,22 @@ async def test_a_silent_upstream_is_not_waited_for() -> None:
         await within(server.leaves.wait())
 
 
+async def test_a_model_of_one_route_does_not_wait_for_the_next() -> None:
+    """The routes are looked at in their order."""
+    async with (
+        model_server("a") as first,
+        model_server("a", "b") as second,
+        edge(
+            *(route("1", first.url), route("2", second.url)),
+            models=ModelsTable(timeout=2 * TIMEOUT),
+        ) as ports,
+    ):
+        second.hold.clear()
+        status, model = await within(get(ports, "/models/a"))
+        assert (200, "a") == (status, model["id"])
+        second.hold.set()
+
+
 async def test_the_key_and_the_query_go_with_the_question() -> None:
     how: dict[str, Any] = {"headers": lambda: {"api-key": "s"}, "query": {"api-version": "1"}}
     async with model_server("a") as server, edge(route("a", server.url, **how)) as ports:

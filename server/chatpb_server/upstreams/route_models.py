@@ -73,21 +73,22 @@ async def united(routes: Sequence[RouteModels], request: ModelsRequest) -> Seque
     """
     wanted = request.wanted
     asked = [route for route in routes if wanted is None or route.answers(wanted)]
-    answers = await asyncio.gather(
-        *(route.models(request) for route in asked), return_exceptions=True
-    )
+    questions = [asyncio.ensure_future(route.models(request)) for route in asked]
     found: list[Mapping[str, ListedModel]] = []
     faults: dict[str, UpstreamFault] = {}
-    for route, answer in zip(asked, answers, strict=True):
-        if isinstance(answer, BaseException):
-            raise answer
-        models, fault = answer
-        if wanted is not None and wanted in models:
-            return (models[wanted],)
-        if models:
-            found.append(models)
-        if fault is not None:
-            faults[route.name] = fault
+    try:
+        for route, question in zip(asked, questions, strict=True):
+            models, fault = await question
+            if wanted is not None and wanted in models:
+                return (models[wanted],)
+            if models:
+                found.append(models)
+            if fault is not None:
+                faults[route.name] = fault
+    finally:  # the later routes need not answer any more
+        for question in questions:
+            question.cancel()
+        await asyncio.gather(*questions, return_exceptions=True)
     if faults and (wanted is not None or (not found and len(faults) == len(asked))):
         raise _joined(faults)
     if wanted is not None:

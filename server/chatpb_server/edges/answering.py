@@ -184,7 +184,7 @@ class Answering:
     def _begin(self, response: web.StreamResponse) -> None:
         # What is left of a request that is refused is not read, so nothing can come after it.
         is_read = self._request.content.at_eof()
-        if self._is_draining() or not is_read or self._connection.may_have_trailers(self._request):
+        if self._is_draining() or not is_read or self._connection.has_doubtful_end(self._request):
             response.force_close()
         self._response = response
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.http_writer import StreamWriter
 from aiohttp.web_protocol import RequestHandler
@@ -137,14 +137,16 @@ class Connection(RequestHandler):
         super().resume_writing()
         _finish(self._resumed)
 
-    def may_have_trailers(self, request: web.BaseRequest) -> bool:
-        """Whether trailers may have come after the body of a request, all of which is there.
+    def has_doubtful_end(self, request: web.BaseRequest) -> bool:
+        """Whether a request, all of which is there, can end elsewhere for a proxy in front of us.
 
-        aiohttp's parser takes the last one for a header of the next request, which a proxy in
-        front of the relay may send for another caller.
+        A proxy sends requests of several callers over one connection. If trailers came, aiohttp's
+        parser takes the last one for a header of the next request. HTTP/1.0 has no chunks.
         """
-        is_chunked = "transfer-encoding" in request.headers
-        return is_chunked and (bool(self._messages) or self._tail != _LAST_CHUNK)
+        if "transfer-encoding" not in request.headers:
+            return False
+        has_next = bool(self._messages)  # so that it is not known what came before it
+        return has_next or self._tail != _LAST_CHUNK or request.version < HttpVersion11
 
     def begin(self) -> None:
         """The head of a request is there."""

@@ -129,7 +129,8 @@ def _run(
     report: Report,
 ) -> None:
     url = urlsplit(target.address)
-    is_safe = target.tls or target.allow_insecure_token or is_loopback(url.hostname or "")
+    is_here = is_loopback(url.hostname or "")
+    is_safe = target.tls or target.allow_insecure_token or is_here
     if target.token is not None and not is_safe:
         raise click.UsageError(
             f"will not send the token to {url.netloc} in the clear: pass https:// or --tls, or"
@@ -153,7 +154,8 @@ def _run(
             verify=_verified(target) if target.tls else False,
             timeout=None,
             event_hooks={"request": [name_server]},
-            trust_env=target.tls,  # a proxy could read what is not encrypted
+            # A proxy could read what is not encrypted, and does not reach this machine.
+            trust_env=target.tls and not is_here,
         )
         async with client:
             if target.wait_ready is not None:

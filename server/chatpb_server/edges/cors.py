@@ -91,7 +91,7 @@ class Cors:
         return headers if self._allows_all else {**headers, "vary": "origin"}
 
     def preflight(self, request: web.BaseRequest) -> dict[str, str] | None:
-        """What the answer to a preflight has beside `headers`; None if the request is none."""
+        """What the answer to a preflight has next to `headers`; None for any other request."""
         if request.method != "OPTIONS" or not self._is_on:
             return None
         if not request.headers.keys() >= {"origin", "access-control-request-method"}:

@@ -46,7 +46,7 @@ class Exchange(Protocol):
         """Answers, in the call's turn.
 
         Args:
-            begin: As in `ChatCompletionService.stream`. Not called if the answer is no stream.
+            begin: As in `ChatCompletionService.stream`. Not called if the answer is not a stream.
             write: Writes a message.
         """
         ...
@@ -204,7 +204,7 @@ async def _check(asked: _Asked) -> None:
     """Refuses residues that would replace the fields that the relay decides by.
 
     Raises:
-        RequestError: The residue says something else.
+        RequestError: The residue has such a field.
     """
     hidden: set[str] = set()
     size = sum(map(len, asked.residues))

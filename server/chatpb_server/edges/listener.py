@@ -1,4 +1,4 @@
-"""Accepts the connections of the HTTP edge, at most so many at once."""
+"""Accepts the connections of the HTTP edge, and bounds their number."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class ModelsExchange:
         if self._is_for_one:
             self._name = _name_in(data)
 
-    async def answer(self, begin: Begin, write: Write) -> None:  # noqa: ARG002 (it is no stream)
+    async def answer(self, begin: Begin, write: Write) -> None:  # noqa: ARG002 (not a stream)
         """See `Exchange`."""
         if self._is_for_one:
             model = await self._service.get(self._call, self._name)

@@ -15,7 +15,7 @@ from chatpb._rpc.offload import LARGE
 from chatpb_server.core.offload import apart
 from chatpb_server.core.upstream import RequestError
 
-#: A text is that many times longer than the binary form: numbers of tokens and logprobs.
+#: A text is up to that many times longer than the binary form: numbers of tokens and logprobs.
 _LONGER: Final = 4
 #: The most commas of a text that is read in this process: a message takes 6 microseconds.
 _MOST_COMMAS: Final = 300

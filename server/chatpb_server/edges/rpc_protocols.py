@@ -80,7 +80,7 @@ class RpcPeer(HttpPeer):
         self._protocol = protocol
 
     def time_remaining(self) -> float | None:
-        """What is left of the time that the protocol's header says, or the one of all requests.
+        """What is left of the time in the protocol's header, or in that of all requests.
 
         Raises:
             RefusalError: The header does not hold a time.

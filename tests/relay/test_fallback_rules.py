@@ -77,6 +77,27 @@ async def test_paths_that_lead_elsewhere() -> None:
 
 
 @pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/chat%2fcompletions",
+        "/v1/chat/completion%2573",
+        "/v1/chat/completions;a",
+        "/v1/chat;a=b/completions/",
+        "/v1/Chat/Completions",
+        "/v1/v1/chat/completions",
+        "/openai/deployments/a/b/chat/completions",
+    ],
+)
+async def test_chat_completions_in_disguise_are_not_passed_on(path: str) -> None:
+    """They would be neither routed nor recorded as what they are."""
+    async with HttpUpstream() as upstream, falling_back(upstream.url) as (_, port):
+        status, answer = await ask(port, f"POST {path} HTTP/1.1\r\ncontent-length: 2", b"{}")
+        assert 400 == status
+        assert b"Chat completions are at /v1/chat/completions" in answer
+    assert [] == upstream.requests
+
+
+@pytest.mark.parametrize(
     ("base", "path", "target"),
     [
         ("", "/v1/files?a=b", "/v1/files?a=b"),

@@ -84,7 +84,7 @@ class Passage(Answering):
             raise RefusalError(400, text, "websocket_not_supported")
         if request.headers.get("transfer-encoding", "chunked").strip().lower() != "chunked":
             raise RefusalError(501, "The relay knows no transfer encoding other than chunked.")
-        check_target(request.raw_path)
+        check_target(request.method, request.raw_path)
 
     async def _pass_back(self, call: Call, passing: Passing, answer: PassedAnswer) -> None:
         headers = CIMultiDict([*OURS.items(), *passed_back(answer.headers)])

@@ -15,17 +15,20 @@ _NOT_ENCODED: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 #: How many times a path may be encoded. Servers that decode twice are known.
 _MOST_DECODINGS: Final = 4
+_CHAT: Final = "/chat/completions"
 
 
-def check_target(target: str) -> None:
-    """Makes sure that no server takes a target for a place outside of where it is put.
+def check_target(method: str, target: str) -> None:
+    """Makes sure that no server takes a target for another place than the relay does.
 
     Args:
-        target: The target of the request, as it was sent.
+        method: The method of the request.
+        target: Its target, as it was sent.
 
     Raises:
         RefusalError: A server might: it names another host, or goes up by ``..``, encoded, even
-            more than once, or as some servers understand it.
+            more than once, or as some servers understand it; or it asks for a chat completion,
+            which would be neither routed nor recorded as one.
     """
     if not _TARGET.fullmatch(target):
         raise _refusal()
@@ -40,9 +43,13 @@ def check_target(target: str) -> None:
         except UnicodeDecodeError:
             raise _refusal() from None
         if decoded == path:
-            return
+            break
         path = decoded
-    raise _refusal()
+    else:
+        raise _refusal()
+    if method == "POST" and _without_parameters(path).rstrip("/").casefold().endswith(_CHAT):
+        text = f"Chat completions are at /v1{_CHAT}, in these letters."
+        raise RefusalError(400, text, "invalid_path")
 
 
 def _is_plain(path: str) -> bool:
@@ -50,8 +57,12 @@ def _is_plain(path: str) -> bool:
     path = normalize("NFKC", path)  # some letters become dots and strokes
     if "\\" in path or "//" in path or _CONTROL.search(path):
         return False
-    # What follows a semicolon, some servers take away first.
-    return not any(part.partition(";")[0].strip() in (".", "..") for part in path.split("/"))
+    return not any(part.strip() in (".", "..") for part in _without_parameters(path).split("/"))
+
+
+def _without_parameters(path: str) -> str:
+    """A path without what follows semicolons, which some servers take away first."""
+    return "/".join(part.partition(";")[0] for part in path.split("/"))
 
 
 def _refusal() -> RefusalError:

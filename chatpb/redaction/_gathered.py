@@ -67,8 +67,8 @@ class Gathered:
     """Texts, and what puts others in their place.
 
     Args:
-        is_open: Tells by the place of a text in pieces whether it may end anywhere. Then its last
-            word is left out.
+        is_open: Tells by the place of a text that may be in pieces whether they may end anywhere.
+            Then its last word is left out.
 
     Attributes:
         after: What is called when all texts are put back.
@@ -80,6 +80,7 @@ class Gathered:
         self._groups: dict[Key, tuple[bool, list[Piece]]] = {}
         self._json: list[tuple[Text, Callable[[str], None]]] = []
         self._numbers: dict[Key, list[Number]] = {}
+        self._values: set[Key] = set()  # the places of strings in JSON
 
     def add(
         self, key: Key, text: str, put: Callable[[str], None], *, is_pieces: bool = False
@@ -119,10 +120,18 @@ class Gathered:
                     if names[part.path[:-1]] > 1:
                         continue  # names of one object do not belong together
                     place = (*place[:-1], part.is_name)
+                else:
+                    self._values.add((*key, *place))
                 self.add((*key, *place), part.value, _override(part))
             elif isinstance(part, Number) and has_lists and part.is_listed:
                 self._numbers.setdefault((*key, *_without_indices(part.path)), []).append(part)
         self._json.append((text, put))
+
+    def _may_go_on(self, key: Key, whole: _Whole) -> bool:
+        """Whether a text may be the beginning of a longer one."""
+        is_pieces, pieces = self._groups[key]
+        is_last = whole.kind != "alone" or len(pieces) == 1
+        return is_last and (is_pieces or key in self._values) and self._is_open(key)
 
     def redact(self, redactor: Redactor) -> None:
         """Redacts all, and puts the results where the texts were.
@@ -131,7 +140,7 @@ class Gathered:
             RedactionError: The redactor does not do what `Redactor` says.
         """
         wholes = [
-            (whole, is_pieces and self._is_open(key))
+            (whole, self._may_go_on(key, whole))
             for key, (is_pieces, pieces) in self._groups.items()
             for whole in _wholes(pieces, is_pieces)
         ]

@@ -83,6 +83,21 @@ def test_the_last_word_of_a_text_that_was_cut() -> None:
     assert "all of it" == found.completion.choices[0].message.content
 
 
+def test_the_last_word_in_json_that_was_cut() -> None:
+    record = CompletionRecord()
+    for piece in ("to ", "joh", "n.d"):
+        details = [{"type": "text", "text": piece}]
+        delta = {"unknown": {"x": [piece]}, "reasoning_details": details}
+        rest = {"index": 0, "logprobs": None, "finish_reason": None, "delta": delta}
+        record.chunks.append(from_dict(chunk_of(rest), ChatCompletionChunk))
+    cut_off = redact_record(record.SerializeToString(), PATTERNS, is_cut=True)
+    found = [
+        to_dict(each)["choices"][0]["delta"] for each in CompletionRecord.FromString(cut_off).chunks
+    ]
+    assert "to [cut]" == "".join(each["unknown"]["x"][0] for each in found)
+    assert "to [cut]" == "".join(each["reasoning_details"][0]["text"] for each in found)
+
+
 def test_choices_are_kept_apart() -> None:
     record = CompletionRecord()
     for first, second in zip(split(f"a {MAIL}"), split("b text that is as long"), strict=False):

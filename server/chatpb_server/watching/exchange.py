@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from grpc import StatusCode
 
@@ -28,52 +28,15 @@ from chatpb_server.core.call import Call, Recording
 from chatpb_server.core.failure import Failure
 from chatpb_server.core.keeping import Keep, least
 from chatpb_server.core.offload import SHORT, json_to_binary_in_thread
+from chatpb_server.watching.keeper import Keeper
 from chatpb_server.watching.kept_answer import KeptAnswer, room_for
 from chatpb_server.watching.record_fields import ending, is_request, kept_fields, label_fields
-from chatpb_server.watching.record_limits import TRUNCATED, RecordLimits
+from chatpb_server.watching.record_limits import TRUNCATED
 
 if TYPE_CHECKING:
     from chatpb_server.watching.redacting import Redaction
 
 _REQUEST: Final = CompletionRecord.REQUEST_FIELD_NUMBER
-
-
-class Keeper(Protocol):
-    """What exchanges are kept in.
-
-    Attributes:
-        held: How many bytes all running exchanges hold.
-    """
-
-    held: int
-
-    @property
-    def limits(self) -> RecordLimits:
-        """What bounds exchanges."""
-        ...
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """The labels of every record."""
-        ...
-
-    @property
-    def label_fields(self) -> bytes:
-        """The same, as fields of a record."""
-        ...
-
-    @property
-    def redaction(self) -> Redaction | None:
-        """What redacts the records of which all is kept."""
-        ...
-
-    def keep_of(self, call: Call) -> Keep:
-        """How much is kept of a call."""
-        ...
-
-    async def take(self, exchange: Exchange) -> None:
-        """Takes an exchange that is over."""
-        ...
 
 
 class Exchange(Recording):

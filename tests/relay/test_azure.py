@@ -12,7 +12,7 @@ import pytest
 from openai import AsyncAzureOpenAI, AsyncOpenAI, AzureOpenAI
 
 from chatpb_server.access.tokens import token_in
-from chatpb_server.edges.azure import place_of, without_version
+from chatpb_server.edges.http.azure import place_of, without_version
 from chatpb_server.running.build import relaying
 from chatpb_server.running.config import Given, load
 from chatpb_server.running.settings import Settings

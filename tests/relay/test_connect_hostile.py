@@ -14,7 +14,7 @@ import pytest
 from chatpb.sse import event
 from chatpb_server.access.tokens import new_token
 from chatpb_server.core.limits import Limits
-from chatpb_server.edges.connection import Connection
+from chatpb_server.edges.http.connection import Connection
 from chatpb_server.running.serving import Options
 from relay.test_http_edge_process import running
 from support.build import PING, chunk, completion, create_request, stream_request

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from chatpb_server.core.explain import AuthenticationError
-from chatpb_server.edges.cors import checked_origin
+from chatpb_server.edges.http.cors import checked_origin
 from chatpb_server.running.serving import Options
 from relay.test_http_edge_sdk import UNARY
 from support.build import PING

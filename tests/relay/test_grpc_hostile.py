@@ -18,7 +18,7 @@ from grpc import StatusCode, aio
 from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
 from chatpb_server.access.tokens import new_token
 from chatpb_server.core.limits import Limits
-from chatpb_server.edges import messages
+from chatpb_server.edges.grpc import messages
 from chatpb_server.running.serving import Options, serving
 from chatpb_server.upstreams.builtin.upstream import BuiltinUpstream
 from support.build import chunk, create_request, stream_request

@@ -117,7 +117,7 @@ async def test_the_edge_that_fails_itself_tells_its_id(
     def broken(*_: object) -> Any:
         raise LookupError("secret")
 
-    monkeypatch.setattr("chatpb_server.edges.http.HttpEdge._listed", broken)
+    monkeypatch.setattr("chatpb_server.edges.http.edge.HttpEdge._listed", broken)
     async with HttpUpstream() as upstream, serve(upstream.url, 1) as ports:
         _, body = await raw_answer(ports.http, b"GET /v1/models HTTP/1.1\r\nhost: a\r\n\r\n")
     error = json.loads(body)["error"]

@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha.reflection_pb2 import (
     ServerReflectionResponse,
 )
 
-from chatpb_server.edges.catalog import Catalog
+from chatpb_server.edges.grpc.catalog import Catalog
 from chatpb_server.running.serving import serving
 from chatpb_server.upstreams.builtin.upstream import BuiltinUpstream
 from support.limits import TIMEOUT

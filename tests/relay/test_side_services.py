@@ -20,8 +20,8 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from chatpb_server.access.tokens import new_token
-from chatpb_server.edges import health
-from chatpb_server.edges.inspection import MOST_RUNNING
+from chatpb_server.edges.grpc import health
+from chatpb_server.edges.grpc.inspection import MOST_RUNNING
 from support.calls import OWN_CONNECTION, ending
 from support.limits import SOAK, TIMEOUT, within
 from support.relay_process import end, finish, listening, running, start

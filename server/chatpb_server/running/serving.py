@@ -22,10 +22,10 @@ from chatpb_server.core.models import NamedModels
 from chatpb_server.core.passing import Fallback, Passing
 from chatpb_server.core.service import ChatCompletionService
 from chatpb_server.core.upstream import Upstream
-from chatpb_server.edges.cors import Cors
-from chatpb_server.edges.grpc import GrpcEdge
-from chatpb_server.edges.http import HttpEdge
-from chatpb_server.edges.inspection import MOST_RUNNING, MOST_SECONDS
+from chatpb_server.edges.grpc.edge import GrpcEdge
+from chatpb_server.edges.grpc.inspection import MOST_RUNNING, MOST_SECONDS
+from chatpb_server.edges.http.cors import Cors
+from chatpb_server.edges.http.edge import HttpEdge
 from chatpb_server.edges.services import Services
 from chatpb_server.upstreams.current import CurrentFallback
 from chatpb_server.watching.logs import LogObserver

@@ -20,7 +20,7 @@ from chatpb_server.access.secret import is_metadata_key
 from chatpb_server.core.headers import is_never_passed
 from chatpb_server.core.limits import Limits
 from chatpb_server.core.setting import Declaration, Seconds, Setting, Table, declarations
-from chatpb_server.edges.cors import checked_origin
+from chatpb_server.edges.http.cors import checked_origin
 from chatpb_server.running.serving import PASSED_HEADERS
 from chatpb_server.upstreams.catalog import ModelsTable
 from chatpb_server.upstreams.registry import AnyUpstream, kinds

@@ -22,11 +22,11 @@ from chatpb_server.core.upstream import (
     UpstreamDataError,
     UpstreamError,
 )
-from chatpb_server.edges.azure import with_model, without_version
-from chatpb_server.edges.chat_json import error_event, events_of, text_of
-from chatpb_server.edges.connection import OURS, Connection
-from chatpb_server.edges.http_body import BodyReader
-from chatpb_server.edges.http_request import HttpPeer, asked_in
+from chatpb_server.edges.http.azure import with_model, without_version
+from chatpb_server.edges.http.body import BodyReader
+from chatpb_server.edges.http.chat_json import error_event, events_of, text_of
+from chatpb_server.edges.http.connection import OURS, Connection
+from chatpb_server.edges.http.request import HttpPeer, asked_in
 from chatpb_server.edges.models import list_json, model_json
 from chatpb_server.edges.services import Services
 

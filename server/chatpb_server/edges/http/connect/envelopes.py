@@ -10,7 +10,7 @@ from chatpb_server.core.budget import Share
 from chatpb_server.core.explain import RefusalError
 from chatpb_server.core.offload import threaded
 from chatpb_server.core.upstream import RequestError
-from chatpb_server.edges.http_body import BodyReader
+from chatpb_server.edges.http.body import BodyReader
 
 GZIP: Final = "gzip"
 IDENTITY: Final = "identity"

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from chatpb_server.core.explain import RefusalError
 from chatpb_server.core.failure import Failure
 from chatpb_server.core.upstream import RequestError
-from chatpb_server.edges.connect import JSON, PROTO, unpadded
+from chatpb_server.edges.http.connect.connect import JSON, PROTO, unpadded
 
 #: The content types, with the form of their messages.
 BINARY: Final = MappingProxyType(

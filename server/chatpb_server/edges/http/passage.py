@@ -13,11 +13,11 @@ from chatpb_server.core.guard import CallError
 from chatpb_server.core.pace import Pace
 from chatpb_server.core.passing import PassedAnswer, Passing, path_class
 from chatpb_server.core.upstream import UpstreamError
-from chatpb_server.edges.answering import Answering, gone
-from chatpb_server.edges.connection import OURS
-from chatpb_server.edges.passed_body import CallerBody
-from chatpb_server.edges.passed_headers import passed_back, passed_on
-from chatpb_server.edges.target import check_target
+from chatpb_server.edges.http.answering import Answering, gone
+from chatpb_server.edges.http.connection import OURS
+from chatpb_server.edges.http.passed_body import CallerBody
+from chatpb_server.edges.http.passed_headers import passed_back, passed_on
+from chatpb_server.edges.http.target import check_target
 
 #: How many bytes are on their way at most, in both directions.
 _HELD: Final = 256 * 1024

@@ -12,8 +12,8 @@ from google.protobuf.message import DecodeError
 from chatpb_server.core.call import Call
 from chatpb_server.core.guard import CallerGoneError, CallError, Guard
 from chatpb_server.core.upstream import RequestError
-from chatpb_server.edges.messages import CallMessages, Messages
-from chatpb_server.edges.reflection import METHOD, SERVICE_NAMES, Reflection
+from chatpb_server.edges.grpc.messages import CallMessages, Messages
+from chatpb_server.edges.grpc.reflection import METHOD, SERVICE_NAMES, Reflection
 
 #: How many such calls run at once, and for how many seconds each.
 MOST_RUNNING: Final = 16

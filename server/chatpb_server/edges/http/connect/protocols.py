@@ -10,8 +10,8 @@ from aiohttp import web
 
 from chatpb_server.core.call import Call
 from chatpb_server.core.failure import Failure
-from chatpb_server.edges import connect, grpc_web
-from chatpb_server.edges.http_request import HttpPeer
+from chatpb_server.edges.http.connect import connect, grpc_web
+from chatpb_server.edges.http.request import HttpPeer
 
 
 class Protocol(NamedTuple):

@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha.reflection_pb2 import (
     ServiceResponse,
 )
 
-from chatpb_server.edges.catalog import Catalog
+from chatpb_server.edges.grpc.catalog import Catalog
 
 V1: Final = "grpc.reflection.v1.ServerReflection"
 V1ALPHA: Final = "grpc.reflection.v1alpha.ServerReflection"

@@ -20,14 +20,19 @@ from chatpb_server.core.limits import Limits
 from chatpb_server.core.model_service import ModelService
 from chatpb_server.core.pace import Pace
 from chatpb_server.core.passing import Passing
-from chatpb_server.edges.azure import place_of
-from chatpb_server.edges.connection import MAX_HEADER, MAX_LINE, Connection, refusal_of_connection
-from chatpb_server.edges.cors import FOREIGN, Cors, CorsRequest
-from chatpb_server.edges.http_body import BodyReader
-from chatpb_server.edges.listener import Listener
-from chatpb_server.edges.passage import Passage
-from chatpb_server.edges.probes import probed
-from chatpb_server.edges.rpc_answering import RPCS, RpcAnswering
+from chatpb_server.edges.http.azure import place_of
+from chatpb_server.edges.http.body import BodyReader
+from chatpb_server.edges.http.connect.answering import RPCS, RpcAnswering
+from chatpb_server.edges.http.connection import (
+    MAX_HEADER,
+    MAX_LINE,
+    Connection,
+    refusal_of_connection,
+)
+from chatpb_server.edges.http.cors import FOREIGN, Cors, CorsRequest
+from chatpb_server.edges.http.listener import Listener
+from chatpb_server.edges.http.passage import Passage
+from chatpb_server.edges.http.probes import probed
 from chatpb_server.edges.services import Services
 
 _MAX_HEADERS: Final = 100

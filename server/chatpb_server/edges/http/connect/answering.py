@@ -23,9 +23,9 @@ from chatpb_server.core.guard import CallerGoneError, CallError, Peer
 from chatpb_server.core.offload import stepwise, threaded
 from chatpb_server.core.service import Metadata
 from chatpb_server.core.upstream import UpstreamDataError
-from chatpb_server.edges import connect, grpc_web
-from chatpb_server.edges.answering import LAST, Answering, gone
-from chatpb_server.edges.envelopes import (
+from chatpb_server.edges.http.answering import LAST, Answering, gone
+from chatpb_server.edges.http.connect import connect, grpc_web
+from chatpb_server.edges.http.connect.envelopes import (
     COMPRESSED,
     GZIP,
     PREFIX_BYTES,
@@ -35,8 +35,8 @@ from chatpb_server.edges.envelopes import (
     only_message,
     takes_gzip,
 )
-from chatpb_server.edges.protobuf_json import read_json, write_json
-from chatpb_server.edges.rpc_protocols import Protocol, RpcPeer, content_types, protocol_of
+from chatpb_server.edges.http.connect.protobuf_json import read_json, write_json
+from chatpb_server.edges.http.connect.protocols import Protocol, RpcPeer, content_types, protocol_of
 from chatpb_server.edges.services import DESCRIPTORS
 
 #: The rpcs, by their paths.

@@ -17,7 +17,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from chatpb_server.core.explain import RefusalError
 from chatpb_server.core.gate import OverloadError
 from chatpb_server.core.upstream import RequestError
-from chatpb_server.edges.messages import Messages
+from chatpb_server.edges.grpc.messages import Messages
 
 #: Each watch holds some 25 KiB. A client needs one for each connection and service.
 _MOST_WATCHES: Final = 1000

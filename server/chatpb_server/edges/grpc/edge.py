@@ -13,10 +13,10 @@ from chatpb_server.access.address import Address
 from chatpb_server.core.budget import Budget
 from chatpb_server.core.guard import Guard
 from chatpb_server.core.limits import Limits
-from chatpb_server.edges.health import Health
-from chatpb_server.edges.inspection import Inspection
-from chatpb_server.edges.messages import Messages
-from chatpb_server.edges.rpcs import Rpcs
+from chatpb_server.edges.grpc.health import Health
+from chatpb_server.edges.grpc.inspection import Inspection
+from chatpb_server.edges.grpc.messages import Messages
+from chatpb_server.edges.grpc.rpcs import Rpcs
 from chatpb_server.edges.services import NAMES, Services
 
 #: How many seconds longer than the grace period the runtime waits for calls to end.

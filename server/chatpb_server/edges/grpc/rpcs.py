@@ -14,7 +14,7 @@ from chatpb_server.core.explain import RefusalError
 from chatpb_server.core.guard import CallerGoneError, CallError, Guard
 from chatpb_server.core.headers import one_of_each
 from chatpb_server.core.service import Metadata
-from chatpb_server.edges.messages import Messages
+from chatpb_server.edges.grpc.messages import Messages
 from chatpb_server.edges.services import DESCRIPTORS, Services
 
 #: Tells gRPC in the caller not to retry by itself: an upstream was asked, and whether to ask it

@@ -23,7 +23,7 @@ from chatpb_server.core.gate import MemoryLimitError
 from chatpb_server.core.guard import CallerGoneError
 from chatpb_server.core.limits import Limits
 from chatpb_server.core.upstream import RequestError
-from chatpb_server.edges.runtime import Runtime
+from chatpb_server.edges.grpc.runtime import Runtime
 
 #: For how many seconds a message can come without counting. What comes in one go takes less, so
 #: slow callers do not hold up the others.

@@ -1,0 +1,1 @@
+"""The gRPC port: the services of chatpb, health, reflection and channelz."""

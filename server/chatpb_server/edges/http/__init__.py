@@ -1,0 +1,1 @@
+"""The HTTP port: OpenAI's API, and all other paths."""

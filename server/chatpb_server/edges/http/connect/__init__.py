@@ -1,0 +1,1 @@
+"""The rpcs over HTTP, in the protocols Connect and gRPC-Web."""

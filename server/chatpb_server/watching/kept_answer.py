@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Final
 
 from chatpb._rpc.offload import LARGE
@@ -70,7 +71,9 @@ class KeptAnswer:
             for at in range(0, len(part), _MANY):
                 yield embedded(_CHUNKS, part[at : at + _MANY])
         if self._times is not None:
-            times = b"".join(map(varint_bytes, self._times))
+            # Those that came together have the same time.
+            runs = [varint_bytes(time) * len(list(same)) for time, same in groupby(self._times)]
+            times = b"".join(runs)
             yield begun(_TIMES, len(times))
             yield times
 

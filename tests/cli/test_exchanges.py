@@ -195,8 +195,8 @@ def test_an_unknown_shape_is_named(line: Any, what: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "line",
-    [{"model": "m", "usage": USAGE}, {"id": "a"}, {"object": "model", "id": "m", "created": 1}],
-    ids=["usage", "id", "model"],
+    [{"model": "m", "usage": USAGE}, {"id": "a"}, {"object": "file", "id": "f", "created": 1}],
+    ids=["usage", "id", "file"],
 )
 def test_what_only_continues_a_stream_does_not_begin_one(line: Any, tmp_path: Path) -> None:
     """Else the lines of a file with other objects would become one stream."""

@@ -129,6 +129,14 @@ def test_a_content_that_is_set_after_reading_wins() -> None:
     assert json.loads(chatpb.to_json(stored))["content"] == ["y"]
 
 
+def test_parts_that_another_content_hides_are_read_nevertheless() -> None:
+    """Both implementations refuse bytes that no protobuf runtime reads."""
+    content = ChatCompletionMessage(content="4").SerializeToString()
+    parts = ChatCompletionMessage(content_parts="x").SerializeToString().replace(b"x", b"\x89")
+    with pytest.raises(chatpb.ConversionError, match="not the binary form"):
+        chatpb.binary_to_json(content + parts, ChatCompletionMessage)
+
+
 @pytest.mark.parametrize("lists", ["null_fields", "absent_fields"])
 def test_a_field_without_a_member_cannot_be_null_or_missing(lists: str) -> None:
     number = ChatCompletionMessage.CONTENT_PARTS_FIELD_NUMBER

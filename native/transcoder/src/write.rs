@@ -101,6 +101,9 @@ impl<'a> Writer<'a> {
             let bit = 1u64 << index;
             left ^= bit;
             let either = field.alternative.map_or(bit, |other| bit | 1 << other);
+            if either != bit && seen & either == either {
+                return Err(Declined); // as below; and the one that is not written is not checked here
+            }
             if silenced & bit != 0 {
                 if seen & either != 0 {
                     return Err(Declined); // reading never sets both: the reference decides

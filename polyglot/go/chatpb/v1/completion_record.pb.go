@@ -461,7 +461,7 @@ type SealedFrame struct {
 	HeaderSha256 []byte `protobuf:"bytes,2,opt,name=header_sha256,json=headerSha256,proto3" json:"header_sha256,omitempty"`
 	// The number of bytes from the beginning of the header's frame to that of this one.
 	// Unset: never.
-	Offset uint64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
+	Offset int64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
 	// The number of records. Unset: never.
 	RecordCount uint32 `protobuf:"varint,4,opt,name=record_count,json=recordCount,proto3" json:"record_count,omitempty"`
 	// Random bytes, 12 of them, which no other frame has. Empty: never.
@@ -517,7 +517,7 @@ func (x *SealedFrame) GetHeaderSha256() []byte {
 	return nil
 }
 
-func (x *SealedFrame) GetOffset() uint64 {
+func (x *SealedFrame) GetOffset() int64 {
 	if x != nil {
 		return x.Offset
 	}
@@ -609,7 +609,7 @@ const file_chatpb_v1_completion_record_proto_rawDesc = "" +
 	"\vSealedFrame\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12#\n" +
 	"\rheader_sha256\x18\x02 \x01(\fR\fheaderSha256\x12\x16\n" +
-	"\x06offset\x18\x03 \x01(\x04R\x06offset\x12!\n" +
+	"\x06offset\x18\x03 \x01(\x03R\x06offset\x12!\n" +
 	"\frecord_count\x18\x04 \x01(\rR\vrecordCount\x12\x14\n" +
 	"\x05nonce\x18\x05 \x01(\fR\x05nonce\x12\x1e\n" +
 	"\n" +

@@ -118,6 +118,8 @@ class GrpcEdge:
             self._messages.stop()
             await self._inspection.stop()
             await self._guard.stop(grace)
+            if grace:  # the guard refuses what still arrives, and says that others may be asked
+                await asyncio.wait({stopping}, timeout=_ARRIVING)
         finally:
             await self._inspection.stop()
             await self._guard.stop(None)

@@ -30,6 +30,7 @@ from chatpb_server.watching.logs import LogObserver, configure_logging
 from chatpb_server.watching.metrics import MetricsObserver
 from chatpb_server.watching.metrics_server import serve_metrics
 from support.build import stream_request
+from support.calls import OWN_CONNECTION
 from support.certificates import HOST, chain
 from support.limits import TIMEOUT, within
 from support.relay_process import Upstream, end, finish, listening, start
@@ -72,7 +73,7 @@ async def test_out_of_file_descriptors() -> None:
         try:
             found = await ports(process, "http", "metrics")
             target = f"127.0.0.1:{found['grpc']}"
-            async with aio.insecure_channel(target) as channel:
+            async with aio.insecure_channel(target, OWN_CONNECTION) as channel:
                 stub: Any = ChatCompletionServiceStub(channel)
                 call = stub.StreamChatCompletion(stream_request(), timeout=TIMEOUT)
                 await within(call.read())

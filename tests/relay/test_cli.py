@@ -25,6 +25,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
 from chatpb_server.running.cli import run
 from support.build import COMPLETION, create_request, stream_request
+from support.calls import OWN_CONNECTION
 from support.certificates import Certificates, channel_credentials
 from support.limits import TIMEOUT, within
 from support.relay_process import (
@@ -330,7 +331,9 @@ async def test_it_listens_beyond_loopback_if_told_so_out_loud() -> None:
     try:
         address = await listening(process)
         assert address.startswith("0.0.0.0:")
-        async with aio.insecure_channel(address.replace("0.0.0.0", "127.0.0.1")) as channel:
+        async with aio.insecure_channel(
+            address.replace("0.0.0.0", "127.0.0.1"), OWN_CONNECTION
+        ) as channel:
             stub = ChatCompletionServiceStub(channel)
             await stub.CreateChatCompletion(create_request(), timeout=TIMEOUT)
     finally:

@@ -47,7 +47,7 @@ from support.build import (
     create_request,
     stream_request,
 )
-from support.calls import STREAM, UNARY
+from support.calls import OWN_CONNECTION, STREAM, UNARY
 from support.limits import TIMEOUT, within
 
 VALUES = [chunk("a", role="assistant"), chunk("b"), chunk("c"), chunk_of(usage=USAGE)]
@@ -99,7 +99,7 @@ async def two_hops(core: Any, options: Options | None = None) -> AsyncIterator[P
 @asynccontextmanager
 async def channel_to(ports: Ports) -> AsyncIterator[Any]:
     """A channel, for bytes."""
-    async with aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel:
+    async with aio.insecure_channel(f"127.0.0.1:{ports.grpc}", OWN_CONNECTION) as channel:
         yield channel
 
 

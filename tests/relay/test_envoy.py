@@ -248,7 +248,7 @@ class Load:
 
     @asynccontextmanager
     async def running(self, callers: int) -> AsyncIterator[Load]:
-        """Itself, with so many callers; at the end no call has failed whose answer had not begun."""
+        """Itself, with so many callers. No call fails before its answer begins."""
         async with asyncio.TaskGroup() as group:
             for _ in range(callers):
                 group.create_task(self._call())
@@ -335,6 +335,7 @@ async def test_one_that_is_told_to_stop_finishes_and_no_call_fails(tmp_path: Pat
             await load.more(50)  # before Envoy asks for its health
             await envoy.until_healthy(*others)
             await load.more(50)
+        assert 0 == load.broken
         assert [0, 10, 10] == await envoy.created(20)
         assert not any(stream.done() for stream in streams)
         for relay in envoy.relays:

@@ -22,6 +22,7 @@ from chatpb_server.edges.grpc import messages
 from chatpb_server.running.serving import Options, serving
 from chatpb_server.upstreams.builtin.upstream import BuiltinUpstream
 from support.build import chunk, create_request, stream_request
+from support.calls import OWN_CONNECTION
 from support.http2 import Connection, Stream, connect, message
 from support.limits import SOAK, TIMEOUT, within
 from support.relay_process import end, listening, start
@@ -114,7 +115,7 @@ async def test_half_sent_messages_are_bounded_in_total_and_in_time(tmp_path: Pat
         async with AsyncExitStack() as stack:
             connections = [await stack.enter_async_context(connect(target)) for _ in range(CALLERS)]
             sent = asyncio.gather(*(half_sent(one, CREATE) for one in connections))
-            channel = await stack.enter_async_context(aio.insecure_channel(target))
+            channel = await stack.enter_async_context(aio.insecure_channel(target, OWN_CONNECTION))
             await stub_of(channel).CreateChatCompletion(create_request(), timeout=TIMEOUT)
             streams = await sent
             for stream in streams:

@@ -17,6 +17,7 @@ from chatpb_server.upstreams.router import RetryPolicy, Route, Router
 from relay.test_http_edge_process import found, running, running_at
 from relay.test_http_edge_sdk import UNARY
 from support.build import PING, chunk, create_request, error_object
+from support.calls import OWN_CONNECTION
 from support.http_edge import base_url, events, post, read_to_the_break, serve, through
 from support.http_upstream import (
     CLOSE,
@@ -131,7 +132,7 @@ async def test_one_relay_tries_again_not_both() -> None:
 async def test_the_status_of_the_upstream_is_in_the_trailers() -> None:
     async with HttpUpstream() as upstream, serve(upstream.url, 2) as ports:
         await upstream.answer(json_answer(error_object("pay"), status=402))
-        async with aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel:
+        async with aio.insecure_channel(f"127.0.0.1:{ports.grpc}", OWN_CONNECTION) as channel:
             with pytest.raises(aio.AioRpcError) as caught:
                 await ChatCompletionServiceStub(channel).CreateChatCompletion(create_request())
     assert StatusCode.FAILED_PRECONDITION == caught.value.code()

@@ -22,6 +22,7 @@ from chatpb_server.upstreams.remote import RemoteSettings
 from chatpb_server.upstreams.router import RetryPolicy, Route, Router
 from support import recordings
 from support.build import COMPLETION, PING, chunk, error_object
+from support.calls import OWN_CONNECTION
 from support.http_relay import Relay, details, failure, read_all, relay, stream_failure
 from support.http_upstream import (
     CLOSE,
@@ -261,7 +262,7 @@ async def test_a_killed_upstream_hurts_the_calls_in_it_only() -> None:
         router = Router(routes, RetryPolicy(attempts=1))
         async with (
             serving(router) as port,
-            aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+            aio.insecure_channel(f"127.0.0.1:{port}", OWN_CONNECTION) as channel,
         ):
             client = Relay(channel)
             for upstream in (one, two):

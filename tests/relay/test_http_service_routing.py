@@ -21,6 +21,7 @@ from chatpb_server.upstreams.remote import RemoteSettings
 from chatpb_server.upstreams.router import RetryPolicy, Route, Router
 from relay.test_http_service_failures import REFUSED
 from support.build import COMPLETION, chunk
+from support.calls import OWN_CONNECTION
 from support.certificates import Certificates
 from support.http_relay import Relay, details, failure, read_all, relay, stream_failure
 from support.http_upstream import RESET, HttpUpstream, json_answer, refusing, sse_answer
@@ -135,7 +136,7 @@ async def test_models_choose_their_upstream() -> None:
         router = Router(routes)
         async with (
             serving(router) as port,
-            aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+            aio.insecure_channel(f"127.0.0.1:{port}", OWN_CONNECTION) as channel,
         ):
             client = Relay(channel)
             for model in ("gpt-4.1", "llama", "o3"):
@@ -153,7 +154,10 @@ async def test_weights_share_the_calls() -> None:
         [Route("three", Named("three", names), weight=3), Route("one", Named("one", names))],
         rng=random.Random(5),
     )
-    async with serving(router) as port, aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    async with (
+        serving(router) as port,
+        aio.insecure_channel(f"127.0.0.1:{port}", OWN_CONNECTION) as channel,
+    ):
         for _ in range(200):
             await Relay(channel).create()
     assert 130 < names.count("three") < 170

@@ -24,6 +24,7 @@ from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
 from chatpb.v1.error_pb2 import ErrorResponse
 from relay.test_http_edge_process import running
 from support.build import PING, create_request, stream_request
+from support.calls import OWN_CONNECTION
 from support.command_line import run
 from support.equality import exact, tagged
 from support.http_edge import posting
@@ -222,7 +223,7 @@ async def session(llama: Llama) -> AsyncIterator[Session]:
     async with (
         Tee().serving(llama.url) as tee,
         running("--upstream", tee.url) as (_, address, url),
-        aio.insecure_channel(address) as channel,
+        aio.insecure_channel(address, OWN_CONNECTION) as channel,
     ):
         yield Session(llama, tee, channel, url)
 
@@ -308,7 +309,7 @@ async def test_a_recorded_session(llama: Llama, tmp_path: Path) -> None:
     async with (
         Tee().serving(llama.url) as tee,
         running("--upstream", tee.url, *flags) as (process, address, url),
-        aio.insecure_channel(address) as channel,
+        aio.insecure_channel(address, OWN_CONNECTION) as channel,
     ):
         session = Session(llama, tee, channel, url)
         await session.call("grpc", False, **LOGPROBS)

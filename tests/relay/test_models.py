@@ -26,6 +26,7 @@ from chatpb_server.upstreams.relay import GrpcUpstream
 from chatpb_server.upstreams.remote import RemoteSettings
 from chatpb_server.upstreams.replay import ReplayUpstream
 from chatpb_server.upstreams.router import Route, Router
+from support.calls import OWN_CONNECTION
 from support.grpc_stub import served
 from support.http_edge import client, through
 from support.limits import TIMEOUT, within
@@ -91,7 +92,7 @@ async def test_the_same_over_grpc(hops: int) -> None:
     async with (
         model_server(VLLM, OPENROUTER) as server,
         edge(route("a", server.url), hops=hops) as ports,
-        aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel,
+        aio.insecure_channel(f"127.0.0.1:{ports.grpc}", OWN_CONNECTION) as channel,
     ):
         stub: Any = ModelServiceStub(channel)
         listed = (await stub.ListModels(ListModelsRequest(), timeout=TIMEOUT)).models
@@ -358,7 +359,7 @@ async def test_the_guard_admits_as_for_other_calls() -> None:
     async with (
         model_server("a") as server,
         edge(route("a", server.url), options=options) as ports,
-        aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel,
+        aio.insecure_channel(f"127.0.0.1:{ports.grpc}", OWN_CONNECTION) as channel,
     ):
         assert 401 == (await get(ports))[0]
         assert 401 == (await get(ports, "/models/a"))[0]

@@ -26,7 +26,7 @@ from chatpb_server.core.gate import MemoryLimitError, OverloadError
 from chatpb_server.watching.metrics import MetricsObserver
 from chatpb_server.watching.vitals import GAUGES, Vitals
 from support.build import PING, create_request, stream_request
-from support.calls import UNARY
+from support.calls import OWN_CONNECTION, UNARY
 from support.limits import TIMEOUT, within
 from support.relay_process import end, listening, start
 
@@ -66,7 +66,7 @@ async def exposed(directory: Path) -> str:
         assert process.stdout is not None
         lines = [(await within(process.stdout.readline())).decode() for _ in range(2)]
         places = dict(line.strip().split(" on ") for line in lines)
-        async with aio.insecure_channel(address) as channel:
+        async with aio.insecure_channel(address, OWN_CONNECTION) as channel:
             stub: Any = ChatCompletionServiceStub(channel)
             await stub.CreateChatCompletion(create_request(), timeout=TIMEOUT)
             async for _ in stub.StreamChatCompletion(stream_request(), timeout=TIMEOUT):

@@ -16,6 +16,7 @@ from chatpb_server.upstreams.proxy import ProxyError, find_proxy, goes_direct
 from chatpb_server.upstreams.registry import UpstreamSettingsError
 from chatpb_server.upstreams.relay import RelayTable
 from support.build import COMPLETION, PING
+from support.calls import OWN_CONNECTION
 from support.http_relay import Relay
 from support.http_upstream import HttpUpstream, json_answer
 from support.limits import within
@@ -164,7 +165,7 @@ async def relay(table: Any) -> AsyncIterator[Relay]:
     upstream = table.build(1 << 20)
     async with (
         serving(upstream) as port,
-        aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+        aio.insecure_channel(f"127.0.0.1:{port}", OWN_CONNECTION) as channel,
     ):
         yield Relay(channel)
 

@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha.reflection_pb2 import (
 from chatpb_server.edges.grpc.catalog import Catalog
 from chatpb_server.running.serving import serving
 from chatpb_server.upstreams.builtin.upstream import BuiltinUpstream
+from support.calls import OWN_CONNECTION
 from support.limits import TIMEOUT
 
 V1 = "grpc.reflection.v1.ServerReflection"
@@ -30,7 +31,7 @@ async def ask(version: str, *requests: ServerReflectionRequest) -> list[Any]:
     """The answers to some requests, in one call."""
     async with (
         serving(BuiltinUpstream()) as port,
-        aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+        aio.insecure_channel(f"127.0.0.1:{port}", OWN_CONNECTION) as channel,
     ):
         rpc: Any = channel.stream_stream(
             f"/{version}/ServerReflectionInfo",

@@ -77,7 +77,10 @@ async def test_settings_and_files(tmp_path: Path) -> None:
     async with Upstream(held=True).serving() as first, Upstream().serving() as second:
         text = 'tokens = "tokens.txt"\n[upstreams.a]\nurl = "{}"\nmodels = ["{}"]\n'
         config.write_text(text.format(first.url, "old"))
-        async with relay(config) as (process, target), aio.insecure_channel(target) as channel:
+        async with (
+            relay(config) as (process, target),
+            aio.insecure_channel(target, OWN_CONNECTION) as channel,
+        ):
             stub: Any = ChatCompletionServiceStub(channel)
             call = stub.StreamChatCompletion(
                 stream_request(model="old"),
@@ -119,7 +122,10 @@ async def test_a_file_that_never_ends_does_not_hold_the_end(tmp_path: Path) -> N
     config, tokens = tmp_path / "relay.toml", tmp_path / "tokens.txt"
     tokens.write_text(new_token("alice")[1])
     config.write_text('tokens = "tokens.txt"\n')
-    async with relay(config) as (process, target), aio.insecure_channel(target) as channel:
+    async with (
+        relay(config) as (process, target),
+        aio.insecure_channel(target, OWN_CONNECTION) as channel,
+    ):
         tokens.unlink()
         os.mkfifo(tokens)  # who opens it waits until somebody writes
         process.send_signal(signal.SIGHUP)

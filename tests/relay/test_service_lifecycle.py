@@ -19,6 +19,7 @@ from chatpb_server.core.service import SERVICE_NAME
 from chatpb_server.running.serving import Options, serving
 from chatpb_server.upstreams.builtin.upstream import BuiltinUpstream
 from support.build import chunk, stream_request
+from support.calls import OWN_CONNECTION
 from support.limits import TIMEOUT, within
 from support.scripted import Live, connected
 
@@ -69,7 +70,7 @@ async def draining(upstream: Live, grace: float) -> AsyncIterator[tuple[asyncio.
             await stop.wait()
 
     server = asyncio.create_task(serve())
-    async with aio.insecure_channel(f"127.0.0.1:{await within(ready)}") as channel:
+    async with aio.insecure_channel(f"127.0.0.1:{await within(ready)}", OWN_CONNECTION) as channel:
         call = ChatCompletionServiceStub(channel).StreamChatCompletion(
             stream_request(), timeout=TIMEOUT
         )

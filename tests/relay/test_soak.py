@@ -18,6 +18,7 @@ from grpc import StatusCode, aio
 
 from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
 from support.build import chunk, create_request, stream_request
+from support.calls import OWN_CONNECTION
 from support.http_upstream import HANG, HttpUpstream, Repeat, raw, sse_answer
 from support.limits import SOAK, TIMEOUT, within
 
@@ -92,7 +93,7 @@ async def test_cancelled_calls_leave_nothing(is_stream: bool) -> None:
     async with (
         HttpUpstream(TIMEOUT) as upstream,
         relay(upstream.url) as process,
-        aio.insecure_channel(process.target) as channel,
+        aio.insecure_channel(process.target, OWN_CONNECTION) as channel,
     ):
         await upstream.answer(answer, always=True)
         stub = ChatCompletionServiceStub(channel)

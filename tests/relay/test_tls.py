@@ -143,7 +143,7 @@ async def test_tls(files: Files) -> None:
         assert "" == await name_for(port, files.ca)
         assert "first" == await shown(port, files.ca)
         assert StatusCode.UNAVAILABLE == await failure(port, CA())  # which the caller trusts
-        async with aio.insecure_channel(f"{HOST}:{port}") as plain:
+        async with aio.insecure_channel(f"{HOST}:{port}", OWN_CONNECTION) as plain:
             with pytest.raises(aio.AioRpcError) as caught:
                 await ask(plain)
             assert StatusCode.UNAVAILABLE == caught.value.code()
@@ -190,7 +190,7 @@ async def test_names_of_callers(
 async def test_without_tls_nobody_has_a_name() -> None:
     async with (
         answering(lambda server: server.add_insecure_port(f"{HOST}:0")) as port,
-        aio.insecure_channel(f"{HOST}:{port}") as plain,
+        aio.insecure_channel(f"{HOST}:{port}", OWN_CONNECTION) as plain,
     ):
         assert "" == await ask(plain)
 

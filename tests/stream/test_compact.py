@@ -40,6 +40,7 @@ from chatpb_server.upstreams.http import HttpUpstream as Http
 from chatpb_server.upstreams.router import Route, Router
 from support import build, recordings
 from support.build import PING
+from support.calls import OWN_CONNECTION
 from support.http_upstream import WAIT, HttpUpstream, sse_answer
 from support.limits import TIMEOUT
 from support.strategies import json_objects, messages
@@ -326,7 +327,7 @@ async def relay(url: str) -> AsyncIterator[Relay]:
     router = Router([Route("u", Http(url), weight=1)], None, random.Random(1))
     async with (
         serving(router) as port,
-        aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+        aio.insecure_channel(f"127.0.0.1:{port}", OWN_CONNECTION) as channel,
         AsyncClient(f"127.0.0.1:{port}", timeout=TIMEOUT) as client,
     ):
         yield Relay(ChatCompletionServiceStub(channel), client)

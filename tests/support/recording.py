@@ -28,6 +28,7 @@ from chatpb_server.watching.record_policy import Kept, RecordPolicy
 from chatpb_server.watching.recording import LogRecorder
 from chatpb_server.watching.redacting import Redaction
 from support.build import PING, create_request, error_object, stream_request
+from support.calls import OWN_CONNECTION
 from support.limits import TIMEOUT, within
 
 MORE: dict[str, Any] = {"temperature": 0.5, "x_top_k": {"a": [1.50, None]}}
@@ -188,7 +189,7 @@ async def relay(
     try:
         async with (
             serving_all(router, options=Options(**{**fields, **how})) as ports,
-            aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel,
+            aio.insecure_channel(f"127.0.0.1:{ports.grpc}", OWN_CONNECTION) as channel,
         ):
             path = f"http://127.0.0.1:{ports.http}/v1/chat/completions"
             client = Relay(channel, path, recorder)

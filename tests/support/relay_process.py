@@ -14,6 +14,7 @@ from typing import Final
 from grpc import aio
 
 from support.build import COMPLETION, chunk
+from support.calls import OWN_CONNECTION
 from support.forked_process import forked, kept_environ
 from support.http_upstream import event
 from support.interruptible import interruptible
@@ -76,7 +77,7 @@ async def running(
     free = ("--listen", "127.0.0.1:0", "--log-level", level)
     process = await start(*free, *arguments, environ=environ)
     try:
-        async with aio.insecure_channel(await listening(process)) as channel:
+        async with aio.insecure_channel(await listening(process), OWN_CONNECTION) as channel:
             yield process, channel
     finally:
         await end(process)

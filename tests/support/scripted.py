@@ -24,6 +24,7 @@ from chatpb_server.core.upstream import Upstream, UpstreamAnswer, UpstreamReques
 from chatpb_server.running.serving import serving
 from chatpb_server.upstreams.events import answer_of, chunks_of
 from support.build import create_request
+from support.calls import OWN_CONNECTION
 from support.limits import TIMEOUT
 
 
@@ -116,7 +117,10 @@ def as_events(batch: Sequence[Any]) -> bytes:
 @asynccontextmanager
 async def connected(upstream: Upstream) -> AsyncIterator[aio.Channel]:
     """A channel to a relay in front of the upstream."""
-    async with serving(upstream) as port, aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    async with (
+        serving(upstream) as port,
+        aio.insecure_channel(f"127.0.0.1:{port}", OWN_CONNECTION) as channel,
+    ):
         yield channel
 
 

@@ -1,10 +1,9 @@
-"""The commands `ls`, `cat`, `grep`, `stat` and `export`."""
+"""The commands `ls`, `cat`, `grep` and `stat`."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,10 +15,8 @@ from support.command_line import run
 from support.table_files import (
     REQUEST,
     STREAM,
-    compacted,
     completion,
     found,
-    lines,
     printed,
 )
 
@@ -207,85 +204,3 @@ def test_stat_with_residue(tmp_path: Path) -> None:
     assert (
         f"2 messages: 0 without residue, 1 with extra members; residue {share:.1%} of their bytes"
     ) == run("stat", "--residue", tmp_path).stdout.splitlines()[-1]
-
-
-def test_export(table: Path, tmp_path: Path) -> None:
-    result = run("export", table)
-    assert printed("cat", table) == [json.loads(line) for line in result.stdout.splitlines()]
-    note = "chatpb: note: 2 records left out: 2 without a response\n"
-    assert (0, note) == (result.exit_code, result.stderr)
-
-    result = run("export", "--form", "fine-tuning", table)
-    answer = {"role": "assistant", "content": "Answer 1000"}
-    assert {"messages": [*REQUEST["messages"], answer]} == json.loads(result.stdout)
-    assert "4 records left out: 2 without a request, 2 without a response" in result.stderr
-
-    result = run("export", "--form", "stored", "-o", tmp_path / "pages.jsonl", table)
-    page = json.loads((tmp_path / "pages.jsonl").read_text())
-    assert ["list", "chatcmpl-1000", "a", False] == [
-        page[name] for name in ("object", "first_id", "last_id", "has_more")
-    ]
-    first = page["data"][0]
-    assert completion(1000) == {name: first[name] for name in completion()}
-    assert (0.5, None, {}, None) == tuple(
-        first[name] for name in ("temperature", "top_p", "metadata", "input_user")
-    )
-    compacted(tmp_path / "pages.jsonl", tmp_path / "table")
-    assert page["data"] == printed("cat", tmp_path / "table")
-
-
-TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
-CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-
-
-@pytest.mark.parametrize(
-    ("request_members", "choices", "expected"),
-    [
-        pytest.param(
-            {"tools": TOOLS, "parallel_tool_calls": False},
-            [{"message": {"content": None, "tool_calls": [CALL], "annotations": []},
-              "finish_reason": "tool_calls"}],
-            {"answer": {"role": "assistant", "tool_calls": [CALL]}, "tools": TOOLS,
-             "parallel_tool_calls": False},
-            id="tool-call",
-        ),
-        pytest.param(
-            {}, [{"message": {"content": "x"}, "finish_reason": "length"}],
-            "1 whose answer did not come to its end", id="cut-off",
-        ),
-        pytest.param(
-            {}, [{"message": {"content": None}, "finish_reason": "stop"}],
-            "1 whose answer is empty", id="empty",
-        ),
-        pytest.param(
-            {}, [{"message": {"content": "x"}, "finish_reason": "stop"}] * 2,
-            "1 with other than one choice", id="choices",
-        ),
-    ],
-)  # fmt: skip
-def test_export_for_fine_tuning(
-    request_members: Any, choices: Any, expected: Any, tmp_path: Path
-) -> None:
-    (tmp_path / "a.json").write_text(json.dumps(completion(choices=choices)))
-    (tmp_path / "a.request.json").write_text(json.dumps({**REQUEST, **request_members}))
-    compacted(tmp_path, tmp_path / "table")
-    result = run("export", "--form", "fine-tuning", tmp_path / "table")
-    if isinstance(expected, str):
-        assert ("", f"chatpb: note: 1 record left out: {expected}\n") == (
-            result.stdout,
-            result.stderr,
-        )
-    else:
-        answer = expected.pop("answer")
-        example = {"messages": [*REQUEST["messages"], answer], **expected}
-        assert example == json.loads(result.stdout)
-
-
-def test_stored_pages_are_full(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text(lines(*map(completion, range(250))))
-    compacted(tmp_path / "a.jsonl", tmp_path / "table")
-    pages = printed("export", "--form", "stored", "--where", "model = gpt-4.1", tmp_path / "table")
-    assert [(100, True), (100, True), (50, False)] == [
-        (len(page["data"]), page["has_more"]) for page in pages
-    ]
-    assert ["chatcmpl-100", "chatcmpl-199"] == [pages[1]["first_id"], pages[1]["last_id"]]

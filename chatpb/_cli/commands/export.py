@@ -2,56 +2,30 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
-from google.protobuf.message import Message
 
-import chatpb
-from chatpb._cli.failure import DATA_ERROR, CliError, at
+from chatpb import _endings
+from chatpb._cli.failure import DATA_ERROR, USAGE_ERROR, CliError
 from chatpb._cli.log_keys import LogKeys
 from chatpb._cli.options import keys_option, nan_option, output_option
-from chatpb._cli.output import open_output
-from chatpb._cli.stored.printing import Printer, What, report_left_out
-from chatpb._errors import ConversionError
-from chatpb._mapping.text import dump, dump_bytes, parse
-from chatpb.v1 import CompletionRecord
+from chatpb._cli.output import STDOUT, Lines, open_output
+from chatpb._cli.stored.conversation import Chosen
+from chatpb._cli.stored.forms import Form, lines
+from chatpb._cli.stored.printing import report_left_out
 
 if TYPE_CHECKING:
     from chatpb._cli.stored.records import Stored
 
-_Tree = dict[str, Any]
-
-_PAGE: Final = 100  # completions on a page, the most that OpenAI's API gives
-# The members that OpenAI's guide to fine-tuning lists: of an example besides its messages, of an
-# answer.
-_EXAMPLE: Final = ("tools", "parallel_tool_calls", "functions")
-_ANSWER: Final = ("role", "content", "refusal", "tool_calls", "function_call")
-_ENDED: Final = ("stop", "tool_calls", "function_call")
-# The members of the request that api.openai.com repeats in a stored completion.
-_STORED: Final = (
-    "tool_choice", "seed", "top_p", "temperature", "presence_penalty", "frequency_penalty", "tools",
-    "response_format",
-)  # fmt: skip
-
-
-class Form(StrEnum):
-    """What is written."""
-
-    RESPONSES = "responses"
-    FINE_TUNING = "fine-tuning"
-    STORED = "stored"
-
-
-class _UnfitError(Exception):
-    """A record that does not fit a form; the text is the reason."""
+_BATCH_LINES: Final = 50_000  # the most requests that OpenAI takes in the file of a batch
+_BATCH_MIB: Final = 200  # the most that such a file may have
+_CONVERSATIONS: Final = (Form.MESSAGES, Form.FINE_TUNING)
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, metavar="TABLE...")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option(
     "--form",
     type=click.Choice([form.value for form in Form]),
@@ -60,6 +34,38 @@ class _UnfitError(Exception):
     help="What to write.",
 )
 @click.option("--where", metavar="PREDICATE", help="Only these records; see chatpb grep --help.")
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="NAME",
+    help="For messages: a column of the table that the rows have too. Can be given several times.",
+)
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="KEY",
+    help="For messages: a label that the rows have as a column. Can be given several times.",
+)
+@click.option(
+    "--cut-off",
+    is_flag=True,
+    help="For messages and fine-tuning: also answers that did not come to their end.",
+)
+@click.option(
+    "--all-choices",
+    is_flag=True,
+    help="For messages and fine-tuning: every choice of an answer, not only the first.",
+)
+@click.option(
+    "--split",
+    "split_mib",
+    type=click.IntRange(min=1),
+    metavar="MIB",
+    help="Begin another file after this many MiB, and after 50,000 requests of a batch, the most"
+    " that OpenAI takes: -o x.jsonl writes x-00001.jsonl, x-00002.jsonl and so on.",
+)
 @output_option
 @keys_option
 @nan_option
@@ -67,40 +73,101 @@ def command(
     paths: tuple[str, ...],
     form: str,
     where: str | None,
+    columns: tuple[str, ...],
+    labels: tuple[str, ...],
+    cut_off: bool,
+    all_choices: bool,
+    split_mib: int | None,
     keys: LogKeys | None,
     output: str,
     allow_nan: bool,
 ) -> None:
-    """Write a table in a form that other programs read.
+    """Write tables and logs in a form that other programs read.
 
     \b
+      records      what `chatpb cat --what record` prints: every part of each record
       responses    completions, one on each line; streams are put together
+      messages     rows with a column `messages`, as Hugging Face datasets and training take them:
+                   the messages of the request and the answer, as text; and the tools as JSON text
       fine-tuning  OpenAI's JSON lines for fine-tuning of chat models: the messages of the request
-                   and the answer, with the tools; only answers that are complete
+                   and the answer, with the tools
       stored       pages of stored completions as OpenAI's API lists them, one on each line, which
                    `chatpb compact` reads too
+      batch        the requests, as a file that OpenAI's Batch API takes, to send them again
 
     \b
       chatpb export table > responses.jsonl
+      chatpb export --form messages --column model --label team table -o train.parquet
       chatpb export --form fine-tuning --where 'labels.grade = good' table -o train.jsonl
       chatpb export --form stored table | head -1 | jq .data[0]
+      chatpb export --form batch --split 190 table -o batch.jsonl
+
+    If the file ends in .parquet, writes Parquet; only messages have this form.
 
     Records that do not fit the form are left out, and counted on standard error with the reason.
-    Logs are read too. Exit code 1 if no record is written.
+    For messages and fine-tuning, these are errors and answers that were cut off. Exit code 1 if
+    nothing is written.
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
     from chatpb._cli.stored.language import parse
     from chatpb._cli.stored.records import records
 
-    counter = _Counted(records(paths, None if where is None else parse(where), keys=keys))
-    left_out: Counter[str] = Counter()
-    with open_output(output, binary=False) as out:
-        for text in _FORMS[Form(form)](counter, left_out, allow_nan):
-            out.write(text + b"\n")
-    report_left_out(left_out)
-    if not counter.count:
+    kind = Form(form)
+    is_parquet = output.endswith(_endings.PARQUET)
+    _check(kind, is_parquet, output, columns or labels, cut_off or all_choices, split_mib)
+    chosen = Chosen(allow_nan, all_choices, cut_off, with_reasoning=kind is Form.MESSAGES)
+    found = _Counted(records(paths, None if where is None else parse(where), keys=keys))
+    if kind is Form.MESSAGES:
+        from chatpb._cli.stored.training import Training
+
+        training = Training(chosen, columns, labels)
+        if is_parquet:
+            with open_output(output, binary=True) as out:
+                training.write_parquet(found, out)
+        else:
+            _write(training.lines(found), output, split_mib, None)
+    else:
+        limit = _BATCH_LINES if kind is Form.BATCH else None
+        _write(lines(found, kind, chosen), output, split_mib, limit)
+    report_left_out(chosen.left_out, "answer" if all_choices else "record")
+    if kind is Form.BATCH and split_mib is None and chosen.written > _BATCH_LINES:
+        click.echo(
+            f"chatpb: note: {chosen.written:,} requests; OpenAI takes {_BATCH_LINES:,} and"
+            f" {_BATCH_MIB} MB in one file: pass --split 190",
+            err=True,
+        )
+    if not found.count:
         raise CliError("no records in the input")
-    if counter.count == left_out.total():
+    if not chosen.written:
         click.get_current_context().exit(DATA_ERROR)
+
+
+def _check(
+    form: Form,
+    is_parquet: bool,
+    output: str,
+    carries: object,
+    chooses: bool,
+    split_mib: int | None,
+) -> None:
+    """Refuses options that do not go together."""
+    if is_parquet and form is not Form.MESSAGES:
+        raise CliError(f"{output}: {form} has no Parquet form; messages have one", USAGE_ERROR)
+    if carries and form is not Form.MESSAGES:
+        raise CliError("--column and --label are for --form messages", USAGE_ERROR)
+    if chooses and form not in _CONVERSATIONS:
+        raise CliError(
+            "--cut-off and --all-choices are for --form messages and fine-tuning", USAGE_ERROR
+        )
+    if split_mib is not None and (is_parquet or output == STDOUT):
+        raise CliError("--split requires -o FILE, with JSON lines", USAGE_ERROR)
+
+
+def _write(
+    texts: Iterable[bytes], output: str, split_mib: int | None, max_lines: int | None
+) -> None:
+    with Lines(output, None if split_mib is None else split_mib << 20, max_lines) as out:
+        for text in texts:
+            out.write(text)
 
 
 class _Counted:
@@ -114,110 +181,3 @@ class _Counted:
         for each in self._found:
             self.count += 1
             yield each
-
-
-def _responses(found: Iterable[Stored], left_out: Counter[str], allow_nan: bool) -> Iterator[bytes]:
-    printer = Printer(What.RESPONSE, allow_nan=allow_nan)
-    for data, place in found:
-        texts = list(printer.texts(data, place))
-        left_out.update([_NO_RESPONSE] if not texts else [])
-        yield from texts
-
-
-def _fine_tuning(
-    found: Iterable[Stored], left_out: Counter[str], allow_nan: bool
-) -> Iterator[bytes]:
-    for data, place in found:
-        try:
-            example = _example(*_trees(data, allow_nan))
-        except _UnfitError as unfit:
-            left_out[str(unfit)] += 1
-        except ConversionError as error:
-            raise at(place, error) from None
-        else:
-            yield _text(example, allow_nan)
-
-
-def _example(request: _Tree | None, completion: _Tree | None) -> _Tree:
-    if completion is None:
-        raise _UnfitError(_NO_RESPONSE)
-    if request is None or not isinstance(request.get("messages"), list):
-        raise _UnfitError("without a request")
-    choices = completion.get("choices")
-    if not isinstance(choices, list) or len(choices) != 1:
-        raise _UnfitError("with other than one choice")
-    message = choices[0].get("message")
-    if choices[0].get("finish_reason") not in _ENDED or not isinstance(message, dict):
-        raise _UnfitError("whose answer did not come to its end")
-    answer = {name: message[name] for name in _ANSWER if message.get(name) not in (None, [])}
-    if not answer.keys() - {"role"}:
-        raise _UnfitError("whose answer is empty")
-    rest = {name: request[name] for name in _EXAMPLE if request.get(name) is not None}
-    answer = {"role": "assistant", **answer}
-    return {"messages": [*request["messages"], answer], **rest}
-
-
-def _stored(found: Iterable[Stored], left_out: Counter[str], allow_nan: bool) -> Iterator[bytes]:
-    page: list[_Tree] = []
-    for data, place in found:
-        try:
-            item = _stored_completion(*_trees(data, allow_nan))
-        except _UnfitError as unfit:
-            left_out[str(unfit)] += 1
-            continue
-        except ConversionError as error:
-            raise at(place, error) from None
-        if len(page) == _PAGE:
-            yield _text(_list(page, has_more=True), allow_nan)
-            page = []
-        page.append(item)
-    yield _text(_list(page, has_more=False), allow_nan)
-
-
-def _stored_completion(request: _Tree | None, completion: _Tree | None) -> _Tree:
-    if completion is None:
-        raise _UnfitError(_NO_RESPONSE)
-    if not isinstance(completion.get("id"), str):
-        raise _UnfitError("without an id")
-    members: _Tree = {"metadata": {}}
-    if request is not None:
-        members |= {name: request.get(name) for name in _STORED}
-        members |= {"input_user": request.get("user"), "metadata": request.get("metadata") or {}}
-    return members | completion
-
-
-def _list(page: list[_Tree], *, has_more: bool) -> _Tree:
-    return {
-        "object": "list",
-        "data": page,
-        "first_id": page[0]["id"] if page else None,
-        "last_id": page[-1]["id"] if page else None,
-        "has_more": has_more,
-    }
-
-
-def _trees(data: bytes, allow_nan: bool) -> tuple[_Tree | None, _Tree | None]:
-    """The request and the completion of a record as JSON trees."""
-    record = CompletionRecord.FromString(data)
-    request = _tree(record.request, allow_nan) if record.HasField("request") else None
-    if record.HasField("completion"):
-        return request, _tree(record.completion, allow_nan)
-    chunks = record.chunks
-    return request, _tree(chatpb.fold(chunks), allow_nan) if chunks else None
-
-
-def _tree(message: Message, allow_nan: bool) -> _Tree:
-    tree: _Tree = parse(chatpb.to_json(message, allow_nan=allow_nan), allow_nan=allow_nan)
-    return tree
-
-
-def _text(tree: _Tree, allow_nan: bool) -> bytes:
-    return dump(tree).encode() if allow_nan else dump_bytes(tree)
-
-
-_NO_RESPONSE: Final = "without a response"
-_FORMS: Final = {
-    Form.RESPONSES: _responses,
-    Form.FINE_TUNING: _fine_tuning,
-    Form.STORED: _stored,
-}

@@ -38,12 +38,12 @@ _MESSAGES: Final = "messages"
 _ERROR: Final = "error"
 # The members of batch files that are not those of a chat completion: see "The request input object"
 # and "The request output object" in https://platform.openai.com/docs/api-reference/batch.
-_CUSTOM_ID: Final = "custom_id"
-_METHOD: Final = "method"
-_URL: Final = "url"
-_BODY: Final = "body"
+CUSTOM_ID: Final = "custom_id"
+METHOD: Final = "method"
+URL: Final = "url"
+BODY: Final = "body"
 _STATUS: Final = "status_code"
-_ENDPOINT: Final = "/chat/completions"
+ENDPOINT: Final = "/chat/completions"
 
 _FAILED: Final = 400  # the first HTTP status of an error
 _NO_STATUS: Final = 1000  # the first number that is not one
@@ -68,8 +68,8 @@ def described(value: object) -> str:
 def is_exchange(members: _Tree) -> bool:
     """Whether an object is one of those that `record_in` reads, judged by its members."""
     return _is_record(members) or (
-        (_RESPONSE in members and not members.keys().isdisjoint((_REQUEST, _MESSAGES, _CUSTOM_ID)))
-        or (_BODY in members and _CUSTOM_ID in members)
+        (_RESPONSE in members and not members.keys().isdisjoint((_REQUEST, _MESSAGES, CUSTOM_ID)))
+        or (BODY in members and CUSTOM_ID in members)
     )
 
 
@@ -93,7 +93,7 @@ def record_in(members: _Tree, *, allow_nan: bool) -> bytes:
         request = labels.pop(_REQUEST)
     elif _MESSAGES in labels:
         request, labels = labels, {}
-    elif _BODY in labels:
+    elif BODY in labels:
         request, labels = _request_of_batch(labels)
     error = labels.pop(_ERROR, None)
     record = CompletionRecord()
@@ -185,21 +185,21 @@ def _text(value: Any) -> str:
 
 def _request_of_batch(members: _Tree) -> tuple[Any, _Tree]:
     """The request in a line of a batch, and the other members."""
-    url = members.get(_URL)
-    if members.get(_METHOD, "POST") != "POST" or not str(url or _ENDPOINT).endswith(_ENDPOINT):
+    url = members.get(URL)
+    if members.get(METHOD, "POST") != "POST" or not str(url or ENDPOINT).endswith(ENDPOINT):
         raise UnknownShapeError(f"a request of a batch for {url}, not for chat completions")
-    names = (_BODY, _METHOD, _URL)
-    return members[_BODY], {name: value for name, value in members.items() if name not in names}
+    names = (BODY, METHOD, URL)
+    return members[BODY], {name: value for name, value in members.items() if name not in names}
 
 
 def _without_http(value: Any, labels: _Tree) -> Any:
     """A request or a response without the HTTP message around it, whose members become labels."""
-    if not isinstance(value, dict) or _BODY not in value:
+    if not isinstance(value, dict) or BODY not in value:
         return value
     for name, member in value.items():
-        if name != _BODY:
+        if name != BODY:
             labels[name if name not in labels else f"http.{name}"] = member
-    return value[_BODY]
+    return value[BODY]
 
 
 def _response(value: Any, status: int) -> Iterator[tuple[Kind, Any]]:

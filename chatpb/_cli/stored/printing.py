@@ -187,9 +187,9 @@ def print_records(
     return count
 
 
-def report_left_out(reasons: Counter[str]) -> None:
+def report_left_out(reasons: Counter[str], noun: str = "record") -> None:
     """Reports how many records were left out, and why, on standard error."""
     if reasons:
         texts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
-        total = counted(reasons.total(), "record")
+        total = counted(reasons.total(), noun)
         click.echo(f"chatpb: note: {total} left out: {texts}", err=True)

@@ -103,7 +103,7 @@ def test_cases(tmp_path: Path) -> None:
     assert said[0].startswith("4 records, ")
     assert ["1 of an unknown shape was left out"] == said[1:]
     parts = [sorted(record.keys() & {"request", "completion"}) for record in found(table)]
-    assert [["completion", "request"], ["completion"], ["request"], ["request"]] == parts
+    assert [["completion", "request"], ["request"], ["completion"], ["request"]] == parts
 
 
 def test_what_cat_prints_is_read(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -13,29 +14,24 @@ import chatpb
 from chatpb import _endings
 from chatpb._cli.failure import CliError
 from chatpb._cli.log_keys import LogKeys
+from chatpb._cli.reading.batches import Batches
 from chatpb._cli.reading.compressed import Advance, is_log
-from chatpb._cli.reading.exchange import UnknownShapeError, described, is_exchange, record_in
+from chatpb._cli.reading.exchange import UnknownShapeError, exchange_in, is_request
 from chatpb._cli.reading.input import STDIN, Reading, explained, open_source, walk
-from chatpb._cli.reading.kinds import Kind, converted, known_kind, loaded
+from chatpb._cli.reading.kinds import Kind, loaded
 from chatpb._cli.reading.known import Known
+from chatpb._cli.reading.reader import Reader, UnknownError
 from chatpb._cli.reading.sniff import ENDINGS, READABLE, Format
 from chatpb._cli.reading.source import Record, Source
-from chatpb._cli.reading.streams import Made, Stream, Streams
+from chatpb._cli.reading.streams import Made
 from chatpb._errors import ConversionError
 from chatpb._mapping.text import parse
-from chatpb._record import holds, record_of
-from chatpb.v1 import (
-    ChatCompletion,
-    ChatCompletionChunk,
-    ChatCompletionList,
-    ChatCompletionRequest,
-    ErrorResponse,
-)
+from chatpb._record import record_of
+from chatpb.v1 import ChatCompletionRequest
 
 _ANSWERS: Final = (_endings.ERROR, _endings.JSON, *ENDINGS)
 _ENDINGS: Final = (_endings.LOG, *READABLE)
 _HEAD: Final = 4096
-_UNKNOWN: Final = "not a completion, chunk, request, error or exchange"
 
 
 @dataclass
@@ -65,6 +61,8 @@ class Collector:
     unknown: int = 0
     _files: set[tuple[int, int]] = field(default_factory=set)
     _joined: set[str] = field(default_factory=set)
+    _batches: Batches = field(default_factory=Batches)
+    _known_files: list[str] = field(default_factory=list)
 
     def records(self, names: Sequence[str]) -> Iterator[Made]:
         """The records of files.
@@ -85,6 +83,10 @@ class Collector:
         for path in requests:
             if os.path.abspath(path) not in self._joined:
                 yield from self._file(path)
+        if self._batches.lacks_requests():
+            for path in self._known_files:
+                self._known_requests(path)
+        yield from self._batches.records(self.failed)
 
     def _file(self, path: str) -> Iterator[Made]:
         found = os.stat(path)
@@ -105,11 +107,13 @@ class Collector:
         skipped = self.known.meet(path, whole=is_whole)
         lines, end = skipped or (0, 0)
         self.advance(end)
+        if skipped is not None and form is Format.JSONL:
+            self._known_files.append(path)
         if skipped is not None and end == found.st_size:
             return
         reading = replace(self.reading, form=form)
         with open_source(path, reading, self.advance, skipped=(lines, end)) as source:
-            reader = _Reader(self, source, lines, end)
+            reader = Reader(self, source, lines, end)
             if skipped is None:
                 yield from self._with_request(path, reader.records())
             else:
@@ -121,7 +125,7 @@ class Collector:
             self.known.take(path, end, reader.lines)
 
     def _of_source(self, source: Source) -> Iterator[Made]:
-        return _Reader(self, source, 0, 0).records()
+        return Reader(self, source, 0, 0).records()
 
     def _with_request(self, path: str, records: Iterator[Made]) -> Iterator[Made]:
         """The records of an answer; a single one with the request from the file next to it."""
@@ -151,6 +155,48 @@ class Collector:
                 if self.known.meet(path, whole=True) is None:
                     self.known.take(path, os.path.getsize(path), 0)
                 return data, len(record.data)
+        return None
+
+    def _known_requests(self, path: str) -> None:
+        """Reads the requests of a batch that are in the table already, for their responses."""
+        reading = replace(self.reading, form=Format.JSONL)
+        with (
+            open_source(path, reading) as source,
+            suppress(CliError, ConversionError, UnknownShapeError),  # they were read before
+        ):
+            for record in source.records():
+                value = loaded(record.data)
+                if not isinstance(value, dict) or not is_request(value):
+                    return
+                self.exchange(record, is_known=True)
+
+    def exchange(self, record: Record, *, is_known: bool = False) -> Made | None:
+        """The record of an object that holds a request or a response, or both.
+
+        Args:
+            record: The object.
+            is_known: Whether it is in the table already, and is needed for its response only.
+
+        Returns:
+            The record; None for a line of a batch, which waits for others.
+
+        Raises:
+            ConversionError: It cannot be read.
+            UnknownShapeError: It is not what it should be.
+        """
+        allow_nan = self.reading.allow_nan
+        found = exchange_in(parse(record.data, allow_nan=allow_nan), allow_nan=allow_nan)
+        made = Made(found.record, len(record.data))
+        if found.custom_id is None:
+            return made
+        self._batches.add(
+            found.custom_id,
+            made,
+            record.source.name,
+            record.place,
+            is_request=found.is_request,
+            is_known=is_known,
+        )
         return None
 
     def _log(self, path: str) -> Iterator[Made]:
@@ -201,153 +247,13 @@ class Collector:
         Raises:
             CliError: It is not set.
         """
-        if isinstance(failure, _UnknownError) and self.skip_unknown:
+        if isinstance(failure, UnknownError) and self.skip_unknown:
             self.unknown += 1
             return
         if not self.skip_damage:
             raise failure
         self.skipped += 1
         self.note(f"left out: {failure.text}")
-
-
-class _UnknownError(CliError):
-    """JSON of an unknown shape, or of one that no record can contain."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(f"{text} (--skip-unknown leaves such input out)")
-
-
-class _Reader:
-    """Makes records of one file that is not a log.
-
-    Attributes:
-        lines: How many lines of the file have been read.
-        end: The offset of the first byte after them.
-    """
-
-    def __init__(self, collector: Collector, source: Source, lines: int, end: int) -> None:
-        self.lines = lines
-        self.end = end
-        self._collector = collector
-        self._source = source
-
-    def records(self) -> Iterator[Made]:
-        form = self._source.format
-        if form is Format.SSE:
-            yield from self._events()
-        elif form is Format.JSONL:
-            yield from self._lines()
-        else:
-            for record in self._read():
-                yield from self._message(record)
-
-    def _read(self) -> Iterator[Record]:
-        try:
-            yield from self._source.records()
-        except CliError as failure:
-            self._collector.failed(failure)
-
-    def _events(self) -> Iterator[Made]:
-        stream = Stream()
-        for record in self._read():
-            try:
-                kind: Kind = ChatCompletionChunk
-                if record.is_error:
-                    kind, record = ErrorResponse, replace(record, data=record.error)
-                stream.add(kind, self._collector.binary(record, kind), len(record.data))
-            except CliError as failure:
-                self._collector.failed(failure)
-        if stream.messages:
-            yield stream.made()
-
-    def _lines(self) -> Iterator[Made]:
-        streams = Streams()
-        for record in self._read():
-            try:
-                yield from self._line(record, streams)
-            except CliError as failure:
-                may_grow = record.is_cut and not self._source.is_compressed
-                if may_grow and not isinstance(failure, _UnknownError):
-                    self._collector.note(f"{failure.text}; left for when the line is whole")
-                    break
-                self._collector.failed(failure)
-            self.lines += 1
-            self.end = record.end
-        yield from streams.close()
-
-    def _line(self, record: Record, streams: Streams) -> Iterator[Made]:
-        found = converted(record.data)
-        if found is not None:
-            kind, data, stream = found
-            if kind is ChatCompletionChunk:
-                yield from streams.add(data, stream, len(record.data))
-            else:
-                yield Made(record_of([(kind, data)]), len(record.data))
-            return
-        shape = self._shape(record, is_first=not streams.is_in_one)
-        if isinstance(shape, Made):
-            yield shape
-        elif shape is ChatCompletionChunk:
-            data = self._collector.binary(record, shape)
-            stream = ChatCompletionChunk.FromString(data).id
-            yield from streams.add(data, stream, len(record.data))
-        elif shape is ErrorResponse:
-            yield streams.end_with(self._collector.binary(record, shape), len(record.data))
-        else:
-            yield from self._made(record, shape)
-
-    def _message(self, record: Record) -> Iterator[Made]:
-        try:
-            shape = self._shape(record)
-            if isinstance(shape, Made):
-                yield shape
-            else:
-                yield from self._made(record, shape)
-        except CliError as failure:
-            self._collector.failed(failure)
-
-    def _shape(self, record: Record, *, is_first: bool = False) -> Kind | Made:
-        """The kind of a record of a file, or what it becomes if it is an exchange.
-
-        Args:
-            record: The record.
-            is_first: As in `known_kind`.
-
-        Raises:
-            CliError: It is not JSON, or JSON of an unknown shape.
-        """
-        if record.source.is_binary:
-            return ChatCompletion
-        try:
-            value = loaded(record.data)
-            if isinstance(value, dict) and is_exchange(value):
-                allow_nan = self._collector.reading.allow_nan
-                exact = parse(record.data, allow_nan=allow_nan)
-                return Made(record_in(exact, allow_nan=allow_nan), len(record.data))
-        except ConversionError as error:
-            raise explained(record, error) from None
-        except UnknownShapeError as unknown:
-            raise _UnknownError(f"{record.place}: {_UNKNOWN}: {unknown}") from None
-        in_stream = record.source.holds_many
-        name = _endings.bare(record.source.name)
-        kind = known_kind(value, name, in_stream=in_stream, is_first=is_first)
-        if kind is None:
-            raise _UnknownError(f"{record.place}: {_UNKNOWN}: {described(value)}")
-        return kind
-
-    def _made(self, record: Record, kind: Kind) -> Iterator[Made]:
-        if kind is ChatCompletionList:
-            page = ChatCompletionList.FromString(self._collector.binary(record, kind))
-            for item in page.data:
-                data = item.SerializeToString(deterministic=True)
-                yield Made(record_of([(ChatCompletion, data)]), None)
-        elif holds(kind):
-            data = self._collector.binary(record, kind)
-            json_bytes = None if record.source.is_binary else len(record.data)
-            yield Made(record_of([(kind, data)]), json_bytes)
-        else:
-            what = f"a {kind.DESCRIPTOR.name}, which a record cannot contain"
-            raise _UnknownError(f"{record.place}: {what}")
 
 
 def files(names: Sequence[str]) -> list[str]:

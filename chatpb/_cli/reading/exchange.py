@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
@@ -66,15 +66,34 @@ def described(value: object) -> str:
 
 
 def is_exchange(members: _Tree) -> bool:
-    """Whether an object is one of those that `record_in` reads, judged by its members."""
+    """Whether an object is one of those that `exchange_in` reads, judged by its members."""
     return _is_record(members) or (
         (_RESPONSE in members and not members.keys().isdisjoint((_REQUEST, _MESSAGES, CUSTOM_ID)))
         or (BODY in members and CUSTOM_ID in members)
     )
 
 
-def record_in(members: _Tree, *, allow_nan: bool) -> bytes:
-    """The record that an exchange becomes, in binary form.
+def is_request(members: _Tree) -> bool:
+    """Whether an object is a request of a batch, judged by its members."""
+    return BODY in members and CUSTOM_ID in members and _RESPONSE not in members
+
+
+class Exchange(NamedTuple):
+    """What an object becomes.
+
+    Attributes:
+        record: The record, in binary form.
+        custom_id: For a line of a batch, the name of the request.
+        is_request: For a line of a batch, whether it is the request.
+    """
+
+    record: bytes
+    custom_id: str | None = None
+    is_request: bool = False
+
+
+def exchange_in(members: _Tree, *, allow_nan: bool) -> Exchange:
+    """What an exchange becomes.
 
     Args:
         members: The members of the object, as a tree of `chatpb._mapping.text.parse`.
@@ -84,6 +103,18 @@ def record_in(members: _Tree, *, allow_nan: bool) -> bytes:
         ConversionError: A member cannot be read.
         UnknownShapeError: A member is not what it should be.
     """
+    record = _record_in(members, allow_nan)
+    name = members.get(CUSTOM_ID)
+    if type(name) is not str or not members.keys().isdisjoint((_REQUEST, _MESSAGES)):
+        return Exchange(record)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return Exchange(record)
+    return Exchange(record, name, is_request(members))
+
+
+def _record_in(members: _Tree, allow_nan: bool) -> bytes:
     if _is_record(members):
         return _record(members, allow_nan)
     labels = dict(members)

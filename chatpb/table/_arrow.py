@@ -1,61 +1,135 @@
 """Record batches from and to the buffers of the native implementation.
 
 The buffers are in the order of the schema: for each array its bitmap, its offsets, its values, and
-then those of the arrays inside. See https://arrow.apache.org/docs/format/Columnar.html.
+then those of the arrays inside; a struct has none of its own. A word is its place in the enum. See https://arrow.apache.org/docs/format/Columnar.html.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute
 
-from chatpb._mapping.native import transcoder
-from chatpb.table._columns import COLUMNS, ROOT, SCHEMA, TOKENS, Column, Node, TokenFields
-from chatpb.v1.chat_completion_pb2 import ChatCompletion
+from chatpb.table._columns import (
+    COLUMNS,
+    CORRECTIONS,
+    COUNTS,
+    DECIMAL,
+    FOLDED,
+    RECORD,
+    ROOT,
+    SCHEMA,
+    SOURCE,
+    SOURCES,
+    TOKENS,
+    TOKENS_COLUMN,
+    Column,
+    ListColumn,
+    Node,
+)
+from chatpb.table._conform import column_like, plain
+from chatpb.table._token_type import TokenFields
 
-_WORDS = {column.name: column for column in COLUMNS if column.words is not None}
+#: The columns after that of the tokens.
+OTHERS: Final = (COUNTS, DECIMAL, CORRECTIONS, RECORD)
 
 
 @functools.cache
 def shredder() -> Any:
     """The native implementation of shredding; None if it is not in use."""
-    if transcoder is None:
-        return None
-    from _chatpb import Shredder
+    # TODO(native): compile `native_plan()` in the native implementation, and return it here.
+    return None
 
+
+#: A builder of an array: its kind, the builder of the list around it (-1: the record), and the
+#: numbers of the words of an enum, by their places in its dictionary.
+_Builder = tuple[str, int, list[int]]
+#: A node: leaves, branches, lists, lists of tokens, and the number of the owner's field or 0.
+_Node = tuple[
+    list[tuple[int, int, bool, int]],
+    list[tuple[int, int]],
+    list[tuple[int, int, int]],
+    list[tuple[int, int]],
+    int,
+]
+
+
+@dataclass(frozen=True)
+class NativePlan:
+    """What the native implementation is compiled from: numbers only.
+
+    Attributes:
+        builders: One for each column of `COLUMNS` and for each inside them, depth first. The kind
+            is one of `Kind`, or "list" for a list of structs, whose fields are the builders that
+            name it as theirs.
+        nodes: One for each message type at a place; the first is the record. Each has
+
+            - leaves: the field's number, its builder, whether it has its zero while it is unset,
+              and the number of the word that its column has while it is unset (0: null). A value
+              that is this word is in the column and stays in the message;
+            - branches, of messages: the field's number, the node of the message;
+            - lists, of repeated messages: the field's number, the builder of the list, the node of
+              an element;
+            - lists of tokens: the field's number, the place of its name in `SOURCES`;
+            - the number of the int32 field that each token inside the message gets a copy of, also
+              in nested messages, or 0.
+        token: The numbers of the fields of a token: text, log probability, bytes, id, alternatives.
+        alternative: The same of an alternative; the last is 0.
+        repeats: Whether an alternative may repeat the token.
+        folded: The number of the record's field for the completion that the chunks make.
+    """
+
+    builders: list[_Builder]
+    nodes: list[_Node]
+    token: tuple[int, int, int, int, int]
+    alternative: tuple[int, int, int, int, int]
+    repeats: bool
+    folded: int
+
+
+def native_plan() -> NativePlan:
+    """The plan of the native implementation."""
+    places: dict[int, int] = {}
+    builders: list[_Builder] = []
+    _build(COLUMNS, -1, places, builders)
     nodes: list[Any] = []
-    _compile(ROOT, nodes)
+    _compile(ROOT, places, nodes)
     assert TOKENS.inner is not None
-    columns = [
-        (str(column.kind), column.is_list, list(column.words.words) if column.words else [])
-        for column in COLUMNS
-    ]
-    folded = next(b for b in ROOT.branches if b.node.descriptor is ChatCompletion.DESCRIPTOR)
-    return Shredder(
-        columns, nodes, _numbers(TOKENS), _numbers(TOKENS.inner), TOKENS.repeats, folded.number
-    )
+    token, alternative = _numbers(TOKENS), _numbers(TOKENS.inner)
+    return NativePlan(builders, nodes, token, alternative, TOKENS.repeats, FOLDED.number)
 
 
-def _compile(node: Node, nodes: list[Any]) -> int:
-    """Appends the numbers of a message type, and those of the types in it; gives its place."""
+def _build(
+    columns: Iterable[Column | ListColumn],
+    around: int,
+    places: dict[int, int],
+    builders: list[_Builder],
+) -> None:
+    """Appends the builders of columns; `places` gets the place of each column by its identity."""
+    for column in columns:
+        place = places[id(column)] = len(builders)
+        if isinstance(column, ListColumn):
+            builders.append(("list", around, []))
+            _build(column.columns, place, places, builders)
+        else:
+            words = list(column.words.words) if column.words is not None else []
+            builders.append((str(column.kind), around, words))
+
+
+def _compile(node: Node, places: dict[int, int], nodes: list[Any]) -> int:
+    """Appends a message type, and those in it; gives its place."""
     place = len(nodes)
     nodes.append(None)
-    branches = [
-        (branch.number, branch.is_list, _compile(branch.node, nodes)) for branch in node.branches
-    ]
     nodes[place] = (
-        [(leaf.number, leaf.column, leaf.implicit is not None) for leaf in node.leaves],
-        branches,
-        [field.number for field in node.tokens],
-        [
-            (text.holder.number, text.text.number, text.tokens_holder.number, text.tokens.number)
-            for text in node.texts
-        ],
-        node.scope,
+        [(f.number, places[id(f.column)], f.implicit is not None, f.unset) for f in node.leaves],
+        [(f.number, _compile(f.node, places, nodes)) for f in node.branches],
+        [(f.number, places[id(f.column)], _compile(f.node, places, nodes)) for f in node.lists],
+        [(f.number, SOURCES.index(f.name)) for f in node.tokens],
+        node.owner.number if node.owner is not None else 0,
     )
     return place
 
@@ -69,13 +143,10 @@ def _numbers(fields: TokenFields) -> tuple[int, int, int, int, int]:
 def to_arrays(buffers: list[bytes | None], rows: int) -> pa.RecordBatch:
     """Buffers to a record batch."""
     source = iter(buffers)
-    arrays = [
-        _read_words(_WORDS[field.name], rows, source)
-        if field.name in _WORDS
-        else _read(field.type, rows, source)
-        for field in SCHEMA
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+    arrays = [_column(column, rows, source) for column in COLUMNS]
+    structs = _lists(rows, source, lambda length: _tokens(length, source))
+    others = [_read(SCHEMA.field(name).type, rows, source) for name in OTHERS]
+    return pa.RecordBatch.from_arrays([*arrays, structs, *others], schema=SCHEMA)
 
 
 def _next(source: Iterator[bytes | None]) -> Any:
@@ -83,10 +154,51 @@ def _next(source: Iterator[bytes | None]) -> Any:
     return None if buffer is None else pa.py_buffer(buffer)
 
 
+def _column(column: Column | ListColumn, length: int, source: Iterator[bytes | None]) -> pa.Array:
+    if isinstance(column, ListColumn):
+        return _lists(length, source, lambda inner: _structs(column, inner, source))
+    if column.words is None:
+        return _read(column.type, length, source)
+    return _words(list(column.words.words.values()), length, source)
+
+
+def _lists(
+    length: int, source: Iterator[bytes | None], read: Callable[[int], pa.Array]
+) -> pa.Array:
+    """Lists, whose values `read` gives, of a number of them."""
+    validity, offsets = _next(source), _next(source)
+    values = read(_last(offsets))
+    kind = pa.list_(values.type)
+    return pa.Array.from_buffers(kind, length, [validity, offsets], children=[values])
+
+
+def _structs(column: ListColumn, length: int, source: Iterator[bytes | None]) -> pa.Array:
+    fields = [_column(each, length, source) for each in column.columns]
+    return pa.StructArray.from_arrays(fields, fields=list(column.type.value_type))
+
+
+def _tokens(length: int, source: Iterator[bytes | None]) -> pa.Array:
+    kind = SCHEMA.field(TOKENS_COLUMN).type.value_type
+    fields = [
+        _words(list(SOURCES), length, source)
+        if field.name == SOURCE
+        else _read(field.type, length, source)
+        for field in kind
+    ]
+    return pa.StructArray.from_arrays(fields, fields=list(kind))
+
+
+def _words(words: list[str], length: int, source: Iterator[bytes | None]) -> pa.Array:
+    places = _read(pa.int32(), length, source)
+    return pa.DictionaryArray.from_arrays(places, pa.array(words, pa.string()))
+
+
 def _read(kind: pa.DataType, length: int, source: Iterator[bytes | None]) -> pa.Array:
     if pa.types.is_struct(kind):
         fields = [_read(field.type, length, source) for field in kind]
         return pa.StructArray.from_arrays(fields, fields=list(kind))
+    if pa.types.is_list(kind):
+        return _lists(length, source, lambda inner: _read(kind.value_type, inner, source))
     validity = _next(source)
     if pa.types.is_dictionary(kind):
         indices = pa.Array.from_buffers(kind.index_type, length, [validity, _next(source)])
@@ -96,26 +208,9 @@ def _read(kind: pa.DataType, length: int, source: Iterator[bytes | None]) -> pa.
         )
         return pa.DictionaryArray.from_arrays(indices, values)
     values = _next(source)
-    if pa.types.is_map(kind):
-        inner = [_read(part, _last(values), source) for part in (kind.key_type, kind.item_type)]
-        pairs = pa.StructArray.from_arrays(inner, fields=[kind.key_field, kind.item_field])
-        return pa.Array.from_buffers(kind, length, [validity, values], children=[pairs])
-    if pa.types.is_list(kind):
-        inner = _read(kind.value_type, _last(values), source)
-        return pa.Array.from_buffers(kind, length, [validity, values], children=[inner])
     if pa.types.is_string(kind) or pa.types.is_binary(kind):
         return pa.Array.from_buffers(kind, length, [validity, values, _next(source)])
     return pa.Array.from_buffers(kind, length, [validity, values])
-
-
-def _read_words(column: Column, length: int, source: Iterator[bytes | None]) -> pa.Array:
-    assert column.words is not None
-    codes = _read(pa.list_(pa.int32()) if column.is_list else pa.int32(), length, source)
-    words = pa.array(list(column.words.words.values()), pa.string())
-    if not column.is_list:
-        return pa.DictionaryArray.from_arrays(codes, words).cast(pa.string())
-    plain = pa.DictionaryArray.from_arrays(codes.values, words).cast(pa.string())
-    return pa.Array.from_buffers(column.type, length, codes.buffers()[:2], children=[plain])
 
 
 def _last(offsets: pa.Buffer) -> int:
@@ -124,73 +219,58 @@ def _last(offsets: pa.Buffer) -> int:
 
 
 def to_buffers(batch: pa.RecordBatch) -> list[bytes | None]:
-    """The buffers of a record batch, whose columns have the names of the schema.
+    """The buffers of a record batch; a column that it does not have is null.
 
     Raises:
         pyarrow.ArrowInvalid: A column is of another type.
     """
     buffers: list[bytes | None] = []
-    for field in SCHEMA:
-        array = batch.column(field.name)
-        if field.name in _WORDS:
-            array = _codes(array, _WORDS[field.name])
-            _write(array, array.type, buffers)
-        else:
-            _write(array, field.type, buffers)
+    for column in COLUMNS:
+        _write_column(column, _found(batch, column.name), buffers)
+    for name in (TOKENS_COLUMN, *OTHERS):
+        _write(_found(batch, name), buffers)
     return buffers
 
 
-def _codes(array: pa.Array, column: Column) -> pa.Array:
-    """Words as their places in the enum."""
-    assert column.words is not None
-    words = pa.array(list(column.words.words.values()), pa.string())
-    if not column.is_list:
-        return pa.compute.index_in(_plain(array, pa.string()), words)
-    array = _as_list(array, column.type)
-    codes = pa.compute.index_in(_plain(array.values, pa.string()), words)
-    kind = pa.list_(pa.int32())
-    return pa.Array.from_buffers(kind, len(array), array.buffers()[:2], children=[codes])
+def _found(batch: pa.RecordBatch, name: str) -> pa.Array:
+    array = column_like(batch, name)
+    return pa.nulls(len(batch), plain(SCHEMA.field(name).type)) if array is None else array
 
 
-def _plain(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """An array of that type which begins where its buffers do."""
-    return _moved(array if array.type == kind else array.cast(kind))
+def _write_column(column: Column | ListColumn, array: pa.Array, out: list[bytes | None]) -> None:
+    if isinstance(column, ListColumn):
+        structs = _write_lists(array, out)
+        for index, each in enumerate(column.columns):
+            _write_column(each, structs.field(index), out)
+    elif column.words is not None:
+        words = pa.array(list(column.words.words.values()), pa.string())
+        _write(pa.compute.index_in(array, words), out)
+    else:
+        _write(array, out)
+
+
+def _write_lists(array: pa.Array, out: list[bytes | None]) -> pa.Array:
+    """Writes bitmap and offsets of lists; gives their values."""
+    array = _moved(array)
+    own = array.buffers()
+    out.append(own[0].to_pybytes() if array.null_count else None)
+    out.append(own[1].to_pybytes() if own[1] is not None else bytes(4))
+    return array.values
 
 
 def _moved(array: pa.Array) -> pa.Array:
+    """An array that begins where its buffers do."""
     return pa.concat_arrays([array, array[:0]]) if array.offset else array
 
 
-def _write(array: pa.Array, kind: pa.DataType, out: list[bytes | None]) -> None:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    if pa.types.is_struct(kind):
-        names = {field.name for field in array.type} if pa.types.is_struct(array.type) else set()
-        if array.null_count or not names.issuperset(field.name for field in kind):
-            raise pa.ArrowInvalid(f"nulls, or {array.type}, where {kind} belongs")
-        array = _moved(array)
-        for field in kind:
-            _write(array.field(field.name), field.type, out)
-        return
-    is_nested = pa.types.is_list(kind) or pa.types.is_map(kind)
-    array = _as_list(array, kind) if is_nested else _plain(array, kind)
-    own = array.buffers()
-    out.append(own[0].to_pybytes() if array.null_count else None)
-    if is_nested:
-        out.append(own[1].to_pybytes() if own[1] is not None else bytes(4))
-        if pa.types.is_map(kind):
-            _write(array.keys, kind.key_type, out)
-            _write(array.items, kind.item_type, out)
-        else:
-            _write(array.values, kind.value_type, out)
-        return
-    out.extend(buffer.to_pybytes() if buffer is not None else b"" for buffer in own[1:])
-
-
-def _as_list(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """A list or a map with offsets of 32 bits that begins where its buffers do."""
-    if pa.types.is_large_list(array.type) or pa.types.is_null(array.type):
-        array = array.cast(kind)
-    if array.type.id != kind.id:
-        raise pa.ArrowInvalid(f"{array.type} where {kind} belongs")
-    return _moved(array)
+def _write(array: pa.Array, out: list[bytes | None]) -> None:
+    array = _moved(array)
+    if pa.types.is_struct(array.type):
+        for index in range(array.type.num_fields):
+            _write(array.field(index), out)
+    elif pa.types.is_list(array.type):
+        _write(_write_lists(array, out), out)
+    else:
+        own = array.buffers()
+        out.append(own[0].to_pybytes() if array.null_count else None)
+        out.extend(buffer.to_pybytes() if buffer is not None else b"" for buffer in own[1:])

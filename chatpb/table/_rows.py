@@ -16,8 +16,9 @@ from chatpb._record import record_field
 from chatpb._stream.fold import fold
 from chatpb._wire import embedded, spans
 from chatpb.table._arrow import shredder, to_arrays, to_buffers
-from chatpb.table._columns import SCHEMA
-from chatpb.table._shred import assemble, shred
+from chatpb.table._assemble import assemble
+from chatpb.table._columns import RECORD
+from chatpb.table._shred import shred
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.completion_record_pb2 import CompletionRecord
 
@@ -74,13 +75,15 @@ def from_batch(batch: pa.RecordBatch) -> list[bytes]:
     """A record batch to the records that it was made of, in binary form.
 
     Args:
-        batch: Rows with all columns of `SCHEMA`, in any order; others are left out.
+        batch: Rows with columns of `SCHEMA`, in any order; others are left out. A column, or a
+            field of a struct, that is missing is the same as one that is null in all rows. Only
+            the column ``record`` must be there.
 
     Raises:
-        ConversionError: A column is missing, or a row is not what `to_batch` makes; its path says
-            which, such as ``$[3]``.
+        ConversionError: There is no column ``record``, or a row is not what `to_batch` makes; its
+            path says which, such as ``$[3]``.
     """
-    _need_columns(batch)
+    _need_record(batch)
     native = shredder()
     found: list[bytes] = []
     try:
@@ -95,12 +98,9 @@ def from_batch(batch: pa.RecordBatch) -> list[bytes]:
     return found
 
 
-def _need_columns(batch: pa.RecordBatch) -> None:
-    missing = [name for name in SCHEMA.names if name not in batch.schema.names]
-    if missing:
-        raise ConversionError(
-            f"the rows lack the column {missing[0]}; records are read from all columns"
-        )
+def _need_record(batch: pa.RecordBatch) -> None:
+    if RECORD not in batch.schema.names:
+        raise ConversionError(f"the rows do not have the column {RECORD}")
 
 
 def _converting(message_type: type[Message]) -> tuple[Any, int | None]:
@@ -152,7 +152,7 @@ def batch_to_lines(batch: pa.RecordBatch, message_type: type[Message] = ChatComp
     Raises:
         ConversionError: As for `from_batch` and `chatpb.binary_to_json`.
     """
-    _need_columns(batch)
+    _need_record(batch)
     number = record_field(message_type)
     native, kind = _converting(message_type)
     if native is not None:

@@ -29,7 +29,7 @@ from chatpb.v1 import role_pb2 as chatpb_dot_v1_dot_role__pb2
 from chatpb.v1 import tool_call_pb2 as chatpb_dot_v1_dot_tool__call__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-chatpb/v1/chat_completion_message_param.proto\x12\tchatpb.v1\x1a%chatpb/v1/chat_completion_audio.proto\x1a\x17\x63hatpb/v1/options.proto\x1a\x17\x63hatpb/v1/residue.proto\x1a\x14\x63hatpb/v1/role.proto\x1a\x19\x63hatpb/v1/tool_call.proto\"\xd6\x05\n\x1a\x43hatCompletionMessageParam\x12\x31\n\x04role\x18\x01 \x01(\x0e\x32\x0f.chatpb.v1.RoleB\r\xe2\x9f\x19\x05roles\xa0\xa0\x19\x01H\x00\x88\x01\x01\x12\x30\n\x07\x63ontent\x18\x02 \x01(\x0b\x32\x19.chatpb.v1.MessageContentB\x04\xa0\xa0\x19\x01\x12\x11\n\x04name\x18\x03 \x01(\tH\x01\x88\x01\x01\x12-\n\ntool_calls\x18\x04 \x03(\x0b\x32\x13.chatpb.v1.ToolCallB\x04\xa0\xa0\x19\x01\x12\x19\n\x0ctool_call_id\x18\x05 \x01(\tH\x02\x88\x01\x01\x12=\n\rfunction_call\x18\x06 \x01(\x0b\x32\x17.chatpb.v1.FunctionCallB\r\xea\x9f\x19\tfunction_\x12\x14\n\x07refusal\x18\x07 \x01(\tH\x03\x88\x01\x01\x12-\n\x05\x61udio\x18\x08 \x01(\x0b\x32\x1e.chatpb.v1.ChatCompletionAudio\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue\x12\x1e\n\x11reasoning_content\x18\x64 \x01(\tH\x04\x88\x01\x01\x12\x16\n\treasoning\x18\x65 \x01(\tH\x05\x88\x01\x01\x12$\n\x11reasoning_details\x18g \x01(\tB\x04\xb0\x9f\x19\x03H\x06\x88\x01\x01\x12 \n\rextra_content\x18i \x01(\tB\x04\xb0\x9f\x19\x03H\x07\x88\x01\x01\x12 \n\rcache_control\x18p \x01(\tB\x04\xb0\x9f\x19\x03H\x08\x88\x01\x01\x12\x13\n\x06prefix\x18q \x01(\x08H\t\x88\x01\x01\x42\x07\n\x05_roleB\x07\n\x05_nameB\x0f\n\r_tool_call_idB\n\n\x08_refusalB\x14\n\x12_reasoning_contentB\x0c\n\n_reasoningB\x14\n\x12_reasoning_detailsB\x10\n\x0e_extra_contentB\x10\n\x0e_cache_controlB\t\n\x07_prefix\"m\n\x0eMessageContent\x12\x1f\n\x04text\x18\x01 \x01(\tB\x0c\xe2\x9f\x19\x08\x63ontentsH\x00\x88\x01\x01\x12+\n\x05parts\x18\x02 \x03(\x0b\x32\x16.chatpb.v1.ContentPartB\x04\xa0\xa0\x19\x01:\x04\xa0\x9f\x19\x01\x42\x07\n\x05_text\"\xad\x03\n\x0b\x43ontentPart\x12\x33\n\x04type\x18\x01 \x01(\x0e\x32\x1a.chatpb.v1.ContentPartTypeB\x04\xa0\xa0\x19\x01H\x00\x88\x01\x01\x12!\n\x04text\x18\x02 \x01(\tB\x0e\xe2\x9f\x19\npart_textsH\x01\x88\x01\x01\x12&\n\timage_url\x18\x03 \x01(\x0b\x32\x13.chatpb.v1.ImageUrl\x12*\n\x0binput_audio\x18\x04 \x01(\x0b\x32\x15.chatpb.v1.InputAudio\x12\"\n\x04\x66ile\x18\x05 \x01(\x0b\x32\x14.chatpb.v1.InputFile\x12\x14\n\x07refusal\x18\x06 \x01(\tH\x02\x88\x01\x01\x12\x41\n\x17prompt_cache_breakpoint\x18\x07 \x01(\x0b\x32 .chatpb.v1.PromptCacheBreakpoint\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue\x12 \n\rcache_control\x18\x64 \x01(\tB\x04\xb0\x9f\x19\x03H\x03\x88\x01\x01\x42\x07\n\x05_typeB\x07\n\x05_textB\n\n\x08_refusalB\x10\n\x0e_cache_control\"\x81\x01\n\x08ImageUrl\x12\x10\n\x03url\x18\x01 \x01(\tH\x00\x88\x01\x01\x12+\n\x06\x64\x65tail\x18\x02 \x01(\x0e\x32\x16.chatpb.v1.ImageDetailH\x01\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x06\n\x04_urlB\t\n\x07_detail\"\x90\x01\n\nInputAudio\x12\x17\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x42\x04\xb0\x9f\x19\x02H\x00\x88\x01\x01\x12\x30\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x1b.chatpb.v1.InputAudioFormatH\x01\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x07\n\x05_dataB\t\n\x07_format\"\x9c\x01\n\tInputFile\x12\x16\n\tfile_data\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07\x66ile_id\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x15\n\x08\x66ilename\x18\x03 \x01(\tH\x02\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x0c\n\n_file_dataB\n\n\x08_file_idB\x0b\n\t_filename\"\xa9\x01\n\x15PromptCacheBreakpoint\x12-\n\x04mode\x18\x01 \x01(\x0e\x32\x1a.chatpb.v1.PromptCacheModeH\x00\x88\x01\x01\x12+\n\x03ttl\x18\x02 \x01(\x0e\x32\x19.chatpb.v1.PromptCacheTtlH\x01\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x07\n\x05_modeB\x06\n\x04_ttl*\xcf\x01\n\x0f\x43ontentPartType\x12!\n\x1d\x43ONTENT_PART_TYPE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43ONTENT_PART_TYPE_TEXT\x10\x01\x12\x1f\n\x1b\x43ONTENT_PART_TYPE_IMAGE_URL\x10\x02\x12!\n\x1d\x43ONTENT_PART_TYPE_INPUT_AUDIO\x10\x03\x12\x1a\n\x16\x43ONTENT_PART_TYPE_FILE\x10\x04\x12\x1d\n\x19\x43ONTENT_PART_TYPE_REFUSAL\x10\x05*\x8a\x01\n\x0bImageDetail\x12\x1c\n\x18IMAGE_DETAIL_UNSPECIFIED\x10\x00\x12\x15\n\x11IMAGE_DETAIL_AUTO\x10\x01\x12\x14\n\x10IMAGE_DETAIL_LOW\x10\x02\x12\x15\n\x11IMAGE_DETAIL_HIGH\x10\x03\x12\x19\n\x15IMAGE_DETAIL_ORIGINAL\x10\x04*n\n\x10InputAudioFormat\x12\"\n\x1eINPUT_AUDIO_FORMAT_UNSPECIFIED\x10\x00\x12\x1a\n\x16INPUT_AUDIO_FORMAT_WAV\x10\x01\x12\x1a\n\x16INPUT_AUDIO_FORMAT_MP3\x10\x02*t\n\x0fPromptCacheMode\x12!\n\x1dPROMPT_CACHE_MODE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aPROMPT_CACHE_MODE_IMPLICIT\x10\x01\x12\x1e\n\x1aPROMPT_CACHE_MODE_EXPLICIT\x10\x02*f\n\x0ePromptCacheTtl\x12 \n\x1cPROMPT_CACHE_TTL_UNSPECIFIED\x10\x00\x12\x18\n\x14PROMPT_CACHE_TTL_30M\x10\x01\x12\x18\n\x14PROMPT_CACHE_TTL_12H\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-chatpb/v1/chat_completion_message_param.proto\x12\tchatpb.v1\x1a%chatpb/v1/chat_completion_audio.proto\x1a\x17\x63hatpb/v1/options.proto\x1a\x17\x63hatpb/v1/residue.proto\x1a\x14\x63hatpb/v1/role.proto\x1a\x19\x63hatpb/v1/tool_call.proto\"\xb2\x06\n\x1a\x43hatCompletionMessageParam\x12\x30\n\x04role\x18\x01 \x01(\x0e\x32\x0f.chatpb.v1.RoleB\x0c\xe2\x9f\x19\x04role\xa0\xa0\x19\x01H\x00\x88\x01\x01\x12\x30\n\x07\x63ontent\x18\x02 \x01(\x0b\x32\x19.chatpb.v1.MessageContentB\x04\xa0\xa0\x19\x01\x12\x1b\n\x04name\x18\x03 \x01(\tB\x08\xe2\x9f\x19\x04nameH\x01\x88\x01\x01\x12;\n\ntool_calls\x18\x04 \x03(\x0b\x32\x13.chatpb.v1.ToolCallB\x12\xe2\x9f\x19\ntool_calls\xa0\xa0\x19\x01\x12+\n\x0ctool_call_id\x18\x05 \x01(\tB\x10\xe2\x9f\x19\x0ctool_call_idH\x02\x88\x01\x01\x12=\n\rfunction_call\x18\x06 \x01(\x0b\x32\x17.chatpb.v1.FunctionCallB\r\xea\x9f\x19\tfunction_\x12!\n\x07refusal\x18\x07 \x01(\tB\x0b\xe2\x9f\x19\x07refusalH\x03\x88\x01\x01\x12-\n\x05\x61udio\x18\x08 \x01(\x0b\x32\x1e.chatpb.v1.ChatCompletionAudio\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue\x12\x35\n\x11reasoning_content\x18\x64 \x01(\tB\x15\xe2\x9f\x19\x11reasoning_contentH\x04\x88\x01\x01\x12%\n\treasoning\x18\x65 \x01(\tB\r\xe2\x9f\x19\treasoningH\x05\x88\x01\x01\x12$\n\x11reasoning_details\x18g \x01(\tB\x04\xb0\x9f\x19\x03H\x06\x88\x01\x01\x12 \n\rextra_content\x18i \x01(\tB\x04\xb0\x9f\x19\x03H\x07\x88\x01\x01\x12 \n\rcache_control\x18p \x01(\tB\x04\xb0\x9f\x19\x03H\x08\x88\x01\x01\x12\x13\n\x06prefix\x18q \x01(\x08H\t\x88\x01\x01\x42\x07\n\x05_roleB\x07\n\x05_nameB\x0f\n\r_tool_call_idB\n\n\x08_refusalB\x14\n\x12_reasoning_contentB\x0c\n\n_reasoningB\x14\n\x12_reasoning_detailsB\x10\n\x0e_extra_contentB\x10\n\x0e_cache_controlB\t\n\x07_prefix\"u\n\x0eMessageContent\x12\x1e\n\x04text\x18\x01 \x01(\tB\x0b\xe2\x9f\x19\x07\x63ontentH\x00\x88\x01\x01\x12\x34\n\x05parts\x18\x02 \x03(\x0b\x32\x16.chatpb.v1.ContentPartB\r\xe2\x9f\x19\x05parts\xa0\xa0\x19\x01:\x04\xa0\x9f\x19\x01\x42\x07\n\x05_text\"\xbc\x03\n\x0b\x43ontentPart\x12;\n\x04type\x18\x01 \x01(\x0e\x32\x1a.chatpb.v1.ContentPartTypeB\x0c\xe2\x9f\x19\x04type\xa0\xa0\x19\x01H\x00\x88\x01\x01\x12\x1b\n\x04text\x18\x02 \x01(\tB\x08\xe2\x9f\x19\x04textH\x01\x88\x01\x01\x12&\n\timage_url\x18\x03 \x01(\x0b\x32\x13.chatpb.v1.ImageUrl\x12*\n\x0binput_audio\x18\x04 \x01(\x0b\x32\x15.chatpb.v1.InputAudio\x12\"\n\x04\x66ile\x18\x05 \x01(\x0b\x32\x14.chatpb.v1.InputFile\x12!\n\x07refusal\x18\x06 \x01(\tB\x0b\xe2\x9f\x19\x07refusalH\x02\x88\x01\x01\x12\x41\n\x17prompt_cache_breakpoint\x18\x07 \x01(\x0b\x32 .chatpb.v1.PromptCacheBreakpoint\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue\x12 \n\rcache_control\x18\x64 \x01(\tB\x04\xb0\x9f\x19\x03H\x03\x88\x01\x01\x42\x07\n\x05_typeB\x07\n\x05_textB\n\n\x08_refusalB\x10\n\x0e_cache_control\"\x81\x01\n\x08ImageUrl\x12\x10\n\x03url\x18\x01 \x01(\tH\x00\x88\x01\x01\x12+\n\x06\x64\x65tail\x18\x02 \x01(\x0e\x32\x16.chatpb.v1.ImageDetailH\x01\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x06\n\x04_urlB\t\n\x07_detail\"\x90\x01\n\nInputAudio\x12\x17\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x42\x04\xb0\x9f\x19\x02H\x00\x88\x01\x01\x12\x30\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x1b.chatpb.v1.InputAudioFormatH\x01\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x07\n\x05_dataB\t\n\x07_format\"\x9c\x01\n\tInputFile\x12\x16\n\tfile_data\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07\x66ile_id\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x15\n\x08\x66ilename\x18\x03 \x01(\tH\x02\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x0c\n\n_file_dataB\n\n\x08_file_idB\x0b\n\t_filename\"\xa9\x01\n\x15PromptCacheBreakpoint\x12-\n\x04mode\x18\x01 \x01(\x0e\x32\x1a.chatpb.v1.PromptCacheModeH\x00\x88\x01\x01\x12+\n\x03ttl\x18\x02 \x01(\x0e\x32\x19.chatpb.v1.PromptCacheTtlH\x01\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x07\n\x05_modeB\x06\n\x04_ttl*\xcf\x01\n\x0f\x43ontentPartType\x12!\n\x1d\x43ONTENT_PART_TYPE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43ONTENT_PART_TYPE_TEXT\x10\x01\x12\x1f\n\x1b\x43ONTENT_PART_TYPE_IMAGE_URL\x10\x02\x12!\n\x1d\x43ONTENT_PART_TYPE_INPUT_AUDIO\x10\x03\x12\x1a\n\x16\x43ONTENT_PART_TYPE_FILE\x10\x04\x12\x1d\n\x19\x43ONTENT_PART_TYPE_REFUSAL\x10\x05*\x8a\x01\n\x0bImageDetail\x12\x1c\n\x18IMAGE_DETAIL_UNSPECIFIED\x10\x00\x12\x15\n\x11IMAGE_DETAIL_AUTO\x10\x01\x12\x14\n\x10IMAGE_DETAIL_LOW\x10\x02\x12\x15\n\x11IMAGE_DETAIL_HIGH\x10\x03\x12\x19\n\x15IMAGE_DETAIL_ORIGINAL\x10\x04*n\n\x10InputAudioFormat\x12\"\n\x1eINPUT_AUDIO_FORMAT_UNSPECIFIED\x10\x00\x12\x1a\n\x16INPUT_AUDIO_FORMAT_WAV\x10\x01\x12\x1a\n\x16INPUT_AUDIO_FORMAT_MP3\x10\x02*t\n\x0fPromptCacheMode\x12!\n\x1dPROMPT_CACHE_MODE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aPROMPT_CACHE_MODE_IMPLICIT\x10\x01\x12\x1e\n\x1aPROMPT_CACHE_MODE_EXPLICIT\x10\x02*f\n\x0ePromptCacheTtl\x12 \n\x1cPROMPT_CACHE_TTL_UNSPECIFIED\x10\x00\x12\x18\n\x14PROMPT_CACHE_TTL_30M\x10\x01\x12\x18\n\x14PROMPT_CACHE_TTL_12H\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,13 +37,23 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'chatpb.v1.chat_completion_m
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CHATCOMPLETIONMESSAGEPARAM'].fields_by_name['role']._loaded_options = None
-  _globals['_CHATCOMPLETIONMESSAGEPARAM'].fields_by_name['role']._serialized_options = b'\342\237\031\005roles\240\240\031\001'
+  _globals['_CHATCOMPLETIONMESSAGEPARAM'].fields_by_name['role']._serialized_options = b'\342\237\031\004role\240\240\031\001'
   _globals['_CHATCOMPLETIONMESSAGEPARAM'].fields_by_name['content']._loaded_options = None
   _globals['_CHATCOMPLETIONMESSAGEPARAM'].fields_by_name['content']._serialized_options = b'\240\240\031\001'
+  _globals['_CHATCOMPLETIONMESSAGEPARAM'].fields_by_name['name']._loaded_options = None
+  _globals['_CHATCOMPLETIONMESSAGEPARAM'].fields_by_name['name']._serialized_options = b'\342\237\031\004name'
   _globals['_CHATCOMPLETIONMESSAGEPARAM'].fields_by_name['tool_calls']._loaded_options = None
-  _globals['_CHATCOMPLETIONMESSAGEPARAM'].fields_by_name['tool_calls']._serialized_options = b'\240\240\031\001'
+  _globals['_CHATCOMPLETIONMESSAGEPARAM'].fields_by_name['tool_calls']._serialized_options = b'\342\237\031\ntool_calls\240\240\031\001'
+  _globals['_CHATCOMPLETIONMESSAGEPARAM'].fields_by_name['tool_call_id']._loaded_options = None
+  _globals['_CHATCOMPLETIONMESSAGEPARAM'].fields_by_name['tool_call_id']._serialized_options = b'\342\237\031\014tool_call_id'
   _globals['_CHATCOMPLETIONMESSAGEPARAM'].fields_by_name['function_call']._loaded_options = None
   _globals['_CHATCOMPLETIONMESSAGEPARAM'].fields_by_name['function_call']._serialized_options = b'\352\237\031\tfunction_'
+  _globals['_CHATCOMPLETIONMESSAGEPARAM'].fields_by_name['refusal']._loaded_options = None
+  _globals['_CHATCOMPLETIONMESSAGEPARAM'].fields_by_name['refusal']._serialized_options = b'\342\237\031\007refusal'
+  _globals['_CHATCOMPLETIONMESSAGEPARAM'].fields_by_name['reasoning_content']._loaded_options = None
+  _globals['_CHATCOMPLETIONMESSAGEPARAM'].fields_by_name['reasoning_content']._serialized_options = b'\342\237\031\021reasoning_content'
+  _globals['_CHATCOMPLETIONMESSAGEPARAM'].fields_by_name['reasoning']._loaded_options = None
+  _globals['_CHATCOMPLETIONMESSAGEPARAM'].fields_by_name['reasoning']._serialized_options = b'\342\237\031\treasoning'
   _globals['_CHATCOMPLETIONMESSAGEPARAM'].fields_by_name['reasoning_details']._loaded_options = None
   _globals['_CHATCOMPLETIONMESSAGEPARAM'].fields_by_name['reasoning_details']._serialized_options = b'\260\237\031\003'
   _globals['_CHATCOMPLETIONMESSAGEPARAM'].fields_by_name['extra_content']._loaded_options = None
@@ -51,41 +61,43 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHATCOMPLETIONMESSAGEPARAM'].fields_by_name['cache_control']._loaded_options = None
   _globals['_CHATCOMPLETIONMESSAGEPARAM'].fields_by_name['cache_control']._serialized_options = b'\260\237\031\003'
   _globals['_MESSAGECONTENT'].fields_by_name['text']._loaded_options = None
-  _globals['_MESSAGECONTENT'].fields_by_name['text']._serialized_options = b'\342\237\031\010contents'
+  _globals['_MESSAGECONTENT'].fields_by_name['text']._serialized_options = b'\342\237\031\007content'
   _globals['_MESSAGECONTENT'].fields_by_name['parts']._loaded_options = None
-  _globals['_MESSAGECONTENT'].fields_by_name['parts']._serialized_options = b'\240\240\031\001'
+  _globals['_MESSAGECONTENT'].fields_by_name['parts']._serialized_options = b'\342\237\031\005parts\240\240\031\001'
   _globals['_MESSAGECONTENT']._loaded_options = None
   _globals['_MESSAGECONTENT']._serialized_options = b'\240\237\031\001'
   _globals['_CONTENTPART'].fields_by_name['type']._loaded_options = None
-  _globals['_CONTENTPART'].fields_by_name['type']._serialized_options = b'\240\240\031\001'
+  _globals['_CONTENTPART'].fields_by_name['type']._serialized_options = b'\342\237\031\004type\240\240\031\001'
   _globals['_CONTENTPART'].fields_by_name['text']._loaded_options = None
-  _globals['_CONTENTPART'].fields_by_name['text']._serialized_options = b'\342\237\031\npart_texts'
+  _globals['_CONTENTPART'].fields_by_name['text']._serialized_options = b'\342\237\031\004text'
+  _globals['_CONTENTPART'].fields_by_name['refusal']._loaded_options = None
+  _globals['_CONTENTPART'].fields_by_name['refusal']._serialized_options = b'\342\237\031\007refusal'
   _globals['_CONTENTPART'].fields_by_name['cache_control']._loaded_options = None
   _globals['_CONTENTPART'].fields_by_name['cache_control']._serialized_options = b'\260\237\031\003'
   _globals['_INPUTAUDIO'].fields_by_name['data']._loaded_options = None
   _globals['_INPUTAUDIO'].fields_by_name['data']._serialized_options = b'\260\237\031\002'
-  _globals['_CONTENTPARTTYPE']._serialized_start=2081
-  _globals['_CONTENTPARTTYPE']._serialized_end=2288
-  _globals['_IMAGEDETAIL']._serialized_start=2291
-  _globals['_IMAGEDETAIL']._serialized_end=2429
-  _globals['_INPUTAUDIOFORMAT']._serialized_start=2431
-  _globals['_INPUTAUDIOFORMAT']._serialized_end=2541
-  _globals['_PROMPTCACHEMODE']._serialized_start=2543
-  _globals['_PROMPTCACHEMODE']._serialized_end=2659
-  _globals['_PROMPTCACHETTL']._serialized_start=2661
-  _globals['_PROMPTCACHETTL']._serialized_end=2763
+  _globals['_CONTENTPARTTYPE']._serialized_start=2196
+  _globals['_CONTENTPARTTYPE']._serialized_end=2403
+  _globals['_IMAGEDETAIL']._serialized_start=2406
+  _globals['_IMAGEDETAIL']._serialized_end=2544
+  _globals['_INPUTAUDIOFORMAT']._serialized_start=2546
+  _globals['_INPUTAUDIOFORMAT']._serialized_end=2656
+  _globals['_PROMPTCACHEMODE']._serialized_start=2658
+  _globals['_PROMPTCACHEMODE']._serialized_end=2774
+  _globals['_PROMPTCACHETTL']._serialized_start=2776
+  _globals['_PROMPTCACHETTL']._serialized_end=2878
   _globals['_CHATCOMPLETIONMESSAGEPARAM']._serialized_start=199
-  _globals['_CHATCOMPLETIONMESSAGEPARAM']._serialized_end=925
-  _globals['_MESSAGECONTENT']._serialized_start=927
-  _globals['_MESSAGECONTENT']._serialized_end=1036
-  _globals['_CONTENTPART']._serialized_start=1039
-  _globals['_CONTENTPART']._serialized_end=1468
-  _globals['_IMAGEURL']._serialized_start=1471
-  _globals['_IMAGEURL']._serialized_end=1600
-  _globals['_INPUTAUDIO']._serialized_start=1603
-  _globals['_INPUTAUDIO']._serialized_end=1747
-  _globals['_INPUTFILE']._serialized_start=1750
-  _globals['_INPUTFILE']._serialized_end=1906
-  _globals['_PROMPTCACHEBREAKPOINT']._serialized_start=1909
-  _globals['_PROMPTCACHEBREAKPOINT']._serialized_end=2078
+  _globals['_CHATCOMPLETIONMESSAGEPARAM']._serialized_end=1017
+  _globals['_MESSAGECONTENT']._serialized_start=1019
+  _globals['_MESSAGECONTENT']._serialized_end=1136
+  _globals['_CONTENTPART']._serialized_start=1139
+  _globals['_CONTENTPART']._serialized_end=1583
+  _globals['_IMAGEURL']._serialized_start=1586
+  _globals['_IMAGEURL']._serialized_end=1715
+  _globals['_INPUTAUDIO']._serialized_start=1718
+  _globals['_INPUTAUDIO']._serialized_end=1862
+  _globals['_INPUTFILE']._serialized_start=1865
+  _globals['_INPUTFILE']._serialized_end=2021
+  _globals['_PROMPTCACHEBREAKPOINT']._serialized_start=2024
+  _globals['_PROMPTCACHEBREAKPOINT']._serialized_end=2193
 # @@protoc_insertion_point(module_scope)

@@ -151,13 +151,15 @@ CARRIED_FIELD_NUMBER: _builtins.int
 COLUMN_FIELD_NUMBER: _builtins.int
 COLUMN_PREFIX_FIELD_NUMBER: _builtins.int
 COLUMN_TIME_UNIT_FIELD_NUMBER: _builtins.int
-COLUMN_TEXT_FIELD_NUMBER: _builtins.int
 COLUMN_REPEATS_FIELD_NUMBER: _builtins.int
 JSON_ALTERNATIVE_TO_FIELD_NUMBER: _builtins.int
 FOLD_PART_FIELD_NUMBER: _builtins.int
 COLUMN_FOLLOWS_FIELD_NUMBER: _builtins.int
 IS_METADATA_FIELD_NUMBER: _builtins.int
 IS_OPAQUE_FIELD_NUMBER: _builtins.int
+COLUMN_SHARED_FIELD_NUMBER: _builtins.int
+COLUMN_TOKENS_FIELD_NUMBER: _builtins.int
+COLUMN_OF_TOKENS_FIELD_NUMBER: _builtins.int
 JSON_UNION_FIELD_NUMBER: _builtins.int
 FOLD_UNKNOWN_FIELD_NUMBER: _builtins.int
 FOLD_UNKNOWN_KEY_FIELD_NUMBER: _builtins.int
@@ -193,21 +195,18 @@ carried: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions,
 it has in the chunk before. A field that is added later never has this.
 """
 column: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.str]
-"""The name of the column of a table that the field's values are moved to. Unset:
-they stay in the message. The rules are written out in docs/storage.md.
+"""The name of the column of a table that the field's values are moved to. That of a
+repeated message field is a list, and the columns inside the messages are fields of
+its elements. Unset: values stay in the message. docs/storage.md has all rules.
 """
 column_prefix: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.str]
-"""What the names of the columns of the messages in this field begin with, after
-what those of the message around it begin with. Unset: with nothing more.
+"""The prefix of the names of the columns inside the message in this field, after the
+prefix of the message around it. Inside a list names begin without a prefix. Unset:
+no further prefix.
 """
 column_time_unit: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.str]
 """The unit, such as `us`, of a number that is a time since the Unix epoch: its
 column is one of timestamps. Unset: the number is not a time.
-"""
-column_text: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.str]
-"""The name of the field next to this one whose texts are made of the tokens in this
-one: its text `content` of those in `content`. A table does not keep them twice.
-Unset: there is none.
 """
 column_repeats: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
 """Whether an element of the list may repeat what the message around it contains. A
@@ -236,6 +235,19 @@ such fields. Unset: the field is content, as is all that the schema does not kno
 is_opaque: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
 """Whether the field has contents in a form that a redaction of texts cannot see, such
 as the numbers of tokens. A redacted record does not have it. Unset: it is kept.
+"""
+column_shared: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.str]
+"""The name of a list of the record, without prefixes, that several repeated message
+fields share: the elements of each are appended to it, in the order of the fields, and
+columns of the same name in their messages are one. Takes the place of `column`.
+"""
+column_tokens: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.str]
+"""The name of the column of tokens that the elements of the field are moved to whole,
+wherever in the record the field is. Takes the place of `column`.
+"""
+column_of_tokens: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.str]
+"""The name of a field of the elements of the column of tokens: each token inside the
+message, at any depth, gets a copy of this field's value.
 """
 json_union: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, _builtins.bool]
 """Whether the message is not a JSON object but a JSON union: the one member

@@ -26,7 +26,7 @@ from chatpb.v1 import options_pb2 as chatpb_dot_v1_dot_options__pb2
 from chatpb.v1 import residue_pb2 as chatpb_dot_v1_dot_residue__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63hatpb/v1/tool_call.proto\x12\tchatpb.v1\x1a\x17\x63hatpb/v1/options.proto\x1a\x17\x63hatpb/v1/residue.proto\"\xf6\x02\n\x08ToolCall\x12 \n\x05index\x18\x01 \x01(\x05\x42\x0c\xb8\x9f\x19\x04\xc8\x9f\x19\x01\xa0\xa0\x19\x01H\x00\x88\x01\x01\x12*\n\x02id\x18\x02 \x01(\tB\x19\xb8\x9f\x19\x06\xd0\x9f\x19\x01\xe2\x9f\x19\rtool_call_idsH\x01\x88\x01\x01\x12,\n\x04type\x18\x03 \x01(\x0e\x32\x13.chatpb.v1.ToolTypeB\x04\xa0\xa0\x19\x01H\x02\x88\x01\x01\x12\x34\n\x08\x66unction\x18\x04 \x01(\x0b\x32\x17.chatpb.v1.FunctionCallB\t\xea\x9f\x19\x05tool_\x12;\n\x06\x63ustom\x18\x05 \x01(\x0b\x32\x19.chatpb.v1.CustomToolCallB\x10\xea\x9f\x19\x0c\x63ustom_tool_\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue\x12$\n\rextra_content\x18\x64 \x01(\tB\x08\xb0\x9f\x19\x03\xb8\x9f\x19\x01H\x03\x88\x01\x01:\x04\xb8\x9f\x19\x01\x42\x08\n\x06_indexB\x05\n\x03_idB\x07\n\x05_typeB\x10\n\x0e_extra_content\"\xd7\x01\n\x0c\x46unctionCall\x12 \n\x04name\x18\x01 \x01(\tB\r\xb8\x9f\x19\x07\xe2\x9f\x19\x05namesH\x00\x88\x01\x01\x12)\n\targuments\x18\x02 \x01(\tB\x11\xb8\x9f\x19\x01\xe2\x9f\x19\targumentsH\x01\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue\x12#\n\x10parsed_arguments\x18\x64 \x01(\tB\x04\xb0\x9f\x19\x03H\x02\x88\x01\x01:\x04\xb8\x9f\x19\x01\x42\x07\n\x05_nameB\x0c\n\n_argumentsB\x13\n\x11_parsed_arguments\"\x94\x01\n\x0e\x43ustomToolCall\x12 \n\x04name\x18\x01 \x01(\tB\r\xb8\x9f\x19\x07\xe2\x9f\x19\x05namesH\x00\x88\x01\x01\x12\"\n\x05input\x18\x02 \x01(\tB\x0e\xb8\x9f\x19\x01\xe2\x9f\x19\x06inputsH\x01\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue:\x04\xb8\x9f\x19\x01\x42\x07\n\x05_nameB\x08\n\x06_input*S\n\x08ToolType\x12\x19\n\x15TOOL_TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12TOOL_TYPE_FUNCTION\x10\x01\x12\x14\n\x10TOOL_TYPE_CUSTOM\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63hatpb/v1/tool_call.proto\x12\tchatpb.v1\x1a\x17\x63hatpb/v1/options.proto\x1a\x17\x63hatpb/v1/residue.proto\"\xec\x02\n\x08ToolCall\x12)\n\x05index\x18\x01 \x01(\x05\x42\x15\xb8\x9f\x19\x04\xc8\x9f\x19\x01\xe2\x9f\x19\x05index\xa0\xa0\x19\x01H\x00\x88\x01\x01\x12\x1f\n\x02id\x18\x02 \x01(\tB\x0e\xb8\x9f\x19\x06\xd0\x9f\x19\x01\xe2\x9f\x19\x02idH\x01\x88\x01\x01\x12\x34\n\x04type\x18\x03 \x01(\x0e\x32\x13.chatpb.v1.ToolTypeB\x0c\xe2\x9f\x19\x04type\xa0\xa0\x19\x01H\x02\x88\x01\x01\x12)\n\x08\x66unction\x18\x04 \x01(\x0b\x32\x17.chatpb.v1.FunctionCall\x12\x36\n\x06\x63ustom\x18\x05 \x01(\x0b\x32\x19.chatpb.v1.CustomToolCallB\x0b\xea\x9f\x19\x07\x63ustom_\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue\x12$\n\rextra_content\x18\x64 \x01(\tB\x08\xb0\x9f\x19\x03\xb8\x9f\x19\x01H\x03\x88\x01\x01:\x04\xb8\x9f\x19\x01\x42\x08\n\x06_indexB\x05\n\x03_idB\x07\n\x05_typeB\x10\n\x0e_extra_content\"\xd6\x01\n\x0c\x46unctionCall\x12\x1f\n\x04name\x18\x01 \x01(\tB\x0c\xb8\x9f\x19\x07\xe2\x9f\x19\x04nameH\x00\x88\x01\x01\x12)\n\targuments\x18\x02 \x01(\tB\x11\xb8\x9f\x19\x01\xe2\x9f\x19\targumentsH\x01\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue\x12#\n\x10parsed_arguments\x18\x64 \x01(\tB\x04\xb0\x9f\x19\x03H\x02\x88\x01\x01:\x04\xb8\x9f\x19\x01\x42\x07\n\x05_nameB\x0c\n\n_argumentsB\x13\n\x11_parsed_arguments\"\x92\x01\n\x0e\x43ustomToolCall\x12\x1f\n\x04name\x18\x01 \x01(\tB\x0c\xb8\x9f\x19\x07\xe2\x9f\x19\x04nameH\x00\x88\x01\x01\x12!\n\x05input\x18\x02 \x01(\tB\r\xb8\x9f\x19\x01\xe2\x9f\x19\x05inputH\x01\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue:\x04\xb8\x9f\x19\x01\x42\x07\n\x05_nameB\x08\n\x06_input*S\n\x08ToolType\x12\x19\n\x15TOOL_TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12TOOL_TYPE_FUNCTION\x10\x01\x12\x14\n\x10TOOL_TYPE_CUSTOM\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,21 +34,19 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'chatpb.v1.tool_call_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TOOLCALL'].fields_by_name['index']._loaded_options = None
-  _globals['_TOOLCALL'].fields_by_name['index']._serialized_options = b'\270\237\031\004\310\237\031\001\240\240\031\001'
+  _globals['_TOOLCALL'].fields_by_name['index']._serialized_options = b'\270\237\031\004\310\237\031\001\342\237\031\005index\240\240\031\001'
   _globals['_TOOLCALL'].fields_by_name['id']._loaded_options = None
-  _globals['_TOOLCALL'].fields_by_name['id']._serialized_options = b'\270\237\031\006\320\237\031\001\342\237\031\rtool_call_ids'
+  _globals['_TOOLCALL'].fields_by_name['id']._serialized_options = b'\270\237\031\006\320\237\031\001\342\237\031\002id'
   _globals['_TOOLCALL'].fields_by_name['type']._loaded_options = None
-  _globals['_TOOLCALL'].fields_by_name['type']._serialized_options = b'\240\240\031\001'
-  _globals['_TOOLCALL'].fields_by_name['function']._loaded_options = None
-  _globals['_TOOLCALL'].fields_by_name['function']._serialized_options = b'\352\237\031\005tool_'
+  _globals['_TOOLCALL'].fields_by_name['type']._serialized_options = b'\342\237\031\004type\240\240\031\001'
   _globals['_TOOLCALL'].fields_by_name['custom']._loaded_options = None
-  _globals['_TOOLCALL'].fields_by_name['custom']._serialized_options = b'\352\237\031\014custom_tool_'
+  _globals['_TOOLCALL'].fields_by_name['custom']._serialized_options = b'\352\237\031\007custom_'
   _globals['_TOOLCALL'].fields_by_name['extra_content']._loaded_options = None
   _globals['_TOOLCALL'].fields_by_name['extra_content']._serialized_options = b'\260\237\031\003\270\237\031\001'
   _globals['_TOOLCALL']._loaded_options = None
   _globals['_TOOLCALL']._serialized_options = b'\270\237\031\001'
   _globals['_FUNCTIONCALL'].fields_by_name['name']._loaded_options = None
-  _globals['_FUNCTIONCALL'].fields_by_name['name']._serialized_options = b'\270\237\031\007\342\237\031\005names'
+  _globals['_FUNCTIONCALL'].fields_by_name['name']._serialized_options = b'\270\237\031\007\342\237\031\004name'
   _globals['_FUNCTIONCALL'].fields_by_name['arguments']._loaded_options = None
   _globals['_FUNCTIONCALL'].fields_by_name['arguments']._serialized_options = b'\270\237\031\001\342\237\031\targuments'
   _globals['_FUNCTIONCALL'].fields_by_name['parsed_arguments']._loaded_options = None
@@ -56,17 +54,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FUNCTIONCALL']._loaded_options = None
   _globals['_FUNCTIONCALL']._serialized_options = b'\270\237\031\001'
   _globals['_CUSTOMTOOLCALL'].fields_by_name['name']._loaded_options = None
-  _globals['_CUSTOMTOOLCALL'].fields_by_name['name']._serialized_options = b'\270\237\031\007\342\237\031\005names'
+  _globals['_CUSTOMTOOLCALL'].fields_by_name['name']._serialized_options = b'\270\237\031\007\342\237\031\004name'
   _globals['_CUSTOMTOOLCALL'].fields_by_name['input']._loaded_options = None
-  _globals['_CUSTOMTOOLCALL'].fields_by_name['input']._serialized_options = b'\270\237\031\001\342\237\031\006inputs'
+  _globals['_CUSTOMTOOLCALL'].fields_by_name['input']._serialized_options = b'\270\237\031\001\342\237\031\005input'
   _globals['_CUSTOMTOOLCALL']._loaded_options = None
   _globals['_CUSTOMTOOLCALL']._serialized_options = b'\270\237\031\001'
-  _globals['_TOOLTYPE']._serialized_start=836
-  _globals['_TOOLTYPE']._serialized_end=919
+  _globals['_TOOLTYPE']._serialized_start=823
+  _globals['_TOOLTYPE']._serialized_end=906
   _globals['_TOOLCALL']._serialized_start=91
-  _globals['_TOOLCALL']._serialized_end=465
-  _globals['_FUNCTIONCALL']._serialized_start=468
-  _globals['_FUNCTIONCALL']._serialized_end=683
-  _globals['_CUSTOMTOOLCALL']._serialized_start=686
-  _globals['_CUSTOMTOOLCALL']._serialized_end=834
+  _globals['_TOOLCALL']._serialized_end=455
+  _globals['_FUNCTIONCALL']._serialized_start=458
+  _globals['_FUNCTIONCALL']._serialized_end=672
+  _globals['_CUSTOMTOOLCALL']._serialized_start=675
+  _globals['_CUSTOMTOOLCALL']._serialized_end=821
 # @@protoc_insertion_point(module_scope)

@@ -27,7 +27,7 @@ from chatpb.v1 import residue_pb2 as chatpb_dot_v1_dot_residue__pb2
 from chatpb.v1 import tool_call_pb2 as chatpb_dot_v1_dot_tool__call__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x63hatpb/v1/tool.proto\x12\tchatpb.v1\x1a\x17\x63hatpb/v1/options.proto\x1a\x17\x63hatpb/v1/residue.proto\x1a\x19\x63hatpb/v1/tool_call.proto\"\xba\x01\n\x04Tool\x12,\n\x04type\x18\x01 \x01(\x0e\x32\x13.chatpb.v1.ToolTypeB\x04\xa0\xa0\x19\x01H\x00\x88\x01\x01\x12/\n\x08\x66unction\x18\x02 \x01(\x0b\x32\x1d.chatpb.v1.FunctionDefinition\x12%\n\x06\x63ustom\x18\x03 \x01(\x0b\x32\x15.chatpb.v1.CustomTool\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x07\n\x05_type\"\xcd\x01\n\x12\x46unctionDefinition\x12\x11\n\x04name\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x18\n\x0b\x64\x65scription\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x1d\n\nparameters\x18\x03 \x01(\tB\x04\xb0\x9f\x19\x03H\x02\x88\x01\x01\x12\x13\n\x06strict\x18\x04 \x01(\x08H\x03\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x07\n\x05_nameB\x0e\n\x0c_descriptionB\r\n\x0b_parametersB\t\n\x07_strict\"\xa4\x01\n\nCustomTool\x12\x11\n\x04name\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x18\n\x0b\x64\x65scription\x18\x02 \x01(\tH\x01\x88\x01\x01\x12+\n\x06\x66ormat\x18\x03 \x01(\x0b\x32\x1b.chatpb.v1.CustomToolFormat\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x07\n\x05_nameB\x0e\n\x0c_description\"\x99\x01\n\x10\x43ustomToolFormat\x12\x32\n\x04type\x18\x01 \x01(\x0e\x32\x1f.chatpb.v1.CustomToolFormatTypeH\x00\x88\x01\x01\x12#\n\x07grammar\x18\x02 \x01(\x0b\x32\x12.chatpb.v1.Grammar\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x07\n\x05_type\"\x90\x01\n\x07Grammar\x12\x17\n\ndefinition\x18\x01 \x01(\tH\x00\x88\x01\x01\x12-\n\x06syntax\x18\x02 \x01(\x0e\x32\x18.chatpb.v1.GrammarSyntaxH\x01\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\r\n\x0b_definitionB\t\n\x07_syntax\"y\n\nToolChoice\x12/\n\x04mode\x18\x01 \x01(\x0e\x32\x19.chatpb.v1.ToolChoiceModeB\x04\xa0\xa0\x19\x01H\x00\x12+\n\x05named\x18\x02 \x01(\x0b\x32\x1a.chatpb.v1.NamedToolChoiceH\x00:\x04\xa0\x9f\x19\x01\x42\x07\n\x05value\"\xe9\x01\n\x0fNamedToolChoice\x12,\n\x04type\x18\x01 \x01(\x0e\x32\x19.chatpb.v1.ToolChoiceTypeH\x00\x88\x01\x01\x12.\n\rallowed_tools\x18\x02 \x01(\x0b\x32\x17.chatpb.v1.AllowedTools\x12%\n\x08\x66unction\x18\x03 \x01(\x0b\x32\x13.chatpb.v1.ToolName\x12#\n\x06\x63ustom\x18\x04 \x01(\x0b\x32\x13.chatpb.v1.ToolName\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x07\n\x05_type\"\x8a\x01\n\x0c\x41llowedTools\x12,\n\x04mode\x18\x01 \x01(\x0e\x32\x19.chatpb.v1.ToolChoiceModeH\x00\x88\x01\x01\x12\x1e\n\x05tools\x18\x02 \x03(\x0b\x32\x0f.chatpb.v1.Tool\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x07\n\x05_mode\"K\n\x08ToolName\x12\x11\n\x04name\x18\x01 \x01(\tH\x00\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x07\n\x05_name\"y\n\x12\x46unctionCallOption\x12+\n\x04mode\x18\x01 \x01(\x0e\x32\x1b.chatpb.v1.FunctionCallModeH\x00\x12\'\n\x08\x66unction\x18\x02 \x01(\x0b\x32\x13.chatpb.v1.ToolNameH\x00:\x04\xa0\x9f\x19\x01\x42\x07\n\x05value*\x87\x01\n\x0eToolChoiceMode\x12 \n\x1cTOOL_CHOICE_MODE_UNSPECIFIED\x10\x00\x12\x19\n\x15TOOL_CHOICE_MODE_NONE\x10\x01\x12\x19\n\x15TOOL_CHOICE_MODE_AUTO\x10\x02\x12\x1d\n\x19TOOL_CHOICE_MODE_REQUIRED\x10\x03*\x92\x01\n\x0eToolChoiceType\x12 \n\x1cTOOL_CHOICE_TYPE_UNSPECIFIED\x10\x00\x12\"\n\x1eTOOL_CHOICE_TYPE_ALLOWED_TOOLS\x10\x01\x12\x1d\n\x19TOOL_CHOICE_TYPE_FUNCTION\x10\x02\x12\x1b\n\x17TOOL_CHOICE_TYPE_CUSTOM\x10\x03*\x86\x01\n\x14\x43ustomToolFormatType\x12\'\n#CUSTOM_TOOL_FORMAT_TYPE_UNSPECIFIED\x10\x00\x12 \n\x1c\x43USTOM_TOOL_FORMAT_TYPE_TEXT\x10\x01\x12#\n\x1f\x43USTOM_TOOL_FORMAT_TYPE_GRAMMAR\x10\x02*b\n\rGrammarSyntax\x12\x1e\n\x1aGRAMMAR_SYNTAX_UNSPECIFIED\x10\x00\x12\x17\n\x13GRAMMAR_SYNTAX_LARK\x10\x01\x12\x18\n\x14GRAMMAR_SYNTAX_REGEX\x10\x02*p\n\x10\x46unctionCallMode\x12\"\n\x1e\x46UNCTION_CALL_MODE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x46UNCTION_CALL_MODE_NONE\x10\x01\x12\x1b\n\x17\x46UNCTION_CALL_MODE_AUTO\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x63hatpb/v1/tool.proto\x12\tchatpb.v1\x1a\x17\x63hatpb/v1/options.proto\x1a\x17\x63hatpb/v1/residue.proto\x1a\x19\x63hatpb/v1/tool_call.proto\"\xcf\x01\n\x04Tool\x12\x34\n\x04type\x18\x01 \x01(\x0e\x32\x13.chatpb.v1.ToolTypeB\x0c\xe2\x9f\x19\x04type\xa0\xa0\x19\x01H\x00\x88\x01\x01\x12/\n\x08\x66unction\x18\x02 \x01(\x0b\x32\x1d.chatpb.v1.FunctionDefinition\x12\x32\n\x06\x63ustom\x18\x03 \x01(\x0b\x32\x15.chatpb.v1.CustomToolB\x0b\xea\x9f\x19\x07\x63ustom_\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x07\n\x05_type\"\xd7\x01\n\x12\x46unctionDefinition\x12\x1b\n\x04name\x18\x01 \x01(\tB\x08\xe2\x9f\x19\x04nameH\x00\x88\x01\x01\x12\x18\n\x0b\x64\x65scription\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x1d\n\nparameters\x18\x03 \x01(\tB\x04\xb0\x9f\x19\x03H\x02\x88\x01\x01\x12\x13\n\x06strict\x18\x04 \x01(\x08H\x03\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x07\n\x05_nameB\x0e\n\x0c_descriptionB\r\n\x0b_parametersB\t\n\x07_strict\"\xae\x01\n\nCustomTool\x12\x1b\n\x04name\x18\x01 \x01(\tB\x08\xe2\x9f\x19\x04nameH\x00\x88\x01\x01\x12\x18\n\x0b\x64\x65scription\x18\x02 \x01(\tH\x01\x88\x01\x01\x12+\n\x06\x66ormat\x18\x03 \x01(\x0b\x32\x1b.chatpb.v1.CustomToolFormat\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x07\n\x05_nameB\x0e\n\x0c_description\"\x99\x01\n\x10\x43ustomToolFormat\x12\x32\n\x04type\x18\x01 \x01(\x0e\x32\x1f.chatpb.v1.CustomToolFormatTypeH\x00\x88\x01\x01\x12#\n\x07grammar\x18\x02 \x01(\x0b\x32\x12.chatpb.v1.Grammar\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x07\n\x05_type\"\x90\x01\n\x07Grammar\x12\x17\n\ndefinition\x18\x01 \x01(\tH\x00\x88\x01\x01\x12-\n\x06syntax\x18\x02 \x01(\x0e\x32\x18.chatpb.v1.GrammarSyntaxH\x01\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\r\n\x0b_definitionB\t\n\x07_syntax\"y\n\nToolChoice\x12/\n\x04mode\x18\x01 \x01(\x0e\x32\x19.chatpb.v1.ToolChoiceModeB\x04\xa0\xa0\x19\x01H\x00\x12+\n\x05named\x18\x02 \x01(\x0b\x32\x1a.chatpb.v1.NamedToolChoiceH\x00:\x04\xa0\x9f\x19\x01\x42\x07\n\x05value\"\xe9\x01\n\x0fNamedToolChoice\x12,\n\x04type\x18\x01 \x01(\x0e\x32\x19.chatpb.v1.ToolChoiceTypeH\x00\x88\x01\x01\x12.\n\rallowed_tools\x18\x02 \x01(\x0b\x32\x17.chatpb.v1.AllowedTools\x12%\n\x08\x66unction\x18\x03 \x01(\x0b\x32\x13.chatpb.v1.ToolName\x12#\n\x06\x63ustom\x18\x04 \x01(\x0b\x32\x13.chatpb.v1.ToolName\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x07\n\x05_type\"\x8a\x01\n\x0c\x41llowedTools\x12,\n\x04mode\x18\x01 \x01(\x0e\x32\x19.chatpb.v1.ToolChoiceModeH\x00\x88\x01\x01\x12\x1e\n\x05tools\x18\x02 \x03(\x0b\x32\x0f.chatpb.v1.Tool\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x07\n\x05_mode\"K\n\x08ToolName\x12\x11\n\x04name\x18\x01 \x01(\tH\x00\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x07\n\x05_name\"y\n\x12\x46unctionCallOption\x12+\n\x04mode\x18\x01 \x01(\x0e\x32\x1b.chatpb.v1.FunctionCallModeH\x00\x12\'\n\x08\x66unction\x18\x02 \x01(\x0b\x32\x13.chatpb.v1.ToolNameH\x00:\x04\xa0\x9f\x19\x01\x42\x07\n\x05value*\x87\x01\n\x0eToolChoiceMode\x12 \n\x1cTOOL_CHOICE_MODE_UNSPECIFIED\x10\x00\x12\x19\n\x15TOOL_CHOICE_MODE_NONE\x10\x01\x12\x19\n\x15TOOL_CHOICE_MODE_AUTO\x10\x02\x12\x1d\n\x19TOOL_CHOICE_MODE_REQUIRED\x10\x03*\x92\x01\n\x0eToolChoiceType\x12 \n\x1cTOOL_CHOICE_TYPE_UNSPECIFIED\x10\x00\x12\"\n\x1eTOOL_CHOICE_TYPE_ALLOWED_TOOLS\x10\x01\x12\x1d\n\x19TOOL_CHOICE_TYPE_FUNCTION\x10\x02\x12\x1b\n\x17TOOL_CHOICE_TYPE_CUSTOM\x10\x03*\x86\x01\n\x14\x43ustomToolFormatType\x12\'\n#CUSTOM_TOOL_FORMAT_TYPE_UNSPECIFIED\x10\x00\x12 \n\x1c\x43USTOM_TOOL_FORMAT_TYPE_TEXT\x10\x01\x12#\n\x1f\x43USTOM_TOOL_FORMAT_TYPE_GRAMMAR\x10\x02*b\n\rGrammarSyntax\x12\x1e\n\x1aGRAMMAR_SYNTAX_UNSPECIFIED\x10\x00\x12\x17\n\x13GRAMMAR_SYNTAX_LARK\x10\x01\x12\x18\n\x14GRAMMAR_SYNTAX_REGEX\x10\x02*p\n\x10\x46unctionCallMode\x12\"\n\x1e\x46UNCTION_CALL_MODE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x46UNCTION_CALL_MODE_NONE\x10\x01\x12\x1b\n\x17\x46UNCTION_CALL_MODE_AUTO\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,43 +35,49 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'chatpb.v1.tool_pb2', _globa
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TOOL'].fields_by_name['type']._loaded_options = None
-  _globals['_TOOL'].fields_by_name['type']._serialized_options = b'\240\240\031\001'
+  _globals['_TOOL'].fields_by_name['type']._serialized_options = b'\342\237\031\004type\240\240\031\001'
+  _globals['_TOOL'].fields_by_name['custom']._loaded_options = None
+  _globals['_TOOL'].fields_by_name['custom']._serialized_options = b'\352\237\031\007custom_'
+  _globals['_FUNCTIONDEFINITION'].fields_by_name['name']._loaded_options = None
+  _globals['_FUNCTIONDEFINITION'].fields_by_name['name']._serialized_options = b'\342\237\031\004name'
   _globals['_FUNCTIONDEFINITION'].fields_by_name['parameters']._loaded_options = None
   _globals['_FUNCTIONDEFINITION'].fields_by_name['parameters']._serialized_options = b'\260\237\031\003'
+  _globals['_CUSTOMTOOL'].fields_by_name['name']._loaded_options = None
+  _globals['_CUSTOMTOOL'].fields_by_name['name']._serialized_options = b'\342\237\031\004name'
   _globals['_TOOLCHOICE'].fields_by_name['mode']._loaded_options = None
   _globals['_TOOLCHOICE'].fields_by_name['mode']._serialized_options = b'\240\240\031\001'
   _globals['_TOOLCHOICE']._loaded_options = None
   _globals['_TOOLCHOICE']._serialized_options = b'\240\237\031\001'
   _globals['_FUNCTIONCALLOPTION']._loaded_options = None
   _globals['_FUNCTIONCALLOPTION']._serialized_options = b'\240\237\031\001'
-  _globals['_TOOLCHOICEMODE']._serialized_start=1680
-  _globals['_TOOLCHOICEMODE']._serialized_end=1815
-  _globals['_TOOLCHOICETYPE']._serialized_start=1818
-  _globals['_TOOLCHOICETYPE']._serialized_end=1964
-  _globals['_CUSTOMTOOLFORMATTYPE']._serialized_start=1967
-  _globals['_CUSTOMTOOLFORMATTYPE']._serialized_end=2101
-  _globals['_GRAMMARSYNTAX']._serialized_start=2103
-  _globals['_GRAMMARSYNTAX']._serialized_end=2201
-  _globals['_FUNCTIONCALLMODE']._serialized_start=2203
-  _globals['_FUNCTIONCALLMODE']._serialized_end=2315
+  _globals['_TOOLCHOICEMODE']._serialized_start=1721
+  _globals['_TOOLCHOICEMODE']._serialized_end=1856
+  _globals['_TOOLCHOICETYPE']._serialized_start=1859
+  _globals['_TOOLCHOICETYPE']._serialized_end=2005
+  _globals['_CUSTOMTOOLFORMATTYPE']._serialized_start=2008
+  _globals['_CUSTOMTOOLFORMATTYPE']._serialized_end=2142
+  _globals['_GRAMMARSYNTAX']._serialized_start=2144
+  _globals['_GRAMMARSYNTAX']._serialized_end=2242
+  _globals['_FUNCTIONCALLMODE']._serialized_start=2244
+  _globals['_FUNCTIONCALLMODE']._serialized_end=2356
   _globals['_TOOL']._serialized_start=113
-  _globals['_TOOL']._serialized_end=299
-  _globals['_FUNCTIONDEFINITION']._serialized_start=302
-  _globals['_FUNCTIONDEFINITION']._serialized_end=507
-  _globals['_CUSTOMTOOL']._serialized_start=510
-  _globals['_CUSTOMTOOL']._serialized_end=674
-  _globals['_CUSTOMTOOLFORMAT']._serialized_start=677
-  _globals['_CUSTOMTOOLFORMAT']._serialized_end=830
-  _globals['_GRAMMAR']._serialized_start=833
-  _globals['_GRAMMAR']._serialized_end=977
-  _globals['_TOOLCHOICE']._serialized_start=979
-  _globals['_TOOLCHOICE']._serialized_end=1100
-  _globals['_NAMEDTOOLCHOICE']._serialized_start=1103
-  _globals['_NAMEDTOOLCHOICE']._serialized_end=1336
-  _globals['_ALLOWEDTOOLS']._serialized_start=1339
-  _globals['_ALLOWEDTOOLS']._serialized_end=1477
-  _globals['_TOOLNAME']._serialized_start=1479
-  _globals['_TOOLNAME']._serialized_end=1554
-  _globals['_FUNCTIONCALLOPTION']._serialized_start=1556
-  _globals['_FUNCTIONCALLOPTION']._serialized_end=1677
+  _globals['_TOOL']._serialized_end=320
+  _globals['_FUNCTIONDEFINITION']._serialized_start=323
+  _globals['_FUNCTIONDEFINITION']._serialized_end=538
+  _globals['_CUSTOMTOOL']._serialized_start=541
+  _globals['_CUSTOMTOOL']._serialized_end=715
+  _globals['_CUSTOMTOOLFORMAT']._serialized_start=718
+  _globals['_CUSTOMTOOLFORMAT']._serialized_end=871
+  _globals['_GRAMMAR']._serialized_start=874
+  _globals['_GRAMMAR']._serialized_end=1018
+  _globals['_TOOLCHOICE']._serialized_start=1020
+  _globals['_TOOLCHOICE']._serialized_end=1141
+  _globals['_NAMEDTOOLCHOICE']._serialized_start=1144
+  _globals['_NAMEDTOOLCHOICE']._serialized_end=1377
+  _globals['_ALLOWEDTOOLS']._serialized_start=1380
+  _globals['_ALLOWEDTOOLS']._serialized_end=1518
+  _globals['_TOOLNAME']._serialized_start=1520
+  _globals['_TOOLNAME']._serialized_end=1595
+  _globals['_FUNCTIONCALLOPTION']._serialized_start=1597
+  _globals['_FUNCTIONCALLOPTION']._serialized_end=1718
 # @@protoc_insertion_point(module_scope)

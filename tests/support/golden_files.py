@@ -277,10 +277,21 @@ def _owner(field: FieldDescriptor) -> str:
 
 
 def column_lines() -> list[str]:
-    """The columns of a table, one on each line."""
+    """The columns of a table, one on each line, and after a list of structs their fields."""
     from chatpb.table._columns import SCHEMA  # needs the extra `table`
 
-    return [f"{field.name}: {field.type}" for field in SCHEMA]
+    return list(_field_lines(SCHEMA, ""))
+
+
+def _field_lines(fields: Iterable[Any], indent: str) -> Iterator[str]:
+    import pyarrow as pa  # needs the extra `table`
+
+    for field in fields:
+        if pa.types.is_list(field.type) and pa.types.is_struct(field.type.value_type):
+            yield f"{indent}{field.name}: list<struct>"
+            yield from _field_lines(field.type.value_type, f"{indent}    ")
+        else:
+            yield f"{indent}{field.name}: {field.type}"
 
 
 def golden() -> Iterator[tuple[Path, bytes]]:

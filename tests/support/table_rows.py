@@ -6,6 +6,7 @@ import json
 import math
 import struct
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from chatpb import from_dict
 from chatpb._wire import spans
-from chatpb.table._columns import COLUMNS
+from chatpb.table._columns import COLUMNS, KEY, Kind, ListColumn
 from chatpb.v1 import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -114,10 +115,19 @@ def rows_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:
     for row in batch.set_column(index, "start_time", times).to_pylist():
         values = {name: value for name, value in row.items() if value is not None}
         for column in COLUMNS:
-            if column.kind == "map" and column.name in values:
-                values[column.name] = sorted(values[column.name])
+            if isinstance(column, ListColumn) or column.kind is not Kind.MAP:
+                continue
+            if column.name in values:
+                values[column.name] = sorted(values[column.name], key=itemgetter(KEY))
         rows.append(values)
     return rows
+
+
+def some(value: Any) -> Any:
+    """A value without the nulls and empty lists in it."""
+    if isinstance(value, dict):
+        return {name: some(each) for name, each in value.items() if each is not None}
+    return [some(each) for each in value] if isinstance(value, list) else value
 
 
 def serialized(record: Message) -> bytes:

@@ -21,8 +21,18 @@ from chatpb import ConversionError
 from chatpb._wire import embedded
 from chatpb.table import _rows as _table
 from chatpb.table._arrow import shredder
-from chatpb.table._columns import COLUMNS, RECORD, REST, TOKENS, TOKENS_COLUMN, column_of
+from chatpb.table._columns import (
+    COLUMNS,
+    KEY,
+    RECORD,
+    TOKENS,
+    TOKENS_COLUMN,
+    VALUE,
+    Kind,
+    ListColumn,
+)
 from chatpb.table._rows import from_batch, to_batch
+from chatpb.table._token_type import REST, column_of
 from chatpb.v1 import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -68,8 +78,10 @@ def rows(batch: pa.RecordBatch) -> str:
     found: list[dict[str, Any]] = batch.to_pylist()
     for row in found:
         for column in COLUMNS:
-            if column.kind == "map" and row[column.name] is not None:
-                row[column.name] = sorted(dict(row[column.name]).items())
+            if isinstance(column, ListColumn) or column.kind is not Kind.MAP:
+                continue
+            if (pairs := row[column.name]) is not None:
+                row[column.name] = sorted({each[KEY]: each[VALUE] for each in pairs}.items())
         row[RECORD] = str(CompletionRecord.FromString(row[RECORD]))
         for token in row[TOKENS_COLUMN] or ():
             for each in (token, *(token[_LIST] or ())):

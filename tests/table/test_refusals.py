@@ -7,14 +7,22 @@ import random
 import pyarrow as pa
 import pytest
 
-from chatpb import ConversionError
+import chatpb
+from chatpb import ConversionError, from_dict
 from chatpb.table._arrow import shredder
 from chatpb.table._columns import SCHEMA
 from chatpb.table._rows import batch_to_lines, from_batch, json_to_batch, to_batch
-from chatpb.v1 import (
-    CompletionRecord,
+from chatpb.v1 import ChoiceLogprobs, CompletionRecord
+from support.table_rows import (
+    COMPLETION,
+    TEXTS,
+    alternative,
+    fields,
+    of_logprobs,
+    same,
+    serialized,
+    token,
 )
-from support.table_rows import TEXTS, alternative, fields, of_logprobs, same, serialized, token
 from table import fuzz as fuzz_table
 
 
@@ -54,15 +62,13 @@ def test_what_is_no_record_is_refused(data: bytes) -> None:
 
 
 def test_rows_that_are_not_those_of_a_table_are_refused() -> None:
-    """Each column in turn is missing, of another type, null, or from other records."""
+    """Each column in turn is of another type, null, or from other records."""
     data = [
         serialized(of_logprobs("ab", token("a", -1.5, alternative("c", -3.0)), token("b", 0.0)))
     ]
     batch = to_batch(data * 2)
     other = to_batch([b"", serialized(of_logprobs("xyz", token("x", -1.0)))])
     for index, name in enumerate(SCHEMA.names):
-        with pytest.raises(ConversionError, match=f"lack the column {name}"):
-            from_batch(batch.drop_columns([name]))
         for column in (
             pa.array([b"?"] * 2, pa.binary()),
             pa.array([None] * 2, SCHEMA.field(name).type),
@@ -72,6 +78,55 @@ def test_rows_that_are_not_those_of_a_table_are_refused() -> None:
                 from_batch(batch.set_column(index, name, column))
             except ConversionError as error:
                 assert "the row is not one of a table" in str(error)  # noqa: PT017
+
+
+def test_missing_columns_are_null() -> None:
+    """Only the column `record` must be there; without the others, what they have is missing."""
+    record = of_logprobs("ab", token("a", -1.5, alternative("c", -3.0)), token("b", 0.0))
+    record.request.messages.add().content.text = "x"
+    batch = to_batch([record] * 2)
+    for name in SCHEMA.names[:-1]:
+        found = from_batch(batch.drop_columns([name]))
+        nulls = pa.nulls(2, SCHEMA.field(name).type)
+        assert found == from_batch(batch.set_column(SCHEMA.get_field_index(name), name, nulls))
+    rest = batch.column("record").to_pylist()
+    expected = [CompletionRecord.FromString(data) for data in rest]
+    found = from_batch(batch.select(["record"]))
+    assert expected == [CompletionRecord.FromString(data) for data in found]
+    with pytest.raises(ConversionError, match="do not have the column record"):
+        from_batch(batch.drop_columns(["record"]))
+
+
+@pytest.mark.parametrize("name", ["messages", "chunks", "logprobs", "labels"])
+def test_fields_of_structs_in_any_order_and_number(name: str) -> None:
+    """Unknown ones are left out, and a missing one is null."""
+    completion = from_dict(COMPLETION)
+    record = CompletionRecord(completion=completion, labels={"a": "b"})
+    record.chunks.extend(chatpb.unfold(completion))
+    tokens = from_dict({"content": [token("a", -1.0, id=3)]}, ChoiceLogprobs)
+    record.completion.choices[0].logprobs.CopyFrom(tokens)
+    batch = to_batch([record])
+    place = SCHEMA.get_field_index(name)
+    rows = batch.column(name).to_pylist()
+    turned = [[dict(reversed(each.items())) | {"more": 1} for each in row] for row in rows]
+    assert [serialized(record)] == from_batch(batch.set_column(place, name, pa.array(turned)))
+    wide = pa.array(rows).cast(pa.large_list(pa.array(rows).type.value_type))
+    assert [serialized(record)] == from_batch(batch.set_column(place, name, wide))
+    if name == "messages":
+        fewer = [[{"choice": each["choice"], "content": "x"} for each in row] for row in rows]
+        (data,) = from_batch(batch.set_column(place, name, pa.array(fewer)))
+        choices = CompletionRecord.FromString(data).completion.choices
+        assert ["x", "x"] == [choice.message.content for choice in choices]
+        assert not any(choice.HasField("finish_reason") for choice in choices)
+
+
+def test_list_with_too_few_elements_is_refused() -> None:
+    batch = to_batch([CompletionRecord(), CompletionRecord(completion=from_dict(COMPLETION))])
+    rows = batch.column("messages").to_pylist()
+    column = pa.array([None, rows[1][:1]], SCHEMA.field("messages").type)
+    with pytest.raises(ConversionError, match="more elements of messages") as caught:
+        from_batch(batch.set_column(SCHEMA.get_field_index("messages"), "messages", column))
+    assert "$[1]" == caught.value.path
 
 
 def test_mutated_rows_are_refused_or_give_records() -> None:
@@ -98,7 +153,7 @@ def test_mutated_rows_are_refused_or_give_records() -> None:
             case 4:
                 row["record"] = rng.randbytes(rng.randrange(6)) + row["record"][rng.randrange(9) :]
             case 5:
-                row["contents"] = ["x"] * rng.randrange(3)
+                row["messages"] = [{"content": "x"}] * rng.randrange(3)
         mutated = pa.RecordBatch.from_pylist(rows, SCHEMA)
         try:
             assert len(rows) == len(from_batch(mutated))

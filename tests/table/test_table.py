@@ -18,10 +18,11 @@ from chatpb import ConversionError, from_dict
 from chatpb._record import record_field
 from chatpb._wire import embedded
 from chatpb.table._arrow import shredder
+from chatpb.table._assemble import assemble
 from chatpb.table._columns import SCHEMA
 from chatpb.table._encoding import parquet_options
 from chatpb.table._rows import batch_to_lines, from_batch, json_to_batch, to_batch
-from chatpb.table._shred import assemble, shred
+from chatpb.table._shred import shred
 from chatpb.v1 import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -42,6 +43,7 @@ from support.table_rows import (
     rows_of,
     same,
     serialized,
+    some,
     token,
 )
 
@@ -115,27 +117,31 @@ def test_what_columns_say() -> None:
         "id": "chatcmpl-1",
         "created": 1_700_000_000,
         "model": "m-1",
-        "contents": ["Hi", None],
-        "finish_reasons": ["stop", None],
-        "tool_call_ids": ["call_1", "call_2"],
-        "tool_names": ["add", None],
-        "tool_arguments": ['{"a":1}', None],
-        "custom_tool_names": [None, "run"],
-        "custom_tool_inputs": [None, "x"],
+        "messages": [
+            {"choice": 0, "role": "assistant", "content": "Hi", "finish_reason": "stop"},
+            {
+                "choice": 1,
+                "role": "assistant",
+                "tool_calls": [
+                    {"id": "call_1", "type": "function", "name": "add", "arguments": '{"a":1}'},
+                    {"id": "call_2", "type": "custom", "custom_name": "run", "custom_input": "x"},
+                ],
+            },
+        ],
         "prompt_tokens": 9,
         "completion_tokens": 0,
         "total_tokens": 9,
         "cached_tokens": 4,
-        "metadata": [("run", "7")],
+        "metadata": [{"key": "run", "value": "7"}],
         "start_time": 1_700_000_000_123_456,
         "duration_us": 250_000,
         "caller": "alice",
         "upstream": "u",
         "status": 0,
         "http_status": 200,
-        "labels": [("team", "a")],
+        "labels": [{"key": "team", "value": "a"}],
         "call_id": "c",
-    } == row
+    } == some(row)
 
 
 def test_chunks_fill_the_columns_of_their_completion() -> None:
@@ -143,15 +149,19 @@ def test_chunks_fill_the_columns_of_their_completion() -> None:
     chunks = list(chatpb.unfold(from_dict(completion)))
     record = CompletionRecord(chunks=chunks, chunk_times_us=range(len(chunks)))
     (row,) = rows_of(to_batch([record]))
-    assert ("chatcmpl-1", "m-1", ["Hi"], ["stop"], 9) == (
+    (message,) = row["messages"]
+    assert ("chatcmpl-1", "m-1", "Hi", "stop", 0, 9) == (
         row["id"],
         row["model"],
-        row["contents"],
-        row["finish_reasons"],
+        message["content"],
+        message["finish_reason"],
+        message["choice"],
         row["total_tokens"],
     )
-    assert "Hi" == "".join(text or "" for text in row["chunk_contents"])
-    assert ["chatcmpl-1"] * len(chunks) == row["chunk_ids"]
+    choices = [choice for chunk in row["chunks"] for choice in chunk["choices"] or ()]
+    assert "Hi" == "".join(choice["content"] or "" for choice in choices)
+    assert {0} == {choice["index"] for choice in choices}
+    assert ["chatcmpl-1"] * len(chunks) == [chunk["id"] for chunk in row["chunks"]]
     assert list(range(len(chunks))) == row["chunk_times_us"]
     assert not CompletionRecord.FromString(row["record"]).HasField("completion")
 

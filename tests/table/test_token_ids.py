@@ -165,11 +165,15 @@ def test_lists_of_token_ids() -> None:
     batch = to_batch(data)
     folded = list(fold(chunks.chunks).choices[0].token_ids)
     assert [5, 5, 6, 6] == folded
-    assert [None, [[1, -2, 2**31 - 1], None], [folded], None] == batch.column(
-        "token_ids"
-    ).to_pylist()
-    of_chunks = [[5, 5], None, [6, 6], None]
-    assert [None, None, of_chunks, None] == batch.column("chunk_token_ids").to_pylist()
+    of_choices = [
+        [message["token_ids"] for message in row] for row in batch.column("messages").to_pylist()
+    ]
+    assert [[None], [[1, -2, 2**31 - 1], None], [folded], [None]] == of_choices
+    of_chunks = [
+        [choice["token_ids"] for chunk in row or () for choice in chunk["choices"]]
+        for row in batch.column("chunks").to_pylist()
+    ]
+    assert [[], [], [[5, 5], None, [6, 6], None], []] == of_chunks
     assert data == from_batch(batch)
     assert data[1:3] == from_batch(batch[1:3])
 
@@ -179,7 +183,8 @@ def test_list_of_no_token_ids_is_null() -> None:
     choice = embedded(ChatCompletion.CHOICES_FIELD_NUMBER, [b"\xa2\x06\x00"])
     data = embedded(CompletionRecord.COMPLETION_FIELD_NUMBER, [choice])
     batch = to_batch([data])
-    assert [None] == batch.column("token_ids").to_pylist()
+    ((message,),) = batch.column("messages").to_pylist()
+    assert message["token_ids"] is None
     assert [serialized(CompletionRecord.FromString(data))] == from_batch(batch)
 
 
@@ -190,8 +195,7 @@ def test_files_without_the_column_are_read(tmp_path: Path) -> None:
     kind = _without_ids(SCHEMA.field(TOKENS_COLUMN).type)
     tokens = pa.array(table.column(TOKENS_COLUMN).to_pylist(), kind)
     place = SCHEMA.get_field_index(TOKENS_COLUMN)
-    old = table.set_column(place, TOKENS_COLUMN, tokens)
-    old = old.drop_columns(["token_ids", "chunk_token_ids"])
+    old = table.set_column(place, TOKENS_COLUMN, tokens).drop_columns(["request_tools"])
     (tmp_path / "table").mkdir()
     pa.parquet.write_table(old, tmp_path / "table" / "a.parquet", store_schema=False)
     dataset = Dataset(tmp_path / "table")

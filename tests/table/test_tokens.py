@@ -41,29 +41,35 @@ def test_tokens_come_back(lists: list[ChoiceLogprobs]) -> None:
     assert data == from_batch(to_batch(data))
 
 
-@pytest.mark.parametrize(
-    ("record", "content"),
-    [
-        pytest.param(of_logprobs("ab", token("a", -1.5), token("b", -0.25)), None, id="made"),
-        pytest.param(of_logprobs("abc", token("a", -1.5), token("b", -0.25)), ["abc"], id="more"),
-        pytest.param(of_logprobs("a", token("a", -1.5), token("b", -0.25)), ["a"], id="less"),
-        pytest.param(of_logprobs("", token("", -1.5)), [""], id="empty"),
-        pytest.param(of_logprobs(None, token("a", -1.5)), None, id="null"),
-        pytest.param(
-            of_logprobs(
-                "é", token("\\xc3", -1.0, data=b"\xc3"), token("\\xa9", -1.0, data=b"\xa9")
-            ),
-            None,
-            id="a split character",
-        ),
-    ],
-)
-def test_text_that_tokens_make_is_not_stored_twice(
-    record: CompletionRecord, content: list[str] | None
-) -> None:
+@pytest.mark.parametrize("content", ["ab", "abc", "", None])
+def test_text_is_always_next_to_its_tokens(content: str | None) -> None:
+    record = of_logprobs(content, token("a", -1.5), token("b", -0.25))
     data = [serialized(record)]
     batch = to_batch(data)
-    assert [content] == batch.column("contents").to_pylist()
+    ((message,),) = batch.column("messages").to_pylist()
+    assert content == message["content"]
+    assert data == from_batch(batch)
+
+
+def test_tokens_have_their_choice_and_source() -> None:
+    """In a completion and in chunks; tokens outside of choices would have none."""
+    record = CompletionRecord(completion=ChatCompletion())
+    for index in (1, 0, 7):
+        tokens = ChoiceLogprobs(content=[single_token(-0.5)], refusal=[single_token(-1.0)] * 2)
+        record.completion.choices.add(index=index, logprobs=tokens)
+    chunks = CompletionRecord()
+    for index in (2, 0):
+        tokens = ChoiceLogprobs(content=[single_token(-0.5)])
+        chunks.chunks.add(id="a").choices.add(index=index, logprobs=tokens)
+    data = [serialized(record), serialized(chunks)]
+    batch = to_batch(data)
+    found = [
+        [(each["choice"], each["source"]) for each in row]
+        for row in batch.column("logprobs").to_pylist()
+    ]
+    of_choice = ["content", "refusal", "refusal"]
+    expected = [(index, source) for index in (1, 0, 7) for source in of_choice]
+    assert [expected, [(2, "content"), (0, "content")]] == found
     assert data == from_batch(batch)
 
 

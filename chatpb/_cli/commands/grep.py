@@ -36,13 +36,13 @@ def command(
 
     PREDICATE compares columns of the table with values: =, !=, <, <=, >, >=, ~ (a regular
     expression that matches anywhere in the text), in (A, B), is null. Join comparisons with and,
-    or, not and parentheses; quote values with spaces. A list such as finish_reasons matches if one
+    or, not and parentheses; quote values with spaces. A list such as messages matches if one
     of its elements does. For a map such as labels, name a key, as in labels.team. Null matches no
     comparison. Only the parts of a table that can match are read.
 
     \b
       chatpb grep 'model = gpt-4.1 and total_tokens > 1000' table
-      chatpb grep 'finish_reasons = length or http_status >= 500' --what record table
+      chatpb grep 'messages.finish_reason = length or http_status >= 500' --what record table
       chatpb grep 'start_time >= 2026-01-31T12:00Z and labels.team in (search, "ad sales")' table
       chatpb grep 'tool_names ~ ^get_ and not model ~ mini' table
       chatpb grep --text '(?i)refund' table logs/
@@ -58,9 +58,9 @@ def command(
     if text is None:
         wanted = parse(first)
     elif os.path.exists(first):
-        wanted, paths = matching_text(text, "contents"), list(arguments)
+        wanted, paths = matching_text(text, "messages.content"), list(arguments)
     else:
-        wanted = both(parse(first), matching_text(text, "contents"))
+        wanted = both(parse(first), matching_text(text, "messages.content"))
     if not paths:
         raise CliError("grep: no table or log is named after the predicate", USAGE_ERROR)
     if count:

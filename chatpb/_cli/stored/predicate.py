@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ import pyarrow.compute as pc
 
 from chatpb._cli.failure import USAGE_ERROR, CliError
 from chatpb.table import SCHEMA
+from chatpb.table._columns import KEY, TOKENS_COLUMN, VALUE
 
 COMPARISONS: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "=": lambda left, right: left == right,
@@ -85,7 +87,7 @@ class Not:
 @dataclass(frozen=True)
 class _Comparison:
     column: str
-    key: str | None
+    key: str | None  # of a map, or a field of the structs of a list, with dots
     op: str  # one of _EAGER, "~", "in" or "null"
     values: tuple[Any, ...] = ()
 
@@ -104,8 +106,10 @@ class _Comparison:
 
     def mask(self, rows: pa.RecordBatch) -> pa.BooleanArray:
         values = rows.column(self.column)
-        if self.key is not None:
-            values = pc.map_lookup(values, self.key, "last")
+        if self.key is not None and _is_map(values.type):
+            values = pc.map_lookup(_as_map(values), self.key, "last")
+        elif self.key is not None:
+            return self._mask_of_structs(values, self.key.split("."))
         is_list = pa.types.is_list(values.type)
         if self.op == "null":
             found = pc.is_null(values)
@@ -118,13 +122,42 @@ class _Comparison:
         wanted = pc.is_in(pa.array(range(len(values)), pa.int64()), pc.filter(parents, hits))
         return pc.if_else(pc.or_(pc.is_null(values), _is_empty(values)), None, wanted)
 
+    def _mask_of_structs(self, lists: pa.Array, path: list[str]) -> pa.BooleanArray:
+        """Whether a field in one of the structs matches; null if no struct has it."""
+        rows, values = pa.array(range(len(lists)), pa.int64()), lists
+        for name in path:
+            rows = rows.take(pc.list_parent_indices(values))
+            values = pc.list_flatten(values).field(name)
+        rows, values = rows.filter(values.is_valid()), values.drop_null()
+        every = pa.array(range(len(lists)), pa.int64())
+        has_any = pc.is_in(every, rows)
+        if self.op == "null":
+            return pc.invert(has_any)
+        hits = pc.is_in(every, rows.filter(self._compare(values)))
+        return pc.if_else(has_any, hits, None)
+
     def _compare(self, values: pa.Array) -> pa.BooleanArray:
+        if pa.types.is_dictionary(values.type):
+            values = values.cast(values.type.value_type)
         if self.op == "~":
             return pc.match_substring_regex(values, self.values[0])
         if self.op == "in":
             found = pc.is_in(values, pa.array(self.values, values.type))
             return pc.if_else(pc.is_null(values), None, found)
         return _EAGER[self.op](values, pa.scalar(self.values[0], values.type))
+
+
+def _is_map(kind: pa.DataType) -> bool:
+    if not pa.types.is_list(kind) or not pa.types.is_struct(kind.value_type):
+        return False
+    return [field.name for field in kind.value_type] == [KEY, VALUE]
+
+
+def _as_map(lists: pa.Array) -> pa.Array:
+    entries = lists.flatten()
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_pylist()
+    offsets = pa.array([0, *itertools.accumulate(lengths)], pa.int32())
+    return pa.MapArray.from_arrays(offsets, entries.field(KEY), entries.field(VALUE))
 
 
 def _has_length(values: pa.Array) -> Any:
@@ -167,14 +200,14 @@ def comparison(name: str, op: str, texts: Sequence[str]) -> Predicate:
         hint = f"did you mean {near[0]}? " if near else ""
         raise wrong(f"no column {column}; {hint}there are: {', '.join(_searchable())}")
     kind = SCHEMA.field(column).type
-    is_map = pa.types.is_map(kind)
+    is_map = _is_map(kind)
     if is_map and not key and op != "null":
         raise wrong(f"{column} is a map: name a key, such as {column}.team")
-    if key and not is_map:
+    if key and not is_map and name not in _searchable():
         raise wrong(f"{column} is not a map, and has no {key}")
-    if op != "null" and column not in _searchable():
+    if op != "null" and not is_map and name not in _searchable():
         raise wrong(f"{column} cannot be compared")
-    plain = _plain_type(column)
+    plain = _plain_type(column) if is_map or not key else _searchable()[name]
     if op == "~":
         if not pa.types.is_string(plain):
             raise wrong(f"{column} is not text, which ~ needs")
@@ -209,19 +242,29 @@ def _value(column: str, kind: pa.DataType, text: str) -> Any:
 def _plain_type(column: str) -> pa.DataType:
     """The type of a column's values; for a list or a map, of the values inside."""
     kind = SCHEMA.field(column).type
-    if pa.types.is_map(kind):
-        return kind.item_type
-    return kind.value_type if pa.types.is_list(kind) else kind
+    if _is_map(kind):
+        return kind.value_type.field(VALUE).type
+    kind = kind.value_type if pa.types.is_list(kind) else kind
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
-def _searchable() -> list[str]:
-    """The columns that can be compared."""
-    found = []
-    for name in SCHEMA.names:
-        kind = _plain_type(name)
-        if not pa.types.is_nested(kind) and not pa.types.is_binary(kind):
-            found.append(name)
-    return found
+def _searchable() -> dict[str, pa.DataType]:
+    """The columns that can be compared, and the fields of structs, with dots."""
+    found: dict[str, pa.DataType] = {}
+    todo = [(name, _plain_type(name)) for name in reversed(SCHEMA.names)]
+    while todo:
+        name, kind = todo.pop()
+        if pa.types.is_struct(kind):
+            below = [(f"{name}.{field.name}", _value_type(field.type)) for field in kind]
+            todo += reversed(below)
+        elif not pa.types.is_nested(kind) and not pa.types.is_binary(kind):
+            found[name] = kind
+    return {name: kind for name, kind in found.items() if not name.startswith(TOKENS_COLUMN)}
+
+
+def _value_type(kind: pa.DataType) -> pa.DataType:
+    is_inner = pa.types.is_list(kind) or pa.types.is_dictionary(kind)
+    return kind.value_type if is_inner else kind
 
 
 def wrong(reason: str) -> CliError:

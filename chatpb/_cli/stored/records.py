@@ -13,14 +13,10 @@ from chatpb._cli.stored.files import LogFile, opened
 from chatpb._cli.stored.predicate import Predicate
 from chatpb._errors import ConversionError
 from chatpb._stream.fold import fold
-from chatpb.table import SCHEMA, Part, from_batch, to_batch
-from chatpb.table._columns import COUNTS, ROOT, column_of, made_texts
+from chatpb.table import Part, from_batch, to_batch
 from chatpb.v1 import CompletionRecord
 
 _ROWS: Final = 1000  # records of a log that are matched at once
-_CHUNKS: Final = "chunk_"
-#: Columns that leave out a text if the tokens spell it, with the field of the text.
-_SPELLED: Final = {column_of(text.text): text.text.name for text in made_texts(ROOT)}
 
 
 class Stored(NamedTuple):
@@ -67,14 +63,11 @@ def _of_part(part: Part, wanted: Predicate | None) -> Iterator[bytes]:
             yield from from_batch(rows)
         return
     names = wanted.columns()
-    looked_at = sorted({COUNTS, *names})
+    looked_at = sorted(names)
     for group in part.row_groups(wanted.pushed()):
         # All columns are read only of row groups in which a row may match.
         some = part.batches(looked_at, None, group)
-        if any(
-            any(_lacking(rows, name) for name in names) or wanted.mask(rows).true_count
-            for rows in some
-        ):
+        if any(wanted.mask(rows).true_count for rows in some):
             for rows in part.batches(None, None, group):
                 yield from from_batch(_chosen(rows, wanted))
 
@@ -83,53 +76,12 @@ def _of_log(log: LogFile, wanted: Predicate) -> Iterator[bytes]:
     found = log.records()
     while some := list(islice(found, _ROWS)):
         rows = to_batch(some)
-        mask = wanted.mask(_with_texts(rows, wanted.columns()))
+        mask = wanted.mask(rows)
         yield from (data for data, hit in zip(some, mask.to_pylist(), strict=True) if hit)
 
 
 def _chosen(rows: pa.RecordBatch, wanted: Predicate) -> pa.RecordBatch:
-    return rows.filter(wanted.mask(_with_texts(rows, wanted.columns())))
-
-
-def _lacking(rows: pa.RecordBatch, column: str) -> list[int]:
-    """The rows in which the tokens may spell a text that the column leaves out."""
-    with_tokens = rows.column(COUNTS).is_valid()
-    if _spelled(column) is None or not with_tokens.true_count:
-        return []
-    texts = rows.column(column).to_pylist()
-    return [
-        index
-        for index, has_tokens in enumerate(with_tokens.to_pylist())
-        if has_tokens and (texts[index] is None or None in texts[index])
-    ]
-
-
-def _spelled(column: str) -> str | None:
-    return _SPELLED.get(column.removeprefix(_CHUNKS))
-
-
-def _with_texts(rows: pa.RecordBatch, columns: set[str]) -> pa.RecordBatch:
-    """The columns, including texts that are left out because the tokens spell them."""
-    found: dict[str, Any] = {name: rows.column(name) for name in sorted(columns)}
-    for name in columns:
-        member = _spelled(name)
-        lacking = _lacking(rows, name)
-        if member is None or not lacking:
-            continue
-        texts = found[name].to_pylist()
-        for index in lacking:
-            (data,) = from_batch(rows.slice(index, 1))
-            texts[index] = _texts(CompletionRecord.FromString(data), name, member)
-        found[name] = pa.array(texts, SCHEMA.field(name).type)
-    return pa.RecordBatch.from_pydict(found)
-
-
-def _texts(record: CompletionRecord, column: str, member: str) -> list[str | None]:
-    if column.startswith(_CHUNKS):
-        messages: list[Any] = [each.delta for c in record.chunks for each in c.choices]
-    else:
-        messages = [choice.message for choice in completion_of(record).choices]
-    return [getattr(each, member) if each.HasField(member) else None for each in messages]
+    return rows.filter(wanted.mask(rows))
 
 
 def completion_of(record: CompletionRecord) -> Any:

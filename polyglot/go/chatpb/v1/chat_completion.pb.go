@@ -859,15 +859,14 @@ var File_chatpb_v1_chat_completion_proto protoreflect.FileDescriptor
 
 const file_chatpb_v1_chat_completion_proto_rawDesc = "" +
 	"\n" +
-	"\x1fchatpb/v1/chat_completion.proto\x12\tchatpb.v1\x1a\x1achatpb/v1/annotation.proto\x1a%chatpb/v1/chat_completion_audio.proto\x1a chatpb/v1/completion_usage.proto\x1a\x1dchatpb/v1/finish_reason.proto\x1a\x18chatpb/v1/logprobs.proto\x1a\x1achatpb/v1/moderation.proto\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\x1a\x1fchatpb/v1/response_format.proto\x1a\x14chatpb/v1/role.proto\x1a\x1cchatpb/v1/service_tier.proto\x1a\x14chatpb/v1/tool.proto\x1a\x19chatpb/v1/tool_call.proto\"\xec\x10\n" +
+	"\x1fchatpb/v1/chat_completion.proto\x12\tchatpb.v1\x1a\x1achatpb/v1/annotation.proto\x1a%chatpb/v1/chat_completion_audio.proto\x1a chatpb/v1/completion_usage.proto\x1a\x1dchatpb/v1/finish_reason.proto\x1a\x18chatpb/v1/logprobs.proto\x1a\x1achatpb/v1/moderation.proto\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\x1a\x1fchatpb/v1/response_format.proto\x1a\x14chatpb/v1/role.proto\x1a\x1cchatpb/v1/service_tier.proto\x1a\x14chatpb/v1/tool.proto\x1a\x19chatpb/v1/tool_call.proto\"\x8e\x11\n" +
 	"\x0eChatCompletion\x12\x1a\n" +
 	"\x02id\x18\x01 \x01(\tB\n" +
 	"\xe2\x9f\x19\x02id\xa0\xa0\x19\x01R\x02id\x121\n" +
 	"\x06object\x18\x02 \x01(\tB\x19\xa2\x9f\x19\x11\"chat.completion\"\xa0\xa0\x19\x01R\x06object\x12)\n" +
 	"\acreated\x18\x03 \x01(\x03B\x0f\xe2\x9f\x19\acreated\xa0\xa0\x19\x01R\acreated\x12#\n" +
-	"\x05model\x18\x04 \x01(\tB\r\xe2\x9f\x19\x05model\xa0\xa0\x19\x01R\x05model\x127\n" +
-	"\achoices\x18\x05 \x03(\v2\x11.chatpb.v1.ChoiceB\n" +
-	"\xa2\x9f\x19\x02[]\xa0\xa0\x19\x01R\achoices\x126\n" +
+	"\x05model\x18\x04 \x01(\tB\r\xe2\x9f\x19\x05model\xa0\xa0\x19\x01R\x05model\x12C\n" +
+	"\achoices\x18\x05 \x03(\v2\x11.chatpb.v1.ChoiceB\x16\xa2\x9f\x19\x02[]\xa0\xa0\x19\x01\xb2\xa0\x19\bmessagesR\achoices\x126\n" +
 	"\x05usage\x18\x06 \x01(\v2\x1a.chatpb.v1.CompletionUsageB\x04\xa0\xa0\x19\x01R\x05usage\x12T\n" +
 	"\fservice_tier\x18\a \x01(\x0e2\x16.chatpb.v1.ServiceTierB\x14\xe2\x9f\x19\fservice_tier\xa0\xa0\x19\x01H\x00R\vserviceTier\x88\x01\x01\x12V\n" +
 	"\x12system_fingerprint\x18\b \x01(\tB\"\xa2\x9f\x19\x04null\xe2\x9f\x19\x12system_fingerprint\xa0\xa0\x19\x01H\x01R\x11systemFingerprint\x88\x01\x01\x12Q\n" +
@@ -888,8 +887,8 @@ const file_chatpb_v1_chat_completion_proto_rawDesc = "" +
 	"\x11frequency_penalty\x18j \x01(\x01B\x04\xa0\xa0\x19\x01H\aR\x10frequencyPenalty\x88\x01\x01\x12\"\n" +
 	"\n" +
 	"input_user\x18k \x01(\tH\bR\tinputUser\x88\x01\x01\x12%\n" +
-	"\x05tools\x18l \x03(\v2\x0f.chatpb.v1.ToolR\x05tools\x12B\n" +
-	"\x0fresponse_format\x18m \x01(\v2\x19.chatpb.v1.ResponseFormatR\x0eresponseFormat\x12%\n" +
+	"\x05tools\x18l \x03(\v2\x0f.chatpb.v1.ToolR\x05tools\x12X\n" +
+	"\x0fresponse_format\x18m \x01(\v2\x19.chatpb.v1.ResponseFormatB\x14\xea\x9f\x19\x10response_format_R\x0eresponseFormat\x12%\n" +
 	"\bprovider\x18n \x01(\tB\x04\xa0\xa0\x19\x01H\tR\bprovider\x88\x01\x01\x12\x1c\n" +
 	"\tcitations\x18o \x03(\tR\tcitations\x120\n" +
 	"\x0esearch_results\x18p \x01(\tB\x04\xb0\x9f\x19\x03H\n" +
@@ -931,12 +930,12 @@ const file_chatpb_v1_chat_completion_proto_rawDesc = "" +
 	"_time_infoB\v\n" +
 	"\t_model_idB\x10\n" +
 	"\x0e_model_versionB\r\n" +
-	"\v_created_at\"\xa4\x06\n" +
-	"\x06Choice\x12\x1e\n" +
-	"\x05index\x18\x01 \x01(\x05B\bȟ\x19\x01\xa0\xa0\x19\x01R\x05index\x12@\n" +
-	"\amessage\x18\x02 \x01(\v2 .chatpb.v1.ChatCompletionMessageB\x04\xa0\xa0\x19\x01R\amessage\x12J\n" +
-	"\blogprobs\x18\x03 \x01(\v2\x19.chatpb.v1.ChoiceLogprobsB\x13\xa2\x9f\x19\x04null\xfa\x9f\x19\amessageR\blogprobs\x12a\n" +
-	"\rfinish_reason\x18\x04 \x01(\x0e2\x17.chatpb.v1.FinishReasonB\x1e\xa2\x9f\x19\x04null\xe2\x9f\x19\x0efinish_reasons\xa0\xa0\x19\x01H\x00R\ffinishReason\x88\x01\x01\x12,\n" +
+	"\v_created_at\"\xac\x06\n" +
+	"\x06Choice\x122\n" +
+	"\x05index\x18\x01 \x01(\x05B\x1cȟ\x19\x01\xe2\x9f\x19\x06choice\xa0\xa0\x19\x01\u00a0\x19\x06choiceR\x05index\x12@\n" +
+	"\amessage\x18\x02 \x01(\v2 .chatpb.v1.ChatCompletionMessageB\x04\xa0\xa0\x19\x01R\amessage\x12?\n" +
+	"\blogprobs\x18\x03 \x01(\v2\x19.chatpb.v1.ChoiceLogprobsB\b\xa2\x9f\x19\x04nullR\blogprobs\x12`\n" +
+	"\rfinish_reason\x18\x04 \x01(\x0e2\x17.chatpb.v1.FinishReasonB\x1d\xa2\x9f\x19\x04null\xe2\x9f\x19\rfinish_reason\xa0\xa0\x19\x01H\x00R\ffinishReason\x88\x01\x01\x12,\n" +
 	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue\x12.\n" +
 	"\ttoken_ids\x18d \x03(\x05B\x11\xe2\x9f\x19\ttoken_ids\xa8\xa0\x19\x01R\btokenIds\x127\n" +
 	"\vstop_reason\x18e \x01(\v2\x16.chatpb.v1.MatchedStopR\n" +
@@ -956,20 +955,20 @@ const file_chatpb_v1_chat_completion_proto_rawDesc = "" +
 	"\vMatchedStop\x12\x1b\n" +
 	"\btoken_id\x18\x01 \x01(\x03H\x00R\atokenId\x12\x14\n" +
 	"\x04text\x18\x02 \x01(\tH\x00R\x04text:\x04\xa0\x9f\x19\x01B\a\n" +
-	"\x05value\"\xae\t\n" +
-	"\x15ChatCompletionMessage\x12=\n" +
-	"\x04role\x18\x01 \x01(\x0e2\x0f.chatpb.v1.RoleB\x13\xa2\x9f\x19\v\"assistant\"\xa0\xa0\x19\x01H\x00R\x04role\x88\x01\x01\x123\n" +
-	"\acontent\x18\x02 \x01(\tB\x14\xa2\x9f\x19\x04null\xe2\x9f\x19\bcontentsH\x01R\acontent\x88\x01\x01\x128\n" +
+	"\x05value\"\xc0\t\n" +
+	"\x15ChatCompletionMessage\x12E\n" +
+	"\x04role\x18\x01 \x01(\x0e2\x0f.chatpb.v1.RoleB\x1b\xa2\x9f\x19\v\"assistant\"\xe2\x9f\x19\x04role\xa0\xa0\x19\x01H\x00R\x04role\x88\x01\x01\x122\n" +
+	"\acontent\x18\x02 \x01(\tB\x13\xa2\x9f\x19\x04null\xe2\x9f\x19\acontentH\x01R\acontent\x88\x01\x01\x12F\n" +
 	"\n" +
-	"tool_calls\x18\x05 \x03(\v2\x13.chatpb.v1.ToolCallB\x04\xa0\xa0\x19\x01R\ttoolCalls\x12K\n" +
-	"\rfunction_call\x18\x06 \x01(\v2\x17.chatpb.v1.FunctionCallB\r\xea\x9f\x19\tfunction_R\ffunctionCall\x123\n" +
-	"\arefusal\x18\x03 \x01(\tB\x14\xa2\x9f\x19\x04null\xe2\x9f\x19\brefusalsH\x02R\arefusal\x88\x01\x01\x12?\n" +
+	"tool_calls\x18\x05 \x03(\v2\x13.chatpb.v1.ToolCallB\x12\xe2\x9f\x19\n" +
+	"tool_calls\xa0\xa0\x19\x01R\ttoolCalls\x12K\n" +
+	"\rfunction_call\x18\x06 \x01(\v2\x17.chatpb.v1.FunctionCallB\r\xea\x9f\x19\tfunction_R\ffunctionCall\x122\n" +
+	"\arefusal\x18\x03 \x01(\tB\x13\xa2\x9f\x19\x04null\xe2\x9f\x19\arefusalH\x02R\arefusal\x88\x01\x01\x12?\n" +
 	"\vannotations\x18\x04 \x03(\v2\x15.chatpb.v1.AnnotationB\x06\xa2\x9f\x19\x02[]R\vannotations\x124\n" +
 	"\x05audio\x18\a \x01(\v2\x1e.chatpb.v1.ChatCompletionAudioR\x05audio\x12,\n" +
-	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue\x12H\n" +
-	"\x11reasoning_content\x18d \x01(\tB\x16\xe2\x9f\x19\x12reasoning_contentsH\x03R\x10reasoningContent\x88\x01\x01\x121\n" +
-	"\treasoning\x18e \x01(\tB\x0e\xe2\x9f\x19\n" +
-	"reasoningsH\x04R\treasoning\x88\x01\x01\x126\n" +
+	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue\x12G\n" +
+	"\x11reasoning_content\x18d \x01(\tB\x15\xe2\x9f\x19\x11reasoning_contentH\x03R\x10reasoningContent\x88\x01\x01\x120\n" +
+	"\treasoning\x18e \x01(\tB\r\xe2\x9f\x19\treasoningH\x04R\treasoning\x88\x01\x01\x126\n" +
 	"\x11reasoning_details\x18g \x01(\tB\x04\xb0\x9f\x19\x03H\x05R\x10reasoningDetails\x88\x01\x01\x129\n" +
 	"\rcontent_parts\x18h \x01(\tB\x0f\xb0\x9f\x19\x03\x92\xa0\x19\acontentH\x06R\fcontentParts\x88\x01\x01\x12.\n" +
 	"\rextra_content\x18i \x01(\tB\x04\xb0\x9f\x19\x03H\aR\fextraContent\x88\x01\x01\x12C\n" +

@@ -936,21 +936,22 @@ var File_chatpb_v1_chat_completion_message_param_proto protoreflect.FileDescript
 
 const file_chatpb_v1_chat_completion_message_param_proto_rawDesc = "" +
 	"\n" +
-	"-chatpb/v1/chat_completion_message_param.proto\x12\tchatpb.v1\x1a%chatpb/v1/chat_completion_audio.proto\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\x1a\x14chatpb/v1/role.proto\x1a\x19chatpb/v1/tool_call.proto\"\xfc\x06\n" +
-	"\x1aChatCompletionMessageParam\x127\n" +
-	"\x04role\x18\x01 \x01(\x0e2\x0f.chatpb.v1.RoleB\r\xe2\x9f\x19\x05roles\xa0\xa0\x19\x01H\x00R\x04role\x88\x01\x01\x129\n" +
-	"\acontent\x18\x02 \x01(\v2\x19.chatpb.v1.MessageContentB\x04\xa0\xa0\x19\x01R\acontent\x12\x17\n" +
-	"\x04name\x18\x03 \x01(\tH\x01R\x04name\x88\x01\x01\x128\n" +
+	"-chatpb/v1/chat_completion_message_param.proto\x12\tchatpb.v1\x1a%chatpb/v1/chat_completion_audio.proto\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\x1a\x14chatpb/v1/role.proto\x1a\x19chatpb/v1/tool_call.proto\"\xd8\a\n" +
+	"\x1aChatCompletionMessageParam\x126\n" +
+	"\x04role\x18\x01 \x01(\x0e2\x0f.chatpb.v1.RoleB\f\xe2\x9f\x19\x04role\xa0\xa0\x19\x01H\x00R\x04role\x88\x01\x01\x129\n" +
+	"\acontent\x18\x02 \x01(\v2\x19.chatpb.v1.MessageContentB\x04\xa0\xa0\x19\x01R\acontent\x12!\n" +
+	"\x04name\x18\x03 \x01(\tB\b\xe2\x9f\x19\x04nameH\x01R\x04name\x88\x01\x01\x12F\n" +
 	"\n" +
-	"tool_calls\x18\x04 \x03(\v2\x13.chatpb.v1.ToolCallB\x04\xa0\xa0\x19\x01R\ttoolCalls\x12%\n" +
-	"\ftool_call_id\x18\x05 \x01(\tH\x02R\n" +
+	"tool_calls\x18\x04 \x03(\v2\x13.chatpb.v1.ToolCallB\x12\xe2\x9f\x19\n" +
+	"tool_calls\xa0\xa0\x19\x01R\ttoolCalls\x127\n" +
+	"\ftool_call_id\x18\x05 \x01(\tB\x10\xe2\x9f\x19\ftool_call_idH\x02R\n" +
 	"toolCallId\x88\x01\x01\x12K\n" +
-	"\rfunction_call\x18\x06 \x01(\v2\x17.chatpb.v1.FunctionCallB\r\xea\x9f\x19\tfunction_R\ffunctionCall\x12\x1d\n" +
-	"\arefusal\x18\a \x01(\tH\x03R\arefusal\x88\x01\x01\x124\n" +
+	"\rfunction_call\x18\x06 \x01(\v2\x17.chatpb.v1.FunctionCallB\r\xea\x9f\x19\tfunction_R\ffunctionCall\x12*\n" +
+	"\arefusal\x18\a \x01(\tB\v\xe2\x9f\x19\arefusalH\x03R\arefusal\x88\x01\x01\x124\n" +
 	"\x05audio\x18\b \x01(\v2\x1e.chatpb.v1.ChatCompletionAudioR\x05audio\x12,\n" +
-	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue\x120\n" +
-	"\x11reasoning_content\x18d \x01(\tH\x04R\x10reasoningContent\x88\x01\x01\x12!\n" +
-	"\treasoning\x18e \x01(\tH\x05R\treasoning\x88\x01\x01\x126\n" +
+	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue\x12G\n" +
+	"\x11reasoning_content\x18d \x01(\tB\x15\xe2\x9f\x19\x11reasoning_contentH\x04R\x10reasoningContent\x88\x01\x01\x120\n" +
+	"\treasoning\x18e \x01(\tB\r\xe2\x9f\x19\treasoningH\x05R\treasoning\x88\x01\x01\x126\n" +
 	"\x11reasoning_details\x18g \x01(\tB\x04\xb0\x9f\x19\x03H\x06R\x10reasoningDetails\x88\x01\x01\x12.\n" +
 	"\rextra_content\x18i \x01(\tB\x04\xb0\x9f\x19\x03H\aR\fextraContent\x88\x01\x01\x12.\n" +
 	"\rcache_control\x18p \x01(\tB\x04\xb0\x9f\x19\x03H\bR\fcacheControl\x88\x01\x01\x12\x1b\n" +
@@ -966,20 +967,19 @@ const file_chatpb_v1_chat_completion_message_param_proto_rawDesc = "" +
 	"\x12_reasoning_detailsB\x10\n" +
 	"\x0e_extra_contentB\x10\n" +
 	"\x0e_cache_controlB\t\n" +
-	"\a_prefix\"z\n" +
-	"\x0eMessageContent\x12%\n" +
-	"\x04text\x18\x01 \x01(\tB\f\xe2\x9f\x19\bcontentsH\x00R\x04text\x88\x01\x01\x122\n" +
-	"\x05parts\x18\x02 \x03(\v2\x16.chatpb.v1.ContentPartB\x04\xa0\xa0\x19\x01R\x05parts:\x04\xa0\x9f\x19\x01B\a\n" +
-	"\x05_text\"\x8c\x04\n" +
-	"\vContentPart\x129\n" +
-	"\x04type\x18\x01 \x01(\x0e2\x1a.chatpb.v1.ContentPartTypeB\x04\xa0\xa0\x19\x01H\x00R\x04type\x88\x01\x01\x12'\n" +
-	"\x04text\x18\x02 \x01(\tB\x0e\xe2\x9f\x19\n" +
-	"part_textsH\x01R\x04text\x88\x01\x01\x120\n" +
+	"\a_prefix\"\x82\x01\n" +
+	"\x0eMessageContent\x12$\n" +
+	"\x04text\x18\x01 \x01(\tB\v\xe2\x9f\x19\acontentH\x00R\x04text\x88\x01\x01\x12;\n" +
+	"\x05parts\x18\x02 \x03(\v2\x16.chatpb.v1.ContentPartB\r\xe2\x9f\x19\x05parts\xa0\xa0\x19\x01R\x05parts:\x04\xa0\x9f\x19\x01B\a\n" +
+	"\x05_text\"\x9b\x04\n" +
+	"\vContentPart\x12A\n" +
+	"\x04type\x18\x01 \x01(\x0e2\x1a.chatpb.v1.ContentPartTypeB\f\xe2\x9f\x19\x04type\xa0\xa0\x19\x01H\x00R\x04type\x88\x01\x01\x12!\n" +
+	"\x04text\x18\x02 \x01(\tB\b\xe2\x9f\x19\x04textH\x01R\x04text\x88\x01\x01\x120\n" +
 	"\timage_url\x18\x03 \x01(\v2\x13.chatpb.v1.ImageUrlR\bimageUrl\x126\n" +
 	"\vinput_audio\x18\x04 \x01(\v2\x15.chatpb.v1.InputAudioR\n" +
 	"inputAudio\x12(\n" +
-	"\x04file\x18\x05 \x01(\v2\x14.chatpb.v1.InputFileR\x04file\x12\x1d\n" +
-	"\arefusal\x18\x06 \x01(\tH\x02R\arefusal\x88\x01\x01\x12X\n" +
+	"\x04file\x18\x05 \x01(\v2\x14.chatpb.v1.InputFileR\x04file\x12*\n" +
+	"\arefusal\x18\x06 \x01(\tB\v\xe2\x9f\x19\arefusalH\x02R\arefusal\x88\x01\x01\x12X\n" +
 	"\x17prompt_cache_breakpoint\x18\a \x01(\v2 .chatpb.v1.PromptCacheBreakpointR\x15promptCacheBreakpoint\x12,\n" +
 	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue\x12.\n" +
 	"\rcache_control\x18d \x01(\tB\x04\xb0\x9f\x19\x03H\x03R\fcacheControl\x88\x01\x01B\a\n" +

@@ -274,8 +274,8 @@ const file_chatpb_v1_logprobs_proto_rawDesc = "" +
 	"\n" +
 	"\x18chatpb/v1/logprobs.proto\x12\tchatpb.v1\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\"\xfa\x01\n" +
 	"\x0eChoiceLogprobs\x12Y\n" +
-	"\acontent\x18\x01 \x03(\v2%.chatpb.v1.ChatCompletionTokenLogprobB\x18\xa2\x9f\x19\x04null\xb8\x9f\x19\x01\xe2\x9f\x19\blogprobsR\acontent\x12Y\n" +
-	"\arefusal\x18\x02 \x03(\v2%.chatpb.v1.ChatCompletionTokenLogprobB\x18\xa2\x9f\x19\x04null\xb8\x9f\x19\x01\xe2\x9f\x19\blogprobsR\arefusal\x12,\n" +
+	"\acontent\x18\x01 \x03(\v2%.chatpb.v1.ChatCompletionTokenLogprobB\x18\xa2\x9f\x19\x04null\xb8\x9f\x19\x01\xba\xa0\x19\blogprobsR\acontent\x12Y\n" +
+	"\arefusal\x18\x02 \x03(\v2%.chatpb.v1.ChatCompletionTokenLogprobB\x18\xa2\x9f\x19\x04null\xb8\x9f\x19\x01\xba\xa0\x19\blogprobsR\arefusal\x12,\n" +
 	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue:\x04\xb8\x9f\x19\x02\"\xd2\x02\n" +
 	"\x1aChatCompletionTokenLogprob\x12\x1f\n" +
 	"\x05token\x18\x01 \x01(\tB\t\xe2\x9f\x19\x05tokenR\x05token\x12%\n" +

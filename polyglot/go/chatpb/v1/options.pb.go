@@ -264,14 +264,6 @@ var file_chatpb_v1_options_proto_extTypes = []protoimpl.ExtensionInfo{
 	},
 	{
 		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
-		ExtensionType: (*string)(nil),
-		Field:         51711,
-		Name:          "chatpb.v1.column_text",
-		Tag:           "bytes,51711,opt,name=column_text",
-		Filename:      "chatpb/v1/options.proto",
-	},
-	{
-		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
 		ExtensionType: (*bool)(nil),
 		Field:         51712,
 		Name:          "chatpb.v1.column_repeats",
@@ -316,6 +308,30 @@ var file_chatpb_v1_options_proto_extTypes = []protoimpl.ExtensionInfo{
 		Field:         51717,
 		Name:          "chatpb.v1.is_opaque",
 		Tag:           "varint,51717,opt,name=is_opaque",
+		Filename:      "chatpb/v1/options.proto",
+	},
+	{
+		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
+		ExtensionType: (*string)(nil),
+		Field:         51718,
+		Name:          "chatpb.v1.column_shared",
+		Tag:           "bytes,51718,opt,name=column_shared",
+		Filename:      "chatpb/v1/options.proto",
+	},
+	{
+		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
+		ExtensionType: (*string)(nil),
+		Field:         51719,
+		Name:          "chatpb.v1.column_tokens",
+		Tag:           "bytes,51719,opt,name=column_tokens",
+		Filename:      "chatpb/v1/options.proto",
+	},
+	{
+		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
+		ExtensionType: (*string)(nil),
+		Field:         51720,
+		Name:          "chatpb.v1.column_of_tokens",
+		Tag:           "bytes,51720,opt,name=column_of_tokens",
 		Filename:      "chatpb/v1/options.proto",
 	},
 	{
@@ -409,13 +425,15 @@ var (
 	//
 	// optional bool carried = 51707;
 	E_Carried = &file_chatpb_v1_options_proto_extTypes[7]
-	// The name of the column of a table that the field's values are moved to. Unset:
-	// they stay in the message. The rules are written out in docs/storage.md.
+	// The name of the column of a table that the field's values are moved to. That of a
+	// repeated message field is a list, and the columns inside the messages are fields of
+	// its elements. Unset: values stay in the message. docs/storage.md has all rules.
 	//
 	// optional string column = 51708;
 	E_Column = &file_chatpb_v1_options_proto_extTypes[8]
-	// What the names of the columns of the messages in this field begin with, after
-	// what those of the message around it begin with. Unset: with nothing more.
+	// The prefix of the names of the columns inside the message in this field, after the
+	// prefix of the message around it. Inside a list names begin without a prefix. Unset:
+	// no further prefix.
 	//
 	// optional string column_prefix = 51709;
 	E_ColumnPrefix = &file_chatpb_v1_options_proto_extTypes[9]
@@ -424,46 +442,56 @@ var (
 	//
 	// optional string column_time_unit = 51710;
 	E_ColumnTimeUnit = &file_chatpb_v1_options_proto_extTypes[10]
-	// The name of the field next to this one whose texts are made of the tokens in this
-	// one: its text `content` of those in `content`. A table does not keep them twice.
-	// Unset: there is none.
-	//
-	// optional string column_text = 51711;
-	E_ColumnText = &file_chatpb_v1_options_proto_extTypes[11]
 	// Whether an element of the list may repeat what the message around it contains. A
 	// table does not keep it twice.
 	//
 	// optional bool column_repeats = 51712;
-	E_ColumnRepeats = &file_chatpb_v1_options_proto_extTypes[12]
+	E_ColumnRepeats = &file_chatpb_v1_options_proto_extTypes[11]
 	// The name of a field of the same message whose JSON member this field shares: it has
 	// the JSON text of an array or an object that does not fit that field, such as parts
 	// in place of a string. The field has no member of its own name. Unset: it has.
 	//
 	// optional string json_alternative_to = 51714;
-	E_JsonAlternativeTo = &file_chatpb_v1_options_proto_extTypes[13]
+	E_JsonAlternativeTo = &file_chatpb_v1_options_proto_extTypes[12]
 	// The JSON text of a part that holds the empty string. If some values of a string
 	// field are arrays of parts, a string becomes this part with the string in it.
 	// Unset: the string itself is the part.
 	//
 	// optional string fold_part = 51713;
-	E_FoldPart = &file_chatpb_v1_options_proto_extTypes[14]
+	E_FoldPart = &file_chatpb_v1_options_proto_extTypes[13]
 	// The name of a string field of the same message. Messages of a record that have the
 	// same string usually have the same value in this field: a table keeps the value only
 	// where it differs from the one before. Unset: every value is kept.
 	//
 	// optional string column_follows = 51715;
-	E_ColumnFollows = &file_chatpb_v1_options_proto_extTypes[15]
+	E_ColumnFollows = &file_chatpb_v1_options_proto_extTypes[14]
 	// Whether a record that is kept without its contents has the field: numbers, words
 	// and names that tell nothing of what was asked and answered, or a message that has
 	// such fields. Unset: the field is content, as is all that the schema does not know.
 	//
 	// optional bool is_metadata = 51716;
-	E_IsMetadata = &file_chatpb_v1_options_proto_extTypes[16]
+	E_IsMetadata = &file_chatpb_v1_options_proto_extTypes[15]
 	// Whether the field has contents in a form that a redaction of texts cannot see, such
 	// as the numbers of tokens. A redacted record does not have it. Unset: it is kept.
 	//
 	// optional bool is_opaque = 51717;
-	E_IsOpaque = &file_chatpb_v1_options_proto_extTypes[17]
+	E_IsOpaque = &file_chatpb_v1_options_proto_extTypes[16]
+	// The name of a list of the record, without prefixes, that several repeated message
+	// fields share: the elements of each are appended to it, in the order of the fields, and
+	// columns of the same name in their messages are one. Takes the place of `column`.
+	//
+	// optional string column_shared = 51718;
+	E_ColumnShared = &file_chatpb_v1_options_proto_extTypes[17]
+	// The name of the column of tokens that the elements of the field are moved to whole,
+	// wherever in the record the field is. Takes the place of `column`.
+	//
+	// optional string column_tokens = 51719;
+	E_ColumnTokens = &file_chatpb_v1_options_proto_extTypes[18]
+	// The name of a field of the elements of the column of tokens: each token inside the
+	// message, at any depth, gets a copy of this field's value.
+	//
+	// optional string column_of_tokens = 51720;
+	E_ColumnOfTokens = &file_chatpb_v1_options_proto_extTypes[19]
 )
 
 // Extension fields to descriptorpb.MessageOptions.
@@ -473,35 +501,35 @@ var (
 	// members is repeated, and otherwise the same as an unset field.
 	//
 	// optional bool json_union = 51700;
-	E_JsonUnion = &file_chatpb_v1_options_proto_extTypes[18]
+	E_JsonUnion = &file_chatpb_v1_options_proto_extTypes[20]
 	// How members that the schema does not know are folded. Unset: a later value
 	// replaces an earlier one.
 	//
 	// optional chatpb.v1.Fold fold_unknown = 51703;
-	E_FoldUnknown = &file_chatpb_v1_options_proto_extTypes[19]
+	E_FoldUnknown = &file_chatpb_v1_options_proto_extTypes[21]
 	// If members that the schema does not know are arrays of objects: the member of
 	// such an object whose integer identifies it. Objects with the same integer and
 	// the same `fold_unknown_kind` in different chunks are one. Unset: none is.
 	//
 	// optional string fold_unknown_key = 51704;
-	E_FoldUnknownKey = &file_chatpb_v1_options_proto_extTypes[20]
+	E_FoldUnknownKey = &file_chatpb_v1_options_proto_extTypes[22]
 	// The member whose string tells of what kind such an object is. An object without
 	// a key continues the last one if it is of the same kind and adds only pieces.
 	// Unset: objects without a key are appended.
 	//
 	// optional string fold_unknown_kind = 51705;
-	E_FoldUnknownKind = &file_chatpb_v1_options_proto_extTypes[21]
+	E_FoldUnknownKind = &file_chatpb_v1_options_proto_extTypes[23]
 	// The members of such objects that come in pieces: strings in them are appended.
 	// A string in another member replaces the earlier one.
 	//
 	// repeated string fold_unknown_pieces = 51706;
-	E_FoldUnknownPieces = &file_chatpb_v1_options_proto_extTypes[22]
+	E_FoldUnknownPieces = &file_chatpb_v1_options_proto_extTypes[24]
 	// The name of a member of a chunk that holds the whole completion, as a string of
 	// JSON text. Folding gives that completion, whatever the chunks add up to. Servers
 	// do not send it: unfolding writes it where the pieces cannot tell a completion.
 	//
 	// optional string fold_whole = 51707;
-	E_FoldWhole = &file_chatpb_v1_options_proto_extTypes[23]
+	E_FoldWhole = &file_chatpb_v1_options_proto_extTypes[25]
 )
 
 var File_chatpb_v1_options_proto protoreflect.FileDescriptor
@@ -537,16 +565,17 @@ const file_chatpb_v1_options_proto_rawDesc = "" +
 	"\acarried\x12\x1d.google.protobuf.FieldOptions\x18\xfb\x93\x03 \x01(\bR\acarried\x88\x01\x01::\n" +
 	"\x06column\x12\x1d.google.protobuf.FieldOptions\x18\xfc\x93\x03 \x01(\tR\x06column\x88\x01\x01:G\n" +
 	"\rcolumn_prefix\x12\x1d.google.protobuf.FieldOptions\x18\xfd\x93\x03 \x01(\tR\fcolumnPrefix\x88\x01\x01:L\n" +
-	"\x10column_time_unit\x12\x1d.google.protobuf.FieldOptions\x18\xfe\x93\x03 \x01(\tR\x0ecolumnTimeUnit\x88\x01\x01:C\n" +
-	"\vcolumn_text\x12\x1d.google.protobuf.FieldOptions\x18\xff\x93\x03 \x01(\tR\n" +
-	"columnText\x88\x01\x01:I\n" +
+	"\x10column_time_unit\x12\x1d.google.protobuf.FieldOptions\x18\xfe\x93\x03 \x01(\tR\x0ecolumnTimeUnit\x88\x01\x01:I\n" +
 	"\x0ecolumn_repeats\x12\x1d.google.protobuf.FieldOptions\x18\x80\x94\x03 \x01(\bR\rcolumnRepeats\x88\x01\x01:R\n" +
 	"\x13json_alternative_to\x12\x1d.google.protobuf.FieldOptions\x18\x82\x94\x03 \x01(\tR\x11jsonAlternativeTo\x88\x01\x01:?\n" +
 	"\tfold_part\x12\x1d.google.protobuf.FieldOptions\x18\x81\x94\x03 \x01(\tR\bfoldPart\x88\x01\x01:I\n" +
 	"\x0ecolumn_follows\x12\x1d.google.protobuf.FieldOptions\x18\x83\x94\x03 \x01(\tR\rcolumnFollows\x88\x01\x01:C\n" +
 	"\vis_metadata\x12\x1d.google.protobuf.FieldOptions\x18\x84\x94\x03 \x01(\bR\n" +
 	"isMetadata\x88\x01\x01:?\n" +
-	"\tis_opaque\x12\x1d.google.protobuf.FieldOptions\x18\x85\x94\x03 \x01(\bR\bisOpaque\x88\x01\x01:C\n" +
+	"\tis_opaque\x12\x1d.google.protobuf.FieldOptions\x18\x85\x94\x03 \x01(\bR\bisOpaque\x88\x01\x01:G\n" +
+	"\rcolumn_shared\x12\x1d.google.protobuf.FieldOptions\x18\x86\x94\x03 \x01(\tR\fcolumnShared\x88\x01\x01:G\n" +
+	"\rcolumn_tokens\x12\x1d.google.protobuf.FieldOptions\x18\x87\x94\x03 \x01(\tR\fcolumnTokens\x88\x01\x01:L\n" +
+	"\x10column_of_tokens\x12\x1d.google.protobuf.FieldOptions\x18\x88\x94\x03 \x01(\tR\x0ecolumnOfTokens\x88\x01\x01:C\n" +
 	"\n" +
 	"json_union\x12\x1f.google.protobuf.MessageOptions\x18\xf4\x93\x03 \x01(\bR\tjsonUnion\x88\x01\x01:X\n" +
 	"\ffold_unknown\x12\x1f.google.protobuf.MessageOptions\x18\xf7\x93\x03 \x01(\x0e2\x0f.chatpb.v1.FoldR\vfoldUnknown\x88\x01\x01:N\n" +
@@ -589,26 +618,28 @@ var file_chatpb_v1_options_proto_depIdxs = []int32{
 	2,  // 8: chatpb.v1.column:extendee -> google.protobuf.FieldOptions
 	2,  // 9: chatpb.v1.column_prefix:extendee -> google.protobuf.FieldOptions
 	2,  // 10: chatpb.v1.column_time_unit:extendee -> google.protobuf.FieldOptions
-	2,  // 11: chatpb.v1.column_text:extendee -> google.protobuf.FieldOptions
-	2,  // 12: chatpb.v1.column_repeats:extendee -> google.protobuf.FieldOptions
-	2,  // 13: chatpb.v1.json_alternative_to:extendee -> google.protobuf.FieldOptions
-	2,  // 14: chatpb.v1.fold_part:extendee -> google.protobuf.FieldOptions
-	2,  // 15: chatpb.v1.column_follows:extendee -> google.protobuf.FieldOptions
-	2,  // 16: chatpb.v1.is_metadata:extendee -> google.protobuf.FieldOptions
-	2,  // 17: chatpb.v1.is_opaque:extendee -> google.protobuf.FieldOptions
-	3,  // 18: chatpb.v1.json_union:extendee -> google.protobuf.MessageOptions
-	3,  // 19: chatpb.v1.fold_unknown:extendee -> google.protobuf.MessageOptions
-	3,  // 20: chatpb.v1.fold_unknown_key:extendee -> google.protobuf.MessageOptions
-	3,  // 21: chatpb.v1.fold_unknown_kind:extendee -> google.protobuf.MessageOptions
-	3,  // 22: chatpb.v1.fold_unknown_pieces:extendee -> google.protobuf.MessageOptions
-	3,  // 23: chatpb.v1.fold_whole:extendee -> google.protobuf.MessageOptions
-	0,  // 24: chatpb.v1.json_encoding:type_name -> chatpb.v1.JsonEncoding
-	1,  // 25: chatpb.v1.fold:type_name -> chatpb.v1.Fold
-	1,  // 26: chatpb.v1.fold_unknown:type_name -> chatpb.v1.Fold
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	24, // [24:27] is the sub-list for extension type_name
-	0,  // [0:24] is the sub-list for extension extendee
+	2,  // 11: chatpb.v1.column_repeats:extendee -> google.protobuf.FieldOptions
+	2,  // 12: chatpb.v1.json_alternative_to:extendee -> google.protobuf.FieldOptions
+	2,  // 13: chatpb.v1.fold_part:extendee -> google.protobuf.FieldOptions
+	2,  // 14: chatpb.v1.column_follows:extendee -> google.protobuf.FieldOptions
+	2,  // 15: chatpb.v1.is_metadata:extendee -> google.protobuf.FieldOptions
+	2,  // 16: chatpb.v1.is_opaque:extendee -> google.protobuf.FieldOptions
+	2,  // 17: chatpb.v1.column_shared:extendee -> google.protobuf.FieldOptions
+	2,  // 18: chatpb.v1.column_tokens:extendee -> google.protobuf.FieldOptions
+	2,  // 19: chatpb.v1.column_of_tokens:extendee -> google.protobuf.FieldOptions
+	3,  // 20: chatpb.v1.json_union:extendee -> google.protobuf.MessageOptions
+	3,  // 21: chatpb.v1.fold_unknown:extendee -> google.protobuf.MessageOptions
+	3,  // 22: chatpb.v1.fold_unknown_key:extendee -> google.protobuf.MessageOptions
+	3,  // 23: chatpb.v1.fold_unknown_kind:extendee -> google.protobuf.MessageOptions
+	3,  // 24: chatpb.v1.fold_unknown_pieces:extendee -> google.protobuf.MessageOptions
+	3,  // 25: chatpb.v1.fold_whole:extendee -> google.protobuf.MessageOptions
+	0,  // 26: chatpb.v1.json_encoding:type_name -> chatpb.v1.JsonEncoding
+	1,  // 27: chatpb.v1.fold:type_name -> chatpb.v1.Fold
+	1,  // 28: chatpb.v1.fold_unknown:type_name -> chatpb.v1.Fold
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	26, // [26:29] is the sub-list for extension type_name
+	0,  // [0:26] is the sub-list for extension extendee
 	0,  // [0:0] is the sub-list for field type_name
 }
 
@@ -624,7 +655,7 @@ func file_chatpb_v1_options_proto_init() {
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chatpb_v1_options_proto_rawDesc), len(file_chatpb_v1_options_proto_rawDesc)),
 			NumEnums:      2,
 			NumMessages:   0,
-			NumExtensions: 24,
+			NumExtensions: 26,
 			NumServices:   0,
 		},
 		GoTypes:           file_chatpb_v1_options_proto_goTypes,

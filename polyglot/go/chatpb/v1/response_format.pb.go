@@ -229,9 +229,9 @@ var File_chatpb_v1_response_format_proto protoreflect.FileDescriptor
 
 const file_chatpb_v1_response_format_proto_rawDesc = "" +
 	"\n" +
-	"\x1fchatpb/v1/response_format.proto\x12\tchatpb.v1\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\"\xbd\x01\n" +
-	"\x0eResponseFormat\x12<\n" +
-	"\x04type\x18\x01 \x01(\x0e2\x1d.chatpb.v1.ResponseFormatTypeB\x04\xa0\xa0\x19\x01H\x00R\x04type\x88\x01\x01\x126\n" +
+	"\x1fchatpb/v1/response_format.proto\x12\tchatpb.v1\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\"\xc5\x01\n" +
+	"\x0eResponseFormat\x12D\n" +
+	"\x04type\x18\x01 \x01(\x0e2\x1d.chatpb.v1.ResponseFormatTypeB\f\xe2\x9f\x19\x04type\xa0\xa0\x19\x01H\x00R\x04type\x88\x01\x01\x126\n" +
 	"\vjson_schema\x18\x02 \x01(\v2\x15.chatpb.v1.JsonSchemaR\n" +
 	"jsonSchema\x12,\n" +
 	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidueB\a\n" +

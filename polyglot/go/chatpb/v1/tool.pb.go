@@ -1036,15 +1036,15 @@ var File_chatpb_v1_tool_proto protoreflect.FileDescriptor
 
 const file_chatpb_v1_tool_proto_rawDesc = "" +
 	"\n" +
-	"\x14chatpb/v1/tool.proto\x12\tchatpb.v1\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\x1a\x19chatpb/v1/tool_call.proto\"\xdb\x01\n" +
-	"\x04Tool\x122\n" +
-	"\x04type\x18\x01 \x01(\x0e2\x13.chatpb.v1.ToolTypeB\x04\xa0\xa0\x19\x01H\x00R\x04type\x88\x01\x01\x129\n" +
-	"\bfunction\x18\x02 \x01(\v2\x1d.chatpb.v1.FunctionDefinitionR\bfunction\x12-\n" +
-	"\x06custom\x18\x03 \x01(\v2\x15.chatpb.v1.CustomToolR\x06custom\x12,\n" +
+	"\x14chatpb/v1/tool.proto\x12\tchatpb.v1\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\x1a\x19chatpb/v1/tool_call.proto\"\xf0\x01\n" +
+	"\x04Tool\x12:\n" +
+	"\x04type\x18\x01 \x01(\x0e2\x13.chatpb.v1.ToolTypeB\f\xe2\x9f\x19\x04type\xa0\xa0\x19\x01H\x00R\x04type\x88\x01\x01\x129\n" +
+	"\bfunction\x18\x02 \x01(\v2\x1d.chatpb.v1.FunctionDefinitionR\bfunction\x12:\n" +
+	"\x06custom\x18\x03 \x01(\v2\x15.chatpb.v1.CustomToolB\v\xea\x9f\x19\acustom_R\x06custom\x12,\n" +
 	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidueB\a\n" +
-	"\x05_type\"\xfd\x01\n" +
-	"\x12FunctionDefinition\x12\x17\n" +
-	"\x04name\x18\x01 \x01(\tH\x00R\x04name\x88\x01\x01\x12%\n" +
+	"\x05_type\"\x87\x02\n" +
+	"\x12FunctionDefinition\x12!\n" +
+	"\x04name\x18\x01 \x01(\tB\b\xe2\x9f\x19\x04nameH\x00R\x04name\x88\x01\x01\x12%\n" +
 	"\vdescription\x18\x02 \x01(\tH\x01R\vdescription\x88\x01\x01\x12)\n" +
 	"\n" +
 	"parameters\x18\x03 \x01(\tB\x04\xb0\x9f\x19\x03H\x02R\n" +
@@ -1054,10 +1054,10 @@ const file_chatpb_v1_tool_proto_rawDesc = "" +
 	"\x05_nameB\x0e\n" +
 	"\f_descriptionB\r\n" +
 	"\v_parametersB\t\n" +
-	"\a_strict\"\xc8\x01\n" +
+	"\a_strict\"\xd2\x01\n" +
 	"\n" +
-	"CustomTool\x12\x17\n" +
-	"\x04name\x18\x01 \x01(\tH\x00R\x04name\x88\x01\x01\x12%\n" +
+	"CustomTool\x12!\n" +
+	"\x04name\x18\x01 \x01(\tB\b\xe2\x9f\x19\x04nameH\x00R\x04name\x88\x01\x01\x12%\n" +
 	"\vdescription\x18\x02 \x01(\tH\x01R\vdescription\x88\x01\x01\x123\n" +
 	"\x06format\x18\x03 \x01(\v2\x1b.chatpb.v1.CustomToolFormatR\x06format\x12,\n" +
 	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidueB\a\n" +

@@ -15,7 +15,7 @@ import { file_google_protobuf_descriptor } from "@bufbuild/protobuf/wkt";
  * Describes the file chatpb/v1/options.proto.
  */
 export const file_chatpb_v1_options: GenFile = /*@__PURE__*/
-  fileDesc("ChdjaGF0cGIvdjEvb3B0aW9ucy5wcm90bxIJY2hhdHBiLnYxKnwKDEpzb25FbmNvZGluZxIdChlKU09OX0VOQ09ESU5HX1VOU1BFQ0lGSUVEEAASHAoYSlNPTl9FTkNPRElOR19CWVRFX0FSUkFZEAESGAoUSlNPTl9FTkNPRElOR19CQVNFNjQQAhIVChFKU09OX0VOQ09ESU5HX1JBVxADKqMBCgRGb2xkEhQKEEZPTERfVU5TUEVDSUZJRUQQABIPCgtGT0xEX0FQUEVORBABEhYKEkZPTERfQVBQRU5EX0FSUkFZUxACEg8KC0ZPTERfQllfS0VZEAMSDQoJRk9MRF9EUk9QEAQSDQoJRk9MRF9LSU5EEAUSDgoKRk9MRF9GSVJTVBAGEg0KCUZPTERfTkFNRRAHEg4KCkZPTERfV0hPTEUQCDpBCgpqc29uX3Vuc2V0Eh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj0kwMgASgJUglqc29uVW5zZXSIAQE6SgoPanNvbl91bnNldF91dGY4Eh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj1kwMgASgJUg1qc29uVW5zZXRVdGY4iAEBOmAKDWpzb25fZW5jb2RpbmcSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGPaTAyABKA4yFy5jaGF0cGIudjEuSnNvbkVuY29kaW5nUgxqc29uRW5jb2RpbmeIAQE6RwoEZm9sZBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY95MDIAEoDjIPLmNoYXRwYi52MS5Gb2xkUgRmb2xkiAEBOj8KCWZvbGRfaW50bxIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY+JMDIAEoCVIIZm9sZEludG+IAQE6PQoIZm9sZF9rZXkSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGPmTAyABKAhSB2ZvbGRLZXmIAQE6RwoNZm9sZF9pZGVudGl0eRIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY+pMDIAEoCFIMZm9sZElkZW50aXR5iAEBOjwKB2NhcnJpZWQSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGPuTAyABKAhSB2NhcnJpZWSIAQE6OgoGY29sdW1uEh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj8kwMgASgJUgZjb2x1bW6IAQE6RwoNY29sdW1uX3ByZWZpeBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY/ZMDIAEoCVIMY29sdW1uUHJlZml4iAEBOkwKEGNvbHVtbl90aW1lX3VuaXQSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGP6TAyABKAlSDmNvbHVtblRpbWVVbml0iAEBOkMKC2NvbHVtbl90ZXh0Eh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj/kwMgASgJUgpjb2x1bW5UZXh0iAEBOkkKDmNvbHVtbl9yZXBlYXRzEh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxiAlAMgASgIUg1jb2x1bW5SZXBlYXRziAEBOlIKE2pzb25fYWx0ZXJuYXRpdmVfdG8SHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGIKUAyABKAlSEWpzb25BbHRlcm5hdGl2ZVRviAEBOj8KCWZvbGRfcGFydBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMYgZQDIAEoCVIIZm9sZFBhcnSIAQE6SQoOY29sdW1uX2ZvbGxvd3MSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGIOUAyABKAlSDWNvbHVtbkZvbGxvd3OIAQE6QwoLaXNfbWV0YWRhdGESHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGISUAyABKAhSCmlzTWV0YWRhdGGIAQE6PwoJaXNfb3BhcXVlEh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxiFlAMgASgIUghpc09wYXF1ZYgBATpDCgpqc29uX3VuaW9uEh8uZ29vZ2xlLnByb3RvYnVmLk1lc3NhZ2VPcHRpb25zGPSTAyABKAhSCWpzb25VbmlvbogBATpYCgxmb2xkX3Vua25vd24SHy5nb29nbGUucHJvdG9idWYuTWVzc2FnZU9wdGlvbnMY95MDIAEoDjIPLmNoYXRwYi52MS5Gb2xkUgtmb2xkVW5rbm93bogBATpOChBmb2xkX3Vua25vd25fa2V5Eh8uZ29vZ2xlLnByb3RvYnVmLk1lc3NhZ2VPcHRpb25zGPiTAyABKAlSDmZvbGRVbmtub3duS2V5iAEBOlAKEWZvbGRfdW5rbm93bl9raW5kEh8uZ29vZ2xlLnByb3RvYnVmLk1lc3NhZ2VPcHRpb25zGPmTAyABKAlSD2ZvbGRVbmtub3duS2luZIgBATpRChNmb2xkX3Vua25vd25fcGllY2VzEh8uZ29vZ2xlLnByb3RvYnVmLk1lc3NhZ2VPcHRpb25zGPqTAyADKAlSEWZvbGRVbmtub3duUGllY2VzOkMKCmZvbGRfd2hvbGUSHy5nb29nbGUucHJvdG9idWYuTWVzc2FnZU9wdGlvbnMY+5MDIAEoCVIJZm9sZFdob2xliAEBQpIBCg1jb20uY2hhdHBiLnYxQgxPcHRpb25zUHJvdG9QAVouZ2l0aHViLmNvbS9jaGF0cGIvY2hhdHBiLWdvL2NoYXRwYi92MTtjaGF0cGJ2MaICA0NYWKoCCUNoYXRwYi5WMcoCCUNoYXRwYlxWMeICFUNoYXRwYlxWMVxHUEJNZXRhZGF0YeoCCkNoYXRwYjo6VjFiBnByb3RvMw", [file_google_protobuf_descriptor]);
+  fileDesc("ChdjaGF0cGIvdjEvb3B0aW9ucy5wcm90bxIJY2hhdHBiLnYxKnwKDEpzb25FbmNvZGluZxIdChlKU09OX0VOQ09ESU5HX1VOU1BFQ0lGSUVEEAASHAoYSlNPTl9FTkNPRElOR19CWVRFX0FSUkFZEAESGAoUSlNPTl9FTkNPRElOR19CQVNFNjQQAhIVChFKU09OX0VOQ09ESU5HX1JBVxADKqMBCgRGb2xkEhQKEEZPTERfVU5TUEVDSUZJRUQQABIPCgtGT0xEX0FQUEVORBABEhYKEkZPTERfQVBQRU5EX0FSUkFZUxACEg8KC0ZPTERfQllfS0VZEAMSDQoJRk9MRF9EUk9QEAQSDQoJRk9MRF9LSU5EEAUSDgoKRk9MRF9GSVJTVBAGEg0KCUZPTERfTkFNRRAHEg4KCkZPTERfV0hPTEUQCDpBCgpqc29uX3Vuc2V0Eh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj0kwMgASgJUglqc29uVW5zZXSIAQE6SgoPanNvbl91bnNldF91dGY4Eh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj1kwMgASgJUg1qc29uVW5zZXRVdGY4iAEBOmAKDWpzb25fZW5jb2RpbmcSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGPaTAyABKA4yFy5jaGF0cGIudjEuSnNvbkVuY29kaW5nUgxqc29uRW5jb2RpbmeIAQE6RwoEZm9sZBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY95MDIAEoDjIPLmNoYXRwYi52MS5Gb2xkUgRmb2xkiAEBOj8KCWZvbGRfaW50bxIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY+JMDIAEoCVIIZm9sZEludG+IAQE6PQoIZm9sZF9rZXkSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGPmTAyABKAhSB2ZvbGRLZXmIAQE6RwoNZm9sZF9pZGVudGl0eRIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY+pMDIAEoCFIMZm9sZElkZW50aXR5iAEBOjwKB2NhcnJpZWQSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGPuTAyABKAhSB2NhcnJpZWSIAQE6OgoGY29sdW1uEh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxj8kwMgASgJUgZjb2x1bW6IAQE6RwoNY29sdW1uX3ByZWZpeBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMY/ZMDIAEoCVIMY29sdW1uUHJlZml4iAEBOkwKEGNvbHVtbl90aW1lX3VuaXQSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGP6TAyABKAlSDmNvbHVtblRpbWVVbml0iAEBOkkKDmNvbHVtbl9yZXBlYXRzEh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxiAlAMgASgIUg1jb2x1bW5SZXBlYXRziAEBOlIKE2pzb25fYWx0ZXJuYXRpdmVfdG8SHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGIKUAyABKAlSEWpzb25BbHRlcm5hdGl2ZVRviAEBOj8KCWZvbGRfcGFydBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMYgZQDIAEoCVIIZm9sZFBhcnSIAQE6SQoOY29sdW1uX2ZvbGxvd3MSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGIOUAyABKAlSDWNvbHVtbkZvbGxvd3OIAQE6QwoLaXNfbWV0YWRhdGESHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGISUAyABKAhSCmlzTWV0YWRhdGGIAQE6PwoJaXNfb3BhcXVlEh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxiFlAMgASgIUghpc09wYXF1ZYgBATpHCg1jb2x1bW5fc2hhcmVkEh0uZ29vZ2xlLnByb3RvYnVmLkZpZWxkT3B0aW9ucxiGlAMgASgJUgxjb2x1bW5TaGFyZWSIAQE6RwoNY29sdW1uX3Rva2VucxIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMYh5QDIAEoCVIMY29sdW1uVG9rZW5ziAEBOkwKEGNvbHVtbl9vZl90b2tlbnMSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGIiUAyABKAlSDmNvbHVtbk9mVG9rZW5ziAEBOkMKCmpzb25fdW5pb24SHy5nb29nbGUucHJvdG9idWYuTWVzc2FnZU9wdGlvbnMY9JMDIAEoCFIJanNvblVuaW9uiAEBOlgKDGZvbGRfdW5rbm93bhIfLmdvb2dsZS5wcm90b2J1Zi5NZXNzYWdlT3B0aW9ucxj3kwMgASgOMg8uY2hhdHBiLnYxLkZvbGRSC2ZvbGRVbmtub3duiAEBOk4KEGZvbGRfdW5rbm93bl9rZXkSHy5nb29nbGUucHJvdG9idWYuTWVzc2FnZU9wdGlvbnMY+JMDIAEoCVIOZm9sZFVua25vd25LZXmIAQE6UAoRZm9sZF91bmtub3duX2tpbmQSHy5nb29nbGUucHJvdG9idWYuTWVzc2FnZU9wdGlvbnMY+ZMDIAEoCVIPZm9sZFVua25vd25LaW5kiAEBOlEKE2ZvbGRfdW5rbm93bl9waWVjZXMSHy5nb29nbGUucHJvdG9idWYuTWVzc2FnZU9wdGlvbnMY+pMDIAMoCVIRZm9sZFVua25vd25QaWVjZXM6QwoKZm9sZF93aG9sZRIfLmdvb2dsZS5wcm90b2J1Zi5NZXNzYWdlT3B0aW9ucxj7kwMgASgJUglmb2xkV2hvbGWIAQFCkgEKDWNvbS5jaGF0cGIudjFCDE9wdGlvbnNQcm90b1ABWi5naXRodWIuY29tL2NoYXRwYi9jaGF0cGItZ28vY2hhdHBiL3YxO2NoYXRwYnYxogIDQ1hYqgIJQ2hhdHBiLlYxygIJQ2hhdHBiXFYx4gIVQ2hhdHBiXFYxXEdQQk1ldGFkYXRh6gIKQ2hhdHBiOjpWMWIGcHJvdG8z", [file_google_protobuf_descriptor]);
 
 /**
  * How a value is spelled in JSON where the protobuf type does not specify it.
@@ -219,8 +219,9 @@ export const carried: GenExtension<FieldOptions, boolean> = /*@__PURE__*/
   extDesc(file_chatpb_v1_options, 7);
 
 /**
- * The name of the column of a table that the field's values are moved to. Unset:
- * they stay in the message. The rules are written out in docs/storage.md.
+ * The name of the column of a table that the field's values are moved to. That of a
+ * repeated message field is a list, and the columns inside the messages are fields of
+ * its elements. Unset: values stay in the message. docs/storage.md has all rules.
  *
  * @generated from extension: optional string column = 51708;
  */
@@ -228,8 +229,9 @@ export const column: GenExtension<FieldOptions, string> = /*@__PURE__*/
   extDesc(file_chatpb_v1_options, 8);
 
 /**
- * What the names of the columns of the messages in this field begin with, after
- * what those of the message around it begin with. Unset: with nothing more.
+ * The prefix of the names of the columns inside the message in this field, after the
+ * prefix of the message around it. Inside a list names begin without a prefix. Unset:
+ * no further prefix.
  *
  * @generated from extension: optional string column_prefix = 51709;
  */
@@ -246,23 +248,13 @@ export const column_time_unit: GenExtension<FieldOptions, string> = /*@__PURE__*
   extDesc(file_chatpb_v1_options, 10);
 
 /**
- * The name of the field next to this one whose texts are made of the tokens in this
- * one: its text `content` of those in `content`. A table does not keep them twice.
- * Unset: there is none.
- *
- * @generated from extension: optional string column_text = 51711;
- */
-export const column_text: GenExtension<FieldOptions, string> = /*@__PURE__*/
-  extDesc(file_chatpb_v1_options, 11);
-
-/**
  * Whether an element of the list may repeat what the message around it contains. A
  * table does not keep it twice.
  *
  * @generated from extension: optional bool column_repeats = 51712;
  */
 export const column_repeats: GenExtension<FieldOptions, boolean> = /*@__PURE__*/
-  extDesc(file_chatpb_v1_options, 12);
+  extDesc(file_chatpb_v1_options, 11);
 
 /**
  * The name of a field of the same message whose JSON member this field shares: it has
@@ -272,7 +264,7 @@ export const column_repeats: GenExtension<FieldOptions, boolean> = /*@__PURE__*/
  * @generated from extension: optional string json_alternative_to = 51714;
  */
 export const json_alternative_to: GenExtension<FieldOptions, string> = /*@__PURE__*/
-  extDesc(file_chatpb_v1_options, 13);
+  extDesc(file_chatpb_v1_options, 12);
 
 /**
  * The JSON text of a part that holds the empty string. If some values of a string
@@ -282,7 +274,7 @@ export const json_alternative_to: GenExtension<FieldOptions, string> = /*@__PURE
  * @generated from extension: optional string fold_part = 51713;
  */
 export const fold_part: GenExtension<FieldOptions, string> = /*@__PURE__*/
-  extDesc(file_chatpb_v1_options, 14);
+  extDesc(file_chatpb_v1_options, 13);
 
 /**
  * The name of a string field of the same message. Messages of a record that have the
@@ -292,7 +284,7 @@ export const fold_part: GenExtension<FieldOptions, string> = /*@__PURE__*/
  * @generated from extension: optional string column_follows = 51715;
  */
 export const column_follows: GenExtension<FieldOptions, string> = /*@__PURE__*/
-  extDesc(file_chatpb_v1_options, 15);
+  extDesc(file_chatpb_v1_options, 14);
 
 /**
  * Whether a record that is kept without its contents has the field: numbers, words
@@ -302,7 +294,7 @@ export const column_follows: GenExtension<FieldOptions, string> = /*@__PURE__*/
  * @generated from extension: optional bool is_metadata = 51716;
  */
 export const is_metadata: GenExtension<FieldOptions, boolean> = /*@__PURE__*/
-  extDesc(file_chatpb_v1_options, 16);
+  extDesc(file_chatpb_v1_options, 15);
 
 /**
  * Whether the field has contents in a form that a redaction of texts cannot see, such
@@ -311,7 +303,35 @@ export const is_metadata: GenExtension<FieldOptions, boolean> = /*@__PURE__*/
  * @generated from extension: optional bool is_opaque = 51717;
  */
 export const is_opaque: GenExtension<FieldOptions, boolean> = /*@__PURE__*/
+  extDesc(file_chatpb_v1_options, 16);
+
+/**
+ * The name of a list of the record, without prefixes, that several repeated message
+ * fields share: the elements of each are appended to it, in the order of the fields, and
+ * columns of the same name in their messages are one. Takes the place of `column`.
+ *
+ * @generated from extension: optional string column_shared = 51718;
+ */
+export const column_shared: GenExtension<FieldOptions, string> = /*@__PURE__*/
   extDesc(file_chatpb_v1_options, 17);
+
+/**
+ * The name of the column of tokens that the elements of the field are moved to whole,
+ * wherever in the record the field is. Takes the place of `column`.
+ *
+ * @generated from extension: optional string column_tokens = 51719;
+ */
+export const column_tokens: GenExtension<FieldOptions, string> = /*@__PURE__*/
+  extDesc(file_chatpb_v1_options, 18);
+
+/**
+ * The name of a field of the elements of the column of tokens: each token inside the
+ * message, at any depth, gets a copy of this field's value.
+ *
+ * @generated from extension: optional string column_of_tokens = 51720;
+ */
+export const column_of_tokens: GenExtension<FieldOptions, string> = /*@__PURE__*/
+  extDesc(file_chatpb_v1_options, 19);
 
 /**
  * Whether the message is not a JSON object but a JSON union: the one member
@@ -321,7 +341,7 @@ export const is_opaque: GenExtension<FieldOptions, boolean> = /*@__PURE__*/
  * @generated from extension: optional bool json_union = 51700;
  */
 export const json_union: GenExtension<MessageOptions, boolean> = /*@__PURE__*/
-  extDesc(file_chatpb_v1_options, 18);
+  extDesc(file_chatpb_v1_options, 20);
 
 /**
  * How members that the schema does not know are folded. Unset: a later value
@@ -330,7 +350,7 @@ export const json_union: GenExtension<MessageOptions, boolean> = /*@__PURE__*/
  * @generated from extension: optional chatpb.v1.Fold fold_unknown = 51703;
  */
 export const fold_unknown: GenExtension<MessageOptions, Fold> = /*@__PURE__*/
-  extDesc(file_chatpb_v1_options, 19);
+  extDesc(file_chatpb_v1_options, 21);
 
 /**
  * If members that the schema does not know are arrays of objects: the member of
@@ -340,7 +360,7 @@ export const fold_unknown: GenExtension<MessageOptions, Fold> = /*@__PURE__*/
  * @generated from extension: optional string fold_unknown_key = 51704;
  */
 export const fold_unknown_key: GenExtension<MessageOptions, string> = /*@__PURE__*/
-  extDesc(file_chatpb_v1_options, 20);
+  extDesc(file_chatpb_v1_options, 22);
 
 /**
  * The member whose string tells of what kind such an object is. An object without
@@ -350,7 +370,7 @@ export const fold_unknown_key: GenExtension<MessageOptions, string> = /*@__PURE_
  * @generated from extension: optional string fold_unknown_kind = 51705;
  */
 export const fold_unknown_kind: GenExtension<MessageOptions, string> = /*@__PURE__*/
-  extDesc(file_chatpb_v1_options, 21);
+  extDesc(file_chatpb_v1_options, 23);
 
 /**
  * The members of such objects that come in pieces: strings in them are appended.
@@ -359,7 +379,7 @@ export const fold_unknown_kind: GenExtension<MessageOptions, string> = /*@__PURE
  * @generated from extension: repeated string fold_unknown_pieces = 51706;
  */
 export const fold_unknown_pieces: GenExtension<MessageOptions, string[]> = /*@__PURE__*/
-  extDesc(file_chatpb_v1_options, 22);
+  extDesc(file_chatpb_v1_options, 24);
 
 /**
  * The name of a member of a chunk that holds the whole completion, as a string of
@@ -369,5 +389,5 @@ export const fold_unknown_pieces: GenExtension<MessageOptions, string[]> = /*@__
  * @generated from extension: optional string fold_whole = 51707;
  */
 export const fold_whole: GenExtension<MessageOptions, string> = /*@__PURE__*/
-  extDesc(file_chatpb_v1_options, 23);
+  extDesc(file_chatpb_v1_options, 25);
 

@@ -30,6 +30,7 @@ import chatpb.redaction
 import chatpb.sse
 import chatpb.table
 import chatpb.transport
+from chatpb.table._location import Location
 from chatpb.v1 import Error
 
 MODULES = (
@@ -67,7 +68,7 @@ ERRORS: list[Exception] = [
     chatpb.log.LogKeyError(PATH, "what is wrong", "k1"),
     chatpb.redaction.RedactionError("what is wrong"),
     chatpb.table.DatasetError(PATH, "what is wrong"),
-    chatpb.table.DatasetLockedError(str(PATH), "what is wrong"),
+    chatpb.table.DatasetConflictError(str(PATH), "what is wrong"),
 ]
 VALUES: list[Any] = [
     chatpb.ResidueMember("$.choices", "extra", {"a": [1, None]}),
@@ -78,8 +79,8 @@ VALUES: list[Any] = [
     *chatpb.log.Sync,
     chatpb.sse.Event(b"{}", "delta"),
     chatpb.table.Added(3, 100, 40, ("a.parquet", "b.parquet")),
-    chatpb.table.Part("a.parquet", PATH, "d1"),
-    chatpb.table.Part("a.parquet", PATH),
+    chatpb.table.Part("a.parquet", Location(str(PATH), PATH), 9, 2),
+    chatpb.table.Part("a.parquet", Location("s3://b/t", None, {"k": "v"})),
 ]
 #: They hold a file, a connection or the state of a stream.
 LIVE = {
@@ -157,7 +158,7 @@ def test_the_types_of_a_value_are_known() -> None:
     hints = typing.get_type_hints(chatpb.log.Entry)
     assert {"data": bytes, "position": chatpb.log.Position} == hints
     hints = typing.get_type_hints(chatpb.table.Part)
-    assert {"name": str, "folder": Path, "digest": str | None} == hints
+    assert {"name": str, "size": int | None} == {name: hints[name] for name in ("name", "size")}
     assert hints == inspect.get_annotations(chatpb.table.Part, eval_str=True)
     expected = {"path": Path, "offset": int, "size": int, "reason": str, "is_torn": bool}
     assert {**expected, "return": type(None)} == typing.get_type_hints(chatpb.log.Damage.__init__)
@@ -202,7 +203,7 @@ def fail(number: int) -> NoReturn:
 
 def read_a_dataset(path: str) -> list[Any]:
     """Reads a dataset, in a worker process."""
-    return chatpb.table.Dataset(path).parts()
+    return chatpb.table.Dataset(path).files()
 
 
 def test_errors_leave_a_worker_process(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def read_table(spark: SparkSession, path: str | os.PathLike[str]) -> DataFrame:
         chatpb.table.DatasetError: There is no such table.
     """
     where = os.fspath(path)
-    parts = [where] if "://" in where else [local(part.path) for part in Dataset(where).parts()]
+    parts = [where] if "://" in where else [local(part.path) for part in Dataset(where).files()]
     reader = spark.read.schema(table_schema())
     return reader.parquet(*parts) if parts else spark.createDataFrame([], table_schema())
 
@@ -103,9 +103,8 @@ def write_table(
 
     Raises:
         chatpb.table.DatasetError: There is a table, and `append` is false.
-        chatpb.table.DatasetLockedError: Another process adds to it.
     """
-    return write(records.select(as_bytes(column)), Path(path), append, options)
+    return write(records.select(as_bytes(column)), Dataset(Path(path).absolute()), append, options)
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

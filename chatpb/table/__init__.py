@@ -1,4 +1,4 @@
-"""The table: records as rows of Parquet, which DuckDB, pandas, Polars and Spark can read.
+"""The table: records as rows of a Delta Lake table, which DuckDB, pandas, Polars and Spark read.
 
 Needs the extra ``table``. docs/storage.md describes the columns.
 """
@@ -8,8 +8,9 @@ from chatpb._public import publish
 
 try:
     from chatpb.table._columns import SCHEMA
-    from chatpb.table._dataset import Dataset, Part
-    from chatpb.table._errors import DatasetError, DatasetLockedError
+    from chatpb.table._dataset import Dataset
+    from chatpb.table._errors import DatasetConflictError, DatasetError
+    from chatpb.table._parts import Part
     from chatpb.table._rows import batch_to_lines, from_batch, json_to_batch, to_batch
     from chatpb.table._writer import Added, DatasetWriter
 except ModuleNotFoundError as missing:
@@ -19,8 +20,8 @@ __all__ = [
     "SCHEMA",
     "Added",
     "Dataset",
+    "DatasetConflictError",
     "DatasetError",
-    "DatasetLockedError",
     "DatasetWriter",
     "Part",
     "batch_to_lines",

@@ -1,207 +1,152 @@
-"""A table on disk: a directory of Parquet files."""
+"""A table: Parquet files of records, and a log of commits that says which of them belong to it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset
-import pyarrow.parquet
+import pyarrow.compute as pc
 from google.protobuf.message import Message
 
-from chatpb._errors import path_of
-from chatpb.table import _commit
-from chatpb.table._columns import RECORD, SCHEMA
+from chatpb import _endings
+from chatpb.table import _delta
 from chatpb.table._errors import DatasetError
+from chatpb.table._files import Limits
+from chatpb.table._location import Location, located
+from chatpb.table._partitions import PARTITIONINGS, Partitioning, partitioning_of
+from chatpb.table._parts import Part
 from chatpb.table._rows import batch_to_lines, from_batch
-from chatpb.table._writer import JSON_BYTES, Added, DatasetWriter, Limits
+from chatpb.table._writer import Added, DatasetWriter
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.completion_record_pb2 import CompletionRecord
 
-_READ_BYTES: Final = 4 << 20  # of rows that are read at once, as JSON
-_READ_ROWS: Final = 16_384
-_READ_NUMBERS: Final = 131_072  # rows, of columns of numbers
-_FORMAT: Final = pa.dataset.ParquetFileFormat(
-    default_fragment_scan_options=pa.dataset.ParquetFragmentScanOptions(
-        page_checksum_verification=True, pre_buffer=False
-    )
-)
 
+class Dataset:
+    """A Delta Lake table with records, one in each row.
 
-@dataclass(frozen=True)
-class Part:
-    """A file of a dataset.
+    DuckDB, Polars, pandas, Spark and others read it as a Delta table. Several processes may read it
+    and add to it at the same time, on one machine or many; each reading sees whole commits.
 
-    Attributes:
-        name: Its name.
-        folder: The directory of the dataset.
-        digest: That of its footer, if chatpb wrote it.
+    A forked child may read it too, and may add to it after the parent's `writer` has ended. A
+    writer that was open at the fork is the parent's alone. On object stores, a forked child of a
+    process that has used tables cannot do either.
+
+    Args:
+        uri: A directory, or a URI such as ``s3://bucket/table``, ``gs://...``, ``az://...`` or
+            ``file:///...``. It need not exist to be written to.
+        storage_options: What the object store needs, as delta-rs names it, such as
+            ``AWS_ENDPOINT_URL``. What is missing is taken from the environment.
     """
 
-    name: str
-    folder: Path
-    digest: str | None = None
+    def __init__(
+        self,
+        uri: str | os.PathLike[str],
+        storage_options: Mapping[str, str] | None = None,
+    ) -> None:
+        self._location = located(uri, storage_options)
+        self._version: int | None = None
+
+    @property
+    def uri(self) -> str:
+        """Where it is, as it was given."""
+        return self._location.uri
 
     @property
     def path(self) -> Path:
-        """Where it is."""
-        return _commit.locate(self.folder, self.name)
-
-    @cached_property
-    def metadata(self) -> pa.parquet.FileMetaData:
-        """The footer of the file.
+        """Its directory.
 
         Raises:
-            DatasetError: It is not a Parquet file.
+            DatasetError: It is on an object store.
         """
-        return self._read(lambda path: pa.parquet.read_metadata(os.path.abspath(path)))
+        if self._location.folder is None:
+            raise DatasetError(self.uri, "has no path: it is on an object store")
+        return self._location.folder
 
-    @property
-    def json_bytes(self) -> int | None:
-        """How many bytes of JSON its records were, or None if chatpb did not write it."""
-        text = (self.metadata.metadata or {}).get(JSON_BYTES)
-        return None if text is None else int(text)
+    def at(self, version: int) -> Dataset:
+        """The table as it was at a version. It cannot be written to.
 
-    def row_groups(self, where: pa.compute.Expression | None) -> list[int]:
-        """The numbers of the row groups that may contain rows that match."""
-        (fragment,) = self._read(self._open).get_fragments()
-        found = fragment.split_by_row_group(where, SCHEMA)
-        return [group.id for each in found for group in each.row_groups]
+        Raises:
+            DatasetError: There is no such version.
+        """
+        other = Dataset(self.uri, self._location.options)
+        other._version = version
+        other._snapshot()
+        return other
 
-    def batches(
-        self,
-        columns: list[str] | None,
-        where: pa.compute.Expression | None,
-        row_group: int | None = None,
-    ) -> Iterator[pa.RecordBatch]:
-        """The rows of it or of one row group, see `Dataset.scan`."""
-        dataset = self._read(self._open)
-        if row_group is not None:
-            (fragment,) = dataset.get_fragments()
-            fragment = fragment.subset(row_group_ids=[row_group], schema=SCHEMA)
-            dataset = pa.dataset.FileSystemDataset(
-                [fragment], SCHEMA, fragment.format, fragment.filesystem
+    def exists(self) -> bool:
+        """Whether there is a table.
+
+        Raises:
+            DatasetError: There is one that cannot be read.
+        """
+        return _delta.load(self._location, self._version) is not None
+
+    def version(self) -> int:
+        """The number of its last commit, from 0.
+
+        Raises:
+            DatasetError: There is no table.
+        """
+        return self._snapshot().version
+
+    def files(self, where: pc.Expression | None = None) -> list[Part]:
+        """Its files at this moment, in the order in which they were added.
+
+        Args:
+            where: As for `scan`: leaves out files that, by their statistics in the log, have no
+                rows that match.
+
+        Raises:
+            DatasetError: There is no table, or it cannot be read.
+        """
+        snapshot = self._snapshot()
+        wanted = ["size_bytes", "num_records", "partition"]
+        if where is not None:
+            wanted += ["min", "max"]
+        parts = [
+            Part(
+                name,
+                self._location,
+                add["size_bytes"],
+                add.get("num_records"),
+                add.get("partition") or {},
+                add.get("min") or {},
+                add.get("max") or {},
             )
-        scanner = dataset.scanner(
-            columns=columns,
-            filter=where,
-            batch_size=self._rows_at_once(columns),
-            use_threads=False,
-            batch_readahead=1,
-            fragment_readahead=1,
-        )
-        batches = scanner.to_batches()
-        while True:
-            try:
-                batch = next(batches, None)
-            except (OSError, pa.ArrowException) as error:
-                raise self._failure("damaged", error) from None
-            if batch is None:
-                return
-            if batch.num_rows:
-                yield batch
+            for name, add in zip(snapshot.names, snapshot.described(wanted), strict=True)
+        ]
+        return [part for part in parts if part.may_match(where)]
 
-    def _rows_at_once(self, columns: list[str] | None) -> int:
-        types = [] if columns is None else [SCHEMA.field(name).type for name in columns]
-        if types and all(map(pa.types.is_primitive, types)):
-            return _READ_NUMBERS
-        metadata = self.metadata
-        groups = map(metadata.row_group, range(metadata.num_row_groups))
-        size: int = self.json_bytes or sum(group.total_byte_size for group in groups)
-        rows: int = metadata.num_rows
-        return min(max(_READ_BYTES * rows // max(size, 1), 1), _READ_ROWS)
-
-    @staticmethod
-    def _open(path: Path) -> pa.dataset.Dataset:
-        # Arrow takes a relative path with a colon for a URI.
-        dataset = pa.dataset.dataset([os.path.abspath(path)], SCHEMA, format=_FORMAT)
-        (fragment,) = dataset.get_fragments()
-        if RECORD not in fragment.physical_schema.names:
-            raise DatasetError(path, f"not a table of chatpb: there is no column {RECORD}")
-        return dataset
-
-    def _read(self, read: Callable[[Path], Any]) -> Any:
-        try:
-            try:
-                return self._checked(read)
-            except FileNotFoundError:
-                return self._checked(read)  # it was moved to its place meanwhile
-        except FileNotFoundError:
-            raise DatasetError(self.folder / self.name, "was removed meanwhile") from None
-        except (OSError, pa.ArrowException) as error:
-            raise self._failure("not a Parquet file", error) from None
-
-    def _failure(self, what: str, error: Exception) -> DatasetError:
-        if isinstance(error, OSError) and error.errno:  # Arrow's have none where data is damaged
-            return DatasetError(self.path, os.strerror(error.errno).lower())
-        return DatasetError(self.path, f"{what}: {' '.join(str(error).split())}")
-
-    def _checked(self, read: Callable[[Path], Any]) -> Any:
-        path = self.path
-        if self.digest is not None and self.digest != _commit.footer_digest(path):
-            raise DatasetError(path, "damaged: its footer is not what was written")
-        return read(path)
-
-
-class Dataset:
-    """A directory of Parquet files with records, one in each row.
-
-    DuckDB, pandas, Polars and Spark read it as ``DIRECTORY/*.parquet``. Several processes may read
-    it while one adds to it; a file may be removed at any time, and its records are gone then.
-
-    A forked child may read it too, and may add to it after the parent's `writer` has ended. A
-    writer that was open at the fork is the parent's alone.
-
-    Args:
-        path: The directory. It need not exist to be written to.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = path_of(path)
-        with suppress(FileNotFoundError, NotADirectoryError):
-            _commit.recover(self.path)
-
-    def parts(self) -> list[Part]:
-        """Its files at this moment.
-
-        Raises:
-            DatasetError: There is no such directory, or no table in it.
-        """
-        commit, names = _commit.snapshot(self.path)
-        if not names and not commit.generation:
-            raise DatasetError(self.path, "no table: there are no Parquet files in it")
-        return [Part(name, self.path, commit.parts.get(name)) for name in names]
-
-    def sources(self) -> Mapping[str, Any]:
-        """Which input is in it, as the last writer noted it."""
-        return _commit.read_commit(self.path).sources
+    def _snapshot(self) -> _delta.Snapshot:
+        snapshot = _delta.load(self._location, self._version)
+        if snapshot is None:
+            raise DatasetError(self.uri, _absence(self._location))
+        return snapshot
 
     def scan(
-        self, columns: list[str] | None = None, where: pa.compute.Expression | None = None
+        self, columns: list[str] | None = None, where: pc.Expression | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Reads rows, in order and a few at a time.
 
-        Reads only the columns that are needed, and only row groups that may contain rows that
-        match.
+        Reads only the columns that are needed, and only files and row groups that may contain rows
+        that match.
 
         Args:
             columns: The names of the columns, of those in `SCHEMA`. Default: all.
             where: Which rows to read, such as ``pyarrow.compute.field("model") == "gpt-5"``.
 
         Raises:
-            DatasetError: A file is not a table.
+            DatasetError: There is no table, or a file of it cannot be read.
             KeyError: There is no such column.
         """
-        for part in self.parts():
+        for part in self.files(where):
             yield from part.batches(columns, where)
 
-    def records(self, where: pa.compute.Expression | None = None) -> Iterator[bytes]:
+    def records(self, where: pc.Expression | None = None) -> Iterator[bytes]:
         """Reads records in binary form, as they were added.
 
         Args:
@@ -209,7 +154,7 @@ class Dataset:
 
         Raises:
             ConversionError: The rows are not what chatpb wrote.
-            DatasetError: A file is not a table.
+            DatasetError: As for `scan`.
         """
         for batch in self.scan(where=where):
             yield from from_batch(batch)
@@ -217,7 +162,7 @@ class Dataset:
     def lines(
         self,
         message_type: type[Message] = ChatCompletion,
-        where: pa.compute.Expression | None = None,
+        where: pc.Expression | None = None,
     ) -> Iterator[bytes]:
         """Reads JSON lines: the message of a type of each record that has one.
 
@@ -232,7 +177,7 @@ class Dataset:
 
         Raises:
             ConversionError: As for `records`, or a message has no JSON.
-            DatasetError: A file is not a table.
+            DatasetError: As for `scan`.
         """
         for batch in self.scan(where=where):
             yield batch_to_lines(batch, message_type)
@@ -245,6 +190,7 @@ class Dataset:
         max_file_bytes: int = 1 << 30,
         row_group_bytes: int = 64 << 20,
         row_group_rows: int = 100_000,
+        partition_by: str | None = None,
     ) -> Iterator[DatasetWriter]:
         """Adds records: all that were written when the block ends, or none if it fails.
 
@@ -253,21 +199,72 @@ class Dataset:
             max_file_bytes: The most bytes of records in binary form, about, of one file.
             row_group_bytes: The most bytes of one row group, about. They are held in memory.
             row_group_rows: The most rows of one row group.
+            partition_by: ``day``, ``month``, ``model`` or ``caller``: which rows share a file. A
+                table keeps what it was created with. Default: as it was created, or none.
 
         Raises:
-            DatasetLockedError: Another process adds to it.
+            DatasetConflictError: Another writer took the same input; see `DatasetWriter.taken`.
+            DatasetError: There is a table that chatpb cannot add to.
             OSError: The files cannot be written. What was there before is whole.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with _commit.locked(self.path):
-            limits = Limits(max_file_bytes, row_group_bytes, row_group_rows)
-            writer = DatasetWriter(self.path, level, limits)
-            try:
-                yield writer
-                writer.commit()
-            except BaseException:
-                writer.abandon()
-                raise
+        with self.detached_writer(
+            level=level,
+            max_file_bytes=max_file_bytes,
+            row_group_bytes=row_group_bytes,
+            row_group_rows=row_group_rows,
+            partition_by=partition_by,
+        ) as writer:
+            yield writer
+            writer.commit()
+
+    @contextmanager
+    def detached_writer(
+        self,
+        *,
+        level: int = 3,
+        max_file_bytes: int = 1 << 30,
+        row_group_bytes: int = 64 << 20,
+        row_group_rows: int = 100_000,
+        partition_by: str | None = None,
+    ) -> Iterator[DatasetWriter]:
+        """Writes files that are not added when the block ends: a `writer` has to `take` them.
+
+        What `DatasetWriter.finish` gives may be sent to another process or machine.
+        """
+        if self._version is not None:
+            raise DatasetError(self.uri, "cannot be written to at an older version")
+        snapshot = _delta.load(self._location)
+        if snapshot is None and self._location.folder is not None:
+            self._location.folder.mkdir(parents=True, exist_ok=True)
+        partitioning = self._partitioning(snapshot, partition_by)
+        limits = Limits(max_file_bytes, row_group_bytes, row_group_rows)
+        writer = DatasetWriter(self._location, snapshot, level, limits, partitioning)
+        try:
+            yield writer
+        except BaseException:
+            writer.abandon()
+            raise
+
+    def _partitioning(
+        self, snapshot: _delta.Snapshot | None, wanted: str | None
+    ) -> Partitioning | None:
+        if wanted is not None and wanted not in PARTITIONINGS:
+            raise DatasetError(
+                self.uri, f"cannot be partitioned by {wanted}; try {', '.join(PARTITIONINGS)}"
+            )
+        if snapshot is None:
+            return None if wanted is None else PARTITIONINGS[wanted]
+        try:
+            found = partitioning_of(snapshot.partition_by)
+        except LookupError:
+            names = ", ".join(snapshot.partition_by)
+            raise DatasetError(
+                self.uri, f"is partitioned by {names}, so chatpb can read it, but not add to it"
+            ) from None
+        if wanted is not None and found != PARTITIONINGS[wanted]:
+            there = "not partitioned" if found is None else f"partitioned by {found.name}"
+            raise DatasetError(self.uri, f"is {there}, which is decided when a table is created")
+        return found
 
     def append(self, records: Iterable[bytes | CompletionRecord], **options: Any) -> Added:
         """Adds records, all or none.
@@ -278,10 +275,28 @@ class Dataset:
 
         Raises:
             ConversionError: Bytes are not the binary form of a record.
-            DatasetLockedError: Another process adds to it.
+            DatasetError: There is a table that chatpb cannot add to.
             OSError: The files cannot be written. What was there before is whole.
         """
         with self.writer(**options) as writer:
             for record in records:
                 writer.write(record)
         return writer.added
+
+
+def _absence(location: Location) -> str:
+    """Why there is no table."""
+    folder = location.folder
+    if folder is None:
+        return "no table: there is no Delta log there"
+    if not folder.exists():
+        return "no such directory"
+    if not folder.is_dir():
+        return "not a directory, which a table is"
+    if any(name.endswith(_endings.PARQUET) for name in os.listdir(folder)):
+        return (
+            "no table: there are Parquet files in it, but no Delta log that says which of them"
+            f" belong together; `chatpb cat --what record {folder}/FILE.parquet | chatpb compact -"
+            " TABLE` adds one of them to a table"
+        )
+    return "no table: there is no Delta log in it"

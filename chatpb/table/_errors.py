@@ -11,7 +11,7 @@ class DatasetError(ChatpbError):
     """A dataset that cannot be read or written.
 
     Attributes:
-        path: The file or directory.
+        path: The file or directory, or its URI.
         reason: What is wrong with it.
     """
 
@@ -24,5 +24,9 @@ class DatasetError(ChatpbError):
         return f"{self.path}: {self.reason}"
 
 
-class DatasetLockedError(DatasetError):
-    """A dataset that is being written by another process."""
+class DatasetConflictError(DatasetError):
+    """A commit that another writer's commit made impossible. Nothing was changed.
+
+    The other one took the same input, or removed or replaced the same files. Read the table again
+    to see what is left to do.
+    """

@@ -187,7 +187,7 @@ def test_an_unknown_shape_is_named(line: Any, what: str, tmp_path: Path) -> None
     assert 1 == result.exit_code
     assert result.stderr.startswith(f"chatpb: error: {path}:2: not a completion, ")
     assert f": {what} (--skip-unknown " in result.stderr
-    assert not (table / "_chatpb.json").exists()
+    assert not (table / "_delta_log").exists()
     said = compacted("--skip-unknown", path, table)
     assert "2 of an unknown shape were left out" == said.splitlines()[1]
     assert [DONE, completion(2)] == printed("cat", table)

@@ -155,13 +155,13 @@ def test_cat_chooses(table: Path) -> None:
     assert [REQUEST, REQUEST] == printed("cat", "--what", "request", table)
     assert [] == printed("cat", "--what", "error", table)
     assert {"chunks": STREAM, "chunk_times_us": [10, 20]}.items() <= found(table)[2].items()
-    (part,) = Dataset(table).parts()
+    (part,) = Dataset(table).files()
     assert printed("cat", table) == printed("cat", part.path)
     assert printed("cat", table) * 2 == printed("cat", table, table.parent / "a.chatpb.zst")
 
 
 def test_ls(table: Path) -> None:
-    (part,) = Dataset(table).parts()
+    (part,) = Dataset(table).files()
     log = table.parent / "a.chatpb.zst"
     result = run("ls", table, log)
     rows = [line.split() for line in result.stdout.splitlines()]
@@ -176,7 +176,7 @@ def test_ls(table: Path) -> None:
 
 
 def test_stat(table: Path) -> None:
-    (part,) = Dataset(table).parts()
+    (part,) = Dataset(table).files()
     head, *rows = run("stat", table).stdout.splitlines()
     size = part.path.stat().st_size
     assert ["column", "bytes", "share", "uncompressed", "values"] == head.split()

@@ -162,7 +162,7 @@ def test_records_come_back_from_rows_and_from_a_table(spark: Any, tmp_path: Path
     added = chatpb_spark.write_table(frame(spark, records), tmp_path / "table")
     assert (40, TASKS) == (added.records, len(added.parts))
     assert records == list(Dataset(tmp_path / "table").records())
-    assert {*added.parts, "_chatpb.json"} == files(tmp_path / "table")
+    assert {*added.parts, "_delta_log"} == files(tmp_path / "table")
     table = chatpb_spark.read_table(spark, tmp_path / "table")
     assert sorted(records) == sorted(data_of(chatpb_spark.from_table(table)))
 
@@ -305,7 +305,7 @@ def test_an_executor_that_is_killed_changes_nothing(spark: Any, tmp_path: Path) 
     assert not Path(f"/proc/{killed[0]}").exists()
     assert 200 == added.records
     assert records == list(Dataset(tmp_path / "table").records())
-    assert {*added.parts, "_chatpb.json"} == files(tmp_path / "table")
+    assert {*added.parts, "_delta_log"} == files(tmp_path / "table")
     plain = chatpb_spark.write_table(
         frame(spark, records), tmp_path / "plain", row_group_rows=5, max_file_bytes=1
     )
@@ -326,7 +326,7 @@ def test_of_two_attempts_at_a_task_one_counts(spark: Any, tmp_path: Path) -> Non
     watch.cancel()
     assert 40 == added.records
     assert records == list(Dataset(tmp_path / "table").records())
-    assert {*added.parts, "_chatpb.json"} == files(tmp_path / "table")
+    assert {*added.parts, "_delta_log"} == files(tmp_path / "table")
 
 
 def test_two_executors_work(spark: Any) -> None:

@@ -46,7 +46,7 @@ class Input:
 
 def numbers(table: Path) -> list[int]:
     """The numbers of the completions in a table."""
-    if not (table / "_chatpb.json").exists():
+    if not (table / "_delta_log").exists():
         return []
     ids = [name for rows in Dataset(table).scan(["id"]) for name in rows.column("id").to_pylist()]
     return sorted(int(name.removeprefix("chatcmpl-")) for name in ids)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -11,11 +13,30 @@ from chatpb._cli.log_keys import LogKeys
 from chatpb._cli.options import input_options, keys_option
 from chatpb._cli.progress import progress
 from chatpb._cli.reading.collect import Collector, files
-from chatpb._cli.reading.input import Reading, nothing_in
-from chatpb._cli.reading.known import Known
+from chatpb._cli.reading.input import STDIN, Reading, nothing_in
+from chatpb._cli.reading.known import PREFIX, Known
 from chatpb._cli.tally import counted
 from chatpb._pairs import key_and_value
 from chatpb._record import label_fields, labelled
+
+if TYPE_CHECKING:
+    from chatpb.table import Added
+
+_ATTEMPTS: Final = 10  # while other processes add the same input
+
+
+@dataclass(frozen=True)
+class How:
+    """How input is added, by the options of the command."""
+
+    labels: dict[str, str]
+    level: int
+    file_bytes: int
+    partition_by: str | None
+    skip_damage: bool
+    skip_unknown: bool
+    keys: LogKeys | None
+    reading: Reading
 
 
 def _labels(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
@@ -66,6 +87,11 @@ def _labels(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> di
     is_flag=True,
     help="Leave out JSON of an unknown shape, report how much, and go on.",
 )
+@click.option(
+    "--partition-by",
+    type=click.Choice(["day", "month", "model", "caller"]),
+    help="Which records share a file. A table keeps what it was created with.",
+)
 @keys_option
 @input_options
 def command(
@@ -74,6 +100,7 @@ def command(
     labels: dict[str, str],
     level: int,
     file_mib: int,
+    partition_by: str | None,
     skip_damage: bool,
     skip_unknown: bool,
     keys: LogKeys | None,
@@ -92,36 +119,35 @@ def command(
     request and response, messages and response, and the lines of OpenAI's batch files. Their other
     members become labels. JSON of any other shape is an error, unless --skip-unknown is given.
 
-    DATASET is a directory of Parquet files. It is created if it does not exist.
+    DATASET is a Delta Lake table: a directory, or a URI such as s3://bucket/table. It is created if
+    it does not exist.
 
     \b
       chatpb compact /var/log/chatpb table
       chatpb compact --label run=eval-7 responses.jsonl table
-      duckdb -c "SELECT model, sum(total_tokens) FROM 'table/*.parquet' GROUP BY model"
+      chatpb compact --partition-by day /var/log/chatpb s3://bucket/table
 
     Adds everything or nothing: if the command fails or is interrupted, the table stays as it was.
     Nothing is added twice: input that was added before is recognised, even if it was moved, and the
-    same command adds only what logs and files of JSON lines have grown by.
+    same command adds only what logs and files of JSON lines have grown by. Several processes may
+    add to a table at the same time.
 
     Exit code 1 or 2 if there is nothing to read; 0 if all of it is in the table already.
 
     Prints the number of records added, the size of their JSON, the size of the files that contain
     them, and the ratio.
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
-    from chatpb.table import Dataset  # few commands need pyarrow
+    from chatpb.table import DatasetConflictError
 
     names = _files(inputs, dataset)
-    with (
-        Dataset(dataset).writer(level=level, max_file_bytes=file_mib << 20) as writer,
-        progress(names) as advance,
-    ):
-        known = Known(writer.sources)
-        collector = Collector(known, reading, skip_damage, skip_unknown, advance, _note, keys)
-        fields = label_fields(labels)
-        for data, json_bytes in collector.records(names):
-            writer.write(labelled(data, fields), json_bytes)
-        writer.sources = known.sources()
-    added = writer.added
+    how = How(labels, level, file_mib << 20, partition_by, skip_damage, skip_unknown, keys, reading)
+    for attempt in range(_ATTEMPTS):
+        try:
+            added, collector = _add(names, dataset, how)
+            break
+        except DatasetConflictError:  # another process has added some of the input meanwhile
+            if attempt == _ATTEMPTS - 1 or STDIN in names:
+                raise
     if not added.records:
         click.echo("nothing new")
     else:
@@ -134,6 +160,27 @@ def command(
     if collector.unknown:
         verb = "was" if collector.unknown == 1 else "were"
         click.echo(f"{collector.unknown:,} of an unknown shape {verb} left out")
+
+
+def _add(names: list[str], dataset: str, how: How) -> tuple[Added, Collector]:
+    """Adds what is new of the files, in one commit."""
+    from chatpb.table import Dataset  # few commands need pyarrow
+
+    with (
+        Dataset(dataset).writer(
+            level=how.level, max_file_bytes=how.file_bytes, partition_by=how.partition_by
+        ) as writer,
+        progress(names) as advance,
+    ):
+        known = Known(writer.taken_before(PREFIX))
+        collector = Collector(
+            known, how.reading, how.skip_damage, how.skip_unknown, advance, _note, how.keys
+        )
+        fields = label_fields(how.labels)
+        for data, json_bytes in collector.records(names):
+            writer.write(labelled(data, fields), json_bytes)
+        writer.taken = known.taken()
+    return writer.added, collector
 
 
 def _files(inputs: tuple[str, ...], dataset: str) -> list[str]:

@@ -118,11 +118,11 @@ class Collector:
                 yield from self._with_request(path, reader.records())
             else:
                 yield from reader.records()
-        if skipped is not None:
-            self.known.forget()
         end = found.st_size if is_whole else reader.end
-        if end:  # an empty file has nothing to recognise it by
-            self.known.take(path, end, reader.lines)
+        if skipped is not None:
+            self.known.take_more(path, end)
+        elif end:  # an empty file has nothing to recognise it by
+            self.known.take(path, end)
 
     def _of_source(self, source: Source) -> Iterator[Made]:
         return Reader(self, source, 0, 0).records()
@@ -153,7 +153,7 @@ class Collector:
                     return None
                 self._joined.add(os.path.abspath(path))
                 if self.known.meet(path, whole=True) is None:
-                    self.known.take(path, os.path.getsize(path), 0)
+                    self.known.take(path, os.path.getsize(path))
                 return data, len(record.data)
         return None
 

@@ -17,7 +17,7 @@ from chatpb._cli.reading.source import MAX_BYTES, STDIN_NAME, Record, Source
 from chatpb._errors import ConversionError
 
 STDIN: Final = "-"
-_IN_TABLE: Final = "_chatpb.json"  # every directory that is a table has one; it is not input
+_IN_TABLE: Final = "_delta_log"  # every directory that is a table has one; it is not input
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ def walk(names: Sequence[str], endings: tuple[str, ...]) -> Iterator[str]:
             yield name
             continue
         for folder, folders, members in os.walk(name):
-            folders.sort()
+            folders[:] = sorted(each for each in folders if each != _IN_TABLE)
             for member in sorted(members):
-                if member.endswith(endings) and member != _IN_TABLE:
+                if member.endswith(endings):
                     yield os.path.join(folder, member)

@@ -4,50 +4,80 @@ A log is recognised by the identifier in its header, any other file by its conte
 its first bytes finds it, the digest of all bytes that were read proves it. So a file that was moved
 is recognised, and another file with the same beginning is not mistaken for it. Two files with the
 same bytes are both read if they come together.
+
+A table keeps this as app transactions of Delta, which have an ID and a number each:
+
+- ``chatpb:log:ID``: how many bytes of a log are in the table, and ``chatpb:message:ID``, if it is
+  not 0, how many messages of the frame that begins there.
+- ``chatpb:file:N:DIGEST:K``: how many bytes of a file, which begins with N bytes of that digest;
+  ``chatpb:proof:N:DIGEST:K``: 62 bits of the digest of all of them. K is a number from 0 for each
+  of several such files. No bytes mean that there is no such file any more: it has grown and has
+  another ID.
 """
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import os
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final, NamedTuple
 
+#: The IDs of app transactions begin so.
+PREFIX: Final = "chatpb:"
 _HEAD: Final = 4096  # bytes that find a file
 _BLOCK: Final = 1 << 20
-_LOGS: Final = "logs"
-_FILES: Final = "files"
+_LOG: Final = f"{PREFIX}log:"
+_MESSAGE: Final = f"{PREFIX}message:"
+_FILE: Final = f"{PREFIX}file:"
+_PROOF: Final = f"{PREFIX}proof:"
+_PROOF_BITS: Final = 62
+
+
+class _Entry(NamedTuple):
+    """A file that is in the table: its key, how much of it, and what proves that it is that one."""
+
+    key: str
+    end: int
+    proof: int
 
 
 class Known:
-    """The sources that a dataset has noted. Each is used up when it is met again.
+    """The input that a table has. Each is used up when it is met again.
 
     Args:
-        sources: What `Dataset.sources` gives.
+        transactions: The app transactions of the table whose IDs begin with `PREFIX`.
     """
 
-    def __init__(self, sources: Mapping[str, Any]) -> None:
-        self._logs: dict[str, list[int]] = dict(sources.get(_LOGS, {}))
-        self._files: dict[str, list[list[Any]]] = copy.deepcopy(sources.get(_FILES, {}))
-        self._met: list[tuple[str, list[Any]]] = []
-        self._lengths = {int(key.partition(":")[0]) for key in self._files}
+    def __init__(self, transactions: Mapping[str, int]) -> None:
+        self._before = transactions
+        self._taken: dict[str, int] = {}
+        self._files: dict[str, list[_Entry]] = {}
+        self._counts: dict[str, int] = {}  # of the files with the same beginning, used up or not
+        self._met: list[_Entry] = []
+        for name, end in transactions.items():
+            if name.startswith(_FILE):
+                key = name.removeprefix(_FILE)
+                head, _, number = key.rpartition(":")
+                self._counts[head] = max(self._counts.get(head, 0), int(number) + 1)
+                if end:
+                    proof = transactions.get(_PROOF + key, 0)
+                    self._files.setdefault(head, []).append(_Entry(key, end, proof))
+        self._lengths = {int(head.partition(":")[0]) for head in self._files}
 
-    def sources(self) -> dict[str, Any]:
-        """What the dataset should note."""
-        files = copy.deepcopy(self._files)
-        for key, entry in self._met:
-            files.setdefault(key, []).append(entry)
-        return {_LOGS: self._logs, _FILES: files}
+    def taken(self) -> dict[str, int]:
+        """The app transactions to commit with the records."""
+        return dict(self._taken)
 
     def log(self, file_id: str) -> tuple[int, int] | None:
         """Where to continue in a log: the offset of a frame, and the index of a message in it."""
-        found = self._logs.get(file_id)
-        return None if found is None else (found[0], found[1])
+        offset = self._before.get(_LOG + file_id)
+        return None if offset is None else (offset, self._before.get(_MESSAGE + file_id, 0))
 
     def take_log(self, file_id: str, offset: int, index: int) -> None:
         """Notes how far a log has been read."""
-        self._logs[file_id] = [offset, index]
+        self._taken[_LOG + file_id] = offset
+        if index or _MESSAGE + file_id in self._before or _MESSAGE + file_id in self._taken:
+            self._taken[_MESSAGE + file_id] = index
 
     def meet(self, path: str, *, whole: bool) -> tuple[int, int] | None:
         """How much of a file is in the table: its lines and bytes; None if nothing is.
@@ -59,50 +89,67 @@ class Known:
         size = os.path.getsize(path)
         with open(path, "rb") as stream:
             head = stream.read(_HEAD)
-        found: dict[int, list[tuple[str, list[Any]]]] = {}
+        found: dict[int, list[tuple[str, _Entry]]] = {}
         for length in self._lengths:
             if length <= len(head):
                 key = _key(head[:length])
                 for entry in self._files.get(key, ()):
-                    if entry[0] == size or (entry[0] < size and not whole):
-                        found.setdefault(entry[0], []).append((key, entry))
-        digests = _digests(path, sorted(found))
+                    if entry.end == size or (entry.end < size and not whole):
+                        found.setdefault(entry.end, []).append((key, entry))
+        proofs = _proofs(path, sorted(found))
         for end in sorted(found, reverse=True):
             for key, entry in found[end]:
-                if entry[1] == digests.get(end):
+                if end in proofs and entry.proof == proofs[end][0]:
                     self._files[key].remove(entry)
-                    if not self._files[key]:
-                        del self._files[key]
-                    self._met.append((key, entry))
-                    return entry[2], end
+                    self._met.append(entry)
+                    return proofs[end][1], end
         return None
 
-    def take(self, path: str, end: int, lines: int) -> None:
-        """Notes a file that has been read up to a byte, which comes after that many lines."""
+    def take(self, path: str, end: int) -> None:
+        """Notes a file that has been read up to a byte."""
         with open(path, "rb") as stream:
-            head = stream.read(min(_HEAD, end))
-        self._met.append((_key(head), [end, _digests(path, [end]).get(end, ""), lines]))
+            head = _key(stream.read(min(_HEAD, end)))
+        number = self._counts.get(head, 0)
+        self._counts[head] = number + 1
+        proof, _ = _proofs(path, [end]).get(end, (0, 0))
+        self._taken[f"{_FILE}{head}:{number}"] = end
+        self._taken[f"{_PROOF}{head}:{number}"] = proof
 
-    def forget(self) -> None:
-        """Takes back the last `meet`, for a file that has grown and is noted again."""
-        self._met.pop()
+    def take_more(self, path: str, end: int) -> None:
+        """Notes, in place of the file of the last `meet`, that it has been read up to a byte."""
+        entry = self._met.pop()
+        with open(path, "rb") as stream:
+            head = _key(stream.read(min(_HEAD, end)))
+        if entry.key.rpartition(":")[0] != head:
+            self._taken[_FILE + entry.key] = 0
+            self.take(path, end)
+            return
+        self._taken[_FILE + entry.key] = end
+        self._taken[_PROOF + entry.key] = _proofs(path, [end]).get(end, (0, 0))[0]
 
 
 def _key(head: bytes) -> str:
     return f"{len(head)}:{hashlib.sha256(head).hexdigest()[:32]}"
 
 
-def _digests(path: str, ends: list[int]) -> dict[int, str]:
-    """The digests of a file up to each of some offsets, which are in order."""
-    digests = {}
+def _proofs(path: str, ends: list[int]) -> dict[int, tuple[int, int]]:
+    """Digests of a file up to each of some offsets, which are in order, and the lines up to there.
+
+    The last line counts if it has no line break.
+    """
+    proofs = {}
     if ends:
         digest = hashlib.sha256()
-        at = 0
+        at = lines = 0
+        last = b""
         with open(path, "rb") as stream:
             for end in ends:
                 while at < end and (block := stream.read(min(_BLOCK, end - at))):
                     digest.update(block)
                     at += len(block)
+                    lines += block.count(b"\n")
+                    last = block[-1:]
                 if at == end:
-                    digests[end] = digest.hexdigest()[:32]
-    return digests
+                    bits = int.from_bytes(digest.digest()[:8], "big") >> 64 - _PROOF_BITS
+                    proofs[end] = bits, lines + (last not in (b"", b"\n"))
+    return proofs

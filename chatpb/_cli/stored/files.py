@@ -14,7 +14,8 @@ from chatpb import _endings
 from chatpb._cli.failure import USAGE_ERROR, CliError
 from chatpb._cli.log_keys import LogKeys
 from chatpb._cli.reading.compressed import is_log
-from chatpb.table import Dataset, Part, _commit
+from chatpb.table import Dataset, Part
+from chatpb.table._delta import LOG
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def opened(paths: Sequence[str], keys: LogKeys | None = None) -> Iterator[Part |
             raise CliError(f"{name}: no such file or directory", USAGE_ERROR)
         if path.is_file():
             if name.endswith(_endings.PARQUET):
-                yield Part(path.name, path.parent)
+                yield Part.of_file(path)
             elif is_log(name):
                 yield LogFile(path, keys)
             else:
@@ -84,7 +85,7 @@ def opened(paths: Sequence[str], keys: LogKeys | None = None) -> Iterator[Part |
             if member.endswith(_endings.LOG)
         ]
         if is_dataset(path):
-            yield from Dataset(path).parts()
+            yield from Dataset(path).files()
         elif not logs:
             raise CliError(f"{name}: there is no table in it and no log", USAGE_ERROR)
         for log in sorted(logs):
@@ -101,7 +102,9 @@ def column_chunks(part: Part) -> Iterator[Any]:
 
 def is_dataset(path: Path) -> bool:
     """Whether a directory is a table."""
-    return (path / _commit.COMMIT).exists() or any(map(_commit.is_part, os.listdir(path)))
+    return (path / LOG).is_dir() or any(
+        name.endswith(_endings.PARQUET) for name in os.listdir(path)
+    )
 
 
 def _report(damage: object) -> None:

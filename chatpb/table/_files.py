@@ -1,0 +1,341 @@
+"""Writes rows to Parquet files at their places. They belong to a table once they are committed.
+
+A file's name ends in digests of its bytes, so that they are in the log of the table and are copied
+with it. A file that was never committed is garbage, which `vacuum` removes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import IO, Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from chatpb import _endings
+from chatpb.table._columns import RECORD
+from chatpb.table._delta import NewFile, sync
+from chatpb.table._encoding import parquet_options
+from chatpb.table._errors import DatasetError
+from chatpb.table._location import Location
+from chatpb.table._partitions import Partitioning
+from chatpb.table._statistics import Statistics
+from chatpb.table._stores import filesystem
+
+JSON_BYTES: Final = b"chatpb.json_bytes"  # in the metadata of a file
+_WRITING: Final = ".writing"  # after the name of a file that is not whole yet
+_DIGESTS: Final = re.compile(r"-([0-9a-f]{32})-([0-9a-f]{16})\.parquet$")
+_COPIED: Final = 8 << 20  # bytes at once
+_OPEN: Final = 32  # files of different partitions that are written at the same time
+_MAGIC: Final = b"PAR1"
+TRAILER: Final = 8  # bytes: the length of the footer, and the magic word
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much goes into a file and into a row group, see `Dataset.writer`."""
+
+    file_bytes: int
+    group_bytes: int
+    group_rows: int
+
+
+def digests(name: str) -> tuple[str, str] | None:
+    """The digests of a file of this name, of all its bytes and of its footer; None if not ours."""
+    found = _DIGESTS.search(name)
+    return None if found is None else (found[1], found[2])
+
+
+def footer_digest(footer: bytes) -> str:
+    """The digest of a footer, which Parquet does not protect by a checksum, as it does pages."""
+    return hashlib.sha256(footer).hexdigest()[:16]
+
+
+class _Hashed:
+    """A file object that computes the digest of what is written."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._digest = hashlib.sha256()
+        self.closed = False
+        self.size = 0
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data)
+        self._digest.update(view)
+        self._stream.write(view)
+        self.size += view.nbytes
+        return view.nbytes
+
+    def tell(self) -> int:
+        return self.size
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def close(self) -> None:
+        self.closed = True
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()[:32]
+
+
+class _File:
+    """A file that is being written.
+
+    Attributes:
+        json_bytes: The bytes of the JSON of its records.
+        record_bytes: The bytes of its records, about.
+    """
+
+    def __init__(
+        self, location: Location, prefix: str, rows: pa.Table, level: int, partition: dict[str, Any]
+    ) -> None:
+        self.json_bytes = self.record_bytes = 0
+        self._columns = _used_columns(rows)
+        self._location = location
+        self._prefix = prefix
+        self._partition = partition
+        self._statistics = Statistics()
+        self._path = location.local(f"{prefix}{_endings.PARQUET}{_WRITING}")
+        self._raw: IO[bytes] = (
+            tempfile.TemporaryFile()  # noqa: SIM115
+            if self._path is None
+            else open(self._path, "xb+")  # noqa: SIM115
+        )
+        self._stream = _Hashed(self._raw)
+        rows = rows.select(self._columns)
+        self._writer = pa.parquet.ParquetWriter(
+            pa.PythonFile(self._stream, mode="w"),
+            rows.schema,
+            write_page_checksum=True,
+            **parquet_options(rows.to_batches(max_chunksize=None)[0], level=level),
+        )
+
+    def takes(self, rows: pa.Table) -> bool:
+        """Whether the file has all columns of the rows that are not null."""
+        return set(_used_columns(rows)) <= set(self._columns)
+
+    def write(self, rows: pa.Table) -> None:
+        """Writes rows as one row group."""
+        rows = rows.select(self._columns)
+        rows = rows.unify_dictionaries()  # a second dictionary would not be written as one
+        self._writer.write_table(rows, row_group_size=rows.num_rows)
+        self._statistics.add(rows)
+
+    def close(self) -> NewFile:
+        """Ends the file and makes it durable, at its place."""
+        self._writer.add_key_value_metadata({JSON_BYTES: str(self.json_bytes).encode()})
+        self._writer.close()
+        self._raw.flush()
+        footer = _footer(self._raw)
+        name = f"{self._prefix}-{self._stream.hexdigest()}-{footer_digest(footer)}.parquet"
+        if self._path is None:
+            self._upload(name)
+        else:
+            os.fsync(self._raw.fileno())
+            os.rename(self._path, os.path.join(os.path.dirname(self._path), name))
+            sync(os.path.dirname(self._path))
+        self._raw.close()
+        return NewFile(
+            name,
+            self._stream.size,
+            self._statistics.rows,
+            self.json_bytes,
+            self._statistics.json(),
+            self._partition,
+            time.time_ns() // 1_000_000,
+        )
+
+    def _upload(self, name: str) -> None:
+        self._raw.seek(0)
+        try:
+            with filesystem(self._location).open_output_stream(name) as out:
+                shutil.copyfileobj(self._raw, out, _COPIED)
+        except (OSError, pa.ArrowException) as error:
+            reason = f"cannot be written: {' '.join(str(error).split())}"
+            raise DatasetError(self._location.place(name), reason) from error
+
+    def abandon(self) -> None:
+        """Removes the file."""
+        with suppress(Exception):  # of a disk that is full
+            self._writer.close()
+        with suppress(OSError):
+            self._raw.close()
+        if self._path is not None:
+            with suppress(OSError):
+                os.unlink(self._path)
+
+
+def _footer(stream: IO[bytes]) -> bytes:
+    end = stream.seek(0, os.SEEK_END)
+    stream.seek(end - TRAILER)
+    size = int.from_bytes(stream.read(4), "little") + TRAILER
+    stream.seek(end - size)
+    return stream.read()
+
+
+def _used_columns(rows: pa.Table) -> list[str]:
+    """The columns that are not null in all rows, and the one that every file has."""
+    return [
+        name
+        for name, values in zip(rows.schema.names, rows.columns, strict=True)
+        if values.null_count < len(values) or name == RECORD
+    ]
+
+
+class _Group:
+    """Rows of one partition that become a row group, and the file that they go to."""
+
+    def __init__(self, partition: dict[str, Any]) -> None:
+        self.partition = partition
+        self.batches: list[pa.RecordBatch] = []
+        self.rows = self.record_bytes = self.json_bytes = 0
+        self.file: _File | None = None
+
+
+class FileWriter:
+    """Writes rows to new files of a table. Others see them once they are committed.
+
+    Args:
+        location: Where the table is.
+        level: The level of zstd.
+        limits: The sizes of files and row groups.
+        partitioning: How the files of the table are apart.
+    """
+
+    def __init__(
+        self,
+        location: Location,
+        level: int,
+        limits: Limits,
+        partitioning: Partitioning | None = None,
+    ) -> None:
+        self._location = location
+        self._level = level
+        self._limits = limits
+        self._partitioning = partitioning
+        self._groups: dict[str | None, _Group] = {}
+        self._held = 0  # bytes of records in all groups
+        self._done: list[NewFile] = []
+        self._random = uuid.uuid4().int
+        self._time = self._count = 0
+
+    @property
+    def free_bytes(self) -> int:
+        """How many bytes of records fit into memory before a row group is written."""
+        return max(self._limits.group_bytes - self._held, 0)
+
+    @property
+    def free_rows(self) -> int:
+        """How many rows surely fit into the row group that is gathered."""
+        rows = max((group.rows for group in self._groups.values()), default=0)
+        return max(self._limits.group_rows - rows, 0)
+
+    def add(self, rows: pa.RecordBatch, record_bytes: int, json_bytes: int) -> None:
+        """Takes rows.
+
+        Args:
+            rows: Rows with all columns of `SCHEMA`, at most `free_rows`.
+            record_bytes: The bytes of their records in binary form, about.
+            json_bytes: The bytes of their JSON.
+        """
+        if not rows.num_rows:
+            return
+        for value, some in self._split(rows):
+            name = {} if self._partitioning is None else {self._partitioning.name: value}
+            group = self._groups.setdefault(value, _Group(name))
+            share = some.num_rows / rows.num_rows
+            group.batches.append(some)
+            group.rows += some.num_rows
+            group.record_bytes += round(record_bytes * share)
+            group.json_bytes += round(json_bytes * share)
+            self._held += round(record_bytes * share)
+            if group.rows >= self._limits.group_rows:
+                self._end_group(group)
+        while self._held >= self._limits.group_bytes:
+            self._end_group(max(self._groups.values(), key=lambda group: group.record_bytes))
+
+    def make_room(self, record_bytes: int) -> None:
+        """Writes row groups until that many bytes of records fit, or nothing is held."""
+        while self._held and self._held + record_bytes > self._limits.group_bytes:
+            self._end_group(max(self._groups.values(), key=lambda group: group.record_bytes))
+
+    def _split(self, rows: pa.RecordBatch) -> Iterator[tuple[str | None, pa.RecordBatch]]:
+        if self._partitioning is None:
+            yield None, rows
+        else:
+            yield from self._partitioning.split(rows)
+
+    def _end_group(self, group: _Group) -> None:
+        """Writes the rows of a partition as one row group."""
+        if not group.batches:
+            self._held -= group.record_bytes
+            group.record_bytes = 0
+            return
+        rows = pa.Table.from_batches(group.batches)
+        if group.file is not None and not group.file.takes(rows):
+            self._end_file(group)
+        if group.file is None:
+            self._close_others()
+            group.file = _File(self._location, self._prefix(), rows, self._level, group.partition)
+        group.file.write(rows)
+        group.file.record_bytes += group.record_bytes
+        group.file.json_bytes += group.json_bytes
+        self._held -= group.record_bytes
+        group.batches = []
+        group.rows = group.record_bytes = group.json_bytes = 0
+        if group.file.record_bytes >= self._limits.file_bytes:
+            self._end_file(group)
+
+    def _close_others(self) -> None:
+        """Ends a file if too many are open."""
+        opened = [group for group in self._groups.values() if group.file is not None]
+        if len(opened) >= _OPEN:
+            self._end_file(max(opened, key=lambda group: group.file.record_bytes))  # type: ignore[union-attr]
+
+    def _prefix(self) -> str:
+        """The name of a file before its digests: a UUID of version 7, which sorts by time."""
+        now = max(time.time_ns() // 1_000_000, self._time)
+        self._time, self._count = now, self._count + 1
+        number = now << 80 | 7 << 76 | (self._count & 0xFFF) << 64 | 2 << 62
+        return f"part-{uuid.UUID(int=number | self._random & (1 << 62) - 1)}"
+
+    def _end_file(self, group: _Group) -> None:
+        if group.file is not None:
+            self._done.append(group.file.close())
+            group.file = None
+
+    def close(self) -> list[NewFile]:
+        """Ends all files, and returns what was written, in order."""
+        for group in self._groups.values():
+            self._end_group(group)
+            self._end_file(group)
+        return self._done
+
+    def abandon(self) -> None:
+        """Removes the files, which were not committed."""
+        for group in self._groups.values():
+            if group.file is not None:
+                group.file.abandon()
+        for file in self._done:
+            remove(self._location, file.name)
+
+
+def remove(location: Location, name: str) -> None:
+    """Removes a file that no commit has; what cannot be removed is left to `vacuum`."""
+    with suppress(Exception):
+        path = location.local(name)
+        if path is not None:
+            os.unlink(path)
+        else:
+            filesystem(location).delete_file(name)

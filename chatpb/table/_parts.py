@@ -1,0 +1,221 @@
+"""A file of a table, and how its rows are read."""
+
+from __future__ import annotations
+
+import functools
+import operator
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset
+import pyarrow.parquet
+
+from chatpb.table._columns import RECORD, SCHEMA
+from chatpb.table._errors import DatasetError
+from chatpb.table._files import JSON_BYTES, TRAILER, digests, footer_digest
+from chatpb.table._location import Location
+from chatpb.table._statistics import guarantee
+from chatpb.table._stores import filesystem
+
+_READ_BYTES: Final = 4 << 20  # of rows that are read at once, as JSON
+_READ_ROWS: Final = 16_384
+_READ_NUMBERS: Final = 131_072  # rows, of columns of numbers
+_TAIL: Final = 64 << 10  # bytes that are read for a footer, which is rarely larger
+_MAGIC: Final = b"PAR1"
+_FORMAT: Final = pa.dataset.ParquetFileFormat(
+    default_fragment_scan_options=pa.dataset.ParquetFragmentScanOptions(
+        page_checksum_verification=True, pre_buffer=False
+    )
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file of a table.
+
+    Attributes:
+        name: Its path in the table, or its URI if it is elsewhere.
+        location: Where the table is.
+        size: Its bytes; None: unknown.
+        rows: How many rows it has; None: unknown.
+        partition: The values of the partition columns of the table, as text.
+        smallest: The smallest value of some columns, or less.
+        largest: The largest value of these columns, or more.
+    """
+
+    name: str
+    location: Location
+    size: int | None = None
+    rows: int | None = None
+    partition: Mapping[str, Any] = field(default_factory=dict)
+    smallest: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    largest: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of_file(cls, path: Path) -> Part:
+        """A Parquet file of this machine, whether or not it belongs to a table."""
+        return cls(path.name, Location(str(path.parent), path.parent), path.stat().st_size)
+
+    @property
+    def place(self) -> str:
+        """Its path or URI."""
+        return self.location.place(self.name)
+
+    @property
+    def path(self) -> Path:
+        """Its path.
+
+        Raises:
+            DatasetError: It is on an object store.
+        """
+        if self.location.local(self.name) is None:
+            raise DatasetError(self.place, "has no path: it is on an object store")
+        return Path(self.place)
+
+    @cached_property
+    def metadata(self) -> pa.parquet.FileMetaData:
+        """The footer of the file.
+
+        Raises:
+            DatasetError: It is not a Parquet file, or not the one that was written.
+        """
+        return self._read(lambda footer: pa.parquet.read_metadata(pa.BufferReader(footer)))
+
+    @property
+    def json_bytes(self) -> int | None:
+        """How many bytes of JSON its records were, or None if chatpb did not write it."""
+        text = (self.metadata.metadata or {}).get(JSON_BYTES)
+        return None if text is None else int(text)
+
+    def row_groups(self, where: pc.Expression | None) -> list[int]:
+        """The numbers of the row groups that may contain rows that match."""
+        (fragment,) = self._open().get_fragments(where) or (None,)
+        if fragment is None:
+            return []
+        found = fragment.split_by_row_group(where, SCHEMA)
+        return [group.id for each in found for group in each.row_groups]
+
+    def may_match(self, where: pc.Expression | None) -> bool:
+        """Whether, by the statistics in the log, rows of the file may match. Opens no file."""
+        if where is None or not (self.smallest or self.partition):
+            return True
+        fragment = _FORMAT.make_fragment(
+            os.devnull, pyarrow.fs.LocalFileSystem(), self._guarantee()
+        )
+        dataset = pa.dataset.FileSystemDataset(
+            [fragment], SCHEMA, _FORMAT, pyarrow.fs.LocalFileSystem()
+        )
+        return any(True for _ in dataset.get_fragments(where))
+
+    def batches(
+        self,
+        columns: list[str] | None,
+        where: pc.Expression | None,
+        row_group: int | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of it or of one row group, see `Dataset.scan`."""
+        dataset = self._open()
+        if row_group is not None:
+            (fragment,) = dataset.get_fragments()
+            fragment = fragment.subset(row_group_ids=[row_group], schema=SCHEMA)
+            dataset = pa.dataset.FileSystemDataset(
+                [fragment], SCHEMA, fragment.format, fragment.filesystem
+            )
+        scanner = dataset.scanner(
+            columns=columns,
+            filter=where,
+            batch_size=self._rows_at_once(columns),
+            use_threads=False,
+            batch_readahead=1,
+            fragment_readahead=1,
+        )
+        batches = scanner.to_batches()
+        while True:
+            try:
+                batch = next(batches, None)
+            except (OSError, pa.ArrowException) as error:
+                raise self._failure("damaged", error) from None
+            if batch is None:
+                return
+            if batch.num_rows:
+                yield batch
+
+    def _rows_at_once(self, columns: list[str] | None) -> int:
+        types = [] if columns is None else [SCHEMA.field(name).type for name in columns]
+        if types and all(map(pa.types.is_primitive, types)):
+            return _READ_NUMBERS
+        metadata = self.metadata
+        groups = map(metadata.row_group, range(metadata.num_row_groups))
+        size: int = self.json_bytes or sum(group.total_byte_size for group in groups)
+        rows: int = metadata.num_rows
+        return min(max(_READ_BYTES * rows // max(size, 1), 1), _READ_ROWS)
+
+    def _guarantee(self) -> pc.Expression | None:
+        """What is known of all rows without reading the file."""
+        known = list(guarantee(dict(self.smallest), dict(self.largest)))
+        for name, value in self.partition.items():
+            if name in SCHEMA.names:  # a partition column of somebody else
+                kind = SCHEMA.field(name).type
+                column = pc.field(name)
+                known.append(
+                    column.is_null() if value is None else column == pa.scalar(value).cast(kind)
+                )
+        return functools.reduce(operator.and_, known) if known else None
+
+    def _open(self) -> pa.dataset.Dataset:
+        metadata = self.metadata
+        if RECORD not in metadata.schema.to_arrow_schema().names:
+            raise DatasetError(self.place, f"not a table of chatpb: there is no column {RECORD}")
+        files = filesystem(self.location)
+        path = self.location.local(self.name) or self.name
+        fragment = _FORMAT.make_fragment(path, files, self._guarantee())
+        return pa.dataset.FileSystemDataset([fragment], SCHEMA, _FORMAT, files)
+
+    def open(self) -> Any:
+        """The file, as pyarrow reads it.
+
+        Raises:
+            OSError: It cannot be opened.
+        """
+        return filesystem(self.location).open_input_file(
+            self.location.local(self.name) or self.name
+        )
+
+    def _read(self, read: Callable[[bytes], Any]) -> Any:
+        try:
+            return read(self._footer())
+        except FileNotFoundError:
+            raise DatasetError(self.place, "was removed meanwhile") from None
+        except (OSError, pa.ArrowException) as error:
+            raise self._failure("not a Parquet file", error) from None
+
+    def _failure(self, what: str, error: Exception) -> DatasetError:
+        if isinstance(error, OSError) and error.errno:  # Arrow's have none where data is damaged
+            return DatasetError(self.place, os.strerror(error.errno).lower())
+        return DatasetError(self.place, f"{what}: {' '.join(str(error).split())}")
+
+    def _footer(self) -> bytes:
+        """The end of the file with the whole footer, which is what was written."""
+        with self.open() as stream:
+            size = stream.size()
+            if self.size is not None and size != self.size:
+                raise DatasetError(
+                    self.place, f"damaged: it has {size:,} bytes, not {self.size:,} as written"
+                )
+            begin = max(size - _TAIL, 0)
+            tail: bytes = stream.read_at(size - begin, begin)
+            footer = int.from_bytes(tail[-TRAILER:-4], "little") + TRAILER
+            if not tail.endswith(_MAGIC) or footer > size:
+                raise DatasetError(self.place, "not a Parquet file: its end is missing")
+            if footer > len(tail):
+                tail = stream.read_at(footer, size - footer)
+        expected = digests(self.name)
+        if expected is not None and footer_digest(tail[-footer:]) != expected[1]:
+            raise DatasetError(self.place, "damaged: its footer is not what was written")
+        return tail

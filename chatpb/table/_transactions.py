@@ -1,0 +1,98 @@
+"""What was taken of which input, as Delta's app transactions in the log of a table.
+
+Delta's client looks up one app transaction at a time, and may read the whole log for each; here all
+of them are read at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs
+import pyarrow.parquet
+
+from chatpb.table._delta import LOG
+from chatpb.table._errors import DatasetError
+from chatpb.table._location import Location
+from chatpb.table._stores import filesystem
+
+_COMMIT: Final = re.compile(r"(\d{20})\.json$")
+_CHECKPOINT: Final = re.compile(r"(\d{20})\.checkpoint(?:\.(\d{10})\.(\d{10}))?\.parquet$")
+
+
+def transactions(location: Location, version: int, prefix: str) -> Mapping[str, int]:
+    """The versions of the app transactions whose IDs begin with a prefix, at a version of a table.
+
+    Args:
+        location: Where the table is.
+        version: The version.
+        prefix: The prefix.
+
+    Raises:
+        DatasetError: A file of the log is damaged.
+    """
+    files = filesystem(location)
+    folder = location.local(LOG) or LOG
+    names = [info.base_name for info in files.get_file_info(pyarrow.fs.FileSelector(folder))]
+    checkpoint, parts = _newest_checkpoint(names, version)
+    found: dict[str, int] = {}
+    for name in parts:
+        with _damage(location, name):
+            _from_checkpoint(files, f"{folder}/{name}", prefix, found)
+    commits = {int(m[1]): m[0] for name in names if (m := _COMMIT.match(name))}
+    for number in range(checkpoint + 1, version + 1):
+        name = commits.get(number, f"{number:020}.json")
+        with _damage(location, name), files.open_input_file(f"{folder}/{name}") as stream:
+            for line in stream.read().splitlines():
+                action = json.loads(line).get("txn") if b'"txn"' in line else None
+                if action is not None and action["appId"].startswith(prefix):
+                    found[action["appId"]] = action["version"]
+    return found
+
+
+def _newest_checkpoint(names: list[str], version: int) -> tuple[int, list[str]]:
+    """The version of the last whole checkpoint up to a version, and its files; -1 if none."""
+    found: dict[int, list[str]] = {}
+    for name in sorted(names):
+        match = _CHECKPOINT.match(name)
+        if match is not None and int(match[1]) <= version:
+            parts = found.setdefault(int(match[1]), [])
+            if match[3] is None:
+                found[int(match[1])] = [name]
+            elif len(parts) != 1 or _CHECKPOINT.match(parts[0])[3] is not None:  # type: ignore[index]
+                parts.append(name)
+    for number in sorted(found, reverse=True):
+        last = _CHECKPOINT.match(found[number][-1])
+        assert last is not None
+        if last[3] is None or len(found[number]) == int(last[3]):
+            return number, found[number]
+    return -1, []
+
+
+def _from_checkpoint(files: Any, path: str, prefix: str, found: dict[str, int]) -> None:
+    with files.open_input_file(path) as stream:
+        rows = pa.parquet.read_table(stream, columns=["txn"]).column("txn").combine_chunks()
+    ids = pc.struct_field(rows, "appId")
+    rows = rows.filter(pc.fill_null(pc.starts_with(ids, prefix), False))
+    found.update((row["appId"], row["version"]) for row in rows.to_pylist())
+
+
+class _damage:  # noqa: N801
+    """Names the file of the log that cannot be read."""
+
+    def __init__(self, location: Location, name: str) -> None:
+        self._place = location.place(f"{LOG}/{name}")
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError) and error.errno:
+            raise DatasetError(self._place, os.strerror(error.errno).lower()) from error
+        if isinstance(error, OSError | pa.ArrowException | ValueError | LookupError | TypeError):
+            raise DatasetError(self._place, f"damaged: {' '.join(str(error).split())}") from error

@@ -1,4 +1,4 @@
-"""Writes the golden files: descriptors, columns, and the vectors' binary and text forms and fields.
+"""Writes the golden files: descriptors, columns, rows, and the vectors' forms and fields.
 
 Run it as ``make golden``, and review the difference: golden
 files freeze what users have stored and deployed.
@@ -30,6 +30,7 @@ RENEW = (
 _HERE = Path(__file__).parents[1]
 DESCRIPTORS = _HERE / "golden" / "descriptors.txt"
 COLUMNS = _HERE / "golden" / "columns.txt"
+ROWS = _HERE / "golden" / "rows.jsonl"
 VECTORS = _HERE / "vectors"
 BINARY_VECTORS = VECTORS / "binary"
 
@@ -283,6 +284,13 @@ def column_lines() -> list[str]:
     return list(_field_lines(SCHEMA, ""))
 
 
+def row_lines() -> list[str]:
+    """Records and their rows in a table, as JSON, one on each line."""
+    from support import golden_rows  # needs the extra `table`
+
+    return list(golden_rows.row_lines())
+
+
 def _field_lines(fields: Iterable[Any], indent: str) -> Iterator[str]:
     import pyarrow as pa  # needs the extra `table`
 
@@ -298,6 +306,7 @@ def golden() -> Iterator[tuple[Path, bytes]]:
     """Every golden file and its expected content."""
     yield DESCRIPTORS, lines_to_bytes(descriptor_lines())
     yield COLUMNS, lines_to_bytes(column_lines())
+    yield ROWS, lines_to_bytes(row_lines())
     for vector in vectors():
         message = from_json(vector.json, vector.message_type)
         yield VECTORS / f"{vector.name}.binpb", json_to_binary(vector.json, vector.message_type)

@@ -1,15 +1,20 @@
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
+
 DESCRIPTOR_SET: Final[bytes]
 """The serialized descriptor set of the schema that the extension was built for."""
 
 _Node = tuple[
-    list[tuple[int, int, bool]],
-    list[tuple[int, bool, int]],
-    list[int],
-    list[tuple[int, int, int, int]],
-    list[int],
+    list[tuple[int, int, bool, int]],
+    list[tuple[int, int]],
+    list[tuple[int, int, int]],
+    list[tuple[int, int]],
+    int,
 ]
+_Buffers = list[npt.NDArray[np.uint8] | None]
+"""What pyarrow takes and gives without a copy; None in the places of columns without a value."""
 
 class Transcoder:
     def __init__(self, descriptor_set: bytes) -> None: ...
@@ -35,23 +40,23 @@ class ChunkStream:
 class Shredder:
     def __init__(
         self,
-        columns: list[tuple[str, bool, list[int]]],
+        columns: list[tuple[str, int, list[int]]],
         nodes: list[_Node],
         token: tuple[int, int, int, int, int],
         alternative: tuple[int, int, int, int, int],
         repeats: bool,
         folded: int,
     ) -> None: ...
-    def shred(self, records: list[tuple[bytes, bytes | None]]) -> list[bytes | None] | int: ...
+    def shred(self, records: list[tuple[bytes, bytes | None]]) -> _Buffers | int: ...
     def shred_json(
         self, transcoder: Transcoder, message_type: int, field: int, texts: list[bytes]
-    ) -> list[bytes | None] | int: ...
-    def assemble(self, rows: int, buffers: list[bytes | None]) -> list[bytes] | None: ...
+    ) -> _Buffers | int: ...
+    def assemble(self, rows: int, buffers: _Buffers) -> list[bytes] | None: ...
     def assemble_lines(
         self,
         transcoder: Transcoder,
         message_type: int,
         field: int,
         rows: int,
-        buffers: list[bytes | None],
+        buffers: _Buffers,
     ) -> bytes | None: ...

@@ -2,8 +2,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use chatpb_transcoder::plan::{ColumnPlan, Kind, Leaf, Node, Part, Plan, TextRule, TokenFields};
-use chatpb_transcoder::{Buffers, assemble, assemble_lines, shred, shred_json};
+use chatpb_transcoder::plan::{ColumnPlan, Kind, Leaf, Node, Part, Plan, TokenFields, TokenList};
+use chatpb_transcoder::{Buffers, Declined, assemble, assemble_lines, shred, shred_json};
+use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -11,17 +12,19 @@ use pyo3::types::PyBytes;
 
 use crate::{Transcoder, run};
 
-/// The kind of a column, whether it has lists, and the numbers of its words.
-type ColumnArgs = (String, bool, Vec<i32>);
-/// The leaves, parts, lists of tokens, texts and columns of a message type.
+/// The kind of a column, the place of the list around it, and the numbers of its words.
+type ColumnArgs = (String, i64, Vec<i32>);
+/// The leaves, branches, lists, lists of tokens and the owner of a message type.
 type NodeArgs = (
-    Vec<(u32, usize, bool)>,
-    Vec<(u32, bool, usize)>,
-    Vec<u32>,
-    Vec<(u32, u32, u32, u32)>,
-    Vec<usize>,
+    Vec<(u32, usize, bool, i32)>,
+    Vec<(u32, usize)>,
+    Vec<(u32, usize, usize)>,
+    Vec<(u32, i32)>,
+    u32,
 );
 type TokenArgs = (u32, u32, u32, u32, u32);
+/// Buffers as arrays of bytes, which are not copied.
+type BufferArgs<'py> = Vec<Option<PyReadonlyArray1<'py, u8>>>;
 
 /// Moves the values of records to columns and back, as the reference does.
 ///
@@ -43,51 +46,19 @@ impl Shredder {
         repeats: bool,
         folded: u32,
     ) -> PyResult<Self> {
+        let count = columns.len();
+        let columns: Option<Vec<_>> = columns
+            .into_iter()
+            .map(|each| column(each, count))
+            .collect();
+        let plan = columns.and_then(|columns| {
+            let nodes = nodes.into_iter().map(|each| node(each, &columns).ok());
+            let nodes: Vec<_> = nodes.collect::<Option<_>>()?;
+            let (token, alternative) = (token_fields(token), token_fields(alternative));
+            Plan::new(columns, nodes, token, alternative, repeats, folded).ok()
+        });
         let refused = || PyValueError::new_err("the plan of the columns is not known");
-        let columns = columns
-            .into_iter()
-            .map(|(kind, is_list, words)| {
-                let kind = kind_of(&kind)?;
-                Some(ColumnPlan {
-                    kind,
-                    is_list,
-                    words,
-                })
-            })
-            .collect::<Option<Vec<_>>>()
-            .ok_or_else(refused)?;
-        let count = nodes.len();
-        let nodes = nodes
-            .into_iter()
-            .map(|(leaves, parts, tokens, texts, scope)| {
-                let is_known = leaves.iter().all(|leaf| leaf.1 < columns.len())
-                    && scope.iter().all(|&column| column < columns.len())
-                    && parts.iter().all(|part| part.2 < count);
-                if !is_known {
-                    return None;
-                }
-                Node::new(
-                    leaves.into_iter().map(leaf).collect(),
-                    parts.into_iter().map(part).collect(),
-                    tokens,
-                    texts.into_iter().map(text).collect(),
-                    scope,
-                )
-                .ok()
-            })
-            .collect::<Option<Vec<_>>>()
-            .filter(|nodes| !nodes.is_empty())
-            .ok_or_else(refused)?;
-        Ok(Self {
-            plan: Plan {
-                columns,
-                nodes,
-                token: token_fields(token),
-                alternative: token_fields(alternative),
-                repeats,
-                folded,
-            },
-        })
+        plan.map(|plan| Self { plan }).ok_or_else(refused)
     }
 
     /// Records, each with the completion that its chunks make, to the buffers of their columns; or
@@ -129,12 +100,12 @@ impl Shredder {
         &self,
         py: Python<'py>,
         rows: usize,
-        buffers: Vec<Option<PyBackedBytes>>,
+        buffers: BufferArgs<'py>,
     ) -> Option<Vec<Bound<'py, PyBytes>>> {
         let plan = &self.plan;
         let (mut data, mut ends) = (Vec::new(), Vec::with_capacity(rows));
+        let slices = slices_of(&buffers)?;
         let done = py.detach(|| {
-            let slices: Vec<_> = buffers.iter().map(|each| each.as_deref()).collect();
             catch_unwind(AssertUnwindSafe(|| {
                 assemble(plan, rows, &slices, |record| {
                     data.extend_from_slice(record);
@@ -163,11 +134,11 @@ impl Shredder {
         message_type: usize,
         field: u32,
         rows: usize,
-        buffers: Vec<Option<PyBackedBytes>>,
+        buffers: BufferArgs<'py>,
     ) -> Option<Bound<'py, PyBytes>> {
         let (plan, schema) = (&self.plan, &transcoder.get().schema);
+        let slices = slices_of(&buffers)?;
         run(py, usize::MAX, |lines| {
-            let slices: Vec<_> = buffers.iter().map(|each| each.as_deref()).collect();
             assemble_lines(plan, schema, message_type, field, rows, &slices, lines)
         })
     }
@@ -180,7 +151,7 @@ fn shredded(py: Python<'_>, work: impl FnOnce() -> Result<Buffers, usize> + Send
             let buffers = buffers.0.into_iter();
             Shredded::Buffers(
                 buffers
-                    .map(|buffer| buffer.map(|bytes| PyBytes::new(py, &bytes)))
+                    .map(|buffer| buffer.map(|bytes| bytes.into_pyarray(py)))
                     .collect(),
             )
         }
@@ -192,12 +163,21 @@ fn shredded(py: Python<'_>, work: impl FnOnce() -> Result<Buffers, usize> + Send
 /// The buffers of columns, or the place of a record that was declined.
 #[derive(IntoPyObject)]
 enum Shredded<'py> {
-    Buffers(Vec<Option<Bound<'py, PyBytes>>>),
+    Buffers(Vec<Option<Bound<'py, PyArray1<u8>>>>),
     Declined(usize),
 }
 
-fn kind_of(name: &str) -> Option<Kind> {
-    Some(match name {
+/// The bytes of buffers; None if one is not contiguous.
+fn slices_of<'a>(buffers: &'a BufferArgs<'_>) -> Option<Vec<Option<&'a [u8]>>> {
+    let slices = buffers.iter().map(|buffer| match buffer {
+        None => Some(None),
+        Some(buffer) => buffer.as_slice().ok().map(Some),
+    });
+    slices.collect()
+}
+
+fn column((kind, parent, words): ColumnArgs, count: usize) -> Option<ColumnPlan> {
+    let kind = match kind.as_str() {
         "bool" => Kind::Bool,
         "int32" => Kind::Int32,
         "int64" => Kind::Int64,
@@ -206,34 +186,52 @@ fn kind_of(name: &str) -> Option<Kind> {
         "word" => Kind::Word,
         "int32_list" => Kind::Int32List,
         "int64_list" => Kind::Int64List,
-        "map" => Kind::Map,
+        "string_list" => Kind::StringList,
+        "map" => Kind::Pairs,
+        "list" => Kind::List,
         _ => return None,
+    };
+    Some(ColumnPlan {
+        kind,
+        words,
+        parent: usize::try_from(parent).unwrap_or(count),
     })
 }
 
-fn leaf((number, column, implicit): (u32, usize, bool)) -> Leaf {
-    Leaf {
+fn node(args: NodeArgs, columns: &[ColumnPlan]) -> Result<Node, Declined> {
+    let (leaves, branches, lists, tokens, owner) = args;
+    let leaves = leaves.into_iter().map(|(number, column, implicit, unset)| {
+        let words = &columns.get(column).ok_or(Declined)?.words;
+        let place = words.iter().position(|&word| word == unset);
+        Ok(Leaf {
+            number,
+            column,
+            implicit,
+            unset: place.filter(|_| unset != 0).map(|place| place as i32),
+        })
+    });
+    let mut parts: Vec<_> = branches
+        .into_iter()
+        .map(|(number, node)| Part {
+            number,
+            node,
+            list: None,
+        })
+        .collect();
+    parts.extend(lists.into_iter().map(|(number, list, node)| Part {
         number,
-        column,
-        implicit,
-    }
-}
-
-fn part((number, is_list, node): (u32, bool, usize)) -> Part {
-    Part {
-        number,
-        is_list,
         node,
-    }
-}
-
-fn text((holder, text, tokens_holder, tokens): (u32, u32, u32, u32)) -> TextRule {
-    TextRule {
-        holder,
-        text,
-        tokens_holder,
-        tokens,
-    }
+        list: Some(list),
+    }));
+    let tokens = tokens.into_iter();
+    Node::new(
+        leaves.collect::<Result<_, _>>()?,
+        parts,
+        tokens
+            .map(|(number, source)| TokenList { number, source })
+            .collect(),
+        (owner != 0).then_some(owner),
+    )
 }
 
 fn token_fields((token, logprob, data, id, list): TokenArgs) -> TokenFields {

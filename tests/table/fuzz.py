@@ -40,6 +40,7 @@ from chatpb.v1 import (
     ChatCompletionTokenLogprob,
     CompletionRecord,
     ErrorResponse,
+    TopLogprob,
 )
 from mapping.fuzz import BINARY, Fuzzer
 
@@ -84,8 +85,9 @@ def rows(batch: pa.RecordBatch) -> str:
                 row[column.name] = sorted({each[KEY]: each[VALUE] for each in pairs}.items())
         row[RECORD] = str(CompletionRecord.FromString(row[RECORD]))
         for token in row[TOKENS_COLUMN] or ():
-            for each in (token, *(token[_LIST] or ())):
-                each[REST] = each[REST] and str(ChatCompletionTokenLogprob.FromString(each[REST]))
+            token[REST] = token[REST] and str(ChatCompletionTokenLogprob.FromString(token[REST]))
+            for each in token[_LIST] or ():
+                each[REST] = each[REST] and str(TopLogprob.FromString(each[REST]))
     return repr(found)
 
 

@@ -1,13 +1,15 @@
-//! Columns in Arrow's layout (https://arrow.apache.org/docs/format/Columnar.html).
+//! Columns in Arrow's layout (https://arrow.apache.org/docs/format/Columnar.html), to be made.
 
 use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
-use hashbrown::{HashMap, HashTable};
+use hashbrown::HashTable;
 
 use crate::Declined;
 
-/// The buffers of columns, in the order of the schema. A bitmap is None where nothing is null.
+/// The buffers of columns, in the order of the schema.
+///
+/// A bitmap is None where nothing is null. A column without a value has only None.
 #[derive(Default)]
 pub struct Buffers(pub Vec<Option<Vec<u8>>>);
 
@@ -16,10 +18,17 @@ impl Buffers {
         self.0.push(Some(buffer));
     }
 
-    pub fn push_numbers<const N: usize>(&mut self, numbers: impl Iterator<Item = [u8; N]>) {
-        self.push(numbers.flatten().collect());
+    pub fn push_none(&mut self, count: usize) {
+        self.0.extend((0..count).map(|_| None));
+    }
+
+    pub fn push_numbers<const N: usize>(&mut self, numbers: Numbers<N>) {
+        self.push(numbers.into_flattened());
     }
 }
+
+/// Numbers, as they lie in a buffer.
+pub type Numbers<const N: usize> = Vec<[u8; N]>;
 
 /// Which values are there: a bit each.
 #[derive(Default)]
@@ -47,6 +56,16 @@ impl Validity {
 
     pub fn is_valid(&self, index: usize) -> bool {
         self.bits[index / 8] >> (index % 8) & 1 == 1
+    }
+
+    /// Appends nulls up to a length.
+    #[inline]
+    pub fn pad(&mut self, length: usize) {
+        if length > self.length {
+            self.nulls += length - self.length;
+            self.length = length;
+            self.bits.resize(length.div_ceil(8), 0);
+        }
     }
 
     /// Takes back what was pushed last.
@@ -78,14 +97,14 @@ impl Validity {
 
 /// Texts or bytes, one after the other.
 pub struct Strings {
-    offsets: Vec<i32>,
+    offsets: Numbers<4>,
     data: Vec<u8>,
 }
 
 impl Default for Strings {
     fn default() -> Self {
         Self {
-            offsets: vec![0],
+            offsets: vec![[0; 4]],
             data: Vec::new(),
         }
     }
@@ -101,9 +120,17 @@ impl Strings {
     /// Ends a text that was appended to `data`.
     #[inline]
     pub fn end(&mut self) -> Result<(), Declined> {
-        let end = i32::try_from(self.data.len()).map_err(|_| Declined)?;
-        self.offsets.push(end);
+        self.offsets.push(offset_of(self.data.len())?);
         Ok(())
+    }
+
+    /// Appends empty texts up to a count.
+    #[inline]
+    pub fn pad(&mut self, count: usize) {
+        if count > self.count() {
+            let end = self.offsets[self.count()];
+            self.offsets.resize(count + 1, end);
+        }
     }
 
     pub fn data(&mut self) -> &mut Vec<u8> {
@@ -116,20 +143,30 @@ impl Strings {
     }
 
     pub fn get(&self, index: usize) -> &[u8] {
-        &self.data[self.offsets[index] as usize..self.offsets[index + 1] as usize]
+        &self.data[place(self.offsets[index])..place(self.offsets[index + 1])]
     }
 
     pub fn truncate(&mut self, length: usize) {
         self.offsets.truncate(length + 1);
         if let Some(end) = self.offsets.last() {
-            self.data.truncate(*end as usize);
+            self.data.truncate(place(*end));
         }
     }
 
     pub fn finish(self, out: &mut Buffers) {
-        out.push_numbers(self.offsets.iter().map(|offset| offset.to_le_bytes()));
+        out.push_numbers(self.offsets);
         out.push(self.data);
     }
+}
+
+fn offset_of(end: usize) -> Result<[u8; 4], Declined> {
+    i32::try_from(end)
+        .map(i32::to_le_bytes)
+        .map_err(|_| Declined)
+}
+
+fn place(offset: [u8; 4]) -> usize {
+    u32::from_le_bytes(offset) as usize
 }
 
 /// Texts of which many recur, each kept once.
@@ -138,7 +175,7 @@ pub struct Dictionary {
     table: HashTable<u32>,
     hasher: FixedState,
     values: Strings,
-    indices: Vec<i32>,
+    indices: Vec<u32>,
 }
 
 impl Dictionary {
@@ -150,18 +187,18 @@ impl Dictionary {
             .table
             .find(hash, |&index| values.get(index as usize) == text)
         {
-            self.indices.push(*index as i32);
+            self.indices.push(*index);
             return Ok(());
         }
         simdutf8::basic::from_utf8(text).map_err(|_| Declined)?;
-        let index = u32::try_from(self.values.count()).map_err(|_| Declined)?;
+        let index = self.values.count();
+        i32::try_from(index).map_err(|_| Declined)?;
         self.values.push(text)?;
         let (values, hasher) = (&self.values, &self.hasher);
-        self.table.insert_unique(hash, index, |&index| {
+        self.table.insert_unique(hash, index as u32, |&index| {
             hasher.hash_one(values.get(index as usize))
         });
-        self.indices
-            .push(i32::try_from(index).map_err(|_| Declined)?);
+        self.indices.push(index as u32);
         Ok(())
     }
 
@@ -177,177 +214,83 @@ impl Dictionary {
         }
         let mut order: Vec<u32> = (0..counts.len() as u32).collect();
         order.sort_by_key(|&index| std::cmp::Reverse(counts[index as usize]));
-        let mut places = vec![0i32; order.len()];
+        let mut places = vec![0u32; order.len()];
         let mut values = Strings::default();
         for (place, &index) in order.iter().enumerate() {
-            places[index as usize] = place as i32;
+            places[index as usize] = place as u32;
             values
                 .data
                 .extend_from_slice(self.values.get(index as usize));
-            values.offsets.push(values.data.len() as i32);
+            values
+                .offsets
+                .push((values.data.len() as u32).to_le_bytes());
         }
         out.0.push(None);
         let indices = self.indices.iter().map(|&index| places[index as usize]);
-        out.push_numbers(indices.map(i32::to_le_bytes));
+        out.push_numbers(indices.map(u32::to_le_bytes).collect());
         values.finish(out);
     }
 }
 
-/// Lists: where each begins and ends, and which are null.
+/// Lists: where each begins. A list without elements is null.
 pub struct Lists {
-    offsets: Vec<i32>,
-    validity: Validity,
+    offsets: Numbers<4>,
 }
 
 impl Default for Lists {
     fn default() -> Self {
         Self {
-            offsets: vec![0],
-            validity: Validity::default(),
+            offsets: vec![[0; 4]],
         }
     }
 }
 
 impl Lists {
-    /// Ends a list at a place among the elements.
+    /// Ends all lists before this one; its elements, and no more of theirs, come after those that
+    /// there are.
     #[inline]
-    pub fn push(&mut self, end: usize, valid: bool) -> Result<(), Declined> {
-        self.offsets.push(i32::try_from(end).map_err(|_| Declined)?);
-        self.validity.push(valid);
+    pub fn open(&mut self, index: usize, elements: usize) -> Result<(), Declined> {
+        if self.offsets.len() <= index {
+            self.offsets.resize(index + 1, offset_of(elements)?);
+        }
+        Ok(())
+    }
+
+    /// Ends the next list behind the elements that there are.
+    #[inline]
+    pub fn push(&mut self, elements: usize) -> Result<(), Declined> {
+        self.offsets.push(offset_of(elements)?);
         Ok(())
     }
 
     /// Where the list begins that has not ended.
     pub fn start(&self) -> usize {
-        self.offsets.last().map_or(0, |&offset| offset as usize)
+        self.offsets.last().map_or(0, |&offset| place(offset))
     }
 
-    /// Where the elements of a list are.
+    /// Where the elements of a list are that has ended.
     pub fn range(&self, index: usize) -> std::ops::Range<usize> {
-        self.offsets[index] as usize..self.offsets[index + 1] as usize
+        place(self.offsets[index])..place(self.offsets[index + 1])
     }
 
-    pub fn truncate(&mut self, length: usize) {
-        self.offsets.truncate(length + 1);
-        self.validity.truncate(length);
-    }
-
-    pub fn finish(self, out: &mut Buffers) {
-        self.validity.finish(out);
-        out.push_numbers(self.offsets.iter().map(|offset| offset.to_le_bytes()));
-    }
-}
-
-/// The last id of the tokens of a record that have the same text and bytes.
-pub type KnownIds<'a> = HashMap<(&'a [u8], Option<&'a [u8]>), i32, FixedState>;
-
-/// Buffers that are read, in the order of the schema.
-pub struct Source<'a> {
-    buffers: std::slice::Iter<'a, Option<&'a [u8]>>,
-}
-
-impl<'a> Source<'a> {
-    pub fn new(buffers: &'a [Option<&'a [u8]>]) -> Self {
-        Self {
-            buffers: buffers.iter(),
+    /// Ends all of that many lists, which have that many elements.
+    pub fn finish(
+        mut self,
+        count: usize,
+        elements: usize,
+        out: &mut Buffers,
+    ) -> Result<(), Declined> {
+        if elements == 0 {
+            out.push_none(2);
+            return Ok(());
         }
-    }
-
-    pub fn optional(&mut self) -> Result<Option<&'a [u8]>, Declined> {
-        self.buffers.next().copied().ok_or(Declined)
-    }
-
-    pub fn required(&mut self) -> Result<&'a [u8], Declined> {
-        Ok(self.optional()?.unwrap_or_default())
-    }
-
-    pub fn bits(&mut self) -> Result<Bits<'a>, Declined> {
-        self.optional().map(Bits)
-    }
-
-    pub fn lists(&mut self) -> Result<Ranges<'a>, Declined> {
-        Ok(Ranges {
-            validity: self.bits()?,
-            offsets: self.required()?,
-        })
-    }
-
-    pub fn texts(&mut self) -> Result<Texts<'a>, Declined> {
-        Ok(Texts {
-            ranges: self.lists()?,
-            data: self.required()?,
-        })
-    }
-}
-
-/// A bitmap; where there is none, all are valid.
-#[derive(Clone, Copy, Default)]
-pub struct Bits<'a>(Option<&'a [u8]>);
-
-impl Bits<'_> {
-    #[inline]
-    pub fn is_valid(&self, index: usize) -> Result<bool, Declined> {
-        match self.0 {
-            None => Ok(true),
-            Some(bits) => {
-                let byte = bits.get(index / 8).ok_or(Declined)?;
-                Ok(byte >> (index % 8) & 1 == 1)
-            }
+        self.open(count, elements)?;
+        let mut validity = Validity::default();
+        for pair in self.offsets.windows(2) {
+            validity.push(pair[0] != pair[1]);
         }
-    }
-
-    /// The bit of a boolean, which has a bitmap if there are any.
-    pub fn bit(&self, index: usize) -> Result<bool, Declined> {
-        if self.0.is_none() {
-            return Err(Declined);
-        }
-        self.is_valid(index)
-    }
-}
-
-/// A number in a buffer.
-#[inline]
-pub fn number<const N: usize>(buffer: &[u8], index: usize) -> Result<[u8; N], Declined> {
-    let start = index.checked_mul(N).ok_or(Declined)?;
-    let bytes = buffer.get(start..start + N).ok_or(Declined)?;
-    bytes.try_into().map_err(|_| Declined)
-}
-
-#[inline]
-pub fn offset(buffer: &[u8], index: usize) -> Result<usize, Declined> {
-    usize::try_from(i32::from_le_bytes(number(buffer, index)?)).map_err(|_| Declined)
-}
-
-#[derive(Clone, Copy)]
-pub struct Ranges<'a> {
-    validity: Bits<'a>,
-    offsets: &'a [u8],
-}
-
-impl Ranges<'_> {
-    /// Where the elements of a list are; None if it is null.
-    #[inline]
-    pub fn get(&self, index: usize) -> Result<Option<std::ops::Range<usize>>, Declined> {
-        if !self.validity.is_valid(index)? {
-            return Ok(None);
-        }
-        let range = offset(self.offsets, index)?..offset(self.offsets, index + 1)?;
-        Ok(Some(range))
-    }
-}
-
-#[derive(Clone, Copy)]
-pub struct Texts<'a> {
-    ranges: Ranges<'a>,
-    data: &'a [u8],
-}
-
-impl<'a> Texts<'a> {
-    #[inline]
-    pub fn get(&self, index: usize) -> Result<Option<&'a [u8]>, Declined> {
-        match self.ranges.get(index)? {
-            None => Ok(None),
-            Some(range) => self.data.get(range).map(Some).ok_or(Declined),
-        }
+        validity.finish(out);
+        out.push_numbers(self.offsets);
+        Ok(())
     }
 }

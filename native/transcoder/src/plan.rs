@@ -5,6 +5,9 @@
 
 use crate::Declined;
 
+/// The most lists of tokens that a message has.
+pub const MOST_LISTS: usize = 4;
+
 /// What the values of a column are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -15,25 +18,41 @@ pub enum Kind {
     String,
     /// A word of an enum, by its place among the words.
     Word,
-    /// A list for each value.
+    /// Each value is a list.
     Int32List,
     Int64List,
-    /// A map from string to string in each row.
-    Map,
+    StringList,
+    /// Each value is a list of pairs of strings, which was a map.
+    Pairs,
+    /// Each value is a list of structs, whose members are columns too.
+    List,
 }
 
 impl Kind {
     /// Whether a value is made of several fields on the wire.
     pub fn is_many(self) -> bool {
-        matches!(self, Self::Int32List | Self::Int64List | Self::Map)
+        matches!(
+            self,
+            Self::Int32List | Self::Int64List | Self::StringList | Self::Pairs
+        )
     }
 }
 
+/// A column, or a member of the structs in one.
 pub struct ColumnPlan {
     pub kind: Kind,
-    pub is_list: bool,
     /// The numbers of the words of an enum, in the order of their places.
     pub words: Vec<i32>,
+    /// The column with the list of structs that this is a member of; `Plan::root` for a column of
+    /// the table.
+    pub parent: usize,
+}
+
+impl ColumnPlan {
+    /// Whether its values are fixed numbers of 64 bits on the wire.
+    pub fn is_fixed(&self) -> bool {
+        self.kind == Kind::Double
+    }
 }
 
 /// A field whose values are moved.
@@ -42,32 +61,36 @@ pub struct Leaf {
     pub column: usize,
     /// Whether an unset field has its zero value.
     pub implicit: bool,
+    /// The place of the word that the column has while the field is unset. A field that is set to
+    /// it stays where it is.
+    pub unset: Option<i32>,
 }
 
 /// A field with messages in which there are more columns.
 pub struct Part {
     pub number: u32,
-    pub is_list: bool,
     pub node: usize,
+    /// If the field is repeated, the column with the list that its elements are in.
+    pub list: Option<usize>,
 }
 
-/// A text that may be made of tokens: numbers of fields.
-pub struct TextRule {
-    pub holder: u32,
-    pub text: u32,
-    pub tokens_holder: u32,
-    pub tokens: u32,
+/// A field with a list of tokens.
+pub struct TokenList {
+    pub number: u32,
+    /// The place of its name among the sources.
+    pub source: i32,
 }
 
 /// A message type at one place below the record.
 pub struct Node {
     pub leaves: Vec<Leaf>,
     pub parts: Vec<Part>,
-    /// The fields that are lists of tokens, ascending.
-    pub tokens: Vec<u32>,
-    pub texts: Vec<TextRule>,
-    /// For an element of a list, and for the record: the columns with one value for it.
-    pub scope: Vec<usize>,
+    /// By their numbers, ascending.
+    pub tokens: Vec<TokenList>,
+    /// The field of the integer that tokens inside have as their choice.
+    pub key: Option<u32>,
+    /// The places of the leaves whose columns have a value while they are unset.
+    pub defaults: Vec<usize>,
     /// What is put into the message again, by the numbers of the fields.
     pub inserts: Vec<(u32, Insert)>,
     actions: Vec<Action>,
@@ -95,14 +118,14 @@ impl Node {
     pub fn new(
         leaves: Vec<Leaf>,
         parts: Vec<Part>,
-        tokens: Vec<u32>,
-        texts: Vec<TextRule>,
-        scope: Vec<usize>,
+        tokens: Vec<TokenList>,
+        key: Option<u32>,
     ) -> Result<Self, Declined> {
         let moved = leaves.iter().map(|leaf| leaf.number);
         let moved = moved.chain(parts.iter().map(|part| part.number));
-        let most = moved.chain(tokens.iter().copied()).max().unwrap_or(0);
-        if most > 1 << 12 || leaves.len().max(parts.len()).max(tokens.len()) > 32 {
+        let moved = moved.chain(tokens.iter().map(|list| list.number));
+        let most = moved.max().unwrap_or(0);
+        if most > 1 << 12 || leaves.len().max(parts.len()) > 32 || tokens.len() > MOST_LISTS {
             return Err(Declined);
         }
         let mut actions = vec![Action::Keep; most as usize + 1];
@@ -112,26 +135,26 @@ impl Node {
         for (index, part) in parts.iter().enumerate() {
             actions[part.number as usize] = Action::Part(index as u8);
         }
-        for (index, number) in tokens.iter().enumerate() {
-            actions[*number as usize] = Action::Tokens(index as u8);
+        for (index, list) in tokens.iter().enumerate() {
+            actions[list.number as usize] = Action::Tokens(index as u8);
         }
         let leaf_inserts = leaves.iter().enumerate();
+        let lists = tokens.iter().map(|list| list.number);
         let mut inserts: Vec<_> = leaf_inserts
             .map(|(index, leaf)| (leaf.number, Insert::Leaf(index)))
-            .chain(
-                tokens
-                    .iter()
-                    .map(|&number| (number, Insert::Tokens(number))),
-            )
+            .chain(lists.map(|number| (number, Insert::Tokens(number))))
             .collect();
         inserts.sort_by_key(|insert| insert.0);
+        let has_default = |leaf: &Leaf| leaf.implicit || leaf.unset.is_some();
+        let defaults = leaves.iter().enumerate();
+        let defaults = defaults.filter(|(_, leaf)| has_default(leaf));
         Ok(Self {
-            inserts,
+            defaults: defaults.map(|(index, _)| index).collect(),
             leaves,
             parts,
             tokens,
-            texts,
-            scope,
+            key,
+            inserts,
             actions,
         })
     }
@@ -143,7 +166,7 @@ impl Node {
     }
 }
 
-/// The fields of a message that stands for a token.
+/// The fields of a message that represents a token.
 #[derive(Clone, Copy)]
 pub struct TokenFields {
     pub token: u32,
@@ -157,6 +180,7 @@ pub struct TokenFields {
 
 /// All of it. The root is the first node.
 pub struct Plan {
+    /// In the order of the schema, depth first.
     pub columns: Vec<ColumnPlan>,
     pub nodes: Vec<Node>,
     pub token: TokenFields,
@@ -167,88 +191,44 @@ pub struct Plan {
     pub folded: u32,
 }
 
-/// The magnitudes that float32 has with all its digits; zero aside.
-const LEAST: f64 = f32::MIN_POSITIVE as f64;
-const MOST: f64 = f32::MAX as f64;
-
-/// Whether a number is zero, or of a size that float32 has with all its digits.
-#[inline]
-pub fn is_spelled(value: f64) -> bool {
-    let size = value.abs();
-    size == 0.0 || (LEAST..=MOST).contains(&size)
-}
-
-/// The double that the shortest decimal of a float32 names: of those the closest, of two the one
-/// with the even digit.
-#[inline]
-pub fn decimal(value: f32) -> f64 {
-    let mut buffer = zmij::Buffer::new();
-    fast_float2::parse(buffer.format_finite(value)).unwrap_or(f64::NAN)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{decimal, is_spelled};
-
-    /// The standard library's shortest decimals are as close; of two it does not take the even one.
-    fn check(value: f32) {
-        let standard = format!("{value:e}");
-        let mut buffer = zmij::Buffer::new();
-        let text = buffer.format_finite(value);
-        let said = decimal(value);
-        assert_eq!(value.to_bits(), (said as f32).to_bits());
-        let other: f64 = standard.parse().unwrap();
-        if said.to_bits() == other.to_bits() {
-            return;
-        }
-        let exact = f64::from(value);
-        let distance = (other - exact).abs(); // except for the rounding of the decimals
-        assert!(
-            ((said - exact).abs() - distance).abs() < distance * 1e-6,
-            "{value:e}"
-        );
-        let digits = text.split('e').next().unwrap().trim_end_matches(".0");
-        assert!(matches!(
-            digits.as_bytes().last(),
-            Some(b'0' | b'2' | b'4' | b'6' | b'8')
-        ));
+impl Plan {
+    /// Checks that all parts of the plan refer to parts that there are.
+    pub fn new(
+        columns: Vec<ColumnPlan>,
+        nodes: Vec<Node>,
+        token: TokenFields,
+        alternative: TokenFields,
+        repeats: bool,
+        folded: u32,
+    ) -> Result<Self, Declined> {
+        let plan = Self {
+            columns,
+            nodes,
+            token,
+            alternative,
+            repeats,
+            folded,
+        };
+        let is_list = |column: usize| {
+            let column = plan.columns.get(column);
+            column.is_some_and(|column| column.kind == Kind::List)
+        };
+        let columns_fit = plan.columns.iter().enumerate().all(|(index, column)| {
+            column.parent == plan.root() || column.parent < index && is_list(column.parent)
+        });
+        let nodes_fit = plan.nodes.iter().enumerate().all(|(index, node)| {
+            let leaf_fits = |leaf: &Leaf| leaf.column < plan.columns.len() && !is_list(leaf.column);
+            let part_fits = |part: &Part| {
+                part.node > index && part.node < plan.nodes.len() && part.list.is_none_or(is_list)
+            };
+            node.leaves.iter().all(leaf_fits) && node.parts.iter().all(part_fits)
+        });
+        let is_whole = columns_fit && nodes_fit && !plan.nodes.is_empty();
+        is_whole.then_some(plan).ok_or(Declined)
     }
 
-    #[test]
-    fn decimals_are_the_shortest() {
-        let mut bits = 1u32;
-        for _ in 0..2_000_000 {
-            bits = bits.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let value = f32::from_bits(bits);
-            if value.is_finite() {
-                check(value);
-            }
-        }
-        for exponent in 0..255u32 {
-            for mantissa in [0, 1, 2, 0x3f_ffff, 0x40_0000, 0x7f_fffe, 0x7f_ffff] {
-                check(f32::from_bits(exponent << 23 | mantissa));
-            }
-        }
-        for quarters in (1 << 22..1 << 23).step_by(7) {
-            check(quarters as f32 / 4.0);
-        }
-    }
-
-    #[test]
-    fn corrections_fit() {
-        let mut bits = 1u64;
-        for _ in 0..2_000_000 {
-            bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            // Of the exponents only those around the range of float32 are of interest.
-            let exponent = 1023 - 130 + (bits >> 20) % 262;
-            let value = f64::from_bits(bits & !(0x7ff << 52) | exponent << 52);
-            if is_spelled(value) {
-                let single = value as f32;
-                for said in [f64::from(single), decimal(single)] {
-                    let correction = value.to_bits() as i64 - said.to_bits() as i64;
-                    assert!(i32::try_from(correction).is_ok(), "{value:e}");
-                }
-            }
-        }
+    /// What the columns of the table itself have as their parent.
+    pub fn root(&self) -> usize {
+        self.columns.len()
     }
 }

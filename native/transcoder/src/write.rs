@@ -19,13 +19,7 @@ pub fn binary_to_json(
 ) -> Result<(), Declined> {
     let mapped = schema.messages.get(index).ok_or(Declined)?;
     out.reserve(data.len().saturating_mul(4));
-    let mut writer = Writer {
-        schema,
-        nan,
-        out: std::mem::take(out),
-        slots: Vec::with_capacity(128),
-        scratch: Vec::new(),
-    };
+    let mut writer = Writer::new(schema, nan, std::mem::take(out), ());
     let written = writer.object(mapped, data, 0);
     *out = writer.out;
     written
@@ -33,10 +27,10 @@ pub fn binary_to_json(
 
 /// The place of a field's value; of a list, from the start of its first field to the end of its last.
 #[derive(Clone, Copy, Default)]
-struct Slot {
-    start: u32,
-    end: u32,
-    bits: u64,
+pub struct Slot {
+    pub start: u32,
+    pub end: u32,
+    pub bits: u64,
 }
 
 /// The content of a residue.
@@ -48,17 +42,74 @@ struct Residue<'a> {
     extra: &'a [u8],
 }
 
-struct Writer<'a> {
-    schema: &'a Schema,
+pub struct Writer<'a, R> {
+    pub schema: &'a Schema,
     nan: Nan,
-    out: Vec<u8>,
+    pub out: Vec<u8>,
     /// The places of the fields of the messages that are being written.
-    slots: Vec<Slot>,
+    pub slots: Vec<Slot>,
     scratch: Vec<u8>,
+    /// What has values besides the messages.
+    pub rows: R,
 }
 
-impl<'a> Writer<'a> {
-    fn object(
+/// Where the values of a message are.
+pub trait Values<'a, R>: Copy {
+    /// Writes the value of a field that has one; false if it counts as unset.
+    fn put(
+        self,
+        writer: &mut Writer<'a, R>,
+        field: &'a Field,
+        data: &[u8],
+        slot: Slot,
+        depth: usize,
+    ) -> Result<bool, Declined>;
+
+    /// The text of a string field that has one.
+    fn text<'d>(self, writer: &Writer<'a, R>, data: &'d [u8], slot: Slot) -> &'d [u8]
+    where
+        'a: 'd;
+}
+
+/// All values are in the binary form of the message.
+#[derive(Clone, Copy)]
+struct Whole;
+
+impl<'a, R> Values<'a, R> for Whole {
+    #[inline(always)]
+    fn put(
+        self,
+        writer: &mut Writer<'a, R>,
+        field: &'a Field,
+        data: &[u8],
+        slot: Slot,
+        depth: usize,
+    ) -> Result<bool, Declined> {
+        writer.field(field, data, slot, depth)
+    }
+
+    #[inline(always)]
+    fn text<'d>(self, _: &Writer<'a, R>, data: &'d [u8], slot: Slot) -> &'d [u8]
+    where
+        'a: 'd,
+    {
+        &data[slot.start as usize..slot.end as usize]
+    }
+}
+
+impl<'a, R> Writer<'a, R> {
+    pub fn new(schema: &'a Schema, nan: Nan, out: Vec<u8>, rows: R) -> Self {
+        Self {
+            schema,
+            nan,
+            out,
+            slots: Vec::with_capacity(128),
+            scratch: Vec::new(),
+            rows,
+        }
+    }
+
+    pub fn object(
         &mut self,
         mapped: &'a MessageType,
         data: &[u8],
@@ -72,6 +123,20 @@ impl<'a> Writer<'a> {
         }
         let first_slot = self.slots.len();
         let (seen, residue) = scan(mapped, data, &mut self.slots)?;
+        self.members(mapped, data, depth, (first_slot, seen, residue), Whole)
+    }
+
+    /// Writes an object, of whose fields it is known where they are: the place of the first slot,
+    /// a bit for each field that has a value, and the residue.
+    #[inline]
+    pub fn members(
+        &mut self,
+        mapped: &'a MessageType,
+        data: &[u8],
+        depth: usize,
+        (first_slot, seen, residue): (usize, u64, Option<&[u8]>),
+        values: impl Values<'a, R>,
+    ) -> Result<(), Declined> {
         let mut silenced = 0;
         let mut extra = Vec::new();
         let residue = match residue {
@@ -116,12 +181,12 @@ impl<'a> Writer<'a> {
             let before = self.out.len();
             field.member.put(&mut self.out);
             let slot = self.slots[first_slot + index];
-            if seen & bit != 0 && self.field(field, data, slot, depth + 1)? {
+            if seen & bit != 0 && values.put(self, field, data, slot, depth + 1)? {
                 continue;
             }
             if let Some(other) = field.alternative.filter(|_| seen & either != 0) {
                 let slot = self.slots[first_slot + other];
-                self.field(&mapped.fields[other], data, slot, depth + 1)?;
+                values.put(self, &mapped.fields[other], data, slot, depth + 1)?;
                 continue;
             }
             if empties & bit != 0 {
@@ -133,8 +198,7 @@ impl<'a> Writer<'a> {
             } else {
                 let text = match field.unset {
                     Unset::Utf8(text) if seen & 1 << text != 0 => {
-                        let slot = self.slots[first_slot + text];
-                        &data[slot.start as usize..slot.end as usize]
+                        values.text(self, data, self.slots[first_slot + text])
                     }
                     _ => &[],
                 };
@@ -234,7 +298,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes the value of a field that is on the wire; false if it counts as unset.
-    fn field(
+    pub fn field(
         &mut self,
         field: &'a Field,
         data: &[u8],
@@ -258,7 +322,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes a value; false if it counts as unset.
-    fn value(
+    pub fn value(
         &mut self,
         kind: &'a Kind,
         bytes: &[u8],
@@ -381,7 +445,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes the one value of a union; false if it has none.
-    fn union(
+    pub fn union(
         &mut self,
         mapped: &'a MessageType,
         data: &[u8],
@@ -408,7 +472,7 @@ impl<'a> Writer<'a> {
         Ok(false)
     }
 
-    fn list(&mut self, field: &'a Field, run: &[u8], depth: usize) -> Result<bool, Declined> {
+    pub fn list(&mut self, field: &'a Field, run: &[u8], depth: usize) -> Result<bool, Declined> {
         if depth >= MAX_DEPTH {
             return Err(Declined);
         }
@@ -446,7 +510,7 @@ impl<'a> Writer<'a> {
         Ok(true)
     }
 
-    fn element(
+    pub fn element(
         &mut self,
         field: &'a Field,
         bytes: &[u8],
@@ -478,6 +542,16 @@ impl<'a> Writer<'a> {
             };
             entries.push(Entry::new(field, entry)?);
         }
+        self.entries(field, entries, depth)
+    }
+
+    /// Writes the entries of a map; false if there are none.
+    pub fn entries(
+        &mut self,
+        field: &'a Field,
+        mut entries: Vec<Entry>,
+        depth: usize,
+    ) -> Result<bool, Declined> {
         if entries.is_empty() {
             return Ok(false);
         }
@@ -577,7 +651,7 @@ fn free_text(
 
 /// An entry of a map.
 #[derive(Default)]
-struct Entry<'a> {
+pub struct Entry<'a> {
     /// The key, if it is a string.
     name: &'a [u8],
     /// The key, if it is a number or a bool.
@@ -588,6 +662,16 @@ struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
+    /// An entry of two strings.
+    pub fn of_texts(name: &'a [u8], bytes: &'a [u8]) -> Result<Self, Declined> {
+        simdutf8::basic::from_utf8(name).map_err(|_| Declined)?;
+        Ok(Self {
+            name,
+            bytes,
+            ..Self::default()
+        })
+    }
+
     fn new(field: &Field, data: &'a [u8]) -> Result<Self, Declined> {
         let mut entry = Self::default();
         let mut parts = Fields::new(data);
@@ -635,7 +719,7 @@ fn put_integer(value: i128, out: &mut Vec<u8>) {
 }
 
 /// Appends the places of a message's fields. Returns a bit for each that is there, and the residue.
-fn scan<'d>(
+pub fn scan<'d>(
     mapped: &MessageType,
     data: &'d [u8],
     slots: &mut Vec<Slot>,

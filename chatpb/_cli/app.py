@@ -98,6 +98,10 @@ def app() -> None:
       chatpb cat table                                    what is in it, as JSON
       chatpb grep 'total_tokens > 1000' table             some of that
       chatpb stat table                                   what takes the space
+      chatpb optimize table                               small files into large ones
+      chatpb delete table "caller = 'alice'" --vacuum     for good
+      chatpb history table                                its versions; restore goes back to one
+      chatpb vacuum table                                 removes what only old versions need
       chatpb export --form fine-tuning table              training examples
 
     A file may contain JSON, JSON lines, server-sent events, a binary message, or a stream of

@@ -9,9 +9,13 @@ from chatpb._public import publish
 try:
     from chatpb.table._columns import SCHEMA
     from chatpb.table._dataset import Dataset
+    from chatpb.table._delete import Deleted
     from chatpb.table._errors import DatasetConflictError, DatasetError
+    from chatpb.table._history import Commit
+    from chatpb.table._optimize import Optimized
     from chatpb.table._parts import Part
     from chatpb.table._rows import batch_to_lines, from_batch, json_to_batch, to_batch
+    from chatpb.table._vacuum import Vacuumed
     from chatpb.table._writer import Added, DatasetWriter
 except ModuleNotFoundError as missing:
     raise_hint("chatpb.table", missing)
@@ -19,11 +23,15 @@ except ModuleNotFoundError as missing:
 __all__ = [
     "SCHEMA",
     "Added",
+    "Commit",
     "Dataset",
     "DatasetConflictError",
     "DatasetError",
     "DatasetWriter",
+    "Deleted",
+    "Optimized",
     "Part",
+    "Vacuumed",
     "batch_to_lines",
     "from_batch",
     "json_to_batch",

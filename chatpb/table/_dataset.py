@@ -12,20 +12,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from google.protobuf.message import Message
 
-from chatpb import _endings
 from chatpb.table import _delta
+from chatpb.table._care import Care
 from chatpb.table._errors import DatasetError
 from chatpb.table._files import Limits
-from chatpb.table._location import Location, located
+from chatpb.table._location import absence, located
 from chatpb.table._partitions import PARTITIONINGS, Partitioning, partitioning_of
-from chatpb.table._parts import Part
+from chatpb.table._parts import Part, parts
 from chatpb.table._rows import batch_to_lines, from_batch
 from chatpb.table._writer import Added, DatasetWriter
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.completion_record_pb2 import CompletionRecord
 
 
-class Dataset:
+class Dataset(Care):
     """A Delta Lake table with records, one in each row.
 
     DuckDB, Polars, pandas, Spark and others read it as a Delta table. Several processes may read it
@@ -103,28 +103,12 @@ class Dataset:
         Raises:
             DatasetError: There is no table, or it cannot be read.
         """
-        snapshot = self._snapshot()
-        wanted = ["size_bytes", "num_records", "partition"]
-        if where is not None:
-            wanted += ["min", "max"]
-        parts = [
-            Part(
-                name,
-                self._location,
-                add["size_bytes"],
-                add.get("num_records"),
-                add.get("partition") or {},
-                add.get("min") or {},
-                add.get("max") or {},
-            )
-            for name, add in zip(snapshot.names, snapshot.described(wanted), strict=True)
-        ]
-        return [part for part in parts if part.may_match(where)]
+        return parts(self._snapshot(), where)
 
     def _snapshot(self) -> _delta.Snapshot:
         snapshot = _delta.load(self._location, self._version)
         if snapshot is None:
-            raise DatasetError(self.uri, _absence(self._location))
+            raise DatasetError(self.uri, absence(self._location))
         return snapshot
 
     def scan(
@@ -282,21 +266,3 @@ class Dataset:
             for record in records:
                 writer.write(record)
         return writer.added
-
-
-def _absence(location: Location) -> str:
-    """Why there is no table."""
-    folder = location.folder
-    if folder is None:
-        return "no table: there is no Delta log there"
-    if not folder.exists():
-        return "no such directory"
-    if not folder.is_dir():
-        return "not a directory, which a table is"
-    if any(name.endswith(_endings.PARQUET) for name in os.listdir(folder)):
-        return (
-            "no table: there are Parquet files in it, but no Delta log that says which of them"
-            f" belong together; `chatpb cat --what record {folder}/FILE.parquet | chatpb compact -"
-            " TABLE` adds one of them to a table"
-        )
-    return "no table: there is no Delta log in it"

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
 from chatpb.table._away import in_own_process
@@ -29,7 +29,7 @@ from chatpb.table._location import Location
 from chatpb.table._statistics import COUNTED
 
 LOG: Final = "_delta_log"
-_MARK: Final = "chatpb:commit:"  # the app transaction by which a writer finds its own commit
+MARK: Final = "chatpb:commit:"  # the app transaction by which a writer finds its own commit
 _MARKS: Final = 256  # kept in every checkpoint, so not one for each commit
 _STATISTICS: Final = "delta.dataSkippingStatsColumns"  # by default, the first 32 columns
 _ATTEMPTS: Final = 30
@@ -103,6 +103,8 @@ class Changes:
             IDs. Somebody else's commit with one of the IDs is a conflict.
         metadata: Other notes for the history of the table; values are JSON.
         partition_by: Partition columns with their types, if the commit creates the table.
+        exact: Whether somebody else's commit that adds or removes any file is a conflict.
+        forget: Whether checkpoints need not know the removed files, which are deleted at once.
     """
 
     adds: Sequence[NewFile] = ()
@@ -111,6 +113,8 @@ class Changes:
     transactions: Mapping[str, int] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     partition_by: Sequence[tuple[str, str]] = ()
+    exact: bool = False
+    forget: bool = False
 
 
 def plain(kind: pa.DataType) -> pa.DataType:
@@ -210,15 +214,17 @@ def commit(location: Location, base: int | None, changes: Changes) -> int:
             the app transactions, since `base`. Nothing was changed.
         DatasetError: The table cannot be written to, or has columns of other types.
     """
-    mark = f"{_MARK}{random.randrange(_MARKS):02x}"
+    mark = f"{MARK}{random.randrange(_MARKS):02x}"
     number = time.time_ns() // 1000 << 10 | random.randrange(1 << 10)
     transactions = {**changes.transactions, mark: number}
     properties = CommitProperties(
         custom_metadata=dict(changes.metadata) or None,
+        max_commit_retries=0,  # deltalake itself overlooks that the same files were removed
         app_transactions=[Transaction(name, at) for name, at in transactions.items()],
     )
-    before = None if base is None else _opened(location, base)
+    before = None if base is None else _before(location, base, changes)
     noted = {name: _noted(before, name) for name in changes.transactions}
+    names = _names(before) if changes.exact and before is not None else None
     table = before
     failure: Exception | None = None
     for attempt in range(_ATTEMPTS):
@@ -229,8 +235,12 @@ def commit(location: Location, base: int | None, changes: Changes) -> int:
                 if _noted(table, mark) == number:
                     return table.version()
                 _check_conflicts(location, table, changes, noted)
+                if names is not None and names != _names(table):
+                    reason = "another writer has added or replaced files meanwhile"
+                    raise DatasetConflictError(location.uri, reason)
             time.sleep(random.uniform(0, min(0.02 * 2**attempt, 2)))
         try:
+            _check_files(location, changes)
             if table is None:
                 _create(location, changes, properties)
                 version = 0
@@ -244,6 +254,77 @@ def commit(location: Location, base: int | None, changes: Changes) -> int:
     raise DatasetError(location.uri, f"cannot be written to: {_line(failure)}") from failure
 
 
+def _before(location: Location, base: int, changes: Changes) -> DeltaTable | None:
+    """The table that changes were made from; the last version, if that does for an addition."""
+    try:
+        return _opened(location, base)
+    except DatasetError:  # `vacuum` has removed the entries of the log
+        if changes.transactions or changes.removes or changes.exact:
+            reason = f"version {base} was removed while something was made of it"
+            raise DatasetConflictError(location.uri, reason) from None
+        return _opened(location)
+
+
+def _names(table: DeltaTable) -> set[str]:
+    return set(map(unquote, pa.table(table.get_add_actions()).column("path").to_pylist()))
+
+
+def _check_files(location: Location, changes: Changes) -> None:
+    """Whether the new files are still there: they are garbage for a `vacuum` until now."""
+    for file in changes.adds:
+        path = location.local(file.name)
+        if path is not None and not os.path.exists(path):
+            raise DatasetError(path, "was removed before it was committed; write it again")
+
+
+@in_own_process
+def make_checkpoint(location: Location, version: int) -> None:
+    """Writes the whole state at a version to the log, so that earlier entries are not needed."""
+    table = _opened(location, version)
+    with _errors(location, "cannot be written to"):
+        if table is not None:
+            table.create_checkpoint()
+
+
+@in_own_process
+def restore(
+    location: Location, version: int, transactions: Mapping[str, int], metadata: Mapping[str, Any]
+) -> int:
+    """Makes the files of an older version those of the table again, in a new commit.
+
+    Args:
+        location: Where the table is.
+        version: The older version.
+        transactions: As for `Changes`.
+        metadata: As for `Changes`.
+
+    Returns:
+        The version of the commit.
+
+    Raises:
+        DatasetConflictError: Other writers are faster, again and again.
+        DatasetError: Files of the version are missing.
+    """
+    properties = CommitProperties(
+        custom_metadata=dict(metadata),
+        max_commit_retries=0,
+        app_transactions=[Transaction(name, at) for name, at in transactions.items()],
+    )
+    for attempt in range(_ATTEMPTS):
+        table = _opened(location)
+        with _errors(location, f"cannot be restored to version {version}"):
+            assert table is not None
+            try:
+                table.restore(version, commit_properties=properties)
+            except CommitFailedError:
+                time.sleep(random.uniform(0, min(0.02 * 2**attempt, 2)))
+                continue
+            table.update_incremental()
+        _make_durable(location, table.version())
+        return table.version()
+    raise DatasetConflictError(location.uri, "other writers are faster, again and again")
+
+
 def _noted(table: DeltaTable | None, name: str) -> int | None:
     return None if table is None else table.transaction_version(name)
 
@@ -254,12 +335,10 @@ def _check_conflicts(
     for name, before in noted.items():
         if _noted(table, name) != before:
             raise DatasetConflictError(location.uri, "another writer has taken the same input")
-    if changes.removes:
-        names = map(unquote, pa.table(table.get_add_actions()).column("path").to_pylist())
-        if gone := sorted(set(changes.removes) - set(names)):
-            raise DatasetConflictError(
-                location.place(gone[0]), "another writer has removed or replaced it meanwhile"
-            )
+    if changes.removes and (gone := sorted(set(changes.removes) - _names(table))):
+        raise DatasetConflictError(
+            location.place(gone[0]), "another writer has removed or replaced it meanwhile"
+        )
 
 
 def _create(location: Location, changes: Changes, properties: CommitProperties) -> None:
@@ -296,7 +375,7 @@ def _write(
             raise DatasetError(
                 location.uri, f"is partitioned by {', '.join(partition_by) or 'nothing'}"
             )
-    now = time.time_ns() // 1_000_000
+    now = 1 if changes.forget else time.time_ns() // 1_000_000
     sizes = table._table.get_add_file_sizes() if changes.removes else {}
     actions: list[AddAction | RemoveAction] = [
         *(

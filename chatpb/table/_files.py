@@ -32,8 +32,10 @@ from chatpb.table._statistics import Statistics
 from chatpb.table._stores import filesystem
 
 JSON_BYTES: Final = b"chatpb.json_bytes"  # in the metadata of a file
-_WRITING: Final = ".writing"  # after the name of a file that is not whole yet
+WRITING: Final = ".writing"  # after the name of a file that is not whole yet
 _DIGESTS: Final = re.compile(r"-([0-9a-f]{32})-([0-9a-f]{16})\.parquet$")
+_SAMPLE: Final = 3_000  # rows that are tried, and their bytes
+_SAMPLE_BYTES: Final = 4 << 20
 _COPIED: Final = 8 << 20  # bytes at once
 _OPEN: Final = 32  # files of different partitions that are written at the same time
 _MAGIC: Final = b"PAR1"
@@ -106,7 +108,7 @@ class _File:
         self._prefix = prefix
         self._partition = partition
         self._statistics = Statistics()
-        self._path = location.local(f"{prefix}{_endings.PARQUET}{_WRITING}")
+        self._path = location.local(f"{prefix}{_endings.PARQUET}{WRITING}")
         self._raw: IO[bytes] = (
             tempfile.TemporaryFile()  # noqa: SIM115
             if self._path is None
@@ -118,7 +120,7 @@ class _File:
             pa.PythonFile(self._stream, mode="w"),
             rows.schema,
             write_page_checksum=True,
-            **parquet_options(rows.to_batches(max_chunksize=None)[0], level=level),
+            **parquet_options(_sample(rows), level=level),
         )
 
     def takes(self, rows: pa.Table) -> bool:
@@ -174,6 +176,21 @@ class _File:
         if self._path is not None:
             with suppress(OSError):
                 os.unlink(self._path)
+
+
+def _sample(rows: pa.Table) -> pa.RecordBatch:
+    """The first rows, which may come in many small batches."""
+    some: list[pa.RecordBatch] = []
+    count = size = 0
+    for batch in rows.to_batches():
+        if some and (count >= _SAMPLE or size + batch.nbytes > _SAMPLE_BYTES):
+            break
+        some.append(batch)
+        count, size = count + batch.num_rows, size + batch.nbytes
+    if len(some) == 1:
+        return some[0]
+    first = pa.Table.from_batches(some).unify_dictionaries().combine_chunks().to_batches()[0]
+    return first
 
 
 def _footer(stream: IO[bytes]) -> bytes:

@@ -95,3 +95,21 @@ def located(uri: Any, options: Mapping[str, str] | None) -> Location:
         known = "a path, file://, s3://, gs:// or az://"
         raise DatasetError(uri, f"the scheme {scheme} is unknown; a table is at {known}")
     return Location(uri, None, options)
+
+
+def absence(location: Location) -> str:
+    """Why there is no table."""
+    folder = location.folder
+    if folder is None:
+        return "no table: there is no Delta log there"
+    if not folder.exists():
+        return "no such directory"
+    if not folder.is_dir():
+        return "not a directory, which a table is"
+    if any(name.endswith(".parquet") for name in os.listdir(folder)):
+        return (
+            "no table: there are Parquet files in it, but no Delta log that says which of them"
+            f" belong together; `chatpb cat --what record {folder}/FILE.parquet | chatpb compact -"
+            " TABLE` adds one of them to a table"
+        )
+    return "no table: there is no Delta log in it"

@@ -17,6 +17,7 @@ import pyarrow.dataset
 import pyarrow.parquet
 
 from chatpb.table._columns import RECORD, SCHEMA
+from chatpb.table._delta import Snapshot
 from chatpb.table._errors import DatasetError
 from chatpb.table._files import JSON_BYTES, TRAILER, digests, footer_digest
 from chatpb.table._location import Location
@@ -47,6 +48,7 @@ class Part:
         partition: The values of the partition columns of the table, as text.
         smallest: The smallest value of some columns, or less.
         largest: The largest value of these columns, or more.
+        time: Its place among the files of the table: when it was added, in milliseconds.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Part:
     partition: Mapping[str, Any] = field(default_factory=dict)
     smallest: Mapping[str, Any] = field(default_factory=dict, repr=False)
     largest: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    time: int = 0
 
     @classmethod
     def of_file(cls, path: Path) -> Part:
@@ -115,17 +118,26 @@ class Part:
 
     def batches(
         self,
-        columns: list[str] | None,
+        columns: list[str] | dict[str, pc.Expression] | None,
         where: pc.Expression | None,
         row_group: int | None = None,
+        *,
+        schema: pa.Schema = SCHEMA,
     ) -> Iterator[pa.RecordBatch]:
-        """The rows of it or of one row group, see `Dataset.scan`."""
-        dataset = self._open()
+        """The rows of it or of one row group, see `Dataset.scan`.
+
+        Args:
+            columns: The names of columns, or what to compute of them.
+            where: Which rows.
+            row_group: The number of the row group.
+            schema: The columns that there are. Default: those of this version of chatpb.
+        """
+        dataset = self._open(schema)
         if row_group is not None:
             (fragment,) = dataset.get_fragments()
-            fragment = fragment.subset(row_group_ids=[row_group], schema=SCHEMA)
+            fragment = fragment.subset(row_group_ids=[row_group], schema=schema)
             dataset = pa.dataset.FileSystemDataset(
-                [fragment], SCHEMA, fragment.format, fragment.filesystem
+                [fragment], schema, fragment.format, fragment.filesystem
             )
         scanner = dataset.scanner(
             columns=columns,
@@ -146,8 +158,10 @@ class Part:
             if batch.num_rows:
                 yield batch
 
-    def _rows_at_once(self, columns: list[str] | None) -> int:
-        types = [] if columns is None else [SCHEMA.field(name).type for name in columns]
+    def _rows_at_once(self, columns: list[str] | dict[str, pc.Expression] | None) -> int:
+        types = (
+            [] if not isinstance(columns, list) else [SCHEMA.field(name).type for name in columns]
+        )
         if types and all(map(pa.types.is_primitive, types)):
             return _READ_NUMBERS
         metadata = self.metadata
@@ -168,14 +182,14 @@ class Part:
                 )
         return functools.reduce(operator.and_, known) if known else None
 
-    def _open(self) -> pa.dataset.Dataset:
+    def _open(self, schema: pa.Schema = SCHEMA) -> pa.dataset.Dataset:
         metadata = self.metadata
         if RECORD not in metadata.schema.to_arrow_schema().names:
             raise DatasetError(self.place, f"not a table of chatpb: there is no column {RECORD}")
         files = filesystem(self.location)
         path = self.location.local(self.name) or self.name
         fragment = _FORMAT.make_fragment(path, files, self._guarantee())
-        return pa.dataset.FileSystemDataset([fragment], SCHEMA, _FORMAT, files)
+        return pa.dataset.FileSystemDataset([fragment], schema, _FORMAT, files)
 
     def open(self) -> Any:
         """The file, as pyarrow reads it.
@@ -219,3 +233,24 @@ class Part:
         if expected is not None and footer_digest(tail[-footer:]) != expected[1]:
             raise DatasetError(self.place, "damaged: its footer is not what was written")
         return tail
+
+
+def parts(snapshot: Snapshot, where: pc.Expression | None = None) -> list[Part]:
+    """The files of a table, in the order in which they were added; see `Dataset.files`."""
+    wanted = ["size_bytes", "num_records", "partition", "modification_time"]
+    if where is not None:
+        wanted += ["min", "max"]
+    found = [
+        Part(
+            name,
+            snapshot.location,
+            add["size_bytes"],
+            add.get("num_records"),
+            add.get("partition") or {},
+            add.get("min") or {},
+            add.get("max") or {},
+            add["modification_time"],
+        )
+        for name, add in zip(snapshot.names, snapshot.described(wanted), strict=True)
+    ]
+    return [part for part in found if part.may_match(where)]

@@ -1,0 +1,172 @@
+"""Deletes the records that match a condition, by writing the files again that contain some."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+import pyarrow.compute as pc
+
+from chatpb.table import _delta
+from chatpb.table._delta import Changes, NewFile
+from chatpb.table._errors import DatasetConflictError, DatasetError
+from chatpb.table._files import remove
+from chatpb.table._location import Location
+from chatpb.table._parts import Part, parts
+from chatpb.table._rewrite import NOTE, Rows, loaded, rewritten
+from chatpb.table._vacuum import Vacuumed, vacuum
+
+_ATTEMPTS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What `Dataset.delete` did.
+
+    Attributes:
+        records: How many records were deleted.
+        files: How many files contained some of them.
+        vacuumed: What was removed for good, if that was asked for.
+    """
+
+    records: int = 0
+    files: int = 0
+    vacuumed: Vacuumed | None = None
+
+
+@dataclass
+class _Found:
+    """A file with records to delete.
+
+    Attributes:
+        part: The file.
+        records: How many there are.
+        rest: New files with the other records.
+    """
+
+    part: Part
+    records: int
+    rest: list[NewFile] = field(default_factory=list)
+
+
+#: Finds rows: the number of a file, and the numbers of some of its rows.
+Matching = Callable[[Sequence[Part]], Iterator[tuple[int, Rows]]]
+
+
+def delete(
+    location: Location,
+    matching: Matching,
+    *,
+    level: int,
+    forget: bool,
+) -> Deleted:
+    """See `Dataset.delete`.
+
+    Args:
+        location: Where the table is.
+        matching: Finds the rows to delete.
+        level: The level of zstd.
+        forget: Whether to remove all earlier versions too, with everything that describes them.
+    """
+    examined: dict[str, _Found | None] = {}
+    kept: set[str] = set()
+    try:
+        for _ in range(_ATTEMPTS):
+            snapshot = loaded(location)
+            now = parts(snapshot)
+            try:
+                _examine(snapshot, now, matching, examined, level)
+                found = [hit for part in now if (hit := examined[part.name]) is not None]
+                if found:
+                    _commit(location, snapshot.version, found, forget)
+            except DatasetConflictError:
+                continue  # files were added or replaced: they are examined too
+            kept = {file.name for hit in found for file in hit.rest}
+            break
+        else:
+            raise DatasetConflictError(location.uri, "other writers are faster, again and again")
+    finally:
+        for hit in examined.values():
+            for file in [] if hit is None else hit.rest:
+                if file.name not in kept:
+                    remove(location, file.name)
+    vacuumed = vacuum(location, 0) if forget else None
+    return Deleted(sum(hit.records for hit in found), len(found), vacuumed)
+
+
+def _examine(
+    snapshot: _delta.Snapshot,
+    now: Sequence[Part],
+    matching: Matching,
+    examined: dict[str, _Found | None],
+    level: int,
+) -> None:
+    """Finds the records to delete in files that were not examined yet, and copies the others."""
+    todo = [part for part in now if part.name not in examined]
+    hits: dict[str, _Found] = {}
+    try:
+        for number, rows in matching(todo):
+            part = todo[number]
+            hit = hits[part.name] = _Found(part, len(rows))
+            if len(rows) < part.metadata.num_rows:
+                hit.rest = [
+                    replace(file, time=part.time)
+                    for file in rewritten(snapshot, [(part, rows)], level)
+                ]
+    except DatasetError:
+        if {part.name for part in todo} <= set(loaded(snapshot.location).names):
+            raise
+        reason = "another writer has replaced files"
+        raise DatasetConflictError(snapshot.location.uri, reason) from None
+    finally:
+        examined.update(hits)
+    examined.update((part.name, None) for part in todo if part.name not in hits)
+
+
+def _commit(location: Location, version: int, found: Sequence[_Found], forget: bool) -> None:
+    records = sum(hit.records for hit in found)
+    changes = Changes(
+        adds=[file for hit in found for file in hit.rest],
+        removes=[hit.part.name for hit in found],
+        metadata={NOTE: {"operation": "delete", "rows": records}},  # the condition may be personal
+        exact=True,
+        forget=forget,
+    )
+    _delta.commit(location, version, changes)
+
+
+def by_sql(location: Location, condition: str) -> Matching:
+    """Finds the rows that match a condition in SQL over the view `exchanges`."""
+    _sql: Any = importlib.import_module("chatpb.table._sql")
+    from chatpb.table._stores import filesystem
+
+    def matching(parts: Sequence[Part]) -> Iterator[tuple[int, Rows]]:
+        files = [location.local(part.name) or part.name for part in parts]
+        if files:
+            store = None if location.folder is not None else filesystem(location)
+            with _sql.connect(files, store) as connection:
+                yield from _sql.matching(connection, condition)
+
+    return matching
+
+
+def by_expression(where: pc.Expression) -> Matching:
+    """Finds the rows for which an expression of Arrow is true."""
+
+    def matching(parts: Sequence[Part]) -> Iterator[tuple[int, Rows]]:
+        for number, part in enumerate(parts):
+            if part.may_match(where):
+                found = [np.empty(0, np.int64)]
+                first = 0
+                for batch in part.batches({"is_wanted": where}, None):
+                    wanted = pc.indices_nonzero(pc.fill_null(batch.column(0), False))
+                    found.append(wanted.to_numpy().astype(np.int64) + first)
+                    first += batch.num_rows
+                rows = np.concatenate(found)
+                if len(rows):
+                    yield number, rows
+
+    return matching

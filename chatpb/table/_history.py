@@ -1,0 +1,101 @@
+"""The versions of a table: what made them, and how to go back to one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from chatpb.table import _delta
+from chatpb.table._errors import DatasetError
+from chatpb.table._location import Location
+from chatpb.table._log import Entry, Log
+from chatpb.table._rewrite import NOTE, loaded
+from chatpb.table._transactions import transactions
+
+_TAKEN: Final = "chatpb:"
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit of a table.
+
+    Attributes:
+        version: The version that it made.
+        time: When, in UTC; None if the writer did not say.
+        operation: What it did, such as ``append``, ``optimize``, ``delete``, or, of a commit that
+            chatpb did not make, what its writer calls it.
+        files_added: How many files it added.
+        files_removed: How many files it removed.
+        records: How many records came, or, below zero, went. None: unknown.
+        engine: The program that wrote it.
+    """
+
+    version: int
+    time: datetime | None
+    operation: str
+    files_added: int
+    files_removed: int
+    records: int | None
+    engine: str
+
+
+def history(location: Location, limit: int | None = None) -> list[Commit]:
+    """See `Dataset.history`."""
+    loaded(location)
+    return [_commit(entry) for entry in Log(location).entries(limit)]
+
+
+def _commit(entry: Entry) -> Commit:
+    info = entry.info
+    adds, removes = entry.actions.get("add", []), entry.actions.get("remove", [])
+    note = info.get(NOTE)
+    note = note if isinstance(note, dict) else {}
+    milliseconds = info.get("timestamp")
+    time = None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
+    operation = note.get("operation")
+    if operation is None:
+        operation = str(info.get("operation", "unknown")).lower()
+        if operation in ("write", "create table") and adds and not removes:
+            operation = "append"
+    return Commit(
+        entry.version,
+        time,
+        str(operation),
+        len(adds),
+        len(removes),
+        _records(note, adds, removes),
+        str(info.get("engineInfo", "unknown")),
+    )
+
+
+def _records(
+    note: dict[str, Any], adds: list[dict[str, Any]], removes: list[dict[str, Any]]
+) -> int | None:
+    if not any(each.get("dataChange", True) for each in adds + removes):
+        return 0
+    if note.get("operation") == "delete":
+        return -int(note.get("rows", 0))
+    if removes:
+        return None
+    counts = [json.loads(each.get("stats") or "{}").get("numRecords") for each in adds]
+    return None if None in counts else sum(counts)
+
+
+def restore(location: Location, version: int) -> int:
+    """See `Dataset.restore`."""
+    last = loaded(location)
+    if version > last.version:
+        raise DatasetError(location.uri, f"there is no version {version}, only {last.version}")
+    loaded(location, version)
+    now = transactions(location, last.version, _TAKEN)
+    then = transactions(location, version, _TAKEN)
+    changed = {
+        name: then.get(name, 0)
+        for name, at in now.items()
+        if at != then.get(name, 0) and not name.startswith(_delta.MARK)
+    }
+    return _delta.restore(
+        location, version, changed, {NOTE: {"operation": "restore", "version": version}}
+    )

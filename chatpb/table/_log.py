@@ -1,0 +1,136 @@
+"""The files of Delta's log: which there are, what they name, and how old they are.
+
+What a table contains is read by `_delta`. This is for what Delta's client does not do: a history
+with counts, and the removal of entries that no version needs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet
+
+from chatpb.table import _delta
+from chatpb.table._errors import DatasetError
+from chatpb.table._listing import Stored, listed, read_bytes, write_bytes
+from chatpb.table._location import Location
+
+_NAME: Final = re.compile(rf"{_delta.LOG}/(\d{{20}})\.(.+)")
+_COMMIT: Final = "json"
+_POINTER: Final = f"{_delta.LOG}/_last_checkpoint"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A commit, as the log has it.
+
+    Attributes:
+        version: The version that it made.
+        info: What the writer noted: when, which operation, and more.
+        actions: Everything else, by kind: ``add``, ``remove``, ``txn``, ``metaData`` ...
+    """
+
+    version: int
+    info: dict[str, Any]
+    actions: dict[str, list[dict[str, Any]]]
+
+    def names(self) -> set[str]:
+        """The files that it adds or removes."""
+        kinds = ("add", "remove", "cdc")
+        return {unquote(each["path"]) for kind in kinds for each in self.actions.get(kind, ())}
+
+
+class Log:
+    """The log of a table, as its files are at this moment."""
+
+    def __init__(self, location: Location) -> None:
+        self._location = location
+        self._files = listed(location, _delta.LOG)
+
+    @cached_property
+    def _commits(self) -> dict[int, Stored]:
+        """The commits that are there, by version, in order."""
+        found = {}
+        for file in self._files:
+            match = _NAME.fullmatch(file.name)
+            if match is not None and match[2] == _COMMIT:
+                found[int(match[1])] = file
+        return dict(sorted(found.items()))
+
+    def version_at(self, moment: float) -> int:
+        """The version that was current at a moment; the first that is there, if it came later.
+
+        Raises:
+            DatasetError: There is no commit.
+        """
+        if not self._commits:
+            raise DatasetError(self._location.place(_delta.LOG), "there is no commit in it")
+        before = (version for version, file in self._commits.items() if file.time <= moment)
+        return max(before, default=min(self._commits))
+
+    def entries(self, limit: int | None = None) -> Iterator[Entry]:
+        """The last commits, the newest first."""
+        for version in list(reversed(self._commits))[:limit]:
+            yield self._entry(version)
+
+    def _entry(self, version: int) -> Entry:
+        name = self._commits[version].name
+        actions: dict[str, list[dict[str, Any]]] = {}
+        try:
+            for line in read_bytes(self._location, name).splitlines():
+                for kind, action in json.loads(line).items():
+                    actions.setdefault(kind, []).append(dict(action))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise DatasetError(self._location.place(name), f"damaged: {error}") from None
+        info = actions.pop("commitInfo", [{}])[0]
+        return Entry(version, info, actions)
+
+    def named(self, *, since_version: int = 0, since: float = 0) -> set[str]:
+        """The files that commits name, from a version and a time on."""
+        names: set[str] = set()
+        for version, file in self._commits.items():
+            if version >= since_version and file.time >= since:
+                names |= self._entry(version).names()
+        return names
+
+    def make_checkpoint(self, version: int) -> None:
+        """Writes the whole state at a version to the log, so that earlier entries are not needed.
+
+        Delta's client keeps there what it knows of removed files for a week, such as their
+        partitions; but `vacuum` has deleted them.
+        """
+        _delta.make_checkpoint(self._location, version)
+        name = f"{_delta.LOG}/{version:020}.checkpoint.parquet"
+        state = pa.parquet.read_table(pa.BufferReader(read_bytes(self._location, name)))
+        there = state.filter(pc.invert(pc.is_valid(state.column("remove"))))
+        if there.num_rows < state.num_rows:
+            out = pa.BufferOutputStream()
+            pa.parquet.write_table(there, out, compression="zstd")
+            write_bytes(self._location, name, out.getvalue())
+
+    def before(self, version: int, moment: float) -> list[Stored]:
+        """The files of the log that only earlier versions need, and what killed writers left.
+
+        Args:
+            version: The first version to keep.
+            moment: What was left over is kept if it is younger.
+        """
+        found = []
+        for file in self._files:
+            match = _NAME.fullmatch(file.name)
+            if match is not None:
+                is_needless = int(match[1]) < version
+            else:
+                is_left = file.name != _POINTER and file.name.count("/") == 1
+                is_needless = is_left and file.time <= moment
+            if is_needless:
+                found.append(file)
+        return found

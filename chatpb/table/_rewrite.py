@@ -1,0 +1,113 @@
+"""Copies rows from files of a table to new files, with all their columns, as they are.
+
+The records are not taken apart: a row can lie in any file, beside any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from chatpb.table._columns import SCHEMA
+from chatpb.table._delta import Changes, NewFile, Snapshot, commit, load, plain
+from chatpb.table._errors import DatasetError
+from chatpb.table._files import FileWriter, Limits, remove
+from chatpb.table._location import Location, absence
+from chatpb.table._partitions import partitioning_of
+from chatpb.table._parts import Part
+
+#: Numbers of rows of a file, ascending.
+Rows: TypeAlias = npt.NDArray[np.int64]
+
+#: In the metadata of a commit: what was done, and to how many rows.
+NOTE: Final = "chatpb"
+_GROUP_BYTES: Final = 64 << 20
+_GROUP_ROWS: Final = 100_000
+
+
+def loaded(location: Location, version: int | None = None) -> Snapshot:
+    """A table at a version, by default the last one.
+
+    Raises:
+        DatasetError: There is none, or it cannot be read.
+    """
+    snapshot = load(location, version)
+    if snapshot is None:
+        raise DatasetError(location.uri, absence(location))
+    return snapshot
+
+
+def rewritten(
+    snapshot: Snapshot, parts: Iterable[tuple[Part, Rows | None]], level: int
+) -> list[NewFile]:
+    """New files with the rows of others, in order. They are not part of the table yet.
+
+    Args:
+        snapshot: The table.
+        parts: The files, and the numbers of the rows of each that are left out.
+        level: The level of zstd.
+
+    Raises:
+        DatasetError: A file cannot be read. Nothing is left behind.
+    """
+    given = list(parts)
+    columns = _columns([part for part, _ in given])
+    limits = Limits(1 << 62, _GROUP_BYTES, _GROUP_ROWS)
+    writer = FileWriter(snapshot.location, level, limits, partitioning_of(snapshot.partition_by))
+    try:
+        for part, left_out in given:
+            _copy(part, left_out, columns, writer)
+        return writer.close()
+    except BaseException:
+        writer.abandon()
+        raise
+
+
+def commit_files(location: Location, version: int, changes: Changes) -> int:
+    """Commits files that were written; removes them if that fails.
+
+    Raises:
+        DatasetConflictError: As for `commit`.
+    """
+    try:
+        return commit(location, version, changes)
+    except BaseException:
+        for file in changes.adds:
+            remove(location, file.name)
+        raise
+
+
+def _columns(parts: Sequence[Part]) -> pa.Schema:
+    """All columns of files, also those of later versions of chatpb, in the form to be written."""
+    found = pa.unify_schemas([part.metadata.schema.to_arrow_schema() for part in parts])
+    return pa.schema(
+        [
+            SCHEMA.field(each.name)
+            if each.name in SCHEMA.names and plain(SCHEMA.field(each.name).type) == plain(each.type)
+            else each
+            for each in found
+        ]
+    )
+
+
+def _copy(part: Part, left_out: Rows | None, columns: pa.Schema, writer: FileWriter) -> None:
+    json_share = (part.json_bytes or 0) / max(part.metadata.num_rows, 1)
+    first = 0
+    for batch in part.batches(None, None, schema=columns):
+        rows, end = batch, first + batch.num_rows
+        if left_out is not None:
+            some = left_out[np.searchsorted(left_out, first) : np.searchsorted(left_out, end)]
+            if len(some):
+                mask = np.ones(batch.num_rows, bool)
+                mask[some - first] = False
+                rows = batch.filter(pa.array(mask))
+        first = end
+        while rows.num_rows:
+            writer.make_room(rows.nbytes)
+            piece = rows.slice(0, writer.free_rows)
+            writer.add(piece, piece.nbytes, round(json_share * piece.num_rows))
+            rows = rows.slice(piece.num_rows)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import pyarrow as pa
 from google.protobuf.message import Message
 
 from chatpb._errors import binary_of
@@ -150,6 +151,28 @@ class DatasetWriter:
         if self._slice_type is not message_type:
             self._end_slice(message_type)
         self._add(text, len(text))
+
+    def write_rows(self, rows: pa.RecordBatch, json_bytes: int) -> None:
+        """Adds records as rows, such as `json_to_batch` makes.
+
+        Args:
+            rows: The rows, with the columns of `SCHEMA`.
+            json_bytes: The bytes of their JSON.
+
+        Raises:
+            DatasetError: The writer belongs to another process.
+        """
+        self._check_owner()
+        self._end_slice(None, rows.nbytes)
+        at = 0
+        while at < len(rows):
+            some = rows.slice(at, max(self._files.free_rows, 1))
+            self._files.add(some, some.nbytes, 0 if at else json_bytes)
+            self._files.make_room(0)
+            at += len(some)
+        self._records += len(rows)
+        self._json_bytes += json_bytes
+        self._end_slice(None)
 
     def _check_owner(self) -> None:
         if not self._owner.is_here:

@@ -15,6 +15,7 @@ from chatpb._cli.progress import progress
 from chatpb._cli.reading.collect import Collector, files
 from chatpb._cli.reading.input import STDIN, Reading, nothing_in
 from chatpb._cli.reading.known import PREFIX, Known
+from chatpb._cli.reading.streams import MadeRows
 from chatpb._cli.tally import counted
 from chatpb._pairs import key_and_value
 from chatpb._record import label_fields, labelled
@@ -164,6 +165,7 @@ def command(
 
 def _add(names: list[str], dataset: str, how: How) -> tuple[Added, Collector]:
     """Adds what is new of the files, in one commit."""
+    from chatpb._cli.stored.labels import with_labels
     from chatpb.table import Dataset  # few commands need pyarrow
 
     with (
@@ -177,8 +179,11 @@ def _add(names: list[str], dataset: str, how: How) -> tuple[Added, Collector]:
             known, how.reading, how.skip_damage, how.skip_unknown, advance, _note, how.keys
         )
         fields = label_fields(how.labels)
-        for data, json_bytes in collector.records(names):
-            writer.write(labelled(data, fields), json_bytes)
+        for made in collector.records(names):
+            if isinstance(made, MadeRows):
+                writer.write_rows(with_labels(made.rows, how.labels), made.json_bytes)
+            else:
+                writer.write(labelled(made.data, fields), made.json_bytes)
         writer.taken = known.taken()
     return writer.added, collector
 

@@ -23,7 +23,7 @@ from chatpb._cli.reading.known import Known
 from chatpb._cli.reading.reader import Reader, UnknownError
 from chatpb._cli.reading.sniff import ENDINGS, READABLE, Format
 from chatpb._cli.reading.source import Record, Source
-from chatpb._cli.reading.streams import Made
+from chatpb._cli.reading.streams import Made, MadeRows
 from chatpb._errors import ConversionError
 from chatpb._mapping.text import parse
 from chatpb._record import record_of
@@ -64,7 +64,7 @@ class Collector:
     _batches: Batches = field(default_factory=Batches)
     _known_files: list[str] = field(default_factory=list)
 
-    def records(self, names: Sequence[str]) -> Iterator[Made]:
+    def records(self, names: Sequence[str]) -> Iterator[Made | MadeRows]:
         """The records of files.
 
         Raises:
@@ -88,7 +88,7 @@ class Collector:
                 self._known_requests(path)
         yield from self._batches.records(self.failed)
 
-    def _file(self, path: str) -> Iterator[Made]:
+    def _file(self, path: str) -> Iterator[Made | MadeRows]:
         found = os.stat(path)
         if (found.st_dev, found.st_ino) in self._files:
             return
@@ -113,7 +113,7 @@ class Collector:
             return
         reading = replace(self.reading, form=form)
         with open_source(path, reading, self.advance, skipped=(lines, end)) as source:
-            reader = Reader(self, source, lines, end)
+            reader = Reader(self, source, end)
             if skipped is None:
                 yield from self._with_request(path, reader.records())
             else:
@@ -124,16 +124,18 @@ class Collector:
         elif end:  # an empty file has nothing to recognise it by
             self.known.take(path, end)
 
-    def _of_source(self, source: Source) -> Iterator[Made]:
-        return Reader(self, source, 0, 0).records()
+    def _of_source(self, source: Source) -> Iterator[Made | MadeRows]:
+        return Reader(self, source).records()
 
-    def _with_request(self, path: str, records: Iterator[Made]) -> Iterator[Made]:
+    def _with_request(
+        self, path: str, records: Iterator[Made | MadeRows]
+    ) -> Iterator[Made | MadeRows]:
         """The records of an answer; a single one with the request from the file next to it."""
         first, second = next(records, None), next(records, None)
         if first is None:
             return
         beside = None if second is not None else _request_beside(path)
-        if beside is not None:
+        if beside is not None and isinstance(first, Made):
             request = self._request(beside)
             if request is not None:
                 size = None if first.json_bytes is None else first.json_bytes + request[1]

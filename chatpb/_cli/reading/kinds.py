@@ -194,13 +194,13 @@ def converted(text: bytes) -> Converted | None:
     except ConversionError:
         return None
     if kind is ChatCompletion:
-        return Converted(kind, data) if _is_named(data) else None
+        return Converted(kind, data) if is_named(data) else None
     chunk = ChatCompletionChunk.FromString(data)  # small: faster than to look for the two fields
     has_delta = any(choice.HasField("delta") for choice in chunk.choices)
     return Converted(kind, data, chunk.id) if has_delta else None
 
 
-def _is_named(completion: bytes) -> bool:
+def is_named(completion: bytes) -> bool:
     """Whether the `object` of a completion in binary form is unset: then it has its usual word."""
     for span in _wire.spans(completion):
         if span.number == _OBJECT:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from chatpb import _endings
 from chatpb._cli.failure import CliError
+from chatpb._cli.reading.bulk import rows_of, runs
 from chatpb._cli.reading.exchange import UnknownShapeError, described, is_exchange
 from chatpb._cli.reading.input import explained
 from chatpb._cli.reading.kinds import Kind, converted, known_kind, loaded
 from chatpb._cli.reading.sniff import Format
-from chatpb._cli.reading.source import Record, Source
-from chatpb._cli.reading.streams import Made, Stream, Streams
+from chatpb._cli.reading.source import Block, Record, Source
+from chatpb._cli.reading.streams import Made, MadeRows, Stream, Streams
 from chatpb._errors import ConversionError
 from chatpb._record import holds, record_of
 from chatpb.v1 import (
@@ -40,17 +41,15 @@ class Reader:
     """Makes records of one file that is not a log.
 
     Attributes:
-        lines: How many lines of the file have been read.
-        end: The offset of the first byte after them.
+        end: For JSON lines, the offset of the first byte after those that were read.
     """
 
-    def __init__(self, collector: Collector, source: Source, lines: int, end: int) -> None:
-        self.lines = lines
+    def __init__(self, collector: Collector, source: Source, end: int = 0) -> None:
         self.end = end
         self._collector = collector
         self._source = source
 
-    def records(self) -> Iterator[Made]:
+    def records(self) -> Iterator[Made | MadeRows]:
         form = self._source.format
         if form is Format.SSE:
             yield from self._events()
@@ -79,20 +78,47 @@ class Reader:
         if stream.messages:
             yield stream.made()
 
-    def _lines(self) -> Iterator[Made]:
+    def _lines(self) -> Iterator[Made | MadeRows]:
         streams = Streams()
-        for record in self._read():
+        for block in self._blocks():
+            for is_likely, start, stop in runs(block):
+                rows = rows_of(block.lines[start:stop]) if is_likely and self._is_exact else None
+                if rows is not None:
+                    yield rows
+                    self.end = block.ends[stop - 1]
+                elif not (yield from self._one_by_one(block, start, stop, streams)):
+                    yield from streams.close()
+                    return
+        yield from streams.close()
+
+    def _blocks(self) -> Iterator[Block]:
+        try:
+            yield from self._source.blocks()
+        except CliError as failure:
+            self._collector.failed(failure)
+
+    @property
+    def _is_exact(self) -> bool:
+        return not self._collector.reading.allow_nan
+
+    def _one_by_one(
+        self, block: Block, start: int, stop: int, streams: Streams
+    ) -> Generator[Made, None, bool]:
+        """The records of lines; the result is whether the lines after them should be read."""
+        for index in range(start, stop):
+            if not block.lines[index]:
+                continue
+            record = block.record(index)
             try:
                 yield from self._line(record, streams)
             except CliError as failure:
                 may_grow = record.is_cut and not self._source.is_compressed
                 if may_grow and not isinstance(failure, UnknownError):
                     self._collector.note(f"{failure.text}; left for when the line is whole")
-                    break
+                    return False
                 self._collector.failed(failure)
-            self.lines += 1
-            self.end = record.end
-        yield from streams.close()
+            self.end = block.ends[index]
+        return True
 
     def _line(self, record: Record, streams: Streams) -> Iterator[Made]:
         found = converted(record.data)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from chatpb import sse
 from chatpb._cli.failure import CliError, at
@@ -21,6 +22,7 @@ from chatpb.v1 import ChatCompletionChunk, ErrorResponse
 STDIN_NAME: Final = "<stdin>"
 MAX_BYTES: Final = 1 << 28  # of a record, unless --max-size is given
 _CHUNK: Final = 64 * 1024
+_BLOCK: Final = 4 << 20  # bytes of lines that are read at once
 _BOM: Final = b"\xef\xbb\xbf"
 _BINARY: Final = (Format.BINARY, Format.DELIMITED)
 _MANY: Final = (Format.JSONL, Format.SSE, Format.DELIMITED)
@@ -73,6 +75,32 @@ class Record:
         except ConversionError:
             found = None
         return self.data if found is None else found.text
+
+
+class Block(NamedTuple):
+    """Some lines of a file of JSON lines.
+
+    Attributes:
+        lines: The lines, without line breaks and white space around them.
+        ends: For each line, the offset of the first byte after it.
+        text: The bytes that the lines come from.
+        number: The number of the first line in the file.
+        source: The file.
+        is_cut: Whether the last line lacks a line break at its end.
+    """
+
+    lines: list[bytes]
+    ends: list[int]
+    text: bytes
+    number: int
+    source: Source
+    is_cut: bool
+
+    def record(self, index: int) -> Record:
+        """A line as a record."""
+        place = f"{self.source.name}:{self.number + index}"
+        is_cut = self.is_cut and index == len(self.lines) - 1
+        return Record(self.lines[index], place, self.source, end=self.ends[index], is_cut=is_cut)
 
 
 class _Rewound(io.RawIOBase):
@@ -174,6 +202,53 @@ class Source:
             raise at(self.name, error) from None
         except OSError as error:
             raise CliError(f"{self.name}: {os_error_text(error)}") from None
+
+    def blocks(self) -> Iterator[Block]:
+        """The lines of JSON lines, many at a time; otherwise like `records`.
+
+        Raises:
+            CliError: A line is too long. The lines before it come first.
+        """
+        try:
+            yield from self._blocks()
+        except ConversionError as error:
+            raise at(self.name, error) from None
+        except OSError as error:
+            raise CliError(f"{self.name}: {os_error_text(error)}") from None
+
+    def _blocks(self) -> Iterator[Block]:
+        number, end = self._skipped
+        number += 1
+        rest: list[bytes] = []  # the beginning of a line that is not whole yet
+        while data := self._stream.read(_BLOCK):
+            head, newline, tail = data.rpartition(b"\n")
+            if newline:
+                text = b"".join([*rest, head])
+                rest = []
+                yield from self._block(text, number, end, is_cut=False)
+                number, end = number + text.count(b"\n") + 1, end + len(text) + 1
+            rest.append(tail)
+            if sum(map(len, rest)) > self._limit:
+                raise self._too_long(f"{self.name}:{number}")
+        text = b"".join(rest)
+        rest = []
+        if text:
+            yield from self._block(text, number, end, is_cut=True)
+
+    def _block(self, text: bytes, number: int, end: int, *, is_cut: bool) -> Iterator[Block]:
+        lines = text.split(b"\n") if b"\n" in text else [text]
+        sizes = [len(line) + (not is_cut) for line in lines]
+        whole = len(lines)
+        if max(sizes) > self._limit:
+            whole = next(index for index, size in enumerate(sizes) if size > self._limit)
+        ends = list(itertools.accumulate(sizes, initial=end))[1:]
+        if number == 1:
+            lines[0] = lines[0].removeprefix(_BOM)
+        if whole:
+            stripped = [line.strip() for line in lines[:whole]]
+            yield Block(stripped, ends, text, number, self, is_cut)
+        if whole < len(lines):
+            raise self._too_long(f"{self.name}:{number + whole}")
 
     def _whole(self) -> Iterator[Record]:
         data = self._stream.read(self._limit + 1)

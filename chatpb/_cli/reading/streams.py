@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from google.protobuf.message import Message
 
@@ -26,6 +26,18 @@ class Made(NamedTuple):
 
     data: bytes
     json_bytes: int | None
+
+
+class MadeRows(NamedTuple):
+    """Records made from input, as rows of a table.
+
+    Attributes:
+        rows: The rows, a `pyarrow.RecordBatch`.
+        json_bytes: The size of their JSON in bytes.
+    """
+
+    rows: Any
+    json_bytes: int
 
 
 @dataclass

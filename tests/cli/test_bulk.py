@@ -1,0 +1,95 @@
+"""Completions in JSON lines, many of which become rows at once: with the same result."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatpb._cli.reading import bulk
+from support.command_line import run
+from support.table_files import REQUEST, STREAM, compacted, completion, found, lines
+
+FIRST = [json.dumps(completion(number)) for number in range(20)]
+LAST = [json.dumps(completion(number)) for number in range(100, 120)]
+
+
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "_FEWEST", 10**9)
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        pytest.param([], id="nothing"),
+        pytest.param(["", "  ", "\r"], id="blank"),
+        pytest.param([json.dumps(STREAM[0]), json.dumps(completion(50))], id="chunk"),
+        pytest.param([json.dumps({"request": REQUEST, "response": completion(50)})], id="exchange"),
+        pytest.param([json.dumps({"object": "chat.completion", "x": "\ud800"})], id="surrogate"),
+        pytest.param(['{"object":"chat.completion","object":"x","choices":[]}'], id="repeated"),
+        pytest.param(['{"x": {"object": "chat.completion"}, "choices": []}'], id="nested"),
+        pytest.param(['{"object": "chat.completion", "created": 1e400}'], id="number"),
+        pytest.param(['{"choices": [], "y": "\\"object\\": \\"chat.completion\\""}'], id="text"),
+        pytest.param([" \t" + json.dumps(completion(50)) + " \r"], id="space"),
+    ],
+)
+def test_the_same_records(
+    between: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join([*FIRST, *between, *LAST]))
+    said = compacted("--label", "a=b", path, tmp_path / "bulk")
+    one_by_one(monkeypatch)
+    assert (
+        said.split(" of JSON")[0]
+        == compacted("--label", "a=b", path, tmp_path / "slow").split(" of JSON")[0]
+    )
+    assert found(tmp_path / "slow") == found(tmp_path / "bulk")
+
+
+@pytest.mark.parametrize(
+    "bad", ['{"object": "chat.completion", "x": }', "7", '{"a": 1}', "x" * 2000], ids=str
+)
+@pytest.mark.parametrize("options", [[], ["--skip-damage", "--skip-unknown"]], ids=["", "skip"])
+def test_the_same_errors(
+    bad: str, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join([*FIRST, bad, *LAST, ""]))
+    limit = ["--max-size", "0.0015"] if len(bad) > 1000 else []
+
+    def outcome(table: str) -> Any:
+        result = run("compact", *options, *limit, path, tmp_path / table)
+        records = found(tmp_path / table) if result.exit_code == 0 else []
+        said = result.stdout.split(" of JSON")[0]
+        return result.exit_code, result.stderr.replace(table, "table"), said, records
+
+    expected = outcome("bulk")
+    one_by_one(monkeypatch)
+    assert expected == outcome("slow")
+    assert (":21: " in expected[1]) or options
+
+
+def test_a_file_that_grows(tmp_path: Path) -> None:
+    path, table = tmp_path / "a.jsonl", tmp_path / "table"
+    path.write_text("\n".join(FIRST) + "\n" + LAST[0][:50])
+    result = run("compact", path, table)
+    assert "; left for when the line is whole" in result.stderr
+    assert result.stdout.startswith("20 records, ")
+    path.write_text("\n".join([*FIRST, *LAST]))
+    assert compacted(path, table).startswith("20 records, ")
+    assert [json.loads(each) for each in (*FIRST, *LAST)] == [
+        each["completion"] for each in found(table)
+    ]
+
+
+def test_lines_longer_than_a_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chatpb._cli.reading.source._BLOCK", 700)
+    path = tmp_path / "a.jsonl"
+    long = completion(7, x="x" * 3000)
+    path.write_text(lines(*map(json.loads, FIRST), long, *map(json.loads, LAST)))
+    compacted(path, tmp_path / "table")
+    assert long == found(tmp_path / "table")[20]["completion"]
+    assert 41 == len(found(tmp_path / "table"))

@@ -43,6 +43,7 @@ from chatpb.v1 import (
     TopLogprob,
 )
 from mapping.fuzz import BINARY, Fuzzer
+from support.random_records import random_record
 
 _FIELDS: Final = {
     ChatCompletionRequest: CompletionRecord.REQUEST_FIELD_NUMBER,
@@ -56,7 +57,10 @@ _LIST: Final = column_of(TOKENS.list)
 
 
 def records(seed: int) -> Iterator[bytes]:
-    """Records whose parts are mutated, without end; the same for the same seed."""
+    """Records whose parts are mutated, without end; the same for the same seed.
+
+    Half of them fill the columns, and a few of their bytes are changed.
+    """
     rng = random.Random(seed)
     parts: list[bytes] = []
     for case in Fuzzer(seed).cases():
@@ -67,7 +71,20 @@ def records(seed: int) -> Iterator[bytes]:
         if len(parts) == 64:
             for _ in range(64):
                 yield b"".join(rng.choices(parts, k=rng.choice((1, 1, 1, 2, 3))))
+                yield _mutated(rng, random_record(rng).SerializeToString())
             parts.clear()
+
+
+def _mutated(rng: random.Random, data: bytes) -> bytes:
+    """Bytes of which some are changed, moved or left out."""
+    changed = bytearray(data)
+    for _ in range(rng.choice((0, 0, 1, 2)) if data else 0):
+        place = rng.randrange(len(changed) + 1)
+        end = min(len(changed), place + rng.choice((0, 1, 1, 8)))
+        changed[place:end] = rng.choice(
+            (b"", rng.randbytes(1), bytes(changed[place:end] * 2), b"\x00", b"\x08\x04", b"\x80")
+        )
+    return bytes(changed)
 
 
 def rows(batch: pa.RecordBatch) -> str:

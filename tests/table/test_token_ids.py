@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import deltalake
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
@@ -198,6 +199,7 @@ def test_files_without_the_column_are_read(tmp_path: Path) -> None:
     old = table.set_column(place, TOKENS_COLUMN, tokens).drop_columns(["request_tools"])
     (tmp_path / "table").mkdir()
     pa.parquet.write_table(old, tmp_path / "table" / "a.parquet", store_schema=False)
+    deltalake.convert_to_deltalake(tmp_path / "table")
     dataset = Dataset(tmp_path / "table")
     assert data == list(dataset.records())
     dataset.append(data)

@@ -34,7 +34,7 @@ AGAINST ?= .git\#branch=main
 include polyglot/polyglot.mk
 include docs/playground/playground.mk
 include tests/clients/clients.mk
-.PHONY: help setup lock update demo test test-node test-go test-tools test-envoy test-deploy test-llama test-floor soak recording check lint format types rust bench bench-relay bench-storage bench-stream bench-quick .bench fuzz rust-fuzz gen drift proto golden settings serve roundtrip residue clean
+.PHONY: help setup lock update demo test test-node test-go test-tools test-envoy test-deploy test-llama test-floor test-s3 soak recording check lint format types rust bench bench-relay bench-storage bench-stream bench-quick .bench fuzz rust-fuzz gen drift proto golden settings serve roundtrip residue clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -94,7 +94,7 @@ PARALLEL := -n auto --dist worksteal
 # Hundreds of processes are started: they find compiled modules, even if the environment is without.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: setup ## Run the tests; those of the converters run with both implementations
-	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/spark/test_spark.py
+	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/spark/test_spark.py --ignore tests/table/test_s3.py
 	@$(BIN)/python -c 'import chatpb, sys; sys.exit(chatpb.implementation == "python")' || exit 0; \
 	  echo "the same tests with the pure Python implementation"; \
 	  CHATPB_IMPLEMENTATION=python $(BIN)/python -m pytest $(PARALLEL) $(CONVERTS)
@@ -189,11 +189,14 @@ $(FLOOR)/.done: requirements/floor.txt pyproject.toml setup.py $(NATIVE) $(UV)
 test-floor: $(FLOOR)/.done ## Run tests with the oldest supported dependencies, on the oldest Python, 3.11
 	$(FLOOR)/bin/python -m pytest -n 2 $(FLOOR_TESTS)
 
+test-s3: setup ## Run the tests of tables on an object store, a server of S3's interface on this machine
+	$(BIN)/python -m pytest tests/table/test_s3.py
+
 soak: setup ## Run longer tests: 500 examples for each property, as many calls as the relay promises to handle, 200 kills of the log
 	CHATPB_SOAK=1 HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest $(PARALLEL) tests/mapping/test_lossless.py tests/mapping/test_schemas.py \
 	  tests/mapping/test_native.py tests/mapping/test_fault.py tests/stream/test_fold.py tests/stream/test_sse.py
 	CHATPB_SOAK=1 $(BIN)/python -m pytest tests/relay/test_soak.py tests/relay/test_lag.py tests/relay/test_grpc_hostile.py tests/relay/test_http_edge_bounds.py tests/relay/test_fallback_large.py tests/relay/test_side_services.py \
-	  tests/relay/test_reload_process.py tests/relay/test_recording_keys.py tests/relay/test_canary.py tests/log/test_faults.py tests/log/test_sealed.py tests/log/test_rekey.py tests/table/test_dataset.py tests/table/test_compaction.py
+	  tests/relay/test_reload_process.py tests/relay/test_recording_keys.py tests/relay/test_canary.py tests/log/test_faults.py tests/log/test_sealed.py tests/log/test_rekey.py tests/table/test_dataset.py tests/table/test_compaction.py tests/table/test_s3.py
 
 fuzz: setup rust-fuzz ## Compare both implementations: rust-fuzz, then COUNT=... mutated inputs
 	PYTHONPATH=tests $(BIN)/python -m mapping.fuzz --count $(or $(COUNT),1000000) --seed $(or $(SEED),1)

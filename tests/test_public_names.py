@@ -83,6 +83,7 @@ VALUES: list[Any] = [
     *chatpb.log.Sync,
     chatpb.sse.Event(b"{}", "delta"),
     chatpb.table.Added(3, 100, 40, ("a.parquet", "b.parquet")),
+    chatpb.table.Verified(3, 40, 5000, 1, ()),
     chatpb.table.Part("a.parquet", Location(str(PATH), PATH), 9, 2),
     chatpb.table.Part("a.parquet", Location("s3://b/t", None, {"k": "v"})),
 ]

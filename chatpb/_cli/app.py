@@ -94,6 +94,7 @@ def app() -> None:
     \b
       chatpb compact logs/ responses.jsonl table          logs and JSON into a table of Parquet
       chatpb ls table                                     its files
+      chatpb verify table                                 are its files there and whole?
       chatpb rekey --keys keys.txt logs/                  encrypted logs get another key
       chatpb cat table                                    what is in it, as JSON
       chatpb grep 'total_tokens > 1000' table             some of that

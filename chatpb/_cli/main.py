@@ -13,6 +13,7 @@ _EXTRAS = {
     "grpc_status": "cli",
     "httpx2": "cli",
     "rich": "cli",
+    "deltalake": "cli,table",
     "numpy": "cli,table",
     "pyarrow": "cli,table",
     "cryptography": "cli,encryption",

@@ -16,6 +16,7 @@ try:
     from chatpb.table._parts import Part
     from chatpb.table._rows import batch_to_lines, from_batch, json_to_batch, to_batch
     from chatpb.table._vacuum import Vacuumed
+    from chatpb.table._verify import Verified
     from chatpb.table._writer import Added, DatasetWriter
 except ModuleNotFoundError as missing:
     raise_hint("chatpb.table", missing)
@@ -32,6 +33,7 @@ __all__ = [
     "Optimized",
     "Part",
     "Vacuumed",
+    "Verified",
     "batch_to_lines",
     "from_batch",
     "json_to_batch",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from chatpb.table._location import absence, located
 from chatpb.table._partitions import PARTITIONINGS, Partitioning, partitioning_of
 from chatpb.table._parts import Part, parts
 from chatpb.table._rows import batch_to_lines, from_batch
+from chatpb.table._verify import Verified, verify
 from chatpb.table._writer import Added, DatasetWriter
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.completion_record_pb2 import CompletionRecord
@@ -165,6 +166,20 @@ class Dataset(Care):
         """
         for batch in self.scan(where=where):
             yield batch_to_lines(batch, message_type)
+
+    def verify(self, advance: Callable[[int], object] = int) -> Verified:
+        """Reads all files, and compares them with the digests of what was written.
+
+        Args:
+            advance: Called with the number of bytes read, as they are read.
+
+        Returns:
+            What was found, with the errors of files that are missing or damaged.
+
+        Raises:
+            DatasetError: There is no table, or its log is damaged.
+        """
+        return verify(self.files(), advance)
 
     @contextmanager
     def writer(

@@ -24,7 +24,7 @@ from deltalake.transaction import AddAction, RemoveAction, create_table_with_add
 
 from chatpb.table._away import in_own_process
 from chatpb.table._columns import SCHEMA
-from chatpb.table._errors import DatasetConflictError, DatasetError
+from chatpb.table._errors import DatasetConflictError, DatasetError, one_line
 from chatpb.table._location import Location
 from chatpb.table._statistics import COUNTED
 
@@ -32,7 +32,8 @@ LOG: Final = "_delta_log"
 MARK: Final = "chatpb:commit:"  # the app transaction by which a writer finds its own commit
 _MARKS: Final = 256  # kept in every checkpoint, so not one for each commit
 _STATISTICS: Final = "delta.dataSkippingStatsColumns"  # by default, the first 32 columns
-_ATTEMPTS: Final = 30
+_ATTEMPTS: Final = 30  # while other writers commit
+_FAILURES: Final = 3  # that are no conflict; the store has been asked several times for each
 _READER_FEATURES: Final = frozenset({"timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"})
 
 
@@ -219,7 +220,8 @@ def commit(location: Location, base: int | None, changes: Changes) -> int:
     transactions = {**changes.transactions, mark: number}
     properties = CommitProperties(
         custom_metadata=dict(changes.metadata) or None,
-        max_commit_retries=0,  # deltalake itself overlooks that the same files were removed
+        # Delta's client overlooks that files were removed, and describes a new table twice.
+        max_commit_retries=0,
         app_transactions=[Transaction(name, at) for name, at in transactions.items()],
     )
     before = None if base is None else _before(location, base, changes)
@@ -227,7 +229,8 @@ def commit(location: Location, base: int | None, changes: Changes) -> int:
     names = _names(before) if changes.exact and before is not None else None
     table = before
     failure: Exception | None = None
-    for attempt in range(_ATTEMPTS):
+    failures = 0
+    for attempt in range(_ATTEMPTS + 1):
         if attempt:
             with _errors(location, "cannot be written to; it is unknown whether it was"):
                 table = _opened(location)
@@ -238,6 +241,8 @@ def commit(location: Location, base: int | None, changes: Changes) -> int:
                 if names is not None and names != _names(table):
                     reason = "another writer has added or replaced files meanwhile"
                     raise DatasetConflictError(location.uri, reason)
+            if failures == _FAILURES or attempt == _ATTEMPTS:
+                break
             time.sleep(random.uniform(0, min(0.02 * 2**attempt, 2)))
         try:
             _check_files(location, changes)
@@ -248,10 +253,11 @@ def commit(location: Location, base: int | None, changes: Changes) -> int:
                 version = _write(location, table, changes, properties)
         except (DeltaError, OSError) as error:
             failure = error
+            failures += not isinstance(error, CommitFailedError)
             continue
         _make_durable(location, version)
         return version
-    raise DatasetError(location.uri, f"cannot be written to: {_line(failure)}") from failure
+    raise DatasetError(location.uri, f"cannot be written to: {one_line(failure)}") from failure
 
 
 def _before(location: Location, base: int, changes: Changes) -> DeltaTable | None:
@@ -456,9 +462,5 @@ class _errors:  # noqa: N801
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, DeltaError | OSError | ValueError):
-            reason = f"{self._what}: {_line(error)}"
+            reason = f"{self._what}: {one_line(error)}"
             raise DatasetError(self._location.uri, reason) from error
-
-
-def _line(error: Exception | None) -> str:
-    return " ".join(str(error).split())

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import tempfile
 import time
 import uuid
@@ -25,18 +24,17 @@ from chatpb import _endings
 from chatpb.table._columns import RECORD
 from chatpb.table._delta import NewFile, sync
 from chatpb.table._encoding import parquet_options
-from chatpb.table._errors import DatasetError
+from chatpb.table._errors import DatasetError, one_line
 from chatpb.table._location import Location
 from chatpb.table._partitions import Partitioning
 from chatpb.table._statistics import Statistics
-from chatpb.table._stores import filesystem
+from chatpb.table._stores import filesystem, upload
 
 JSON_BYTES: Final = b"chatpb.json_bytes"  # in the metadata of a file
 WRITING: Final = ".writing"  # after the name of a file that is not whole yet
 _DIGESTS: Final = re.compile(r"-([0-9a-f]{32})-([0-9a-f]{16})\.parquet$")
 _SAMPLE: Final = 3_000  # rows that are tried, and their bytes
 _SAMPLE_BYTES: Final = 4 << 20
-_COPIED: Final = 8 << 20  # bytes at once
 _OPEN: Final = 32  # files of different partitions that are written at the same time
 _MAGIC: Final = b"PAR1"
 TRAILER: Final = 8  # bytes: the length of the footer, and the magic word
@@ -161,10 +159,9 @@ class _File:
     def _upload(self, name: str) -> None:
         self._raw.seek(0)
         try:
-            with filesystem(self._location).open_output_stream(name) as out:
-                shutil.copyfileobj(self._raw, out, _COPIED)
-        except (OSError, pa.ArrowException) as error:
-            reason = f"cannot be written: {' '.join(str(error).split())}"
+            upload(self._location, name, self._raw)
+        except OSError as error:
+            reason = f"cannot be written: {one_line(error)}"
             raise DatasetError(self._location.place(name), reason) from error
 
     def abandon(self) -> None:

@@ -18,7 +18,7 @@ import pyarrow.parquet
 
 from chatpb.table._columns import RECORD, SCHEMA
 from chatpb.table._delta import Snapshot
-from chatpb.table._errors import DatasetError
+from chatpb.table._errors import DatasetError, one_line
 from chatpb.table._files import JSON_BYTES, TRAILER, digests, footer_digest
 from chatpb.table._location import Location
 from chatpb.table._statistics import guarantee
@@ -29,11 +29,19 @@ _READ_ROWS: Final = 16_384
 _READ_NUMBERS: Final = 131_072  # rows, of columns of numbers
 _TAIL: Final = 64 << 10  # bytes that are read for a footer, which is rarely larger
 _MAGIC: Final = b"PAR1"
-_FORMAT: Final = pa.dataset.ParquetFileFormat(
-    default_fragment_scan_options=pa.dataset.ParquetFragmentScanOptions(
-        page_checksum_verification=True, pre_buffer=False
+
+
+def _format(*, is_near: bool) -> pa.dataset.ParquetFileFormat:
+    """How files are read; from object stores, in few and large pieces."""
+    return pa.dataset.ParquetFileFormat(
+        default_fragment_scan_options=pa.dataset.ParquetFragmentScanOptions(
+            page_checksum_verification=True, pre_buffer=not is_near
+        )
     )
-)
+
+
+_NEAR: Final = _format(is_near=True)
+_FAR: Final = _format(is_near=False)
 
 
 @dataclass(frozen=True)
@@ -108,12 +116,9 @@ class Part:
         """Whether, by the statistics in the log, rows of the file may match. Opens no file."""
         if where is None or not (self.smallest or self.partition):
             return True
-        fragment = _FORMAT.make_fragment(
-            os.devnull, pyarrow.fs.LocalFileSystem(), self._guarantee()
-        )
-        dataset = pa.dataset.FileSystemDataset(
-            [fragment], SCHEMA, _FORMAT, pyarrow.fs.LocalFileSystem()
-        )
+        files = pyarrow.fs.LocalFileSystem()
+        fragment = _NEAR.make_fragment(os.devnull, files, self._guarantee())
+        dataset = pa.dataset.FileSystemDataset([fragment], SCHEMA, _NEAR, files)
         return any(True for _ in dataset.get_fragments(where))
 
     def batches(
@@ -188,8 +193,9 @@ class Part:
             raise DatasetError(self.place, f"not a table of chatpb: there is no column {RECORD}")
         files = filesystem(self.location)
         path = self.location.local(self.name) or self.name
-        fragment = _FORMAT.make_fragment(path, files, self._guarantee())
-        return pa.dataset.FileSystemDataset([fragment], schema, _FORMAT, files)
+        form = _NEAR if self.location.local(self.name) is not None else _FAR
+        fragment = form.make_fragment(path, files, self._guarantee())
+        return pa.dataset.FileSystemDataset([fragment], schema, form, files)
 
     def open(self) -> Any:
         """The file, as pyarrow reads it.
@@ -212,7 +218,7 @@ class Part:
     def _failure(self, what: str, error: Exception) -> DatasetError:
         if isinstance(error, OSError) and error.errno:  # Arrow's have none where data is damaged
             return DatasetError(self.place, os.strerror(error.errno).lower())
-        return DatasetError(self.place, f"{what}: {' '.join(str(error).split())}")
+        return DatasetError(self.place, f"{what}: {one_line(error)}")
 
     def _footer(self) -> bytes:
         """The end of the file with the whole footer, which is what was written."""

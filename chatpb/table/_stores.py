@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import IO, Any, Final
 
 import pyarrow.fs
+from deltalake._internal import DeltaFileSystemHandler
 from deltalake.fs import DeltaStorageHandler
 
 from chatpb.table._away import is_usable
 from chatpb.table._errors import DatasetError
 from chatpb.table._location import Location
+
+_PIECE: Final = 8 << 20  # bytes that are uploaded at once
 
 
 def filesystem(location: Location) -> Any:
@@ -30,6 +33,20 @@ def filesystem(location: Location) -> Any:
     return _store(location.uri, tuple(sorted(location.options.items())))
 
 
+def upload(location: Location, name: str, stream: IO[bytes]) -> None:
+    """Copies a file to an object store, where it appears when it is whole.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    filesystem(location)  # which refuses in a forked child
+    handler = DeltaFileSystemHandler(location.uri, dict(location.options) or None)
+    out: Any = handler.open_output_stream(name)
+    while piece := stream.read(_PIECE):
+        out.write(piece)
+    out.close()  # which a failure leaves out, so that the file does not appear
+
+
 @functools.lru_cache(maxsize=16)
 def _store(uri: str, options: tuple[tuple[str, str], ...]) -> Any:
-    return pyarrow.fs.PyFileSystem(DeltaStorageHandler(uri, dict(options)))
+    return pyarrow.fs.PyFileSystem(DeltaStorageHandler(uri, dict(options) or None))

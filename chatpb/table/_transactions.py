@@ -18,7 +18,7 @@ import pyarrow.fs
 import pyarrow.parquet
 
 from chatpb.table._delta import LOG
-from chatpb.table._errors import DatasetError
+from chatpb.table._errors import DatasetError, one_line
 from chatpb.table._location import Location
 from chatpb.table._stores import filesystem
 
@@ -95,4 +95,4 @@ class _damage:  # noqa: N801
         if isinstance(error, OSError) and error.errno:
             raise DatasetError(self._place, os.strerror(error.errno).lower()) from error
         if isinstance(error, OSError | pa.ArrowException | ValueError | LookupError | TypeError):
-            raise DatasetError(self._place, f"damaged: {' '.join(str(error).split())}") from error
+            raise DatasetError(self._place, f"damaged: {one_line(error)}") from error

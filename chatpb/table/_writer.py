@@ -13,7 +13,7 @@ from chatpb._errors import binary_of
 from chatpb._forks import Owner
 from chatpb._record import json_size
 from chatpb.table._delta import Changes, NewFile, Snapshot, commit
-from chatpb.table._errors import DatasetError
+from chatpb.table._errors import DatasetConflictError, DatasetError
 from chatpb.table._files import FileWriter, Limits
 from chatpb.table._location import Location
 from chatpb.table._partitions import Partitioning
@@ -94,6 +94,7 @@ class DatasetWriter:
         self._records = self._json_bytes = 0
         self._written: Written | None = None
         self._others: list[Written] = []
+        self._may_be_committed = False
         self._owner = Owner()
 
     @property
@@ -229,9 +230,14 @@ class DatasetWriter:
                 partition_by=[] if kind is None else [(kind.name, kind.type)],
             )
             base = None if self._snapshot is None else self._snapshot.version
-            commit(self._location, base, changes)
+            self._may_be_committed = True
+            try:
+                commit(self._location, base, changes)
+            except DatasetConflictError:
+                self._may_be_committed = False
+                raise
 
     def abandon(self) -> None:
-        """Removes the files, after a failure."""
-        if self._owner.is_here:
+        """Removes the files, after a failure, unless they may belong to the table."""
+        if self._owner.is_here and not self._may_be_committed:
             self._files.abandon()

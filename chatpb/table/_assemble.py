@@ -14,20 +14,14 @@ from chatpb.table._columns import (
     CORRECTIONS,
     COUNTS,
     DECIMAL,
-    KEY,
     RECORD,
     ROOT,
     TOKENS,
     TOKENS_COLUMN,
-    VALUE,
-    Column,
-    Kind,
-    Leaf,
-    ListColumn,
-    Node,
 )
 from chatpb.table._conform import column_like
 from chatpb.table._tokens import Token, assemble_token, put_in_ids, unspell
+from chatpb.table._tree import KEY, VALUE, Column, Kind, Leaf, ListColumn, Node
 from chatpb.v1.completion_record_pb2 import CompletionRecord
 
 _LISTS: Final = frozenset((Kind.INT32_LIST, Kind.INT64_LIST, Kind.STRING_LIST))

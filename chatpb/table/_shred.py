@@ -17,7 +17,6 @@ from chatpb.table._columns import (
     COUNTS,
     DECIMAL,
     FOLDED,
-    KEY,
     OWNER,
     RECORD,
     ROOT,
@@ -25,14 +24,9 @@ from chatpb.table._columns import (
     SOURCE,
     TOKENS,
     TOKENS_COLUMN,
-    VALUE,
-    Column,
-    Kind,
-    Leaf,
-    ListColumn,
-    Node,
 )
 from chatpb.table._tokens import Token, leave_out_ids, shred_token, spell
+from chatpb.table._tree import KEY, VALUE, Column, Kind, Leaf, ListColumn, Node
 from chatpb.v1.completion_record_pb2 import CompletionRecord
 
 _LISTS: Final = frozenset((Kind.INT32_LIST, Kind.INT64_LIST, Kind.STRING_LIST))

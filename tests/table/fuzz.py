@@ -23,16 +23,13 @@ from chatpb.table import _rows as _table
 from chatpb.table._arrow import shredder
 from chatpb.table._columns import (
     COLUMNS,
-    KEY,
     RECORD,
     TOKENS,
     TOKENS_COLUMN,
-    VALUE,
-    Kind,
-    ListColumn,
 )
 from chatpb.table._rows import from_batch, to_batch
 from chatpb.table._token_type import REST, column_of
+from chatpb.table._tree import KEY, VALUE, Kind, ListColumn
 from chatpb.v1 import (
     ChatCompletion,
     ChatCompletionChunk,

@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 
 from chatpb._cli.failure import USAGE_ERROR, CliError
 from chatpb.table import SCHEMA
-from chatpb.table._columns import KEY, TOKENS_COLUMN, VALUE
+from chatpb.table._columns import TOKENS_COLUMN
+from chatpb.table._tree import KEY, VALUE
 
 COMPARISONS: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "=": lambda left, right: left == right,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _FEWEST: Final = 16  # lines that are worth a batch of rows
 _WORD: Final = re.compile(rb'"object"\s*:\s*"chat\.completion"').search
-_OTHERS: Final = (b'"delta"', b'"messages"', b'"request"')  # in what is not a completion
+_OTHERS: Final = (b'"delta"', b'"messages"')  # in what is not a completion
 
 
 def runs(block: Block) -> Iterator[tuple[bool, int, int]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import chatpb
 from chatpb import _endings
@@ -25,7 +25,6 @@ from chatpb._cli.reading.sniff import ENDINGS, READABLE, Format
 from chatpb._cli.reading.source import Record, Source
 from chatpb._cli.reading.streams import Made, MadeRows
 from chatpb._errors import ConversionError
-from chatpb._mapping.text import parse
 from chatpb._record import record_of
 from chatpb.v1 import ChatCompletionRequest
 
@@ -170,13 +169,16 @@ class Collector:
                 value = loaded(record.data)
                 if not isinstance(value, dict) or not is_request(value):
                     return
-                self.exchange(record, is_known=True)
+                self.exchange(record, value, is_known=True)
 
-    def exchange(self, record: Record, *, is_known: bool = False) -> Made | None:
+    def exchange(
+        self, record: Record, members: dict[str, Any], *, is_known: bool = False
+    ) -> Made | None:
         """The record of an object that holds a request or a response, or both.
 
         Args:
             record: The object.
+            members: Its members, as `kinds.loaded` reads them.
             is_known: Whether it is in the table already, and is needed for its response only.
 
         Returns:
@@ -186,8 +188,7 @@ class Collector:
             ConversionError: It cannot be read.
             UnknownShapeError: It is not what it should be.
         """
-        allow_nan = self.reading.allow_nan
-        found = exchange_in(parse(record.data, allow_nan=allow_nan), allow_nan=allow_nan)
+        found = exchange_in(record.data, members, allow_nan=self.reading.allow_nan)
         made = Made(found.record, len(record.data))
         if found.custom_id is None:
             return made

@@ -20,13 +20,15 @@ from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from google.protobuf import json_format
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from chatpb._cli.reading.cut import Cut, UncutError, Written
 from chatpb._cli.reading.kinds import Kind, known_kind
 from chatpb._errors import ConversionError
 from chatpb._mapping.convert import json_to_binary
 from chatpb._mapping.schema import enum_words
-from chatpb._mapping.text import dump, kind_of
+from chatpb._mapping.text import dump, kind_of, parse
 from chatpb._record import holds, message_types, record_of
 from chatpb.v1 import ChatCompletionChunk, ChatCompletionRequest, CompletionRecord, ErrorResponse
 
@@ -45,11 +47,22 @@ BODY: Final = "body"
 _STATUS: Final = "status_code"
 ENDPOINT: Final = "/chat/completions"
 
+
+def _of_type(*types: int) -> frozenset[str]:
+    """The names of the fields of a record that have one value of one of these types."""
+    fields = CompletionRecord.DESCRIPTOR.fields
+    return frozenset(f.name for f in fields if f.cpp_type in types and not f.is_repeated)
+
+
 _FAILED: Final = 400  # the first HTTP status of an error
 _NO_STATUS: Final = 1000  # the first number that is not one
 _SHOWN: Final = 5  # names of members of an object that is refused
 _FIELDS: Final = frozenset(CompletionRecord.DESCRIPTOR.fields_by_name)
 _TYPES: Final = message_types()
+_PLAIN: Final = {  # names of fields of one value that Python has as it is
+    str: _of_type(FieldDescriptor.CPPTYPE_STRING),
+    int: _of_type(FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64),
+}
 
 
 class UnknownShapeError(Exception):
@@ -92,18 +105,23 @@ class Exchange(NamedTuple):
     is_request: bool = False
 
 
-def exchange_in(members: _Tree, *, allow_nan: bool) -> Exchange:
+def exchange_in(data: bytes, members: _Tree, *, allow_nan: bool) -> Exchange:
     """What an exchange becomes.
 
     Args:
-        members: The members of the object, as a tree of `chatpb._mapping.text.parse`.
+        data: The text of the object.
+        members: Its members, as `kinds.loaded` reads them: their numbers may not be exact.
         allow_nan: Whether NaN and infinities are kept.
 
     Raises:
         ConversionError: A member cannot be read.
         UnknownShapeError: A member is not what it should be.
     """
-    record = _record_in(members, allow_nan)
+    try:
+        record = _record_in(members, Cut(data, members))
+    except (UncutError, ConversionError, UnknownShapeError):  # the exact tree gives the reason
+        members = parse(data, allow_nan=allow_nan)
+        record = _record_in(members, Written(allow_nan))
     name = members.get(CUSTOM_ID)
     if type(name) is not str or not members.keys().isdisjoint((_REQUEST, _MESSAGES)):
         return Exchange(record)
@@ -114,9 +132,9 @@ def exchange_in(members: _Tree, *, allow_nan: bool) -> Exchange:
     return Exchange(record, name, is_request(members))
 
 
-def _record_in(members: _Tree, allow_nan: bool) -> bytes:
+def _record_in(members: _Tree, texts: Written) -> bytes:
     if _is_record(members):
-        return _record(members, allow_nan)
+        return _record(members, texts)
     labels = dict(members)
     response = labels.pop(_RESPONSE, None)
     request: Any = None
@@ -129,12 +147,12 @@ def _record_in(members: _Tree, allow_nan: bool) -> bytes:
     error = labels.pop(_ERROR, None)
     record = CompletionRecord()
     parts: list[tuple[Kind, Any, str]] = []
-    request = _without_http(request, labels)
+    request = _without_http(request, labels, texts)
     if request is not None:
         if known_kind(request) is not ChatCompletionRequest:
             raise UnknownShapeError(f"its request is {described(request)}")
         parts.append((ChatCompletionRequest, request, _REQUEST))
-    response = _without_http(response, labels)
+    response = _without_http(response, labels, texts)
     status = labels.get(_STATUS)
     if type(status) is int and 0 <= status < _NO_STATUS:
         record.http_status = labels.pop(_STATUS)
@@ -147,8 +165,8 @@ def _record_in(members: _Tree, allow_nan: bool) -> bytes:
         raise UnknownShapeError("its request and its response are null")
     for name, value in labels.items():
         if value is not None:
-            record.labels[_text(name)] = _text(value)
-    return _assembled(record, parts, allow_nan)
+            record.labels[_text(name)] = _text(texts.label(value))
+    return _assembled(record, parts, texts)
 
 
 def _is_record(members: _Tree) -> bool:
@@ -163,7 +181,7 @@ def _is_record(members: _Tree) -> bool:
     return not is_alone or (isinstance(error, dict) and _ERROR in error)
 
 
-def _record(members: _Tree, allow_nan: bool) -> bytes:
+def _record(members: _Tree, texts: Written) -> bytes:
     record = CompletionRecord()
     parts: list[tuple[Kind, Any, str]] = []
     for name, value in members.items():
@@ -171,13 +189,7 @@ def _record(members: _Tree, allow_nan: bool) -> bytes:
         if value is None:
             continue
         if kind is None:
-            enum = CompletionRecord.DESCRIPTOR.fields_by_name[name].enum_type
-            if enum is not None and isinstance(value, str):
-                value = enum_words(enum).numbers.get(value, value)
-            try:
-                json_format.ParseDict({name: value}, record)
-            except json_format.ParseError as error:
-                raise ConversionError(str(error), f"$.{name}") from None
+            _set(record, name, texts.plain(value))
         elif kind is ChatCompletionChunk:
             items = value if isinstance(value, list) else [value]
             parts += ((kind, item, name) for item in items)
@@ -188,17 +200,32 @@ def _record(members: _Tree, allow_nan: bool) -> bytes:
             raise UnknownShapeError(f"its member {name!r} is or contains {described(tree)}")
     if not parts:
         raise UnknownShapeError("its members are empty")
-    return _assembled(record, parts, allow_nan)
+    return _assembled(record, parts, texts)
+
+
+def _set(record: CompletionRecord, name: str, value: Any) -> None:
+    """Sets a field of a record that is not a message."""
+    if name in _PLAIN.get(type(value), ()):
+        with suppress(UnicodeEncodeError, ValueError):
+            setattr(record, name, value)
+            return
+    field = CompletionRecord.DESCRIPTOR.fields_by_name[name]
+    if field.enum_type is not None and isinstance(value, str):
+        value = enum_words(field.enum_type).numbers.get(value, value)
+    try:
+        json_format.ParseDict({name: value}, record)
+    except json_format.ParseError as error:
+        raise ConversionError(str(error), f"$.{name}") from None
 
 
 def _assembled(
-    record: CompletionRecord, parts: list[tuple[Kind, Any, str]], allow_nan: bool
+    record: CompletionRecord, parts: list[tuple[Kind, Any, str]], texts: Written
 ) -> bytes:
     messages: list[tuple[type[Message], bytes]] = []
     for kind, tree, name in parts:
         try:
-            text = dump(tree).encode("utf-8")
-            messages.append((kind, json_to_binary(text, kind, allow_nan=allow_nan)))
+            data = json_to_binary(texts.message(tree), kind, allow_nan=texts.allow_nan)
+            messages.append((kind, data))
         except ConversionError as error:
             raise error.below(name) from None
     record.MergeFromString(record_of(messages))
@@ -223,10 +250,11 @@ def _request_of_batch(members: _Tree) -> tuple[Any, _Tree]:
     return members[BODY], {name: value for name, value in members.items() if name not in names}
 
 
-def _without_http(value: Any, labels: _Tree) -> Any:
+def _without_http(value: Any, labels: _Tree, texts: Written) -> Any:
     """A request or a response without the HTTP message around it, whose members become labels."""
     if not isinstance(value, dict) or BODY not in value:
         return value
+    texts.enter(value)
     for name, member in value.items():
         if name != BODY:
             labels[name if name not in labels else f"http.{name}"] = member

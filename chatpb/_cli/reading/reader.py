@@ -170,7 +170,7 @@ class Reader:
         try:
             value = loaded(record.data)
             if isinstance(value, dict) and is_exchange(value):
-                return self._collector.exchange(record)
+                return self._collector.exchange(record, value)
         except ConversionError as error:
             raise explained(record, error) from None
         except UnknownShapeError as unknown:

@@ -72,26 +72,27 @@ def delete(
         forget: Whether to remove all earlier versions too, with everything that describes them.
     """
     examined: dict[str, _Found | None] = {}
-    kept: set[str] = set()
+    found: list[_Found] = []
     try:
         for _ in range(_ATTEMPTS):
             snapshot = loaded(location)
             now = parts(snapshot)
             try:
                 _examine(snapshot, now, matching, examined, level)
-                found = [hit for part in now if (hit := examined[part.name]) is not None]
-                if found:
+                hits = [hit for part in now if (hit := examined[part.name]) is not None]
+                if hits:
+                    found = hits  # from here on, it may be unknown whether they are committed
                     _commit(location, snapshot.version, found, forget)
             except DatasetConflictError:
+                found = []
                 continue  # files were added or replaced: they are examined too
-            kept = {file.name for hit in found for file in hit.rest}
             break
         else:
             raise DatasetConflictError(location.uri, "other writers are faster, again and again")
     finally:
         for hit in examined.values():
-            for file in [] if hit is None else hit.rest:
-                if file.name not in kept:
+            if hit is not None and hit not in found:
+                for file in hit.rest:
                     remove(location, file.name)
     vacuumed = vacuum(location, 0) if forget else None
     return Deleted(sum(hit.records for hit in found), len(found), vacuumed)

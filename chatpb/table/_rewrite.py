@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from chatpb.table._columns import SCHEMA
 from chatpb.table._delta import Changes, NewFile, Snapshot, commit, load, plain
-from chatpb.table._errors import DatasetError
+from chatpb.table._errors import DatasetConflictError, DatasetError
 from chatpb.table._files import FileWriter, Limits, remove
 from chatpb.table._location import Location, absence
 from chatpb.table._partitions import partitioning_of
@@ -68,14 +68,16 @@ def rewritten(
 
 
 def commit_files(location: Location, version: int, changes: Changes) -> int:
-    """Commits files that were written; removes them if that fails.
+    """Commits files that were written; removes them after a conflict.
+
+    After another failure, it may be unknown whether the commit happened: `vacuum` finds out.
 
     Raises:
         DatasetConflictError: As for `commit`.
     """
     try:
         return commit(location, version, changes)
-    except BaseException:
+    except DatasetConflictError:
         for file in changes.adds:
             remove(location, file.name)
         raise

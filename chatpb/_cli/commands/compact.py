@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
+from chatpb._cli.adding import How, added
 from chatpb._cli.failure import USAGE_ERROR, CliError
 from chatpb._cli.log_keys import LogKeys
 from chatpb._cli.options import input_options, keys_option
-from chatpb._cli.progress import progress
-from chatpb._cli.reading.collect import Collector, files
+from chatpb._cli.reading.collect import files
 from chatpb._cli.reading.input import STDIN, Reading, nothing_in
-from chatpb._cli.reading.known import PREFIX, Known
-from chatpb._cli.reading.streams import MadeRows
-from chatpb._cli.tally import counted
+from chatpb._cli.rounds import Unchanged, rounds, until_signal
 from chatpb._pairs import key_and_value
-from chatpb._record import label_fields, labelled
 
-if TYPE_CHECKING:
-    from chatpb.table import Added
-
-_ATTEMPTS: Final = 10  # while other processes add the same input
-
-
-@dataclass(frozen=True)
-class How:
-    """How input is added, by the options of the command."""
-
-    labels: dict[str, str]
-    level: int
-    file_bytes: int
-    partition_by: str | None
-    skip_damage: bool
-    skip_unknown: bool
-    keys: LogKeys | None
-    reading: Reading
+_SMALL_FILES: Final = 64  # of a table; more are merged
 
 
 def _labels(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
@@ -93,6 +73,29 @@ def _labels(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> di
     type=click.Choice(["day", "month", "model", "caller"]),
     help="Which records share a file. A table keeps what it was created with.",
 )
+@click.option(
+    "--optimize-after",
+    "small_files",
+    type=click.IntRange(min=0),
+    default=_SMALL_FILES,
+    show_default=True,
+    metavar="COUNT",
+    help="Put small files of the table into one if there are more than COUNT. 0: never.",
+)
+@click.option(
+    "--follow",
+    is_flag=True,
+    help="Go on adding what comes, until SIGTERM or SIGINT.",
+)
+@click.option(
+    "--every",
+    "seconds",
+    type=click.FloatRange(min=0.01),
+    default=60,
+    show_default=True,
+    metavar="SECONDS",
+    help="With --follow: how often to add.",
+)
 @keys_option
 @input_options
 def command(
@@ -104,6 +107,9 @@ def command(
     partition_by: str | None,
     skip_damage: bool,
     skip_unknown: bool,
+    small_files: int,
+    follow: bool,
+    seconds: float,
     keys: LogKeys | None,
     reading: Reading,
 ) -> None:
@@ -133,63 +139,50 @@ def command(
     same command adds only what logs and files of JSON lines have grown by. Several processes may
     add to a table at the same time.
 
+    With --follow, adds what is new every minute, in one commit, such as beside a relay that writes
+    logs. It reads a long log in pieces, of which each is committed. On SIGTERM or SIGINT, it
+    commits what it has read and exits with 0; a second signal ends it at once. After that, as after
+    a crash, the same command goes on where it was. A failure is reported and tried again; three in
+    a row end the command.
+
     Exit code 1 or 2 if there is nothing to read; 0 if all of it is in the table already.
 
     Prints the number of records added, the size of their JSON, the size of the files that contain
     them, and the ratio.
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
-    from chatpb.table import DatasetConflictError
+    how = How(
+        labels,
+        level,
+        file_mib << 20,
+        partition_by,
+        skip_damage,
+        skip_unknown,
+        keys,
+        reading,
+        small_files,
+    )
+    if not follow:
+        added(_files(inputs, dataset), dataset, how)
+        return
+    if STDIN in inputs:
+        raise CliError("standard input cannot be followed", USAGE_ERROR)
+    unchanged = Unchanged()
 
-    names = _files(inputs, dataset)
-    how = How(labels, level, file_mib << 20, partition_by, skip_damage, skip_unknown, keys, reading)
-    for attempt in range(_ATTEMPTS):
-        try:
-            added, collector = _add(names, dataset, how)
-            break
-        except DatasetConflictError:  # another process has added some of the input meanwhile
-            if attempt == _ATTEMPTS - 1 or STDIN in names:
-                raise
-    if not added.records:
-        click.echo("nothing new")
-    else:
-        click.echo(
-            f"{counted(added.records, 'record')}, {added.json_bytes:,} bytes of JSON,"
-            f" {added.table_bytes:,} of table: {added.table_bytes / max(added.json_bytes, 1):.1%}"
-        )
-    if collector.skipped:
-        click.echo(f"{collector.skipped:,} could not be read and were left out")
-    if collector.unknown:
-        verb = "was" if collector.unknown == 1 else "were"
-        click.echo(f"{collector.unknown:,} of an unknown shape {verb} left out")
+    def add(due: Callable[[], bool]) -> bool:
+        names = unchanged.without(_files(inputs, dataset, is_empty_right=True))
+        if not names:
+            return False
+        is_cut = added(names, dataset, how, due)
+        if not is_cut:
+            unchanged.were_read()
+        return is_cut
 
-
-def _add(names: list[str], dataset: str, how: How) -> tuple[Added, Collector]:
-    """Adds what is new of the files, in one commit."""
-    from chatpb._cli.stored.labels import with_labels
-    from chatpb.table import Dataset  # few commands need pyarrow
-
-    with (
-        Dataset(dataset).writer(
-            level=how.level, max_file_bytes=how.file_bytes, partition_by=how.partition_by
-        ) as writer,
-        progress(names) as advance,
-    ):
-        known = Known(writer.taken_before(PREFIX))
-        collector = Collector(
-            known, how.reading, how.skip_damage, how.skip_unknown, advance, _note, how.keys
-        )
-        fields = label_fields(how.labels)
-        for made in collector.records(names):
-            if isinstance(made, MadeRows):
-                writer.write_rows(with_labels(made.rows, how.labels), made.json_bytes)
-            else:
-                writer.write(labelled(made.data, fields), made.json_bytes)
-        writer.taken = known.taken()
-    return writer.added, collector
+    with until_signal() as stop:
+        rounds(add, stop, seconds)
 
 
-def _files(inputs: tuple[str, ...], dataset: str) -> list[str]:
-    """The files to read, of which there is at least one, and no table without one."""
+def _files(inputs: tuple[str, ...], dataset: str, *, is_empty_right: bool = False) -> list[str]:
+    """The files to read; at least one, unless none is right too, and no table without one."""
     from chatpb._cli.stored.files import is_dataset
 
     names: list[str] = []
@@ -202,10 +195,6 @@ def _files(inputs: tuple[str, ...], dataset: str) -> list[str]:
                 USAGE_ERROR,
             )
         names += found
-    if not names:
+    if not names and not is_empty_right:
         raise CliError(nothing_in(inputs), USAGE_ERROR)
     return names
-
-
-def _note(text: str) -> None:
-    click.echo(f"chatpb: note: {text}", err=True)

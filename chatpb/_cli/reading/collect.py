@@ -47,6 +47,8 @@ class Collector:
         keys: The file of keys of logs, if there is one.
         skipped: How many times something could not be read.
         unknown: How many JSON values had an unknown shape.
+        can_stop: Whether the reading of records may end before the last one: that one and those
+            after it are read the next time.
     """
 
     known: Known
@@ -58,6 +60,7 @@ class Collector:
     keys: LogKeys | None = None
     skipped: int = 0
     unknown: int = 0
+    can_stop: bool = False
     _files: set[tuple[int, int]] = field(default_factory=set)
     _joined: set[str] = field(default_factory=set)
     _batches: Batches = field(default_factory=Batches)
@@ -225,7 +228,9 @@ class Collector:
                 if position.frame_offset > at:
                     self.advance(position.frame_offset - at)
                     at = position.frame_offset
+                self.can_stop = True  # what is not taken below is read again
                 yield Made(data, None)
+                self.can_stop = False
                 following = position.next
                 self.known.take_log(file_id, following.frame_offset, following.index)
         self.advance(os.path.getsize(path) - at)

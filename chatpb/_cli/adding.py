@@ -1,0 +1,114 @@
+"""Adds to a table what is new of files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from chatpb._cli.log_keys import LogKeys
+from chatpb._cli.progress import progress
+from chatpb._cli.reading.collect import Collector
+from chatpb._cli.reading.input import STDIN, Reading
+from chatpb._cli.reading.known import PREFIX, Known
+from chatpb._cli.reading.streams import MadeRows
+from chatpb._cli.tally import counted
+from chatpb._record import label_fields, labelled
+
+if TYPE_CHECKING:
+    from chatpb.table import Added
+
+_ATTEMPTS: Final = 10  # while other processes add the same input
+
+
+@dataclass(frozen=True)
+class How:
+    """How input is added, by the options of the command."""
+
+    labels: dict[str, str]
+    level: int
+    file_bytes: int
+    partition_by: str | None
+    skip_damage: bool
+    skip_unknown: bool
+    keys: LogKeys | None
+    reading: Reading
+    small_files: int
+
+
+def added(names: list[str], dataset: str, how: How, due: Callable[[], bool] | None = None) -> bool:
+    """Adds what is new, and reports it.
+
+    Args:
+        names: The files to read.
+        dataset: The table.
+        how: How to add it.
+        due: When to end before everything is read. Default: never; and nothing new is reported too.
+
+    Returns:
+        Whether it ended before everything was read.
+    """
+    from chatpb.table import Dataset, DatasetConflictError
+
+    for attempt in range(_ATTEMPTS):
+        try:
+            done, collector, is_cut = _add(names, dataset, how, due)
+            break
+        except DatasetConflictError:  # another process has added some of the input meanwhile
+            if attempt == _ATTEMPTS - 1 or STDIN in names:
+                raise
+    if not done.records:
+        if due is None:
+            click.echo("nothing new")
+    else:
+        click.echo(
+            f"{counted(done.records, 'record')}, {done.json_bytes:,} bytes of JSON,"
+            f" {done.table_bytes:,} of table: {done.table_bytes / max(done.json_bytes, 1):.1%}"
+        )
+    if collector.skipped:
+        click.echo(f"{collector.skipped:,} could not be read and were left out")
+    if collector.unknown:
+        verb = "was" if collector.unknown == 1 else "were"
+        click.echo(f"{collector.unknown:,} of an unknown shape {verb} left out")
+    if how.small_files and done.records:
+        with suppress(DatasetConflictError):  # others replace files too
+            Dataset(dataset).optimize(level=how.level, more_than=how.small_files)
+    return is_cut
+
+
+def _add(
+    names: list[str], dataset: str, how: How, due: Callable[[], bool] | None
+) -> tuple[Added, Collector, bool]:
+    """Adds what is new of the files, in one commit; see `added`."""
+    from chatpb._cli.stored.labels import with_labels
+    from chatpb.table import Dataset  # few commands need pyarrow
+
+    with (
+        Dataset(dataset).writer(
+            level=how.level, max_file_bytes=how.file_bytes, partition_by=how.partition_by
+        ) as writer,
+        progress(names) as advance,
+    ):
+        known = Known(writer.taken_before(PREFIX))
+        collector = Collector(
+            known, how.reading, how.skip_damage, how.skip_unknown, advance, _note, how.keys
+        )
+        fields = label_fields(how.labels)
+        is_cut = False
+        for made in collector.records(names):
+            is_cut = due is not None and collector.can_stop and due()
+            if is_cut:
+                break
+            if isinstance(made, MadeRows):
+                writer.write_rows(with_labels(made.rows, how.labels), made.json_bytes)
+            else:
+                writer.write(labelled(made.data, fields), made.json_bytes)
+        writer.taken = known.taken()
+    return writer.added, collector, is_cut
+
+
+def _note(text: str) -> None:
+    click.echo(f"chatpb: note: {text}", err=True)

@@ -13,6 +13,16 @@ _Node = tuple[
     list[tuple[int, int]],
     int,
 ]
+_Shapes = tuple[
+    tuple[int, int],
+    tuple[int, bytes],
+    tuple[int, int],
+    bytes,
+    tuple[bytes, bytes],
+    bytes,
+    list[bytes],
+    list[bytes],
+]
 _Buffers = list[npt.NDArray[np.uint8] | None]
 """What pyarrow takes and gives without a copy; None in the places of columns without a value."""
 
@@ -51,6 +61,9 @@ class Shredder:
     def shred_json(
         self, transcoder: Transcoder, message_type: int, field: int, texts: list[bytes]
     ) -> _Buffers | int: ...
+    def shred_lines(
+        self, transcoder: Transcoder, shapes: _Shapes, lines: list[bytes], fewest: int
+    ) -> list[tuple[_Buffers | None, int, int]]: ...
     def assemble(self, rows: int, buffers: _Buffers) -> list[bytes] | None: ...
     def assemble_lines(
         self,

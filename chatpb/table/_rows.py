@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 from google.protobuf.message import DecodeError, Message
@@ -20,7 +20,9 @@ from chatpb.table._assemble import assemble
 from chatpb.table._buffers import to_arrays, to_buffers
 from chatpb.table._columns import RECORD
 from chatpb.table._shred import shred
+from chatpb.v1.chat_completion_chunk_pb2 import ChunkChoice
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
+from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
 from chatpb.v1.completion_record_pb2 import CompletionRecord
 
 _CHUNKS: Final = CompletionRecord.CHUNKS_FIELD_NUMBER
@@ -143,6 +145,79 @@ def json_to_batch(
         except ConversionError as error:
             raise error.below(index) from None
     return to_batch(records)
+
+
+class LineShapes(NamedTuple):
+    """The names of JSON members that show what an object is.
+
+    Attributes:
+        request: In an exchange, the member with the request.
+        response: In an exchange, the member with the response. Without a request next to it, the
+            other members are the request.
+        body: In an HTTP message, the member with a request or a response.
+        others: Other members that no request has.
+    """
+
+    request: str
+    response: str
+    body: str
+    others: Sequence[str]
+
+
+class Rows(NamedTuple):
+    """What becomes of some lines.
+
+    Attributes:
+        batch: The rows; None if the lines need a closer look.
+        stop: The index of the first line after them.
+    """
+
+    batch: pa.RecordBatch | None
+    stop: int
+
+
+def lines_to_batches(lines: Sequence[bytes], shapes: LineShapes, fewest: int = 1) -> Iterator[Rows]:
+    """Makes rows of those lines of JSON of which it is certain what they are.
+
+    Those are completions that say that they are completions, requests, and exchanges of one of each
+    with no other members. They are converted together, with no Python for a single one of them.
+    Everything else is left to the caller, as are lines that cannot be read.
+
+    Args:
+        lines: The lines, without white space around them. Empty ones make no row.
+        shapes: How to tell what they are.
+        fewest: How many rows a batch has at least. Lines that make fewer are left to the caller.
+
+    Yields:
+        All lines, in order. A batch has the rows of the records that its lines become one by one.
+    """
+    native = shredder()
+    if native is None:
+        if lines:
+            yield Rows(None, len(lines))
+        return
+    completion, request = _member(ChatCompletion), _member(ChatCompletionRequest)
+    kind = ChatCompletion.DESCRIPTOR.fields_by_number[ChatCompletion.OBJECT_FIELD_NUMBER]
+    number = ChatCompletionRequest.MESSAGES_FIELD_NUMBER
+    messages = ChatCompletionRequest.DESCRIPTOR.fields_by_number[number].name
+    number = ChunkChoice.DELTA_FIELD_NUMBER
+    delta = ChunkChoice.DESCRIPTOR.fields_by_number[number].name
+    given = (
+        completion,
+        (kind.number, kind.name.encode()),
+        request,
+        messages.encode(),
+        (shapes.request.encode(), shapes.response.encode()),
+        shapes.body.encode(),
+        [name.encode() for name in shapes.others],
+        [f'"{name}"'.encode() for name in (messages, delta)],
+    )
+    for buffers, rows, stop in native.shred_lines(transcoder, given, lines, fewest):
+        yield Rows(None if buffers is None else to_arrays(buffers, rows), stop)
+
+
+def _member(message_type: type[Message]) -> tuple[Any, int]:
+    return native_type(message_type), record_field(message_type)
 
 
 def batch_to_lines(batch: pa.RecordBatch, message_type: type[Message] = ChatCompletion) -> bytes:

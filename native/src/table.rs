@@ -3,7 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use chatpb_transcoder::plan::{ColumnPlan, Kind, Leaf, Node, Part, Plan, TokenFields, TokenList};
-use chatpb_transcoder::{Buffers, Declined, assemble, assemble_lines, shred, shred_json};
+use chatpb_transcoder::{Buffers, Declined, Member, Shapes};
+use chatpb_transcoder::{assemble, assemble_lines, shred, shred_json, shred_lines};
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -23,8 +24,25 @@ type NodeArgs = (
     u32,
 );
 type TokenArgs = (u32, u32, u32, u32, u32);
+/// The message type, by its number, of completions or requests, and the field of the record.
+type MemberArgs = (usize, u32);
+/// Completions, the field with their kind and its name; requests, the name of the member that each
+/// has; the names of the members of exchanges, and of HTTP messages; the names of other members that
+/// no request has; and what no completion has anywhere.
+type ShapeArgs = (
+    MemberArgs,
+    (u32, Vec<u8>),
+    MemberArgs,
+    Vec<u8>,
+    (Vec<u8>, Vec<u8>),
+    Vec<u8>,
+    Vec<Vec<u8>>,
+    Vec<Vec<u8>>,
+);
 /// Buffers as arrays of bytes, which are not copied.
 type BufferArgs<'py> = Vec<Option<PyReadonlyArray1<'py, u8>>>;
+
+type PyBuffers<'py> = Vec<Option<Bound<'py, PyArray1<u8>>>>;
 
 /// Moves the values of records to columns and back, as the reference does.
 ///
@@ -95,6 +113,33 @@ impl Shredder {
         })
     }
 
+    /// Lines of JSON to the buffers of the columns of their records: of each run of lines the
+    /// buffers, or None for lines that are declined, how many rows they have, and the place of the
+    /// first line after them. A run with fewer rows than `fewest` is declined.
+    fn shred_lines<'py>(
+        &self,
+        py: Python<'py>,
+        transcoder: &Bound<'py, Transcoder>,
+        shapes: ShapeArgs,
+        lines: Vec<PyBackedBytes>,
+        fewest: usize,
+    ) -> Vec<(Option<PyBuffers<'py>>, usize, usize)> {
+        let (plan, schema) = (&self.plan, &transcoder.get().schema);
+        let shapes = shapes_of(shapes);
+        let shred = || {
+            let slices: Vec<&[u8]> = lines.iter().map(|line| &line[..]).collect();
+            shred_lines(plan, schema, &shapes, &slices, fewest)
+        };
+        let Ok(runs) = py.detach(|| catch_unwind(AssertUnwindSafe(shred))) else {
+            return vec![(None, 0, lines.len())];
+        };
+        let runs = runs.into_iter().map(|run| {
+            let buffers = run.buffers.map(|buffers| arrays_of(py, buffers));
+            (buffers, run.rows, run.stop)
+        });
+        runs.collect()
+    }
+
     /// The buffers of that many rows to records; None if they are declined.
     fn assemble<'py>(
         &self,
@@ -147,23 +192,23 @@ impl Shredder {
 /// Shreds without the GIL. A bug that panics is left to the reference.
 fn shredded(py: Python<'_>, work: impl FnOnce() -> Result<Buffers, usize> + Send) -> Shredded<'_> {
     match py.detach(|| catch_unwind(AssertUnwindSafe(work))) {
-        Ok(Ok(buffers)) => {
-            let buffers = buffers.0.into_iter();
-            Shredded::Buffers(
-                buffers
-                    .map(|buffer| buffer.map(|bytes| bytes.into_pyarray(py)))
-                    .collect(),
-            )
-        }
+        Ok(Ok(buffers)) => Shredded::Buffers(arrays_of(py, buffers)),
         Ok(Err(index)) => Shredded::Declined(index),
         Err(_) => Shredded::Declined(0),
     }
 }
 
+fn arrays_of(py: Python<'_>, buffers: Buffers) -> PyBuffers<'_> {
+    let buffers = buffers.0.into_iter();
+    buffers
+        .map(|buffer| buffer.map(|bytes| bytes.into_pyarray(py)))
+        .collect()
+}
+
 /// The buffers of columns, or the place of a record that was declined.
 #[derive(IntoPyObject)]
 enum Shredded<'py> {
-    Buffers(Vec<Option<Bound<'py, PyArray1<u8>>>>),
+    Buffers(PyBuffers<'py>),
     Declined(usize),
 }
 
@@ -241,5 +286,24 @@ fn token_fields((token, logprob, data, id, list): TokenArgs) -> TokenFields {
         data,
         id,
         list,
+    }
+}
+
+fn shapes_of(
+    (completion, kind, request, messages, around, body, others, suspects): ShapeArgs,
+) -> Shapes {
+    let member = |(message_type, field): MemberArgs| Member {
+        message_type,
+        field,
+    };
+    Shapes {
+        completion: member(completion),
+        kind,
+        request: member(request),
+        messages,
+        around,
+        body,
+        others,
+        suspects,
     }
 }

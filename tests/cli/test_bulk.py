@@ -1,4 +1,4 @@
-"""Completions in JSON lines, many of which become rows at once: with the same result."""
+"""JSON lines, many of which become rows at once: with the same result as one by one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from chatpb._cli.reading import bulk
+from chatpb._cli.reading.input import Reading, open_source
+from chatpb.table._arrow import shredder
 from support.command_line import run
 from support.table_files import REQUEST, STREAM, compacted, completion, found, lines
 
@@ -46,6 +48,54 @@ def test_the_same_records(
         said.split(" of JSON")[0]
         == compacted("--label", "a=b", path, tmp_path / "slow").split(" of JSON")[0]
     )
+    assert found(tmp_path / "slow") == found(tmp_path / "bulk")
+
+
+_ANSWER = completion(1)
+_ODD = {"stop": ["a"], "x": {"y": [1.0, 1e2, "\\u00e9"]}, "messages": [{"role": "user"}]}
+_TAKEN: dict[str, dict[str, Any]] = {
+    "request": REQUEST,
+    "odd request": _ODD,
+    "exchange": {"request": REQUEST, "response": _ANSWER},
+    "odd exchange": {"response": _ANSWER, "request": _ODD},
+    "request around": {**REQUEST, "response": _ANSWER},
+    "response first": {"response": _ANSWER, **_ODD},
+    "response between": {"model": "m", "response": _ANSWER, "messages": []},
+}
+_LEFT: dict[str, dict[str, Any]] = {
+    "chunk": STREAM[0],
+    "error": {"error": {"message": "no"}},
+    "request with an error": {**REQUEST, "error": None},
+    "request with choices": {**REQUEST, "choices": []},
+    "request with an object": {**REQUEST, "object": "chat.completion"},
+    "label": {"request": REQUEST, "response": _ANSWER, "team": "a"},
+    "error as response": {"request": REQUEST, "response": {"error": {"message": "no"}}},
+    "chunks as response": {"request": REQUEST, "response": STREAM},
+    "null as response": {"request": REQUEST, "response": None},
+    "HTTP": {"request": REQUEST, "response": {"status_code": 200, "body": _ANSWER}},
+    "HTTP request": {"request": {"body": REQUEST}, "response": _ANSWER},
+    "unnamed response": {"request": REQUEST, "response": {"choices": [], "model": "m"}},
+    "record": {"request": REQUEST, "completion": _ANSWER},
+    "page": {"object": "list", "data": [_ANSWER], "x": '"messages"'},
+}
+
+
+@pytest.mark.parametrize("name", [*_TAKEN, *_LEFT])
+def test_shapes(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.jsonl"
+    value = _TAKEN.get(name) or _LEFT[name]
+    text = lines(*map(json.loads, FIRST), *(value,) * 17, *map(json.loads, LAST))
+    path.write_text(text)
+    texts = [line.encode() for line in text.splitlines()]
+    with open_source(str(path), Reading()) as source:
+        (block,) = source.blocks()
+    found_runs = [(rows is not None, start, stop) for rows, start, stop in bulk.runs(block)]
+    if shredder() is not None:
+        left = [(True, 0, 20), (False, 20, 37), (True, 37, 57)]
+        assert found_runs == ([(True, 0, len(texts))] if name in _TAKEN else left)
+    compacted(path, tmp_path / "bulk")
+    one_by_one(monkeypatch)
+    compacted(path, tmp_path / "slow")
     assert found(tmp_path / "slow") == found(tmp_path / "bulk")
 
 

@@ -34,10 +34,10 @@ from chatpb.v1 import ChatCompletionChunk, ChatCompletionRequest, CompletionReco
 
 _Tree = dict[str, Any]
 
-_REQUEST: Final = "request"
-_RESPONSE: Final = "response"
+REQUEST: Final = "request"
+RESPONSE: Final = "response"
 _MESSAGES: Final = "messages"
-_ERROR: Final = "error"
+ERROR: Final = "error"
 # The members of batch files that are not those of a chat completion: see "The request input object"
 # and "The request output object" in https://platform.openai.com/docs/api-reference/batch.
 CUSTOM_ID: Final = "custom_id"
@@ -81,14 +81,14 @@ def described(value: object) -> str:
 def is_exchange(members: _Tree) -> bool:
     """Whether an object is one of those that `exchange_in` reads, judged by its members."""
     return _is_record(members) or (
-        (_RESPONSE in members and not members.keys().isdisjoint((_REQUEST, _MESSAGES, CUSTOM_ID)))
+        (RESPONSE in members and not members.keys().isdisjoint((REQUEST, _MESSAGES, CUSTOM_ID)))
         or (BODY in members and CUSTOM_ID in members)
     )
 
 
 def is_request(members: _Tree) -> bool:
     """Whether an object is a request of a batch, judged by its members."""
-    return BODY in members and CUSTOM_ID in members and _RESPONSE not in members
+    return BODY in members and CUSTOM_ID in members and RESPONSE not in members
 
 
 class Exchange(NamedTuple):
@@ -123,7 +123,7 @@ def exchange_in(data: bytes, members: _Tree, *, allow_nan: bool) -> Exchange:
         members = parse(data, allow_nan=allow_nan)
         record = _record_in(members, Written(allow_nan))
     name = members.get(CUSTOM_ID)
-    if type(name) is not str or not members.keys().isdisjoint((_REQUEST, _MESSAGES)):
+    if type(name) is not str or not members.keys().isdisjoint((REQUEST, _MESSAGES)):
         return Exchange(record)
     try:
         name.encode()
@@ -136,31 +136,31 @@ def _record_in(members: _Tree, texts: Written) -> bytes:
     if _is_record(members):
         return _record(members, texts)
     labels = dict(members)
-    response = labels.pop(_RESPONSE, None)
+    response = labels.pop(RESPONSE, None)
     request: Any = None
-    if _REQUEST in labels:
-        request = labels.pop(_REQUEST)
+    if REQUEST in labels:
+        request = labels.pop(REQUEST)
     elif _MESSAGES in labels:
         request, labels = labels, {}
     elif BODY in labels:
         request, labels = _request_of_batch(labels)
-    error = labels.pop(_ERROR, None)
+    error = labels.pop(ERROR, None)
     record = CompletionRecord()
     parts: list[tuple[Kind, Any, str]] = []
     request = _without_http(request, labels, texts)
     if request is not None:
         if known_kind(request) is not ChatCompletionRequest:
             raise UnknownShapeError(f"its request is {described(request)}")
-        parts.append((ChatCompletionRequest, request, _REQUEST))
+        parts.append((ChatCompletionRequest, request, REQUEST))
     response = _without_http(response, labels, texts)
     status = labels.get(_STATUS)
     if type(status) is int and 0 <= status < _NO_STATUS:
         record.http_status = labels.pop(_STATUS)
     else:
         status = 0
-    parts += ((kind, part, _RESPONSE) for kind, part in _response(response, status))
+    parts += ((kind, part, RESPONSE) for kind, part in _response(response, status))
     if error is not None:
-        parts.append((ErrorResponse, {_ERROR: error}, _ERROR))
+        parts.append((ErrorResponse, {ERROR: error}, ERROR))
     if not parts:
         raise UnknownShapeError("its request and its response are null")
     for name, value in labels.items():
@@ -176,9 +176,9 @@ def _is_record(members: _Tree) -> bool:
     """
     if not members or not members.keys() <= _FIELDS or members.keys().isdisjoint(_TYPES):
         return False
-    error = members.get(_ERROR)
-    is_alone = len(members) == 1 and _ERROR in members
-    return not is_alone or (isinstance(error, dict) and _ERROR in error)
+    error = members.get(ERROR)
+    is_alone = len(members) == 1 and ERROR in members
+    return not is_alone or (isinstance(error, dict) and ERROR in error)
 
 
 def _record(members: _Tree, texts: Written) -> bytes:

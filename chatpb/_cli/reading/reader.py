@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from chatpb import _endings
 from chatpb._cli.failure import CliError
-from chatpb._cli.reading.bulk import rows_of, runs
+from chatpb._cli.reading.bulk import Run, runs
 from chatpb._cli.reading.exchange import UnknownShapeError, described, is_exchange
 from chatpb._cli.reading.input import explained
 from chatpb._cli.reading.kinds import Kind, converted, known_kind, loaded
@@ -81,8 +81,8 @@ class Reader:
     def _lines(self) -> Iterator[Made | MadeRows]:
         streams = Streams()
         for block in self._blocks():
-            for is_likely, start, stop in runs(block):
-                rows = rows_of(block.lines[start:stop]) if is_likely and self._is_exact else None
+            one_by_one = [Run(None, 0, len(block.lines))]
+            for rows, start, stop in runs(block) if self._is_exact else one_by_one:
                 if rows is not None:
                     yield rows
                     self.end = block.ends[stop - 1]

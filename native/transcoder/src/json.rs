@@ -248,6 +248,38 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Goes past the value here, whose strings and numbers are not checked.
+    pub fn skip_value(&mut self) -> Result<(), Declined> {
+        let outside = self.depth;
+        loop {
+            match self.next() {
+                b'"' => {
+                    self.string()?;
+                }
+                b'{' | b'[' => self.enter()?,
+                b'}' | b']' => {
+                    self.depth = self.depth.checked_sub(1).ok_or(Declined)?;
+                    self.at += 1;
+                }
+                b',' | b':' => self.at += 1,
+                0 => return Err(Declined),
+                _ => {
+                    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+                    let start = self.at;
+                    while is_part(self.peek()) {
+                        self.at += 1;
+                    }
+                    if self.at == start {
+                        return Err(Declined);
+                    }
+                }
+            }
+            if self.depth <= outside {
+                return Ok(());
+            }
+        }
+    }
+
     /// Appends the compact form of the value here.
     pub fn compact(&mut self, out: &mut Vec<u8>) -> Result<(), Declined> {
         match self.next() {

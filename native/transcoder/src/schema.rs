@@ -377,6 +377,14 @@ impl Schema {
     }
 }
 
+impl Schema {
+    /// The number of the field with the residue of a message type; 0 if it has none.
+    pub fn residue_of(&self, message_type: usize) -> u32 {
+        let mapped = self.messages.get(message_type);
+        mapped.map_or(0, |mapped| mapped.residue)
+    }
+}
+
 impl MessageType {
     /// Whether the type is left to the reference: it mirrors neither an object nor a union.
     fn is_declined(&self) -> bool {

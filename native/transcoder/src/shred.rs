@@ -36,7 +36,7 @@ pub fn shred_json(
         message.clear();
         schema
             .json_to_binary(text, message_type, Nan::Refused, &mut message)
-            .and_then(|()| shredder.message(field, &message))
+            .and_then(|()| shredder.messages([(field, &message[..])].into_iter()))
             .map_err(|_| index)?;
     }
     shredder.finish().map_err(|_| 0)
@@ -82,15 +82,26 @@ impl<'p> Shredder<'p> {
         self.end_row()
     }
 
-    /// Adds a record that has nothing but a message, in this field.
-    pub fn message(&mut self, field: u32, data: &[u8]) -> Result<(), Declined> {
+    /// Adds a record that has nothing but messages, each in its field, in the order of the fields.
+    pub fn messages<'d>(
+        &mut self,
+        messages: impl Iterator<Item = (u32, &'d [u8])>,
+    ) -> Result<(), Declined> {
         let mut out = std::mem::take(self.record.data());
-        let walked = self
-            .part(field)
-            .and_then(|part| self.part_of(part, data, &mut out));
+        let mut walked = Ok(());
+        for (field, data) in messages {
+            walked = walked
+                .and_then(|()| self.part(field))
+                .and_then(|part| self.part_of(part, data, &mut out));
+        }
         *self.record.data() = out;
         walked?;
         self.end_row()
+    }
+
+    /// How many records there are.
+    pub fn rows(&self) -> usize {
+        self.record.count()
     }
 
     fn part(&self, number: u32) -> Result<&'p Part, Declined> {

@@ -1,0 +1,299 @@
+//! Lines of JSON to columns.
+
+use std::ops::Range;
+
+use memchr::memmem;
+
+use crate::columns::Buffers;
+use crate::json::Cursor;
+use crate::plan::Plan;
+use crate::schema::Schema;
+use crate::shred::Shredder;
+use crate::wire::{Fields, Value};
+use crate::{Declined, Nan};
+
+/// A type of messages in a record.
+pub struct Member {
+    pub message_type: usize,
+    /// The field of the record that has them.
+    pub field: u32,
+}
+
+/// Which lines are taken, and the names of the members that show what they are.
+pub struct Shapes {
+    pub completion: Member,
+    /// The field of a completion that is unset if the text says that it is one, and its name.
+    pub kind: (u32, Vec<u8>),
+    pub request: Member,
+    /// The member that each request has.
+    pub messages: Vec<u8>,
+    /// The members of an exchange.
+    pub around: (Vec<u8>, Vec<u8>),
+    /// The member of an HTTP message with a request or a response, which neither has itself.
+    pub body: Vec<u8>,
+    /// Other members that no request has.
+    pub others: Vec<Vec<u8>>,
+    /// What a completion that is not in an exchange does not have anywhere, in quotes.
+    pub suspects: Vec<Vec<u8>>,
+}
+
+/// Lines that follow one another.
+pub struct Run {
+    /// The columns of their records; None if the lines are declined.
+    pub buffers: Option<Buffers>,
+    pub rows: usize,
+    /// The place of the first line after them.
+    pub stop: usize,
+}
+
+/// Shreds lines: runs of lines that are taken, and of others. A run that makes fewer rows than
+/// `fewest` is declined. Empty lines make no row.
+pub fn shred_lines(
+    plan: &Plan,
+    schema: &Schema,
+    shapes: &Shapes,
+    lines: &[&[u8]],
+    fewest: usize,
+) -> Vec<Run> {
+    let mut taker = Taker {
+        schema,
+        shapes,
+        request: Vec::new(),
+        completion: Vec::new(),
+        text: Vec::new(),
+    };
+    let mut runs = Runs {
+        runs: Vec::new(),
+        shredder: Shredder::new(plan),
+        plan,
+        fewest,
+    };
+    for (index, line) in lines.iter().enumerate() {
+        if line.is_empty() {
+            continue;
+        }
+        let Ok((has_request, has_completion)) = taker.take(line) else {
+            runs.end(index);
+            runs.decline(index + 1);
+            continue;
+        };
+        let request = has_request.then_some((shapes.request.field, &taker.request[..]));
+        let completion = (shapes.completion.field, &taker.completion[..]);
+        let messages = [request, has_completion.then_some(completion)];
+        let messages = messages.into_iter().flatten();
+        if runs.shredder.messages(messages).is_err() {
+            runs.shredder = Shredder::new(plan); // too much for one batch
+            runs.decline(index + 1);
+        }
+    }
+    runs.end(lines.len());
+    runs.runs
+}
+
+struct Runs<'p> {
+    runs: Vec<Run>,
+    shredder: Shredder<'p>,
+    plan: &'p Plan,
+    fewest: usize,
+}
+
+impl Runs<'_> {
+    /// Ends a run of lines that were taken.
+    fn end(&mut self, stop: usize) {
+        if self.shredder.rows() == 0 {
+            return self.decline(stop); // lines without anything
+        }
+        let shredder = std::mem::replace(&mut self.shredder, Shredder::new(self.plan));
+        let rows = shredder.rows();
+        match (rows >= self.fewest).then(|| shredder.finish()) {
+            Some(Ok(buffers)) => self.runs.push(Run {
+                buffers: Some(buffers),
+                rows,
+                stop,
+            }),
+            _ => self.decline(stop),
+        }
+    }
+
+    /// Ends a run of lines that are declined, as far as they are not in one already.
+    fn decline(&mut self, stop: usize) {
+        match self.runs.last_mut() {
+            Some(run) if run.stop >= stop => {}
+            None if stop == 0 => {}
+            Some(run) if run.buffers.is_none() => run.stop = stop,
+            _ => self.runs.push(Run {
+                buffers: None,
+                rows: 0,
+                stop,
+            }),
+        }
+    }
+}
+
+struct Taker<'a> {
+    schema: &'a Schema,
+    shapes: &'a Shapes,
+    request: Vec<u8>,
+    completion: Vec<u8>,
+    text: Vec<u8>,
+}
+
+impl Taker<'_> {
+    /// Converts the messages of a line: whether there is a request, and a completion.
+    fn take(&mut self, line: &[u8]) -> Result<(bool, bool), Declined> {
+        let shapes = self.shapes;
+        let is_suspect = |word: &Vec<u8>| memmem::find(line, word).is_some();
+        if !shapes.suspects.iter().any(is_suspect) {
+            self.take_completion(line)?;
+            return Ok((false, true));
+        }
+        let members = members(line)?;
+        let find = |name: &[u8]| members.iter().find(|member| member.name == name);
+        let (request, response) = (find(&shapes.around.0), find(&shapes.around.1));
+        match (request, response) {
+            (Some(request), Some(response)) if members.len() == 2 => {
+                self.take_request(&line[request.value.clone()])?;
+                self.take_response(&line[response.value.clone()])?;
+                Ok((true, true))
+            }
+            (None, Some(response)) => {
+                self.text.clear();
+                self.text.extend_from_slice(&line[..response.whole.start]);
+                self.text.extend_from_slice(&line[response.whole.end..]);
+                let text = std::mem::take(&mut self.text);
+                let taken = self.take_request(&text);
+                self.text = text;
+                taken?;
+                self.take_response(&line[response.value.clone()])?;
+                Ok((true, true))
+            }
+            (None, None) => {
+                self.take_request(line)?;
+                Ok((true, false))
+            }
+            _ => Err(Declined),
+        }
+    }
+
+    fn take_request(&mut self, text: &[u8]) -> Result<(), Declined> {
+        let shapes = self.shapes;
+        let members = members(text)?;
+        let has = |name: &[u8]| members.iter().any(|member| member.name == name);
+        let others = [
+            &shapes.around.0,
+            &shapes.around.1,
+            &shapes.kind.1,
+            &shapes.body,
+        ];
+        let others = shapes.others.iter().chain(others);
+        if !has(&shapes.messages) || others.into_iter().any(|name| has(name)) {
+            return Err(Declined);
+        }
+        self.request.clear();
+        let kind = shapes.request.message_type;
+        self.schema
+            .json_to_binary(text, kind, Nan::Refused, &mut self.request)
+    }
+
+    /// Converts the completion of an exchange.
+    fn take_response(&mut self, text: &[u8]) -> Result<(), Declined> {
+        let body = &self.shapes.body;
+        if members(text)?.iter().any(|member| member.name == body) {
+            return Err(Declined);
+        }
+        self.take_completion(text)
+    }
+
+    fn take_completion(&mut self, text: &[u8]) -> Result<(), Declined> {
+        self.completion.clear();
+        let kind = self.shapes.completion.message_type;
+        self.schema
+            .json_to_binary(text, kind, Nan::Refused, &mut self.completion)?;
+        let residue = self.schema.residue_of(kind);
+        let (number, name) = &self.shapes.kind;
+        let mut fields = Fields::new(&self.completion);
+        while let Some((field, value)) = fields.next()? {
+            match value {
+                _ if field == *number => return Err(Declined),
+                Value::Bytes(bytes) if field == residue => says_nothing(bytes, *number, name)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Declines a residue that has a field of this number or name.
+fn says_nothing(residue: &[u8], number: u32, name: &[u8]) -> Result<(), Declined> {
+    let mut fields = Fields::new(residue);
+    while let Some((field, value)) = fields.next()? {
+        let Value::Bytes(bytes) = value else {
+            return Err(Declined);
+        };
+        if field == EXTRA {
+            if memmem::find(bytes, name).is_some() {
+                return Err(Declined);
+            }
+            continue;
+        }
+        let mut numbers = Fields::new(bytes);
+        while numbers.at < bytes.len() {
+            if numbers.varint()? == u64::from(number) {
+                return Err(Declined);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The field of a residue with the members outside the schema.
+const EXTRA: u32 = 4;
+
+/// A member of an object.
+struct Named<'a> {
+    name: &'a [u8],
+    value: Range<usize>,
+    /// The member, with the comma that separates it from another one.
+    whole: Range<usize>,
+}
+
+/// The members of the object that a text is. Declined, a name is repeated or has escapes.
+fn members(text: &[u8]) -> Result<Vec<Named<'_>>, Declined> {
+    let mut json = Cursor::new(text, 0, Nan::Refused);
+    if json.next() != b'{' {
+        return Err(Declined);
+    }
+    json.enter()?;
+    let mut found: Vec<Named> = Vec::with_capacity(16);
+    let mut more = json.any(b'}');
+    while more {
+        let comma = json.at - 1; // of a member that is not the first
+        json.skip_space();
+        let start = json.at;
+        let name = json.string()?;
+        if name.has_escapes || found.iter().any(|member| member.name == name.raw) {
+            return Err(Declined);
+        }
+        json.expect(b':')?;
+        json.skip_space();
+        let value = json.at;
+        json.skip_value()?;
+        let value = value..json.at;
+        more = json.more(b'}')?;
+        let whole = match (found.is_empty(), more) {
+            (false, _) => comma..value.end,
+            (true, true) => start..json.at,
+            (true, false) => start..value.end,
+        };
+        found.push(Named {
+            name: name.raw,
+            value,
+            whole,
+        });
+    }
+    json.skip_space();
+    if json.at != text.len() {
+        return Err(Declined);
+    }
+    Ok(found)
+}

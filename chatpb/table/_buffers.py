@@ -181,6 +181,8 @@ def _write(array: pa.Array | None, kind: pa.DataType, out: _Buffers) -> None:
                 inner = None if is_copy else _inner(elements, field.name)
                 _write(inner, _CODES if is_copy else field.type, out)
         else:
+            if elements is not None and elements.null_count:
+                raise pa.ArrowInvalid(f"nulls where {kind.value_type} belongs")
             _write(elements, kind.value_type, out)
         return
     if pa.types.is_dictionary(kind):

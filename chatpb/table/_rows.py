@@ -27,7 +27,7 @@ from chatpb.v1.completion_record_pb2 import CompletionRecord
 
 _CHUNKS: Final = CompletionRecord.CHUNKS_FIELD_NUMBER
 #: What the reference raises for rows that are not those of a table.
-_FAULTS: Final = (DecodeError, LookupError, TypeError, ValueError)
+FAULTS: Final = (DecodeError, LookupError, TypeError, ValueError)
 
 
 def to_batch(records: Iterable[bytes | CompletionRecord]) -> pa.RecordBatch:
@@ -88,14 +88,15 @@ def from_batch(batch: pa.RecordBatch) -> list[bytes]:
     """
     _need_record(batch)
     native = shredder()
-    found: list[bytes] = []
-    try:
-        if native is not None:
+    if native is not None:
+        with suppress(pa.ArrowException):  # the reference reports what is wrong
             records: list[bytes] | None = native.assemble(len(batch), to_buffers(batch))
             if records is not None:
                 return records
+    found: list[bytes] = []
+    try:
         found.extend(record.SerializeToString(deterministic=True) for record in assemble(batch))
-    except (pa.ArrowException, *_FAULTS) as error:
+    except (pa.ArrowException, *FAULTS) as error:
         reason = f"the row is not one of a table: {error}"
         raise ConversionError(reason, f"$[{len(found)}]") from error
     return found

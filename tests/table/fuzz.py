@@ -1,7 +1,8 @@
-"""Compares both implementations of shredding on mutated records.
+"""Compares both implementations of shredding on mutated records, and on mutated rows.
 
 The laws: both give the same rows, or refuse the record; and the record that comes back is the
-message that was given. Run it as ``python -m table.fuzz --count 100000 --seed 1``. A record
+message that was given. Of rows that no `to_batch` makes both give the same records, or refuse them.
+Run it as ``python -m table.fuzz --count 100000 --seed 1``. A record
 that breaks them is printed, and the exit code is 1.
 """
 
@@ -12,7 +13,8 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 import pyarrow as pa
@@ -21,13 +23,15 @@ from chatpb import ConversionError
 from chatpb._wire import embedded
 from chatpb.table import _rows as _table
 from chatpb.table._arrow import shredder
+from chatpb.table._assemble import assemble
 from chatpb.table._columns import (
     COLUMNS,
     RECORD,
     TOKENS,
     TOKENS_COLUMN,
 )
-from chatpb.table._rows import from_batch, to_batch
+from chatpb.table._conform import plain
+from chatpb.table._rows import FAULTS, from_batch, to_batch
 from chatpb.table._token_type import REST, column_of
 from chatpb.table._tree import KEY, VALUE, Kind, ListColumn
 from chatpb.v1 import (
@@ -131,6 +135,78 @@ def difference(data: bytes) -> str | None:
     return None
 
 
+def batches(seed: int) -> Iterator[pa.RecordBatch]:
+    """Rows of which some values are changed, without end; the same for the same seed."""
+    rng = random.Random(seed)
+    while True:
+        batch = to_batch([random_record(rng) for _ in range(2)])
+        for _ in range(rng.choice((1, 1, 2))):
+            place = rng.randrange(batch.num_columns)
+            field = batch.schema.field(place)
+            if pa.types.is_timestamp(field.type) or field.name == RECORD:
+                continue
+            values = [_changed(rng, value) for value in batch.column(place).to_pylist()]
+            with suppress(pa.ArrowException, OverflowError):
+                kind = plain(field.type) if rng.random() < 0.7 else None
+                batch = batch.set_column(place, field.name, pa.array(values, kind))
+        yield batch
+
+
+def _changed(rng: random.Random, value: Any) -> Any:
+    """A value with one change at any depth."""
+    if isinstance(value, list) and value and rng.random() < 0.9:
+        place = rng.randrange(len(value))
+        end = place + rng.choice((0, 1, 1, 1, 1, len(value)))
+        return [*value[:place], *(_changed(rng, e) for e in value[place:end]), *value[end:]]
+    if isinstance(value, list):
+        return rng.choice((None, [], value * 2, value[1:]))
+    if isinstance(value, dict):
+        name = rng.choice(list(value))
+        return {**value, name: _changed(rng, value[name])} if rng.random() < 0.9 else None
+    if isinstance(value, bytes):
+        return rng.choice((None, _mutated(rng, value), value[1:]))
+    if isinstance(value, bool) or not isinstance(value, int):
+        return rng.choice((None, "assistant", "", "x", value))
+    return rng.choice((None, 0, value + 1, -1, 2**15 - 1))
+
+
+def difference_of_rows(batch: pa.RecordBatch) -> str | None:
+    """What is wrong with the records that the implementations make of rows, or None."""
+    reference = _records(lambda: [each.SerializeToString() for each in assemble(batch)])
+    found = _records(lambda: from_batch(batch))
+    if reference is None or found is None:
+        return None if found is reference else f"one refuses the rows: {reference} {found}"
+    texts = [
+        [str(CompletionRecord.FromString(each)) for each in part] for part in (reference, found)
+    ]
+    return None if texts[0] == texts[1] else f"the records differ\n{texts[0]}\n{texts[1]}"
+
+
+def _records(make: Callable[[], list[bytes]]) -> list[bytes] | None:
+    try:
+        return make()
+    except (ConversionError, pa.ArrowException, *FAULTS):
+        return None
+
+
+def run_on_rows(count: int, seed: int, seconds: float = 1e9) -> Counter[str]:
+    """Compares the implementations on that many batches of rows.
+
+    Raises:
+        AssertionError: They differ.
+    """
+    tally: Counter[str] = Counter()
+    end = time.monotonic() + seconds
+    for batch in batches(seed):
+        if tally.total() >= count or time.monotonic() > end:
+            break
+        found = difference_of_rows(batch)
+        assert found is None, f"{found}\n{batch.to_pydict()}"
+        is_refused = _records(lambda rows=batch: from_batch(rows)) is None  # type: ignore[misc]
+        tally["rows refused" if is_refused else "rows assembled"] += 1
+    return tally
+
+
 def run(count: int, seed: int, seconds: float = 1e9) -> Counter[str]:
     """Compares the implementations on that many records.
 
@@ -158,7 +234,9 @@ def main() -> None:
     if shredder() is None:
         sys.exit("the native implementation was not built")
     try:
-        print(dict(run(arguments.count, arguments.seed, arguments.seconds)))
+        tally = run(arguments.count, arguments.seed, arguments.seconds)
+        tally += run_on_rows(arguments.count // 4, arguments.seed, arguments.seconds)
+        print(dict(tally))
     except AssertionError as error:
         sys.exit(f"the implementations differ\n{error}")
 

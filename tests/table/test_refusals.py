@@ -168,3 +168,11 @@ def test_mutated_records() -> None:
     tally = fuzz_table.run(600, seed=1)
     assert tally["shredded"] > 200
     assert tally["refused"] > 200
+
+
+def test_mutated_rows() -> None:
+    if shredder() is None:
+        pytest.skip("the native implementation is not in use")
+    tally = fuzz_table.run_on_rows(300, seed=1)
+    assert tally["rows assembled"] > 50
+    assert tally["rows refused"] > 50

@@ -148,9 +148,12 @@ impl<'a> TokenRows<'a> {
         Ok(())
     }
 
-    /// Whether the record took all tokens of the row.
+    /// Whether the record took all tokens and corrections of the row.
     pub fn is_done(&self) -> bool {
-        self.position == self.position_end && self.count == self.count_end
+        let corrections = self.spelling.corrections.as_ref();
+        let has_more =
+            corrections.is_some_and(|(own, others)| !own.is_empty() || !others.is_empty());
+        self.position == self.position_end && self.count == self.count_end && !has_more
     }
 
     fn spelling(&self, positions: Range<usize>) -> Result<Spelling, Declined> {

@@ -51,7 +51,8 @@ def added(names: list[str], dataset: str, how: How, due: Callable[[], bool] | No
     Returns:
         Whether it ended before everything was read.
     """
-    from chatpb.table import Dataset, DatasetConflictError
+    from chatpb._cli.stored.files import table_at  # few commands need pyarrow
+    from chatpb.table import DatasetConflictError
 
     for attempt in range(_ATTEMPTS):
         try:
@@ -75,7 +76,7 @@ def added(names: list[str], dataset: str, how: How, due: Callable[[], bool] | No
         click.echo(f"{collector.unknown:,} of an unknown shape {verb} left out")
     if how.small_files and done.records:
         with suppress(DatasetConflictError):  # others replace files too
-            Dataset(dataset).optimize(level=how.level, more_than=how.small_files)
+            table_at(dataset).optimize(level=how.level, more_than=how.small_files)
     return is_cut
 
 
@@ -83,11 +84,13 @@ def _add(
     names: list[str], dataset: str, how: How, due: Callable[[], bool] | None
 ) -> tuple[Added, Collector, bool]:
     """Adds what is new of the files, in one commit; see `added`."""
-    from chatpb._cli.stored.labels import with_labels
-    from chatpb.table import Dataset  # few commands need pyarrow
+    from chatpb._cli.stored.files import table_at
+    from chatpb._cli.stored.tables import is_table, new_records, with_labels
 
+    tables = [name for name in names if is_table(name)]
+    names = [name for name in names if name not in tables]
     with (
-        Dataset(dataset).writer(
+        table_at(dataset).writer(
             level=how.level, max_file_bytes=how.file_bytes, partition_by=how.partition_by
         ) as writer,
         progress(names) as advance,
@@ -98,6 +101,12 @@ def _add(
         )
         fields = label_fields(how.labels)
         is_cut = False
+        for table in tables:
+            for made in new_records(table, known, as_rows=not fields):
+                if isinstance(made, MadeRows):
+                    writer.write_rows(made.rows, made.json_bytes)
+                else:
+                    writer.write(labelled(made.data, fields), made.json_bytes)
         for made in collector.records(names):
             is_cut = due is not None and collector.can_stop and due()
             if is_cut:

@@ -12,6 +12,7 @@ from chatpb._cli.log_keys import LogKeys
 from chatpb._cli.reading.input import Reading
 from chatpb._cli.reading.kinds import kind_named
 from chatpb._cli.reading.sniff import Format
+from chatpb._pairs import key_and_value
 
 _MAX_MIB: Final = 2047  # no message may be longer
 _TYPES: Final = "completion, chunk, request, error, or a message's name such as ChatCompletionList"
@@ -107,5 +108,35 @@ keys_option = click.option(
     show_envvar=True,
     callback=lambda _, __, name: None if name is None else LogKeys(name),
     help="The keys of logs that are encrypted.",
+)
+_STORAGE: Final = "chatpb.storage_options"
+
+
+def _keep_storage(context: click.Context, _: click.Parameter, texts: tuple[str, ...]) -> None:
+    options = {}
+    for text in texts:
+        try:
+            key, value = key_and_value(text)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+        options[key] = value
+    context.meta[_STORAGE] = options
+
+
+def storage_options() -> dict[str, str]:
+    """What the user of the running command gave by `storage_option`."""
+    context = click.get_current_context(silent=True)
+    found: dict[str, str] = {} if context is None else context.meta.get(_STORAGE, {})
+    return found
+
+
+storage_option = click.option(
+    "--storage-option",
+    multiple=True,
+    metavar="KEY=VALUE",
+    expose_value=False,
+    callback=_keep_storage,
+    help="What an object store needs, in the names of delta-rs, such as AWS_ENDPOINT_URL=URL."
+    " Can be given several times. Default: from the environment.",
 )
 files_argument = click.argument("files", nargs=-1, metavar="[FILE]...")

@@ -94,6 +94,14 @@ class Dataset(Care):
         """
         return self._snapshot().version
 
+    def id(self) -> str:
+        """The identifier that it got when it was created; a copy has the same.
+
+        Raises:
+            DatasetError: There is no table.
+        """
+        return self._snapshot().id
+
     def files(self, where: pc.Expression | None = None) -> list[Part]:
         """Its files at this moment, in the order in which they were added.
 

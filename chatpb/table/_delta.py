@@ -70,6 +70,7 @@ class Snapshot:
         adds: Its files as Delta describes them, in the order in which they were added.
         columns: Its columns, without those of `partition_by`.
         partition_by: Its partition columns.
+        id: The identifier that it got when it was created.
     """
 
     location: Location
@@ -77,6 +78,7 @@ class Snapshot:
     adds: pa.Table = field(repr=False)
     columns: pa.Schema = field(repr=False)
     partition_by: tuple[str, ...]
+    id: str
 
     @cached_property
     def names(self) -> list[str]:
@@ -186,7 +188,9 @@ def _snapshot(location: Location, table: DeltaTable) -> Snapshot:
         schema = pa.schema(table.schema().to_arrow())
     order = [("modification_time", "ascending"), ("path", "ascending")]
     columns = pa.schema([each for each in schema if each.name not in partition_by])
-    return Snapshot(location, table.version(), adds.sort_by(order), columns, partition_by)
+    return Snapshot(
+        location, table.version(), adds.sort_by(order), columns, partition_by, str(metadata.id)
+    )
 
 
 _WAY_OUT: Final = (

@@ -10,7 +10,6 @@ import pytest
 from chatpb.log import LogWriter
 from chatpb.v1 import ChatCompletion, CompletionRecord
 from support.command_line import run
-from support.table_files import ERROR, compacted, completion, found, lines
 
 
 @pytest.mark.parametrize("command", ["roundtrip", "compact"])
@@ -35,19 +34,6 @@ def test_a_file_without_messages(command: str, name: str, text: str, tmp_path: P
     result = run(command, tmp_path / name)
     assert 1 == result.exit_code
     assert result.stderr.startswith(f"chatpb: error: {tmp_path / name}: ")
-
-
-def test_a_table_is_not_input(tmp_path: Path) -> None:
-    table, new = tmp_path / "table", tmp_path / "new"
-    (tmp_path / "a.jsonl").write_text(lines(completion(1), ERROR))
-    compacted(tmp_path / "a.jsonl", table)
-    for inputs in ([table], [tmp_path / "a.jsonl", table]):
-        result = run("compact", *inputs, new)
-        assert (2, False) == (result.exit_code, new.exists())
-        assert result.stderr.startswith(f"chatpb: error: {table}: a table, which is not input; ")
-    text = run("cat", "--what", "record", table).stdout  # as the error says
-    assert 0 == run("compact", "-", new, stdin=text).exit_code
-    assert found(table) == found(new)
 
 
 @pytest.mark.parametrize("command", ["cat", "export", "grep"])

@@ -8,7 +8,7 @@ import click
 
 from chatpb._cli.failure import CliError
 from chatpb._cli.log_keys import LogKeys
-from chatpb._cli.options import keys_option
+from chatpb._cli.options import keys_option, storage_option
 from chatpb._cli.stored.printing import print_records, printing_options
 
 
@@ -16,6 +16,7 @@ from chatpb._cli.stored.printing import print_records, printing_options
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @keys_option
 @printing_options
+@storage_option
 def command(paths: tuple[str, ...], keys: LogKeys | None, output: str, **printing: Any) -> None:
     """Print what is in tables and logs, as lines of JSON.
 

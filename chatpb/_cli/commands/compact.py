@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 import click
@@ -11,7 +10,7 @@ import click
 from chatpb._cli.adding import How, added
 from chatpb._cli.failure import USAGE_ERROR, CliError
 from chatpb._cli.log_keys import LogKeys
-from chatpb._cli.options import input_options, keys_option
+from chatpb._cli.options import input_options, keys_option, storage_option
 from chatpb._cli.reading.collect import files
 from chatpb._cli.reading.input import STDIN, Reading, nothing_in
 from chatpb._cli.rounds import Unchanged, rounds, until_signal
@@ -98,6 +97,7 @@ def _labels(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> di
 )
 @keys_option
 @input_options
+@storage_option
 def command(
     inputs: tuple[str, ...],
     dataset: str,
@@ -126,6 +126,10 @@ def command(
     request and response, messages and response, and the lines of OpenAI's batch files. Their other
     members become labels. JSON of any other shape is an error, unless --skip-unknown is given.
 
+    A table of chatpb, a directory or a URI, is input too: all its records, and later those of the
+    files that were added to it since. So is a Parquet file of one. The lines of a batch's output
+    file are joined with those of its input file, by custom_id, if both are among the inputs.
+
     DATASET is a Delta Lake table: a directory, or a URI such as s3://bucket/table. It is created if
     it does not exist.
 
@@ -150,6 +154,8 @@ def command(
     Prints the number of records added, the size of their JSON, the size of the files that contain
     them, and the ratio.
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
+    from chatpb._cli.stored.tables import is_table  # few commands need pyarrow
+
     how = How(
         labels,
         level,
@@ -166,6 +172,8 @@ def command(
         return
     if STDIN in inputs:
         raise CliError("standard input cannot be followed", USAGE_ERROR)
+    if tables := [name for name in inputs if is_table(name)]:
+        raise CliError(f"{tables[0]}: a table cannot be followed", USAGE_ERROR)
     unchanged = Unchanged()
 
     def add(due: Callable[[], bool]) -> bool:
@@ -183,18 +191,13 @@ def command(
 
 def _files(inputs: tuple[str, ...], dataset: str, *, is_empty_right: bool = False) -> list[str]:
     """The files to read; at least one, unless none is right too, and no table without one."""
-    from chatpb._cli.stored.files import is_dataset
+    from chatpb._cli.stored.tables import is_table
 
     names: list[str] = []
     for name in inputs:
-        found = files([name])
-        if not found and is_dataset(Path(name)):
-            raise CliError(
-                f"{name}: a table, which is not input; try `chatpb cat --what record {name} |"
-                f" chatpb compact - {dataset}`",
-                USAGE_ERROR,
-            )
-        names += found
+        if name == dataset:
+            raise CliError(f"{name}: is both input and output", USAGE_ERROR)
+        names += [name] if name != STDIN and is_table(name) else files([name])
     if not names and not is_empty_right:
         raise CliError(nothing_in(inputs), USAGE_ERROR)
     return names

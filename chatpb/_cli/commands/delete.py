@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from chatpb._cli.failure import DATA_ERROR
+from chatpb._cli.options import storage_option
 from chatpb._cli.tally import counted
 
 
@@ -23,6 +24,7 @@ from chatpb._cli.tally import counted
     show_default=True,
     help="The level of zstd of the files that are written again.",
 )
+@storage_option
 def command(table: str, condition: str, vacuum: bool, level: int) -> None:
     """Delete the records of a table that match a condition.
 
@@ -41,9 +43,9 @@ def command(table: str, condition: str, vacuum: bool, level: int) -> None:
     Exit code 1 if --vacuum had to keep files that another process may be writing, which are named;
     once they are older than an hour, `chatpb vacuum --older 0 TABLE` removes them.
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
-    from chatpb.table import Dataset
+    from chatpb._cli.stored.files import table_at
 
-    done = Dataset(table).delete(condition, level=level, vacuum=vacuum)
+    done = table_at(table).delete(condition, level=level, vacuum=vacuum)
     click.echo(f"{counted(done.records, 'record')} deleted from {counted(done.files, 'file')}")
     if done.vacuumed is not None and done.vacuumed.unfinished:
         for name in done.vacuumed.unfinished:

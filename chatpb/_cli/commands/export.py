@@ -10,7 +10,7 @@ import click
 from chatpb import _endings
 from chatpb._cli.failure import DATA_ERROR, USAGE_ERROR, CliError
 from chatpb._cli.log_keys import LogKeys
-from chatpb._cli.options import keys_option, nan_option, output_option
+from chatpb._cli.options import keys_option, nan_option, output_option, storage_option
 from chatpb._cli.output import STDOUT, Lines, open_output
 from chatpb._cli.stored.conversation import Chosen
 from chatpb._cli.stored.forms import Form, lines
@@ -69,6 +69,7 @@ _CONVERSATIONS: Final = (Form.MESSAGES, Form.FINE_TUNING)
 @output_option
 @keys_option
 @nan_option
+@storage_option
 def command(
     paths: tuple[str, ...],
     form: str,

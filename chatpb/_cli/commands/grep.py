@@ -9,7 +9,7 @@ import click
 
 from chatpb._cli.failure import USAGE_ERROR, CliError
 from chatpb._cli.log_keys import LogKeys
-from chatpb._cli.options import keys_option
+from chatpb._cli.options import keys_option, storage_option
 from chatpb._cli.stored.printing import print_records, printing_options
 
 
@@ -24,6 +24,7 @@ from chatpb._cli.stored.printing import print_records, printing_options
 @click.option("-c", "--count", is_flag=True, help="Print only the number of records.")
 @keys_option
 @printing_options
+@storage_option
 def command(
     arguments: tuple[str, ...],
     text: str | None,

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from chatpb._cli.options import storage_option
 from chatpb._cli.tally import columns
 
 
@@ -21,6 +22,7 @@ from chatpb._cli.tally import columns
     help="Show only that many of the last versions.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
+@storage_option
 def command(table: str, limit: int | None, as_json: bool) -> None:
     """List the versions of a table, the newest first.
 
@@ -31,9 +33,9 @@ def command(table: str, limit: int | None, as_json: bool) -> None:
       chatpb history table
       chatpb history --json table | jq 'select(.operation == "delete")'
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
-    from chatpb.table import Dataset
+    from chatpb._cli.stored.files import table_at
 
-    commits = Dataset(table).history(limit)
+    commits = table_at(table).history(limit)
     if as_json:
         for commit in commits:
             click.echo(json.dumps(asdict(commit), default=_text))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from chatpb._cli.log_keys import LogKeys
-from chatpb._cli.options import keys_option
+from chatpb._cli.options import keys_option, storage_option
 from chatpb._cli.tally import columns
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ _TIMES: Final = ("start_time", "created")  # the columns that date a record, the
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @keys_option
+@storage_option
 def command(paths: tuple[str, ...], keys: LogKeys | None) -> None:
     """List the files of tables and logs.
 
@@ -42,11 +43,11 @@ def command(paths: tuple[str, ...], keys: LogKeys | None) -> None:
     total = [0, 0]
     for file in opened(paths, keys):
         found = _of_log(file) if isinstance(file, LogFile) else _of_part(file)
-        size = file.path.stat().st_size
+        size = file.size or 0
         total[0] += found.records
         total[1] += size
         span = [_shown(found.first), _shown(found.last)]
-        rows.append([f"{found.records:,}", f"{size:,}", *span, str(file.path)])
+        rows.append([f"{found.records:,}", f"{size:,}", *span, file.place])
     if len(rows) > 2:
         rows.append([f"{total[0]:,}", f"{total[1]:,}", "", "", "total"])
     click.echo(columns(rows, left=(2, 3, 4)))

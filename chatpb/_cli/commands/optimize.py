@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from chatpb._cli.options import storage_option
 from chatpb._cli.tally import counted
 
 
@@ -31,6 +32,7 @@ from chatpb._cli.tally import counted
     is_flag=True,
     help="Write the large files again too, such as for another --level.",
 )
+@storage_option
 def command(table: str, file_mib: int, level: int, everything: bool) -> None:
     """Put the records of a table's small files into large ones.
 
@@ -44,9 +46,9 @@ def command(table: str, file_mib: int, level: int, everything: bool) -> None:
     Others can read the table meanwhile, and add to it. The replaced files stay where they are for
     readers of older versions; `chatpb vacuum` removes them.
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
-    from chatpb.table import Dataset
+    from chatpb._cli.stored.files import table_at
 
-    done = Dataset(table).optimize(file_bytes=file_mib << 20, level=level, everything=everything)
+    done = table_at(table).optimize(file_bytes=file_mib << 20, level=level, everything=everything)
     if not done.removed:
         click.echo("nothing to do")
         return

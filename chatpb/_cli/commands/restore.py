@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import click
 
+from chatpb._cli.options import storage_option
+
 
 @click.command()
 @click.argument("table", metavar="TABLE")
 @click.argument("version", type=click.IntRange(min=0))
+@storage_option
 def command(table: str, version: int) -> None:
     """Make a table what it was at an earlier version.
 
@@ -20,7 +23,7 @@ def command(table: str, version: int) -> None:
 
     Fails if files of the version have been removed by `chatpb vacuum` or `delete --vacuum`.
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
-    from chatpb.table import Dataset
+    from chatpb._cli.stored.files import table_at
 
-    made = Dataset(table).restore(version)
+    made = table_at(table).restore(version)
     click.echo(f"version {made} is what version {version} was")

@@ -10,6 +10,7 @@ from typing import Final
 import click
 
 from chatpb._cli.failure import USAGE_ERROR, CliError
+from chatpb._cli.options import storage_option
 from chatpb._cli.tally import Row, columns, counted, share
 from chatpb._mapping.residue import residue_size
 from chatpb.v1 import CompletionRecord, Residue
@@ -25,6 +26,7 @@ _INNER: Final = re.compile(r"\.(list\.(element|item)|key_value)\b")
     is_flag=True,
     help="Read all records, and count what the typed fields could not hold.",
 )
+@storage_option
 def command(paths: tuple[str, ...], count_residue: bool) -> None:
     """Show which columns of a table take how many bytes.
 
@@ -47,12 +49,12 @@ def command(paths: tuple[str, ...], count_residue: bool) -> None:
     is_known = True
     for file in opened(paths):
         if isinstance(file, LogFile):
-            raise CliError(f"{file.path}: a log, which has no columns", USAGE_ERROR)
+            raise CliError(f"{file.place}: a log, which has no columns", USAGE_ERROR)
         metadata = file.metadata
         files += 1
         rows += metadata.num_rows
         groups += metadata.num_row_groups
-        size += file.path.stat().st_size
+        size += file.size or 0
         json += file.json_bytes or 0
         is_known &= file.json_bytes is not None
         for chunk in column_chunks(file):

@@ -8,6 +8,7 @@ from typing import Final
 
 import click
 
+from chatpb._cli.options import storage_option
 from chatpb._cli.tally import counted
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
@@ -36,6 +37,7 @@ def duration(_: click.Context, __: click.Parameter, text: str) -> timedelta:
     help="Keep the versions that were current since then: 30d, 12h, 90m.",
 )
 @click.option("--dry-run", is_flag=True, help="Remove nothing; only say what would be removed.")
+@storage_option
 def command(table: str, older: timedelta, dry_run: bool) -> None:
     """Remove the files that only old versions of a table need.
 
@@ -50,9 +52,9 @@ def command(table: str, older: timedelta, dry_run: bool) -> None:
     Whoever still reads a version that is removed fails. Files that no version contains are kept for
     an hour at least, since another process may be about to commit them.
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
-    from chatpb.table import Dataset
+    from chatpb._cli.stored.files import table_at
 
-    done = Dataset(table).vacuum(older, dry_run=dry_run)
+    done = table_at(table).vacuum(older, dry_run=dry_run)
     verb = "would be removed" if dry_run else "removed"
     click.echo(
         f"{counted(done.files, 'file')} of {done.bytes:,} bytes, and"

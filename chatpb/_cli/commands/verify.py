@@ -5,11 +5,13 @@ from __future__ import annotations
 import click
 
 from chatpb._cli.failure import CliError
+from chatpb._cli.options import storage_option
 from chatpb._cli.tally import counted
 
 
 @click.command()
 @click.argument("tables", nargs=-1, required=True, metavar="TABLE...")
+@storage_option
 def command(tables: tuple[str, ...]) -> None:
     """Check whether all files of a table are there and whole.
 
@@ -26,11 +28,11 @@ def command(tables: tuple[str, ...]) -> None:
     Exit code 1 if something is missing or damaged. Put a copy of such a file back under its name,
     or go back to a version without it with `chatpb restore`.
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
-    from chatpb.table import Dataset  # few commands need pyarrow
+    from chatpb._cli.stored.files import table_at  # few commands need pyarrow
 
     damaged = 0
     for table in tables:
-        found = Dataset(table).verify()
+        found = table_at(table).verify()
         for error in found.damaged:
             click.echo(f"chatpb: error: {error}", err=True)
         damaged += len(found.damaged)

@@ -9,6 +9,7 @@ A table keeps this as app transactions of Delta, which have an ID and a number e
 
 - ``chatpb:log:ID``: how many bytes of a log are in the table, and ``chatpb:message:ID``, if it is
   not 0, how many messages of the frame that begins there.
+- ``chatpb:table:ID``: the version up to which another table is in the table.
 - ``chatpb:file:N:DIGEST:K``: how many bytes of a file, which begins with N bytes of that digest;
   ``chatpb:proof:N:DIGEST:K``: 62 bits of the digest of all of them. K is a number from 0 for each
   of several such files. No bytes mean that there is no such file any more: it has grown and has
@@ -28,6 +29,7 @@ _HEAD: Final = 4096  # bytes that find a file
 _BLOCK: Final = 1 << 20
 _LOG: Final = f"{PREFIX}log:"
 _MESSAGE: Final = f"{PREFIX}message:"
+_TABLE: Final = f"{PREFIX}table:"
 _FILE: Final = f"{PREFIX}file:"
 _PROOF: Final = f"{PREFIX}proof:"
 _PROOF_BITS: Final = 62
@@ -78,6 +80,14 @@ class Known:
         self._taken[_LOG + file_id] = offset
         if index or _MESSAGE + file_id in self._before or _MESSAGE + file_id in self._taken:
             self._taken[_MESSAGE + file_id] = index
+
+    def table(self, identifier: str) -> int | None:
+        """Up to which version another table has been added; None if it has not."""
+        return self._before.get(_TABLE + identifier)
+
+    def take_table(self, identifier: str, version: int) -> None:
+        """Notes that another table has been added up to a version."""
+        self._taken[_TABLE + identifier] = version
 
     def meet(self, path: str, *, whole: bool) -> tuple[int, int] | None:
         """How much of a file is in the table: its lines and bytes; None if nothing is.

@@ -13,6 +13,7 @@ import click
 from chatpb import _endings
 from chatpb._cli.failure import USAGE_ERROR, CliError
 from chatpb._cli.log_keys import LogKeys
+from chatpb._cli.options import storage_options
 from chatpb._cli.reading.compressed import is_log
 from chatpb.table import Dataset, Part
 from chatpb.table._delta import LOG
@@ -29,6 +30,16 @@ class LogFile:
 
     path: Path
     keys: LogKeys | None = None
+
+    @property
+    def place(self) -> str:
+        """Its path, as messages name it."""
+        return str(self.path)
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return self.path.stat().st_size
 
     def records(self) -> Iterator[bytes]:
         """Its records. A torn end is reported on standard error; other damage is raised.
@@ -56,17 +67,34 @@ class LogFile:
         return sum(frame.record_count for frame in frames(self.path, on_damage=_report))
 
 
+def is_uri(name: str) -> bool:
+    """Whether a name is a URI, not a path."""
+    return "://" in name
+
+
+def table_at(uri: str) -> Dataset:
+    """A table, with the storage options that the user gave.
+
+    Args:
+        uri: Its directory or URI.
+    """
+    return Dataset(uri, storage_options())
+
+
 def opened(paths: Sequence[str], keys: LogKeys | None = None) -> Iterator[Part | LogFile]:
     """The files of tables and logs.
 
     Args:
-        paths: Directories, or files in them.
+        paths: Directories, or files in them, or URIs of tables.
         keys: The file of keys of logs.
 
     Raises:
         CliError: A path is neither table nor log.
     """
     for name in paths:
+        if is_uri(name):
+            yield from table_at(name).files()
+            continue
         path = Path(name)
         if not path.exists():
             raise CliError(f"{name}: no such file or directory", USAGE_ERROR)
@@ -85,7 +113,7 @@ def opened(paths: Sequence[str], keys: LogKeys | None = None) -> Iterator[Part |
             if member.endswith(_endings.LOG)
         ]
         if is_dataset(path):
-            yield from Dataset(path).files()
+            yield from table_at(name).files()
         elif not logs:
             raise CliError(f"{name}: there is no table in it and no log", USAGE_ERROR)
         for log in sorted(logs):

@@ -52,9 +52,7 @@ def records(
         else:
             found = file.records() if wanted is None else _of_log(file, wanted)
         for number, data in enumerate(found, 1):
-            yield Stored(
-                data, f"{file.path}: record {number}" if wanted is None else str(file.path)
-            )
+            yield Stored(data, f"{file.place}: record {number}" if wanted is None else file.place)
 
 
 def _of_part(part: Part, wanted: Predicate | None) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from chatpb.table import _delta
 from chatpb.table._delta import Changes
 from chatpb.table._errors import DatasetConflictError, DatasetError
 from chatpb.table._location import Location
@@ -123,6 +124,8 @@ def optimize(
                 written |= files
         if not conflicts:
             break
+    if total.removed:  # readers need not go through the many commits of small files
+        _delta.make_checkpoint(location, loaded(location).version)
     return total
 
 

@@ -141,12 +141,15 @@ test-llama: setup $(LLAMA)/.done ## Run the tests of the relay in front of llama
 recording: setup $(LLAMA)/.done ## Record the answers of llama.cpp that `make bench` measures
 	CHATPB_LLAMA='$(CURDIR)/$(LLAMA)' PYTHONPATH=benchmarks:tests $(BIN)/python -P -m convert.record
 
-# The version of spark-protobuf, a jar, is that of the locked pyspark.
+# Delta's own package for Spark, whose version must fit the locked pyspark: see pyproject.toml.
+DELTA_SPARK := 4.4.0
 $(VENV)/.spark: $(VENV)/.done
 	$(call sync,$(VENV)) --inexact --all-extras
-	@jar=org.apache.spark:spark-protobuf_2.13:$$($(BIN)/python -c 'from importlib.metadata import version; print(version("pyspark"))'); \
-	  mvn --quiet --batch-mode dependency:copy -Dartifact=$$jar -DoutputDirectory='$(CURDIR)/$(VENV)/spark-jars' >/dev/null 2>&1 \
-	  || echo "Maven cannot download $$jar: the test that needs it is skipped"
+	@rm -rf $(VENV)/spark-jars
+	@for jar in delta-spark_2.13 delta-storage; do \
+	  mvn --quiet --batch-mode dependency:copy -Dartifact=io.delta:$$jar:$(DELTA_SPARK) -DoutputDirectory='$(CURDIR)/$(VENV)/spark-jars' >/dev/null 2>&1 \
+	  || { echo "Maven cannot download io.delta:$$jar:$(DELTA_SPARK): the tests that need it are SKIPPED"; rm -rf $(VENV)/spark-jars; break; }; \
+	done
 	@touch $@
 
 test-spark: $(VENV)/.spark ## Run the tests on Spark, a package of 435 MB; needs Java 17 or newer

@@ -11,6 +11,7 @@ import pyarrow as pa
 from pyspark.sql import Column
 from pyspark.sql.functions import col
 from pyspark.sql.pandas import functions
+from pyspark.sql.types import DataType
 
 from chatpb._errors import ConversionError
 
@@ -33,10 +34,10 @@ def as_bytes(column: Column | str) -> Column:
     return (col(column) if isinstance(column, str) else column).cast("binary")
 
 
-def mapped(column: Column | str, convert: Callable[[pa.Array], pa.Array], kind: str) -> Column:
-    """What a function makes of the arrays of a column, as bytes."""
+def udf(convert: Callable[[pa.Array], pa.Array], kind: DataType | str) -> Callable[..., Column]:
+    """A function over the Arrow arrays of a column, as one of Spark."""
     arrow_udf: Any = functions.arrow_udf  # its type requires a third argument
-    result: Column = arrow_udf(convert, kind)(as_bytes(column))
+    result: Callable[..., Column] = arrow_udf(convert, kind)
     return result
 
 

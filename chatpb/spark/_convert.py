@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from importlib import resources
-from typing import Final
 
 import pyarrow as pa
 from google.protobuf.message import Message
 from pyspark.sql import Column
-from pyspark.sql.protobuf import functions as protobuf
+from pyspark.sql.pandas.types import from_arrow_type
 
 from chatpb._mapping.convert import binary_to_json, json_to_binary
-from chatpb.spark._column import Errors, check, converted, mapped
+from chatpb.spark._column import Errors, as_bytes, check, converted, udf
+from chatpb.spark._structs import decode, encode, struct_type
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.completion_record_pb2 import CompletionRecord
-
-# Of fields without presence a zero is a value, such as the index of the first choice.
-_PROTOBUF_OPTIONS: Final = {"emit.default.values": "true"}
 
 
 def from_json(
@@ -44,7 +41,7 @@ def from_json(
             texts, errors, lambda text: json_to_binary(text, message_type, allow_nan=allow_nan)
         )
 
-    return mapped(column, convert, "binary")
+    return udf(convert, "binary")(as_bytes(column))
 
 
 def to_json(
@@ -73,7 +70,7 @@ def to_json(
         )
         return texts.cast(pa.string())
 
-    return mapped(column, convert, "string")
+    return udf(convert, "string")(as_bytes(column))
 
 
 def descriptor_set() -> bytes:
@@ -87,44 +84,42 @@ def descriptor_set() -> bytes:
 def from_protobuf(
     column: Column | str,
     message_type: type[Message] = CompletionRecord,
-    options: dict[str, str] | None = None,
+    *,
+    errors: Errors = "raise",
 ) -> Column:
-    """A column of messages in binary form as one of structs, by Spark's own decoder.
+    """A column of messages in binary form as one of structs, with the names of the schema.
 
-    Needs the package ``org.apache.spark:spark-protobuf_2.13`` in the session, of Spark's version.
+    The structs are those of Spark's function of this name with ``emit.default.values``, but this
+    one needs no package beside chatpb.
 
     The law: ``to_protobuf(from_protobuf(c))`` are the same messages as ``c``, less fields that the
     schema does not know.
 
     Args:
-        column: A column of bytes, or its name.
+        column: A column of bytes, or its name. Null stays null.
         message_type: The class of the messages.
-        options: Those of Spark, such as ``{"mode": "PERMISSIVE"}``. Unless they say otherwise, a
-            field without presence that is not there is zero rather than null, as in all languages.
+        errors: What happens to bytes that are not a message: as for `from_json`.
     """
-    return protobuf.from_protobuf(
-        column,
-        message_type.DESCRIPTOR.full_name,
-        options=_PROTOBUF_OPTIONS | (options or {}),
-        binaryDescriptorSet=descriptor_set(),
-    )
+    check(errors)
+
+    def convert(messages: pa.Array) -> pa.Array:
+        return decode(messages, message_type, skip_errors=errors == "null")
+
+    kind = from_arrow_type(struct_type(message_type))
+    return udf(convert, kind)(as_bytes(column))
 
 
-def to_protobuf(
-    column: Column | str,
-    message_type: type[Message] = CompletionRecord,
-    options: dict[str, str] | None = None,
-) -> Column:
-    """A column of structs as one of messages in binary form, by Spark's own encoder.
+def to_protobuf(column: Column | str, message_type: type[Message] = CompletionRecord) -> Column:
+    """A column of structs as one of messages in binary form.
 
     Args:
-        column: A column of structs with fields named as in the schema, or its name.
+        column: A column of structs with fields named as in the schema, or its name. Null stays
+            null. A field that is null or missing is not set; one that the schema does not know
+            fails the job.
         message_type: The class of the messages.
-        options: Those of Spark.
     """
-    return protobuf.to_protobuf(
-        column,
-        message_type.DESCRIPTOR.full_name,
-        options=options,
-        binaryDescriptorSet=descriptor_set(),
-    )
+
+    def convert(structs: pa.Array) -> pa.Array:
+        return encode(structs, message_type)
+
+    return udf(convert, "binary")(column)

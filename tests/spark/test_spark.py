@@ -24,7 +24,6 @@ from chatpb.log import LogWriter, new_key
 from chatpb.table import Dataset, DatasetError
 from chatpb.v1 import ChatCompletion, ChatCompletionRequest, CompletionRecord
 from spark.spark_session import (
-    JARS,
     SETTINGS,
     cluster,
     environment,
@@ -127,23 +126,40 @@ def test_bad_binary_fails_the_job_or_is_null(spark: Any) -> None:
     assert [(None,)] == given.select(chatpb_spark.to_json("message", errors="null")).collect()
 
 
-@pytest.mark.skipif(not JARS, reason="there is no spark-protobuf: see make test-spark")
-def test_spark_decodes_and_encodes_messages_itself(spark: Any) -> None:
+def test_messages_become_structs_and_come_back(spark: Any) -> None:
     chosen = [vector for vector in vectors() if vector.message_type is ChatCompletion]
-    given = frame(spark, [vector.binary for vector in chosen])
+    rows = [(None,), *((vector.binary,) for vector in chosen)]
+    given = spark.createDataFrame(rows, "data binary").coalesce(1)
     decoded = given.select(chatpb_spark.from_protobuf("data", ChatCompletion).alias("completion"))
     ids = [ChatCompletion.FromString(vector.binary).id for vector in chosen]
-    assert ids == [row[0] for row in decoded.select("completion.id").collect()]
-    encoded = decoded.select(chatpb_spark.to_protobuf("completion", ChatCompletion))
-    assert [ChatCompletion.FromString(vector.binary) for vector in chosen] == [
-        ChatCompletion.FromString(data) for data in data_of(encoded)
+    assert [None, *ids] == [row[0] for row in decoded.select("completion.id").collect()]
+    encoded = decoded.select(chatpb_spark.to_protobuf("completion", ChatCompletion)).collect()
+    assert [None, *(ChatCompletion.FromString(vector.binary) for vector in chosen)] == [
+        row[0] if row[0] is None else ChatCompletion.FromString(bytes(row[0])) for row in encoded
     ]
 
 
-@pytest.mark.skipif(bool(JARS), reason="spark-protobuf is there")
-def test_spark_says_that_it_lacks_the_package(spark: Any) -> None:
-    with pytest.raises(Exception, match=r"Please restart .* with the 'spark-protobuf' package"):
-        frame(spark, []).select(chatpb_spark.from_protobuf("data"))
+def test_structs_have_names_zeros_and_nulls(spark: Any) -> None:
+    choice = {"index": 0, "finish_reason": "stop", "message": {"content": ""}}
+    text = json.dumps({"id": "a", "choices": [choice]})
+    given = frame(spark, [CompletionRecord(completion=from_json(text)).SerializeToString()])
+    row = (
+        given.select(chatpb_spark.from_protobuf("data").alias("r"))
+        .selectExpr("r.request", "r.status", "r.completion.choices[0] choice")
+        .first()
+    )
+    assert (None, None) == (row.request, row.status)
+    assert (0, "FINISH_REASON_STOP") == (row.choice["index"], row.choice.finish_reason)
+    assert ("", None) == (row.choice.message.content, row.choice.message.refusal)
+
+
+def test_binary_that_is_no_message_fails_the_job_or_is_null(spark: Any) -> None:
+    given = spark.createDataFrame([(b"\xff",)], "data binary")
+    with pytest.raises(Exception, match=r"not the binary form of a chatpb.v1.CompletionRecord"):
+        given.select(chatpb_spark.from_protobuf("data")).collect()
+    assert [(None,)] == given.select(chatpb_spark.from_protobuf("data", errors="null")).collect()
+    with pytest.raises(Exception, match=r"chatpb.v1.CompletionRecord has no field key"):
+        given.selectExpr("named_struct('key', 1) s").select(chatpb_spark.to_protobuf("s")).collect()
 
 
 def test_other_ways_to_fail_are_refused() -> None:
@@ -416,10 +432,10 @@ def test_the_examples_of_the_docs_run(spark: Any, tmp_path: Path) -> None:
     lines = [json.dumps(completion(number)) for number in range(3)]
     (tmp_path / "responses.jsonl").write_text("\n".join(lines), "utf-8")
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "spark.md").read_text(), re.DOTALL)
-    code = "\n".join(block for block in blocks if "from_protobuf" not in block)
     names = {"spark": spark}
-    exec(code.replace("/mnt/", f"{tmp_path}/"), names)
+    exec("\n".join(blocks).replace("/mnt/", f"{tmp_path}/"), names)
     assert [6, 6, 3] == [names[name] for name in ("written", "kept", "converted")]
+    assert 6 == len(names["contents"])
 
 
 def test_the_job_teaches_by_example(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,8 @@ from chatpb.spark._write import write
 from chatpb.table import SCHEMA, Added, Dataset, from_batch, to_batch
 
 _ROWS: Final = 1024  # that become records at once
+# Before, Spark's vectorized reader refuses the encoding of log probabilities, BYTE_STREAM_SPLIT.
+_READS_SPLIT_STREAMS: Final = (4, 3)
 
 
 def table_schema() -> StructType:
@@ -71,10 +73,16 @@ def read_table(spark: SparkSession, path: str | os.PathLike[str]) -> DataFrame:
     Raises:
         chatpb.table.DatasetError: There is no such table.
     """
+    if _version(spark) < _READS_SPLIT_STREAMS:
+        spark.conf.set("spark.sql.parquet.enableNestedColumnVectorizedReader", "false")
     where = os.fspath(path)
     parts = [where] if "://" in where else [local(part.path) for part in Dataset(where).files()]
     reader = spark.read.schema(table_schema())
     return reader.parquet(*parts) if parts else spark.createDataFrame([], table_schema())
+
+
+def _version(spark: SparkSession) -> tuple[int, ...]:
+    return tuple(map(int, spark.version.split(".")[:2]))
 
 
 def write_table(

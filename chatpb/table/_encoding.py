@@ -14,8 +14,10 @@ _PAGE_BYTES: Final = 4 << 20  # long pages compress better
 _DICTIONARY_BYTES: Final = 64 << 20  # all tokens of a row group find room
 _SAMPLE: Final = 3_000  # values that are tried
 _TOKENS_LEVEL: Final = 3
+_LIST: Final = ".list.element"
 _DICTIONARY: Final = "DICTIONARY"
-_INTEGERS: Final = (_DICTIONARY, "DELTA_BINARY_PACKED", "BYTE_STREAM_SPLIT")
+_SPLIT: Final = "BYTE_STREAM_SPLIT"
+_INTEGERS: Final = (_DICTIONARY, "DELTA_BINARY_PACKED", _SPLIT)
 _TEXTS: Final = (_DICTIONARY, "DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY")
 
 
@@ -57,7 +59,7 @@ def _leaves(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.Array]]:
             todo.append((f"{path}.key_value.value", values.items))
             todo.append((f"{path}.key_value.key", values.keys))
         elif pa.types.is_list(values.type):
-            todo.append((f"{path}.list.element", values.flatten()))
+            todo.append((f"{path}{_LIST}", values.flatten()))
         elif pa.types.is_struct(values.type):
             names = [field.name for field in values.type]
             inner = zip(names, values.flatten(), strict=True)
@@ -73,6 +75,8 @@ def _chosen(leaves: list[tuple[str, pa.Array]]) -> dict[str, str]:
     columns: list[pa.Array] = []
     for path, values in leaves:
         encodings = _encodings(values.type)
+        if _LIST not in path:  # Spark before 4.3 reads it only inside lists
+            encodings = tuple(each for each in encodings if each != _SPLIT)
         sample = values.drop_null()[:_SAMPLE]
         if len(encodings) == 1 or not len(sample):
             chosen[path] = encodings[0]
@@ -91,7 +95,7 @@ def _chosen(leaves: list[tuple[str, pa.Array]]) -> dict[str, str]:
 
 def _encodings(kind: pa.DataType) -> tuple[str, ...]:
     if pa.types.is_float32(kind):
-        return ("BYTE_STREAM_SPLIT",)
+        return (_SPLIT,)
     if pa.types.is_integer(kind) or pa.types.is_timestamp(kind):
         return _INTEGERS if kind.bit_width >= 32 else (_DICTIONARY,)
     if pa.types.is_string(kind) or pa.types.is_binary(kind):

@@ -3,52 +3,70 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import pyarrow as pa
 from pyspark import TaskContext
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Row
 
-from chatpb.table import Added, Dataset, DatasetError
+from chatpb.table import Dataset, DatasetWriter
+
+#: Writes what a task is given, and returns what it took of which input: versions of app
+#: transactions by their IDs.
+Fill = Callable[[DatasetWriter, Iterable[pa.RecordBatch]], Mapping[str, int]]
 
 _RESULT: Final = "task int, written binary"
 _SCHEMA: Final = pa.schema([("task", pa.int32()), ("written", pa.binary())])
 
 
-def write(records: DataFrame, dataset: Dataset, append: bool, options: Mapping[str, Any]) -> Added:
-    """Adds records to a table, see `chatpb.spark.write_table`.
+def write(
+    rows: DataFrame, dataset: Dataset, writer: DatasetWriter, fill: Fill, options: Mapping[str, Any]
+) -> None:
+    """Runs a job whose tasks write files of a table, and gives the files to the driver's writer.
+
+    Spark takes one result of each task, whatever becomes of its other attempts. Files of the others
+    are never committed, and `vacuum` removes them.
 
     Args:
-        records: A column of records in binary form.
+        rows: What the tasks are given.
         dataset: The table.
-        append: Whether there may be a table.
+        writer: The driver's writer, which commits at the end of its block.
+        fill: The work of a task.
         options: Those of `Dataset.writer`.
     """
-    if not append and dataset.exists():
-        raise DatasetError(dataset.uri, "there is a table already; append=True adds to it")
-    # A row for each task whatever became of its other attempts: Spark sees to that. What the others
-    # wrote is never committed, and `vacuum` removes it.
-    tasks = records.mapInArrow(_attempt(dataset, options), _RESULT).collect()
-    with dataset.writer(**options) as writer:
-        for task in sorted(tasks, key=lambda task: task.task):
-            writer.take(pickle.loads(task.written))
-    return writer.added
+    results = rows.mapInArrow(_attempt(dataset, fill, options), _RESULT).collect()
+    _take(writer, sorted(results, key=lambda result: result.task))
 
 
-def _attempt(dataset: Dataset, options: Mapping[str, Any]) -> Any:
+def _attempt(dataset: Dataset, fill: Fill, options: Mapping[str, Any]) -> Any:
     """The work of a task: writes files, and reports them."""
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         context = TaskContext.get()
         assert context is not None
         with dataset.detached_writer(**options) as writer:
-            for batch in batches:
-                for data in batch.column(0).drop_null():
-                    writer.write(data.as_py())
+            taken = dict(fill(writer, batches))
             written = writer.finish()
-        if written.files:
-            result = {"task": context.partitionId(), "written": pickle.dumps(written)}
+        if written.files or taken:
+            result = {
+                "task": context.partitionId(),
+                "written": pickle.dumps((written, taken)),
+            }
             yield pa.RecordBatch.from_pylist([result], schema=_SCHEMA)
 
     return run
+
+
+def _take(writer: DatasetWriter, results: list[Row]) -> None:
+    """Takes what tasks wrote, in their order: a table is read in the order of its files' times."""
+    last = 0
+    for result in results:
+        written, taken = pickle.loads(result.written)
+        files = []
+        for file in written.files:
+            last = max(last + 1, file.time)
+            files.append(replace(file, time=last))
+        writer.take(replace(written, files=tuple(files)))
+        writer.taken |= taken

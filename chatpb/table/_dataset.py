@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -67,15 +68,22 @@ class Dataset(Care):
             raise DatasetError(self.uri, "has no path: it is on an object store")
         return self._location.folder
 
-    def at(self, version: int) -> Dataset:
-        """The table as it was at a version. It cannot be written to.
+    def at(self, version: int | datetime) -> Dataset:
+        """The table as it was at a version, or at a time. It cannot be written to.
+
+        Args:
+            version: The number of a commit, or a time with its zone.
 
         Raises:
             DatasetError: There is no such version.
         """
+        if isinstance(version, datetime) and version.tzinfo is None:
+            raise DatasetError(self.uri, f"the time {version} has no zone; give it one")
         other = Dataset(self.uri, self._location.options)
-        other._version = version
-        other._snapshot()
+        snapshot = _delta.load(self._location, version)
+        if snapshot is None:
+            raise DatasetError(self.uri, _absence(self._location))
+        other._version = snapshot.version
         return other
 
     def exists(self) -> bool:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Any, Final
 from urllib.parse import unquote
@@ -138,12 +139,12 @@ COLUMNS: Final = pa.schema([pa.field(each.name, plain(each.type)) for each in SC
 
 
 @in_own_process
-def load(location: Location, version: int | None = None) -> Snapshot | None:
+def load(location: Location, version: int | datetime | None = None) -> Snapshot | None:
     """Reads a table's log; None if there is no table.
 
     Args:
         location: Where it is.
-        version: Which version. Default: the last one.
+        version: Which version, or that of which time. Default: the last one.
 
     Raises:
         DatasetError: The log is damaged, there is no such version, or the table uses a feature of
@@ -153,9 +154,13 @@ def load(location: Location, version: int | None = None) -> Snapshot | None:
     return None if table is None else _snapshot(location, table)
 
 
-def _opened(location: Location, version: int | None = None) -> DeltaTable | None:
+def _opened(location: Location, version: int | datetime | None = None) -> DeltaTable | None:
     with _errors(location, "cannot be opened"):
         try:
+            if isinstance(version, datetime):
+                table = DeltaTable(location.delta_uri, None, _options(location))
+                table.load_as_version(version)
+                return table
             return DeltaTable(location.delta_uri, version, _options(location))
         except TableNotFoundError:
             return None

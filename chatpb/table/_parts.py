@@ -79,6 +79,11 @@ class Part:
         return self.location.place(self.name)
 
     @property
+    def is_local(self) -> bool:
+        """Whether it has a path."""
+        return self.location.local(self.name) is not None
+
+    @property
     def path(self) -> Path:
         """Its path.
 

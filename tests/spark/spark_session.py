@@ -21,7 +21,7 @@ LOOPBACK = "127.0.0.1"
 # Two names of this machine: Spark gives no host two attempts at a task.
 WORKERS = (LOOPBACK, "127.0.0.2")
 QUICK = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # to start, not to run for long
-# What `make test-spark` got from Maven: Spark's own Protobuf functions.
+# What `make test-spark` got from Maven: Delta's package for Spark.
 JARS = [str(path) for path in Path(sys.prefix, "spark-jars").glob("*.jar")]
 SETTINGS = {
     "spark.driver.bindAddress": LOOPBACK,
@@ -39,6 +39,12 @@ SETTINGS = {
     "spark.sql.shuffle.partitions": "2",
     "spark.ui.enabled": "false",
 }
+if JARS:
+    SETTINGS |= {
+        "spark.databricks.delta.snapshotPartitions": "1",
+        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    }
 _MASTER = re.compile(r"spark://[0-9.]+:[0-9]+")
 
 

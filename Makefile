@@ -94,7 +94,7 @@ PARALLEL := -n auto --dist worksteal
 # Hundreds of processes are started: they find compiled modules, even if the environment is without.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: setup ## Run the tests; those of the converters run with both implementations
-	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/spark/test_spark.py --ignore tests/table/test_s3.py
+	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/spark --ignore tests/table/test_s3.py
 	@$(BIN)/python -c 'import chatpb, sys; sys.exit(chatpb.implementation == "python")' || exit 0; \
 	  echo "the same tests with the pure Python implementation"; \
 	  CHATPB_IMPLEMENTATION=python $(BIN)/python -m pytest $(PARALLEL) $(CONVERTS)
@@ -153,7 +153,7 @@ $(VENV)/.spark: $(VENV)/.done
 	@touch $@
 
 test-spark: $(VENV)/.spark ## Run the tests on Spark, a package of 435 MB; needs Java 17 or newer
-	$(BIN)/python -m pytest tests/spark/test_spark.py tests/test_public_names.py
+	$(BIN)/python -m pytest tests/spark tests/test_public_names.py
 
 tests/polyglot/node/node_modules: tests/polyglot/node/package-lock.json
 	cd $(@D) && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error

@@ -13,9 +13,9 @@ from chatpb._cli.log_keys import LogKeys
 from chatpb._cli.progress import progress
 from chatpb._cli.reading.collect import Collector
 from chatpb._cli.reading.input import STDIN, Reading
-from chatpb._cli.reading.known import PREFIX, Known
 from chatpb._cli.reading.streams import MadeRows
 from chatpb._cli.tally import counted
+from chatpb._known import PREFIX, Known
 from chatpb._record import label_fields, labelled
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from chatpb._extras import raise_hint
 from chatpb._public import publish
 
 try:
+    from chatpb.spark._compact import compact
     from chatpb.spark._convert import (
         descriptor_set,
         from_json,
@@ -25,6 +26,7 @@ except ModuleNotFoundError as missing:
     raise_hint("chatpb.spark", missing)
 
 __all__ = [
+    "compact",
     "descriptor_set",
     "from_json",
     "from_protobuf",

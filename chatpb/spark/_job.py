@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import os
 import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final, NoReturn
 
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
 import chatpb.v1 as schema
-from chatpb import _endings
 from chatpb._pairs import key_and_value
-from chatpb.log import SUFFIX
-from chatpb.spark._column import local
-from chatpb.spark._source import find, read_json_lines, read_logs
-from chatpb.spark._table import write_table
+from chatpb.spark._compact import compact
 from chatpb.table import DatasetError
 
 _KINDS: Final = {
@@ -28,7 +22,6 @@ _KINDS: Final = {
     "request": schema.ChatCompletionRequest,
     "error": schema.ErrorResponse,
 }
-_LINES: Final = _endings.compressible(_endings.JSON_LINES)
 _GATEWAY: Final = "PYSPARK_GATEWAY_PORT"  # which spark-submit sets
 _RAISED: Final = re.compile(r"(?:\w+\.)*\w*Error: ")
 _HELP: Final = """\
@@ -36,14 +29,15 @@ Compact logs or JSON lines to a table, on Spark.
 
   python -m chatpb.spark logs/ table/                   every *.chatpb.zst below logs/
   python -m chatpb.spark responses.jsonl table/         JSON lines, of completions
-  python -m chatpb.spark --append 2026-07/ table/       add to a table
+  python -m chatpb.spark logs/ s3://bucket/table        the same to an object store
   python -m chatpb.spark --errors null lines/ table/    leave out lines that are not JSON objects
 
   spark-submit --master spark://10.0.0.1:7077 \\
     "$(python -c 'import chatpb.spark.__main__ as job; print(job.__file__)')" /mnt/logs /mnt/table
 
-A task reads one log, or one split of the lines. The driver and the executors see both paths under
-the same names. All is added to the table, or nothing, whatever becomes of executors meanwhile."""
+A task reads one log, or one part of a file of lines. The driver and the executors see both paths
+under the same names. All is added to the table, or nothing, whatever becomes of executors
+meanwhile; and nothing twice: what is in the table already is recognised, even if it was moved."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -60,8 +54,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         is_ours = SparkSession.getActiveSession() is None
         session = builder.getOrCreate()
         try:
-            records = _records(session, options)
-            added = write_table(records, options.dataset, append=options.append)
+            added = compact(
+                session,
+                options.input,
+                options.dataset,
+                _KINDS[options.kind],
+                errors=options.errors,
+                keys=options.keys,
+                storage_options=dict(options.storage_option),
+                partition_by=options.partition_by,
+            )
         finally:
             if is_ours:
                 session.stop()
@@ -69,11 +71,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(_tell(str(error)))
     except PySparkException as error:
         sys.exit(_tell(_reason(error)))
-    ratio = f", {added.table_bytes / added.json_bytes:.1%} of their JSON" if added.records else ""
-    print(
-        f"{added.records:,} records in {len(added.parts):,} files,"
-        f" {added.table_bytes:,} bytes{ratio}"
-    )
+    if added.records:
+        ratio = added.table_bytes / max(added.json_bytes, 1)
+        print(
+            f"{added.records:,} records in {len(added.parts):,} files,"
+            f" {added.table_bytes:,} bytes, {ratio:.1%} of their JSON"
+        )
+    else:
+        print("nothing new")
     sys.exit(0)
 
 
@@ -84,8 +89,22 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("input", metavar="INPUT", help="a file, or a directory")
-    parser.add_argument("dataset", metavar="DATASET", help="the directory of the table")
-    parser.add_argument("--append", action="store_true", help="add to a table that is there")
+    parser.add_argument(
+        "dataset", metavar="DATASET", help="the table: a directory, or a URI such as s3://bucket/a"
+    )
+    parser.add_argument(
+        "--partition-by",
+        choices=("day", "month", "model", "caller"),
+        help="which records share a file; a table keeps what it was created with",
+    )
+    parser.add_argument(
+        "--storage-option",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        type=_setting,
+        help="what the object store needs, as delta-rs names it; else the environment says it",
+    )
     parser.add_argument(
         "--kind", choices=_KINDS, default="completion", help="what JSON lines are (completion)"
     )
@@ -119,22 +138,6 @@ def _setting(text: str) -> tuple[str, str]:
         return key_and_value(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _records(session: SparkSession, options: argparse.Namespace) -> DataFrame:
-    """What is to be added: the records of all logs, then those of all JSON lines."""
-    top = Path(options.input)
-    logs = find(top, (SUFFIX,))
-    lines = [str(top)] if top.is_file() and not logs else find(top, _LINES)
-    if not logs and not lines:
-        endings = ", ".join(f"*{ending}" for ending in (SUFFIX, *_LINES))
-        raise FileNotFoundError(f"{top}: there are no logs or JSON lines ({endings})")
-    frames = [read_logs(session, top, keys=options.keys)] if logs else []
-    if lines:
-        files = [local(path) for path in lines]
-        kind = _KINDS[options.kind]
-        frames.append(read_json_lines(session, files, kind, errors=options.errors))
-    return functools.reduce(DataFrame.union, frames)
 
 
 def _reason(error: PySparkException) -> str:

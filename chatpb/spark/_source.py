@@ -64,7 +64,7 @@ def read_logs(
     def records(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for number in batch.column(0):
-                with read(files[number.as_py()], on_damage=_warn, keys=keys_path) as entries:
+                with read(files[number.as_py()], on_damage=warn, keys=keys_path) as entries:
                     for some in slices(entry.data for entry in entries):
                         yield data_batch(some)
 
@@ -148,5 +148,6 @@ def find(path: str | os.PathLike[str], endings: tuple[str, ...]) -> list[str]:
     return [str(file) for file in files if file.name.endswith(endings)]
 
 
-def _warn(damage: Damage) -> None:
+def warn(damage: Damage) -> None:
+    """Notes what cannot be read and is left out, such as a torn tail."""
     _logger.warning("left out: %s", damage)

@@ -74,7 +74,7 @@ def _parse(data: bytes | None, message_type: type[Message], skip_errors: bool) -
         if skip_errors:
             return None
         name = message_type.DESCRIPTOR.full_name
-        raise ConversionError("$", f"not the binary form of a {name}") from None
+        raise ConversionError(f"not the binary form of a {name}") from None
 
 
 def _map_fields(field: FieldDescriptor) -> Sequence[FieldDescriptor]:
@@ -156,13 +156,13 @@ def _fill(messages: Sequence[Message], structs: pa.StructArray, message: Descrip
     for column, array in zip(structs.type, structs.flatten(), strict=True):
         field = fields.get(column.name)
         if field is None:
-            raise ConversionError("$", f"{message.full_name} has no field {column.name}")
+            raise ConversionError(f"{message.full_name} has no field {column.name}")
         try:
             _set(messages, array, field)
         except ConversionError:
             raise
         except (TypeError, ValueError) as error:
-            raise ConversionError("$", f"{field.full_name}: {error}") from None
+            raise ConversionError(f"{field.full_name}: {error}") from None
 
 
 def _set(messages: Sequence[Message], array: pa.Array, field: FieldDescriptor) -> None:

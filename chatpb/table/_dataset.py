@@ -82,7 +82,7 @@ class Dataset(Care):
         other = Dataset(self.uri, self._location.options)
         snapshot = _delta.load(self._location, version)
         if snapshot is None:
-            raise DatasetError(self.uri, _absence(self._location))
+            raise DatasetError(self.uri, absence(self._location))
         other._version = snapshot.version
         return other
 

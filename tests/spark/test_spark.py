@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import importlib
 import json
 import os
-import re
-import shutil
 import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,64 +17,22 @@ from chatpb import from_json
 from chatpb.log import LogWriter, new_key
 from chatpb.table import Dataset, DatasetError
 from chatpb.v1 import ChatCompletion, ChatCompletionRequest, CompletionRecord, ErrorResponse
+from spark.spark_records import TASKS, chatpb_spark, completion, data_of, frame, record
 from spark.spark_session import (
     JARS,
-    SETTINGS,
-    cluster,
-    environment,
     hang_once,
     meet,
-    session,
     wait_for_another,
 )
 from support.equality import exact
 from support.golden_files import vectors
 from support.limits import LONG_TIMEOUT
 
-pytest.importorskip("pyspark", reason="pyspark is not installed: make test-spark")
-if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
-    pytest.skip("there is no Java, which Spark runs on", allow_module_level=True)
-chatpb_spark = importlib.import_module("chatpb.spark")
-main = importlib.import_module("chatpb.spark._job").main
-
 pytestmark = pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas")
 
 needs_delta = pytest.mark.skipif(
     not JARS, reason="DELTA'S PACKAGE FOR SPARK IS MISSING: Maven could not download it"
 )
-ROOT = Path(__file__).parents[2]
-COMPLETION: dict[str, Any] = json.loads((ROOT / "examples" / "completion.json").read_text("utf-8"))
-TASKS = 4
-
-
-@pytest.fixture(scope="module")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    folder = tmp_path_factory.mktemp("spark")
-    with cluster(folder) as master, session(folder, master) as found:
-        yield found
-
-
-def completion(number: int) -> dict[str, Any]:
-    return COMPLETION | {"id": f"c{number}", "created": number}
-
-
-def record(number: int) -> bytes:
-    made = CompletionRecord(
-        completion=from_json(json.dumps(completion(number))),
-        start_time_unix_us=1_750_000_000_000_000 + number,
-        status=number % 2,
-        labels={"number": str(number)},
-    )
-    return made.SerializeToString(deterministic=True)
-
-
-def frame(spark: Any, records: Iterable[bytes], tasks: int = TASKS) -> Any:
-    rows = [(bytes(data),) for data in records]
-    return spark.createDataFrame(spark.sparkContext.parallelize(rows, tasks), "data binary")
-
-
-def data_of(frame: Any) -> list[bytes]:
-    return [bytes(row[0]) for row in frame.collect()]
 
 
 def files(folder: Path) -> set[str]:
@@ -380,94 +332,3 @@ def test_two_executors_work(spark: Any) -> None:
 
     first, second = barrier.mapPartitions(meet).collect()
     assert len({first, second, os.getpid()}) == 3
-
-
-# The job
-
-PYTHONS = ("PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON")
-
-
-def run(*command: object, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(part) for part in command],
-        capture_output=True,
-        text=True,
-        timeout=LONG_TIMEOUT,
-        env={name: value for name, value in os.environ.items() if name not in PYTHONS} | variables,
-        cwd=ROOT,
-    )
-
-
-def conf() -> list[str]:
-    return [part for pair in SETTINGS.items() for part in ("--conf", "=".join(pair))]
-
-
-def test_the_job_compacts_logs_and_lines(tmp_path: Path) -> None:
-    given, table = tmp_path / "given", tmp_path / "table"
-    (given / "logs").mkdir(parents=True)
-    with LogWriter(given / "logs" / "a.chatpb.zst") as log:
-        for number in range(5):
-            log.append(record(number))
-    lines = [json.dumps(completion(number)) for number in range(5, 9)]
-    (given / "b.jsonl").write_text("\n".join(lines), "utf-8")
-    expected = [record(number) for number in range(5)]
-    expected += [CompletionRecord(completion=from_json(line)).SerializeToString() for line in lines]
-
-    job = (sys.executable, "-m", "chatpb.spark", "--master", "local[2]", *conf())
-    variables = environment(tmp_path / "spark")
-    pythons = {name: variables.pop(name) for name in PYTHONS}
-    done = run(*job, given, table, **variables)
-    assert (0, "9 records in 2 files") == (done.returncode, done.stdout[:20]), done.stderr
-    assert sorted(expected) == sorted(Dataset(table).records())
-
-    script = ROOT / "chatpb" / "spark" / "__main__.py"
-    submit = Path(sys.executable).with_name("spark-submit")
-    options = ("--master", "local[2]", *conf(), script, "--append")
-    done = run(submit, *options, given / "b.jsonl", table, **variables, **pythons)
-    assert (0, "4 records in 1 files") == (done.returncode, done.stdout[:20]), done.stderr
-    assert sorted(expected + expected[5:]) == sorted(Dataset(table).records())
-
-
-@pytest.mark.parametrize(
-    ("given", "error"),
-    [
-        pytest.param("[]\n", "$ (byte 0): expected an object, got an array", id="bad line"),
-        pytest.param(None, "there are no logs or JSON lines (*.chatpb.zst,", id="no input"),
-    ],
-)
-def test_the_job_tells_what_is_wrong_in_one_line(
-    spark: Any,  # noqa: ARG001 (the job uses it)
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    given: str | None,
-    error: str,
-) -> None:
-    path = tmp_path / "given.jsonl"
-    if given is not None:
-        path.write_text(given, "utf-8")
-    with pytest.raises(SystemExit) as ended:
-        main([str(path), str(tmp_path / "table")])
-    assert 1 == ended.value.code
-    [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith("chatpb.spark: error: ")
-    assert error in line
-
-
-def test_the_examples_of_the_docs_run(spark: Any, tmp_path: Path) -> None:
-    (tmp_path / "logs").mkdir()
-    with LogWriter(tmp_path / "logs" / "a.chatpb.zst") as log:
-        for number in range(6):
-            log.append(record(number))
-    lines = [json.dumps(completion(number)) for number in range(3)]
-    (tmp_path / "responses.jsonl").write_text("\n".join(lines), "utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "spark.md").read_text(), re.DOTALL)
-    names = {"spark": spark}
-    exec("\n".join(blocks).replace("/mnt/", f"{tmp_path}/"), names)
-    assert [6, 6, 3] == [names[name] for name in ("written", "kept", "converted")]
-    assert 6 == len(names["contents"])
-
-
-def test_the_job_teaches_by_example(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["--help"])
-    assert "python -m chatpb.spark logs/ table/" in capsys.readouterr().out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -19,18 +18,17 @@ from chatpb._cli.reading.compressed import Advance, is_log
 from chatpb._cli.reading.exchange import UnknownShapeError, exchange_in, is_request
 from chatpb._cli.reading.input import STDIN, Reading, explained, open_source, walk
 from chatpb._cli.reading.kinds import Kind, loaded
-from chatpb._cli.reading.known import Known
 from chatpb._cli.reading.reader import Reader, UnknownError
 from chatpb._cli.reading.sniff import ENDINGS, READABLE, Format
 from chatpb._cli.reading.source import Record, Source
 from chatpb._cli.reading.streams import Made, MadeRows
 from chatpb._errors import ConversionError
+from chatpb._known import Known, log_id
 from chatpb._record import record_of
 from chatpb.v1 import ChatCompletionRequest
 
 _ANSWERS: Final = (_endings.ERROR, _endings.JSON, *ENDINGS)
 _ENDINGS: Final = (_endings.LOG, *READABLE)
-_HEAD: Final = 4096
 
 
 @dataclass
@@ -208,7 +206,7 @@ class Collector:
     def _log(self, path: str) -> Iterator[Made]:
         from chatpb.log import LogReader, Position, header
 
-        file_id = header(path).file_id or _first_bytes(path)
+        file_id = log_id(path, header(path).file_id)
         known = self.known.log(file_id)
         start = None if known is None else Position(Path(path), *known)
         at = 0
@@ -271,12 +269,6 @@ def files(names: Sequence[str]) -> list[str]:
         CliError: There is no such file.
     """
     return list(walk(names, _ENDINGS))
-
-
-def _first_bytes(path: str) -> str:
-    """An identifier for a log whose header has none."""
-    with open(path, "rb") as stream:
-        return hashlib.sha256(stream.read(_HEAD)).hexdigest()
 
 
 def _request_beside(path: str) -> str | None:

@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from chatpb import _endings
 from chatpb._cli.failure import CliError
-from chatpb._cli.reading.known import Known
 from chatpb._cli.reading.streams import Made, MadeRows
 from chatpb._cli.stored.files import is_uri, table_at
+from chatpb._known import Known
 from chatpb.table import DatasetError, Part, from_batch
 from chatpb.table._delta import LOG
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 #: The IDs of app transactions begin so.
@@ -43,15 +43,21 @@ class _Entry(NamedTuple):
     proof: int
 
 
+#: Digests of a file up to each of some offsets, which are in order, and the lines up to there.
+Proofs = Callable[[str, Sequence[int]], Mapping[int, tuple[int, int]]]
+
+
 class Known:
     """The input that a table has. Each is used up when it is met again.
 
     Args:
         transactions: The app transactions of the table whose IDs begin with `PREFIX`.
+        proofs: What gives the digests of files. Default: they are read.
     """
 
-    def __init__(self, transactions: Mapping[str, int]) -> None:
+    def __init__(self, transactions: Mapping[str, int], proofs: Proofs | None = None) -> None:
         self._before = transactions
+        self._proofs = proofs or proofs_of
         self._taken: dict[str, int] = {}
         self._files: dict[str, list[_Entry]] = {}
         self._counts: dict[str, int] = {}  # of the files with the same beginning, used up or not
@@ -96,6 +102,22 @@ class Known:
             path: The file.
             whole: Whether only the same file counts, rather than one that has grown since.
         """
+        found = self._like(path, whole=whole)
+        proofs = self._proofs(path, sorted(found))
+        for end in sorted(found, reverse=True):
+            for key, entry in found[end]:
+                if end in proofs and entry.proof == proofs[end][0]:
+                    self._files[key].remove(entry)
+                    self._met.append(entry)
+                    return proofs[end][1], end
+        return None
+
+    def ends(self, path: str, *, whole: bool) -> list[int]:
+        """The offsets for which `meet` needs the digests of a file."""
+        return sorted(self._like(path, whole=whole))
+
+    def _like(self, path: str, *, whole: bool) -> dict[int, list[tuple[str, _Entry]]]:
+        """The files that a file may be, or have been, by how much of them was read."""
         size = os.path.getsize(path)
         with open(path, "rb") as stream:
             head = stream.read(_HEAD)
@@ -106,14 +128,7 @@ class Known:
                 for entry in self._files.get(key, ()):
                     if entry.end == size or (entry.end < size and not whole):
                         found.setdefault(entry.end, []).append((key, entry))
-        proofs = _proofs(path, sorted(found))
-        for end in sorted(found, reverse=True):
-            for key, entry in found[end]:
-                if end in proofs and entry.proof == proofs[end][0]:
-                    self._files[key].remove(entry)
-                    self._met.append(entry)
-                    return proofs[end][1], end
-        return None
+        return found
 
     def take(self, path: str, end: int) -> None:
         """Notes a file that has been read up to a byte."""
@@ -121,7 +136,7 @@ class Known:
             head = _key(stream.read(min(_HEAD, end)))
         number = self._counts.get(head, 0)
         self._counts[head] = number + 1
-        proof, _ = _proofs(path, [end]).get(end, (0, 0))
+        proof, _ = self._proofs(path, [end]).get(end, (0, 0))
         self._taken[f"{_FILE}{head}:{number}"] = end
         self._taken[f"{_PROOF}{head}:{number}"] = proof
 
@@ -135,14 +150,22 @@ class Known:
             self.take(path, end)
             return
         self._taken[_FILE + entry.key] = end
-        self._taken[_PROOF + entry.key] = _proofs(path, [end]).get(end, (0, 0))[0]
+        self._taken[_PROOF + entry.key] = self._proofs(path, [end]).get(end, (0, 0))[0]
+
+
+def log_id(path: str, file_id: str | None) -> str:
+    """The identifier of a log: that of its header, or one for a log whose header has none."""
+    if file_id:
+        return file_id
+    with open(path, "rb") as stream:
+        return hashlib.sha256(stream.read(_HEAD)).hexdigest()
 
 
 def _key(head: bytes) -> str:
     return f"{len(head)}:{hashlib.sha256(head).hexdigest()[:32]}"
 
 
-def _proofs(path: str, ends: list[int]) -> dict[int, tuple[int, int]]:
+def proofs_of(path: str, ends: Sequence[int]) -> dict[int, tuple[int, int]]:
     """Digests of a file up to each of some offsets, which are in order, and the lines up to there.
 
     The last line counts if it has no line break.

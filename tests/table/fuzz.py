@@ -22,7 +22,6 @@ import pyarrow as pa
 from chatpb import ConversionError
 from chatpb._wire import embedded
 from chatpb.table import _rows as _table
-from chatpb.table._arrow import shredder
 from chatpb.table._assemble import assemble
 from chatpb.table._columns import (
     COLUMNS,
@@ -31,6 +30,7 @@ from chatpb.table._columns import (
     TOKENS_COLUMN,
 )
 from chatpb.table._conform import plain
+from chatpb.table._plan import shredder
 from chatpb.table._rows import FAULTS, from_batch, to_batch
 from chatpb.table._token_type import REST, column_of
 from chatpb.table._tree import KEY, VALUE, Kind, ListColumn

@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from chatpb.table._arrow import shredder
 from chatpb.table._columns import SCHEMA
 from chatpb.table._conform import plain
+from chatpb.table._plan import shredder
 from chatpb.table._rows import from_batch, to_batch
 from support.golden_files import RENEW, ROWS, row_lines
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chatpb
-from chatpb.table._arrow import shredder
 from chatpb.table._columns import COLUMNS
+from chatpb.table._plan import shredder
 from chatpb.table._rows import from_batch, to_batch
 from chatpb.table._tree import Column, ListColumn
 from chatpb.v1 import ChatCompletionRequest, CompletionRecord

@@ -9,8 +9,8 @@ import pytest
 
 import chatpb
 from chatpb import ConversionError, from_dict
-from chatpb.table._arrow import shredder
 from chatpb.table._columns import SCHEMA
+from chatpb.table._plan import shredder
 from chatpb.table._rows import batch_to_lines, from_batch, json_to_batch, to_batch
 from chatpb.v1 import ChoiceLogprobs, CompletionRecord
 from support.table_rows import (

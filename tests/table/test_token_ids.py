@@ -13,8 +13,8 @@ import pytest
 from chatpb import fold
 from chatpb._wire import embedded
 from chatpb.table import Dataset, from_batch, to_batch
-from chatpb.table._arrow import shredder
 from chatpb.table._columns import SCHEMA, TOKENS_COLUMN
+from chatpb.table._plan import shredder
 from chatpb.v1 import (
     ChatCompletion,
     ChatCompletionTokenLogprob,

@@ -49,13 +49,19 @@ class Unchanged:
     def without(self, names: Sequence[str]) -> list[str]:
         """The files that are new or have changed."""
         self._found = {}
+        changed = []
         for name in names:
+            if "://" in name or os.path.isdir(name):  # a table
+                changed.append(name)
+                continue
             try:
                 status = os.stat(name)
             except FileNotFoundError:  # removed since the directory was listed
                 continue
-            self._found[name] = (status.st_ino, status.st_size, status.st_mtime_ns)
-        return [name for name, state in self._found.items() if self._read.get(name) != state]
+            state = self._found[name] = (status.st_ino, status.st_size, status.st_mtime_ns)
+            if self._read.get(name) != state:
+                changed.append(name)
+        return changed
 
     def were_read(self) -> None:
         """Notes that the files of the last call have been read to their ends."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +70,15 @@ def test_tools(ending: str, tmp_path: Path) -> None:
         called["content"],
         answer["content"],
     )
+
+
+def test_the_code_of_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    exported(tmp_path, ".parquet", exchange(1))
+    page = Path(__file__).parents[2] / "docs" / "in-and-out.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    exec(code, {})
+    assert "'content': 'Answer 1'" in capsys.readouterr().out

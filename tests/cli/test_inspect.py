@@ -9,8 +9,12 @@ import pytest
 
 import chatpb
 from chatpb._wire import delimited
+from chatpb.log import LogWriter
+from chatpb.table import Dataset
 from chatpb.v1 import ChatCompletionRequest
+from support.build import PING
 from support.command_line import run
+from support.table_files import compacted, completion, lines
 
 
 def _token(text: str, logprob: float, *top: tuple[str, float]) -> dict[str, object]:
@@ -129,3 +133,20 @@ def test_wrong_type_is_told() -> None:
     reason = "not the binary form of a chatpb.v1.ChatCompletion"
     hint = "pass --type or --delimited if it is something else"
     assert (1, f"chatpb: error: <stdin>: {reason}; {hint}\n") == (result.exit_code, result.stderr)
+
+
+def test_a_table_and_a_log(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(lines({"request": PING, "response": completion(1)}))
+    compacted(tmp_path / "a.jsonl", tmp_path / "table")
+    (record,) = Dataset(tmp_path / "table").records()
+    with LogWriter(tmp_path / "a.chatpb.zst") as writer:
+        writer.append(record)
+    for path in (tmp_path / "table", tmp_path / "a.chatpb.zst"):
+        shown = run("inspect", "--messages", "1", path).stdout
+        assert ": record 1, request\n" in shown
+        assert shown.endswith("\n1 more messages; see --messages\n")
+        assert "Answer 1" in run("inspect", path).stdout
+    result = run("inspect", tmp_path)
+    assert "Answer 1" in result.stdout
+    (tmp_path / "empty").mkdir()
+    assert 2 == run("inspect", tmp_path / "empty").exit_code

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,15 +13,25 @@ import click
 from google.protobuf.message import DecodeError, Message
 
 import chatpb
+from chatpb import _endings
 from chatpb._cli.difference import shown
-from chatpb._cli.failure import CliError
-from chatpb._cli.options import delimited_option, input_options, kind_option
-from chatpb._cli.reading.input import Reading, explained, open_source, some
+from chatpb._cli.failure import CliError, at
+from chatpb._cli.log_keys import LogKeys
+from chatpb._cli.options import (
+    delimited_option,
+    input_options,
+    keys_option,
+    kind_option,
+    storage_option,
+)
+from chatpb._cli.reading.compressed import is_log
+from chatpb._cli.reading.input import STDIN, Reading, explained, open_source, some
 from chatpb._cli.reading.kinds import Kind
 from chatpb._cli.reading.source import Record
 from chatpb._cli.view import json_view, token_tables
 from chatpb._errors import ConversionError
 from chatpb._mapping.text import parse
+from chatpb._record import members
 from chatpb.v1 import ChatCompletion
 
 if TYPE_CHECKING:
@@ -27,6 +39,7 @@ if TYPE_CHECKING:
 
 _HEADER = ("id", "model", "created", "usage")  # members that the header shows too
 _MAX_RESIDUE = 100
+_Found = tuple[Callable[[], Message], str]  # what gives a message, and its place
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -45,23 +58,28 @@ def _at_most(name: str, default: int, text: str) -> Callable[[_Command], _Comman
 @_at_most("--messages", 10, "Show at most N messages.")
 @kind_option
 @delimited_option
+@keys_option
 @input_options
+@storage_option
 def command(
     file: str,
     tokens: int,
     top: int,
     messages: int,
     kind: Kind | None,
+    keys: LogKeys | None,
     reading: Reading,
 ) -> None:
     """Show a message, its residue and its tokens.
 
-    Reads JSON or binary. If there are many messages, shows the first ones.
+    Reads JSON or binary, or the messages of the records of a table or a log. If there are many
+    messages, shows the first ones.
 
     \b
       chatpb inspect response.json
       chatpb inspect --type chunk -d chunks.delimited
       chatpb fold stream.sse | chatpb inspect --top 5
+      chatpb inspect --messages 2 table
 
     For log probabilities there is a table: each token with its logprob, its probability and the
     most likely alternatives. Long strings and lists are cut short.
@@ -69,16 +87,43 @@ def command(
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True)
-    with open_source(file, reading) as source:
-        records = some(source.records(), [file])
-        for count, record in enumerate(islice(records, messages)):
-            if count:
-                console.print()
-            data = _message(record, kind or record.kind(ChatCompletion), reading.allow_nan)
-            _show(console, record, data, tokens, top)
-        more = sum(1 for _ in records)
+    found = _stored(file, keys) if _is_stored(file) else _read(file, kind, reading)
+    for count, (message, place) in enumerate(islice(found, messages)):
+        if count:
+            console.print()
+        _show(console, place, message(), tokens, top)
+    more = sum(1 for _ in found)
     if more:
         console.print(f"\n{more:,} more messages; see --messages")
+
+
+def _read(file: str, kind: Kind | None, reading: Reading) -> Iterator[_Found]:
+    """The messages of a file of JSON or binary."""
+    with open_source(file, reading) as source:
+        for record in some(source.records(), [file]):
+            of = kind or record.kind(ChatCompletion)
+            yield partial(_message, record, of, reading.allow_nan), record.place
+
+
+def _is_stored(file: str) -> bool:
+    """Whether a table or a log is named, rather than a file of messages."""
+    if file == STDIN:
+        return False
+    is_there = "://" in file or os.path.isdir(file) or file.endswith(_endings.PARQUET)
+    return is_there or is_log(file)
+
+
+def _stored(path: str, keys: LogKeys | None) -> Iterator[_Found]:
+    """The messages of the records of a table or log."""
+    from chatpb._cli.stored.records import records  # imports pyarrow
+
+    is_empty = True
+    for data, place in records([path], keys=keys):
+        for name, kind, message in members(data):
+            is_empty = False
+            yield partial(kind.FromString, message), f"{place}, {name}"
+    if is_empty:
+        raise CliError(f"{path}: no message in it")
 
 
 def _message(record: Record, kind: Kind, allow_nan: bool) -> Message:
@@ -94,7 +139,7 @@ def _message(record: Record, kind: Kind, allow_nan: bool) -> Message:
         raise CliError(f"{record.place}: not the binary form of a {name}; {hint}") from None
 
 
-def _show(console: Console, record: Record, message: Message, tokens: int, top: int) -> None:
+def _show(console: Console, place: str, message: Message, tokens: int, top: int) -> None:
     from rich.highlighter import JSONHighlighter
     from rich.text import Text
 
@@ -102,8 +147,8 @@ def _show(console: Console, record: Record, message: Message, tokens: int, top: 
         text = chatpb.to_json(message, allow_nan=True, ignore_unknown_fields=True)
         residue = chatpb.residue(message)
     except ConversionError as error:
-        raise explained(record, error) from None
-    lines = [("kind", message.DESCRIPTOR.full_name), ("from", record.place)]
+        raise at(place, error) from None
+    lines = [("kind", message.DESCRIPTOR.full_name), ("from", place)]
     lines += [(name, value) for name in _HEADER if (value := _value(message, name)) is not None]
     size = message.ByteSize()
     lines.append(

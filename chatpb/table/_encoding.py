@@ -6,38 +6,53 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet
 
 from chatpb.table._columns import TOKENS_COLUMN
 
-_PAGE_BYTES: Final = 4 << 20  # long pages compress better
-_DICTIONARY_BYTES: Final = 64 << 20  # all tokens of a row group find room
-_SAMPLE: Final = 3_000  # values that are tried
+_PAGE_BYTES: Final = 16 << 20  # long pages compress better
+_DICTIONARY_BYTES: Final = 1 << 30  # all values of a row group find room
+_SAMPLE: Final = 3_000  # values that are tried, and their bytes
+_SAMPLE_BYTES: Final = 4 << 20
+_COUNTED_BYTES: Final = 8 << 20  # of values among which repeats are counted
+_DEFAULT_LEVEL: Final = 3
 _TOKENS_LEVEL: Final = 3
-_LIST: Final = ".list.element"
+_TEXTS_LEVEL: Final = 6  # of texts, which are most of what is stored, and gain most
+_REPEATED_LEVEL: Final = 9  # of texts in a dictionary: a text that comes again costs no time
+_TEXT_LENGTH: Final = 64  # bytes of the middle text, at least: ids are shorter
+_COUNTED_LENGTH: Final = 16  # bytes of a value, from which on repeats are worth counting
+_REPEATED: Final = 0.9  # the share of bytes in different values, below which there is a dictionary
 _DICTIONARY: Final = "DICTIONARY"
+_PLAIN: Final = "PLAIN"
 _SPLIT: Final = "BYTE_STREAM_SPLIT"
-_INTEGERS: Final = (_DICTIONARY, "DELTA_BINARY_PACKED", _SPLIT)
+_INTEGERS: Final = (_DICTIONARY, "DELTA_BINARY_PACKED")
 _TEXTS: Final = (_DICTIONARY, "DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY")
 
+_Leaf = tuple[str, pa.ChunkedArray]
 
-def parquet_options(batch: pa.RecordBatch, *, level: int = 3) -> dict[str, Any]:
+
+def parquet_options(rows: pa.Table | pa.RecordBatch, *, level: int = 3) -> dict[str, Any]:
     """How rows are written to Parquet, as arguments for `pyarrow.parquet.ParquetWriter`.
 
     Args:
-        batch: Rows like those that are to be written: each column gets the encoding that makes its
-            first values shortest.
-        level: The level of zstd, from 1 to 22; for tokens, which gain nothing by more, 3 at most.
+        rows: The first rows that are written: each column gets the encoding that makes some of its
+            values shortest. A text gets a dictionary if enough of all its values are repeats, since
+            the answer of one request is in the next.
+        level: The level of zstd, from 1 to 22. Texts have 6 or 9 at least, unless it is less than
+            the default of 3; tokens, which gain nothing by more, have 3 at most.
     """
-    leaves = list(_leaves(batch))
+    leaves = list(_leaves(rows if isinstance(rows, pa.Table) else pa.table(rows)))
     encodings = _chosen(leaves)
-    levels, with_statistics = {}, []
-    for path, _ in leaves:
-        is_of_tokens = path.startswith(f"{TOKENS_COLUMN}.")
-        # The numbers of tokens are noise below their first bits, at any level.
-        levels[path] = min(level, _TOKENS_LEVEL) if is_of_tokens else level
-        if not is_of_tokens:
-            with_statistics.append(path)
+    levels = {}
+    for path, values in leaves:
+        levels[path] = level
+        if path.startswith(f"{TOKENS_COLUMN}."):
+            # The numbers of tokens are noise below their first bits, at any level.
+            levels[path] = min(level, _TOKENS_LEVEL)
+        elif level >= _DEFAULT_LEVEL and _is_text(values):
+            is_repeated = encodings[path] == _DICTIONARY
+            levels[path] = max(level, _REPEATED_LEVEL if is_repeated else _TEXTS_LEVEL)
     return {
         "compression": "zstd",
         "compression_level": levels,
@@ -45,21 +60,19 @@ def parquet_options(batch: pa.RecordBatch, *, level: int = 3) -> dict[str, Any]:
         "column_encoding": {p: each for p, each in encodings.items() if each != _DICTIONARY},
         "data_page_size": _PAGE_BYTES,
         "dictionary_pagesize_limit": _DICTIONARY_BYTES,
-        "write_statistics": with_statistics,
+        # Delta's log has the least and the greatest value of texts too, for the file.
+        "write_statistics": [path for path, values in leaves if _is_ordered(path, values)],
         "store_schema": False,  # readers would take dictionaries for another type
     }
 
 
-def _leaves(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.Array]]:
+def _leaves(rows: pa.Table) -> Iterator[_Leaf]:
     """The columns as Parquet has them: their paths, and their values."""
-    todo = [(name, batch.column(name)) for name in reversed(batch.schema.names)]
+    todo = [(name, rows.column(name)) for name in reversed(rows.schema.names)]
     while todo:
         path, values = todo.pop()
-        if pa.types.is_map(values.type):
-            todo.append((f"{path}.key_value.value", values.items))
-            todo.append((f"{path}.key_value.key", values.keys))
-        elif pa.types.is_list(values.type):
-            todo.append((f"{path}{_LIST}", values.flatten()))
+        if pa.types.is_list(values.type):
+            todo.append((f"{path}.list.element", pc.list_flatten(values)))
         elif pa.types.is_struct(values.type):
             names = [field.name for field in values.type]
             inner = zip(names, values.flatten(), strict=True)
@@ -68,23 +81,59 @@ def _leaves(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.Array]]:
             yield path, values
 
 
-def _chosen(leaves: list[tuple[str, pa.Array]]) -> dict[str, str]:
+def _is_ordered(path: str, values: pa.ChunkedArray) -> bool:
+    kind = values.type
+    is_number = pa.types.is_integer(kind) or pa.types.is_timestamp(kind)
+    return "." not in path and is_number and values.null_count < len(values)
+
+
+def _is_text(values: pa.ChunkedArray) -> bool:
+    if not pa.types.is_string(values.type):
+        return False
+    return _mean_length(values) >= _TEXT_LENGTH
+
+
+def _mean_length(values: pa.ChunkedArray) -> float:
+    count = len(values) - values.null_count
+    return (pc.sum(pc.binary_length(values)).as_py() or 0) / count if count else 0
+
+
+def _is_repeated(values: pa.ChunkedArray) -> bool:
+    """Whether enough of the bytes of long values are in values that were there before."""
+    if not (pa.types.is_string(values.type) or pa.types.is_binary(values.type)):
+        return False
+    if _mean_length(values) < _COUNTED_LENGTH:
+        return False
+    some = values[: _room(values, _COUNTED_BYTES)]
+    every = pc.sum(pc.binary_length(some)).as_py() or 0
+    return bool((pc.sum(pc.binary_length(pc.unique(some))).as_py() or 0) < _REPEATED * every)
+
+
+def _room(values: pa.ChunkedArray | pa.Array, size: int) -> int:
+    """How many of the first values have that many bytes together."""
+    lengths = pc.cast(pc.fill_null(pc.binary_length(values), 0), pa.int64())
+    return int(pc.sum(pc.less_equal(pc.cumulative_sum(lengths), size)).as_py())
+
+
+def _chosen(leaves: list[_Leaf]) -> dict[str, str]:
     """The encoding of each column, by its path: of those that there are, the shortest."""
     chosen: dict[str, str] = {}
     tried: list[tuple[str, str]] = []
     columns: list[pa.Array] = []
     for path, values in leaves:
-        encodings = _encodings(values.type)
-        if _LIST not in path:  # Spark before 4.3 reads it only inside lists
-            encodings = tuple(each for each in encodings if each != _SPLIT)
-        sample = values.drop_null()[:_SAMPLE]
-        if len(encodings) == 1 or not len(sample):
+        encodings = _encodings(path, values.type)
+        if values.null_count == len(values):
+            chosen[path] = _PLAIN
+        elif len(encodings) == 1:
             chosen[path] = encodings[0]
-            continue
-        padding = pa.nulls(_SAMPLE - len(sample), sample.type)
-        for encoding in encodings:
-            tried.append((path, encoding))
-            columns.append(pa.concat_arrays([sample, padding]))
+        elif _is_repeated(values):
+            chosen[path] = _DICTIONARY
+        else:
+            sample = _sample(values)
+            padding = pa.nulls(_SAMPLE - len(sample), sample.type)
+            for encoding in encodings:
+                tried.append((path, encoding))
+                columns.append(pa.concat_arrays([sample, padding]))
     sizes: dict[str, int] = {}
     for (path, encoding), size in zip(tried, _sizes(tried, columns), strict=True):
         if size < sizes.get(path, size + 1):
@@ -93,14 +142,33 @@ def _chosen(leaves: list[tuple[str, pa.Array]]) -> dict[str, str]:
     return chosen
 
 
-def _encodings(kind: pa.DataType) -> tuple[str, ...]:
-    if pa.types.is_float32(kind):
+def _sample(values: pa.ChunkedArray) -> pa.Array:
+    """The first values that are not null."""
+    taken: list[pa.Array] = []
+    room = _SAMPLE
+    for chunk in values.chunks:
+        taken.append(chunk.drop_null()[:room])
+        room -= len(taken[-1])
+        if not room:
+            break
+    some = pa.concat_arrays(taken)
+    if pa.types.is_string(some.type) or pa.types.is_binary(some.type):
+        return some[: max(_room(some, _SAMPLE_BYTES), 1)]
+    return some
+
+
+def _encodings(path: str, kind: pa.DataType) -> tuple[str, ...]:
+    # Spark before 4.3 reads BYTE_STREAM_SPLIT in lists only.
+    is_in_list = "." in path
+    if pa.types.is_float32(kind) and is_in_list:
         return (_SPLIT,)
     if pa.types.is_integer(kind) or pa.types.is_timestamp(kind):
-        return _INTEGERS if kind.bit_width >= 32 else (_DICTIONARY,)
+        if kind.bit_width < 32:
+            return (_DICTIONARY,)
+        return (*_INTEGERS, _SPLIT) if is_in_list else _INTEGERS
     if pa.types.is_string(kind) or pa.types.is_binary(kind):
         return _TEXTS
-    return ("PLAIN",) if pa.types.is_boolean(kind) else (_DICTIONARY,)
+    return (_PLAIN,) if pa.types.is_boolean(kind) else (_DICTIONARY,)
 
 
 def _sizes(tried: list[tuple[str, str]], columns: list[pa.Array]) -> Iterator[int]:

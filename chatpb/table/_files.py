@@ -29,12 +29,11 @@ from chatpb.table._location import Location
 from chatpb.table._partitions import Partitioning
 from chatpb.table._statistics import Statistics
 from chatpb.table._stores import filesystem, upload
+from chatpb.table._trim import has_fields, trimmed, used_schema
 
 JSON_BYTES: Final = b"chatpb.json_bytes"  # in the metadata of a file
 WRITING: Final = ".writing"  # after the name of a file that is not whole yet
 _DIGESTS: Final = re.compile(r"-([0-9a-f]{32})-([0-9a-f]{16})\.parquet$")
-_SAMPLE: Final = 3_000  # rows that are tried, and their bytes
-_SAMPLE_BYTES: Final = 4 << 20
 _OPEN: Final = 32  # files of different partitions that are written at the same time
 _MAGIC: Final = b"PAR1"
 TRAILER: Final = 8  # bytes: the length of the footer, and the magic word
@@ -101,7 +100,7 @@ class _File:
         self, location: Location, prefix: str, rows: pa.Table, level: int, partition: dict[str, Any]
     ) -> None:
         self.json_bytes = self.record_bytes = 0
-        self._columns = _used_columns(rows)
+        self._schema = used_schema(rows, [RECORD])
         self._location = location
         self._prefix = prefix
         self._partition = partition
@@ -113,21 +112,20 @@ class _File:
             else open(self._path, "xb+")  # noqa: SIM115
         )
         self._stream = _Hashed(self._raw)
-        rows = rows.select(self._columns)
         self._writer = pa.parquet.ParquetWriter(
             pa.PythonFile(self._stream, mode="w"),
-            rows.schema,
+            self._schema,
             write_page_checksum=True,
-            **parquet_options(_sample(rows), level=level),
+            **parquet_options(trimmed(rows, self._schema), level=level),
         )
 
     def takes(self, rows: pa.Table) -> bool:
-        """Whether the file has all columns of the rows that are not null."""
-        return set(_used_columns(rows)) <= set(self._columns)
+        """Whether the file has all columns, and fields in them, of the rows that are not null."""
+        return has_fields(self._schema, used_schema(rows, [RECORD]))
 
     def write(self, rows: pa.Table) -> None:
         """Writes rows as one row group."""
-        rows = rows.select(self._columns)
+        rows = trimmed(rows, self._schema)
         rows = rows.unify_dictionaries()  # a second dictionary would not be written as one
         self._writer.write_table(rows, row_group_size=rows.num_rows)
         self._statistics.add(rows)
@@ -175,36 +173,12 @@ class _File:
                 os.unlink(self._path)
 
 
-def _sample(rows: pa.Table) -> pa.RecordBatch:
-    """The first rows, which may come in many small batches."""
-    some: list[pa.RecordBatch] = []
-    count = size = 0
-    for batch in rows.to_batches():
-        if some and (count >= _SAMPLE or size + batch.nbytes > _SAMPLE_BYTES):
-            break
-        some.append(batch)
-        count, size = count + batch.num_rows, size + batch.nbytes
-    if len(some) == 1:
-        return some[0]
-    first = pa.Table.from_batches(some).unify_dictionaries().combine_chunks().to_batches()[0]
-    return first
-
-
 def _footer(stream: IO[bytes]) -> bytes:
     end = stream.seek(0, os.SEEK_END)
     stream.seek(end - TRAILER)
     size = int.from_bytes(stream.read(4), "little") + TRAILER
     stream.seek(end - size)
     return stream.read()
-
-
-def _used_columns(rows: pa.Table) -> list[str]:
-    """The columns that are not null in all rows, and the one that every file has."""
-    return [
-        name
-        for name, values in zip(rows.schema.names, rows.columns, strict=True)
-        if values.null_count < len(values) or name == RECORD
-    ]
 
 
 class _Group:

@@ -1,0 +1,170 @@
+"""The files of a table: what they leave out, and how their values are written."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+import chatpb
+from chatpb.table import Dataset, to_batch
+from chatpb.v1 import ChatCompletionRequest, CompletionRecord
+from support import build
+
+Group = Callable[[int], Any]
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+FOOTER = 4 << 10  # bytes of a file outside of its columns, at most
+WORDS = ("the", "a", "rain", "sea", "water", "wind", "rises", "falls", "cold", "over", "and")
+
+
+def said(rng: random.Random, length: int = 60) -> str:
+    return " ".join(rng.choices(WORDS, k=length))
+
+
+def record(request: dict[str, Any] | None, choice: dict[str, Any]) -> CompletionRecord:
+    completion = chatpb.from_dict(build.completion(choice))
+    asked = chatpb.from_dict(request, ChatCompletionRequest) if request else None
+    return CompletionRecord(request=asked, completion=completion)
+
+
+def conversations(count: int, turns: int) -> list[CompletionRecord]:
+    """The turns of many conversations: the first of each, then the second of each, and so on."""
+    rng = random.Random(1)
+    histories: list[list[dict[str, Any]]] = [
+        [{"role": "system", "content": said(rng)}] for _ in range(count)
+    ]
+    found = []
+    for _ in range(turns):
+        for messages in histories:
+            messages.append({"role": "user", "content": said(rng)})
+            answer = said(rng)
+            request = {"model": "m", "messages": list(messages)}
+            found.append(record(request, build.choice(answer)))
+            messages.append({"role": "assistant", "content": answer})
+    return found
+
+
+def columns(path: Path) -> dict[str, Any]:
+    """The columns of the first row group of a file, by their paths."""
+    group = pq.read_metadata(path).row_group(0)
+    every = [group.column(number) for number in range(group.num_columns)]
+    return {column.path_in_schema: column for column in every}
+
+
+def written(dataset: Dataset, records: list[CompletionRecord], **options: Any) -> list[Path]:
+    dataset.append(records, **options)
+    return [part.path for part in dataset.files()]
+
+
+def test_a_file_has_what_is_not_null_in_it(tmp_path: Path) -> None:
+    [path] = written(Dataset(tmp_path), [record(None, build.choice("Hi"))])
+    found = columns(path)
+    assert "messages.list.element.content" in found
+    assert "record" in found
+    assert not [name for name in found if "tool_calls" in name or "refusal" in name]
+    assert not [name for name in found if name.startswith(("request_", "chunks", "logprobs"))]
+
+
+def test_what_is_null_in_a_file_only_comes_back_null(tmp_path: Path) -> None:
+    dataset = Dataset(tmp_path)
+    plain = record(None, build.choice("Hi"))
+    refused = record(None, build.choice(None, refusal="No."))
+    called = record(None, build.choice(None, tool_calls=[CALL]))
+    empty = CompletionRecord(caller="a")
+    records = [plain, refused, called, empty]
+    for each in records:
+        dataset.append([each])
+
+    assert records == list(map(CompletionRecord.FromString, dataset.records()))
+    schemas = {tuple(columns(part.path)) for part in dataset.files()}
+    assert len(schemas) == len(records)
+    whole = to_batch(records).column("messages").to_pylist()
+    assert whole == [row for batch in dataset.scan() for row in batch["messages"].to_pylist()]
+    paths = [str(part.path) for part in dataset.files()]
+    contents = duckdb.execute(
+        "select m.content, m.refusal, m.tool_calls[1].name from"
+        " (select unnest(messages) m from read_parquet(?, union_by_name = true))",
+        [paths],
+    ).fetchall()
+    assert {("Hi", None, None), (None, "No.", None), (None, None, "f")} == set(contents)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_field_that_the_file_lacks_begins_another(tmp_path: Path, *, is_first: bool) -> None:
+    plain = record(None, build.choice("Hi"))
+    refused = record(None, build.choice("Hi", refusal="No."))
+    records = [refused, plain] if is_first else [plain, refused]
+    dataset = Dataset(tmp_path)
+    paths = written(dataset, records, row_group_rows=1)
+    assert (1 if is_first else 2) == len(paths)
+    assert records == list(map(CompletionRecord.FromString, dataset.records()))
+
+
+def test_a_text_that_comes_again_is_written_once(tmp_path: Path) -> None:
+    """Also where the same text is far away, and where the texts are larger than Arrow's limit."""
+    records = conversations(count=300, turns=6)
+    [path] = written(Dataset(tmp_path), records)
+    column = columns(path)["messages.list.element.content"]
+    unique = {m.content.text for each in records for m in each.request.messages} | {
+        each.completion.choices[0].message.content for each in records
+    }
+    assert column.dictionary_page_offset
+    assert "PLAIN" in column.encodings
+    size = sum(map(len, unique))
+    assert size > 1 << 20
+    assert column.total_uncompressed_size < 1.1 * size
+
+
+def test_texts_that_differ_have_no_dictionary(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    records = [record(None, build.choice(said(rng))) for _ in range(500)]
+    [path] = written(Dataset(tmp_path), records)
+    assert not columns(path)["messages.list.element.content"].has_dictionary_page
+
+
+@pytest.mark.parametrize("turns", [1, 4])
+def test_little_is_outside_of_the_columns(tmp_path: Path, turns: int) -> None:
+    [path] = written(Dataset(tmp_path), conversations(count=20, turns=turns))
+    size = sum(column.total_compressed_size for column in columns(path).values())
+    assert path.stat().st_size - size <= FOOTER
+
+
+def test_spark_reads_the_encodings_of_all_columns(tmp_path: Path) -> None:
+    """Before 4.3 it reads streams of bytes in lists only."""
+    rng = random.Random(1)
+    records = [
+        CompletionRecord(
+            completion=each.completion,
+            start_time_unix_us=1_700_000_000_000_000 + rng.getrandbits(40),
+            duration_us=rng.getrandbits(30),
+        )
+        for each in conversations(count=300, turns=1)
+    ]
+    [path] = written(Dataset(tmp_path), records)
+    found = columns(path)
+    assert "duration_us" in found
+    for name, column in found.items():
+        assert "." in name or "BYTE_STREAM_SPLIT" not in column.encodings
+
+
+def test_numbers_have_statistics(tmp_path: Path) -> None:
+    records = conversations(count=3, turns=1)
+    [path] = written(Dataset(tmp_path), records)
+    found = columns(path)
+    assert found["created"].statistics.has_min_max
+    assert not found["messages.list.element.content"].is_stats_set
+
+
+def test_a_higher_level_makes_smaller_files(tmp_path: Path) -> None:
+    records = conversations(count=100, turns=3)
+    sizes = [
+        sum(path.stat().st_size for path in written(Dataset(tmp_path / str(n)), records, level=n))
+        for n in (1, 3, 19)
+    ]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) == len(sizes)

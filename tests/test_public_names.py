@@ -69,6 +69,7 @@ ERRORS: list[Exception] = [
     chatpb.redaction.RedactionError("what is wrong"),
     chatpb.table.DatasetError(PATH, "what is wrong"),
     chatpb.table.DatasetConflictError(str(PATH), "what is wrong"),
+    chatpb.table.QueryError("line 1, column 3: what is wrong"),
 ]
 VALUES: list[Any] = [
     chatpb.ResidueMember("$.choices", "extra", {"a": [1, None]}),

@@ -98,6 +98,7 @@ def app() -> None:
       chatpb rekey --keys keys.txt logs/                  encrypted logs get another key
       chatpb cat table                                    what is in it, as JSON
       chatpb grep 'total_tokens > 1000' table             some of that
+      chatpb sql table "select prompt, answer from exchanges"
       chatpb stat table                                   what takes the space
       chatpb optimize table                               small files into large ones
       chatpb delete table "caller = 'alice'" --vacuum     for good

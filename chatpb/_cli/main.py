@@ -16,6 +16,8 @@ _EXTRAS = {
     "deltalake": "cli,table",
     "numpy": "cli,table",
     "pyarrow": "cli,table",
+    "duckdb": "cli,sql",
+    "fsspec": "cli,sql",
     "cryptography": "cli,encryption",
     "zstandard": "cli,log",
 }

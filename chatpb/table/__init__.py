@@ -10,7 +10,7 @@ try:
     from chatpb.table._columns import SCHEMA
     from chatpb.table._dataset import Dataset
     from chatpb.table._delete import Deleted
-    from chatpb.table._errors import DatasetConflictError, DatasetError
+    from chatpb.table._errors import DatasetConflictError, DatasetError, QueryError
     from chatpb.table._history import Commit
     from chatpb.table._optimize import Optimized
     from chatpb.table._parts import Part
@@ -32,6 +32,7 @@ __all__ = [
     "Deleted",
     "Optimized",
     "Part",
+    "QueryError",
     "Vacuumed",
     "Verified",
     "batch_to_lines",

@@ -84,7 +84,7 @@ class Care:
         """
         self._check_writable()
         if isinstance(condition, str):
-            matching = _delete.by_sql(self._location, condition)
+            matching = _delete.by_sql(condition)
         else:
             matching = _delete.by_expression(condition)
         return _delete.delete(self._location, matching, level=level, forget=vacuum)

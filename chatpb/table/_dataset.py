@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,6 +25,9 @@ from chatpb.table._verify import Verified, verify
 from chatpb.table._writer import Added, DatasetWriter
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.completion_record_pb2 import CompletionRecord
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 
 class Dataset(Care):
@@ -196,6 +199,28 @@ class Dataset(Care):
             DatasetError: There is no table, or its log is damaged.
         """
         return verify(self.files(), advance)
+
+    def sql(
+        self, *, before: int | None = None, temp_directory: str | None = None
+    ) -> DuckDBPyConnection:
+        """Opens a connection to DuckDB with the views that docs/queries.md describes.
+
+        It shows the table as it is at this moment. Needs the extra ``sql``.
+
+        Args:
+            before: A version. The views over the table as it was then are in the schema
+                ``before``, such as ``before.exchanges``.
+            temp_directory: Where queries that need more than the memory may write. Default: they
+                fail.
+
+        Raises:
+            DatasetError: There is no table, or no such version.
+            QueryError: A file is not a Parquet file.
+        """
+        from chatpb.table import _sql
+
+        earlier = None if before is None else self.at(before).files()
+        return _sql.over(self.files(), earlier, temp_directory=temp_directory)
 
     @contextmanager
     def writer(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow.compute as pc
@@ -139,16 +138,13 @@ def _commit(location: Location, version: int, found: Sequence[_Found], forget: b
     _delta.commit(location, version, changes)
 
 
-def by_sql(location: Location, condition: str) -> Matching:
+def by_sql(condition: str) -> Matching:
     """Finds the rows that match a condition in SQL over the view `exchanges`."""
-    _sql: Any = importlib.import_module("chatpb.table._sql")
-    from chatpb.table._stores import filesystem
+    from chatpb.table import _sql  # needs an extra of its own
 
     def matching(parts: Sequence[Part]) -> Iterator[tuple[int, Rows]]:
-        files = [location.local(part.name) or part.name for part in parts]
-        if files:
-            store = None if location.folder is not None else filesystem(location)
-            with _sql.connect(files, store) as connection:
+        if parts:
+            with _sql.over(parts) as connection:
                 yield from _sql.matching(connection, condition)
 
     return matching

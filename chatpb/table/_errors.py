@@ -42,3 +42,15 @@ class DatasetConflictError(DatasetError):
     The other one took the same input, or removed or replaced the same files. Read the table again
     to see what is left to do.
     """
+
+
+class QueryError(ChatpbError, ValueError):
+    """SQL that is wrong.
+
+    Attributes:
+        reason: What is wrong, in one line, with the place if it is known.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)

@@ -39,7 +39,7 @@ def commands(log: Path) -> list[list[object]]:
     """The commands that read the records of logs."""
     return [
         ["cat", log],
-        ["grep", "model = m", log],
+        ["grep", "model = 'm'", log],
         ["grep", "--text", "canary", log.parent],
         ["export", log],
         ["compact", log, log.parent / "table"],

@@ -61,47 +61,51 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("predicate", "calls"),
+    ("condition", "calls"),
     [
-        pytest.param("model = gpt-4.1", "01", id="equal"),
+        pytest.param("model = 'gpt-4.1'", "01", id="equal"),
         pytest.param("model == 'gpt-4.1' and total_tokens > 1000", "0", id="and"),
         pytest.param("total_tokens >= 1005", "0", id="at-least"),
         pytest.param("total_tokens < 1005", "1", id="less"),
         pytest.param("total_tokens <= 7 or http_status = 429", "13", id="or"),
-        pytest.param("model != gpt-4.1", "2", id="not-equal-nulls-left-out"),
-        pytest.param("not (model = m or http_status = 429)", "0", id="not-of-unknown"),
-        pytest.param("not model = m", "01", id="not"),
+        pytest.param("model != 'gpt-4.1'", "2", id="not-equal-nulls-left-out"),
+        pytest.param("not (model = 'm' or http_status = 429)", "0", id="not-of-unknown"),
         pytest.param("model is null", "34", id="null"),
-        pytest.param("model is not null and not model is null", "012", id="not-null"),
-        pytest.param('model in (m, "x")', "2", id="in"),
-        pytest.param("model not in (m, x)", "01", id="not-in"),
-        pytest.param("model ~ ^gpt", "01", id="search"),
-        pytest.param("messages.finish_reason = length", "1", id="list"),
-        pytest.param("messages.finish_reason != length", "0", id="list-not-equal"),
-        pytest.param("messages.finish_reason in (stop, x)", "0", id="list-in"),
-        pytest.param("messages.finish_reason ~ to", "0", id="list-search"),
-        pytest.param("messages.tool_calls.name is null", "01234", id="list-null"),
-        pytest.param("labels.team = 'ad sales'", "1", id="map"),
-        pytest.param('labels.team in (search, "ad sales")', "12", id="map-in"),
+        pytest.param("model is not null -- a comment", "012", id="comment"),
+        pytest.param("model in ('m', 'x')", "2", id="in"),
+        pytest.param("regexp_matches(model, '^gpt')", "01", id="search"),
+        pytest.param("finish_reason = 'length'", "1", id="choice-0"),
+        pytest.param("calls(messages, 'f')", "", id="no-call"),
+        pytest.param("labels['team'] = 'ad sales'", "1", id="map"),
+        pytest.param("labels['team'] in ('search', 'ad sales')", "12", id="map-in"),
         pytest.param("labels is null", "034", id="map-null"),
-        pytest.param("labels.run is null and request_model = gpt-4.1", "04", id="map-key-null"),
+        pytest.param("labels['x'] is null and request_model = 'gpt-4.1'", "04", id="no-key"),
         pytest.param("request_temperature = 0.5", "04", id="double"),
-        pytest.param("start_time >= 2026-01-31T14:00:00Z", "234", id="time"),
-        pytest.param("start_time < 2026-01-31T14:00+02:00", "", id="time-zone"),
+        pytest.param("start_time >= '2026-01-31T14:00:00Z'", "234", id="time"),
+        pytest.param("start_time < '2026-01-31T14:00+02:00'", "", id="time-zone"),
         pytest.param("start_time < '2026-01-31 13:30'", "01", id="time-utc"),
-        pytest.param("start_time > 2026-02-01", "", id="date"),
-        pytest.param("messages.content = Refunds", "1", id="text-made-of-tokens"),
-        pytest.param("messages.content ~ 'Hel|fund'", "12", id="text-search"),
+        pytest.param("start_time > '2026-02-01'", "", id="date"),
+        pytest.param("answer = 'Refunds'", "1", id="text-with-tokens"),
+        pytest.param("says(messages, 'Hel|fund')", "12", id="says"),
+        pytest.param("asks(messages, '^Hi$')", "04", id="asks"),
+        pytest.param("answers(messages, '^Hi$')", "", id="answers"),
+        pytest.param("prompt = 'Hi' and not answers(messages, 'x')", "04", id="not"),
+        pytest.param(
+            "exists (select 1 from messages m where m.exchange = exchanges.exchange"
+            " and m.content like '%fund%')",
+            "1",
+            id="exists",
+        ),
     ],
 )
-def test_grep(predicate: str, calls: str, table: Path) -> None:
+def test_grep(condition: str, calls: str, table: Path) -> None:
     log = table.parent / "a.chatpb.zst"
     for path in (table, log):
-        result = run("grep", "--what", "record", predicate, path)
+        result = run("grep", "--what", "record", condition, path)
         assert ("", 0 if calls else 1) == (result.stderr, result.exit_code)
         names = [json.loads(line)["call_id"] for line in result.stdout.splitlines()]
         assert calls == "".join(names)
-        assert f"{len(calls)}\n" == run("grep", "--count", predicate, path).stdout
+        assert f"{len(calls)}\n" == run("grep", "--count", condition, path).stdout
 
 
 def test_grep_text(table: Path) -> None:
@@ -117,33 +121,43 @@ def test_grep_text(table: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("predicate", "said"),
+    ("condition", "said"),
     [
-        pytest.param("tokens > 1", "no column tokens; ", id="no-column"),
-        pytest.param("total_token > 1", "mean total_tokens? there are: request_model, ", id="near"),
-        pytest.param("total_tokens > many", "total_tokens is an integer, not 'many'", id="integer"),
-        pytest.param("request_temperature > x", "request_temperature is a number", id="number"),
-        pytest.param("request_stream = 1", "request_stream is true or false, not '1'", id="bool"),
-        pytest.param("start_time > noon", "start_time is a time such as 2026-01-31T", id="time"),
-        pytest.param("labels = 3", "labels is a map: name a key, such as labels.team", id="map"),
-        pytest.param("model.x = 3", "model is not a map, and has no x", id="no-map"),
-        pytest.param("logprobs = 3", "logprobs cannot be compared", id="logprobs"),
-        pytest.param("total_tokens ~ 3", "total_tokens is not text", id="no-text"),
-        pytest.param("model ~ '('", "'(' is not a regular expression", id="pattern"),
-        pytest.param("model =", "expected a value, got the end", id="no-value"),
-        pytest.param("model = = 3", "expected a value, got '='", id="two-signs"),
-        pytest.param("(model = a", "expected ), got the end", id="open"),
-        pytest.param("model = a b", "expected and, or, or the end, got 'b'", id="more"),
-        pytest.param("model a", "a comparison, such as =, after model, got 'a'", id="no-op"),
-        pytest.param("model = 'a", '"\'" at character 9', id="quote"),
-        pytest.param("", "expected a column, got the end", id="empty"),
+        pytest.param("total_token > 1", "line 1, column 1: Referenced column", id="column"),
+        pytest.param("model = 'a'\nand total_token > 1", "line 2, column 5: Ref", id="line"),
+        pytest.param("total_token > 1", '"total_tokens"', id="near"),
+        pytest.param("total_tokens > 'many'", "'many' to INT64", id="integer"),
+        pytest.param("start_time > 'noon'", "noon", id="time"),
+        pytest.param("model = = 3", 'line 1, column 9: syntax error at or near "="', id="signs"),
+        pytest.param("(model = 'a'", "the end comes too early", id="open"),
+        pytest.param("model = 'a", "line 1, column 9: unterminated", id="quote"),
+        pytest.param("regexp_matches(model, '(')", "missing )", id="pattern"),
+        pytest.param("true; select 1", 'syntax error at or near ";"', id="two"),
+        pytest.param("", "expected one condition", id="empty"),
+        pytest.param("unknown(model)", "unknown does not exist", id="function"),
     ],
 )
-def test_a_predicate_that_is_wrong(predicate: str, said: str, table: Path) -> None:
-    result = run("grep", predicate, table)
+def test_a_condition_that_is_wrong(condition: str, said: str, table: Path) -> None:
+    result = run("grep", condition, table)
     assert (2, "") == (result.exit_code, result.stdout)
-    assert result.stderr.startswith("chatpb: error: predicate: ")
+    assert result.stderr.startswith("chatpb: error: condition: ")
     assert said in result.stderr
+    assert 1 == result.stderr.count("\n")
+
+
+def test_only_row_groups_that_match_are_read(tmp_path: Path) -> None:
+    records = [CompletionRecord(call_id=str(number), http_status=number) for number in range(50)]
+    Dataset(tmp_path / "t").append(records, row_group_rows=10)
+    condition = "http_status in (12, 19, 40)"
+    (part,) = Dataset(tmp_path / "t").files()
+    assert 5 == part.metadata.num_row_groups
+    result = run("grep", "--what", "record", condition, tmp_path / "t")
+    calls = [json.loads(line)["call_id"] for line in result.stdout.splitlines()]
+    assert ["12", "19", "40"] == calls
+    with Dataset(tmp_path / "t").sql() as connection:
+        query = "EXPLAIN ANALYZE SELECT call_id FROM exchanges WHERE http_status >= 35"
+        ((_, plan),) = connection.execute(query).fetchall()
+    assert "Row Groups Scanned: 2 / 5" in plan
 
 
 def test_cat_chooses(table: Path) -> None:

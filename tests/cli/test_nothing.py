@@ -39,8 +39,8 @@ def test_a_file_without_messages(command: str, name: str, text: str, tmp_path: P
 @pytest.mark.parametrize("command", ["cat", "export", "grep"])
 def test_a_log_without_records(command: str, tmp_path: Path) -> None:
     LogWriter(tmp_path / "a.chatpb.zst").close()
-    predicate = ["model = m"] * (command == "grep")
-    result = run(command, *predicate, tmp_path / "a.chatpb.zst")
+    condition = ["model = 'm'"] * (command == "grep")
+    result = run(command, *condition, tmp_path / "a.chatpb.zst")
     assert (1, "") == (result.exit_code, result.stdout)
 
 
@@ -69,5 +69,5 @@ def test_an_export_of_nothing_fails(tmp_path: Path) -> None:
     result = run("export", tmp_path)
     note = "chatpb: note: 1 record left out: 1 without a response\n"
     assert (1, "", note) == (result.exit_code, result.stdout, result.stderr)
-    result = run("export", "--where", "model = m", tmp_path)
+    result = run("export", "--where", "model = 'm'", tmp_path)
     assert (1, "chatpb: error: no records in the input\n") == (result.exit_code, result.stderr)

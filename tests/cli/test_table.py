@@ -292,7 +292,7 @@ def _written(path: Path, value: Any) -> Path:
         (["cat", "a.json"], "a.json: neither a table nor a log"),
         (["stat", "a.chatpb.zst"], "a.chatpb.zst: a log, which has no columns"),
         (["compact", "nowhere", "table"], "nowhere: no such file or directory"),
-        (["grep", "model = a"], "grep: no table or log is named after the predicate"),
+        (["grep", "model = 'a'"], "grep: no table or log is named after the condition"),
     ],
 )
 def test_mistakes(

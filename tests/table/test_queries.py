@@ -1,165 +1,187 @@
-"""Every block of docs/queries.md runs, on a small table, and prints what it should."""
+"""The questions of docs/queries.md have the answers that plain Python finds in the records."""
 
 from __future__ import annotations
 
-import json
-import os
+import math
 import re
-import shutil
-import subprocess
-import sys
+import shlex
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-import chatpb
-from chatpb.log import LogWriter
-from chatpb.v1 import ChatCompletionChunk, ChatCompletionRequest, CompletionRecord, ErrorResponse
-from support.table_files import completion
+from chatpb.table import SCHEMA, Dataset
+from chatpb.table._sql import VIEWS
+from support.answers import ANSWERS, SCORES, Exchange, Rows
+from support.command_line import run
+from support.seeded import seeded
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "queries.md"
-BLOCKS: Final = re.findall(r"```(python|sh)\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL)
-HOUR = 3_600_000_000
-START = 1_769_860_800_000_000  # 2026-01-31T12:00Z
-
-
-def _answer(content: str, *tokens: tuple[str, float]) -> dict[str, Any]:
-    found = completion(7)
-    choice = found["choices"][0]
-    choice["message"]["content"] = content
-    listed = [
-        {"token": token, "logprob": logprob, "bytes": list(token.encode()), "top_logprobs": []}
-        for token, logprob in tokens
-    ]
-    if listed:
-        choice["logprobs"] = {"content": listed, "refusal": None}
-    return found
-
-
-def _records() -> list[CompletionRecord]:
-    long = _answer("The capital of France is Paris, a city that")
-    long["choices"][0]["finish_reason"] = "length"
-    long["usage"] = {"prompt_tokens": 30, "completion_tokens": 2000, "total_tokens": 2030}
-    call = {"name": "get_weather", "arguments": '{"city":"Oslo"}'}
-    delta = {"tool_calls": [{"index": 0, "id": "c", "type": "function", "function": call}]}
-    head = {"id": "s", "object": "chat.completion.chunk", "created": 7, "model": "gpt-4.1-mini"}
-    chunks: list[dict[str, Any]] = [
-        {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]},
-        {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]},
-    ]
-    asked = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "Capital of Norway?"}]}
-    error = {"error": {"message": "Slow down", "type": "requests", "param": None, "code": None}}
-    return [
-        CompletionRecord(
-            request=chatpb.from_dict(asked, ChatCompletionRequest),
-            completion=chatpb.from_dict(_answer("Oslo")),
-            labels={"team": "search", "grade": "good"},
-            duration_us=900_000,
-            http_status=200,
-        ),
-        CompletionRecord(
-            completion=chatpb.from_dict(long),
-            labels={"team": "search"},
-            duration_us=4_000_000,
-            http_status=200,
-        ),
-        CompletionRecord(
-            chunks=[chatpb.from_dict(each, ChatCompletionChunk) for each in chunks],
-            duration_us=700_000,
-            http_status=200,
-        ),
-        CompletionRecord(
-            completion=chatpb.from_dict(_answer("Hello!", ("Hello", -0.5), ("!", -1.5))),
-            labels={"team": "ads"},
-            duration_us=100_000,
-            http_status=200,
-        ),
-        CompletionRecord(
-            error=chatpb.from_dict(error, ErrorResponse),
-            labels={"team": "ads"},
-            duration_us=10_000,
-            http_status=429,
-        ),
-    ]
-
-
-EXAMPLE = {
-    "messages": [
-        {"role": "user", "content": "Capital of Norway?"},
-        {"role": "assistant", "content": "Oslo"},
-    ]
-}
-PRINTED: Final[list[object]] = [
-    "[('gpt-4.1', 3, 2054), ('gpt-4.1-mini', 1, None)]",
-    "[('call-1', 4.0, 'length'), ('call-0', 0.9, 'stop')]",
-    """[('get_weather', '{"city":"Oslo"}')]""",
-    "[('2026-01-31 12:00:00', 0.0), ('2026-01-31 13:00:00', 0.5)]",
-    "[('call-0', 'Oslo'), ('call-1', 'The capital of France is Paris, a city that'),"
-    " ('call-3', 'Hello!')]",
-    "[('call-3', 2.72, '!')]",
-    "{'gpt-4.1': 900000.0, 'gpt-4.1-mini': 700000.0}",
-    "[('call-1', 2000)]",
-    "[{'call_id': 'call-1', 'model': 'gpt-4.1'}]",
-    "The capital of France is Paris, a city that",
-    "5",
-    "1",
-    "call-1",
-    json.dumps(EXAMPLE, separators=(",", ":")),
+DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "queries.md"
+TEXT: Final = DOCUMENT.read_text("utf-8")
+#: The language, the text, and the heading above, of each block.
+BLOCKS: Final = [
+    (block[1], block[2], re.findall(r"^#+ (.*)$", TEXT[: block.start()], re.MULTILINE)[-1])
+    for block in re.finditer(r"```(\w+)\n(.*?)```", TEXT, re.DOTALL)
 ]
+SQL: Final = [(text, heading) for language, text, heading in BLOCKS if language == "sql"]
+FIRST: Final = ANSWERS[:10]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the table that the first block makes."""
+def exchanges() -> list[Exchange]:
+    return [Exchange(record) for record in seeded()]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, exchanges: list[Exchange]) -> Path:
+    """A directory with the table, in two commits, and the scores."""
     path = tmp_path_factory.mktemp("queries")
-    (path / "logs").mkdir()
-    with LogWriter(path / "logs" / "a.chatpb.zst") as writer:
-        for number, record in enumerate(_records()):
-            record.call_id = f"call-{number}"
-            record.start_time_unix_us = START + (number // 3) * HOUR
-            writer.append(record)
-    language, code = BLOCKS[0]
-    assert ("sh", 5) == (language, int(_run(path, language, code).split()[0]))
+    for some in (exchanges[:40], exchanges[40:]):
+        Dataset(path / "table").append(each.record for each in some)
+    scores = "".join(f"{name},{score}\n" for name, score in SCORES.items())
+    (path / "scores.csv").write_text(f"id,score\n{scores}")
     return path
 
 
-def _run(folder: Path, language: str, code: str) -> str:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    command = [sys.executable, "-c", code] if language == "python" else ["sh", "-ec", code]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={**os.environ, "PATH": path},
-        check=False,
-    )
-    assert 0 == done.returncode, done.stderr
-    return done.stdout.strip()
+def _plain(value: Any) -> Any:
+    """A value of DuckDB, Polars or pandas as the answers have it."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC)
+    if hasattr(value, "item"):
+        value = value.item()
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if type(value).__name__ == "NAType" or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value
+
+
+def _same(expected: Any, actual: Any) -> bool:
+    """Whether values are equal; numbers that come from float32 are about equal."""
+    if isinstance(expected, list | tuple):
+        same_length = isinstance(actual, list | tuple) and len(expected) == len(actual)
+        return same_length and all(map(_same, expected, actual))
+    if isinstance(expected, float):
+        return actual is not None and math.isclose(expected, actual, rel_tol=1e-5, abs_tol=1e-6)
+    if isinstance(expected, date) and not isinstance(expected, datetime):
+        return str(expected) == str(actual)[:10]
+    return bool(expected == actual)
+
+
+def _check(expected: Rows, actual: Sequence[Any]) -> None:
+    found = [_plain(tuple(row)) for row in actual]
+    differing = [each for each in zip(expected, found, strict=False) if not _same(*each)]
+    assert [] == differing
+    assert len(expected) == len(found)
+    assert expected
+
+
+@pytest.fixture(scope="module")
+def connection(folder: Path) -> Iterator[Any]:
+    with Dataset(folder / "table").sql() as found:
+        yield found
 
 
 @pytest.mark.parametrize(
-    ("language", "code", "expected"),
+    ("query", "answer"),
     [
-        pytest.param(language, code, expected, id=f"{number}-{language}")
-        for number, ((language, code), expected) in enumerate(
-            zip(BLOCKS[1:], PRINTED, strict=True), 1
-        )
+        pytest.param(query, answer, id=answer.__name__)
+        for (query, _), answer in zip(SQL, ANSWERS, strict=True)
     ],
 )
-def test_block(language: str, code: str, expected: str, folder: Path) -> None:
-    if "| jq" in code and shutil.which("jq") is None:
-        code, _, _ = code.partition("| jq")
-        assert expected == json.loads(_run(folder, language, code))["call_id"]
-    else:
-        assert expected == _run(folder, language, code)
+def test_sql(
+    query: str,
+    answer: Any,
+    folder: Path,
+    connection: Any,
+    exchanges: list[Exchange],
+    monkeypatch: Any,
+) -> None:
+    monkeypatch.chdir(folder)
+    _check(answer(exchanges), connection.sql(query).fetchall())
 
 
-def test_every_column_that_is_named_is_there() -> None:
-    from chatpb.table import SCHEMA
+@pytest.mark.parametrize("library", ["Polars", "pandas"])
+@pytest.mark.parametrize("number", range(10))
+def test_the_first_ten(
+    library: str, number: int, folder: Path, exchanges: list[Exchange], monkeypatch: Any
+) -> None:
+    """Each block, after the first one of its library, leaves a frame in `answer`."""
+    monkeypatch.chdir(folder)
+    blocks = [text for language, text, heading in BLOCKS if heading.endswith(library)]
+    assert 11 == len(blocks)
+    names: dict[str, Any] = {}
+    exec(blocks[0] + blocks[number + 1], names)
+    frame = names["answer"]
+    rows = frame.rows() if library == "Polars" else list(frame.itertuples(index=False, name=None))
+    _check(FIRST[number](exchanges), rows)
 
-    rows = re.findall(r"^\| (`.*?) \|", DOCUMENT.read_text("utf-8"), re.MULTILINE)
-    named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
-    assert len(named) > 30
-    assert [] == [name for name in named if name not in SCHEMA.names]
+
+def test_the_views_have_the_columns_that_the_page_names(connection: Any) -> None:
+    there = {
+        view: {row[0] for row in connection.execute(f"DESCRIBE {view}").fetchall()}
+        for view in VIEWS
+    }
+    rows = re.findall(r"^\| `(\w+)` \| .*? \| (.*) \|$", TEXT, re.MULTILINE)
+    assert sorted(VIEWS) == sorted(view for view, _ in rows)
+    shared = re.findall(r"^All of them have (.*)\.$", TEXT, re.MULTILINE)
+    for view, named in rows:
+        wanted = set(re.findall(r"`(\w+)`", named + shared[0]))
+        assert set() == wanted - there[view]
+        if view != "exchanges":
+            assert set() == there[view] - wanted
+    left_out = {"record", "logprobs_counts", "logprobs_corrections", "request_stops"}
+    assert set(SCHEMA.names) - left_out == set(SCHEMA.names) & there["exchanges"]
+
+
+def test_a_version_before(folder: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(folder)
+    (block,) = (text for language, text, heading in BLOCKS if heading.startswith("20."))
+    command = re.sub(r"^chatpb sql ", "", block.strip())
+    words = re.findall(r'"[^"]*"|\S+', command)
+    result = run("sql", *(word.strip('"') for word in words), "--format", "csv")
+    assert ("", 0) == (result.stderr, result.exit_code)
+    assert ["added", "20"] == result.stdout.split()
+
+
+#: What the other blocks print, by the start of their text.
+PRINTED: Final = {
+    'chatpb sql table "select model, count(*)': "model         calls  tokens\n",
+    "from chatpb.table import Dataset": "[('gpt-4.1', 27), ('gpt-4.1-mini', 27)",
+    "import json": "The blue ones are.\nYes: a refund takes five days.\n",
+    'chatpb grep --count "model': "14\n",
+    'chatpb grep --count "says': "24\n",
+    "chatpb export": '{"messages":',
+    "from deltalake": "60\n",
+    'chatpb sql table "select call_id, count(*)': "call_id  times\n-------  -----\n(0 rows)\n",
+    'chatpb delete table "start_time': "8 records deleted from 1 file\n",
+    'chatpb delete table "request_user': "8 records deleted from 2 files\n",
+}
+
+
+def test_the_other_blocks(folder: Path, monkeypatch: Any, capsys: Any) -> None:
+    """In their order; the last ones delete."""
+    monkeypatch.chdir(folder)
+    special = ("Polars", "pandas", "Hugging Face datasets", "ClickHouse")
+    waiting = dict(PRINTED)
+    for language, text, heading in BLOCKS:
+        if language == "sql" or heading.endswith(special) or heading.startswith("20."):
+            continue
+        if text == "chatpb compact logs/ table\n":
+            continue  # the fixture makes the table
+        (start,) = (each for each in waiting if text.startswith(each))
+        if language == "python":
+            exec(text, {})
+            printed = capsys.readouterr().out
+        else:
+            words = shlex.split(text)
+            assert "chatpb" == words[0]
+            result = run(*words[1:])
+            assert ("", 0) == (result.stderr, result.exit_code)
+            printed = result.stdout
+        assert waiting.pop(start) in printed
+    assert {} == waiting

@@ -33,7 +33,7 @@ _CONVERSATIONS: Final = (Form.MESSAGES, Form.FINE_TUNING)
     show_default=True,
     help="What to write.",
 )
-@click.option("--where", metavar="PREDICATE", help="Only these records; see chatpb grep --help.")
+@click.option("--where", metavar="CONDITION", help="Only these records; see chatpb grep --help.")
 @click.option(
     "--column",
     "columns",
@@ -99,7 +99,7 @@ def command(
     \b
       chatpb export table > responses.jsonl
       chatpb export --form messages --column model --label team table -o train.parquet
-      chatpb export --form fine-tuning --where 'labels.grade = good' table -o train.jsonl
+      chatpb export --form fine-tuning --where "labels['grade'] = 'good'" table -o train.jsonl
       chatpb export --form stored table | head -1 | jq .data[0]
       chatpb export --form batch --split 190 table -o batch.jsonl
 
@@ -109,14 +109,14 @@ def command(
     For messages and fine-tuning, these are errors and answers that were cut off. Exit code 1 if
     nothing is written.
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
-    from chatpb._cli.stored.language import parse
+    from chatpb._cli.stored.condition import Condition
     from chatpb._cli.stored.records import records
 
     kind = Form(form)
     is_parquet = output.endswith(_endings.PARQUET)
     _check(kind, is_parquet, output, columns or labels, cut_off or all_choices, split_mib)
     chosen = Chosen(allow_nan, all_choices, cut_off, with_reasoning=kind is Form.MESSAGES)
-    found = _Counted(records(paths, None if where is None else parse(where), keys=keys))
+    found = _Counted(records(paths, None if where is None else Condition(where), keys=keys))
     if kind is Form.MESSAGES:
         from chatpb._cli.stored.training import Training
 

@@ -1,20 +1,23 @@
-"""The records of tables and logs: all, or those that match a predicate."""
+"""The records of tables and logs: all, or those that match a condition."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
-from typing import Any, Final, NamedTuple
+from itertools import groupby, islice
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from chatpb._cli.log_keys import LogKeys
 from chatpb._cli.stored.files import LogFile, opened
-from chatpb._cli.stored.predicate import Predicate
 from chatpb._errors import ConversionError
 from chatpb._stream.fold import fold
 from chatpb.table import Part, from_batch, to_batch
 from chatpb.v1 import CompletionRecord
+
+if TYPE_CHECKING:
+    from chatpb._cli.stored.condition import Condition  # imports duckdb
 
 _ROWS: Final = 1000  # records of a log that are matched at once
 
@@ -32,7 +35,7 @@ class Stored(NamedTuple):
 
 
 def records(
-    paths: Sequence[str], wanted: Predicate | None = None, *, keys: LogKeys | None = None
+    paths: Sequence[str], wanted: Condition | None = None, *, keys: LogKeys | None = None
 ) -> Iterator[Stored]:
     """The records of tables and logs.
 
@@ -46,40 +49,63 @@ def records(
         DatasetError: A table is damaged.
         LogError: A log is damaged.
     """
-    for file in opened(paths, keys):
-        if isinstance(file, Part):
-            found = _of_part(file, wanted)
-        else:
-            found = file.records() if wanted is None else _of_log(file, wanted)
-        for number, data in enumerate(found, 1):
-            yield Stored(data, f"{file.place}: record {number}" if wanted is None else file.place)
-
-
-def _of_part(part: Part, wanted: Predicate | None) -> Iterator[bytes]:
+    files = opened(paths, keys)
     if wanted is None:
-        for rows in part.batches(None, None):
-            yield from from_batch(rows)
+        for file in files:
+            found = _rows(file) if isinstance(file, Part) else file.records()
+            for number, data in enumerate(found, 1):
+                yield Stored(data, f"{file.place}: record {number}")
         return
-    names = wanted.columns()
-    looked_at = sorted(names)
-    for group in part.row_groups(wanted.pushed()):
-        # All columns are read only of row groups in which a row may match.
-        some = part.batches(looked_at, None, group)
-        if any(wanted.mask(rows).true_count for rows in some):
+    for _, group in groupby(files, _store):
+        some = list(group)
+        parts = [file for file in some if isinstance(file, Part)]
+        if parts:
+            yield from _of_parts(parts, wanted)
+        for file in some:
+            if isinstance(file, LogFile):
+                yield from _of_log(file, wanted)
+
+
+def _store(file: Part | LogFile) -> object:
+    """What files must share to be looked at together: an object store, or this machine."""
+    if isinstance(file, LogFile):
+        return None
+    return "" if file.location.folder is not None else file.location
+
+
+def _rows(part: Part) -> Iterator[bytes]:
+    for rows in part.batches(None, None):
+        yield from from_batch(rows)
+
+
+def _of_parts(parts: Sequence[Part], wanted: Condition) -> Iterator[Stored]:
+    """The records of a table. The files that have none are not opened again."""
+    for number, rows in wanted.within(parts):
+        part = parts[number]
+        for data in _chosen(part, rows):
+            yield Stored(data, part.place)
+
+
+def _chosen(part: Part, wanted: np.ndarray[Any, Any]) -> Iterator[bytes]:
+    """The records of some rows. Only the row groups around them are read."""
+    start = 0
+    for group in range(part.metadata.num_row_groups):
+        end = start + part.metadata.row_group(group).num_rows
+        if np.searchsorted(wanted, start) < np.searchsorted(wanted, end):
+            at = start
             for rows in part.batches(None, None, group):
-                yield from from_batch(_chosen(rows, wanted))
+                first, last = np.searchsorted(wanted, (at, at + rows.num_rows))
+                if first < last:
+                    yield from from_batch(rows.take(pa.array(wanted[first:last] - at)))
+                at += rows.num_rows
+        start = end
 
 
-def _of_log(log: LogFile, wanted: Predicate) -> Iterator[bytes]:
+def _of_log(log: LogFile, wanted: Condition) -> Iterator[Stored]:
     found = log.records()
     while some := list(islice(found, _ROWS)):
-        rows = to_batch(some)
-        mask = wanted.mask(rows)
-        yield from (data for data, hit in zip(some, mask.to_pylist(), strict=True) if hit)
-
-
-def _chosen(rows: pa.RecordBatch, wanted: Predicate) -> pa.RecordBatch:
-    return rows.filter(wanted.mask(rows))
+        for row in wanted.among(to_batch(some)):
+            yield Stored(some[row], log.place)
 
 
 def completion_of(record: CompletionRecord) -> Any:

@@ -85,7 +85,7 @@ def _add(
 ) -> tuple[Added, Collector, bool]:
     """Adds what is new of the files, in one commit; see `added`."""
     from chatpb._cli.stored.files import table_at
-    from chatpb._cli.stored.tables import is_table, new_records, with_labels
+    from chatpb._cli.stored.tables import check_other, is_table, new_records, with_labels
 
     tables = [name for name in names if is_table(name)]
     names = [name for name in names if name not in tables]
@@ -102,6 +102,7 @@ def _add(
         fields = label_fields(how.labels)
         is_cut = False
         for table in tables:
+            check_other(table, dataset)
             for made in new_records(table, known, as_rows=not fields):
                 if isinstance(made, MadeRows):
                     writer.write_rows(made.rows, made.json_bytes)

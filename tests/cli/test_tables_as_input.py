@@ -65,7 +65,7 @@ def test_a_parquet_file(table: Path, tmp_path: Path) -> None:
 
 def test_what_cannot_be_input(table: Path, tmp_path: Path) -> None:
     for arguments, error in (
-        ([table, table], f"{table}: is both input and output"),
+        ([table, f"{table}/"], f"{table}: is both input and output, or a copy of it"),
         (["--follow", table, tmp_path / "new"], f"{table}: a table cannot be followed"),
     ):
         result = run("compact", *arguments)

@@ -168,7 +168,7 @@ def command(
         small_files,
     )
     if not follow:
-        added(_files(inputs, dataset), dataset, how)
+        added(_files(inputs), dataset, how)
         return
     if STDIN in inputs:
         raise CliError("standard input cannot be followed", USAGE_ERROR)
@@ -177,7 +177,7 @@ def command(
     unchanged = Unchanged()
 
     def add(due: Callable[[], bool]) -> bool:
-        names = unchanged.without(_files(inputs, dataset, is_empty_right=True))
+        names = unchanged.without(_files(inputs, is_empty_right=True))
         if not names:
             return False
         is_cut = added(names, dataset, how, due)
@@ -189,14 +189,12 @@ def command(
         rounds(add, stop, seconds)
 
 
-def _files(inputs: tuple[str, ...], dataset: str, *, is_empty_right: bool = False) -> list[str]:
-    """The files to read; at least one, unless none is right too, and no table without one."""
+def _files(inputs: tuple[str, ...], *, is_empty_right: bool = False) -> list[str]:
+    """The files and tables to read; at least one, unless none is right too."""
     from chatpb._cli.stored.tables import is_table
 
     names: list[str] = []
     for name in inputs:
-        if name == dataset:
-            raise CliError(f"{name}: is both input and output", USAGE_ERROR)
         names += [name] if name != STDIN and is_table(name) else files([name])
     if not names and not is_empty_right:
         raise CliError(nothing_in(inputs), USAGE_ERROR)

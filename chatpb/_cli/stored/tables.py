@@ -9,7 +9,7 @@ from typing import Final
 import pyarrow as pa
 
 from chatpb import _endings
-from chatpb._cli.failure import CliError
+from chatpb._cli.failure import USAGE_ERROR, CliError
 from chatpb._cli.reading.streams import Made, MadeRows
 from chatpb._cli.stored.files import is_uri, table_at
 from chatpb._known import Known
@@ -23,6 +23,23 @@ def is_table(name: str) -> bool:
     """Whether input is a table or a Parquet file, rather than a log or JSON."""
     path = Path(name)
     return is_uri(name) or (path / LOG).is_dir() or (path.is_file() and _is_parquet(name))
+
+
+def check_other(name: str, dataset: str) -> None:
+    """Refuses a table as its own input.
+
+    Args:
+        name: The input.
+        dataset: The table that it is added to.
+
+    Raises:
+        CliError: They are the same, or one is a copy of the other.
+    """
+    if _is_parquet(name) and not is_uri(name):
+        return
+    output = table_at(dataset)
+    if output.exists() and output.id() == table_at(name).id():
+        raise CliError(f"{name}: is both input and output, or a copy of it", USAGE_ERROR)
 
 
 def new_records(name: str, known: Known, *, as_rows: bool) -> Iterator[Made | MadeRows]:

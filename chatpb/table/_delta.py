@@ -25,11 +25,12 @@ from deltalake.transaction import AddAction, RemoveAction, create_table_with_add
 
 from chatpb.table._away import in_own_process
 from chatpb.table._columns import SCHEMA
+from chatpb.table._diagnosis import LOG as LOG
+from chatpb.table._diagnosis import damage
 from chatpb.table._errors import DatasetConflictError, DatasetError, one_line
 from chatpb.table._location import Location
 from chatpb.table._statistics import COUNTED
 
-LOG: Final = "_delta_log"
 MARK: Final = "chatpb:commit:"  # the app transaction by which a writer finds its own commit
 _MARKS: Final = 256  # kept in every checkpoint, so not one for each commit
 _STATISTICS: Final = "delta.dataSkippingStatsColumns"  # by default, the first 32 columns
@@ -162,10 +163,12 @@ def _opened(location: Location, version: int | datetime | None = None) -> DeltaT
                 table.load_as_version(version)
                 return table
             return DeltaTable(location.delta_uri, version, _options(location))
-        except TableNotFoundError:
-            return None
         except DeltaError as error:
             if version is None and _absent(location):
+                return None
+            if (found := damage(location)) is not None:
+                raise found from error
+            if isinstance(error, TableNotFoundError):
                 return None
             raise error
 
@@ -182,7 +185,7 @@ def _snapshot(location: Location, table: DeltaTable) -> Snapshot:
     with _errors(location, "cannot be opened"):
         protocol = table.protocol()
         unknown = sorted(set(protocol.reader_features or ()) - _READER_FEATURES)
-        if unknown == ["deletionVectors"] and not pa.table(table.deletion_vectors()).num_rows:
+        if unknown == ["deletionVectors"] and not _has_deletion_vectors(table):
             unknown = []
         if unknown or (protocol.min_reader_version == 2):
             what = ", ".join(unknown) or "columnMapping"
@@ -196,6 +199,13 @@ def _snapshot(location: Location, table: DeltaTable) -> Snapshot:
     return Snapshot(
         location, table.version(), adds.sort_by(order), columns, partition_by, str(metadata.id)
     )
+
+
+def _has_deletion_vectors(table: DeltaTable) -> bool:
+    try:
+        return bool(pa.table(table.deletion_vectors()).num_rows)
+    except DeltaError:
+        return True
 
 
 _WAY_OUT: Final = (
@@ -425,7 +435,7 @@ def _add_columns(location: Location, table: DeltaTable) -> None:
             if not _widens(found, kind):
                 reason = f"its column {field_.name} is of type {found}, not {kind}"
                 raise DatasetError(location.uri, f"not a table of chatpb: {reason}")
-            if not _widens(kind, found):
+            if not _covers(found, kind):
                 lacking.append(field_)
     if lacking:
         table.alter.add_columns(lacking)
@@ -440,6 +450,16 @@ def _widens(old: pa.DataType, new: pa.DataType) -> bool:
     if pa.types.is_list(old) and pa.types.is_list(new):
         return _widens(old.value_type, new.value_type)
     return bool(old == new)
+
+
+def _covers(old: pa.DataType, new: pa.DataType) -> bool:
+    """Whether a type has all fields of another one."""
+    if pa.types.is_struct(old) and pa.types.is_struct(new):
+        names = {each.name: each.type for each in old}
+        return all(each.name in names and _covers(names[each.name], each.type) for each in new)
+    if pa.types.is_list(old) and pa.types.is_list(new):
+        return _covers(old.value_type, new.value_type)
+    return True
 
 
 def _make_durable(location: Location, version: int) -> None:

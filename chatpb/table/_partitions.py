@@ -62,4 +62,7 @@ def partitioning_of(columns: tuple[str, ...]) -> Partitioning | None:
     """
     if not columns:
         return None
-    return next(each for each in PARTITIONINGS.values() if (each.name,) == columns)
+    found = next((each for each in PARTITIONINGS.values() if (each.name,) == columns), None)
+    if found is None:
+        raise LookupError(columns)
+    return found

@@ -17,7 +17,7 @@ import pyarrow.dataset
 import pyarrow.parquet
 
 from chatpb.table._columns import RECORD, SCHEMA
-from chatpb.table._delta import Snapshot
+from chatpb.table._delta import COLUMNS, Snapshot
 from chatpb.table._errors import DatasetError, one_line
 from chatpb.table._files import JSON_BYTES, TRAILER, digests, footer_digest
 from chatpb.table._location import Location
@@ -42,6 +42,12 @@ def _format(*, is_near: bool) -> pa.dataset.ParquetFileFormat:
 
 _NEAR: Final = _format(is_near=True)
 _FAR: Final = _format(is_near=False)
+
+
+def _has_views(kind: pa.DataType) -> bool:
+    inner = [kind.field(number).type for number in range(kind.num_fields)]
+    is_view = pa.types.is_string_view(kind) or pa.types.is_binary_view(kind)
+    return is_view or any(map(_has_views, inner))
 
 
 @dataclass(frozen=True)
@@ -111,10 +117,8 @@ class Part:
 
     def row_groups(self, where: pc.Expression | None) -> list[int]:
         """The numbers of the row groups that may contain rows that match."""
-        (fragment,) = self._open().get_fragments(where) or (None,)
-        if fragment is None:
-            return []
-        found = fragment.split_by_row_group(where, SCHEMA)
+        fragments = self._open().get_fragments(where)
+        found = [each for one in fragments for each in one.split_by_row_group(where, SCHEMA)]
         return [group.id for each in found for group in each.row_groups]
 
     def may_match(self, where: pc.Expression | None) -> bool:
@@ -194,8 +198,11 @@ class Part:
 
     def _open(self, schema: pa.Schema = SCHEMA) -> pa.dataset.Dataset:
         metadata = self.metadata
-        if RECORD not in metadata.schema.to_arrow_schema().names:
+        there = metadata.schema.to_arrow_schema()
+        if RECORD not in there.names:
             raise DatasetError(self.place, f"not a table of chatpb: there is no column {RECORD}")
+        if schema is SCHEMA and any(_has_views(each.type) for each in there):
+            schema = COLUMNS  # Arrow does not make dictionaries of what delta-rs writes
         files = filesystem(self.location)
         path = self.location.local(self.name) or self.name
         form = _NEAR if self.location.local(self.name) is not None else _FAR

@@ -126,7 +126,9 @@ class Part:
         if where is None or not (self.smallest or self.partition):
             return True
         files = pyarrow.fs.LocalFileSystem()
-        fragment = _NEAR.make_fragment(os.devnull, files, self._guarantee())
+        # Of most of the columns nothing is asked, and each costs time.
+        asked = str(where)
+        fragment = _NEAR.make_fragment(os.devnull, files, self._guarantee(asked))
         dataset = pa.dataset.FileSystemDataset([fragment], SCHEMA, _NEAR, files)
         return any(True for _ in dataset.get_fragments(where))
 
@@ -184,9 +186,16 @@ class Part:
         rows: int = metadata.num_rows
         return min(max(_READ_BYTES * rows // max(size, 1), 1), _READ_ROWS)
 
-    def _guarantee(self) -> pc.Expression | None:
-        """What is known of all rows without reading the file."""
-        known = list(guarantee(dict(self.smallest), dict(self.largest)))
+    def _guarantee(self, asked: str | None = None) -> pc.Expression | None:
+        """What is known of all rows without reading the file.
+
+        Args:
+            asked: A condition as text; columns that it does not contain are left out.
+        """
+        smallest = {
+            name: value for name, value in self.smallest.items() if asked is None or name in asked
+        }
+        known = list(guarantee(smallest, dict(self.largest)))
         for name, value in self.partition.items():
             if name in SCHEMA.names:  # a partition column of somebody else
                 kind = SCHEMA.field(name).type

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterable
 from contextlib import suppress
@@ -13,7 +14,7 @@ import pyarrow.fs
 
 from chatpb.table._errors import DatasetError
 from chatpb.table._location import Location
-from chatpb.table._stores import filesystem
+from chatpb.table._stores import filesystem, upload
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +87,7 @@ def write_bytes(location: Location, name: str, content: pa.Buffer) -> None:
     path = location.local(name)
     try:
         if path is None:
-            with filesystem(location).open_output_stream(name) as stream:
-                stream.write(content)
+            upload(location, name, io.BytesIO(content))
             return
         with open(f"{path}.tmp", "wb") as stream:
             stream.write(content)

@@ -53,9 +53,9 @@ def vacuum(location: Location, older: float, *, dry_run: bool = False) -> Vacuum
     """
     now = time.time()
     files = listed(location)  # before the log is read, which then has what is committed meanwhile
-    loaded(location)
+    last = loaded(location).version
     log = Log(location)
-    oldest = log.version_at(now - older)
+    oldest = log.version_at(now - older) if older else last  # clocks may differ
     needed = set(loaded(location, oldest).names) | log.named(since_version=oldest + 1)
     grace = now - max(older, GRACE)
     named = log.named(since=grace - GRACE)

@@ -10,10 +10,13 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet
 import pytest
 
 from chatpb.table import Dataset, DatasetError
+from chatpb.table._listing import listed, read_bytes
 from support.limits import SOAK, TIMEOUT
 from support.object_store import (
     BUCKET,
@@ -191,3 +194,30 @@ def test_a_store_that_fails(what: str, server: str, uri: str) -> None:
 def test_a_store_that_is_away(uri: str) -> None:
     with pytest.raises(DatasetError, match=f"^{uri}: cannot be opened: "):
         Dataset(uri, options("http://127.0.0.1:9", max_retries="0")).files()
+
+
+def test_the_care_of_a_table(server: str, uri: str) -> None:
+    """Also that no object has what was deleted for good."""
+    dataset = Dataset(uri, options(server))
+    for first in range(0, 50, 10):
+        dataset.append(RECORDS[first : first + 10])
+    assert (5, 1) == ((done := dataset.optimize()).removed, done.added)
+    assert RECORDS == list(dataset.records())
+    assert 6 == dataset.restore(0)
+    assert RECORDS[:10] == list(dataset.records())
+    assert 7 == dataset.restore(5)
+
+    deleted = dataset.delete(pc.field("id") == "chatcmpl-41", vacuum=True)
+    assert (1, ()) == (deleted.records, deleted.vacuumed and deleted.vacuumed.unfinished)
+    assert [*RECORDS[:41], *RECORDS[42:]] == list(Dataset(uri, options(server)).records())
+    assert ["delete"] == [commit.operation for commit in dataset.history()]
+    left = listed(dataset._location)
+    assert 4 == len(left)
+    for stored in left:
+        content = read_bytes(dataset._location, stored.name)
+        if stored.name.endswith(".parquet"):
+            rows = pa.parquet.read_table(pa.BufferReader(content)).to_pylist()
+            content += str(rows).encode()
+        assert b"chatcmpl-41" not in content
+    dataset.append(RECORDS[:1])
+    assert 0 == dataset.vacuum().files

@@ -84,6 +84,9 @@ def test_commands_on_an_object_store(server: str, table: Path, tmp_path: Path) -
     assert compacted(*store, table, uri).startswith("3 records, ")
     assert RECORDS == printed("cat", *store, "--what", "record", uri)
     assert run("cat", table).stdout == run("export", *store, uri).stdout
+    condition = "answer = 'Hello'"
+    stream = run("export", *store, "--form", "records", "--where", condition, uri).stdout
+    assert stream == run("grep", "--what", "record", condition, table).stdout != ""
     listed = run("ls", *store, uri).stdout.splitlines()
     assert (2, True) == (len(listed), f"  {uri}/part-" in listed[1])
     assert "3 rows in 1 file and 1 row group" in run("stat", *store, uri).stdout

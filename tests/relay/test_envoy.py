@@ -244,7 +244,7 @@ class Load:
         self._outcomes: Counter[tuple[StatusCode, str]] = Counter()
         self._ended = asyncio.Condition()
         self._is_over = False
-        self._broken = 0
+        self.broken = 0  # calls that failed after their answer had begun: no other relay has it
 
     @asynccontextmanager
     async def running(self, callers: int) -> AsyncIterator[Load]:
@@ -264,17 +264,12 @@ class Load:
         async with asyncio.timeout(TIMEOUT), self._ended:
             await self._ended.wait_for(lambda: self._outcomes.total() >= until)
 
-    @property
-    def broken(self) -> int:
-        """How many calls failed after their answer had begun, which no other relay can give."""
-        return self._broken
-
     async def _call(self) -> None:
         while not self._is_over:
             call = self._front.create()
             outcome = (await call.code(), await call.details())
             if outcome[0] is StatusCode.INTERNAL and await call.initial_metadata():
-                self._broken += 1
+                self.broken += 1
                 continue
             async with self._ended:
                 self._outcomes[outcome] += 1

@@ -221,3 +221,15 @@ def test_the_care_of_a_table(server: str, uri: str) -> None:
         assert b"chatcmpl-41" not in content
     dataset.append(RECORDS[:1])
     assert 0 == dataset.vacuum().files
+
+
+def test_sql(server: str, uri: str) -> None:
+    """DuckDB reads an object store without an extension, and only the row groups that it needs."""
+    dataset = Dataset(uri, options(server))
+    dataset.append(RECORDS[:30], row_group_rows=10)
+    dataset.append(RECORDS[30:])
+    with dataset.sql(before=0) as connection:
+        query = "SELECT count(*), (SELECT count(*) FROM before.exchanges) FROM exchanges"
+        assert [(len(RECORDS), 30)] == connection.sql(query).fetchall()
+        files = connection.sql("SELECT DISTINCT file FROM records ORDER BY file").fetchall()
+        assert sorted(part.name for part in dataset.files()) == [name for (name,) in files]

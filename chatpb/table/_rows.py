@@ -227,7 +227,8 @@ def batch_to_lines(batch: pa.RecordBatch, message_type: type[Message] = ChatComp
     The same as to make the records and to write their messages, in one pass.
 
     Raises:
-        ConversionError: As for `from_batch` and `chatpb.binary_to_json`.
+        ConversionError: As for `from_batch` and `chatpb.binary_to_json`. Values of other messages
+            in the records are not always checked.
     """
     _need_record(batch)
     number = record_field(message_type)

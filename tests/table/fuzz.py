@@ -1,9 +1,9 @@
 """Compares both implementations of shredding on mutated records, and on mutated rows.
 
-The laws: both give the same rows, or refuse the record; and the record that comes back is the
-message that was given. Of rows that no `to_batch` makes both give the same records, or refuse them.
-Run it as ``python -m table.fuzz --count 100000 --seed 1``. A record
-that breaks them is printed, and the exit code is 1.
+The laws: both give the same rows, or refuse the record; the record that comes back is the message
+that was given; and both write the same JSON. Of rows that no `to_batch` makes, both give the same
+records, or refuse them. Run it as ``python -m table.fuzz --count 100000 --seed 1``. A record that
+breaks them is printed, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from chatpb.table._columns import (
 )
 from chatpb.table._conform import plain
 from chatpb.table._plan import shredder
-from chatpb.table._rows import FAULTS, from_batch, to_batch
+from chatpb.table._rows import FAULTS, batch_to_lines, from_batch, to_batch
 from chatpb.table._token_type import REST, column_of
 from chatpb.table._tree import KEY, VALUE, Kind, ListColumn
 from chatpb.v1 import (
@@ -109,6 +109,22 @@ def rows(batch: pa.RecordBatch) -> str:
     return repr(found)
 
 
+def lines(batch: pa.RecordBatch, *, natively: bool) -> list[bytes | None]:
+    """The JSON lines that one of the implementations writes; None for those that it refuses."""
+    if not natively:
+        vars(_table)["shredder"] = lambda: None
+    found: list[bytes | None] = []
+    try:
+        for kind in _FIELDS:
+            try:
+                found.append(batch_to_lines(batch, kind))
+            except ConversionError:
+                found.append(None)
+    finally:
+        vars(_table)["shredder"] = shredder
+    return found
+
+
 def shredded(data: bytes, *, natively: bool) -> pa.RecordBatch | None:
     """What one of the implementations gives; None if it refuses."""
     if not natively:
@@ -132,6 +148,8 @@ def difference(data: bytes) -> str | None:
     for batch in (native, reference):
         if expected != str(CompletionRecord.FromString(from_batch(batch)[0])):
             return "another record comes back"
+    if lines(native, natively=True) != lines(native, natively=False):
+        return "the lines of JSON differ"
     return None
 
 

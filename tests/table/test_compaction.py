@@ -13,7 +13,7 @@ from chatpb import from_dict
 from chatpb.log import LogWriter
 from chatpb.table import Dataset
 from chatpb.v1 import CompletionRecord
-from support.limits import SOAK
+from support.limits import SOAK, TIMEOUT
 from support.table_files import compacted, completion, lines, printed
 
 COMPACT = (
@@ -86,6 +86,26 @@ def test_killed_at_random_points(tmp_path: Path) -> None:
     assert "nothing new\n" == compacted(given.folder, table)
     stored = {each["id"]: each for each in printed("cat", table)}
     assert {f"chatcmpl-{n}": completion(n) for n in given.numbers} == stored
+
+
+def test_two_that_take_the_same_input(tmp_path: Path) -> None:
+    """Processes that begin together: each record is added once, and none of them fails."""
+    given, table = Input(tmp_path / "in"), tmp_path / "table"
+    for _ in range(20 if SOAK else 2):
+        given.grow()
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-m", "chatpb", "compact", given.folder, table],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(2)
+        ]
+        said = [process.communicate(timeout=TIMEOUT) for process in started]
+        assert ["", ""] == [err for _, err in said]
+        assert 1 == sum(out == "nothing new\n" for out, _ in said)
+        assert given.numbers == numbers(table)
 
 
 def test_memory_is_bounded(tmp_path: Path) -> None:

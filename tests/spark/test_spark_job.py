@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 import re
 import subprocess
@@ -19,7 +20,16 @@ from chatpb import from_json
 from chatpb.log import LogWriter
 from chatpb.table import Dataset, DatasetError
 from chatpb.v1 import CompletionRecord
-from spark.spark_records import ROOT, TASKS, chatpb_spark, completion, data_of, frame, record
+from spark.spark_records import (
+    COMPLETION,
+    ROOT,
+    TASKS,
+    chatpb_spark,
+    completion,
+    data_of,
+    frame,
+    record,
+)
 from spark.spark_session import SETTINGS, environment
 from support import object_store
 from support.limits import LONG_TIMEOUT
@@ -198,6 +208,22 @@ def test_the_examples_of_the_docs_run(spark: Any, tmp_path: Path) -> None:
     exec("\n".join(blocks).replace("/mnt/", f"{tmp_path}/"), names)
     assert [6, 6, 3] == [names[name] for name in ("written", "kept", "converted")]
     assert 6 == len(names["contents"])
+    queries = re.findall(r"```sql\n(.*?)```", (ROOT / "docs" / "spark.md").read_text(), re.DOTALL)
+    tokens, latency, phrase, turns, perplexity = (spark.sql(text).collect() for text in queries)
+    total = COMPLETION["usage"]["total_tokens"]
+    assert [6 * total] == [row.tokens for row in tokens]
+    assert [None] == [row.upstream for row in latency]
+    [choice] = COMPLETION["choices"]
+    answer = choice["message"]["content"]
+    ids = [f"c{number}" for number in range(6)]
+    assert [(each, None, answer) for each in ids] == [tuple(row) for row in turns]
+    assert "Hello" not in answer or ids == [row.id for row in phrase]
+    values = [token["logprob"] for token in choice["logprobs"]["content"]]
+    mean = sum(values) / len(values)
+    assert [(each, 0, pytest.approx(mean)) for each in ids] == [
+        tuple(row)[:3] for row in perplexity
+    ]
+    assert pytest.approx(math.exp(-mean)) == perplexity[0].perplexity
 
 
 def test_the_job_teaches_by_example(capsys: pytest.CaptureFixture[str]) -> None:

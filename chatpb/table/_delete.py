@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from chatpb.table import _delta
 from chatpb.table._delta import Changes, NewFile
-from chatpb.table._errors import DatasetConflictError, DatasetError
+from chatpb.table._errors import DatasetConflictError, DatasetError, QueryError
 from chatpb.table._files import remove
 from chatpb.table._location import Location
 from chatpb.table._parts import Part, parts
@@ -144,8 +144,13 @@ def by_sql(condition: str) -> Matching:
 
     def matching(parts: Sequence[Part]) -> Iterator[tuple[int, Rows]]:
         if parts:
-            with _sql.over(parts) as connection:
-                yield from _sql.matching(connection, condition)
+            try:
+                with _sql.over(parts) as connection:
+                    yield from _sql.matching(connection, condition)
+            except QueryError:
+                for part in parts:
+                    part.metadata  # noqa: B018 (raises if it is because a file is missing or damaged)
+                raise
 
     return matching
 

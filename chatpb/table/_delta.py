@@ -26,7 +26,7 @@ from deltalake.transaction import AddAction, RemoveAction, create_table_with_add
 from chatpb.table._away import in_own_process
 from chatpb.table._columns import SCHEMA
 from chatpb.table._diagnosis import LOG as LOG
-from chatpb.table._diagnosis import damage
+from chatpb.table._diagnosis import damage, emptied
 from chatpb.table._errors import DatasetConflictError, DatasetError, one_line
 from chatpb.table._location import Location
 from chatpb.table._statistics import COUNTED
@@ -152,6 +152,8 @@ def load(location: Location, version: int | datetime | None = None) -> Snapshot 
             Delta that chatpb does not read.
     """
     table = _opened(location, version)
+    if table is not None and version is None and (found := emptied(location)) is not None:
+        raise found
     return None if table is None else _snapshot(location, table)
 
 

@@ -236,3 +236,16 @@ def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
     finally:
         signal.signal(signal.SIGXFSZ, handler)
     assert 6 == table.optimize().removed
+
+
+def test_an_emptied_commit_is_named(tmp_path: Path) -> None:
+    """As a power cut leaves it; Delta's client overlooks it."""
+    table = Dataset(tmp_path)
+    for number in range(3):
+        table.append([record(number)])
+    entry = tmp_path / "_delta_log" / f"{1:020}.json"
+    entry.write_bytes(b"")
+    for use in (lambda: list(table.records()), table.verify, table.optimize):
+        with pytest.raises(DatasetError) as caught:
+            use()
+        assert f"{entry}: damaged: it is empty" == str(caught.value)

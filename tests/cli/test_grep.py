@@ -26,7 +26,12 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five records: two completions, one with its request, a stream, an error, a lone request."""
     folder = tmp_path_factory.mktemp("grep")
     tokens = [
-        {"token": token, "logprob": -0.5, "bytes": list(token.encode()), "top_logprobs": []}
+        {
+            "token": token,
+            "logprob": -0.5,
+            "bytes": list(token.encode()),
+            "top_logprobs": [{"token": "x", "logprob": -1.5, "bytes": [120]}],
+        }
         for token in ("Ref", "unds")
     ]
     spelled = completion(2)

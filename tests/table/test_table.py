@@ -17,6 +17,7 @@ import chatpb
 from chatpb import ConversionError, from_dict
 from chatpb._record import record_field
 from chatpb._wire import embedded
+from chatpb.table import _rows
 from chatpb.table._assemble import assemble
 from chatpb.table._columns import SCHEMA
 from chatpb.table._encoding import parquet_options
@@ -221,3 +222,12 @@ def test_nothing_of_pyarrow_is_imported_with_the_package() -> None:
     code = "import sys, chatpb; print(sorted({'pyarrow', 'numpy', 'zstandard'} & set(sys.modules)))"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "[]\n" == process.stdout
+
+
+def test_maps_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = {"b": "1", "a": "2", "ab": "3", "": "x", "\U0001f389": "6", "\xe4": "7"}
+    record = CompletionRecord(labels=labels)
+    monkeypatch.setattr(_rows, "shred", None if shredder() is not None else _rows.shred)
+    for is_sorted in (True, False):
+        (back,) = from_batch(to_batch([record.SerializeToString(deterministic=is_sorted)]))
+        assert labels == CompletionRecord.FromString(back).labels

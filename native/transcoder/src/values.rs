@@ -5,6 +5,9 @@ use crate::columns::{Buffers, Lists, Numbers, Strings, Validity};
 use crate::plan::{ColumnPlan, Kind};
 use crate::wire::{Fields, Value};
 
+/// The most entries of a map whose keys are in no order.
+const MOST_UNSORTED: usize = 64;
+
 /// A column so far. Nulls are not appended before a value comes after them.
 pub struct Column {
     validity: Validity,
@@ -19,7 +22,8 @@ enum Data {
     Int32Lists(Lists, Numbers<4>),
     Int64Lists(Lists, Numbers<8>),
     StringLists(Lists, Strings),
-    Pairs(Lists, Strings, Strings),
+    /// The last is the place of the greatest key of the map that has not ended.
+    Pairs(Lists, Strings, Strings, usize),
     /// Of structs, and how many of them have ended.
     Structs(Lists, usize),
 }
@@ -37,7 +41,7 @@ impl Column {
                 Kind::Int64List => Data::Int64Lists(Lists::default(), Vec::new()),
                 Kind::StringList => Data::StringLists(Lists::default(), Strings::default()),
                 Kind::Pairs => {
-                    Data::Pairs(Lists::default(), Strings::default(), Strings::default())
+                    Data::Pairs(Lists::default(), Strings::default(), Strings::default(), 0)
                 }
                 Kind::List => Data::Structs(Lists::default(), 0),
             },
@@ -171,7 +175,7 @@ impl Column {
                 simdutf8::basic::from_utf8(text).map_err(|_| Declined)?;
                 values.push(text)
             }
-            (Data::Pairs(lists, keys, values), Value::Bytes(entry)) => {
+            (Data::Pairs(lists, keys, values, greatest), Value::Bytes(entry)) => {
                 lists.open(element, keys.count())?;
                 let mut parts: [Option<&[u8]>; 2] = [None, None];
                 let mut fields = Fields::new(entry);
@@ -186,9 +190,15 @@ impl Column {
                     simdutf8::basic::from_utf8(text).map_err(|_| Declined)?;
                 }
                 let key = parts[0].unwrap_or_default();
-                let count = keys.count();
-                if count > lists.start() && keys.get(count - 1) >= key {
-                    return Err(Declined); // serializers sort them
+                // Of a repeated key the last value counts, which is for the reference. Most keys come
+                // in order; of a few others all are compared.
+                let mut earlier = lists.start()..keys.count();
+                if earlier.is_empty() || keys.get(*greatest) < key {
+                    *greatest = keys.count();
+                } else if earlier.len() > MOST_UNSORTED
+                    || earlier.any(|index| keys.get(index) == key)
+                {
+                    return Err(Declined);
                 }
                 keys.push(key)?;
                 values.push(parts[1].unwrap_or_default())
@@ -221,7 +231,7 @@ impl Column {
                 finish_texts(values, out);
                 return Ok(());
             }
-            Data::Pairs(lists, keys, values) => {
+            Data::Pairs(lists, keys, values, _) => {
                 lists.finish(length, keys.count(), out)?;
                 finish_texts(keys, out);
                 finish_texts(values, out);

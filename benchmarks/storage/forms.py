@@ -29,6 +29,7 @@ class Form:
         writer: For a kind of lines, what makes the form of them; None if another does.
         reader: For a kind of lines, what makes them of the form; None if nothing does.
         is_slow: Whether it is written in the first round only.
+        takes_exchanges: Whether it stores objects with a request and a response.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Form:
     writer: Callable[[str], Callable[[Path, Path], None]] | None = None
     reader: Callable[[str], Callable[[Path, Path], None]] | None = None
     is_slow: bool = False
+    takes_exchanges: bool = True
 
 
 def _zstd(level: int, _: str) -> Callable[[Path, Path], None]:
@@ -97,8 +99,15 @@ FORMS: Final = (
         "delimited.zst",
         partial(_chatpb, "Delimited", "write"),
         partial(_chatpb, "Delimited", "read"),
+        takes_exchanges=False,
     ),
-    Form(LOG, "log.chatpb.zst", partial(_chatpb, "Log", "write"), partial(_chatpb, "Log", "read")),
+    Form(
+        LOG,
+        "log.chatpb.zst",
+        partial(_chatpb, "Log", "write"),
+        partial(_chatpb, "Log", "read"),
+        takes_exchanges=False,
+    ),
     Form(TABLE, "table", partial(_chatpb, "Table", "write"), partial(_chatpb, "Table", "read")),
     Form(
         TABLE_19,

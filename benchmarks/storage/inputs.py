@@ -13,11 +13,17 @@ from typing import Any, Final
 
 from common.documents import shortest, text, widened
 from convert import inputs
+from storage.exchanges import answers
+from storage.exchanges import lines as exchange_lines
 from storage.traffic import chats, with_logprobs
 
 DECIMALS: Final = "20 OpenAI"
 FLOATS: Final = "20 vLLM"
 CHATS: Final = "small chats"
+EXCHANGES: Final = "exchanges"
+ANSWERS: Final = "answers"
+#: The kind of lines that are objects with a request and a response.
+EXCHANGE: Final = "Exchange"
 CHUNK: Final = "ChatCompletionChunk"
 _ID: Final = re.compile(rb'"id": ?"([^"]*)"')
 
@@ -129,6 +135,15 @@ def generated(folder: Path, *, share: float) -> Iterator[Source]:
         documents = _until(each.documents(), each.megabytes * 1_000_000 * share)
         size, lines = _write(path, documents)
         yield Source(each.name, each.about, path, "ChatCompletion", size, lines, each.is_timed)
+    about = "multi-turn conversations with tools, errors and shared prompts"
+    yield _conversations(folder, EXCHANGES, f"{about}, requests and responses", EXCHANGE, share)
+    yield _conversations(folder, ANSWERS, "their answers alone", "ChatCompletion", share)
+
+
+def _conversations(folder: Path, name: str, about: str, kind: str, share: float) -> Source:
+    path = folder / f"{name}.jsonl"
+    size, count = _write(path, (exchange_lines if kind == EXCHANGE else answers)(share))
+    return Source(name, about, path, kind, size, count)
 
 
 def named(folder: Path, path: Path) -> Iterator[Source]:

@@ -23,15 +23,15 @@ from chatpb import implementation
 from common.limits import failed
 from common.report import show
 from storage.forms import FORMS, Form, Work
-from storage.inputs import Source, generated, named
+from storage.inputs import EXCHANGE, Source, generated, named
 from storage.results import MARKS, fill, fill_plan, tables, verdicts
 from storage.rows import COUNT, SUMS
 
 OUTPUT: Final = Path("build/bench-storage.json")
-PACKAGES: Final = ("duckdb", "protobuf", "pyarrow", "zstandard")
+PACKAGES: Final = ("botocore", "duckdb", "protobuf", "pyarrow", "zstandard")
 EXAMPLES: Final = """\
 examples:
-  make bench-storage                       all, about eight minutes
+  make bench-storage                       all, about twenty minutes
   make bench-storage ARGS=--quick          less exact, about a minute
   make bench-storage FILES="answers.jsonl recordings/"     your own too: JSON, JSON lines, folders
   make bench-storage ARGS="--readme README.md --plan docs/spark.md --check"
@@ -95,7 +95,8 @@ def measure_all(
             if turn and not source.is_timed:
                 continue
             _say(f"round {turn + 1} of {effort.rounds}: {source.name}")
-            for form in FORMS:
+            is_exchange = source.kind == EXCHANGE
+            for form in (form for form in FORMS if form.takes_exchanges or not is_exchange):
                 rounds += _turn(folder, source, form, is_first=turn == 0)
     count = round(COUNT * effort.share)
     sums = _sums(folder, count, effort.rounds) if with_rows else []
@@ -120,7 +121,7 @@ def _turn(folder: Path, source: Source, form: Form, *, is_first: bool) -> Iterat
         if "refused" in written:
             print(f"{form.name}, {source.name}: {written['refused']}", file=sys.stderr)
             return
-    if form.reader and source.is_timed:
+    if form.reader and source.is_timed and source.kind != EXCHANGE:
         target = folder / "read.jsonl"
         read = _work("measure", Work.READ, form.name, source.kind, stored, target)
         if is_first and "refused" not in read:

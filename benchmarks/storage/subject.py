@@ -15,7 +15,7 @@ from chatpb._wire import embedded, field_at
 from chatpb.log import LogReader, LogWriter
 from chatpb.table import Dataset
 from chatpb.v1 import CompletionRecord
-from storage.inputs import CHUNK, records
+from storage.inputs import CHUNK, EXCHANGE, records
 
 _NUMBERS: Final = {
     field.message_type.name: field.number
@@ -85,13 +85,26 @@ class Table:
     """
 
     def __init__(self, kind: str, level: int = 3) -> None:
-        self._converter = Converter(kind)
         self._kind = kind
-        self._type: Any = getattr(chatpb.v1, kind)
         self._level = level
+        if kind == EXCHANGE:  # imports what the command needs
+            from chatpb._cli.app import app
+
+            self._app = app
+            return
+        self._converter = Converter(kind)
+        self._type: Any = getattr(chatpb.v1, kind)
 
     def write(self, source: Path, target: Path) -> None:
         """JSON lines to the form."""
+        if self._kind == EXCHANGE:
+            arguments = ["compact", "--level", str(self._level), str(source), str(target)]
+            try:
+                self._app(arguments)
+            except SystemExit as end:
+                if end.code:
+                    raise RuntimeError(f"chatpb compact: exit code {end.code}") from None
+            return
         if self._kind == CHUNK:  # of which several make a record
             with Dataset(target).writer(level=self._level) as writer:
                 for record, json_bytes in self._converter.read(source):

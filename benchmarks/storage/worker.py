@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from itertools import zip_longest
 from pathlib import Path
 from time import perf_counter, process_time
@@ -12,6 +13,7 @@ from typing import Any, Final
 
 import orjson
 import pyarrow
+import pyarrow.parquet
 import zstandard
 
 from storage.forms import BY_NAME, Work
@@ -23,7 +25,8 @@ def main() -> None:
     pyarrow.set_cpu_count(1)
     pyarrow.set_io_thread_count(1)
     task, *arguments = sys.argv[1:]
-    found = _TASKS[task](*arguments)
+    with redirect_stdout(sys.stderr):  # commands print
+        found = _TASKS[task](*arguments)
     json.dump(found, sys.stdout)
 
 
@@ -37,8 +40,25 @@ def measure(work: str, name: str, kind: str, source: str, target: str) -> dict[s
         found = _timed(lambda: call(Path(source), path))
     except Exception as error:  # whatever it raises, it cannot do this input
         return {"refused": f"{type(error).__name__}: {error}"}
-    files = path.rglob("*") if path.is_dir() else [path]
-    return found | {"bytes": sum(file.stat().st_size for file in files if file.is_file())}
+    # Of a table, the files with the records: what its log has belongs to all of them.
+    files = [*path.glob("*.parquet")] if path.is_dir() else [path]
+    outside = [_outside(file) for file in files if path.is_dir()]
+    return found | {
+        "bytes": sum(file.stat().st_size for file in files),
+        "outside": max(outside, default=None),
+    }
+
+
+def _outside(file: Path) -> int:
+    """The bytes of a Parquet file that are outside of its columns."""
+    metadata = pyarrow.parquet.read_metadata(file)
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    inside: int = sum(
+        group.column(number).total_compressed_size
+        for group in groups
+        for number in range(group.num_columns)
+    )
+    return file.stat().st_size - inside
 
 
 def rows(count: str, lines: str, table: str) -> dict[str, Any]:

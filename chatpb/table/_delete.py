@@ -110,12 +110,13 @@ def _examine(
     try:
         for number, rows in matching(todo):
             part = todo[number]
-            hit = hits[part.name] = _Found(part, len(rows))
+            hit = _Found(part, len(rows))
             if len(rows) < part.metadata.num_rows:
                 hit.rest = [
                     replace(file, time=part.time)
                     for file in rewritten(snapshot, [(part, rows)], level)
                 ]
+            hits[part.name] = hit  # only now that its other records are copied
     except DatasetError:
         if {part.name for part in todo} <= set(loaded(snapshot.location).names):
             raise

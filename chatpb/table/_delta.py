@@ -251,12 +251,14 @@ def commit(location: Location, base: int | None, changes: Changes) -> int:
     table = before
     failure: Exception | None = None
     failures = 0
+    known = -1  # the version that the last attempt began with
     for attempt in range(_ATTEMPTS + 1):
         if attempt:
             with _errors(location, "cannot be written to; it is unknown whether it was"):
                 table = _opened(location)
             if table is not None:
                 if _noted(table, mark) == number:
+                    _make_durable(location, known + 1, table.version())
                     return table.version()
                 _check_conflicts(location, table, changes, noted)
                 if names is not None and names != _names(table):
@@ -267,6 +269,7 @@ def commit(location: Location, base: int | None, changes: Changes) -> int:
             time.sleep(random.uniform(0, min(0.02 * 2**attempt, 2)))
         try:
             _check_files(location, changes)
+            known = -1 if table is None else table.version()
             if table is None:
                 _create(location, changes, properties)
                 version = 0
@@ -276,7 +279,7 @@ def commit(location: Location, base: int | None, changes: Changes) -> int:
             failure = error
             failures += not isinstance(error, CommitFailedError)
             continue
-        _make_durable(location, version)
+        _make_durable(location, known + 1, version)
         return version
     raise DatasetError(location.uri, f"cannot be written to: {one_line(failure)}") from failure
 
@@ -341,13 +344,14 @@ def restore(
         table = _opened(location)
         with _errors(location, f"cannot be restored to version {version}"):
             assert table is not None
+            known = table.version()
             try:
                 table.restore(version, commit_properties=properties)
             except CommitFailedError:
                 time.sleep(random.uniform(0, min(0.02 * 2**attempt, 2)))
                 continue
             table.update_incremental()
-        _make_durable(location, table.version())
+        _make_durable(location, known + 1, table.version())
         return table.version()
     raise DatasetConflictError(location.uri, "other writers are faster, again and again")
 
@@ -464,11 +468,18 @@ def _covers(old: pa.DataType, new: pa.DataType) -> bool:
     return True
 
 
-def _make_durable(location: Location, version: int) -> None:
-    """Delta's client leaves it to the system when a commit reaches the disk."""
+def _make_durable(location: Location, first: int, last: int) -> None:
+    """Delta's client leaves it to the system when a commit reaches the disk.
+
+    Args:
+        location: Where the table is.
+        first: The first version that may be this writer's commit.
+        last: The last one. Other writers may have made some of them.
+    """
     if location.folder is not None:
         log = location.folder / LOG
-        for path in (log / f"{version:020}.json", log, location.folder):
+        commits = [log / f"{version:020}.json" for version in range(first, last + 1)]
+        for path in (*commits, log, location.folder):
             with suppress(FileNotFoundError):
                 sync(path)
 

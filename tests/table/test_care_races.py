@@ -1,0 +1,76 @@
+"""What happens between two steps of a writer: other writers, and failures at a bad moment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pytest
+
+import chatpb
+from chatpb.table import Dataset, DatasetError, _delete, _delta
+from chatpb.v1 import CompletionRecord
+
+
+def record(number: int) -> bytes:
+    """A record whose ID and model name its number."""
+    completion = chatpb.from_dict({"id": f"chatcmpl-{number}", "model": f"gpt-{number % 2}"})
+    return CompletionRecord(completion=completion).SerializeToString(deterministic=True)
+
+
+def test_a_deletion_that_could_not_copy_a_file_reads_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another writer replaces another file: the records to keep are not lost."""
+    table = Dataset(tmp_path)
+    table.append([record(0), record(1)])
+    table.append([record(2), record(3)])
+    failures = []
+    original = _delete.rewritten
+
+    def rewritten(snapshot: Any, given: Any, level: int) -> Any:
+        if not failures:
+            part, _ = given[0]
+            failures.append(part)
+            (other,) = [each for each in table.files() if each.name != part.name]
+            files = original(snapshot, [(other, None)], level)
+            changes = _delta.Changes(adds=files, removes=[other.name], data_change=False)
+            _delta.commit(snapshot.location, snapshot.version, changes)
+            raise DatasetError(part.place, "cannot be read")
+        return original(snapshot, given, level)
+
+    monkeypatch.setattr(_delete, "rewritten", rewritten)
+    done = table.delete(pc.field("model") == "gpt-1")
+    assert failures
+    assert 2 == done.records
+    assert {record(0), record(2)} == set(table.records())
+
+
+def test_each_writer_makes_its_own_commit_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if others have committed more when it looks."""
+    table = Dataset(tmp_path)
+    table.append([record(0)])
+    synced: list[str] = []
+    original, write = _delta.sync, _delta._write
+
+    def sync(path: str | os.PathLike[str]) -> None:
+        synced.append(os.path.basename(path))
+        original(path)
+
+    def slow(*args: Any) -> Any:
+        made = write(*args)
+        monkeypatch.setattr(_delta, "_write", write)
+        table.append([record(2)])
+        synced.clear()
+        args[1].update_incremental()
+        return args[1].version() if made is not None else None
+
+    monkeypatch.setattr(_delta, "sync", sync)
+    monkeypatch.setattr(_delta, "_write", slow)
+    table.append([record(1)])
+    assert f"{1:020}.json" in synced
+    assert 3 == len(list(table.records()))

@@ -30,7 +30,7 @@ import chatpb.redaction
 import chatpb.sse
 import chatpb.table
 import chatpb.transport
-from chatpb.table._location import Location
+from chatpb.table._delta.location import Location
 from chatpb.v1 import Error
 
 MODULES = (

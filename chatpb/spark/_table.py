@@ -16,7 +16,7 @@ from pyspark.sql.types import StructType
 from chatpb.spark._column import DATA, DATA_DDL, as_bytes, data_batch, local, slices
 from chatpb.spark._write import write
 from chatpb.table import SCHEMA, Added, Dataset, DatasetError, DatasetWriter, from_batch, to_batch
-from chatpb.table._conform import plain
+from chatpb.table._rows.conform import plain
 
 _ROWS: Final = 1024  # that become records at once
 # Before, Spark's vectorized reader refuses the encoding of log probabilities, BYTE_STREAM_SPLIT.

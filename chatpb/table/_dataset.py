@@ -13,15 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from google.protobuf.message import Message
 
-from chatpb.table import _delta
-from chatpb.table._care import Care
+from chatpb.table._care.care import Care
+from chatpb.table._care.verify import Verified, verify
+from chatpb.table._delta import delta as _delta
+from chatpb.table._delta.location import absence, located
+from chatpb.table._delta.partitions import PARTITIONINGS, Partitioning, partitioning_of
 from chatpb.table._errors import DatasetError
-from chatpb.table._files import Limits
-from chatpb.table._location import absence, located
-from chatpb.table._partitions import PARTITIONINGS, Partitioning, partitioning_of
-from chatpb.table._parts import Part, parts
-from chatpb.table._rows import batch_to_lines, from_batch
-from chatpb.table._verify import Verified, verify
+from chatpb.table._files.file_writer import Limits
+from chatpb.table._files.parts import Part, parts
+from chatpb.table._rows.batches import batch_to_lines, from_batch
 from chatpb.table._writer import Added, DatasetWriter
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.completion_record_pb2 import CompletionRecord

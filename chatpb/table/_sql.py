@@ -17,10 +17,10 @@ import numpy as np
 import pyarrow as pa
 
 from chatpb._extras import raise_hint
-from chatpb.table._columns import SCHEMA
+from chatpb.table._delta.stores import filesystem
 from chatpb.table._errors import QueryError
-from chatpb.table._parts import Part
-from chatpb.table._stores import filesystem
+from chatpb.table._files.parts import Part
+from chatpb.table._rows.columns import SCHEMA
 
 try:
     import duckdb

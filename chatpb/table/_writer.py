@@ -12,13 +12,13 @@ from google.protobuf.message import Message
 from chatpb._errors import binary_of
 from chatpb._forks import Owner
 from chatpb._record import json_size
-from chatpb.table._delta import Changes, NewFile, Snapshot, commit
+from chatpb.table._delta.delta import Changes, NewFile, Snapshot, commit
+from chatpb.table._delta.location import Location
+from chatpb.table._delta.partitions import Partitioning
+from chatpb.table._delta.transactions import transactions
 from chatpb.table._errors import DatasetConflictError, DatasetError
-from chatpb.table._files import FileWriter, Limits
-from chatpb.table._location import Location
-from chatpb.table._partitions import Partitioning
-from chatpb.table._rows import json_to_batch, to_batch
-from chatpb.table._transactions import transactions
+from chatpb.table._files.file_writer import FileWriter, Limits
+from chatpb.table._rows.batches import json_to_batch, to_batch
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.completion_record_pb2 import CompletionRecord
 

@@ -10,7 +10,7 @@ import pytest
 
 from chatpb._cli.reading import bulk
 from chatpb._cli.reading.input import Reading, open_source
-from chatpb.table._plan import shredder
+from chatpb.table._rows.plan import shredder
 from support.command_line import run
 from support.table_files import REQUEST, STREAM, compacted, completion, found, lines
 

@@ -279,7 +279,7 @@ def _owner(field: FieldDescriptor) -> str:
 
 def column_lines() -> list[str]:
     """The columns of a table, one on each line, and after a list of structs their fields."""
-    from chatpb.table._columns import SCHEMA  # needs the extra `table`
+    from chatpb.table._rows.columns import SCHEMA  # needs the extra `table`
 
     return list(_field_lines(SCHEMA, ""))
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import chatpb
-from chatpb.table._rows import to_batch
+from chatpb.table._rows.batches import to_batch
 from chatpb.v1 import (
     ChatCompletionChunk,
     ChatCompletionRequest,

@@ -9,8 +9,8 @@ from typing import Any, Final
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from chatpb.table._columns import ROOT
-from chatpb.table._tree import Node
+from chatpb.table._rows.columns import ROOT
+from chatpb.table._rows.tree import Node
 from chatpb.v1 import CompletionRecord, Residue
 
 _TEXTS: Final = ("", "a", "Hello", "é\u0000🙂", '{"a":1}', "x" * 40)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from chatpb import from_dict
 from chatpb._wire import spans
-from chatpb.table._columns import COLUMNS
-from chatpb.table._tree import KEY, Kind, ListColumn
+from chatpb.table._rows.columns import COLUMNS
+from chatpb.table._rows.tree import KEY, Kind, ListColumn
 from chatpb.v1 import (
     ChatCompletion,
     ChatCompletionChunk,

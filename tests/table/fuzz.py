@@ -21,19 +21,19 @@ import pyarrow as pa
 
 from chatpb import ConversionError
 from chatpb._wire import embedded
-from chatpb.table import _rows as _table
-from chatpb.table._assemble import assemble
-from chatpb.table._columns import (
+from chatpb.table._rows import batches as _table
+from chatpb.table._rows.assemble import assemble
+from chatpb.table._rows.batches import FAULTS, batch_to_lines, from_batch, to_batch
+from chatpb.table._rows.columns import (
     COLUMNS,
     RECORD,
     TOKENS,
     TOKENS_COLUMN,
 )
-from chatpb.table._conform import plain
-from chatpb.table._plan import shredder
-from chatpb.table._rows import FAULTS, batch_to_lines, from_batch, to_batch
-from chatpb.table._token_type import REST, column_of
-from chatpb.table._tree import KEY, VALUE, Kind, ListColumn
+from chatpb.table._rows.conform import plain
+from chatpb.table._rows.plan import shredder
+from chatpb.table._rows.token_type import REST, column_of
+from chatpb.table._rows.tree import KEY, VALUE, Kind, ListColumn
 from chatpb.v1 import (
     ChatCompletion,
     ChatCompletionChunk,

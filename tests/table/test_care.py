@@ -17,8 +17,8 @@ import pytest
 
 import chatpb
 from chatpb.table import Dataset, DatasetError, to_batch
-from chatpb.table._optimize import small
-from chatpb.table._parts import Part
+from chatpb.table._care.optimize import small
+from chatpb.table._files.parts import Part
 from chatpb.v1 import CompletionRecord
 from support.command_line import run
 
@@ -126,8 +126,8 @@ def test_columns_of_a_later_version_are_kept(tmp_path: Path) -> None:
     parts = [Part(f"{at}.parquet", part.location) for at, part in enumerate((first, second))]
     for part, old in zip(parts, (first, second), strict=True):
         os.link(old.path, part.path)
-    from chatpb.table import _delta
-    from chatpb.table._rewrite import rewritten
+    from chatpb.table._care.rewrite import rewritten
+    from chatpb.table._delta import delta as _delta
 
     snapshot = _delta.load(table._location)
     assert snapshot is not None
@@ -187,7 +187,7 @@ def test_vacuum_leaves_no_byte(tmp_path: Path, partition_by: str | None) -> None
     table.optimize()
     table.restore(4)
     table.append([record(1002, secret)])
-    from chatpb.table import _delta
+    from chatpb.table._delta import delta as _delta
 
     _delta.make_checkpoint(table._location, table.version())
     (folder / "_delta_log" / "_commit_1.json.tmp").write_text(secret)

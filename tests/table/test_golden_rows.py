@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from chatpb.table._columns import SCHEMA
-from chatpb.table._conform import plain
-from chatpb.table._plan import shredder
-from chatpb.table._rows import from_batch, to_batch
+from chatpb.table._rows.batches import from_batch, to_batch
+from chatpb.table._rows.columns import SCHEMA
+from chatpb.table._rows.conform import plain
+from chatpb.table._rows.plan import shredder
 from support.golden_files import RENEW, ROWS, row_lines
 
 LINES = [json.loads(line) for line in ROWS.read_text("utf-8").splitlines()]
@@ -21,7 +21,7 @@ LINES = [json.loads(line) for line in ROWS.read_text("utf-8").splitlines()]
 @pytest.fixture(params=["native", "reference"], autouse=True)
 def _implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "reference":
-        monkeypatch.setattr("chatpb.table._rows.shredder", lambda: None)
+        monkeypatch.setattr("chatpb.table._rows.batches.shredder", lambda: None)
     elif shredder() is None:
         pytest.skip("the native implementation is not in use")
 

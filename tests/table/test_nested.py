@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chatpb
-from chatpb.table._columns import COLUMNS
-from chatpb.table._plan import shredder
-from chatpb.table._rows import from_batch, to_batch
-from chatpb.table._tree import Column, ListColumn
+from chatpb.table._rows.batches import from_batch, to_batch
+from chatpb.table._rows.columns import COLUMNS
+from chatpb.table._rows.plan import shredder
+from chatpb.table._rows.tree import Column, ListColumn
 from chatpb.v1 import ChatCompletionRequest, CompletionRecord
 from support.random_records import random_record
 from support.strategies import messages
@@ -45,7 +45,7 @@ def test_implementations_agree(seed: int) -> None:
     data = [serialized(record) for record in records(seed)]
     native = to_batch(data)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("chatpb.table._rows.shredder", lambda: None)
+        patch.setattr("chatpb.table._rows.batches.shredder", lambda: None)
         reference = to_batch(data)
         assert same(data, from_batch(native))
     assert repr(rows_of(reference)) == repr(rows_of(native))

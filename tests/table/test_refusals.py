@@ -9,9 +9,9 @@ import pytest
 
 import chatpb
 from chatpb import ConversionError, from_dict
-from chatpb.table._columns import SCHEMA
-from chatpb.table._plan import shredder
-from chatpb.table._rows import batch_to_lines, from_batch, json_to_batch, to_batch
+from chatpb.table._rows.batches import batch_to_lines, from_batch, json_to_batch, to_batch
+from chatpb.table._rows.columns import SCHEMA
+from chatpb.table._rows.plan import shredder
 from chatpb.v1 import ChoiceLogprobs, CompletionRecord
 from support.table_rows import (
     COMPLETION,

@@ -16,7 +16,7 @@ import pyarrow.parquet
 import pytest
 
 from chatpb.table import Dataset, DatasetError
-from chatpb.table._listing import listed, read_bytes
+from chatpb.table._delta.listing import listed, read_bytes
 from support.limits import SOAK, TIMEOUT
 from support.object_store import (
     BUCKET,

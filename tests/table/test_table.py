@@ -17,13 +17,13 @@ import chatpb
 from chatpb import ConversionError, from_dict
 from chatpb._record import record_field
 from chatpb._wire import embedded
-from chatpb.table import _rows
-from chatpb.table._assemble import assemble
-from chatpb.table._columns import SCHEMA
-from chatpb.table._encoding import parquet_options
-from chatpb.table._plan import shredder
-from chatpb.table._rows import batch_to_lines, from_batch, json_to_batch, to_batch
-from chatpb.table._shred import shred
+from chatpb.table._files.encoding import parquet_options
+from chatpb.table._rows import batches as _rows
+from chatpb.table._rows.assemble import assemble
+from chatpb.table._rows.batches import batch_to_lines, from_batch, json_to_batch, to_batch
+from chatpb.table._rows.columns import SCHEMA
+from chatpb.table._rows.plan import shredder
+from chatpb.table._rows.shred import shred
 from chatpb.v1 import (
     ChatCompletion,
     ChatCompletionChunk,

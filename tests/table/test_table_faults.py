@@ -22,7 +22,8 @@ import pyarrow.compute as pc
 import pytest
 
 from chatpb import from_dict
-from chatpb.table import Dataset, DatasetError, _delta
+from chatpb.table import Dataset, DatasetError
+from chatpb.table._delta import delta as _delta
 from chatpb.v1 import CompletionRecord
 from support.command_line import run
 from support.limits import SOAK
@@ -185,21 +186,21 @@ def test_a_conflict_is_worked_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     def interrupted(*arguments: Any) -> int:
         if others:
-            monkeypatch.setattr("chatpb.table._delta.commit", commit)
-            monkeypatch.setattr("chatpb.table._rewrite.commit", commit)
+            monkeypatch.setattr("chatpb.table._delta.delta.commit", commit)
+            monkeypatch.setattr("chatpb.table._care.rewrite.commit", commit)
             others.pop(0)()
-            monkeypatch.setattr("chatpb.table._delta.commit", interrupted)
-            monkeypatch.setattr("chatpb.table._rewrite.commit", interrupted)
+            monkeypatch.setattr("chatpb.table._delta.delta.commit", interrupted)
+            monkeypatch.setattr("chatpb.table._care.rewrite.commit", interrupted)
         return commit(*arguments)
 
-    monkeypatch.setattr("chatpb.table._delta.commit", interrupted)
+    monkeypatch.setattr("chatpb.table._delta.delta.commit", interrupted)
     done = table.delete(pc.is_in(pc.field("id"), pa.array(["chatcmpl-2", "chatcmpl-7"])))
     assert [] == others
     assert 2 == done.records
     assert [0, 1, 3, 4, 5, 6, 8] == numbers(tmp_path)
 
     others.append(lambda: Dataset(tmp_path).delete(pc.field("id") == "chatcmpl-0"))
-    monkeypatch.setattr("chatpb.table._rewrite.commit", interrupted)
+    monkeypatch.setattr("chatpb.table._care.rewrite.commit", interrupted)
     assert 0 < table.optimize().removed
     assert [1, 3, 4, 5, 6, 8] == numbers(tmp_path)
     monkeypatch.undo()

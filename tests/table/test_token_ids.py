@@ -13,8 +13,8 @@ import pytest
 from chatpb import fold
 from chatpb._wire import embedded
 from chatpb.table import Dataset, from_batch, to_batch
-from chatpb.table._columns import SCHEMA, TOKENS_COLUMN
-from chatpb.table._plan import shredder
+from chatpb.table._rows.columns import SCHEMA, TOKENS_COLUMN
+from chatpb.table._rows.plan import shredder
 from chatpb.v1 import (
     ChatCompletion,
     ChatCompletionTokenLogprob,
@@ -34,7 +34,7 @@ FOLLOWING = [
 @pytest.fixture(params=["native", "reference"], autouse=True)
 def _implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "reference":
-        monkeypatch.setattr("chatpb.table._rows.shredder", lambda: None)
+        monkeypatch.setattr("chatpb.table._rows.batches.shredder", lambda: None)
     elif shredder() is None:
         pytest.skip("the native implementation is not in use")
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatpb.table._rows import from_batch, to_batch
+from chatpb.table._rows.batches import from_batch, to_batch
 from chatpb.v1 import (
     ChatCompletion,
     ChoiceLogprobs,

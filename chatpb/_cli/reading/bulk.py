@@ -32,7 +32,7 @@ def runs(block: Block) -> Iterator[Run]:
 
     The rows are those of the records that reading the lines one by one makes.
     """
-    from chatpb.table._rows import LineShapes, lines_to_batches  # few commands need pyarrow
+    from chatpb.table._rows.batches import LineShapes, lines_to_batches  # few commands need pyarrow
 
     shapes = LineShapes(REQUEST, RESPONSE, BODY, _OTHERS)
     start = 0

@@ -1,6 +1,6 @@
 //! What is moved to the columns of a table, and from where.
 //!
-//! The plan is compiled from the descriptors by the reference (`chatpb/table/_columns.py`) and given here
+//! The plan is compiled from the descriptors by the reference (`chatpb/table/_rows/columns.py`) and given here
 //! as numbers: of fields, and of columns. Nothing is named.
 
 use crate::Declined;

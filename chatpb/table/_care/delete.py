@@ -9,14 +9,14 @@ from typing import Final
 import numpy as np
 import pyarrow.compute as pc
 
-from chatpb.table import _delta
-from chatpb.table._delta import Changes, NewFile
+from chatpb.table._care.rewrite import NOTE, Rows, loaded, rewritten
+from chatpb.table._care.vacuum import Vacuumed, vacuum
+from chatpb.table._delta import delta as _delta
+from chatpb.table._delta.delta import Changes, NewFile
+from chatpb.table._delta.location import Location
 from chatpb.table._errors import DatasetConflictError, DatasetError, QueryError
-from chatpb.table._files import remove
-from chatpb.table._location import Location
-from chatpb.table._parts import Part, parts
-from chatpb.table._rewrite import NOTE, Rows, loaded, rewritten
-from chatpb.table._vacuum import Vacuumed, vacuum
+from chatpb.table._files.file_writer import remove
+from chatpb.table._files.parts import Part, parts
 
 _ATTEMPTS: Final = 100
 

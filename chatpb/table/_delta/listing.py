@@ -12,9 +12,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.fs
 
+from chatpb.table._delta.location import Location
+from chatpb.table._delta.stores import filesystem, upload
 from chatpb.table._errors import DatasetError
-from chatpb.table._location import Location
-from chatpb.table._stores import filesystem, upload
 
 
 @dataclass(frozen=True, slots=True)

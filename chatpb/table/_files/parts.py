@@ -16,13 +16,13 @@ import pyarrow.compute as pc
 import pyarrow.dataset
 import pyarrow.parquet
 
-from chatpb.table._columns import RECORD, SCHEMA
-from chatpb.table._delta import COLUMNS, Snapshot
+from chatpb.table._delta.delta import COLUMNS, Snapshot
+from chatpb.table._delta.location import Location
+from chatpb.table._delta.statistics import guarantee
+from chatpb.table._delta.stores import filesystem
 from chatpb.table._errors import DatasetError, one_line
-from chatpb.table._files import JSON_BYTES, TRAILER, digests, footer_digest
-from chatpb.table._location import Location
-from chatpb.table._statistics import guarantee
-from chatpb.table._stores import filesystem
+from chatpb.table._files.file_writer import JSON_BYTES, TRAILER, digests, footer_digest
+from chatpb.table._rows.columns import RECORD, SCHEMA
 
 _READ_BYTES: Final = 4 << 20  # of rows that are read at once, as JSON
 _READ_ROWS: Final = 16_384

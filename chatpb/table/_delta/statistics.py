@@ -11,7 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from chatpb.table._columns import SCHEMA
+from chatpb.table._rows.columns import SCHEMA
 
 _LETTERS: Final = 32  # of a text, as Delta's other writers keep
 _LAST: Final = "\U0010ffff"

@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from chatpb.table._columns import SCHEMA
-from chatpb.table._delta import Changes, NewFile, Snapshot, commit, load, plain
+from chatpb.table._delta.delta import Changes, NewFile, Snapshot, commit, load, plain
+from chatpb.table._delta.location import Location, absence
+from chatpb.table._delta.partitions import partitioning_of
 from chatpb.table._errors import DatasetConflictError, DatasetError
-from chatpb.table._files import FileWriter, Limits, remove
-from chatpb.table._location import Location, absence
-from chatpb.table._partitions import partitioning_of
-from chatpb.table._parts import Part
+from chatpb.table._files.file_writer import FileWriter, Limits, remove
+from chatpb.table._files.parts import Part
+from chatpb.table._rows.columns import SCHEMA
 
 #: Numbers of rows of a file, ascending.
 Rows: TypeAlias = npt.NDArray[np.int64]

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute
 
-from chatpb.table._columns import (
+from chatpb.table._rows.columns import (
     COLUMNS,
     CORRECTIONS,
     COUNTS,
@@ -19,9 +19,9 @@ from chatpb.table._columns import (
     TOKENS,
     TOKENS_COLUMN,
 )
-from chatpb.table._conform import column_like
-from chatpb.table._tokens import Token, assemble_token, put_in_ids, unspell
-from chatpb.table._tree import KEY, VALUE, Column, Kind, Leaf, ListColumn, Node
+from chatpb.table._rows.conform import column_like
+from chatpb.table._rows.tokens import Token, assemble_token, put_in_ids, unspell
+from chatpb.table._rows.tree import KEY, VALUE, Column, Kind, Leaf, ListColumn, Node
 from chatpb.v1.completion_record_pb2 import CompletionRecord
 
 _LISTS: Final = frozenset((Kind.INT32_LIST, Kind.INT64_LIST, Kind.STRING_LIST))

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from chatpb.table import _delta
-from chatpb.table._delta import Changes
+from chatpb.table._care.rewrite import NOTE, commit_files, loaded, rewritten
+from chatpb.table._delta import delta as _delta
+from chatpb.table._delta.delta import Changes
+from chatpb.table._delta.location import Location
 from chatpb.table._errors import DatasetConflictError, DatasetError
-from chatpb.table._location import Location
-from chatpb.table._parts import Part, parts
-from chatpb.table._rewrite import NOTE, commit_files, loaded, rewritten
+from chatpb.table._files.parts import Part, parts
 
 _ATTEMPTS: Final = 20
 

@@ -9,9 +9,9 @@ import pyarrow.fs
 from deltalake._internal import DeltaFileSystemHandler
 from deltalake.fs import DeltaStorageHandler
 
-from chatpb.table._away import is_usable
+from chatpb.table._delta.away import is_usable
+from chatpb.table._delta.location import Location
 from chatpb.table._errors import DatasetError
-from chatpb.table._location import Location
 
 _PIECE: Final = 8 << 20  # bytes that are uploaded at once
 

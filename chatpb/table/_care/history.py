@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from chatpb.table import _delta
+from chatpb.table._care.rewrite import NOTE, loaded
+from chatpb.table._delta import delta as _delta
+from chatpb.table._delta.location import Location
+from chatpb.table._delta.log import Entry, Log
+from chatpb.table._delta.transactions import transactions
 from chatpb.table._errors import DatasetError
-from chatpb.table._location import Location
-from chatpb.table._log import Entry, Log
-from chatpb.table._rewrite import NOTE, loaded
-from chatpb.table._transactions import transactions
 
 _TAKEN: Final = "chatpb:"
 

@@ -21,15 +21,15 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from chatpb import _endings
-from chatpb.table._columns import RECORD
-from chatpb.table._delta import NewFile, sync
-from chatpb.table._encoding import parquet_options
+from chatpb.table._delta.delta import NewFile, sync
+from chatpb.table._delta.location import Location
+from chatpb.table._delta.partitions import Partitioning
+from chatpb.table._delta.statistics import Statistics
+from chatpb.table._delta.stores import filesystem, upload
 from chatpb.table._errors import DatasetError, one_line
-from chatpb.table._location import Location
-from chatpb.table._partitions import Partitioning
-from chatpb.table._statistics import Statistics
-from chatpb.table._stores import filesystem, upload
-from chatpb.table._trim import has_fields, trimmed, used_schema
+from chatpb.table._files.encoding import parquet_options
+from chatpb.table._files.trim import has_fields, trimmed, used_schema
+from chatpb.table._rows.columns import RECORD
 
 JSON_BYTES: Final = b"chatpb.json_bytes"  # in the metadata of a file
 WRITING: Final = ".writing"  # after the name of a file that is not whole yet

@@ -7,13 +7,16 @@ from datetime import timedelta
 
 import pyarrow.compute as pc
 
-from chatpb.table import _delete, _history, _optimize, _vacuum
-from chatpb.table._delete import Deleted
+from chatpb.table._care import delete as _delete
+from chatpb.table._care import history as _history
+from chatpb.table._care import optimize as _optimize
+from chatpb.table._care import vacuum as _vacuum
+from chatpb.table._care.delete import Deleted
+from chatpb.table._care.history import Commit
+from chatpb.table._care.optimize import Optimized
+from chatpb.table._care.vacuum import Vacuumed
+from chatpb.table._delta.location import Location
 from chatpb.table._errors import DatasetError
-from chatpb.table._history import Commit
-from chatpb.table._location import Location
-from chatpb.table._optimize import Optimized
-from chatpb.table._vacuum import Vacuumed
 
 
 class Care:

@@ -17,10 +17,10 @@ import pyarrow.compute as pc
 import pyarrow.fs
 import pyarrow.parquet
 
-from chatpb.table._delta import LOG
+from chatpb.table._delta.delta import LOG
+from chatpb.table._delta.location import Location
+from chatpb.table._delta.stores import filesystem
 from chatpb.table._errors import DatasetError, one_line
-from chatpb.table._location import Location
-from chatpb.table._stores import filesystem
 
 _COMMIT: Final = re.compile(r"(\d{20})\.json$")
 _CHECKPOINT: Final = re.compile(r"(\d{20})\.checkpoint(?:\.(\d{10})\.(\d{10}))?\.parquet$")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from chatpb.table._columns import SCHEMA
+from chatpb.table._rows.columns import SCHEMA
 
 
 def column_like(batch: pa.RecordBatch, name: str) -> pa.Array | None:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from chatpb import _endings
-from chatpb.table._files import WRITING
-from chatpb.table._listing import Stored, listed, remove_all
-from chatpb.table._location import Location
-from chatpb.table._log import Log
-from chatpb.table._rewrite import loaded
+from chatpb.table._care.rewrite import loaded
+from chatpb.table._delta.listing import Stored, listed, remove_all
+from chatpb.table._delta.location import Location
+from chatpb.table._delta.log import Log
+from chatpb.table._files.file_writer import WRITING
 
 #: Seconds that a file which no version contains is kept: a writer may be about to commit it.
 GRACE: Final = 3600.0

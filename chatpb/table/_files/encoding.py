@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from chatpb.table._columns import TOKENS_COLUMN
+from chatpb.table._rows.columns import TOKENS_COLUMN
 
 _PAGE_BYTES: Final = 16 << 20  # long pages compress better
 _DICTIONARY_BYTES: Final = 1 << 30  # all values of a row group find room

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from google.protobuf.message_factory import GetMessageClass
 
-from chatpb.table._columns import TOKENS
-from chatpb.table._token_type import RANK, REST, TokenFields, column_of
+from chatpb.table._rows.columns import TOKENS
+from chatpb.table._rows.token_type import RANK, REST, TokenFields, column_of
 
 Token = dict[str, Any]
 _MOST_RANK: Final = 2**15 - 1

@@ -14,13 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from chatpb.table._columns import (
+from chatpb.table._rows.columns import (
     COLUMNS,
     SCHEMA,
     SOURCE,
     SOURCES,
 )
-from chatpb.table._tree import Column, ListColumn
+from chatpb.table._rows.tree import Column, ListColumn
 
 _Buffers = list[Any]
 _CODES: Final = pa.int32()

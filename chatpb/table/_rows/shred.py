@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from chatpb.table._columns import (
+from chatpb.table._rows.columns import (
     COLUMNS,
     CORRECTIONS,
     COUNTS,
@@ -25,8 +25,8 @@ from chatpb.table._columns import (
     TOKENS,
     TOKENS_COLUMN,
 )
-from chatpb.table._tokens import Token, leave_out_ids, shred_token, spell
-from chatpb.table._tree import KEY, VALUE, Column, Kind, Leaf, ListColumn, Node
+from chatpb.table._rows.tokens import Token, leave_out_ids, shred_token, spell
+from chatpb.table._rows.tree import KEY, VALUE, Column, Kind, Leaf, ListColumn, Node
 from chatpb.v1.completion_record_pb2 import CompletionRecord
 
 _LISTS: Final = frozenset((Kind.INT32_LIST, Kind.INT64_LIST, Kind.STRING_LIST))

@@ -14,8 +14,8 @@ import pyarrow as pa
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from chatpb._mapping.schema import enum_words
-from chatpb.table._token_type import TokenFields, option, token_fields, token_type
-from chatpb.table._tree import (
+from chatpb.table._rows.token_type import TokenFields, option, token_fields, token_type
+from chatpb.table._rows.tree import (
     KINDS,
     LISTS,
     Branch,

@@ -9,9 +9,9 @@ from typing import Final
 
 from chatpb._errors import ConversionError
 from chatpb.table._errors import DatasetError, one_line
-from chatpb.table._files import digests
-from chatpb.table._parts import Part
-from chatpb.table._rows import from_batch
+from chatpb.table._files.file_writer import digests
+from chatpb.table._files.parts import Part
+from chatpb.table._rows.batches import from_batch
 
 _PIECE: Final = 8 << 20  # bytes that are read at once
 

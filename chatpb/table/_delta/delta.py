@@ -23,13 +23,13 @@ from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
-from chatpb.table._away import in_own_process
-from chatpb.table._columns import SCHEMA
-from chatpb.table._diagnosis import LOG as LOG
-from chatpb.table._diagnosis import damage, emptied
+from chatpb.table._delta.away import in_own_process
+from chatpb.table._delta.diagnosis import LOG as LOG
+from chatpb.table._delta.diagnosis import damage, emptied
+from chatpb.table._delta.location import Location
+from chatpb.table._delta.statistics import COUNTED
 from chatpb.table._errors import DatasetConflictError, DatasetError, one_line
-from chatpb.table._location import Location
-from chatpb.table._statistics import COUNTED
+from chatpb.table._rows.columns import SCHEMA
 
 MARK: Final = "chatpb:commit:"  # the app transaction by which a writer finds its own commit
 _MARKS: Final = 256  # kept in every checkpoint, so not one for each commit

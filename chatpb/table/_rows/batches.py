@@ -15,11 +15,11 @@ from chatpb._mapping.native import native_type, transcoder
 from chatpb._record import record_field
 from chatpb._stream.fold import fold
 from chatpb._wire import embedded, spans
-from chatpb.table._assemble import assemble
-from chatpb.table._buffers import to_arrays, to_buffers
-from chatpb.table._columns import RECORD
-from chatpb.table._plan import shredder
-from chatpb.table._shred import shred
+from chatpb.table._rows.assemble import assemble
+from chatpb.table._rows.buffers import to_arrays, to_buffers
+from chatpb.table._rows.columns import RECORD
+from chatpb.table._rows.plan import shredder
+from chatpb.table._rows.shred import shred
 from chatpb.v1.chat_completion_chunk_pb2 import ChunkChoice
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest

@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from chatpb.table import _delta
+from chatpb.table._delta import delta as _delta
+from chatpb.table._delta.listing import Stored, listed, read_bytes, write_bytes
+from chatpb.table._delta.location import Location
 from chatpb.table._errors import DatasetError
-from chatpb.table._listing import Stored, listed, read_bytes, write_bytes
-from chatpb.table._location import Location
 
 _NAME: Final = re.compile(rf"{_delta.LOG}/(\d{{20}})\.(.+)")
 _COMMIT: Final = "json"

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from chatpb._mapping.native import transcoder
-from chatpb.table._columns import (
+from chatpb.table._rows.columns import (
     COLUMNS,
     FOLDED,
     ROOT,
     SOURCES,
     TOKENS,
 )
-from chatpb.table._token_type import TokenFields
-from chatpb.table._tree import Column, ListColumn, Node
+from chatpb.table._rows.token_type import TokenFields
+from chatpb.table._rows.tree import Column, ListColumn, Node
 
 
 @functools.cache

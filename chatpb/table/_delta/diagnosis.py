@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet
 
+from chatpb.table._delta.location import Location
+from chatpb.table._delta.stores import filesystem
 from chatpb.table._errors import DatasetError, one_line
-from chatpb.table._location import Location
-from chatpb.table._stores import filesystem
 
 LOG: Final = "_delta_log"
 _COMMIT: Final = re.compile(r"(\d{20})\.json")

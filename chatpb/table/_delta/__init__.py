@@ -1,0 +1,1 @@
+"""Delta Lake: where a table is, its log, and its commits."""

@@ -1,0 +1,1 @@
+"""Records as the rows of Arrow, and back."""

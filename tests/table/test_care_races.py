@@ -10,7 +10,9 @@ import pyarrow.compute as pc
 import pytest
 
 import chatpb
-from chatpb.table import Dataset, DatasetError, _delete, _delta
+from chatpb.table import Dataset, DatasetError, _delete, _delta, _optimize
+from chatpb.table._rewrite import loaded as latest
+from chatpb.table._rewrite import rewritten as rewritten_files
 from chatpb.v1 import CompletionRecord
 
 
@@ -27,8 +29,8 @@ def test_a_deletion_that_could_not_copy_a_file_reads_it_again(
     table = Dataset(tmp_path)
     table.append([record(0), record(1)])
     table.append([record(2), record(3)])
-    failures = []
-    original = _delete.rewritten
+    failures: list[Any] = []
+    original = rewritten_files
 
     def rewritten(snapshot: Any, given: Any, level: int) -> Any:
         if not failures:
@@ -74,3 +76,23 @@ def test_each_writer_makes_its_own_commit_durable(
     table.append([record(1)])
     assert f"{1:020}.json" in synced
     assert 3 == len(list(table.records()))
+
+
+def test_two_that_optimize_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One replaces files that the other has listed, and not read yet: no record is there twice."""
+    table = Dataset(tmp_path)
+    for number in range(4):
+        table.append([record(number)])
+    calls = []
+
+    def loaded(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 2:
+            monkeypatch.setattr(_optimize, "loaded", latest)
+            table.optimize()
+        return latest(*args)
+
+    monkeypatch.setattr(_optimize, "loaded", loaded)
+    table.optimize()
+    assert len(calls) == 2
+    assert [record(number) for number in range(4)] == list(table.records())

@@ -249,6 +249,8 @@ def commit(location: Location, base: int | None, changes: Changes) -> int:
     noted = {name: _noted(before, name) for name in changes.transactions}
     names = _names(before) if changes.exact and before is not None else None
     table = before
+    if table is not None:  # files may have been listed before `base`
+        _check_conflicts(location, table, changes, {})
     failure: Exception | None = None
     failures = 0
     known = -1  # the version that the last attempt began with

@@ -15,9 +15,9 @@ from google.protobuf.message import Message
 
 from chatpb.table._care.care import Care
 from chatpb.table._care.verify import Verified, verify
-from chatpb.table._delta import delta as _delta
 from chatpb.table._delta.location import absence, located
 from chatpb.table._delta.partitions import PARTITIONINGS, Partitioning, partitioning_of
+from chatpb.table._delta.snapshot import Snapshot, load
 from chatpb.table._errors import DatasetError
 from chatpb.table._files.file_writer import Limits
 from chatpb.table._files.parts import Part, parts
@@ -83,7 +83,7 @@ class Dataset(Care):
         if isinstance(version, datetime) and version.tzinfo is None:
             raise DatasetError(self.uri, f"the time {version} has no zone; give it one")
         other = Dataset(self.uri, self._location.options)
-        snapshot = _delta.load(self._location, version)
+        snapshot = load(self._location, version)
         if snapshot is None:
             raise DatasetError(self.uri, absence(self._location))
         other._version = snapshot.version
@@ -95,7 +95,7 @@ class Dataset(Care):
         Raises:
             DatasetError: There is one that cannot be read.
         """
-        return _delta.load(self._location, self._version) is not None
+        return load(self._location, self._version) is not None
 
     def version(self) -> int:
         """The number of its last commit, from 0.
@@ -125,8 +125,8 @@ class Dataset(Care):
         """
         return parts(self._snapshot(), where)
 
-    def _snapshot(self) -> _delta.Snapshot:
-        snapshot = _delta.load(self._location, self._version)
+    def _snapshot(self) -> Snapshot:
+        snapshot = load(self._location, self._version)
         if snapshot is None:
             raise DatasetError(self.uri, absence(self._location))
         return snapshot
@@ -273,7 +273,7 @@ class Dataset(Care):
         """
         if self._version is not None:
             raise DatasetError(self.uri, "cannot be written to at an older version")
-        snapshot = _delta.load(self._location)
+        snapshot = load(self._location)
         if snapshot is None and self._location.folder is not None:
             self._location.folder.mkdir(parents=True, exist_ok=True)
         partitioning = self._partitioning(snapshot, partition_by)
@@ -285,9 +285,7 @@ class Dataset(Care):
             writer.abandon()
             raise
 
-    def _partitioning(
-        self, snapshot: _delta.Snapshot | None, wanted: str | None
-    ) -> Partitioning | None:
+    def _partitioning(self, snapshot: Snapshot | None, wanted: str | None) -> Partitioning | None:
         if wanted is not None and wanted not in PARTITIONINGS:
             raise DatasetError(
                 self.uri, f"cannot be partitioned by {wanted}; try {', '.join(PARTITIONINGS)}"

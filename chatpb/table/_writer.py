@@ -12,9 +12,10 @@ from google.protobuf.message import Message
 from chatpb._errors import binary_of
 from chatpb._forks import Owner
 from chatpb._record import json_size
-from chatpb.table._delta.delta import Changes, NewFile, Snapshot, commit
+from chatpb.table._delta.commits import Changes, NewFile, commit
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.partitions import Partitioning
+from chatpb.table._delta.snapshot import Snapshot
 from chatpb.table._delta.transactions import transactions
 from chatpb.table._errors import DatasetConflictError, DatasetError
 from chatpb.table._files.file_writer import FileWriter, Limits

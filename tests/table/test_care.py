@@ -127,9 +127,9 @@ def test_columns_of_a_later_version_are_kept(tmp_path: Path) -> None:
     for part, old in zip(parts, (first, second), strict=True):
         os.link(old.path, part.path)
     from chatpb.table._care.rewrite import rewritten
-    from chatpb.table._delta import delta as _delta
+    from chatpb.table._delta.snapshot import load
 
-    snapshot = _delta.load(table._location)
+    snapshot = load(table._location)
     assert snapshot is not None
     (made,) = rewritten(snapshot, [(part, None) for part in parts], 3)
     found = pa.parquet.read_table(tmp_path / made.name)
@@ -187,9 +187,9 @@ def test_vacuum_leaves_no_byte(tmp_path: Path, partition_by: str | None) -> None
     table.optimize()
     table.restore(4)
     table.append([record(1002, secret)])
-    from chatpb.table._delta import delta as _delta
+    from chatpb.table._delta import commits
 
-    _delta.make_checkpoint(table._location, table.version())
+    commits.make_checkpoint(table._location, table.version())
     (folder / "_delta_log" / "_commit_1.json.tmp").write_text(secret)
     os.utime(folder / "_delta_log" / "_commit_1.json.tmp", (1, 1))
     (folder / "part-killed.parquet.writing").write_text(secret)

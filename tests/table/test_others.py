@@ -15,7 +15,7 @@ import pytest
 from deltalake import DeltaTable, Schema, write_deltalake
 
 from chatpb.table import SCHEMA, Dataset, DatasetError, to_batch
-from chatpb.table._delta.delta import COLUMNS
+from chatpb.table._delta.schema import COLUMNS
 from chatpb.table._rows.columns import RECORD
 from table.test_dataset import RECORDS
 

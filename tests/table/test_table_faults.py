@@ -23,7 +23,7 @@ import pytest
 
 from chatpb import from_dict
 from chatpb.table import Dataset, DatasetError
-from chatpb.table._delta import delta as _delta
+from chatpb.table._delta import commits
 from chatpb.v1 import CompletionRecord
 from support.command_line import run
 from support.limits import SOAK
@@ -177,7 +177,7 @@ def test_a_conflict_is_worked_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     table = Dataset(tmp_path)
     for number in range(6):
         table.append([record(number)])
-    commit = _delta.commit
+    commit = commits.commit
     others: list[Callable[[], object]] = [
         lambda: Dataset(tmp_path).append([record(6), record(7)]),
         lambda: Dataset(tmp_path).optimize(),
@@ -186,14 +186,14 @@ def test_a_conflict_is_worked_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     def interrupted(*arguments: Any) -> int:
         if others:
-            monkeypatch.setattr("chatpb.table._delta.delta.commit", commit)
+            monkeypatch.setattr("chatpb.table._delta.commits.commit", commit)
             monkeypatch.setattr("chatpb.table._care.rewrite.commit", commit)
             others.pop(0)()
-            monkeypatch.setattr("chatpb.table._delta.delta.commit", interrupted)
+            monkeypatch.setattr("chatpb.table._delta.commits.commit", interrupted)
             monkeypatch.setattr("chatpb.table._care.rewrite.commit", interrupted)
         return commit(*arguments)
 
-    monkeypatch.setattr("chatpb.table._delta.delta.commit", interrupted)
+    monkeypatch.setattr("chatpb.table._delta.commits.commit", interrupted)
     done = table.delete(pc.is_in(pc.field("id"), pa.array(["chatcmpl-2", "chatcmpl-7"])))
     assert [] == others
     assert 2 == done.records

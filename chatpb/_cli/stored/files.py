@@ -16,7 +16,7 @@ from chatpb._cli.log_keys import LogKeys
 from chatpb._cli.options import storage_options
 from chatpb._cli.reading.compressed import is_log
 from chatpb.table import Dataset, Part
-from chatpb.table._delta.delta import LOG
+from chatpb.table._delta.diagnosis import LOG
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from chatpb._cli.reading.streams import Made, MadeRows
 from chatpb._cli.stored.files import is_uri, table_at
 from chatpb._known import Known
 from chatpb.table import DatasetError, Part, from_batch
-from chatpb.table._delta.delta import LOG
+from chatpb.table._delta.diagnosis import LOG
 
 _LABELS: Final = "labels"
 

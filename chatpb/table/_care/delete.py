@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 
 from chatpb.table._care.rewrite import NOTE, Rows, loaded, rewritten
 from chatpb.table._care.vacuum import Vacuumed, vacuum
-from chatpb.table._delta import delta as _delta
-from chatpb.table._delta.delta import Changes, NewFile
+from chatpb.table._delta import commits
+from chatpb.table._delta.commits import Changes, NewFile
 from chatpb.table._delta.location import Location
+from chatpb.table._delta.snapshot import Snapshot
 from chatpb.table._errors import DatasetConflictError, DatasetError, QueryError
 from chatpb.table._files.file_writer import remove
 from chatpb.table._files.parts import Part, parts
@@ -98,7 +99,7 @@ def delete(
 
 
 def _examine(
-    snapshot: _delta.Snapshot,
+    snapshot: Snapshot,
     now: Sequence[Part],
     matching: Matching,
     examined: dict[str, _Found | None],
@@ -136,7 +137,7 @@ def _commit(location: Location, version: int, found: Sequence[_Found], forget: b
         exact=True,
         forget=forget,
     )
-    _delta.commit(location, version, changes)
+    commits.commit(location, version, changes)
 
 
 def by_sql(condition: str) -> Matching:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from chatpb.table._care.rewrite import NOTE, loaded
-from chatpb.table._delta import delta as _delta
+from chatpb.table._delta import commits
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.log import Entry, Log
 from chatpb.table._delta.transactions import transactions
@@ -94,8 +94,8 @@ def restore(location: Location, version: int) -> int:
     changed = {
         name: then.get(name, 0)
         for name, at in now.items()
-        if at != then.get(name, 0) and not name.startswith(_delta.MARK)
+        if at != then.get(name, 0) and not name.startswith(commits.MARK)
     }
-    return _delta.restore(
+    return commits.restore(
         location, version, changed, {NOTE: {"operation": "restore", "version": version}}
     )

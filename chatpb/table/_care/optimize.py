@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from chatpb.table._care.rewrite import NOTE, commit_files, loaded, rewritten
-from chatpb.table._delta import delta as _delta
-from chatpb.table._delta.delta import Changes
+from chatpb.table._delta import commits
+from chatpb.table._delta.commits import Changes
 from chatpb.table._delta.location import Location
 from chatpb.table._errors import DatasetConflictError, DatasetError
 from chatpb.table._files.parts import Part, parts
@@ -125,7 +125,7 @@ def optimize(
         if not conflicts:
             break
     if total.removed:  # readers need not go through the many commits of small files
-        _delta.make_checkpoint(location, loaded(location).version)
+        commits.make_checkpoint(location, loaded(location).version)
     return total
 
 

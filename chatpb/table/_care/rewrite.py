@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from chatpb.table._delta.delta import Changes, NewFile, Snapshot, commit, load, plain
+from chatpb.table._delta.commits import Changes, NewFile, commit
 from chatpb.table._delta.location import Location, absence
 from chatpb.table._delta.partitions import partitioning_of
+from chatpb.table._delta.schema import plain
+from chatpb.table._delta.snapshot import Snapshot, load
 from chatpb.table._errors import DatasetConflictError, DatasetError
 from chatpb.table._files.file_writer import FileWriter, Limits, remove
 from chatpb.table._files.parts import Part

@@ -1,6 +1,6 @@
 """The files of Delta's log: which there are, what they name, and how old they are.
 
-What a table contains is read by `_delta`. This is for what Delta's client does not do: a history
+What a table contains is read by `snapshot`. This is for what Delta's client does not do: a history
 with counts, and the removal of entries that no version needs.
 """
 
@@ -18,14 +18,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from chatpb.table._delta import delta as _delta
+from chatpb.table._delta import commits
+from chatpb.table._delta.diagnosis import LOG
 from chatpb.table._delta.listing import Stored, listed, read_bytes, write_bytes
 from chatpb.table._delta.location import Location
 from chatpb.table._errors import DatasetError
 
-_NAME: Final = re.compile(rf"{_delta.LOG}/(\d{{20}})\.(.+)")
+_NAME: Final = re.compile(rf"{LOG}/(\d{{20}})\.(.+)")
 _COMMIT: Final = "json"
-_POINTER: Final = f"{_delta.LOG}/_last_checkpoint"
+_POINTER: Final = f"{LOG}/_last_checkpoint"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Log:
 
     def __init__(self, location: Location) -> None:
         self._location = location
-        self._files = listed(location, _delta.LOG)
+        self._files = listed(location, LOG)
 
     @cached_property
     def _commits(self) -> dict[int, Stored]:
@@ -72,7 +73,7 @@ class Log:
             DatasetError: There is no commit.
         """
         if not self._commits:
-            raise DatasetError(self._location.place(_delta.LOG), "there is no commit in it")
+            raise DatasetError(self._location.place(LOG), "there is no commit in it")
         before = (version for version, file in self._commits.items() if file.time <= moment)
         return max(before, default=min(self._commits))
 
@@ -107,8 +108,8 @@ class Log:
         Delta's client keeps there what it knows of removed files for a week, such as their
         partitions; but `vacuum` has deleted them.
         """
-        _delta.make_checkpoint(self._location, version)
-        name = f"{_delta.LOG}/{version:020}.checkpoint.parquet"
+        commits.make_checkpoint(self._location, version)
+        name = f"{LOG}/{version:020}.checkpoint.parquet"
         state = pa.parquet.read_table(pa.BufferReader(read_bytes(self._location, name)))
         there = state.filter(pc.invert(pc.is_valid(state.column("remove"))))
         if there.num_rows < state.num_rows:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.fs
 import pyarrow.parquet
 
-from chatpb.table._delta.delta import LOG
+from chatpb.table._delta.diagnosis import LOG
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.stores import filesystem
 from chatpb.table._errors import DatasetError, one_line

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from chatpb import _endings
-from chatpb.table._delta.delta import NewFile, sync
+from chatpb.table._delta.commits import NewFile, sync
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.partitions import Partitioning
 from chatpb.table._delta.statistics import Statistics

@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.dataset
 import pyarrow.parquet
 
-from chatpb.table._delta.delta import COLUMNS, Snapshot
 from chatpb.table._delta.location import Location
+from chatpb.table._delta.schema import COLUMNS
+from chatpb.table._delta.snapshot import Snapshot
 from chatpb.table._delta.statistics import guarantee
 from chatpb.table._delta.stores import filesystem
 from chatpb.table._errors import DatasetError, one_line

@@ -1,0 +1,76 @@
+"""The columns of a table in Delta's schema."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+import pyarrow as pa
+from deltalake import DeltaTable, Field, Schema
+
+from chatpb.table._delta.location import Location
+from chatpb.table._errors import DatasetError
+from chatpb.table._rows.columns import SCHEMA
+
+
+def plain(kind: pa.DataType) -> pa.DataType:
+    """A type as Delta has it: without dictionaries, everything nullable."""
+    if pa.types.is_dictionary(kind):
+        return plain(kind.value_type)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return pa.list_(plain(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(each.name, plain(each.type)) for each in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(plain(kind.key_type), plain(kind.item_type))
+    return kind
+
+
+#: The columns of a table in Delta's schema.
+COLUMNS: Final = pa.schema([pa.field(each.name, plain(each.type)) for each in SCHEMA])
+
+
+def partition_field(name: str, kind: str) -> Field:
+    return Field.from_json(
+        json.dumps({"name": name, "type": kind, "nullable": True, "metadata": {}})
+    )
+
+
+def add_columns(location: Location, table: DeltaTable) -> None:
+    """Gives a table the columns that it lacks, because an older chatpb created it."""
+    schema = table.schema()
+    there = pa.schema(schema.to_arrow())
+    lacking = []
+    for field_ in Schema.from_arrow(COLUMNS).fields:
+        kind = COLUMNS.field(field_.name).type
+        if field_.name not in there.names:
+            lacking.append(field_)
+        elif (found := there.field(field_.name).type) != kind:
+            if not _widens(found, kind):
+                reason = f"its column {field_.name} is of type {found}, not {kind}"
+                raise DatasetError(location.uri, f"not a table of chatpb: {reason}")
+            if not _covers(found, kind):
+                lacking.append(field_)
+    if lacking:
+        table.alter.add_columns(lacking)
+        table.update_incremental()
+
+
+def _widens(old: pa.DataType, new: pa.DataType) -> bool:
+    """Whether all fields that both types have are of the same types."""
+    if pa.types.is_struct(old) and pa.types.is_struct(new):
+        names = {each.name: each.type for each in new}
+        return all(_widens(each.type, names.get(each.name, each.type)) for each in old)
+    if pa.types.is_list(old) and pa.types.is_list(new):
+        return _widens(old.value_type, new.value_type)
+    return bool(old == new)
+
+
+def _covers(old: pa.DataType, new: pa.DataType) -> bool:
+    """Whether a type has all fields of another one."""
+    if pa.types.is_struct(old) and pa.types.is_struct(new):
+        names = {each.name: each.type for each in old}
+        return all(each.name in names and _covers(names[each.name], each.type) for each in new)
+    if pa.types.is_list(old) and pa.types.is_list(new):
+        return _covers(old.value_type, new.value_type)
+    return True

@@ -1,0 +1,146 @@
+"""A table at one version, read from Delta's log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Final
+from urllib.parse import unquote
+
+import pyarrow as pa
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from chatpb.table._delta.away import in_own_process
+from chatpb.table._delta.diagnosis import LOG, damage, emptied
+from chatpb.table._delta.location import Location
+from chatpb.table._errors import DatasetError, one_line
+
+_READER_FEATURES: Final = frozenset({"timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"})
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A table at one version.
+
+    Attributes:
+        location: Where it is.
+        version: The version.
+        adds: Its files as Delta describes them, in the order in which they were added.
+        columns: Its columns, without those of `partition_by`.
+        partition_by: Its partition columns.
+        id: The identifier that it got when it was created.
+    """
+
+    location: Location
+    version: int
+    adds: pa.Table = field(repr=False)
+    columns: pa.Schema = field(repr=False)
+    partition_by: tuple[str, ...]
+    id: str
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The paths of its files, in the table or, of files elsewhere, as URIs."""
+        return [unquote(path) for path in self.adds.column("path").to_pylist()]
+
+    def described(self, columns: Sequence[str]) -> list[dict[str, Any]]:
+        """What Delta's log has of each file, of these columns of `adds`."""
+        found: list[dict[str, Any]] = self.adds.select(
+            [name for name in columns if name in self.adds.schema.names]
+        ).to_pylist()
+        return found
+
+
+@in_own_process
+def load(location: Location, version: int | datetime | None = None) -> Snapshot | None:
+    """Reads a table's log; None if there is no table.
+
+    Args:
+        location: Where it is.
+        version: Which version, or that of which time. Default: the last one.
+
+    Raises:
+        DatasetError: The log is damaged, there is no such version, or the table uses a feature of
+            Delta that chatpb does not read.
+    """
+    table = opened(location, version)
+    if table is not None and version is None and (found := emptied(location)) is not None:
+        raise found
+    return None if table is None else _snapshot(location, table)
+
+
+def opened(location: Location, version: int | datetime | None = None) -> DeltaTable | None:
+    with delta_errors(location, "cannot be opened"):
+        try:
+            if isinstance(version, datetime):
+                table = DeltaTable(location.delta_uri, None, options_of(location))
+                table.load_as_version(version)
+                return table
+            return DeltaTable(location.delta_uri, version, options_of(location))
+        except DeltaError as error:
+            if version is None and _absent(location):
+                return None
+            if (found := damage(location)) is not None:
+                raise found from error
+            if isinstance(error, TableNotFoundError):
+                return None
+            raise error
+
+
+def _absent(location: Location) -> bool:
+    return location.folder is not None and not (location.folder / LOG).is_dir()
+
+
+def options_of(location: Location) -> dict[str, str] | None:
+    return dict(location.options) or None
+
+
+def _snapshot(location: Location, table: DeltaTable) -> Snapshot:
+    with delta_errors(location, "cannot be opened"):
+        protocol = table.protocol()
+        unknown = sorted(set(protocol.reader_features or ()) - _READER_FEATURES)
+        if unknown == ["deletionVectors"] and not _has_deletion_vectors(table):
+            unknown = []
+        if unknown or (protocol.min_reader_version == 2):
+            what = ", ".join(unknown) or "columnMapping"
+            raise DatasetError(location.uri, f"chatpb does not read tables with {what}{_WAY_OUT}")
+        adds = pa.table(table.get_add_actions())
+        metadata = table.metadata()
+        partition_by = tuple(metadata.partition_columns)
+        schema = pa.schema(table.schema().to_arrow())
+    order = [("modification_time", "ascending"), ("path", "ascending")]
+    columns = pa.schema([each for each in schema if each.name not in partition_by])
+    return Snapshot(
+        location, table.version(), adds.sort_by(order), columns, partition_by, str(metadata.id)
+    )
+
+
+def _has_deletion_vectors(table: DeltaTable) -> bool:
+    try:
+        return bool(pa.table(table.deletion_vectors()).num_rows)
+    except DeltaError:
+        return True
+
+
+_WAY_OUT: Final = (
+    "; let the tool that wrote it rewrite the files without it (for deletionVectors, Spark's"
+    " REORG TABLE ... APPLY (PURGE))"
+)
+
+
+class delta_errors:  # noqa: N801
+    """Turns Delta's errors into those of tables."""
+
+    def __init__(self, location: Location, what: str) -> None:
+        self._location = location
+        self._what = what
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, DeltaError | OSError | ValueError):
+            reason = f"{self._what}: {one_line(error)}"
+            raise DatasetError(self._location.uri, reason) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,11 @@ import pytest
 
 import chatpb
 import chatpb.v1
+from chatpb.log import LogWriter
+from chatpb.table import Dataset
+from chatpb.v1 import CompletionRecord
+from support.command_line import run
+from support.seeded import seeded
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -58,6 +64,33 @@ def test_python_blocks_of_pages_run(page: str, place: Path) -> None:
     for block in blocks:
         subprocess.run([sys.executable, "-c", block], cwd=place, check=True)
     assert blocks
+
+
+def test_the_commands_of_storage_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "log").mkdir()
+    with LogWriter(tmp_path / "log" / "a.chatpb.zst") as log:
+        for record in seeded():
+            record.caller = record.caller.replace("web", "alice")
+            if record.HasField("completion"):
+                record.completion.usage.total_tokens += 2000
+            log.append(record)
+    example = chatpb.from_json((ROOT / "examples/completion.json").read_bytes())
+    Path("responses.jsonl").write_bytes(chatpb.to_json(example) + b"\n")
+    section = README[README.index("## Storage") :]
+    done = []
+    for line in re.findall(r"^    (chatpb .*)", section, re.MULTILINE):
+        arguments = [
+            argument.replace("s3://bucket", "elsewhere")
+            for argument in shlex.split(line, comments=True)
+        ]
+        result = run(*arguments[1:])
+        assert 0 == result.exit_code, (line, result.stderr)
+        done.append(arguments[1])
+    assert ["compact", "sql", "grep", "grep", "export", "export", "optimize", "delete"] == done[:8]
+    kept = [CompletionRecord.FromString(data) for data in Dataset("completions").records()]
+    assert (41, {"", "app", "batch"}) == (len(kept), {record.caller for record in kept})
+    assert all(Path(name).stat().st_size for name in ("answers.jsonl", "train.parquet"))
 
 
 def test_the_table_is_what_the_command_prints() -> None:

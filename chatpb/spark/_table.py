@@ -87,7 +87,8 @@ def read_table(
         storage_options: As for `chatpb.table.Dataset`.
 
     Raises:
-        chatpb.table.DatasetError: There is no such table or version.
+        chatpb.table.DatasetError: There is no such table or version; or, without `columns`, a newer
+            chatpb wrote columns that this version does not know.
     """
     dataset = Dataset(table, storage_options)
     if version is not None:
@@ -97,6 +98,8 @@ def read_table(
     if not parts:
         return spark.createDataFrame([], table_schema()).select(*names)
     if all(part.is_local for part in parts):
+        for part in parts if columns is None else ():
+            part.check_known()
         if _version(spark) < _READS_SPLIT_STREAMS:
             spark.conf.set("spark.sql.parquet.enableNestedColumnVectorizedReader", "false")
         files = [local(part.path) for part in parts]
@@ -106,7 +109,10 @@ def read_table(
     def read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for number in batch.column(0):
-                for rows in parts[number.as_py()].batches(names, None):
+                part = parts[number.as_py()]
+                if columns is None:
+                    part.check_known()
+                for rows in part.batches(names, None):
                     yield rows.cast(kinds)
 
     schema = from_arrow_schema(kinds, prefer_timestamp_ntz=False)

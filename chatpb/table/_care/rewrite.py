@@ -20,6 +20,7 @@ from chatpb.table._delta.snapshot import Snapshot, load
 from chatpb.table._errors import DatasetConflictError, DatasetError
 from chatpb.table._files.file_writer import FileWriter, Limits, remove
 from chatpb.table._files.parts import Part
+from chatpb.table._files.unknown import unknown
 from chatpb.table._rows.columns import SCHEMA
 
 #: Numbers of rows of a file, ascending.
@@ -58,8 +59,10 @@ def rewritten(
     """
     given = list(parts)
     columns = _columns([part for part, _ in given])
+    others = set(unknown(columns)).difference(*(part.unknown for part, _ in given))
     limits = Limits(1 << 62, _GROUP_BYTES, _GROUP_ROWS)
-    writer = FileWriter(snapshot.location, level, limits, partitioning_of(snapshot.partition_by))
+    kind = partitioning_of(snapshot.partition_by)
+    writer = FileWriter(snapshot.location, level, limits, kind, others)
     try:
         for part, left_out in given:
             _copy(part, left_out, columns, writer)
@@ -87,7 +90,10 @@ def commit_files(location: Location, version: int, changes: Changes) -> int:
 
 def _columns(parts: Sequence[Part]) -> pa.Schema:
     """All columns of files, also those of later versions of chatpb, in the form to be written."""
-    found = pa.unify_schemas([part.metadata.schema.to_arrow_schema() for part in parts])
+    schemas = [part.metadata.schema.to_arrow_schema() for part in parts]
+    found = pa.unify_schemas(
+        [pa.schema([each.with_type(plain(each.type)) for each in schema]) for schema in schemas]
+    )
     return pa.schema(
         [
             SCHEMA.field(each.name)

@@ -12,7 +12,7 @@ import re
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any, Final
@@ -29,6 +29,7 @@ from chatpb.table._delta.stores import filesystem, upload
 from chatpb.table._errors import DatasetError, one_line
 from chatpb.table._files.encoding import parquet_options
 from chatpb.table._files.trim import has_fields, trimmed, used_schema
+from chatpb.table._files.unknown import note_of
 from chatpb.table._rows.columns import RECORD
 
 JSON_BYTES: Final = b"chatpb.json_bytes"  # in the metadata of a file
@@ -97,8 +98,15 @@ class _File:
     """
 
     def __init__(
-        self, location: Location, prefix: str, rows: pa.Table, level: int, partition: dict[str, Any]
+        self,
+        location: Location,
+        prefix: str,
+        rows: pa.Table,
+        level: int,
+        partition: dict[str, Any],
+        note: dict[bytes, bytes],
     ) -> None:
+        self._note = note
         self.json_bytes = self.record_bytes = 0
         self._schema = used_schema(rows, [RECORD])
         self._location = location
@@ -132,7 +140,9 @@ class _File:
 
     def close(self) -> NewFile:
         """Ends the file and makes it durable, at its place."""
-        self._writer.add_key_value_metadata({JSON_BYTES: str(self.json_bytes).encode()})
+        self._writer.add_key_value_metadata(
+            {JSON_BYTES: str(self.json_bytes).encode(), **self._note}
+        )
         self._writer.close()
         self._raw.flush()
         footer = _footer(self._raw)
@@ -199,6 +209,7 @@ class FileWriter:
         level: The level of zstd.
         limits: The sizes of files and row groups.
         partitioning: How the files of the table are apart.
+        others: Columns and fields of other tools, which belong to no record.
     """
 
     def __init__(
@@ -207,7 +218,9 @@ class FileWriter:
         level: int,
         limits: Limits,
         partitioning: Partitioning | None = None,
+        others: Iterable[str] = (),
     ) -> None:
+        self._note = note_of(others)
         self._location = location
         self._level = level
         self._limits = limits
@@ -275,7 +288,9 @@ class FileWriter:
             self._end_file(group)
         if group.file is None:
             self._close_others()
-            group.file = _File(self._location, self._prefix(), rows, self._level, group.partition)
+            group.file = _File(
+                self._location, self._prefix(), rows, self._level, group.partition, self._note
+            )
         group.file.write(rows)
         group.file.record_bytes += group.record_bytes
         group.file.json_bytes += group.json_bytes

@@ -23,6 +23,7 @@ from chatpb.table._delta.statistics import guarantee
 from chatpb.table._delta.stores import filesystem
 from chatpb.table._errors import DatasetError, one_line
 from chatpb.table._files.file_writer import JSON_BYTES, TRAILER, digests, footer_digest
+from chatpb.table._files.unknown import noted, unknown
 from chatpb.table._rows.columns import RECORD, SCHEMA
 
 _READ_BYTES: Final = 4 << 20  # of rows that are read at once, as JSON
@@ -114,7 +115,27 @@ class Part:
     def json_bytes(self) -> int | None:
         """How many bytes of JSON its records were, or None if chatpb did not write it."""
         text = (self.metadata.metadata or {}).get(JSON_BYTES)
-        return None if text is None else int(text)
+        return int(text) if text is not None and text.isdigit() and len(text) < 19 else None
+
+    @cached_property
+    def unknown(self) -> frozenset[str]:
+        """Columns and fields that this version of chatpb does not know, and records need."""
+        metadata = self.metadata.metadata or {}
+        if JSON_BYTES not in metadata:  # another tool wrote it
+            return frozenset()
+        found = unknown(self.metadata.schema.to_arrow_schema())
+        return frozenset(found) - noted(metadata)
+
+    def check_known(self) -> None:
+        """Checks that records can be made of the rows.
+
+        Raises:
+            DatasetError: A newer chatpb has moved values of them to columns that are unknown here.
+        """
+        if self.unknown:
+            name = min(self.unknown)
+            reason = f"a newer version of chatpb wrote its column {name}; update chatpb to read it"
+            raise DatasetError(self.place, reason)
 
     def row_groups(self, where: pc.Expression | None) -> list[int]:
         """The numbers of the row groups that may contain rows that match."""
@@ -144,11 +165,17 @@ class Part:
         """The rows of it or of one row group, see `Dataset.scan`.
 
         Args:
-            columns: The names of columns, or what to compute of them.
+            columns: The names of columns, or what to compute of them. Default: all, to make
+                records of the rows.
             where: Which rows.
             row_group: The number of the row group.
             schema: The columns that there are. Default: those of this version of chatpb.
+
+        Raises:
+            DatasetError: The file cannot be read, or not whole, see `check_known`.
         """
+        if columns is None and schema is SCHEMA:
+            self.check_known()
         dataset = self._open(schema)
         if row_group is not None:
             (fragment,) = dataset.get_fragments()

@@ -15,7 +15,7 @@ from chatpb.table._care import delete as _delete
 from chatpb.table._care import optimize as _optimize
 from chatpb.table._care.rewrite import loaded as latest
 from chatpb.table._care.rewrite import rewritten as rewritten_files
-from chatpb.table._delta import delta as _delta
+from chatpb.table._delta import commits
 from chatpb.v1 import CompletionRecord
 
 
@@ -41,8 +41,8 @@ def test_a_deletion_that_could_not_copy_a_file_reads_it_again(
             failures.append(part)
             (other,) = [each for each in table.files() if each.name != part.name]
             files = original(snapshot, [(other, None)], level)
-            changes = _delta.Changes(adds=files, removes=[other.name], data_change=False)
-            _delta.commit(snapshot.location, snapshot.version, changes)
+            changes = commits.Changes(adds=files, removes=[other.name], data_change=False)
+            commits.commit(snapshot.location, snapshot.version, changes)
             raise DatasetError(part.place, "cannot be read")
         return original(snapshot, given, level)
 
@@ -60,7 +60,7 @@ def test_each_writer_makes_its_own_commit_durable(
     table = Dataset(tmp_path)
     table.append([record(0)])
     synced: list[str] = []
-    original, write = _delta.sync, _delta._write
+    original, write = commits.sync, commits._write
 
     def sync(path: str | os.PathLike[str]) -> None:
         synced.append(os.path.basename(path))
@@ -68,14 +68,14 @@ def test_each_writer_makes_its_own_commit_durable(
 
     def slow(*args: Any) -> Any:
         made = write(*args)
-        monkeypatch.setattr(_delta, "_write", write)
+        monkeypatch.setattr(commits, "_write", write)
         table.append([record(2)])
         synced.clear()
         args[1].update_incremental()
         return args[1].version() if made is not None else None
 
-    monkeypatch.setattr(_delta, "sync", sync)
-    monkeypatch.setattr(_delta, "_write", slow)
+    monkeypatch.setattr(commits, "sync", sync)
+    monkeypatch.setattr(commits, "_write", slow)
     table.append([record(1)])
     assert f"{1:020}.json" in synced
     assert 3 == len(list(table.records()))

@@ -12,8 +12,9 @@ import pyarrow.parquet
 import pytest
 
 import chatpb
-from chatpb.table import Dataset, DatasetError, to_batch
-from chatpb.table._delta.delta import Changes, NewFile, commit
+from chatpb import ConversionError
+from chatpb.table import Dataset, DatasetError, from_batch, to_batch
+from chatpb.table._delta.commits import Changes, NewFile, commit
 from chatpb.table._files.file_writer import JSON_BYTES
 from chatpb.v1 import ChatCompletion, CompletionRecord
 from support.command_line import run
@@ -104,3 +105,26 @@ def test_a_strange_note_in_a_footer_is_no_failure(tmp_path: Path) -> None:
     pa.parquet.write_table(rows, tmp_path / "a.parquet")
     assert 0 == run("compact", tmp_path / "a.parquet", tmp_path / "t").exit_code
     assert 1 == len(list(Dataset(tmp_path / "t").records()))
+
+
+def test_a_name_in_a_footer_that_is_no_text_is_damage(tmp_path: Path) -> None:
+    rows = pa.Table.from_batches([to_batch([record()])])
+    path = tmp_path / "a.parquet"
+    pa.parquet.write_table(rows, path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"caller", b"calle\xff"))
+    result = run("compact", path, tmp_path / "t")
+    assert 1 == result.exit_code
+    assert b"a.parquet: not a Parquet file" in result.stderr_bytes
+
+
+@pytest.mark.parametrize("offset", [-1, 1 << 30])
+def test_offsets_outside_of_the_values_are_refused(offset: int) -> None:
+    """Also in rows of a program that does not check them: nothing crashes."""
+    rows = to_batch([record(), record()])
+    number = rows.schema.get_field_index("record")
+    column = rows.column(number)
+    data = column.buffers()[2]
+    offsets = pa.array([0, offset, data.size], pa.int32()).buffers()[1]
+    wrong = pa.Array.from_buffers(column.type, 2, [None, offsets, data])
+    with pytest.raises(ConversionError):
+        from_batch(rows.set_column(number, rows.schema.field(number), wrong))

@@ -90,9 +90,8 @@ def commit_files(location: Location, version: int, changes: Changes) -> int:
 
 def _columns(parts: Sequence[Part]) -> pa.Schema:
     """All columns of files, also those of later versions of chatpb, in the form to be written."""
-    schemas = [part.metadata.schema.to_arrow_schema() for part in parts]
     found = pa.unify_schemas(
-        [pa.schema([each.with_type(plain(each.type)) for each in schema]) for schema in schemas]
+        [pa.schema([each.with_type(plain(each.type)) for each in part.schema]) for part in parts]
     )
     return pa.schema(
         [

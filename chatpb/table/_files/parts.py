@@ -111,6 +111,16 @@ class Part:
         """
         return self._read(lambda footer: pa.parquet.read_metadata(pa.BufferReader(footer)))
 
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The columns of the file.
+
+        Raises:
+            DatasetError: As for `metadata`.
+        """
+        metadata = self.metadata
+        return self._read(lambda _: metadata.schema.to_arrow_schema())
+
     @property
     def json_bytes(self) -> int | None:
         """How many bytes of JSON its records were, or None if chatpb did not write it."""
@@ -123,7 +133,7 @@ class Part:
         metadata = self.metadata.metadata or {}
         if JSON_BYTES not in metadata:  # another tool wrote it
             return frozenset()
-        found = unknown(self.metadata.schema.to_arrow_schema())
+        found = unknown(self.schema)
         return frozenset(found) - noted(metadata)
 
     def check_known(self) -> None:
@@ -234,8 +244,7 @@ class Part:
         return functools.reduce(operator.and_, known) if known else None
 
     def _open(self, schema: pa.Schema = SCHEMA) -> pa.dataset.Dataset:
-        metadata = self.metadata
-        there = metadata.schema.to_arrow_schema()
+        there = self.schema
         if RECORD not in there.names:
             raise DatasetError(self.place, f"not a table of chatpb: there is no column {RECORD}")
         if schema is SCHEMA and any(_has_views(each.type) for each in there):
@@ -261,7 +270,7 @@ class Part:
             return read(self._footer())
         except FileNotFoundError:
             raise DatasetError(self.place, "was removed meanwhile") from None
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise self._failure("not a Parquet file", error) from None
 
     def _failure(self, what: str, error: Exception) -> DatasetError:

@@ -95,6 +95,7 @@ def from_batch(batch: pa.RecordBatch) -> list[bytes]:
                 return records
     found: list[bytes] = []
     try:
+        batch.validate(full=True)  # else offsets and indices may lie outside of what they point to
         found.extend(record.SerializeToString(deterministic=True) for record in assemble(batch))
     except (pa.ArrowException, *FAULTS) as error:
         reason = f"the row is not one of a table: {error}"

@@ -1,4 +1,4 @@
--- The views of a chatpb table, for DuckDB 2.0 and newer. docs/queries.md shows how to use them.
+-- The views of a chatpb table, for DuckDB 1.4 and newer. docs/queries.md shows how to use them.
 --
 -- They read a relation `records` with one row for each record. It has all columns of the table
 -- (docs/storage.md), also those that no file has, and these:

@@ -13,7 +13,7 @@ import pytest
 
 import chatpb
 from chatpb.table import Dataset, to_batch
-from chatpb.v1 import ChatCompletionRequest, CompletionRecord
+from chatpb.v1 import ChatCompletionChunk, ChatCompletionRequest, CompletionRecord
 from support import build
 
 Group = Callable[[int], Any]
@@ -134,22 +134,28 @@ def test_little_is_outside_of_the_columns(tmp_path: Path, turns: int) -> None:
     assert path.stat().st_size - size <= FOOTER
 
 
-def test_spark_reads_the_encodings_of_all_columns(tmp_path: Path) -> None:
-    """Before 4.3 it reads streams of bytes in lists only."""
+def test_spark_and_duckdb_read_the_encodings_of_all_columns(tmp_path: Path) -> None:
+    """Spark before 4.3 reads streams of bytes in lists only, DuckDB before 2.0 of floats only."""
     rng = random.Random(1)
     records = [
         CompletionRecord(
             completion=each.completion,
+            chunks=[ChatCompletionChunk(created=rng.getrandbits(40))],
             start_time_unix_us=1_700_000_000_000_000 + rng.getrandbits(40),
             duration_us=rng.getrandbits(30),
         )
         for each in conversations(count=300, turns=1)
     ]
+    for each in records:
+        each.completion.choices[0].index = rng.getrandbits(31)
+        token = each.completion.choices[0].logprobs.content.add(token="a", logprob=-0.5)
+        token.top_logprobs.add(token="b", logprob=-1.25)
     [path] = written(Dataset(tmp_path), records)
     found = columns(path)
-    assert "duration_us" in found
-    for name, column in found.items():
-        assert "." in name or "BYTE_STREAM_SPLIT" not in column.encodings
+    assert {"duration_us", "messages.list.element.choice"} <= found.keys()
+    split = {name for name, each in found.items() if "BYTE_STREAM_SPLIT" in each.encodings}
+    tokens = "logprobs.list.element"
+    assert split == {f"{tokens}.logprob", f"{tokens}.top_logprobs.list.element.logprob"}
 
 
 def test_numbers_have_statistics(tmp_path: Path) -> None:

@@ -158,14 +158,11 @@ def _sample(values: pa.ChunkedArray) -> pa.Array:
 
 
 def _encodings(path: str, kind: pa.DataType) -> tuple[str, ...]:
-    # Spark before 4.3 reads BYTE_STREAM_SPLIT in lists only.
-    is_in_list = "." in path
-    if pa.types.is_float32(kind) and is_in_list:
+    # Spark before 4.3 reads BYTE_STREAM_SPLIT in lists only, DuckDB before 2.0 of floats only.
+    if pa.types.is_float32(kind) and "." in path:
         return (_SPLIT,)
     if pa.types.is_integer(kind) or pa.types.is_timestamp(kind):
-        if kind.bit_width < 32:
-            return (_DICTIONARY,)
-        return (*_INTEGERS, _SPLIT) if is_in_list else _INTEGERS
+        return _INTEGERS if kind.bit_width >= 32 else (_DICTIONARY,)
     if pa.types.is_string(kind) or pa.types.is_binary(kind):
         return _TEXTS
     return (_PLAIN,) if pa.types.is_boolean(kind) else (_DICTIONARY,)

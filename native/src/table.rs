@@ -27,13 +27,17 @@ type TokenArgs = (u32, u32, u32, u32, u32);
 /// The message type, by its number, of completions or requests, and the field of the record.
 type MemberArgs = (usize, u32);
 /// Completions, the field with their kind and its name; requests, the name of the member that each
-/// has; the names of the members of exchanges, and of HTTP messages; the names of other members that
-/// no request has; and what no completion has anywhere.
+/// has; errors, the name of their only member; the field of labels; the names of the members of
+/// exchanges, and of HTTP messages; the names of other members that no request has; and what no
+/// completion has anywhere.
 type ShapeArgs = (
     MemberArgs,
     (u32, Vec<u8>),
     MemberArgs,
     Vec<u8>,
+    MemberArgs,
+    Vec<u8>,
+    u32,
     (Vec<u8>, Vec<u8>),
     Vec<u8>,
     Vec<Vec<u8>>,
@@ -290,7 +294,7 @@ fn token_fields((token, logprob, data, id, list): TokenArgs) -> TokenFields {
 }
 
 fn shapes_of(
-    (completion, kind, request, messages, around, body, others, suspects): ShapeArgs,
+    (completion, kind, request, messages, error, failure, labels, around, body, others, suspects): ShapeArgs,
 ) -> Shapes {
     let member = |(message_type, field): MemberArgs| Member {
         message_type,
@@ -301,6 +305,9 @@ fn shapes_of(
         kind,
         request: member(request),
         messages,
+        error: member(error),
+        failure,
+        labels,
         around,
         body,
         others,

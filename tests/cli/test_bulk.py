@@ -61,6 +61,12 @@ _TAKEN: dict[str, dict[str, Any]] = {
     "request around": {**REQUEST, "response": _ANSWER},
     "response first": {"response": _ANSWER, **_ODD},
     "response between": {"model": "m", "response": _ANSWER, "messages": []},
+    "label": {"request": REQUEST, "response": _ANSWER, "team": "a"},
+    "labels": {"b": 0, "request": REQUEST, "x": "", "response": _ANSWER, "a": None, "c": True},
+    "messages as a label": {"request": REQUEST, "response": _ANSWER, "messages": "a", "n": 10},
+    "error as response": {"request": REQUEST, "response": {"error": {"message": "no"}}},
+    "error with a label": {"request": REQUEST, "response": {"error": {"x": 1.0}}, "team": "a"},
+    "error around": {**REQUEST, "response": {"error": {"message": "no", "code": None}}},
 }
 _LEFT: dict[str, dict[str, Any]] = {
     "chunk": STREAM[0],
@@ -68,8 +74,16 @@ _LEFT: dict[str, dict[str, Any]] = {
     "request with an error": {**REQUEST, "error": None},
     "request with choices": {**REQUEST, "choices": []},
     "request with an object": {**REQUEST, "object": "chat.completion"},
-    "label": {"request": REQUEST, "response": _ANSWER, "team": "a"},
-    "error as response": {"request": REQUEST, "response": {"error": {"message": "no"}}},
+    "label outside ASCII": {"request": REQUEST, "response": _ANSWER, "é": "é"},
+    "label with escapes": {"request": REQUEST, "response": _ANSWER, "team": '"'},
+    "label in an object": {"request": REQUEST, "response": _ANSWER, "team": {"a": 1}},
+    "label with a fraction": {"request": REQUEST, "response": _ANSWER, "score": 1.0},
+    "negative label": {"request": REQUEST, "response": _ANSWER, "score": -1},
+    "label of a batch": {"request": REQUEST, "response": _ANSWER, "custom_id": "a"},
+    "status": {"request": REQUEST, "response": _ANSWER, "status_code": 200},
+    "error next to it": {"request": REQUEST, "response": _ANSWER, "error": None},
+    "error that is a text": {"request": REQUEST, "response": {"error": "no"}},
+    "error with more": {"request": REQUEST, "response": {"error": {}, "id": "a"}},
     "chunks as response": {"request": REQUEST, "response": STREAM},
     "null as response": {"request": REQUEST, "response": None},
     "HTTP": {"request": REQUEST, "response": {"status_code": 200, "body": _ANSWER}},
@@ -93,10 +107,14 @@ def test_shapes(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     if shredder() is not None:
         left = [(True, 0, 20), (False, 20, 37), (True, 37, 57)]
         assert found_runs == ([(True, 0, len(texts))] if name in _TAKEN else left)
+    label = ["--label", "team=b"]
     compacted(path, tmp_path / "bulk")
+    compacted(*label, path, tmp_path / "bulk of b")
     one_by_one(monkeypatch)
     compacted(path, tmp_path / "slow")
+    compacted(*label, path, tmp_path / "slow of b")
     assert found(tmp_path / "slow") == found(tmp_path / "bulk")
+    assert found(tmp_path / "slow of b") == found(tmp_path / "bulk of b")
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from chatpb._cli.reading.exchange import BODY, CUSTOM_ID, ERROR, REQUEST, RESPONSE
+from chatpb._cli.reading.exchange import BODY, CUSTOM_ID, ERROR, REQUEST, RESPONSE, STATUS
 from chatpb._cli.reading.source import Block
 from chatpb._cli.reading.streams import MadeRows
 
 _FEWEST: Final = 16  # lines that are worth a batch of rows
-_OTHERS: Final = (CUSTOM_ID, ERROR, "choices")
+_OTHERS: Final = (CUSTOM_ID, ERROR, STATUS, "choices")
 
 
 class Run(NamedTuple):

@@ -44,7 +44,7 @@ CUSTOM_ID: Final = "custom_id"
 METHOD: Final = "method"
 URL: Final = "url"
 BODY: Final = "body"
-_STATUS: Final = "status_code"
+STATUS: Final = "status_code"
 ENDPOINT: Final = "/chat/completions"
 
 
@@ -153,9 +153,9 @@ def _record_in(members: _Tree, texts: Written) -> bytes:
             raise UnknownShapeError(f"its request is {described(request)}")
         parts.append((ChatCompletionRequest, request, REQUEST))
     response = _without_http(response, labels, texts)
-    status = labels.get(_STATUS)
+    status = labels.get(STATUS)
     if type(status) is int and 0 <= status < _NO_STATUS:
-        record.http_status = labels.pop(_STATUS)
+        record.http_status = labels.pop(STATUS)
     else:
         status = 0
     parts += ((kind, part, RESPONSE) for kind, part in _response(response, status))

@@ -97,9 +97,13 @@ def _unclear(name: str, reason: str) -> CliError:
 
 
 def with_labels(rows: pa.RecordBatch, labels: dict[str, str]) -> pa.RecordBatch:
-    """Rows without labels, with these labels; none leave the rows as they are."""
+    """Rows with these labels too, which replace those of the same name."""
     if not labels:
         return rows
-    field = rows.schema.field(_LABELS)
-    values = pa.repeat(pa.scalar(sorted(labels.items()), field.type), len(rows))
+    field, own = rows.schema.field(_LABELS), rows.column(_LABELS)
+    if own.null_count == len(own):
+        values = pa.repeat(pa.scalar(sorted(labels.items()), field.type), len(rows))
+    else:
+        maps = ({each["key"]: each["value"] for each in row or ()} for row in own.to_pylist())
+        values = pa.array([sorted((each | labels).items()) for each in maps], field.type)
     return rows.set_column(rows.schema.get_field_index(_LABELS), field, values)

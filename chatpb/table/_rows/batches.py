@@ -24,6 +24,7 @@ from chatpb.v1.chat_completion_chunk_pb2 import ChunkChoice
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
 from chatpb.v1.completion_record_pb2 import CompletionRecord
+from chatpb.v1.error_pb2 import ErrorResponse
 
 _CHUNKS: Final = CompletionRecord.CHUNKS_FIELD_NUMBER
 #: What the reference raises for rows that are not those of a table.
@@ -157,7 +158,7 @@ class LineShapes(NamedTuple):
         response: In an exchange, the member with the response. Without a request next to it, the
             other members are the request.
         body: In an HTTP message, the member with a request or a response.
-        others: Other members that no request has.
+        others: Other members that no request has, and that are no labels.
     """
 
     request: str
@@ -181,9 +182,10 @@ class Rows(NamedTuple):
 def lines_to_batches(lines: Sequence[bytes], shapes: LineShapes, fewest: int = 1) -> Iterator[Rows]:
     """Makes rows of those lines of JSON of which it is certain what they are.
 
-    Those are completions that say that they are completions, requests, and exchanges of one of each
-    with no other members. They are converted together, with no Python for a single one of them.
-    Everything else is left to the caller, as are lines that cannot be read.
+    Those are completions that say that they are completions, requests, and exchanges of a request
+    and a completion or an error, whose other members are labels. They are converted together, with
+    no Python for a single one of them. Everything else is left to the caller, as are lines that
+    cannot be read.
 
     Args:
         lines: The lines, without white space around them. Empty ones make no row.
@@ -209,6 +211,9 @@ def lines_to_batches(lines: Sequence[bytes], shapes: LineShapes, fewest: int = 1
         (kind.number, kind.name.encode()),
         request,
         messages.encode(),
+        _member(ErrorResponse),
+        ErrorResponse.DESCRIPTOR.fields_by_number[ErrorResponse.ERROR_FIELD_NUMBER].name.encode(),
+        CompletionRecord.LABELS_FIELD_NUMBER,
         (shapes.request.encode(), shapes.response.encode()),
         shapes.body.encode(),
         [name.encode() for name in shapes.others],

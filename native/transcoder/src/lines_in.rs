@@ -9,7 +9,7 @@ use crate::json::Cursor;
 use crate::plan::Plan;
 use crate::schema::Schema;
 use crate::shred::Shredder;
-use crate::wire::{Fields, Value};
+use crate::wire::{Fields, Value, put_bytes};
 use crate::{Declined, Nan};
 
 /// A type of messages in a record.
@@ -25,13 +25,18 @@ pub struct Shapes {
     /// The field of a completion that is unset if the text says that it is one, and its name.
     pub kind: (u32, Vec<u8>),
     pub request: Member,
+    pub error: Member,
+    /// The only member of an error.
+    pub failure: Vec<u8>,
+    /// The field of the record with its labels.
+    pub labels: u32,
     /// The member that each request has.
     pub messages: Vec<u8>,
     /// The members of an exchange.
     pub around: (Vec<u8>, Vec<u8>),
     /// The member of an HTTP message with a request or a response, which neither has itself.
     pub body: Vec<u8>,
-    /// Other members that no request has.
+    /// Other members that no request has, and that are no labels in an exchange.
     pub others: Vec<Vec<u8>>,
     /// What a completion that is not in an exchange does not have anywhere, in quotes.
     pub suspects: Vec<Vec<u8>>,
@@ -58,8 +63,8 @@ pub fn shred_lines(
     let mut taker = Taker {
         schema,
         shapes,
-        request: Vec::new(),
-        completion: Vec::new(),
+        record: Vec::new(),
+        message: Vec::new(),
         text: Vec::new(),
     };
     let mut runs = Runs {
@@ -72,16 +77,10 @@ pub fn shred_lines(
         if line.is_empty() {
             continue;
         }
-        let Ok((has_request, has_completion)) = taker.take(line) else {
+        if taker.take(line).is_err() {
             runs.end(index);
             runs.decline(index + 1);
-            continue;
-        };
-        let request = has_request.then_some((shapes.request.field, &taker.request[..]));
-        let completion = (shapes.completion.field, &taker.completion[..]);
-        let messages = [request, has_completion.then_some(completion)];
-        let messages = messages.into_iter().flatten();
-        if runs.shredder.messages(messages).is_err() {
+        } else if runs.shredder.record(&taker.record, None).is_err() {
             runs.shredder = Shredder::new(plan); // too much for one batch
             runs.decline(index + 1);
         }
@@ -133,28 +132,35 @@ impl Runs<'_> {
 struct Taker<'a> {
     schema: &'a Schema,
     shapes: &'a Shapes,
-    request: Vec<u8>,
-    completion: Vec<u8>,
+    /// What the line becomes.
+    record: Vec<u8>,
+    message: Vec<u8>,
     text: Vec<u8>,
 }
 
 impl Taker<'_> {
-    /// Converts the messages of a line: whether there is a request, and a completion.
-    fn take(&mut self, line: &[u8]) -> Result<(bool, bool), Declined> {
+    /// Makes the record of a line.
+    fn take(&mut self, line: &[u8]) -> Result<(), Declined> {
+        self.record.clear();
         let shapes = self.shapes;
         let is_suspect = |word: &Vec<u8>| memmem::find(line, word).is_some();
         if !shapes.suspects.iter().any(is_suspect) {
-            self.take_completion(line)?;
-            return Ok((false, true));
+            return self.take_completion(line);
         }
         let members = members(line)?;
         let find = |name: &[u8]| members.iter().find(|member| member.name == name);
         let (request, response) = (find(&shapes.around.0), find(&shapes.around.1));
         match (request, response) {
-            (Some(request), Some(response)) if members.len() == 2 => {
+            (Some(request), Some(response)) => {
                 self.take_request(&line[request.value.clone()])?;
                 self.take_response(&line[response.value.clone()])?;
-                Ok((true, true))
+                let is_label = |member: &&Named| {
+                    member.name != shapes.around.0 && member.name != shapes.around.1
+                };
+                for member in members.iter().filter(is_label) {
+                    self.take_label(member.name, &line[member.value.clone()])?;
+                }
+                Ok(())
             }
             (None, Some(response)) => {
                 self.text.clear();
@@ -164,13 +170,9 @@ impl Taker<'_> {
                 let taken = self.take_request(&text);
                 self.text = text;
                 taken?;
-                self.take_response(&line[response.value.clone()])?;
-                Ok((true, true))
+                self.take_response(&line[response.value.clone()])
             }
-            (None, None) => {
-                self.take_request(line)?;
-                Ok((true, false))
-            }
+            (None, None) => self.take_request(line),
             _ => Err(Declined),
         }
     }
@@ -189,29 +191,59 @@ impl Taker<'_> {
         if !has(&shapes.messages) || others.into_iter().any(|name| has(name)) {
             return Err(Declined);
         }
-        self.request.clear();
-        let kind = shapes.request.message_type;
-        self.schema
-            .json_to_binary(text, kind, Nan::Refused, &mut self.request)
+        self.take_message(&shapes.request, text)
     }
 
-    /// Converts the completion of an exchange.
+    /// Converts the completion or the error of an exchange.
     fn take_response(&mut self, text: &[u8]) -> Result<(), Declined> {
-        let body = &self.shapes.body;
-        if members(text)?.iter().any(|member| member.name == body) {
+        let shapes = self.shapes;
+        match &members(text)?[..] {
+            [only] if only.name == shapes.failure && text[only.value.start] == b'{' => {
+                self.take_message(&shapes.error, text)
+            }
+            members if members.iter().any(|member| member.name == shapes.body) => Err(Declined),
+            _ => self.take_completion(text),
+        }
+    }
+
+    /// Adds a member of an exchange to the labels, if the label is the member as it is written.
+    fn take_label(&mut self, name: &[u8], text: &[u8]) -> Result<(), Declined> {
+        let shapes = self.shapes;
+        if name == shapes.body || shapes.others.iter().any(|other| other == name) {
             return Err(Declined);
         }
-        self.take_completion(text)
+        let value = match text {
+            b"null" => return Ok(()),
+            b"true" | b"false" => text,
+            [b'"', value @ .., b'"'] if !value.contains(&b'\\') => value,
+            [b'0'] => text,
+            [b'1'..=b'9', rest @ ..] if rest.iter().all(u8::is_ascii_digit) => text,
+            _ => return Err(Declined),
+        };
+        if str::from_utf8(name).is_err() || str::from_utf8(value).is_err() {
+            return Err(Declined);
+        }
+        self.message.clear();
+        put_bytes(&mut self.message, KEY, name);
+        put_bytes(&mut self.message, VALUE, value);
+        put_bytes(&mut self.record, shapes.labels, &self.message);
+        Ok(())
+    }
+
+    fn take_message(&mut self, member: &Member, text: &[u8]) -> Result<(), Declined> {
+        self.message.clear();
+        let kind = member.message_type;
+        self.schema
+            .json_to_binary(text, kind, Nan::Refused, &mut self.message)?;
+        put_bytes(&mut self.record, member.field, &self.message);
+        Ok(())
     }
 
     fn take_completion(&mut self, text: &[u8]) -> Result<(), Declined> {
-        self.completion.clear();
-        let kind = self.shapes.completion.message_type;
-        self.schema
-            .json_to_binary(text, kind, Nan::Refused, &mut self.completion)?;
-        let residue = self.schema.residue_of(kind);
+        self.take_message(&self.shapes.completion, text)?;
+        let residue = self.schema.residue_of(self.shapes.completion.message_type);
         let (number, name) = &self.shapes.kind;
-        let mut fields = Fields::new(&self.completion);
+        let mut fields = Fields::new(&self.message);
         while let Some((field, value)) = fields.next()? {
             match value {
                 _ if field == *number => return Err(Declined),
@@ -248,6 +280,9 @@ fn says_nothing(residue: &[u8], number: u32, name: &[u8]) -> Result<(), Declined
 
 /// The field of a residue with the members outside the schema.
 const EXTRA: u32 = 4;
+/// The fields of an entry of a map.
+const KEY: u32 = 1;
+const VALUE: u32 = 2;
 
 /// A member of an object.
 struct Named<'a> {

@@ -106,7 +106,7 @@ def embedded(number: int, messages: Iterable[bytes]) -> bytes:
 
 
 def begun(number: int, size: int) -> bytes:
-    """What comes before a message of so many bytes, in a field."""
+    """What comes before a message of that many bytes, in a field."""
     return varint_bytes(number << 3 | _LENGTH) + varint_bytes(size)
 
 

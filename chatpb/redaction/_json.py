@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
-#: JSON in strings of JSON is taken apart so deep.
+#: How deep JSON in strings of JSON is taken apart.
 _DEPTH: Final = 4
-#: A number with fewer digits tells nothing of a person.
+#: A number with fewer digits identifies nobody.
 _DIGITS: Final = 7
-#: A number that is written with more characters is no other number of those that are looked for.
+#: Longer numbers are not tried without their exponent: no pattern matches that many digits.
 _LONGEST: Final = 40
 
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|[{}\[\],:]')

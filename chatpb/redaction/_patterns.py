@@ -20,9 +20,9 @@ class _Pattern(NamedTuple):
     """A form of what is replaced.
 
     Attributes:
-        name: Its name, which stands in its place.
-        regex: What looks like it. Its group ``keep``, if it has one, stays.
-        is_it: Whether something that looks like it is it; if not, its first words may be.
+        name: The name that replaces it.
+        regex: Matches candidates. The text of the group ``keep``, if there is one, is not replaced.
+        is_it: Whether a candidate is really one. If not, its first words are tried.
     """
 
     name: str

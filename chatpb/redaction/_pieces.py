@@ -6,9 +6,9 @@ import codecs
 from collections.abc import Sequence
 from typing import Final
 
-#: What is the same again on both sides after a change, at least.
+#: How many equal characters on both sides end a change, at least.
 _SAME: Final = 8
-#: How far it is looked for.
+#: How far to look for them.
 _NEAR: Final = 64
 _FAR: Final = 4096
 _STEP: Final = 1024

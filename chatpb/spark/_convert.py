@@ -90,7 +90,7 @@ def from_protobuf(
     """A column of messages in binary form as one of structs, with the names of the schema.
 
     The structs are those of Spark's function of this name with ``emit.default.values``, but this
-    one needs no package beside chatpb.
+    one needs no package except chatpb.
 
     The law: ``to_protobuf(from_protobuf(c))`` are the same messages as ``c``, less fields that the
     schema does not know.

@@ -275,9 +275,12 @@ def test_restore_brings_back_and_forgets_input(tmp_path: Path) -> None:
     assert both == list(table.records())
     with pytest.raises(DatasetError, match="there is no version 9"):
         table.restore(9)
+    with pytest.raises(DatasetError, match="there is no version 9, only 5"):
+        table.at(9)
     table.vacuum(NOW)
-    with pytest.raises(DatasetError):
-        table.restore(0)
+    for read in (table.restore, table.at):
+        with pytest.raises(DatasetError, match="no version 0 any more: it was removed by vacuum"):
+            read(0)
     assert both == list(table.records())
 
 

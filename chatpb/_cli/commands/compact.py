@@ -143,7 +143,7 @@ def command(
     same command adds only what logs and files of JSON lines have grown by. Several processes may
     add to a table at the same time.
 
-    With --follow, adds what is new every minute, in one commit, such as beside a relay that writes
+    With --follow, adds what is new every minute, in one commit, such as next to a relay that writes
     logs. It reads a long log in pieces, of which each is committed. On SIGTERM or SIGINT, it
     commits what it has read and exits with 0; a second signal ends it at once. After that, as after
     a crash, the same command goes on where it was. A failure is reported and tried again; three in

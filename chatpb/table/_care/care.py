@@ -42,13 +42,13 @@ class Care:
 
         Readers, and writers that add records, go on meanwhile. If another writer deletes records of
         the same files, they are read again. Memory holds one row group, about; each new file is
-        committed by itself, so that nothing is lost of what was done if the process ends.
+        committed by itself, so a process that ends early loses only its unfinished file.
 
         Args:
             file_bytes: The size of a file. Files of half of it and more stay as they are.
             level: The level of zstd, from 1 to 22.
-            everything: Whether to write those again too, such as for another level.
-            more_than: Do nothing unless there are more than so many small files. Files that are
+            everything: Whether to write large files again too, such as for another level.
+            more_than: Do nothing unless there are more than that many small files. Files that are
                 larger than all smaller ones together do not count, and stay as they are: so it
                 costs little to call this after each addition.
 
@@ -106,7 +106,7 @@ class Care:
     def restore(self, version: int) -> int:
         """Makes the table what it was at a version, in a new commit.
 
-        Also what was taken of which input: what was added since can be added again.
+        What was taken of which input is restored too, so later input can be added again.
 
         Args:
             version: The version.

@@ -1,6 +1,6 @@
 """Copies rows from files of a table to new files, with all their columns, as they are.
 
-The records are not taken apart: a row can lie in any file, beside any other.
+The records are not taken apart: a row can be in any file, next to any other.
 """
 
 from __future__ import annotations

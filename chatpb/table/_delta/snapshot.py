@@ -85,9 +85,22 @@ def opened(location: Location, version: int | datetime | None = None) -> DeltaTa
                 return None
             if (found := damage(location)) is not None:
                 raise found from error
+            last = None if version is None else opened(location)
+            if last is not None and isinstance(version, int):
+                reason = _missing(version, last.version(), error)
+                raise DatasetError(location.uri, reason) from error
             if isinstance(error, TableNotFoundError):
                 return None
             raise error
+
+
+def _missing(version: int, last: int, error: DeltaError) -> str:
+    """Why a version of a table whose log is not damaged cannot be opened."""
+    if version > last:
+        return f"there is no version {version}, only {last}"
+    if isinstance(error, TableNotFoundError):
+        return f"there is no version {version} any more: it was removed by vacuum"
+    return f"version {version} cannot be opened: {one_line(error)}"
 
 
 def _absent(location: Location) -> bool:

@@ -23,7 +23,7 @@ def wished(metadata: Iterable[tuple[str, str | bytes]] | None) -> Keep:
     """How much a caller wishes to be recorded at most.
 
     If the header is repeated, or has several values, the one that keeps the least counts. A value
-    that is not known counts as ``none``: who sends the header wants less.
+    that is not known counts as ``none``: the header can only ask for less.
 
     Args:
         metadata: The caller's metadata, with names in lower case.

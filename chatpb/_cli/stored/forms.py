@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from chatpb._cli.stored.records import Stored
 
 _PAGE: Final = 100  # completions on a page, the most that OpenAI's API gives
-# The members that OpenAI's guide to fine-tuning lists of an example besides its messages.
+# The members that OpenAI's guide to fine-tuning lists for an example, in addition to its messages.
 _EXAMPLE: Final = ("tools", "parallel_tool_calls", "functions")
 # The members of the request that api.openai.com repeats in a stored completion.
 _STORED: Final = (

@@ -101,7 +101,7 @@ def optimize(
         target: How many bytes a file should have.
         level: The level of zstd.
         everything: Whether to write files again that are large enough already.
-        least: Merge only if more than that many files are worth it, see `small`. Default: merge all.
+        least: Merge only if more files than that are worth it, see `small`. Default: merge all.
     """
     total = Optimized()
     written: set[str] = set()

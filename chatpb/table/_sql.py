@@ -178,6 +178,7 @@ def matching(
     try:
         if not condition.strip() or len(connection.extract_statements(query)) != 1:
             raise QueryError("expected one condition, such as model = 'gpt-5'")
+        _check_writes_nothing(condition)
         result = connection.execute(query)
         last, waiting = -1, list[np.ndarray[Any, Any]]()
         while found := result.fetchmany(_AT_ONCE):
@@ -226,11 +227,7 @@ def run(connection: duckdb.DuckDBPyConnection, text: str) -> Iterator[Result]:
         raise QueryError("there is no statement")
     for statement in found:
         kind = statement.type.name
-        if kind in _WRITING:
-            raise QueryError(
-                f"{kind} is not allowed: chatpb sql reads tables, and writes only the rows of"
-                " queries (--format, -o)"
-            )
+        _check_writes_nothing(statement.query, kind)
         try:
             if kind not in _WITH_ROWS:
                 connection.execute(statement)
@@ -239,6 +236,27 @@ def run(connection: duckdb.DuckDBPyConnection, text: str) -> Iterator[Result]:
         except duckdb.Error as error:
             raise _placed(connection, error, statement.query, text) from None
         yield Result(reader.schema, _read(reader, text))
+
+
+def _check_writes_nothing(query: str, kind: str = "") -> None:
+    """Refuses statements that write files, also inside of others, such as EXPLAIN ANALYZE COPY.
+
+    What only reads may still read any file: this is no sandbox for SQL of strangers.
+
+    Raises:
+        QueryError: It would write a file.
+    """
+    found = {kind} & _WRITING
+    data = query.encode()  # the places are those of bytes
+    for at, token in duckdb.tokenize(query):
+        if token == duckdb.token_type.keyword:
+            word = re.match(rb"\w*", data[at:])
+            found |= {word[0].decode().upper()} & _WRITING if word else set()
+    if found:
+        raise QueryError(
+            f"{min(found)} is not allowed: chatpb sql reads tables, and writes only the rows of"
+            " queries (--format, -o)"
+        )
 
 
 def _placed(

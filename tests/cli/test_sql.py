@@ -80,6 +80,11 @@ def test_standard_input_and_several_statements(table: Path) -> None:
         pytest.param("select * from nosuch", "Table with name nosuch does not exist"),
         pytest.param("select (call_id || 'x')::int from exchanges", "Could not convert string"),
         pytest.param("copy exchanges to 'a.csv'", "COPY is not allowed"),
+        pytest.param("explain analyze copy(select 1) to 'a.csv'", "COPY is not allowed"),
+        pytest.param("prepare p as copy (select 1) to 'a.csv'", "COPY is not allowed"),
+        pytest.param(
+            "select 'é'; with é as (copy (select 1) to 'a.csv') select 1", "COPY is not allowed"
+        ),
         pytest.param("attach 'a.duckdb'", "ATTACH is not allowed"),
         pytest.param("delete from exchanges", "delete from base table"),
         pytest.param(" -- nothing", "there is no statement"),

@@ -15,7 +15,7 @@ from chatpb.table._care import delete as _delete
 from chatpb.table._care import optimize as _optimize
 from chatpb.table._care.rewrite import loaded as latest
 from chatpb.table._care.rewrite import rewritten as rewritten_files
-from chatpb.table._delta import commits
+from chatpb.table._delta import commits, snapshot
 from chatpb.v1 import CompletionRecord
 
 
@@ -99,3 +99,25 @@ def test_two_that_optimize_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     table.optimize()
     assert len(calls) == 2
     assert [record(number) for number in range(4)] == list(table.records())
+
+
+def test_reads_again_while_the_log_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that are listed may be gone when they are read: that is not damage."""
+    table = Dataset(tmp_path)
+    table.append([record(0)])
+    table.append([record(1)])
+    original = snapshot._opened
+    failed = []
+
+    def opened(location: Any, version: Any = None) -> Any:
+        if len(failed) < 3:
+            failed.append(version)
+            (tmp_path / "_delta_log" / f"{len(failed)}.tmp").touch()
+            raise DatasetError(location.uri, "cannot be opened: no such file")
+        return original(location, version)
+
+    monkeypatch.setattr(snapshot, "_opened", opened)
+    assert 2 == len(list(table.records()))
+    assert 3 == len(failed)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -15,9 +15,12 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from chatpb.table._delta.away import in_own_process
 from chatpb.table._delta.diagnosis import LOG, damage, emptied
+from chatpb.table._delta.listing import listed
 from chatpb.table._delta.location import Location
 from chatpb.table._errors import DatasetError, one_line
 
+_T = TypeVar("_T")
+_READS: Final = 20  # while other processes replace files of the log
 _READER_FEATURES: Final = frozenset({"timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"})
 
 
@@ -66,13 +69,49 @@ def load(location: Location, version: int | datetime | None = None) -> Snapshot 
         DatasetError: The log is damaged, there is no such version, or the table uses a feature of
             Delta that chatpb does not read.
     """
-    table = opened(location, version)
-    if table is not None and version is None and (found := emptied(location)) is not None:
-        raise found
-    return None if table is None else _snapshot(location, table)
+
+    def read() -> Snapshot | None:
+        table = _opened(location, version)
+        if table is not None and version is None and (found := emptied(location)) is not None:
+            raise found
+        return None if table is None else _snapshot(location, table)
+
+    return _while_it_changes(location, read)
 
 
 def opened(location: Location, version: int | datetime | None = None) -> DeltaTable | None:
+    """A table, as Delta's client reads it; None if there is none."""
+    return _while_it_changes(location, lambda: _opened(location, version))
+
+
+def _while_it_changes(location: Location, read: Callable[[], _T]) -> _T:
+    """Reads again after a failure, as long as another process removes or replaces files of the log.
+
+    `vacuum` and checkpoints do, while Delta's client lists the files first and reads them later.
+    """
+    before: object = None
+    for _ in range(_READS):
+        try:
+            return read()
+        except DatasetError:
+            now = _files(location)
+            if now is None or now == before:
+                raise
+            before = now
+    return read()
+
+
+def _files(location: Location) -> object:
+    """What changes with each file of the log that is written or removed; None if unknown."""
+    if location.folder is None:
+        return None
+    try:
+        return sorted((each.name, each.size, each.time) for each in listed(location, LOG)) or None
+    except DatasetError:
+        return None
+
+
+def _opened(location: Location, version: int | datetime | None = None) -> DeltaTable | None:
     with delta_errors(location, "cannot be opened"):
         try:
             if isinstance(version, datetime):

@@ -122,7 +122,7 @@ impl Assembler<'_> {
                 }
             }
             Some(Cell::Pairs(keys, values, range)) => {
-                let mut entries = Vec::with_capacity(range.len());
+                let mut entries = Vec::with_capacity(range.len().min(64)); // a wrong offset may be any number
                 for each in range {
                     let (key, value) = (keys.get(each)?, values.get(each)?);
                     entries.push((key.ok_or(Declined)?, value.ok_or(Declined)?));

@@ -327,7 +327,7 @@ impl<'a> Writer<'a, Columns<'a>> {
                 }
             }
             Cell::Pairs(keys, values, range) if field.shape == Shape::Map => {
-                let mut entries = Vec::with_capacity(range.len());
+                let mut entries = Vec::with_capacity(range.len().min(64)); // a wrong offset may be any number
                 for each in range {
                     let (key, value) = (keys.get(each)?, values.get(each)?);
                     entries.push(Entry::of_texts(

@@ -104,15 +104,15 @@ def _is_repeated(values: pa.ChunkedArray) -> bool:
         return False
     if _mean_length(values) < _COUNTED_LENGTH:
         return False
-    some = values[: _room(values, _COUNTED_BYTES)]
+    some = values[: _room(pc.binary_length(values), _COUNTED_BYTES)]
     every = pc.sum(pc.binary_length(some)).as_py() or 0
     return bool((pc.sum(pc.binary_length(pc.unique(some))).as_py() or 0) < _REPEATED * every)
 
 
-def _room(values: pa.ChunkedArray | pa.Array, size: int) -> int:
-    """How many of the first values have that many bytes together."""
-    lengths = pc.cast(pc.fill_null(pc.binary_length(values), 0), pa.int64())
-    return int(pc.sum(pc.less_equal(pc.cumulative_sum(lengths), size)).as_py())
+def _room(lengths: pa.ChunkedArray | pa.Array, size: int) -> int:
+    """How many of the first values, of these lengths, have at most that many bytes together."""
+    ends = pc.cumulative_sum(pc.cast(pc.fill_null(lengths, 0), pa.int64()))
+    return int(pc.sum(pc.less_equal(ends, size)).as_py() or 0)
 
 
 def _chosen(leaves: list[_Leaf]) -> dict[str, str]:
@@ -143,18 +143,35 @@ def _chosen(leaves: list[_Leaf]) -> dict[str, str]:
 
 
 def _sample(values: pa.ChunkedArray) -> pa.Array:
-    """The first values that are not null."""
-    taken: list[pa.Array] = []
-    room = _SAMPLE
+    """The first values that are not null, of a text that is too long the beginning.
+
+    Nothing else is copied: a value may be as large as all others together.
+    """
+    has_length = pa.types.is_string(values.type) or pa.types.is_binary(values.type)
+    taken: list[pa.Array] = [pa.array([], values.type)]
+    count, size = _SAMPLE, _SAMPLE_BYTES
     for chunk in values.chunks:
-        taken.append(chunk.drop_null()[:room])
-        room -= len(taken[-1])
-        if not room:
+        numbers = pc.indices_nonzero(chunk.is_valid())[:count]
+        if has_length:
+            lengths = pc.binary_length(chunk).take(numbers)
+            room = _room(lengths, size)
+            if room < len(numbers):
+                taken.append(chunk.take(numbers[:room]))
+                if not sum(map(len, taken)):
+                    taken.append(_beginning(chunk.slice(numbers[0].as_py(), 1)))
+                break
+            size -= pc.sum(lengths).as_py() or 0
+        taken.append(chunk.take(numbers))
+        count -= len(numbers)
+        if not count:
             break
-    some = pa.concat_arrays(taken)
-    if pa.types.is_string(some.type) or pa.types.is_binary(some.type):
-        return some[: max(_room(some, _SAMPLE_BYTES), 1)]
-    return some
+    return pa.concat_arrays(taken)
+
+
+def _beginning(values: pa.Array) -> pa.Array:
+    if pa.types.is_string(values.type):
+        return pc.utf8_slice_codeunits(values, 0, _SAMPLE_BYTES)
+    return pc.binary_slice(values, 0, _SAMPLE_BYTES)
 
 
 def _encodings(path: str, kind: pa.DataType) -> tuple[str, ...]:

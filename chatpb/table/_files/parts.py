@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset
+import pyarrow.fs
 import pyarrow.parquet
 
 from chatpb.table._delta.location import Location
@@ -26,6 +26,9 @@ from chatpb.table._files.file_writer import JSON_BYTES, TRAILER, digests, footer
 from chatpb.table._files.unknown import noted, unknown
 from chatpb.table._rows.columns import RECORD, SCHEMA
 
+if TYPE_CHECKING:
+    from pyarrow import dataset
+
 _READ_BYTES: Final = 4 << 20  # of rows that are read at once, as JSON
 _READ_ROWS: Final = 16_384
 _READ_NUMBERS: Final = 131_072  # rows, of columns of numbers
@@ -33,17 +36,27 @@ _TAIL: Final = 64 << 10  # bytes that are read for a footer, which is rarely lar
 _MAGIC: Final = b"PAR1"
 
 
-def _format(*, is_near: bool) -> pa.dataset.ParquetFileFormat:
+@functools.cache
+def _format(*, is_near: bool) -> dataset.ParquetFileFormat:
     """How files are read; from object stores, in few and large pieces."""
-    return pa.dataset.ParquetFileFormat(
-        default_fragment_scan_options=pa.dataset.ParquetFragmentScanOptions(
+    from pyarrow import dataset  # imports pandas, which writers do not need and wait for
+
+    return dataset.ParquetFileFormat(
+        default_fragment_scan_options=dataset.ParquetFragmentScanOptions(
             page_checksum_verification=True, pre_buffer=not is_near
         )
     )
 
 
-_NEAR: Final = _format(is_near=True)
-_FAR: Final = _format(is_near=False)
+def _dataset_of(
+    fragment: dataset.Fragment,
+    schema: pa.Schema,
+    form: dataset.FileFormat,
+    files: pa.fs.FileSystem,
+) -> dataset.FileSystemDataset:
+    from pyarrow import dataset  # see above
+
+    return dataset.FileSystemDataset([fragment], schema, form, files)
 
 
 def _has_views(kind: pa.DataType) -> bool:
@@ -160,9 +173,10 @@ class Part:
         files = pyarrow.fs.LocalFileSystem()
         # Of most of the columns nothing is asked, and each costs time.
         asked = str(where)
-        fragment = _NEAR.make_fragment(os.devnull, files, self._guarantee(asked))
-        dataset = pa.dataset.FileSystemDataset([fragment], SCHEMA, _NEAR, files)
-        return any(True for _ in dataset.get_fragments(where))
+        form = _format(is_near=True)
+        fragment = form.make_fragment(os.devnull, files, self._guarantee(asked))
+        found = _dataset_of(fragment, SCHEMA, form, files).get_fragments(where)
+        return any(True for _ in found)
 
     def batches(
         self,
@@ -186,14 +200,12 @@ class Part:
         """
         if columns is None and schema is SCHEMA:
             self.check_known()
-        dataset = self._open(schema)
+        file = self._open(schema)
         if row_group is not None:
-            (fragment,) = dataset.get_fragments()
+            (fragment,) = file.get_fragments()
             fragment = fragment.subset(row_group_ids=[row_group], schema=schema)
-            dataset = pa.dataset.FileSystemDataset(
-                [fragment], schema, fragment.format, fragment.filesystem
-            )
-        scanner = dataset.scanner(
+            file = _dataset_of(fragment, schema, fragment.format, fragment.filesystem)
+        scanner = file.scanner(
             columns=columns,
             filter=where,
             batch_size=self._rows_at_once(columns),
@@ -243,7 +255,7 @@ class Part:
                 )
         return functools.reduce(operator.and_, known) if known else None
 
-    def _open(self, schema: pa.Schema = SCHEMA) -> pa.dataset.Dataset:
+    def _open(self, schema: pa.Schema = SCHEMA) -> dataset.Dataset:
         there = self.schema
         if RECORD not in there.names:
             raise DatasetError(self.place, f"not a table of chatpb: there is no column {RECORD}")
@@ -251,9 +263,9 @@ class Part:
             schema = COLUMNS  # Arrow does not make dictionaries of what delta-rs writes
         files = filesystem(self.location)
         path = self.location.local(self.name) or self.name
-        form = _NEAR if self.location.local(self.name) is not None else _FAR
+        form = _format(is_near=self.location.local(self.name) is not None)
         fragment = form.make_fragment(path, files, self._guarantee())
-        return pa.dataset.FileSystemDataset([fragment], schema, form, files)
+        return _dataset_of(fragment, schema, form, files)
 
     def open(self) -> Any:
         """The file, as pyarrow reads it.

@@ -43,6 +43,19 @@ def test_names_what_may_be_left(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_names_a_commit_that_a_killed_writer_left(tmp_path: Path) -> None:
+    """It has the least and greatest values of columns."""
+    filled(tmp_path, 1)
+    path = tmp_path / "_delta_log" / "_commit_0.json.tmp"
+    path.write_bytes(b"user-3")
+    result = run("delete", "--vacuum", tmp_path, "caller = 'user-3'")
+    assert 1 == result.exit_code
+    assert f"chatpb: note: {path}: kept, another process may be writing it\n" == result.stderr
+    os.utime(path, (1, 1))
+    assert 0 == run("delete", "--vacuum", tmp_path, "false").exit_code
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("condition", ["nope = 1", "caller =", "true; drop table x", ""])
 def test_a_wrong_condition_changes_nothing(condition: str, tmp_path: Path) -> None:
     records = filled(tmp_path, 1)

@@ -66,6 +66,8 @@ def vacuum(location: Location, older: float, *, dry_run: bool = False) -> Vacuum
             kept = file.time > grace and file.name not in named
             (unfinished if kept else garbage).append(file)
     entries = log.before(oldest, grace)
+    removed = {file.name for file in entries}
+    unfinished += [file for file in log.unfinished(grace) if file.name not in removed]
     if not dry_run:
         remove_all(location, garbage)  # first: nothing names them afterwards
         if entries:

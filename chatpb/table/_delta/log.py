@@ -26,6 +26,7 @@ from chatpb.table._errors import DatasetError
 
 _NAME: Final = re.compile(rf"{LOG}/(\d{{20}})\.(.+)")
 _COMMIT: Final = "json"
+_TMP: Final = ".tmp"  # of Delta's client, and of `write_bytes`
 _POINTER: Final = f"{LOG}/_last_checkpoint"
 
 
@@ -116,6 +117,10 @@ class Log:
             out = pa.BufferOutputStream()
             pa.parquet.write_table(there, out, compression="zstd")
             write_bytes(self._location, name, out.getvalue())
+
+    def unfinished(self, moment: float) -> list[Stored]:
+        """Commits that are being written, or that killed writers left after a moment."""
+        return [file for file in self._files if file.name.endswith(_TMP) and file.time > moment]
 
     def before(self, version: int, moment: float) -> list[Stored]:
         """The files of the log that only earlier versions need, and what killed writers left.

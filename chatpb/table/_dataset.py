@@ -153,6 +153,9 @@ class Dataset(Care):
     def records(self, where: pc.Expression | None = None) -> Iterator[bytes]:
         """Reads records in binary form, as they were added.
 
+        The law: after `append(records)` to a new table, these are the same messages in the same
+        order, unless the table is partitioned.
+
         Args:
             where: As for `scan`.
 
@@ -269,7 +272,18 @@ class Dataset(Care):
     ) -> Iterator[DatasetWriter]:
         """Writes files that are not added when the block ends: a `writer` has to `take` them.
 
-        What `DatasetWriter.finish` gives may be sent to another process or machine.
+        What `DatasetWriter.finish` returns may be sent to another process or machine.
+
+        Args:
+            level: As for `writer`, as are the others.
+            max_file_bytes: As for `writer`.
+            row_group_bytes: As for `writer`.
+            row_group_rows: As for `writer`.
+            partition_by: As for `writer`.
+
+        Raises:
+            DatasetError: There is a table that chatpb cannot add to.
+            OSError: The files cannot be written.
         """
         if self._version is not None:
             raise DatasetError(self.uri, "cannot be written to at an older version")
@@ -310,6 +324,9 @@ class Dataset(Care):
         Args:
             records: The records, as messages or in binary form.
             **options: As for `writer`.
+
+        Returns:
+            How many records were added, and in which files.
 
         Raises:
             ConversionError: Bytes are not the binary form of a record.

@@ -60,7 +60,7 @@ def test_names_a_commit_that_a_killed_writer_left(tmp_path: Path) -> None:
 def test_a_wrong_condition_changes_nothing(condition: str, tmp_path: Path) -> None:
     records = filled(tmp_path, 1)
     result = run("delete", tmp_path, condition)
-    assert result.exit_code in (1, 2)
-    assert result.stderr.startswith("chatpb: error: ")
+    assert 2 == result.exit_code
+    assert result.stderr.startswith("chatpb: error: condition: ")
     assert 1 == result.stderr.count("\n")
     assert records == list(Dataset(tmp_path).records())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from chatpb._cli.failure import DATA_ERROR
+from chatpb._cli.failure import DATA_ERROR, USAGE_ERROR, CliError
 from chatpb._cli.options import storage_option
 from chatpb._cli.tally import counted
 
@@ -44,8 +44,12 @@ def command(table: str, condition: str, vacuum: bool, level: int) -> None:
     once they are older than an hour, `chatpb vacuum --older 0 TABLE` removes them.
     """  # noqa: D301 (\b is click's mark of lines that keep their breaks)
     from chatpb._cli.stored.files import table_at
+    from chatpb.table import QueryError
 
-    done = table_at(table).delete(condition, level=level, vacuum=vacuum)
+    try:
+        done = table_at(table).delete(condition, level=level, vacuum=vacuum)
+    except QueryError as error:
+        raise CliError(f"condition: {error}", USAGE_ERROR) from None
     click.echo(f"{counted(done.records, 'record')} deleted from {counted(done.files, 'file')}")
     if done.vacuumed is not None and done.vacuumed.unfinished:
         for name in done.vacuumed.unfinished:

@@ -54,7 +54,7 @@ class Care:
 
         Raises:
             DatasetConflictError: Other writers replaced the same files, again and again.
-            DatasetError: A file cannot be read or written. The table is as it was.
+            DatasetError: A file cannot be read or written. No record is lost or repeated.
         """
         self._check_writable()
         return _optimize.optimize(

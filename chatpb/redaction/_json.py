@@ -12,7 +12,7 @@ from typing import Final
 _DEPTH: Final = 4
 #: A number with fewer digits identifies nobody.
 _DIGITS: Final = 7
-#: Longer numbers are not tried without their exponent: no pattern matches that many digits.
+#: Longer numbers are tried only as they are written, not without their exponent.
 _LONGEST: Final = 40
 
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|[{}\[\],:]')

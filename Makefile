@@ -94,7 +94,7 @@ PARALLEL := -n auto --dist worksteal
 # Hundreds of processes are started: they find compiled modules, even if the environment is without.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: setup ## Run the tests; those of the converters run with both implementations
-	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/spark --ignore tests/table/test_s3.py
+	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/spark --ignore tests/table/test_s3.py --ignore tests/cli/test_object_store.py
 	@$(BIN)/python -c 'import chatpb, sys; sys.exit(chatpb.implementation == "python")' || exit 0; \
 	  echo "the same tests with the pure Python implementation"; \
 	  CHATPB_IMPLEMENTATION=python $(BIN)/python -m pytest $(PARALLEL) $(CONVERTS)
@@ -200,7 +200,7 @@ test-floor: $(FLOOR)/.done ## Run tests with the oldest supported dependencies, 
 	$(FLOOR)/bin/python -m pytest -n 2 $(FLOOR_TESTS)
 
 test-s3: setup ## Run the tests of tables on an object store, a server of S3's interface on this machine
-	$(BIN)/python -m pytest tests/table/test_s3.py
+	$(BIN)/python -m pytest tests/table/test_s3.py tests/cli/test_object_store.py
 
 soak: setup ## Run longer tests: 500 examples for each property, as many calls as the relay promises to handle, 200 kills of the log
 	CHATPB_SOAK=1 HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest $(PARALLEL) tests/mapping/test_lossless.py tests/mapping/test_schemas.py \

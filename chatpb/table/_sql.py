@@ -218,6 +218,7 @@ def run(connection: duckdb.DuckDBPyConnection, text: str) -> Iterator[Result]:
 
     Raises:
         QueryError: DuckDB rejects a statement, or it would write a file.
+        KeyboardInterrupt: A statement was interrupted, which DuckDB itself reports as an error.
     """
     try:
         found = connection.extract_statements(text)
@@ -235,6 +236,8 @@ def run(connection: duckdb.DuckDBPyConnection, text: str) -> Iterator[Result]:
             reader = connection.sql(statement.query).to_arrow_reader(_ROWS)
         except duckdb.Error as error:
             raise _placed(connection, error, statement.query, text) from None
+        except RuntimeError as error:
+            raise _interruption(error) from None
         yield Result(reader.schema, _read(reader, text))
 
 
@@ -257,6 +260,10 @@ def _check_writes_nothing(query: str, kind: str = "") -> None:
             f"{min(found)} is not allowed: chatpb sql reads tables, and writes only the rows of"
             " queries (--format, -o)"
         )
+
+
+def _interruption(error: RuntimeError) -> BaseException:
+    return KeyboardInterrupt() if "interrupted" in str(error).lower() else error
 
 
 def _placed(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import duckdb
 import pyarrow.parquet as pq
@@ -15,6 +16,7 @@ import pytest
 
 from chatpb.table import Dataset
 from chatpb.table._sql import VIEWS, connect, is_complete
+from chatpb.table._sql import run as run_sql
 from chatpb.v1 import CompletionRecord
 from support.command_line import run
 from support.seeded import seeded
@@ -190,7 +192,9 @@ def test_the_prompt(table: Path) -> None:
         command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ
     ) as process:
         os.close(theirs)
-        os.write(ours, b"select count(*)\nas n from\nexchanges;\nselect modle;\n.views\n.quit\n")
+        os.write(
+            ours, b"select count(*)\nas n from\nexchanges;\nselect modle;\n.tables\n.views\n.quit\n"
+        )
         shown = b""
         while True:
             try:
@@ -205,4 +209,13 @@ def test_the_prompt(table: Path) -> None:
     text = shown.decode().replace("\r\n", "\n")
     assert "n\n-\n5\n(1 row)\n" in text
     assert 'sql: line 1, column 8: Referenced column "modle"' in text
+    assert "sql: unknown command .tables; .help lists them\n" in text
     assert "errors: one row for each record that failed" in text
+
+
+def test_an_interrupted_statement_does_not_end_the_prompt() -> None:
+    """DuckDB reports SIGINT as a RuntimeError, which would end the prompt with a traceback."""
+    connection = Mock(extract_statements=duckdb.extract_statements)
+    connection.sql.side_effect = RuntimeError("Query interrupted")
+    with pytest.raises(KeyboardInterrupt):
+        list(run_sql(connection, "select 1"))

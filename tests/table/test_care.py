@@ -374,3 +374,21 @@ def test_batches_are_rows(tmp_path: Path) -> None:
     assert pa.parquet.read_table(many.path).equals(pa.parquet.read_table(one.path))
     assert to_batch(records).num_rows == many.rows
     assert abs((many.size or 0) - (one.size or 0)) < 0.05 * (one.size or 0)
+
+
+def test_versions_that_are_gone_current_or_not_there(tmp_path: Path) -> None:
+    table = Dataset(tmp_path / "table")
+    for caller in ("alice", "bob"):
+        table.append([CompletionRecord(caller=caller)])
+    with pytest.raises(DatasetError, match="version 1 is the current one already"):
+        table.restore(1)
+    table.delete(pc.field("caller") == "alice", vacuum=True)
+    for version in (0, 1):
+        for read in (table.at, table.restore):
+            with pytest.raises(
+                DatasetError, match=f"no version {version} any more: it was removed"
+            ):
+                read(version)
+    with pytest.raises(DatasetError, match="there is no version 9, only 2"):
+        table.at(9)
+    assert 1 == len(list(table.records()))

@@ -134,6 +134,9 @@ class Session:
             if not lines and word in (".views", ".help", "help"):
                 click.echo(self.columns() if word == ".views" else _HELP, nl=word == ".views")
                 continue
+            if not lines and word.startswith("."):
+                click.echo(f"sql: unknown command {word}; .help lists them", err=True)
+                continue
             if not lines and not line.strip():
                 continue
             lines.append(line)

@@ -88,6 +88,8 @@ def restore(location: Location, version: int) -> int:
     last = loaded(location)
     if version > last.version:
         raise DatasetError(location.uri, f"there is no version {version}, only {last.version}")
+    if version == last.version:
+        raise DatasetError(location.uri, f"version {version} is the current one already")
     loaded(location, version)
     now = transactions(location, last.version, _TAKEN)
     then = transactions(location, version, _TAKEN)

@@ -15,12 +15,13 @@ def package_of(error: ModuleNotFoundError) -> str:
     return (error.name or "").partition(".")[0]
 
 
-def raise_hint(module: str, error: ModuleNotFoundError) -> NoReturn:
-    """Ends the import of a public module that needs the extra of the same name.
+def raise_hint(module: str, error: ModuleNotFoundError, extra: str = "") -> NoReturn:
+    """Ends the import of a module that needs an extra.
 
     Args:
-        module: The module, such as ``chatpb.log``.
+        module: The module, such as ``chatpb.log``, or what it is for.
         error: Why it cannot be imported.
+        extra: The extra. Default: that of the same name as the module.
 
     Raises:
         ModuleNotFoundError: With the hint, unless a module of chatpb itself is missing.
@@ -28,5 +29,5 @@ def raise_hint(module: str, error: ModuleNotFoundError) -> NoReturn:
     package = package_of(error)
     if package in ("", "chatpb"):
         raise error
-    hint = install_command(module.rpartition(".")[2])
+    hint = install_command(extra or module.rpartition(".")[2])
     raise ModuleNotFoundError(f"{module} needs {package}: {hint}", name=package) from error

@@ -26,7 +26,7 @@ try:
     import duckdb
     import fsspec
 except ModuleNotFoundError as missing:
-    raise_hint("chatpb.table.sql", missing)
+    raise_hint("Dataset.sql", missing, "sql")
 
 #: The views, in the order in which they are explained.
 VIEWS: Final = (

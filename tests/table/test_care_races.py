@@ -109,7 +109,7 @@ def test_reads_again_while_the_log_is_replaced(
     table.append([record(0)])
     table.append([record(1)])
     original = snapshot._opened
-    failed = []
+    failed: list[Any] = []
 
     def opened(location: Any, version: Any = None) -> Any:
         if len(failed) < 3:

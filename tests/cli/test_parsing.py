@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import chatpb
 from chatpb._mapping.convert import binary_to_json, json_to_binary
 from chatpb._record import label_fields, labelled, record_of
 from chatpb.log import LogWriter, Sync
@@ -65,6 +66,9 @@ def test_json_is_converted_once(
     source.write_bytes(b"\n".join(lines) + b"\n")
     counts = _calls("compact", source, tmp_path / "table")
     folds = 5 if parses > conversions else 0  # a fold converts what it made
+    if chatpb.implementation == "native" and not folds:
+        # Rows are made of such lines with no call for a single one.
+        conversions = parses = 0
     assert conversions <= counts["json_to_binary"] <= conversions + folds
     assert parses == counts["FromString"]
     assert 0 == counts["ParseFromString"]

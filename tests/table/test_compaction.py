@@ -58,7 +58,7 @@ def test_killed_at_random_points(tmp_path: Path) -> None:
     seconds = 0.2  # that a compaction takes; measured below
     before: list[int] = []
     killed = 0
-    for _ in range(200 if SOAK else 10):
+    for _ in range(200 if SOAK else 4):
         given.grow()
         with subprocess.Popen(
             [sys.executable, "-c", COMPACT, "compact", given.folder, table], stdout=subprocess.PIPE

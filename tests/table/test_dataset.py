@@ -236,7 +236,7 @@ print("done", flush=True)
 
 def test_killed_at_random_points(tmp_path: Path) -> None:
     """Nothing or all of what a process adds is there, whenever it is killed."""
-    rounds = 200 if SOAK else 5
+    rounds = 200 if SOAK else 3
     chance = random.Random(1)
     whole = [record(number) for number in range(100)]
     added = 0

@@ -268,7 +268,7 @@ proto: setup ## Check the schema: lint, format, no breaking change against main
 
 $(BENCH)/.done: uv.lock $(UV)
 	$(PYTHON) -m venv $(BENCH)
-	$(call sync,$(BENCH)) --no-default-groups --group bench --extra cli --extra openai --extra server --extra table
+	$(call sync,$(BENCH)) --no-default-groups --group bench --extra cli --extra openai --extra server --extra sql
 	@touch $@
 
 $(BENCH_LITELLM)/.done: requirements/litellm.txt $(UV)

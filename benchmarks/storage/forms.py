@@ -74,6 +74,7 @@ def _chatpb(name: str, method: str, kind: str, **more: int) -> Callable[[Path, P
 
 TABLE: Final = "chatpb table"
 TABLE_19: Final = "chatpb table, zstd -19"
+COMPACT: Final = "chatpb compact, with its start"
 LOG: Final = "chatpb log"
 ZSTD_3: Final = "JSON lines, zstd -3"
 ZSTD_19: Final = "JSON lines, zstd -19"
@@ -109,6 +110,7 @@ FORMS: Final = (
         takes_exchanges=False,
     ),
     Form(TABLE, "table", partial(_chatpb, "Table", "write"), partial(_chatpb, "Table", "read")),
+    Form(COMPACT, "command.table", partial(_chatpb, "Command", "write")),
     Form(
         TABLE_19,
         "19.table",

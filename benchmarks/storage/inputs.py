@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from common.documents import shortest, text, widened
 from convert import inputs
-from storage.exchanges import answers
+from storage.exchanges import AT_ONCE, answers
 from storage.exchanges import lines as exchange_lines
 from storage.traffic import chats, with_logprobs
 
@@ -22,6 +22,8 @@ FLOATS: Final = "20 vLLM"
 CHATS: Final = "small chats"
 EXCHANGES: Final = "exchanges"
 ANSWERS: Final = "answers"
+#: How many conversations go on at once in other exchanges, of which only the sizes are measured.
+OTHERS_AT_ONCE: Final = (300, 4_000)
 #: The kind of lines that are objects with a request and a response.
 EXCHANGE: Final = "Exchange"
 CHUNK: Final = "ChatCompletionChunk"
@@ -135,9 +137,15 @@ def generated(folder: Path, *, share: float) -> Iterator[Source]:
         documents = _until(each.documents(), each.megabytes * 1_000_000 * share)
         size, lines = _write(path, documents)
         yield Source(each.name, each.about, path, "ChatCompletion", size, lines, each.is_timed)
-    about = "multi-turn conversations with tools, errors and shared prompts"
+    about = f"{AT_ONCE:,} conversations at once with tools, errors and shared prompts"
     yield _conversations(folder, EXCHANGES, f"{about}, requests and responses", EXCHANGE, share)
     yield _conversations(folder, ANSWERS, "their answers alone", "ChatCompletion", share)
+    for count in OTHERS_AT_ONCE:
+        path = folder / f"exchanges-{count}.jsonl"
+        size, number = _write(path, exchange_lines(share, count))
+        said = f"exchanges of {count:,} conversations at once"
+        name = f"{count:,} at once"
+        yield Source(name, said, path, EXCHANGE, size, number, is_timed=False)
 
 
 def _conversations(folder: Path, name: str, about: str, kind: str, share: float) -> Source:

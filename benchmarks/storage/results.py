@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any, Final
 
@@ -10,8 +10,9 @@ from common import limits
 from common.limits import Limit, at_least, at_most, judge
 from common.marks import Marks, markdown
 from common.tables import Table, number
-from storage.forms import DUCKDB, FORMS, LOG, TABLE, TABLE_19, ZSTD_19, Work
-from storage.inputs import ANSWERS, CHATS, DECIMALS, EXCHANGES, FLOATS
+from storage.forms import COMPACT, DUCKDB, FORMS, LOG, TABLE, TABLE_19, ZSTD_19, Work
+from storage.inputs import ANSWERS, CHATS, DECIMALS, EXCHANGES, FLOATS, OTHERS_AT_ONCE
+from storage.queries import APPENDS, PHRASE_QUERY, QUERIES
 from storage.rows import JSON_SUM, SUMS, TABLE_SUM, TYPED_SUM
 
 MARKS: Final = Marks("make bench-storage")
@@ -31,9 +32,18 @@ class Found:
     Args:
         rounds: Each form's turn at an input.
         sums: The turns at the million rows.
+        queries: The turns at the queries of a table made in one way or another.
+        appended: The bytes of the table made in each way.
     """
 
-    def __init__(self, rounds: Iterable[dict[str, Any]], sums: Iterable[dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        rounds: Iterable[dict[str, Any]],
+        sums: Iterable[dict[str, Any]],
+        queries: Sequence[dict[str, Any]] = (),
+        appended: Mapping[str, int] | None = None,
+    ) -> None:
+        self._queries, self._appended = queries, appended
         self._turns: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
         for turn in rounds:
             if "refused" not in turn:
@@ -71,6 +81,20 @@ class Found:
         """The time of a sum."""
         turns = self._turns.get((_SUM, name, ""))
         return median(turn[by] for turn in turns) * 1e3 if turns else None
+
+    def query(self, name: str, made: str = "whole") -> float | None:
+        """The time of a query in ms: of a table made by one append, or by many small ones."""
+        turns = [t for t in self._queries if (t["query"], t["made"]) == (name, made)]
+        return median(turn["cpu_s"] for turn in turns) * 1e3 if turns else None
+
+    def longer(self) -> float | None:
+        """A query of a table made by small appends, as a ratio to the other: the worst."""
+        pairs = [(self.query(name, "small"), self.query(name)) for name in QUERIES]
+        return max((a / b for a, b in pairs if a and b), default=None)
+
+    def appended(self) -> float | None:
+        """The bytes of the table made by small appends, as a ratio to the other."""
+        return self._appended["small"] / self._appended["whole"] if self._appended else None
 
     def unequal(self, form: str) -> int | None:
         """How many lines did not come back; None if none were read."""
@@ -145,6 +169,18 @@ _TARGETS: Final[tuple[Limit[Found], ...]] = (
         100,
         _least(lambda found, source: found.speed(Work.WRITE, TABLE, source)),
     ),
+    at_least(
+        "chatpb compact with its start: JSON to table, MB/s per core",
+        100,
+        _least(lambda found, source: found.speed(Work.WRITE, COMPACT, source)),
+    ),
+    at_most(f"{APPENDS} small appends, then optimize: bytes / one append", 1.05, Found.appended),
+    at_most(f"{APPENDS} small appends, then optimize: a query / one append", 1.2, Found.longer),
+    at_most(
+        "a phrase in prompts and answers of 40,000 exchanges, ms",
+        100,
+        lambda found: found.query(PHRASE_QUERY),
+    ),
     at_least("a column of a million rows: speed / DuckDB's over JSON lines", 10, _sum_faster),
     at_least(
         "full read to JSON: speed / DuckDB's over JSON lines",
@@ -159,9 +195,14 @@ _TARGETS: Final[tuple[Limit[Found], ...]] = (
 )
 
 
-def verdicts(rounds: list[dict[str, Any]], sums: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def verdicts(
+    rounds: list[dict[str, Any]],
+    sums: list[dict[str, Any]],
+    queries: list[dict[str, Any]],
+    appended: dict[str, int],
+) -> list[dict[str, Any]]:
     """Each target, with what chatpb reached: None where it was not measured."""
-    return judge(_TARGETS, {_SUBJECT: Found(rounds, sums)}, _SUBJECT)
+    return judge(_TARGETS, {_SUBJECT: Found(rounds, sums, queries, appended)}, _SUBJECT)
 
 
 def tables(results: dict[str, Any]) -> Iterator[Table]:
@@ -177,6 +218,8 @@ def tables(results: dict[str, Any]) -> Iterator[Table]:
             yield _speeds(found, work, f"{verb}, MB/s {title}", timed, by)
     if results["sums"]:
         yield _sums(results, found)
+    if results["queries"]:
+        yield _queries(results)
     yield limits.table(results["targets"], [_SUBJECT])
 
 
@@ -223,6 +266,24 @@ def _sums(results: dict[str, Any], found: Found) -> Table:
     return table
 
 
+def _queries(results: dict[str, Any]) -> Table:
+    found = Found([], [], results["queries"], results["appended"])
+    title = "Queries of the exchanges with the opening of the table, ms of processor"
+    table = Table(title, ["", "one append", f"{APPENDS} appends, optimized", ""])
+    for name in QUERIES:
+        table.rows.append([name, *(number(found.query(name, m)) for m in ("whole", "small")), ""])
+    return table
+
+
+def _at_once(found: Found) -> Table:
+    """How the number of conversations that go on at once changes the sizes."""
+    table = Table("Bytes / zstd -19's; conversations at once", ["", "300", "1,500", "4,000", ""])
+    for form in (TABLE, TABLE_19):
+        names = (f"{OTHERS_AT_ONCE[0]:,} at once", EXCHANGES, f"{OTHERS_AT_ONCE[1]:,} at once")
+        table.rows.append([form, *(_cell(found.size(form, name), ".3f") for name in names), ""])
+    return table
+
+
 def fill(text: str, results: dict[str, Any]) -> str:
     """The text with the results that matter most between its marks.
 
@@ -234,6 +295,8 @@ def fill(text: str, results: dict[str, Any]) -> str:
     shown = [limits.table(results["targets"], [_SUBJECT]), _compact(found, names)]
     if results["sums"]:
         shown.append(_sums(results, found))
+    if results["queries"]:
+        shown += [_queries(results), _at_once(found)]
     return MARKS.fill(text, [results["about"] + _about_inputs(results), *map(_markdown, shown)])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -127,6 +129,18 @@ class Table:
         with target.open("wb") as file:
             for lines in Dataset(source).lines(self._type):
                 file.write(lines)
+
+
+class Command:
+    """`chatpb compact`, as a process of its own: it starts, imports and plans too."""
+
+    def __init__(self, _: str) -> None:
+        pass
+
+    def write(self, source: Path, target: Path) -> None:
+        """JSON lines to the form."""
+        command = [sys.executable, "-P", "-m", "chatpb", "compact", str(source), str(target)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 class Log:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
@@ -17,6 +18,7 @@ import pyarrow.parquet
 import zstandard
 
 from storage.forms import BY_NAME, Work
+from storage.queries import QUERIES
 from storage.rows import SUMS
 
 
@@ -92,6 +94,26 @@ def sum_rows(name: str, lines: str, table: str) -> dict[str, Any]:
     return _timed(run) | {"sum": result}
 
 
+def query(name: str, folder: str) -> dict[str, Any]:
+    """The time of a query of a table, with the opening of it, in a process that has its modules."""
+    call = QUERIES[name](Path(folder))
+    result = 0
+
+    def run() -> None:
+        nonlocal result
+        result = call()
+
+    return _timed(run) | {"result": result}
+
+
+def appends(count: str, source: str, small: str, whole: str) -> dict[str, Any]:
+    """Writes exchanges by that many appends with an optimize after them, and by one append."""
+    from storage.queries import append_all
+
+    found = append_all(int(count), Path(source), Path(small), Path(whole))
+    return {"small": found[0], "whole": found[1]}
+
+
 def compare(first: str, second: str) -> dict[str, Any]:
     """How many of two files' lines are not equal as JSON values."""
     with open(first, "rb") as one, open(second, "rb") as other:
@@ -100,9 +122,15 @@ def compare(first: str, second: str) -> dict[str, Any]:
 
 
 def _timed(call: Callable[[], None]) -> dict[str, Any]:
-    wall, cpu = perf_counter(), process_time()
+    wall, cpu = perf_counter(), _processor_time()
     call()
-    return {"cpu_s": process_time() - cpu, "wall_s": perf_counter() - wall}
+    return {"cpu_s": _processor_time() - cpu, "wall_s": perf_counter() - wall}
+
+
+def _processor_time() -> float:
+    """That of this process, and of those that it started and waited for."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return process_time() + children.ru_utime + children.ru_stime
 
 
 _TASKS: Final[dict[str, Callable[..., dict[str, Any]]]] = {
@@ -110,6 +138,8 @@ _TASKS: Final[dict[str, Callable[..., dict[str, Any]]]] = {
     "rows": rows,
     "sum": sum_rows,
     "compare": compare,
+    "query": query,
+    "appends": appends,
 }
 
 if __name__ == "__main__":

@@ -80,10 +80,10 @@ def main() -> int:
             _say("making inputs")
             sources = [*generated(Path(folder), share=effort.share), *sources]
         results = measure_all(Path(folder), sources, effort, with_rows=not args.only_files)
-    show(tables(results))
-    print(results["about"])
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(json.dumps(results, indent=1) + "\n")
+    show(tables(results))
+    print(results["about"])
     if args.readme:
         args.readme.write_text(fill(args.readme.read_text("utf-8"), results), "utf-8")
     if args.plan:

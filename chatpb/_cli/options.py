@@ -112,6 +112,15 @@ keys_option = click.option(
 _STORAGE: Final = "chatpb.storage_options"
 
 
+level_option = click.option(
+    "--level",
+    type=click.IntRange(1, 22),
+    default=3,
+    show_default=True,
+    help="The level of zstd.",
+)
+
+
 def _keep_storage(context: click.Context, _: click.Parameter, texts: tuple[str, ...]) -> None:
     options = {}
     for text in texts:

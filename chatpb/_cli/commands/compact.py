@@ -10,7 +10,7 @@ import click
 from chatpb._cli.adding import How, added
 from chatpb._cli.failure import USAGE_ERROR, CliError
 from chatpb._cli.log_keys import LogKeys
-from chatpb._cli.options import input_options, keys_option, storage_option
+from chatpb._cli.options import input_options, keys_option, level_option, storage_option
 from chatpb._cli.reading.collect import files
 from chatpb._cli.reading.input import STDIN, Reading, nothing_in
 from chatpb._cli.rounds import Unchanged, rounds, until_signal
@@ -41,13 +41,7 @@ def _labels(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> di
     callback=_labels,
     help="A label for each record that is added. Can be given several times.",
 )
-@click.option(
-    "--level",
-    type=click.IntRange(1, 22),
-    default=3,
-    show_default=True,
-    help="The level of zstd.",
-)
+@level_option
 @click.option(
     "--max-file-size",
     "file_mib",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from chatpb._cli.options import storage_option
+from chatpb._cli.options import level_option, storage_option
 from chatpb._cli.tally import counted
 
 
@@ -19,13 +19,7 @@ from chatpb._cli.tally import counted
     metavar="MIB",
     help="The size of a file. Files of half of it and more stay as they are.",
 )
-@click.option(
-    "--level",
-    type=click.IntRange(1, 22),
-    default=3,
-    show_default=True,
-    help="The level of zstd.",
-)
+@level_option
 @click.option(
     "--all",
     "everything",

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import duckdb
 import pytest
 import pytest_asyncio
 from grpc import StatusCode, aio
@@ -19,6 +18,7 @@ import chatpb
 from chatpb import to_json
 from chatpb.log import read
 from chatpb.sse import DONE, Decoder
+from chatpb.table import Dataset
 from chatpb.v1 import ChatCompletion, ChatCompletionChunk
 from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
 from chatpb.v1.error_pb2 import ErrorResponse
@@ -339,20 +339,20 @@ async def test_a_recorded_session(llama: Llama, tmp_path: Path) -> None:
     totals = [answer["usage"]["total_tokens"] for answer in answers]
     failure = json.loads(error.documents[0])["error"]["message"]
     assert [("gemma-3-270m", 3, sum(totals)), (None, 1, None)] == sql(
-        table, "model, count(*), sum(total_tokens)::BIGINT", "GROUP BY model ORDER BY model"
+        table,
+        "SELECT model, count(*), sum(total_tokens)::BIGINT FROM exchanges"
+        " GROUP BY model ORDER BY model",
     )
     # The token itself is not stored twice: its rank says where it was among the alternatives.
     alternatives = "len(logprobs[1].top_logprobs) + (logprobs[1].rank IS NOT NULL)::INT"
     assert [(6, 20), (6, 20)] == sql(
-        table, f"len(logprobs), {alternatives}", "WHERE len(logprobs) > 0"
+        table, f"SELECT len(logprobs), {alternatives} FROM records WHERE len(logprobs) > 0"
     )
-    assert [(["get_weather"],)] == sql(table, "tool_names", "WHERE len(tool_names) > 0")
-    assert [(failure, "llama")] == sql(
-        table, "error_message, labels['run']", "WHERE error_message IS NOT NULL"
-    )
+    assert [("get_weather",)] == sql(table, "SELECT name FROM tool_calls WHERE choice IS NOT NULL")
+    assert [(failure, "llama")] == sql(table, "SELECT error_message, labels['run'] FROM errors")
 
 
-def sql(table: Path, columns: str, rest: str) -> list[tuple[Any, ...]]:
-    """The rows that DuckDB finds in a table."""
-    with duckdb.connect() as connection:
-        return connection.execute(f"SELECT {columns} FROM '{table}/*.parquet' {rest}").fetchall()
+def sql(table: Path, statement: str) -> list[tuple[Any, ...]]:
+    """The rows of a query of a table."""
+    with Dataset(table).sql() as connection:
+        return connection.execute(statement).fetchall()

@@ -38,7 +38,7 @@ PACKAGES: Final = ("botocore", "duckdb", "protobuf", "pyarrow", "zstandard")
 EXAMPLES: Final = """\
 examples:
   make bench-storage                       all, about twenty minutes; --rounds 1: ten
-  make bench-storage ARGS=--quick          less exact, about a minute
+  make bench-storage ARGS=--quick          less exact, two minutes
   make bench-storage FILES="answers.jsonl recordings/"     your own too: JSON, JSON lines, folders
   make bench-storage ARGS="--readme README.md --plan docs/spark.md --check"
 
@@ -62,7 +62,7 @@ class Effort:
 _WORKERS: Final = 2
 _QUERY_ROUNDS: Final = 5
 FULL: Final = Effort(rounds=3, share=1)
-QUICK: Final = Effort(rounds=1, share=0.1)
+QUICK: Final = Effort(rounds=1, share=0.03)
 
 
 def main() -> int:

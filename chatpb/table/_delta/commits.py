@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import unquote
 
-import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
@@ -23,7 +22,7 @@ from chatpb.table._delta.away import in_own_process
 from chatpb.table._delta.diagnosis import LOG
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.schema import COLUMNS, add_columns, partition_field
-from chatpb.table._delta.snapshot import delta_errors, opened, options_of
+from chatpb.table._delta.snapshot import arrow_table, delta_errors, opened, options_of
 from chatpb.table._delta.statistics import COUNTED
 from chatpb.table._errors import DatasetConflictError, DatasetError, one_line
 
@@ -166,7 +165,7 @@ def _before(location: Location, base: int, changes: Changes) -> DeltaTable | Non
 
 
 def _names(table: DeltaTable) -> set[str]:
-    return set(map(unquote, pa.table(table.get_add_actions()).column("path").to_pylist()))
+    return set(map(unquote, arrow_table(table.get_add_actions()).column("path").to_pylist()))
 
 
 def _check_files(location: Location, changes: Changes) -> None:

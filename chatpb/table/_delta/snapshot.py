@@ -146,6 +146,11 @@ def _absent(location: Location) -> bool:
     return location.folder is not None and not (location.folder / LOG).is_dir()
 
 
+def arrow_table(found: Any) -> pa.Table:
+    """What Delta's client returns, as a table. `pyarrow.table` imports pandas if it is there."""
+    return pa.RecordBatchReader.from_stream(found).read_all()
+
+
 def options_of(location: Location) -> dict[str, str] | None:
     return dict(location.options) or None
 
@@ -159,7 +164,7 @@ def _snapshot(location: Location, table: DeltaTable) -> Snapshot:
         if unknown or (protocol.min_reader_version == 2):
             what = ", ".join(unknown) or "columnMapping"
             raise DatasetError(location.uri, f"chatpb does not read tables with {what}{_WAY_OUT}")
-        adds = pa.table(table.get_add_actions())
+        adds = arrow_table(table.get_add_actions())
         metadata = table.metadata()
         partition_by = tuple(metadata.partition_columns)
         schema = pa.schema(table.schema().to_arrow())
@@ -172,7 +177,7 @@ def _snapshot(location: Location, table: DeltaTable) -> Snapshot:
 
 def _has_deletion_vectors(table: DeltaTable) -> bool:
     try:
-        return bool(pa.table(table.deletion_vectors()).num_rows)
+        return bool(arrow_table(table.deletion_vectors()).num_rows)
     except DeltaError:
         return True
 

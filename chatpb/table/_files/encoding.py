@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
@@ -95,24 +97,44 @@ def _is_text(values: pa.ChunkedArray) -> bool:
 
 def _mean_length(values: pa.ChunkedArray) -> float:
     count = len(values) - values.null_count
-    return (pc.sum(pc.binary_length(values)).as_py() or 0) / count if count else 0
+    return _total(values) / count if count else 0
+
+
+def _total(values: pa.ChunkedArray) -> int:
+    """The bytes of all values together."""
+    return sum(int(_ends(chunk)[-1]) for chunk in values.chunks if len(chunk))
 
 
 def _is_repeated(values: pa.ChunkedArray) -> bool:
     """Whether enough of the bytes of long values are in values that were there before."""
-    if not (pa.types.is_string(values.type) or pa.types.is_binary(values.type)):
+    if not _has_length(values.type) or _mean_length(values) < _COUNTED_LENGTH:
         return False
-    if _mean_length(values) < _COUNTED_LENGTH:
-        return False
-    some = values[: _room(pc.binary_length(values), _COUNTED_BYTES)]
-    every = pc.sum(pc.binary_length(some)).as_py() or 0
-    return bool((pc.sum(pc.binary_length(pc.unique(some))).as_py() or 0) < _REPEATED * every)
+    some: list[pa.Array] = []
+    size = _COUNTED_BYTES
+    for chunk in values.chunks:
+        some.append(chunk[: _room(chunk, size)])
+        size -= _total(pa.chunked_array(some[-1:]))
+        if len(some[-1]) < len(chunk):
+            break
+    counted = pa.chunked_array(some, values.type)
+    unique = pa.chunked_array([pc.unique(counted)])
+    return _total(unique) < _REPEATED * _total(counted)
 
 
-def _room(lengths: pa.ChunkedArray | pa.Array, size: int) -> int:
-    """How many of the first values, of these lengths, have at most that many bytes together."""
-    ends = pc.cumulative_sum(pc.cast(pc.fill_null(lengths, 0), pa.int64()))
-    return int(pc.sum(pc.less_equal(ends, size)).as_py() or 0)
+def _has_length(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_binary(kind))
+
+
+def _ends(values: pa.Array) -> npt.NDArray[np.int32]:
+    """Where each value ends, if the first one begins at 0."""
+    offsets = np.frombuffer(values.buffers()[1], np.int32, len(values) + 1, 4 * values.offset)
+    found: npt.NDArray[np.int32] = offsets[1:] - offsets[0]
+    return found
+
+
+def _room(values: pa.Array, size: int) -> int:
+    """How many of the first values have at most that many bytes together."""
+    return int(np.searchsorted(_ends(values), size, "right"))
 
 
 def _chosen(leaves: list[_Leaf]) -> dict[str, str]:
@@ -147,20 +169,19 @@ def _sample(values: pa.ChunkedArray) -> pa.Array:
 
     Nothing else is copied: a value may be as large as all others together.
     """
-    has_length = pa.types.is_string(values.type) or pa.types.is_binary(values.type)
-    taken: list[pa.Array] = [pa.array([], values.type)]
+    taken: list[pa.Array] = [pa.nulls(0, values.type)]
     count, size = _SAMPLE, _SAMPLE_BYTES
     for chunk in values.chunks:
         numbers = pc.indices_nonzero(chunk.is_valid())[:count]
-        if has_length:
-            lengths = pc.binary_length(chunk).take(numbers)
-            room = _room(lengths, size)
+        if _has_length(values.type) and len(numbers):
+            ends = np.cumsum(np.diff(_ends(chunk), prepend=0)[np.from_dlpack(numbers)])
+            room = int(np.searchsorted(ends, size, "right"))
             if room < len(numbers):
                 taken.append(chunk.take(numbers[:room]))
                 if not sum(map(len, taken)):
                     taken.append(_beginning(chunk.slice(numbers[0].as_py(), 1)))
                 break
-            size -= pc.sum(lengths).as_py() or 0
+            size -= int(ends[-1])
         taken.append(chunk.take(numbers))
         count -= len(numbers)
         if not count:

@@ -7,7 +7,7 @@ in which all is null has no buffers: there is None in their places. Nothing is c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -20,10 +20,11 @@ from chatpb.table._rows.columns import (
     SOURCE,
     SOURCES,
 )
-from chatpb.table._rows.tree import Column, ListColumn
+from chatpb.table._rows.tree import Column, ListColumn, strings
 
 _Buffers = list[Any]
 _CODES: Final = pa.int32()
+_SOURCES: Final = strings(SOURCES)
 
 
 def to_arrays(buffers: _Buffers, rows: int) -> pa.RecordBatch:
@@ -36,8 +37,8 @@ def to_arrays(buffers: _Buffers, rows: int) -> pa.RecordBatch:
 
 def _column(column: Column | ListColumn, length: int, source: Iterator[Any]) -> pa.Array:
     if isinstance(column, Column):
-        if column.words is not None:
-            return _with_words(column.words.words.values(), length, source)
+        if column.dictionary is not None:
+            return _with_words(column.dictionary, length, source)
         return _read(column.type, length, source)
     kind, validity, offsets = column.type, next(source), next(source)
     elements = _last(offsets)
@@ -45,10 +46,8 @@ def _column(column: Column | ListColumn, length: int, source: Iterator[Any]) -> 
     return _list(kind, length, validity, offsets, fields)
 
 
-def _with_words(words: Iterable[str], length: int, source: Iterator[Any]) -> pa.Array:
-    return pa.DictionaryArray.from_arrays(
-        _read(_CODES, length, source), pa.array(list(words), pa.string())
-    )
+def _with_words(words: pa.Array, length: int, source: Iterator[Any]) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(_read(_CODES, length, source), words)
 
 
 def _list(
@@ -90,7 +89,7 @@ def _read(kind: pa.DataType, length: int, source: Iterator[Any]) -> pa.Array:
 
 def _field(field: pa.Field, length: int, source: Iterator[Any]) -> pa.Array:
     if field.name == SOURCE:
-        return _with_words(SOURCES, length, source)
+        return _with_words(_SOURCES, length, source)
     return _read(field.type, length, source)
 
 
@@ -116,9 +115,8 @@ def to_buffers(batch: pa.RecordBatch) -> _Buffers:
 
 def _put(column: Column | ListColumn, array: pa.Array | None, out: _Buffers) -> None:
     if isinstance(column, Column):
-        if column.words is not None:
-            words = pa.array(list(column.words.words.values()), pa.string())
-            _write(None if array is None else _codes(array, words), _CODES, out)
+        if column.dictionary is not None:
+            _write(None if array is None else _codes(array, column.dictionary), _CODES, out)
         else:
             _write(array, column.type, out)
         return

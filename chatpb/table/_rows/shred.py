@@ -128,11 +128,10 @@ class _Structs:
 
 
 def _array(column: Column, values: list[Any]) -> pa.Array:
-    if column.words is None:
+    if column.dictionary is None:
         kind = pa.int64() if column.time_unit else column.type
         return pa.array(values, kind).cast(column.type)
-    words = pa.array(list(column.words.words.values()), pa.string())
-    return pa.DictionaryArray.from_arrays(pa.array(values, pa.int32()), words)
+    return pa.DictionaryArray.from_arrays(pa.array(values, pa.int32()), column.dictionary)
 
 
 class _Shredder:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
+from itertools import accumulate
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
@@ -60,6 +64,14 @@ _TYPES: Final = {
 }
 
 
+def strings(texts: Iterable[str]) -> pa.Array:
+    """An array of texts. `pyarrow.array` imports pandas if it is installed, which takes time."""
+    data = [text.encode() for text in texts]
+    offsets = np.array([0, *accumulate(map(len, data))], np.int32)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(data))]
+    return pa.Array.from_buffers(pa.string(), len(data), buffers)
+
+
 @dataclass(frozen=True, eq=False)
 class Column:
     """A column that has the values of fields.
@@ -85,6 +97,11 @@ class Column:
     def type(self) -> pa.DataType:
         """The type of a value."""
         return pa.timestamp(self.time_unit, "UTC") if self.time_unit else _TYPES[self.kind]
+
+    @cached_property
+    def dictionary(self) -> pa.Array | None:
+        """All words that its values can be, in the order of their codes; None if none are."""
+        return None if self.words is None else strings(self.words.words.values())
 
 
 @dataclass(frozen=True, eq=False)

@@ -163,8 +163,13 @@ class Dataset(Care):
             ConversionError: The rows are not what chatpb wrote.
             DatasetError: As for `scan`.
         """
-        for batch in self.scan(where=where):
+        for batch in self._rows(where):
             yield from from_batch(batch)
+
+    def _rows(self, where: pc.Expression | None) -> Iterator[pa.RecordBatch]:
+        """The rows to make records of."""
+        for part in self.files(where):
+            yield from part.rows_stored() if where is None else part.batches(None, where)
 
     def lines(
         self,
@@ -186,7 +191,7 @@ class Dataset(Care):
             ConversionError: As for `records`, or a message has no JSON.
             DatasetError: As for `scan`.
         """
-        for batch in self.scan(where=where):
+        for batch in self._rows(where):
             yield batch_to_lines(batch, message_type)
 
     def verify(self, advance: Callable[[int], object] = int) -> Verified:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import chatpb
-from chatpb.table import Dataset, to_batch
+from chatpb.table import Dataset, from_batch, to_batch
 from chatpb.v1 import ChatCompletionChunk, ChatCompletionRequest, CompletionRecord
 from support import build
 
@@ -174,3 +176,30 @@ def test_a_higher_level_makes_smaller_files(tmp_path: Path) -> None:
     ]
     assert sizes == sorted(sizes, reverse=True)
     assert len(set(sizes)) == len(sizes)
+
+
+def test_records_are_the_same_by_way_of_the_columns(tmp_path: Path) -> None:
+    records = conversations(10, 4)
+    table = Dataset(tmp_path)
+    for some in (records[:25], records[25:]):
+        table.append(some, row_group_rows=7)
+    assert [*table.records()] == [each for batch in table.scan() for each in from_batch(batch)]
+
+
+_IMPORTED = """
+import sys
+from chatpb.table import Dataset
+table = Dataset(sys.argv[1])
+with table.writer() as writer:
+    for _ in range(20):
+        writer.write_json(b'{"id": "1", "choices": [{"message": {"content": "a text"}}]}')
+table.append([*table.records()])
+assert len([*table.lines()])
+print(*{"pandas", "pyarrow.dataset"} & sys.modules.keys())
+"""
+
+
+def test_pandas_is_not_imported_to_write_and_to_read_records(tmp_path: Path) -> None:
+    # It takes longer than the conversion of some MB.
+    command = [sys.executable, "-c", _IMPORTED, str(tmp_path)]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "\n"

@@ -74,7 +74,7 @@ def _store(file: Part | LogFile) -> object:
 
 
 def _rows(part: Part) -> Iterator[bytes]:
-    for rows in part.batches(None, None):
+    for rows in part.rows_stored():
         yield from from_batch(rows)
 
 
@@ -93,7 +93,7 @@ def _chosen(part: Part, wanted: np.ndarray[Any, Any]) -> Iterator[bytes]:
         end = start + part.metadata.row_group(group).num_rows
         if np.searchsorted(wanted, start) < np.searchsorted(wanted, end):
             at = start
-            for rows in part.batches(None, None, group):
+            for rows in part.rows_stored(group):
                 first, last = np.searchsorted(wanted, (at, at + rows.num_rows))
                 if first < last:
                     yield from from_batch(rows.take(pa.array(wanted[first:last] - at)))

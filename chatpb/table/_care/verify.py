@@ -74,7 +74,7 @@ def _digest(part: Part, advance: Callable[[int], object]) -> str:
 
 def _records(part: Part) -> int:
     count = 0
-    for batch in part.batches(None, None):
+    for batch in part.rows_stored():
         try:
             count += len(from_batch(batch))
         except ConversionError as error:

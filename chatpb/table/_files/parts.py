@@ -23,6 +23,7 @@ from chatpb.table._delta.statistics import guarantee
 from chatpb.table._delta.stores import filesystem
 from chatpb.table._errors import DatasetError, one_line
 from chatpb.table._files.file_writer import JSON_BYTES, TRAILER, digests, footer_digest
+from chatpb.table._files.quick import read
 from chatpb.table._files.unknown import noted, unknown
 from chatpb.table._rows.columns import RECORD, SCHEMA
 
@@ -224,6 +225,42 @@ class Part:
             if batch.num_rows:
                 yield batch
 
+    def rows_stored(self, row_group: int | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows of it or of one row group, to make records of them.
+
+        The same as `batches`, but faster: of the columns of `SCHEMA`, a batch lacks those that the
+        file lacks.
+
+        Args:
+            row_group: The number of the row group.
+
+        Raises:
+            DatasetError: As for `batches`.
+        """
+        if any(name in SCHEMA.names for name in self.partition):  # columns that only the log has
+            yield from self.batches(None, None, row_group)
+            return
+        self.check_known()
+        self._check_record()
+        metadata = self.metadata
+        groups = range(metadata.num_row_groups) if row_group is None else [row_group]
+        try:
+            with self.open() as stream:
+                yield from read(
+                    stream,
+                    metadata,
+                    self._rows_at_once(None),
+                    groups,
+                    is_own=JSON_BYTES in (metadata.metadata or {}),
+                    is_near=self.is_local,
+                )
+        except (OSError, pa.ArrowException) as error:
+            raise self._failure("damaged", error) from None
+
+    def _check_record(self) -> None:
+        if RECORD not in self.schema.names:
+            raise DatasetError(self.place, f"not a table of chatpb: there is no column {RECORD}")
+
     def _rows_at_once(self, columns: list[str] | dict[str, pc.Expression] | None) -> int:
         types = (
             [] if not isinstance(columns, list) else [SCHEMA.field(name).type for name in columns]
@@ -256,10 +293,8 @@ class Part:
         return functools.reduce(operator.and_, known) if known else None
 
     def _open(self, schema: pa.Schema = SCHEMA) -> dataset.Dataset:
-        there = self.schema
-        if RECORD not in there.names:
-            raise DatasetError(self.place, f"not a table of chatpb: there is no column {RECORD}")
-        if schema is SCHEMA and any(_has_views(each.type) for each in there):
+        self._check_record()
+        if schema is SCHEMA and any(_has_views(each.type) for each in self.schema):
             schema = COLUMNS  # Arrow does not make dictionaries of what delta-rs writes
         files = filesystem(self.location)
         path = self.location.local(self.name) or self.name

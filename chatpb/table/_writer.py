@@ -12,7 +12,8 @@ from google.protobuf.message import Message
 from chatpb._errors import binary_of
 from chatpb._forks import Owner
 from chatpb._record import json_size
-from chatpb.table._delta.commits import Changes, NewFile, commit
+from chatpb.table._delta.changes import Changes, NewFile
+from chatpb.table._delta.commits import commit
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.partitions import Partitioning
 from chatpb.table._delta.snapshot import Snapshot

@@ -175,6 +175,27 @@ class FailWrites:
         return is_write and self._what in request.path and request.fail(500)
 
 
+class Overtake:
+    """Lets others commit, and `vacuum` remove what they committed, before a commit is written.
+
+    Args:
+        what: A part of the path of the commit.
+        meanwhile: What the others do. It can be pickled.
+    """
+
+    def __init__(self, what: str, meanwhile: Callable[[], object]) -> None:
+        self._what = what
+        self._meanwhile = meanwhile
+        self._is_done = False
+
+    def __call__(self, request: Request) -> bool:
+        """Makes trouble, or does not."""
+        if request.command == "PUT" and self._what in request.path and not self._is_done:
+            self._is_done = True
+            self._meanwhile()
+        return False
+
+
 @contextmanager
 def troubled(url: str, fault: Fault) -> Iterator[str]:
     """Runs a proxy before a server; gives its URL.

@@ -16,6 +16,7 @@ from chatpb.table._care import optimize as _optimize
 from chatpb.table._care.rewrite import loaded as latest
 from chatpb.table._care.rewrite import rewritten as rewritten_files
 from chatpb.table._delta import commits, snapshot
+from chatpb.table._delta.changes import Changes
 from chatpb.v1 import CompletionRecord
 
 
@@ -41,7 +42,7 @@ def test_a_deletion_that_could_not_copy_a_file_reads_it_again(
             failures.append(part)
             (other,) = [each for each in table.files() if each.name != part.name]
             files = original(snapshot, [(other, None)], level)
-            changes = commits.Changes(adds=files, removes=[other.name], data_change=False)
+            changes = Changes(adds=files, removes=[other.name], data_change=False)
             commits.commit(snapshot.location, snapshot.version, changes)
             raise DatasetError(part.place, "cannot be read")
         return original(snapshot, given, level)

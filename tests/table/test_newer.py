@@ -14,7 +14,8 @@ import pytest
 import chatpb
 from chatpb import ConversionError
 from chatpb.table import Dataset, DatasetError, from_batch, to_batch
-from chatpb.table._delta.commits import Changes, NewFile, commit
+from chatpb.table._delta.changes import Changes, NewFile
+from chatpb.table._delta.commits import commit
 from chatpb.table._files.file_writer import JSON_BYTES
 from chatpb.v1 import ChatCompletion, CompletionRecord
 from support.command_line import run

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 import pytest
 
-from chatpb.table import Dataset, DatasetError
+from chatpb.table import Dataset, DatasetConflictError, DatasetError
+from chatpb.table._care import vacuum as _vacuum
 from chatpb.table._delta.listing import listed, read_bytes
 from support.limits import SOAK, TIMEOUT
 from support.object_store import (
@@ -23,12 +26,14 @@ from support.object_store import (
     FailOften,
     FailWrites,
     LoseFirst,
+    Overtake,
     options,
     served,
     troubled,
 )
 from support.table_files import completion, lines
 from table.test_dataset import RECORDS, record
+from table.test_vacuum_races import an_hour_later, once
 
 TESTS = Path(__file__).parents[1]
 FAST = {"max_retries": "3", "retry_timeout": "10s", "backoff_config.init_backoff": "10ms"}
@@ -221,6 +226,48 @@ def test_the_care_of_a_table(server: str, uri: str) -> None:
         assert b"chatcmpl-41" not in content
     dataset.append(RECORDS[:1])
     assert 0 == dataset.vacuum().files
+
+
+def _others(uri: str, url: str) -> None:
+    dataset = Dataset(uri, options(url))
+    for first in (10, 20):
+        dataset.append(RECORDS[first : first + 10])
+    dataset.optimize()
+    dataset.vacuum(timedelta(0))
+
+
+def test_a_commit_that_vacuum_overtakes(server: str, uri: str) -> None:
+    """The name of its entry is free again when it arrives, but nobody reads it there."""
+    Dataset(uri, options(server)).append(RECORDS[:10])
+    others = functools.partial(_others, uri, server)
+    with troubled(server, Overtake(f"_delta_log/{1:020}.json", others)) as url:
+        Dataset(uri, options(url)).append(RECORDS[30:])
+    dataset = Dataset(uri, options(server))
+    assert sorted(RECORDS) == sorted(dataset.records())
+    assert not dataset.verify().damaged
+    assert f"_delta_log/{1:020}.json" not in {each.name for each in listed(dataset._location)}
+
+
+def test_a_writer_that_is_slower_than_vacuum(
+    server: str, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It commits when `vacuum` is about to remove what it has written."""
+    table = Dataset(uri, options(server))
+    table.append([record(0)])
+    an_hour_later(monkeypatch)
+    with table.detached_writer() as writer:
+        writer.write(record(1))
+        writer.finish()
+
+        def late() -> None:
+            with pytest.raises(DatasetConflictError, match=r"vacuum .* write it again"):
+                writer.commit()
+
+        calls = once(monkeypatch, _vacuum, "remove_all", late)
+        assert 1 == table.vacuum(timedelta(0)).files
+        assert calls
+    assert not table.verify().damaged
+    assert [record(0)] == list(table.records())
 
 
 def test_sql(server: str, uri: str) -> None:

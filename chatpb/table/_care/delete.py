@@ -9,10 +9,10 @@ from typing import Final
 import numpy as np
 import pyarrow.compute as pc
 
-from chatpb.table._care.rewrite import NOTE, Rows, loaded, rewritten
-from chatpb.table._care.vacuum import Vacuumed, vacuum
+from chatpb.table._care.rewrite import Rows, loaded, rewritten
+from chatpb.table._care.vacuum import Vacuumed, removal, vacuum
 from chatpb.table._delta import commits
-from chatpb.table._delta.commits import Changes, NewFile
+from chatpb.table._delta.changes import NOTE, Changes, NewFile, Removal
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.snapshot import Snapshot
 from chatpb.table._errors import DatasetConflictError, DatasetError, QueryError
@@ -73,6 +73,7 @@ def delete(
     """
     examined: dict[str, _Found | None] = {}
     found: list[_Found] = []
+    announced: tuple[int, Removal] | None = None
     try:
         for _ in range(_ATTEMPTS):
             snapshot = loaded(location)
@@ -82,7 +83,9 @@ def delete(
                 hits = [hit for part in now if (hit := examined[part.name]) is not None]
                 if hits:
                     found = hits  # from here on, it may be unknown whether they are committed
-                    _commit(location, snapshot.version, found, forget)
+                    removed = removal() if forget else None
+                    version = _commit(location, snapshot.version, found, removed)
+                    announced = None if removed is None else (version, removed)
             except DatasetConflictError:
                 found = []
                 continue  # files were added or replaced: they are examined too
@@ -94,7 +97,7 @@ def delete(
             if hit is not None and hit not in found:
                 for file in hit.rest:
                     remove(location, file.name)
-    vacuumed = vacuum(location, 0) if forget else None
+    vacuumed = vacuum(location, 0, announced=announced) if forget else None
     return Deleted(sum(hit.records for hit in found), len(found), vacuumed)
 
 
@@ -128,16 +131,19 @@ def _examine(
     examined.update((part.name, None) for part in todo if part.name not in hits)
 
 
-def _commit(location: Location, version: int, found: Sequence[_Found], forget: bool) -> None:
+def _commit(
+    location: Location, version: int, found: Sequence[_Found], removed: Removal | None
+) -> int:
     records = sum(hit.records for hit in found)
     changes = Changes(
         adds=[file for hit in found for file in hit.rest],
         removes=[hit.part.name for hit in found],
         metadata={NOTE: {"operation": "delete", "rows": records}},  # the condition may be personal
         exact=True,
-        forget=forget,
+        forget=removed is not None,
+        removal=removed,
     )
-    commits.commit(location, version, changes)
+    return commits.commit(location, version, changes)
 
 
 def by_sql(condition: str) -> Matching:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from chatpb.table._care.rewrite import NOTE, loaded
+from chatpb.table._care.rewrite import loaded
 from chatpb.table._delta import commits
+from chatpb.table._delta.changes import NOTE
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.log import Entry, Log
+from chatpb.table._delta.state import MARK, VACUUM
 from chatpb.table._delta.transactions import transactions
 from chatpb.table._errors import DatasetError
 
@@ -96,7 +98,7 @@ def restore(location: Location, version: int) -> int:
     changed = {
         name: then.get(name, 0)
         for name, at in now.items()
-        if at != then.get(name, 0) and not name.startswith(commits.MARK)
+        if at != then.get(name, 0) and not name.startswith((MARK, VACUUM))
     }
     return commits.restore(
         location, version, changed, {NOTE: {"operation": "restore", "version": version}}

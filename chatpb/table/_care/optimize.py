@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from chatpb.table._care.rewrite import NOTE, commit_files, loaded, rewritten
+from chatpb.table._care.rewrite import commit_files, loaded, rewritten
 from chatpb.table._delta import commits
-from chatpb.table._delta.commits import Changes
+from chatpb.table._delta.changes import NOTE, Changes
 from chatpb.table._delta.location import Location
 from chatpb.table._errors import DatasetConflictError, DatasetError
 from chatpb.table._files.parts import Part, parts

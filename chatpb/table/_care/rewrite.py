@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from chatpb.table._delta.commits import Changes, NewFile, commit
+from chatpb.table._delta.changes import Changes, NewFile
+from chatpb.table._delta.commits import commit
 from chatpb.table._delta.location import Location, absence
 from chatpb.table._delta.partitions import partitioning_of
 from chatpb.table._delta.schema import plain
@@ -26,8 +27,6 @@ from chatpb.table._rows.columns import SCHEMA
 #: Numbers of rows of a file, ascending.
 Rows: TypeAlias = npt.NDArray[np.int64]
 
-#: In the metadata of a commit: what was done, and to how many rows.
-NOTE: Final = "chatpb"
 _GROUP_BYTES: Final = 64 << 20
 _GROUP_ROWS: Final = 100_000
 

@@ -13,9 +13,12 @@ from typing import Final
 
 from chatpb import _endings
 from chatpb.table._care.rewrite import loaded
+from chatpb.table._delta.changes import NOTE, Changes, Removal, ended
+from chatpb.table._delta.commits import commit
 from chatpb.table._delta.listing import Stored, listed, remove_all
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.log import Log
+from chatpb.table._delta.snapshot import while_it_changes
 from chatpb.table._files.file_writer import WRITING
 
 #: Seconds that a file which no version contains is kept: a writer may be about to commit it.
@@ -43,43 +46,112 @@ class Vacuumed:
     unfinished: tuple[str, ...]
 
 
-def vacuum(location: Location, older: float, *, dry_run: bool = False) -> Vacuumed:
+@dataclass
+class _Plan:
+    """What there is to remove, as of a version.
+
+    Attributes:
+        last: The version.
+        oldest: The oldest version to keep.
+        grace: Files of no version that are younger are kept.
+        garbage: Files that no version needs.
+        unfinished: Files that no version contains and that are kept.
+        entries: Files of the log.
+        log: The log.
+    """
+
+    last: int
+    oldest: int
+    grace: float
+    garbage: list[Stored]
+    unfinished: list[Stored]
+    entries: list[Stored]
+    log: Log
+
+
+def removal() -> Removal:
+    """What a commit has to say so that `vacuum` may remove all that is older, see `vacuum`."""
+    return Removal(int((time.time() - GRACE) * 1000))
+
+
+def vacuum(
+    location: Location,
+    older: float,
+    *,
+    dry_run: bool = False,
+    announced: tuple[int, Removal] | None = None,
+) -> Vacuumed:
     """See `Dataset.vacuum`.
+
+    Before a data file is removed, a commit says so: who commits later knows that the file is gone,
+    and what others have committed until then is kept.
 
     Args:
         location: Where the table is.
         older: The oldest version to keep is the one that was current that many seconds ago.
         dry_run: Whether to remove nothing.
+        announced: A commit that has said so already, and what it said. It is the oldest version
+            to keep.
     """
+
+    def planned() -> _Plan:
+        return _planned(location, older, announced)
+
+    plan = while_it_changes(location, planned)
+    if not dry_run:
+        if plan.garbage and announced is None:
+            _announce(location, plan)
+        remove_all(location, plan.garbage)  # first: nothing names them afterwards
+        if plan.entries:
+            plan.log.make_checkpoint(plan.oldest)
+            remove_all(location, plan.entries)
+    return Vacuumed(
+        len(plan.garbage),
+        sum(file.size for file in plan.garbage),
+        len(plan.entries),
+        plan.oldest,
+        tuple(location.place(file.name) for file in plan.unfinished),
+    )
+
+
+def _planned(location: Location, older: float, announced: tuple[int, Removal] | None) -> _Plan:
     now = time.time()
     files = listed(location)  # before the log is read, which then has what is committed meanwhile
     last = loaded(location).version
     log = Log(location)
     oldest = log.version_at(now - older) if older else last  # clocks may differ
-    needed = set(loaded(location, oldest).names) | log.named(since_version=oldest + 1)
     grace = now - max(older, GRACE)
+    if announced is not None:
+        oldest, grace = announced[0], announced[1].until / 1000
+    needed = set(loaded(location, oldest).names) | log.named(since_version=oldest + 1)
     named = log.named(since=grace - GRACE)
     garbage: list[Stored] = []
     unfinished: list[Stored] = []
     for file in files:
         if _is_data(file) and file.name not in needed:
-            kept = file.time > grace and file.name not in named
-            (unfinished if kept else garbage).append(file)
+            at = ended(file.name)
+            is_young = file.time > grace or (at is not None and at > grace * 1000)
+            (unfinished if is_young and file.name not in named else garbage).append(file)
     entries = log.before(oldest, grace)
     removed = {file.name for file in entries}
     unfinished += [file for file in log.unfinished(grace) if file.name not in removed]
-    if not dry_run:
-        remove_all(location, garbage)  # first: nothing names them afterwards
-        if entries:
-            log.make_checkpoint(oldest)
-            remove_all(location, entries)
-    return Vacuumed(
-        len(garbage),
-        sum(file.size for file in garbage),
-        len(entries),
-        oldest,
-        tuple(location.place(file.name) for file in unfinished),
+    return _Plan(last, oldest, grace, garbage, unfinished, entries, log)
+
+
+def _announce(location: Location, plan: _Plan) -> None:
+    """Commits what is about to be removed, and keeps what others have committed until then."""
+    changes = Changes(
+        metadata={NOTE: {"operation": "vacuum"}},
+        removal=Removal(int(plan.grace * 1000), plan.oldest),
     )
+    commit(location, plan.last, changes)
+
+    def names() -> set[str]:
+        there = set(loaded(location).names)
+        return there | Log(location).named(since_version=plan.last + 1)
+
+    needed = while_it_changes(location, names)
+    plan.garbage = [file for file in plan.garbage if file.name not in needed]
 
 
 def _is_data(file: Stored) -> bool:

@@ -8,79 +8,40 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import unquote
 
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
 from chatpb.table._delta.away import in_own_process
+from chatpb.table._delta.changes import Changes, NewFile, Removal, ended
 from chatpb.table._delta.diagnosis import LOG
+from chatpb.table._delta.listing import is_there
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.schema import COLUMNS, add_columns, partition_field
-from chatpb.table._delta.snapshot import arrow_table, delta_errors, opened, options_of
+from chatpb.table._delta.snapshot import delta_errors, gone, opened, options_of
+from chatpb.table._delta.state import (
+    OLDEST,
+    UNTIL,
+    YOUNG,
+    Mark,
+    State,
+    age,
+    belongs,
+    happened,
+    new_mark,
+    state_before,
+    state_of,
+)
 from chatpb.table._delta.statistics import COUNTED
 from chatpb.table._errors import DatasetConflictError, DatasetError, one_line
 
-MARK: Final = "chatpb:commit:"  # the app transaction by which a writer finds its own commit
-_MARKS: Final = 256  # kept in every checkpoint, so not one for each commit
 _STATISTICS: Final = "delta.dataSkippingStatsColumns"  # by default, the first 32 columns
 _ATTEMPTS: Final = 30  # while other writers commit
 _FAILURES: Final = 3  # that are no conflict; the store has been asked several times for each
-
-
-@dataclass(frozen=True, slots=True)
-class NewFile:
-    """A Parquet file that was written, to be added by a commit.
-
-    Attributes:
-        name: Its path in the table.
-        size: Its bytes.
-        rows: How many rows it has.
-        json_bytes: The bytes of the JSON of its records.
-        stats: Delta's statistics of its columns, as JSON.
-        partition: The value of each partition column.
-        time: When it was written, in milliseconds since 1970.
-    """
-
-    name: str
-    size: int
-    rows: int
-    json_bytes: int
-    stats: str
-    partition: Mapping[str, str | None]
-    time: int
-
-
-@dataclass(frozen=True)
-class Changes:
-    """What a commit changes, all at once.
-
-    Attributes:
-        adds: Files that become part of the table.
-        removes: Names of files that are no longer part of it. Somebody else's commit that removes
-            one of them is a conflict.
-        data_change: Whether records come or go, rather than being stored in other files.
-        transactions: What was taken of which input: versions of Delta's app transactions by their
-            IDs. Somebody else's commit with one of the IDs is a conflict.
-        metadata: Other notes for the history of the table; values are JSON.
-        partition_by: Partition columns with their types, if the commit creates the table.
-        exact: Whether somebody else's commit that adds or removes any file is a conflict.
-        forget: Whether checkpoints need not know the removed files, which are deleted at once.
-    """
-
-    adds: Sequence[NewFile] = ()
-    removes: Sequence[str] = ()
-    data_change: bool = True
-    transactions: Mapping[str, int] = field(default_factory=dict)
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    partition_by: Sequence[tuple[str, str]] = ()
-    exact: bool = False
-    forget: bool = False
 
 
 @in_own_process
@@ -103,77 +64,96 @@ def commit(location: Location, base: int | None, changes: Changes) -> int:
             the app transactions, since `base`. Nothing was changed.
         DatasetError: The table cannot be written to, or has columns of other types.
     """
-    mark = f"{MARK}{random.randrange(_MARKS):02x}"
-    number = time.time_ns() // 1000 << 10 | random.randrange(1 << 10)
-    transactions = {**changes.transactions, mark: number}
-    properties = CommitProperties(
-        custom_metadata=dict(changes.metadata) or None,
-        # Delta's client overlooks that files were removed, and describes a new table twice.
-        max_commit_retries=0,
-        app_transactions=[Transaction(name, at) for name, at in transactions.items()],
-    )
-    before = None if base is None else _before(location, base, changes)
-    noted = {name: _noted(before, name) for name in changes.transactions}
-    names = _names(before) if changes.exact and before is not None else None
-    table = before
-    if table is not None:  # files may have been listed before `base`
-        _check_conflicts(location, table, changes, {})
+    mark = new_mark()
     failure: Exception | None = None
-    failures = 0
-    known = -1  # the version that the last attempt began with
+    failures = 0  # after which the commit may be there
+    state = state_before(location, base, changes)
+    noted: Mapping[str, int | None] = (
+        dict.fromkeys(changes.transactions) if state is None else state.noted
+    )
+    names = None if state is None else state.names
+    if state is not None:  # files may have been listed before `base`
+        _check_conflicts(location, state, changes, {})
+    first = 0 if state is None else state.version + 1  # that may be this commit
     for attempt in range(_ATTEMPTS + 1):
         if attempt:
             with delta_errors(location, "cannot be written to; it is unknown whether it was"):
-                table = opened(location)
-            if table is not None:
-                if _noted(table, mark) == number:
-                    _make_durable(location, known + 1, table.version())
-                    return table.version()
-                _check_conflicts(location, table, changes, noted)
-                if names is not None and names != _names(table):
+                state = state_of(location, changes, mark)
+            if state is not None:
+                if happened(location, state, mark, changes, first):
+                    _make_durable(location, first, state.version)
+                    return state.version
+                _check_conflicts(location, state, changes, noted)
+                if changes.exact and names is not None and names != state.names:
                     reason = "another writer has added or replaced files meanwhile"
                     raise DatasetConflictError(location.uri, reason)
             if failures == _FAILURES or attempt == _ATTEMPTS:
                 break
             time.sleep(random.uniform(0, min(0.02 * 2**attempt, 2)))
+        _check_age(location, state, changes, may_be_there=bool(failures))
         try:
-            _check_files(location, changes)
-            known = -1 if table is None else table.version()
-            if table is None:
-                _create(location, changes, properties)
-                version = 0
-            else:
-                version = _write(location, table, changes, properties)
+            is_written = _attempt(location, state, changes, mark)
         except (DeltaError, OSError) as error:
             failure = error
             failures += not isinstance(error, CommitFailedError)
             continue
-        _make_durable(location, known + 1, version)
-        return version
+        version = 0 if state is None else state.version + 1
+        if is_written and belongs(location, version, mark, changes):
+            _make_durable(location, version, version)
+            return version
     raise DatasetError(location.uri, f"cannot be written to: {one_line(failure)}") from failure
 
 
-def _before(location: Location, base: int, changes: Changes) -> DeltaTable | None:
-    """The table that changes were made from; the last version, if that does for an addition."""
-    try:
-        return opened(location, base)
-    except DatasetError:  # `vacuum` has removed the entries of the log
-        if changes.transactions or changes.removes or changes.exact:
-            reason = f"version {base} was removed while something was made of it"
-            raise DatasetConflictError(location.uri, reason) from None
-        return opened(location)
+def _check_age(
+    location: Location, state: State | None, changes: Changes, *, may_be_there: bool
+) -> None:
+    """Checks that new files are not what `vacuum` removes: they are garbage until now.
 
-
-def _names(table: DeltaTable) -> set[str]:
-    return set(map(unquote, arrow_table(table.get_add_actions()).column("path").to_pylist()))
-
-
-def _check_files(location: Location, changes: Changes) -> None:
-    """Whether the new files are still there: they are garbage for a `vacuum` until now."""
+    Raises:
+        DatasetConflictError: They may be. Nothing was changed.
+    """
+    until = None if state is None else state.noted.get(UNTIL)
+    is_remote = location.folder is None
     for file in changes.adds:
-        path = location.local(file.name)
-        if path is not None and not os.path.exists(path):
-            raise DatasetError(path, "was removed before it was committed; write it again")
+        at = ended(file.name)
+        if until is not None and at is not None and at <= until:
+            reason = (
+                "vacuum may have removed it, as it was not committed for longer than vacuum keeps"
+                " such files; write it again"
+            )
+            raise DatasetConflictError(location.place(file.name), reason)
+        if (is_remote and age([file]) <= YOUNG) or is_there(location, file.name):
+            continue
+        kind = DatasetError if may_be_there else DatasetConflictError
+        reason = "was removed before it was committed; write it again"
+        raise kind(location.place(file.name), reason)
+
+
+def _attempt(location: Location, state: State | None, changes: Changes, mark: Mark) -> bool:
+    """Writes a commit on exactly this state; False if the table has to be read again first."""
+    transactions = {**changes.transactions, mark.name: mark.number}
+    if changes.removal is not None and state is not None:
+        oldest = changes.removal.oldest
+        oldest = state.version + 1 if oldest is None else oldest
+        transactions[UNTIL] = max(changes.removal.until, state.noted[UNTIL] or 0)
+        transactions[OLDEST] = max(oldest, state.noted[OLDEST] or 0)
+    properties = _properties(transactions, changes.metadata)
+    if state is None:
+        _create(location, changes, properties)
+    elif changes.adds and add_columns(location, state.table):
+        return False
+    else:
+        _write(location, state.table, changes, properties)
+    return True
+
+
+def _properties(transactions: Mapping[str, int], metadata: Mapping[str, Any]) -> CommitProperties:
+    return CommitProperties(
+        custom_metadata=dict(metadata) or None,
+        # Delta's client overlooks that files were removed, and describes a new table twice.
+        max_commit_retries=0,
+        app_transactions=[Transaction(name, at) for name, at in transactions.items()],
+    )
 
 
 @in_own_process
@@ -204,38 +184,34 @@ def restore(
         DatasetConflictError: Other writers are faster, again and again.
         DatasetError: Files of the version are missing.
     """
-    properties = CommitProperties(
-        custom_metadata=dict(metadata),
-        max_commit_retries=0,
-        app_transactions=[Transaction(name, at) for name, at in transactions.items()],
-    )
+    mark = new_mark()
+    changes = Changes(removal=Removal(0))
     for attempt in range(_ATTEMPTS):
-        table = opened(location)
+        state = state_of(location, changes, mark)
+        assert state is not None
+        if (state.noted[OLDEST] or 0) > version:
+            raise DatasetError(location.uri, gone(version))
+        properties = _properties({**transactions, mark.name: mark.number}, metadata)
         with delta_errors(location, f"cannot be restored to version {version}"):
-            assert table is not None
-            known = table.version()
             try:
-                table.restore(version, commit_properties=properties)
+                state.table.restore(version, commit_properties=properties)
             except CommitFailedError:
                 time.sleep(random.uniform(0, min(0.02 * 2**attempt, 2)))
                 continue
-            table.update_incremental()
-        _make_durable(location, known + 1, table.version())
-        return table.version()
+        made = state.version + 1
+        if belongs(location, made, mark, changes):
+            _make_durable(location, made, made)
+            return made
     raise DatasetConflictError(location.uri, "other writers are faster, again and again")
 
 
-def _noted(table: DeltaTable | None, name: str) -> int | None:
-    return None if table is None else table.transaction_version(name)
-
-
 def _check_conflicts(
-    location: Location, table: DeltaTable, changes: Changes, noted: Mapping[str, int | None]
+    location: Location, state: State, changes: Changes, noted: Mapping[str, int | None]
 ) -> None:
-    for name, before in noted.items():
-        if _noted(table, name) != before:
+    for name in changes.transactions:
+        if name in noted and state.noted[name] != noted[name]:
             raise DatasetConflictError(location.uri, "another writer has taken the same input")
-    if changes.removes and (gone := sorted(set(changes.removes) - _names(table))):
+    if changes.removes and (gone := sorted(set(changes.removes) - (state.names or set()))):
         raise DatasetConflictError(
             location.place(gone[0]), "another writer has removed or replaced it meanwhile"
         )
@@ -260,9 +236,7 @@ def _create(location: Location, changes: Changes, properties: CommitProperties) 
 
 def _write(
     location: Location, table: DeltaTable, changes: Changes, properties: CommitProperties
-) -> int:
-    if changes.adds:
-        add_columns(location, table)
+) -> None:
     partition_by = table.metadata().partition_columns
     for each in changes.adds:
         if set(each.partition) != set(partition_by):
@@ -281,8 +255,6 @@ def _write(
     table.create_write_transaction(
         actions, "append", table.schema(), partition_by, commit_properties=properties
     )
-    table.update_incremental()
-    return table.version()
 
 
 def _add(file: NewFile, changes: Changes) -> AddAction:

@@ -62,10 +62,15 @@ def _on_disk(folder: Path, below: str) -> Iterable[Stored]:
                 yield Stored(path.relative_to(folder).as_posix(), found.st_size, found.st_mtime)
 
 
+class AbsentError(DatasetError):
+    """A file that is not there."""
+
+
 def read_bytes(location: Location, name: str) -> bytes:
     """The content of a file.
 
     Raises:
+        AbsentError: It is not there.
         DatasetError: It cannot be read.
     """
     try:
@@ -73,9 +78,25 @@ def read_bytes(location: Location, name: str) -> bytes:
             content: bytes = stream.read()
             return content
     except FileNotFoundError:
-        raise DatasetError(location.place(name), "is missing") from None
+        raise AbsentError(location.place(name), "is missing") from None
     except OSError as error:
         raise DatasetError(location.place(name), f"cannot be read: {_line(error)}") from error
+
+
+def is_there(location: Location, name: str) -> bool:
+    """Whether a file exists, at its name or, if that is a URI, elsewhere.
+
+    Raises:
+        DatasetError: The store does not answer.
+    """
+    path = location.local(name)
+    if path is not None:
+        return os.path.exists(path)
+    try:
+        found = filesystem(location).get_file_info(name)
+    except OSError as error:
+        raise DatasetError(location.place(name), f"cannot be read: {_line(error)}") from error
+    return bool(found.type != pyarrow.fs.FileType.NotFound)
 
 
 def write_bytes(location: Location, name: str, content: pa.Buffer) -> None:

@@ -59,13 +59,20 @@ class Log:
 
     @cached_property
     def _commits(self) -> dict[int, Stored]:
-        """The commits that are there, by version, in order."""
+        """The commits that are there, by version, in order, up to the last one without a gap.
+
+        Before a gap there may be what a writer wrote who was killed when it was about to find out
+        that `vacuum` had removed the entries.
+        """
         found = {}
         for file in self._files:
             match = _NAME.fullmatch(file.name)
             if match is not None and match[2] == _COMMIT:
                 found[int(match[1])] = file
-        return dict(sorted(found.items()))
+        first = max(found, default=0)
+        while first - 1 in found:
+            first -= 1
+        return {version: found[version] for version in sorted(found) if version >= first}
 
     def version_at(self, moment: float) -> int:
         """The version that was current at a moment; the first that is there, if it came later.
@@ -139,4 +146,4 @@ class Log:
                 is_needless = is_left and file.time <= moment
             if is_needless:
                 found.append(file)
-        return found
+        return sorted(found, key=lambda file: file.name)  # writers rely on the order

@@ -36,8 +36,12 @@ def partition_field(name: str, kind: str) -> Field:
     )
 
 
-def add_columns(location: Location, table: DeltaTable) -> None:
-    """Gives a table the columns that it lacks, because an older chatpb created it."""
+def add_columns(location: Location, table: DeltaTable) -> bool:
+    """Gives a table the columns that it lacks, because an older chatpb created it.
+
+    Returns:
+        Whether it lacked any. That is a commit of its own.
+    """
     schema = table.schema()
     there = pa.schema(schema.to_arrow())
     lacking = []
@@ -53,7 +57,7 @@ def add_columns(location: Location, table: DeltaTable) -> None:
                 lacking.append(field_)
     if lacking:
         table.alter.add_columns(lacking)
-        table.update_incremental()
+    return bool(lacking)
 
 
 def _widens(old: pa.DataType, new: pa.DataType) -> bool:

@@ -76,15 +76,15 @@ def load(location: Location, version: int | datetime | None = None) -> Snapshot 
             raise found
         return None if table is None else _snapshot(location, table)
 
-    return _while_it_changes(location, read)
+    return while_it_changes(location, read)
 
 
 def opened(location: Location, version: int | datetime | None = None) -> DeltaTable | None:
     """A table, as Delta's client reads it; None if there is none."""
-    return _while_it_changes(location, lambda: _opened(location, version))
+    return while_it_changes(location, lambda: _opened(location, version))
 
 
-def _while_it_changes(location: Location, read: Callable[[], _T]) -> _T:
+def while_it_changes(location: Location, read: Callable[[], _T]) -> _T:
     """Reads again after a failure, as long as another process removes or replaces files of the log.
 
     `vacuum` and checkpoints do, while Delta's client lists the files first and reads them later.
@@ -103,8 +103,6 @@ def _while_it_changes(location: Location, read: Callable[[], _T]) -> _T:
 
 def _files(location: Location) -> object:
     """What changes with each file of the log that is written or removed; None if unknown."""
-    if location.folder is None:
-        return None
     try:
         return sorted((each.name, each.size, each.time) for each in listed(location, LOG)) or None
     except DatasetError:
@@ -138,8 +136,13 @@ def _missing(version: int, last: int, error: DeltaError) -> str:
     if version > last:
         return f"there is no version {version}, only {last}"
     if isinstance(error, TableNotFoundError):
-        return f"there is no version {version} any more: it was removed by vacuum"
+        return gone(version)
     return f"version {version} cannot be opened: {one_line(error)}"
+
+
+def gone(version: int) -> str:
+    """The reason of the error that a version is not there any more."""
+    return f"there is no version {version} any more: it was removed by vacuum"
 
 
 def _absent(location: Location) -> bool:

@@ -12,7 +12,7 @@ import re
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any, Final
@@ -21,7 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from chatpb import _endings
-from chatpb.table._delta.commits import NewFile, sync
+from chatpb.table._delta.changes import NewFile
+from chatpb.table._delta.commits import sync
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.partitions import Partitioning
 from chatpb.table._delta.statistics import Statistics
@@ -100,7 +101,7 @@ class _File:
     def __init__(
         self,
         location: Location,
-        prefix: str,
+        prefix: Callable[[], str],
         rows: pa.Table,
         level: int,
         partition: dict[str, Any],
@@ -113,7 +114,7 @@ class _File:
         self._prefix = prefix
         self._partition = partition
         self._statistics = Statistics()
-        self._path = location.local(f"{prefix}{_endings.PARQUET}{WRITING}")
+        self._path = location.local(f"{prefix()}{_endings.PARQUET}{WRITING}")
         self._raw: IO[bytes] = (
             tempfile.TemporaryFile()  # noqa: SIM115
             if self._path is None
@@ -146,7 +147,7 @@ class _File:
         self._writer.close()
         self._raw.flush()
         footer = _footer(self._raw)
-        name = f"{self._prefix}-{self._stream.hexdigest()}-{footer_digest(footer)}.parquet"
+        name = f"{self._prefix()}-{self._stream.hexdigest()}-{footer_digest(footer)}.parquet"
         if self._path is None:
             self._upload(name)
         else:
@@ -289,7 +290,7 @@ class FileWriter:
         if group.file is None:
             self._close_others()
             group.file = _File(
-                self._location, self._prefix(), rows, self._level, group.partition, self._note
+                self._location, self._prefix, rows, self._level, group.partition, self._note
             )
         group.file.write(rows)
         group.file.record_bytes += group.record_bytes
@@ -307,7 +308,10 @@ class FileWriter:
             self._end_file(max(opened, key=lambda group: group.file.record_bytes))  # type: ignore[union-attr]
 
     def _prefix(self) -> str:
-        """The name of a file before its digests: a UUID of version 7, which sorts by time."""
+        """The name of a file before its digests: a UUID of version 7, which begins with the time.
+
+        It is the time when the file is ended, which decides what `vacuum` takes for garbage.
+        """
         now = max(time.time_ns() // 1_000_000, self._time)
         self._time, self._count = now, self._count + 1
         number = now << 80 | 7 << 76 | (self._count & 0xFFF) << 64 | 2 << 62

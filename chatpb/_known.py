@@ -136,9 +136,8 @@ class Known:
             head = _key(stream.read(min(_HEAD, end)))
         number = self._counts.get(head, 0)
         self._counts[head] = number + 1
-        proof, _ = self._proofs(path, [end]).get(end, (0, 0))
         self._taken[f"{_FILE}{head}:{number}"] = end
-        self._taken[f"{_PROOF}{head}:{number}"] = proof
+        self._taken[f"{_PROOF}{head}:{number}"] = self._proof(path, end)
 
     def take_more(self, path: str, end: int) -> None:
         """Notes, in place of the file of the last `meet`, that it has been read up to a byte."""
@@ -150,7 +149,12 @@ class Known:
             self.take(path, end)
             return
         self._taken[_FILE + entry.key] = end
-        self._taken[_PROOF + entry.key] = self._proofs(path, [end]).get(end, (0, 0))[0]
+        self._taken[_PROOF + entry.key] = self._proof(path, end)
+
+    def _proof(self, path: str, end: int) -> int:
+        if self._proofs is proofs_of:
+            return proofs_of(path, [end], count_lines=False).get(end, (0, 0))[0]
+        return self._proofs(path, [end]).get(end, (0, 0))[0]
 
 
 def log_id(path: str, file_id: str | None) -> str:
@@ -165,10 +169,12 @@ def _key(head: bytes) -> str:
     return f"{len(head)}:{hashlib.sha256(head).hexdigest()[:32]}"
 
 
-def proofs_of(path: str, ends: Sequence[int]) -> dict[int, tuple[int, int]]:
+def proofs_of(
+    path: str, ends: Sequence[int], *, count_lines: bool = True
+) -> dict[int, tuple[int, int]]:
     """Digests of a file up to each of some offsets, which are in order, and the lines up to there.
 
-    The last line counts if it has no line break.
+    The last line counts if it has no line break. Lines are counted unless nobody needs them.
     """
     proofs = {}
     if ends:
@@ -180,7 +186,7 @@ def proofs_of(path: str, ends: Sequence[int]) -> dict[int, tuple[int, int]]:
                 while at < end and (block := stream.read(min(_BLOCK, end - at))):
                     digest.update(block)
                     at += len(block)
-                    lines += block.count(b"\n")
+                    lines += block.count(b"\n") if count_lines else 0
                     last = block[-1:]
                 if at == end:
                     bits = int.from_bytes(digest.digest()[:8], "big") >> 64 - _PROOF_BITS

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+from typing import Final
 
 from chatpb._extras import install_command, package_of
 
@@ -23,8 +25,14 @@ _EXTRAS = {
 }
 
 
+#: How many objects are made before Python looks for garbage: modules make many and leave none.
+_OBJECTS: Final = 100_000
+
+
 def main() -> None:
     """Runs the command line, or reports how to install what it needs."""
+    gc.set_threshold(_OBJECTS)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start threads; none is used
     if sys.stdout is None:  # it was closed before the start
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the end)
     try:

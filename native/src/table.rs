@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use chatpb_transcoder::plan::{ColumnPlan, Kind, Leaf, Node, Part, Plan, TokenFields, TokenList};
-use chatpb_transcoder::{Buffers, Declined, Member, Shapes};
+use chatpb_transcoder::{Buffers, Declined, Member, Shapes, Worth};
 use chatpb_transcoder::{assemble, assemble_lines, shred, shred_json, shred_lines};
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
@@ -47,6 +47,8 @@ type ShapeArgs = (
 type BufferArgs<'py> = Vec<Option<PyReadonlyArray1<'py, u8>>>;
 
 type PyBuffers<'py> = Vec<Option<Bound<'py, PyArray1<u8>>>>;
+/// See `Shredder::shred_lines`.
+type RunOfLines<'py> = (Option<PyBuffers<'py>>, usize, usize, usize, usize);
 
 /// Moves the values of records to columns and back, as the reference does.
 ///
@@ -117,29 +119,30 @@ impl Shredder {
         })
     }
 
-    /// Lines of JSON to the buffers of the columns of their records: of each run of lines the
-    /// buffers, or None for lines that are declined, how many rows they have, and the place of the
-    /// first line after them. A run with fewer rows than `fewest` is declined.
+    /// The lines of a text to the buffers of the columns of their records: of each run of lines the
+    /// buffers, or None for lines that are declined, how many rows they have and of how many bytes
+    /// these were made, the place of the first line after them, and that of its first byte. A run
+    /// with fewer rows and fewer bytes than these is declined. White space around lines is no part
+    /// of them.
     fn shred_lines<'py>(
         &self,
         py: Python<'py>,
         transcoder: &Bound<'py, Transcoder>,
         shapes: ShapeArgs,
-        lines: Vec<PyBackedBytes>,
-        fewest: usize,
-    ) -> Vec<(Option<PyBuffers<'py>>, usize, usize)> {
+        text: PyBackedBytes,
+        rows: usize,
+        bytes: usize,
+    ) -> Vec<RunOfLines<'py>> {
         let (plan, schema) = (&self.plan, &transcoder.get().schema);
-        let shapes = shapes_of(shapes);
-        let shred = || {
-            let slices: Vec<&[u8]> = lines.iter().map(|line| &line[..]).collect();
-            shred_lines(plan, schema, &shapes, &slices, fewest)
-        };
+        let (shapes, worth) = (shapes_of(shapes), Worth { rows, bytes });
+        let shred = || shred_lines(plan, schema, &shapes, &text, &worth);
         let Ok(runs) = py.detach(|| catch_unwind(AssertUnwindSafe(shred))) else {
-            return vec![(None, 0, lines.len())];
+            let count = text.iter().filter(|&&byte| byte == b'\n').count() + 1;
+            return vec![(None, 0, 0, count, text.len())];
         };
         let runs = runs.into_iter().map(|run| {
             let buffers = run.buffers.map(|buffers| arrays_of(py, buffers));
-            (buffers, run.rows, run.stop)
+            (buffers, run.rows, run.size, run.stop, run.end)
         });
         runs.collect()
     }

@@ -19,7 +19,8 @@ LAST = [json.dumps(completion(number)) for number in range(100, 120)]
 
 
 def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk, "_FEWEST", 10**9)
+    monkeypatch.setattr(bulk, "_ROWS", 10**9)
+    monkeypatch.setattr(bulk, "_BYTES", 10**9)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,10 @@ def test_shapes(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     texts = [line.encode() for line in text.splitlines()]
     with open_source(str(path), Reading()) as source:
         (block,) = source.blocks()
-    found_runs = [(rows is not None, start, stop) for rows, start, stop in bulk.runs(block)]
+    found_runs = [
+        (rows is not None, part.number - 1, part.number + part.text.count(b"\n"))
+        for rows, part in bulk.runs(block)
+    ]
     if shredder() is not None:
         left = [(True, 0, 20), (False, 20, 37), (True, 37, 57)]
         assert found_runs == ([(True, 0, len(texts))] if name in _TAKEN else left)

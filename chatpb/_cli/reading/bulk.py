@@ -9,7 +9,8 @@ from chatpb._cli.reading.exchange import BODY, CUSTOM_ID, ERROR, REQUEST, RESPON
 from chatpb._cli.reading.source import Block
 from chatpb._cli.reading.streams import MadeRows
 
-_FEWEST: Final = 16  # lines that are worth a batch of rows
+_ROWS: Final = 16  # that are worth a batch,
+_BYTES: Final = 64 << 10  # or fewer rows of that many bytes of JSON
 _OTHERS: Final = (CUSTOM_ID, ERROR, STATUS, "choices")
 
 
@@ -18,13 +19,11 @@ class Run(NamedTuple):
 
     Attributes:
         rows: Their rows; None if they must be read one by one.
-        start: The index of the first line.
-        stop: The index of the first line after them.
+        lines: The lines.
     """
 
     rows: MadeRows | None
-    start: int
-    stop: int
+    lines: Block
 
 
 def runs(block: Block) -> Iterator[Run]:
@@ -35,8 +34,8 @@ def runs(block: Block) -> Iterator[Run]:
     from chatpb.table._rows.batches import LineShapes, lines_to_batches  # few commands need pyarrow
 
     shapes = LineShapes(REQUEST, RESPONSE, BODY, _OTHERS)
-    start = 0
-    for batch, stop in lines_to_batches(block.lines, shapes, _FEWEST):
-        size = sum(map(len, block.lines[start:stop]))
-        yield Run(None if batch is None else MadeRows(batch, size), start, stop)
-        start = stop
+    line = start = 0
+    for batch, size, stop, end in lines_to_batches(block.text, shapes, _ROWS, _BYTES):
+        rows = None if batch is None else MadeRows(batch, size)
+        yield Run(rows, block.part(line, start, end))
+        line, start = stop, end

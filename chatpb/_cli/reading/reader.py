@@ -81,12 +81,11 @@ class Reader:
     def _lines(self) -> Iterator[Made | MadeRows]:
         streams = Streams()
         for block in self._blocks():
-            one_by_one = [Run(None, 0, len(block.lines))]
-            for rows, start, stop in runs(block) if self._is_exact else one_by_one:
+            for rows, part in runs(block) if self._is_exact else [Run(None, block)]:
                 if rows is not None:
                     yield rows
-                    self.end = block.ends[stop - 1]
-                elif not (yield from self._one_by_one(block, start, stop, streams)):
+                    self.end = part.end
+                elif not (yield from self._one_by_one(part, streams)):
                     yield from streams.close()
                     return
         yield from streams.close()
@@ -101,14 +100,9 @@ class Reader:
     def _is_exact(self) -> bool:
         return not self._collector.reading.allow_nan
 
-    def _one_by_one(
-        self, block: Block, start: int, stop: int, streams: Streams
-    ) -> Generator[Made, None, bool]:
+    def _one_by_one(self, block: Block, streams: Streams) -> Generator[Made, None, bool]:
         """The records of lines; the result is whether the lines after them should be read."""
-        for index in range(start, stop):
-            if not block.lines[index]:
-                continue
-            record = block.record(index)
+        for record in block.records():
             try:
                 yield from self._line(record, streams)
             except CliError as failure:
@@ -117,7 +111,7 @@ class Reader:
                     self._collector.note(f"{failure.text}; left for when the line is whole")
                     return False
                 self._collector.failed(failure)
-            self.end = block.ends[index]
+            self.end = record.end
         return True
 
     def _line(self, record: Record, streams: Streams) -> Iterator[Made]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -81,26 +80,53 @@ class Block(NamedTuple):
     """Some lines of a file of JSON lines.
 
     Attributes:
-        lines: The lines, without line breaks and white space around them.
-        ends: For each line, the offset of the first byte after it.
-        text: The bytes that the lines come from.
+        text: The lines, with the line breaks between them.
         number: The number of the first line in the file.
+        start: The offset of its first byte in the file.
+        end: The offset of the first byte after the last line.
         source: The file.
         is_cut: Whether the last line lacks a line break at its end.
     """
 
-    lines: list[bytes]
-    ends: list[int]
     text: bytes
     number: int
+    start: int
+    end: int
     source: Source
     is_cut: bool
 
-    def record(self, index: int) -> Record:
-        """A line as a record."""
-        place = f"{self.source.name}:{self.number + index}"
-        is_cut = self.is_cut and index == len(self.lines) - 1
-        return Record(self.lines[index], place, self.source, end=self.ends[index], is_cut=is_cut)
+    def part(self, line: int, start: int, end: int) -> Block:
+        """Some of the lines.
+
+        Args:
+            line: The index of the first one.
+            start: The place of its first byte in the text.
+            end: The place of the first byte after the line break of the last one, if it has one.
+        """
+        if end - start == len(self.text):
+            return self
+        is_last = end == len(self.text)
+        return Block(
+            self.text[start : end - (not is_last)],
+            self.number + line,
+            self.start + start,
+            self.end if is_last else self.start + end,
+            self.source,
+            self.is_cut and is_last,
+        )
+
+    def records(self) -> Iterator[Record]:
+        """The lines that are not empty, as records."""
+        at = self.start
+        lines = self.text.split(b"\n")
+        for number, line in enumerate(lines, self.number):
+            is_last = number == self.number + len(lines) - 1
+            at += len(line) + 1
+            place = f"{self.source.name}:{number}"
+            is_cut = self.is_cut and is_last
+            if line := line.strip():
+                end = self.end if is_last else at
+                yield Record(line, place, self.source, end=end, is_cut=is_cut)
 
 
 class _Rewound(io.RawIOBase):
@@ -118,6 +144,15 @@ class _Rewound(io.RawIOBase):
         self._head = self._head[len(data) :]
         buffer[: len(data)] = data
         return len(data)
+
+    def gather(self, size: int) -> bytes:
+        """Reads that many bytes, or what there is; without a copy if they come at once."""
+        pieces: list[bytes] = []
+        while size and (data := bytes(self._head[:size]) or self._stream.read1(size)):
+            self._head = self._head[len(data) :]
+            pieces.append(data)
+            size -= len(data)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 class Source:
@@ -165,7 +200,8 @@ class Source:
             form = binary if form is Format.BINARY else form
         self.format = form
         self.is_compressed = content.is_compressed
-        self._stream = io.BufferedReader(_Rewound(head, content), _CHUNK)
+        self._rewound = _Rewound(head, content)
+        self._stream = io.BufferedReader(self._rewound, _CHUNK)
 
     @property
     def is_binary(self) -> bool:
@@ -220,7 +256,7 @@ class Source:
         number, end = self._skipped
         number += 1
         rest: list[bytes] = []  # the beginning of a line that is not whole yet
-        while data := self._stream.read(_BLOCK):
+        while data := self._rewound.gather(_BLOCK):
             head, newline, tail = data.rpartition(b"\n")
             if newline:
                 text = b"".join([*rest, head])
@@ -235,20 +271,24 @@ class Source:
         if text:
             yield from self._block(text, number, end, is_cut=True)
 
-    def _block(self, text: bytes, number: int, end: int, *, is_cut: bool) -> Iterator[Block]:
-        lines = text.split(b"\n") if b"\n" in text else [text]
-        sizes = [len(line) + (not is_cut) for line in lines]
-        whole = len(lines)
-        if max(sizes) > self._limit:
-            whole = next(index for index, size in enumerate(sizes) if size > self._limit)
-        ends = list(itertools.accumulate(sizes, initial=end))[1:]
-        if number == 1:
-            lines[0] = lines[0].removeprefix(_BOM)
-        if whole:
-            stripped = [line.strip() for line in lines[:whole]]
-            yield Block(stripped, ends, text, number, self, is_cut)
-        if whole < len(lines):
-            raise self._too_long(f"{self.name}:{number + whole}")
+    def _block(self, text: bytes, number: int, start: int, *, is_cut: bool) -> Iterator[Block]:
+        """A block of lines; of those before one that is too long, if there is one."""
+        end = start + len(text) + (not is_cut)
+        first_too_long = None
+        if end - start > self._limit:
+            lines = text.split(b"\n")
+            sizes = [len(line) + (not is_cut) for line in lines]
+            first_too_long = next((i for i, size in enumerate(sizes) if size > self._limit), None)
+            if first_too_long is not None:
+                text = b"\n".join(lines[:first_too_long])
+                end = start + sum(sizes[:first_too_long])
+        if first_too_long != 0:
+            mark = _BOM if number == 1 and text.startswith(_BOM) else b""
+            yield Block(
+                text[len(mark) :] if mark else text, number, start + len(mark), end, self, is_cut
+            )
+        if first_too_long is not None:
+            raise self._too_long(f"{self.name}:{number + first_too_long}")
 
     def _whole(self) -> Iterator[Record]:
         data = self._stream.read(self._limit + 1)

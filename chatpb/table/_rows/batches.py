@@ -172,14 +172,20 @@ class Rows(NamedTuple):
 
     Attributes:
         batch: The rows; None if the lines need a closer look.
-        stop: The index of the first line after them.
+        size: The bytes of the lines that made them.
+        lines: The number of the first line after them, from 0.
+        end: The place of its first byte, or the end of the text.
     """
 
     batch: pa.RecordBatch | None
-    stop: int
+    size: int
+    lines: int
+    end: int
 
 
-def lines_to_batches(lines: Sequence[bytes], shapes: LineShapes, fewest: int = 1) -> Iterator[Rows]:
+def lines_to_batches(
+    text: bytes, shapes: LineShapes, rows: int = 1, size: int = 0
+) -> Iterator[Rows]:
     """Makes rows of those lines of JSON of which it is certain what they are.
 
     Those are completions that say that they are completions, requests, and exchanges of a request
@@ -188,17 +194,18 @@ def lines_to_batches(lines: Sequence[bytes], shapes: LineShapes, fewest: int = 1
     cannot be read.
 
     Args:
-        lines: The lines, without white space around them. Empty ones make no row.
+        text: The lines. White space around them is no part of them. Empty ones make no row.
         shapes: How to tell what they are.
-        fewest: How many rows a batch has at least. Lines that make fewer are left to the caller.
+        rows: How many rows a batch has at least. Lines that make fewer are left to the caller,
+        size: unless they have that many bytes.
 
     Yields:
         All lines, in order. A batch has the rows of the records that its lines become one by one.
     """
     native = shredder()
     if native is None:
-        if lines:
-            yield Rows(None, len(lines))
+        if text:
+            yield Rows(None, 0, text.count(b"\n") + 1, len(text))
         return
     completion, request = _member(ChatCompletion), _member(ChatCompletionRequest)
     kind = ChatCompletion.DESCRIPTOR.fields_by_number[ChatCompletion.OBJECT_FIELD_NUMBER]
@@ -219,8 +226,8 @@ def lines_to_batches(lines: Sequence[bytes], shapes: LineShapes, fewest: int = 1
         [name.encode() for name in shapes.others],
         [f'"{name}"'.encode() for name in (messages, delta)],
     )
-    for buffers, rows, stop in native.shred_lines(transcoder, given, lines, fewest):
-        yield Rows(None if buffers is None else to_arrays(buffers, rows), stop)
+    for buffers, count, *place in native.shred_lines(transcoder, given, text, rows, size):
+        yield Rows(None if buffers is None else to_arrays(buffers, count), *place)
 
 
 def _member(message_type: type[Message]) -> tuple[Any, int]:

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use memchr::memmem;
+use memchr::{memchr_iter, memmem};
 
 use crate::columns::Buffers;
 use crate::json::Cursor;
@@ -49,16 +49,26 @@ pub struct Run {
     pub rows: usize,
     /// The place of the first line after them.
     pub stop: usize,
+    /// The place of its first byte, or of the end.
+    pub end: usize,
+    /// The bytes of the lines that were taken.
+    pub size: usize,
 }
 
-/// Shreds lines: runs of lines that are taken, and of others. A run that makes fewer rows than
-/// `fewest` is declined. Empty lines make no row.
+/// How much is worth a batch of rows: that many rows or that many bytes.
+pub struct Worth {
+    pub rows: usize,
+    pub bytes: usize,
+}
+
+/// Shreds the lines of a text: runs of lines that are taken, and of others. A run that is not worth
+/// it is declined. Empty lines make no row, and white space around a line is no part of it.
 pub fn shred_lines(
     plan: &Plan,
     schema: &Schema,
     shapes: &Shapes,
-    lines: &[&[u8]],
-    fewest: usize,
+    text: &[u8],
+    worth: &Worth,
 ) -> Vec<Run> {
     let mut taker = Taker {
         schema,
@@ -71,59 +81,85 @@ pub fn shred_lines(
         runs: Vec::new(),
         shredder: Shredder::new(plan),
         plan,
-        fewest,
+        worth,
+        size: 0,
     };
-    for (index, line) in lines.iter().enumerate() {
+    let (mut stop, mut start) = (0, 0);
+    for end in memchr_iter(b'\n', text).chain([text.len()]) {
+        let line = stripped(&text[start..end]);
+        let (first, after) = ((stop, start), (stop + 1, text.len().min(end + 1)));
+        (stop, start) = after;
         if line.is_empty() {
             continue;
         }
         if taker.take(line).is_err() {
-            runs.end(index);
-            runs.decline(index + 1);
+            runs.end(first);
+            runs.decline(after);
         } else if runs.shredder.record(&taker.record, None).is_err() {
             runs.shredder = Shredder::new(plan); // too much for one batch
-            runs.decline(index + 1);
+            runs.size = 0;
+            runs.decline(after);
+        } else {
+            runs.size += line.len();
         }
     }
-    runs.end(lines.len());
+    runs.end((stop, start));
     runs.runs
+}
+
+/// A line without the white space that Python's `bytes.strip` removes.
+fn stripped(line: &[u8]) -> &[u8] {
+    let is_ink = |byte: &u8| !byte.is_ascii_whitespace() && *byte != 0x0b;
+    let start = line.iter().position(is_ink);
+    let end = line.iter().rposition(is_ink);
+    start.zip(end).map_or(&[], |(start, end)| &line[start..=end])
 }
 
 struct Runs<'p> {
     runs: Vec<Run>,
     shredder: Shredder<'p>,
     plan: &'p Plan,
-    fewest: usize,
+    worth: &'p Worth,
+    /// The bytes of the lines in the shredder.
+    size: usize,
 }
+
+/// The place of a line among the lines, and that of its first byte.
+type Place = (usize, usize);
 
 impl Runs<'_> {
     /// Ends a run of lines that were taken.
-    fn end(&mut self, stop: usize) {
+    fn end(&mut self, (stop, end): Place) {
         if self.shredder.rows() == 0 {
-            return self.decline(stop); // lines without anything
+            return self.decline((stop, end)); // lines without anything
         }
         let shredder = std::mem::replace(&mut self.shredder, Shredder::new(self.plan));
-        let rows = shredder.rows();
-        match (rows >= self.fewest).then(|| shredder.finish()) {
+        let (rows, size) = (shredder.rows(), std::mem::take(&mut self.size));
+        let is_worth_it = rows >= self.worth.rows || size >= self.worth.bytes;
+        match is_worth_it.then(|| shredder.finish()) {
             Some(Ok(buffers)) => self.runs.push(Run {
                 buffers: Some(buffers),
                 rows,
                 stop,
+                end,
+                size,
             }),
-            _ => self.decline(stop),
+            _ => self.decline((stop, end)),
         }
     }
 
     /// Ends a run of lines that are declined, as far as they are not in one already.
-    fn decline(&mut self, stop: usize) {
+    fn decline(&mut self, (stop, end): Place) {
         match self.runs.last_mut() {
             Some(run) if run.stop >= stop => {}
             None if stop == 0 => {}
-            Some(run) if run.buffers.is_none() => run.stop = stop,
+            Some(run) if run.buffers.is_none() => (run.stop, run.end) = (stop, end),
             _ => self.runs.push(Run {
                 buffers: None,
                 rows: 0,
                 stop,
+                end,
+                size: 0,
             }),
         }
     }

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from chatpb._extras import raise_hint
 from chatpb.table._delta.stores import filesystem
 from chatpb.table._errors import QueryError
 from chatpb.table._files.parts import Part
+from chatpb.table._interrupts import interruptible
 from chatpb.table._rows.columns import SCHEMA
 
 try:
@@ -111,7 +112,10 @@ def connect(
 
 def _offer(connection: duckdb.DuckDBPyConnection, files: Sequence[str], *, is_remote: bool) -> None:
     try:
-        connection.execute(_records(connection, files, is_remote=is_remote))
+        interruptible(
+            connection,
+            lambda: connection.execute(_records(connection, files, is_remote=is_remote)),
+        )
     except duckdb.Error as error:
         raise QueryError(error_line(error)) from None
 
@@ -179,9 +183,9 @@ def matching(
         if not condition.strip() or len(connection.extract_statements(query)) != 1:
             raise QueryError("expected one condition, such as model = 'gpt-5'")
         _check_writes_nothing(condition)
-        result = connection.execute(query)
+        result = interruptible(connection, lambda: connection.execute(query))
         last, waiting = -1, list[np.ndarray[Any, Any]]()
-        while found := result.fetchmany(_AT_ONCE):
+        while found := interruptible(connection, lambda: result.fetchmany(_AT_ONCE)):
             numbers = np.array(found, np.int64).ravel()
             files = numbers >> _ROW_BITS
             for file in np.unique(files).tolist():
@@ -231,14 +235,20 @@ def run(connection: duckdb.DuckDBPyConnection, text: str) -> Iterator[Result]:
         _check_writes_nothing(statement.query, kind)
         try:
             if kind not in _WITH_ROWS:
-                connection.execute(statement)
+                interruptible(connection, partial(connection.execute, statement))
                 continue
-            reader = connection.sql(statement.query).to_arrow_reader(_ROWS)
+            reader = interruptible(connection, partial(_reader, connection, statement))
         except duckdb.Error as error:
             raise _placed(connection, error, statement.query, text) from None
         except RuntimeError as error:
             raise _interruption(error) from None
-        yield Result(reader.schema, _read(reader, text))
+        yield Result(reader.schema, _read(connection, reader, text))
+
+
+def _reader(
+    connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement
+) -> pa.RecordBatchReader:
+    return connection.sql(statement.query).to_arrow_reader(_ROWS)
 
 
 def _check_writes_nothing(query: str, kind: str = "") -> None:
@@ -289,9 +299,12 @@ def is_complete(text: str) -> bool:
     return True
 
 
-def _read(reader: pa.RecordBatchReader, text: str) -> Iterator[pa.RecordBatch]:
+def _read(
+    connection: duckdb.DuckDBPyConnection, reader: pa.RecordBatchReader, text: str
+) -> Iterator[pa.RecordBatch]:
     try:
-        yield from reader
+        while (batch := interruptible(connection, lambda: next(reader, None))) is not None:
+            yield batch
     except (duckdb.Error, pa.ArrowException, OSError) as error:
         raise QueryError(error_line(error, text)) from None
 

@@ -151,7 +151,6 @@ class Session:
         except CliError as error:
             click.echo(error.text, err=True)
         except KeyboardInterrupt:
-            self._connection.interrupt()
             click.echo("interrupted", err=True)
 
     def _completer(self) -> Callable[[str, int], str | None]:

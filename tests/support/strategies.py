@@ -1,8 +1,12 @@
-"""JSON objects and messages of every type of the schema, built from the descriptors."""
+"""JSON objects and messages of every type of the schema, built from the descriptors.
+
+Strategies are built once for each type: building costs more than drawing an example.
+"""
 
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import re
 from typing import Any
@@ -71,6 +75,7 @@ def json_texts(draw: st.DrawFn, mapped: MessageType) -> bytes:
     return f"{{{','.join(filter(None, members))}}}".encode("utf-8", "surrogatepass")
 
 
+@functools.cache
 def json_objects(mapped: MessageType, depth: int = 4) -> st.SearchStrategy[dict[str, Any]]:
     """JSON objects with members of a message type, right or wrong in kind, and unknown members."""
     known: dict[str, st.SearchStrategy[Any]] = {
@@ -144,11 +149,13 @@ def _fitting_value(field: Field, depth: int) -> st.SearchStrategy[Any]:
     return texts
 
 
+@functools.cache
 def messages(kind: type[Message], depth: int = 4) -> st.SearchStrategy[Message]:
     """Messages as a program may build them: any values, and residues that the schema knows."""
     return _arguments(mapping_of(kind), depth).map(lambda arguments: kind(**arguments))
 
 
+@functools.cache
 def _arguments(mapped: MessageType, depth: int) -> st.SearchStrategy[dict[str, Any]]:
     fields = {name: _argument(field, depth) for name, field in mapped.fields.items()}
     if mapped.is_union:
@@ -166,6 +173,7 @@ def _arguments(mapped: MessageType, depth: int) -> st.SearchStrategy[dict[str, A
     )
 
 
+@functools.cache
 def _residues(mapped: MessageType) -> st.SearchStrategy[dict[str, Any]]:
     numbers = st.sampled_from(sorted(mapped.by_number))
     lists = sorted(n for n, field in mapped.by_number.items() if field.is_list)

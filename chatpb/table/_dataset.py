@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from google.protobuf.message import Message
 
 from chatpb.table._care.care import Care
@@ -27,6 +26,7 @@ from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.completion_record_pb2 import CompletionRecord
 
 if TYPE_CHECKING:
+    import pyarrow.compute as pc
     from duckdb import DuckDBPyConnection
 
 

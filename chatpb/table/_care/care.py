@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from datetime import timedelta
-
-import pyarrow.compute as pc
+from typing import TYPE_CHECKING
 
 from chatpb.table._care import delete as _delete
 from chatpb.table._care import history as _history
@@ -17,6 +16,9 @@ from chatpb.table._care.optimize import Optimized
 from chatpb.table._care.vacuum import Vacuumed
 from chatpb.table._delta.location import Location
 from chatpb.table._errors import DatasetError
+
+if TYPE_CHECKING:
+    import pyarrow.compute as pc
 
 
 class Care:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import pyarrow.compute as pc
 
 from chatpb.table._care.rewrite import Rows, loaded, rewritten
 from chatpb.table._care.vacuum import Vacuumed, removal, vacuum
@@ -18,6 +17,9 @@ from chatpb.table._delta.snapshot import Snapshot
 from chatpb.table._errors import DatasetConflictError, DatasetError, QueryError
 from chatpb.table._files.file_writer import remove
 from chatpb.table._files.parts import Part, parts
+
+if TYPE_CHECKING:
+    import pyarrow.compute as pc
 
 _ATTEMPTS: Final = 100
 
@@ -165,6 +167,7 @@ def by_sql(condition: str) -> Matching:
 
 def by_expression(where: pc.Expression) -> Matching:
     """Finds the rows for which an expression of Arrow is true."""
+    import pyarrow.compute as pc  # takes time, see `kernels`
 
     def matching(parts: Sequence[Part]) -> Iterator[tuple[int, Rows]]:
         for number, part in enumerate(parts):

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
 
 from chatpb._errors import path_of
 from chatpb.table._errors import DatasetError
@@ -63,6 +62,8 @@ class Location:
     def local(self, name: str) -> str | None:
         """The absolute path of a file of the table; None on an object store."""
         if name.startswith(f"{_FILE}://"):
+            from urllib.request import url2pathname  # imports much, for a rare case
+
             return url2pathname(urlsplit(name).path)
         if self.folder is None or "://" in name:
             return None

@@ -15,7 +15,6 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet
 
 from chatpb.table._delta import commits
@@ -116,6 +115,8 @@ class Log:
         Delta's client keeps there what it knows of removed files for a week, such as their
         partitions; but `vacuum` has deleted them.
         """
+        import pyarrow.compute as pc  # takes time, see `kernels`
+
         commits.make_checkpoint(self._location, version)
         name = f"{LOG}/{version:020}.checkpoint.parquet"
         state = pa.parquet.read_table(pa.BufferReader(read_bytes(self._location, name)))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 _DAY: Final = "%Y-%m-%d"
 _MONTH: Final = "%Y-%m"
@@ -31,6 +30,8 @@ class Partitioning:
 
     def split(self, rows: pa.RecordBatch) -> Iterator[tuple[str | None, pa.RecordBatch]]:
         """The rows of each value, in order."""
+        import pyarrow.compute as pc  # takes time, see `kernels`
+
         keys = rows.column(self.source)
         if pa.types.is_dictionary(keys.type):
             keys = keys.cast(pa.string())

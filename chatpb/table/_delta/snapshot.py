@@ -18,6 +18,7 @@ from chatpb.table._delta.diagnosis import LOG, damage, emptied
 from chatpb.table._delta.listing import listed
 from chatpb.table._delta.location import Location
 from chatpb.table._errors import DatasetError, one_line
+from chatpb.table._rows.kernels import sorted_by
 
 _T = TypeVar("_T")
 _READS: Final = 20  # while other processes replace files of the log
@@ -171,11 +172,9 @@ def _snapshot(location: Location, table: DeltaTable) -> Snapshot:
         metadata = table.metadata()
         partition_by = tuple(metadata.partition_columns)
         schema = pa.schema(table.schema().to_arrow())
-    order = [("modification_time", "ascending"), ("path", "ascending")]
+    adds = sorted_by(adds, "modification_time", "path")
     columns = pa.schema([each for each in schema if each.name not in partition_by])
-    return Snapshot(
-        location, table.version(), adds.sort_by(order), columns, partition_by, str(metadata.id)
-    )
+    return Snapshot(location, table.version(), adds, columns, partition_by, str(metadata.id))
 
 
 def _has_deletion_vectors(table: DeltaTable) -> bool:

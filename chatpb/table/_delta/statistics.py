@@ -6,12 +6,15 @@ import json
 import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from chatpb.table._rows.columns import SCHEMA
+from chatpb.table._rows.kernels import kernel
+
+if TYPE_CHECKING:
+    import pyarrow.compute as pc
 
 _LETTERS: Final = 32  # of a text, as Delta's other writers keep
 _LAST: Final = "\U0010ffff"
@@ -58,14 +61,14 @@ class Statistics:
             if values.null_count == len(values):
                 continue
             if pa.types.is_dictionary(values.type):
-                values = values.cast(kind)
+                values = kernel("dictionary_decode", values)
             self._widen(name, kind, values)
         self.rows += rows.num_rows
 
     def _widen(self, name: str, kind: pa.DataType, values: pa.ChunkedArray) -> None:
         if pa.types.is_timestamp(kind):
-            values = values.cast(pa.int64())
-        found = pc.min_max(values)
+            values = pa.chunked_array([each.view(pa.int64()) for each in values.chunks])
+        found = kernel("min_max", values)
         low, high = found["min"].as_py(), found["max"].as_py()
         if isinstance(low, float) and not (math.isfinite(low) and math.isfinite(high)):
             self._unknown.add(name)
@@ -114,6 +117,8 @@ def _time(microseconds: int, *, up: bool) -> str | None:
 
 def guarantee(smallest: dict[str, Any], largest: dict[str, Any]) -> Iterator[pc.Expression]:
     """What the statistics of a file say of all its rows."""
+    import pyarrow.compute as pc  # takes time, see `kernels`
+
     for name, low in smallest.items():
         high = largest.get(name)
         if name in COUNTED and low is not None and high is not None:

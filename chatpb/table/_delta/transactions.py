@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.fs
 import pyarrow.parquet
 
@@ -76,6 +75,8 @@ def _newest_checkpoint(names: list[str], version: int) -> tuple[int, list[str]]:
 
 
 def _from_checkpoint(files: Any, path: str, prefix: str, found: dict[str, int]) -> None:
+    import pyarrow.compute as pc  # takes time, see `kernels`
+
     with files.open_input_file(path) as stream:
         rows = pa.parquet.read_table(stream, columns=["txn"]).column("txn").combine_chunks()
     ids = pc.struct_field(rows, "appId")

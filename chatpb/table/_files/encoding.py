@@ -8,10 +8,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet
 
 from chatpb.table._rows.columns import TOKENS_COLUMN
+from chatpb.table._rows.kernels import kernel
 
 _PAGE_BYTES: Final = 16 << 20  # long pages compress better
 _DICTIONARY_BYTES: Final = 1 << 30  # all values of a row group find room
@@ -74,7 +74,7 @@ def _leaves(rows: pa.Table) -> Iterator[_Leaf]:
     while todo:
         path, values = todo.pop()
         if pa.types.is_list(values.type):
-            todo.append((f"{path}.list.element", pc.list_flatten(values)))
+            todo.append((f"{path}.list.element", kernel("list_flatten", values)))
         elif pa.types.is_struct(values.type):
             names = [field.name for field in values.type]
             inner = zip(names, values.flatten(), strict=True)
@@ -117,7 +117,7 @@ def _is_repeated(values: pa.ChunkedArray) -> bool:
         if len(some[-1]) < len(chunk):
             break
     counted = pa.chunked_array(some, values.type)
-    unique = pa.chunked_array([pc.unique(counted)])
+    unique = pa.chunked_array([kernel("unique", counted)])
     return _total(unique) < _REPEATED * _total(counted)
 
 
@@ -172,17 +172,17 @@ def _sample(values: pa.ChunkedArray) -> pa.Array:
     taken: list[pa.Array] = [pa.nulls(0, values.type)]
     count, size = _SAMPLE, _SAMPLE_BYTES
     for chunk in values.chunks:
-        numbers = pc.indices_nonzero(chunk.is_valid())[:count]
+        numbers = kernel("indices_nonzero", kernel("is_valid", chunk))[:count]
         if _has_length(values.type) and len(numbers):
             ends = np.cumsum(np.diff(_ends(chunk), prepend=0)[np.from_dlpack(numbers)])
             room = int(np.searchsorted(ends, size, "right"))
             if room < len(numbers):
-                taken.append(chunk.take(numbers[:room]))
+                taken.append(kernel("take", chunk, numbers[:room]))
                 if not sum(map(len, taken)):
                     taken.append(_beginning(chunk.slice(numbers[0].as_py(), 1)))
                 break
             size -= int(ends[-1])
-        taken.append(chunk.take(numbers))
+        taken.append(kernel("take", chunk, numbers))
         count -= len(numbers)
         if not count:
             break
@@ -190,6 +190,8 @@ def _sample(values: pa.ChunkedArray) -> pa.Array:
 
 
 def _beginning(values: pa.Array) -> pa.Array:
+    import pyarrow.compute as pc  # takes time, see `kernels`
+
     if pa.types.is_string(values.type):
         return pc.utf8_slice_codeunits(values, 0, _SAMPLE_BYTES)
     return pc.binary_slice(values, 0, _SAMPLE_BYTES)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.fs
 import pyarrow.parquet
 
@@ -28,6 +27,7 @@ from chatpb.table._files.unknown import noted, unknown
 from chatpb.table._rows.columns import RECORD, SCHEMA
 
 if TYPE_CHECKING:
+    import pyarrow.compute as pc
     from pyarrow import dataset
 
 _READ_BYTES: Final = 4 << 20  # of rows that are read at once, as JSON
@@ -279,6 +279,10 @@ class Part:
         Args:
             asked: A condition as text; columns that it does not contain are left out.
         """
+        if not (self.smallest or self.partition):
+            return None
+        import pyarrow.compute as pc  # takes time, see `kernels`
+
         smallest = {
             name: value for name, value in self.smallest.items() if asked is None or name in asked
         }

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 
 import pyarrow as pa
 
+from chatpb.table._rows.kernels import kernel
+
 
 def used_schema(rows: pa.Table | pa.RecordBatch, always: Iterable[str]) -> pa.Schema:
     """The schema of what is not null somewhere.
@@ -33,7 +35,7 @@ def used_schema(rows: pa.Table | pa.RecordBatch, always: Iterable[str]) -> pa.Sc
 
 def _used(kind: pa.DataType, chunks: list[pa.Array]) -> pa.DataType:
     if pa.types.is_list(kind):
-        inner = [chunk.flatten() for chunk in chunks]
+        inner = [kernel("list_flatten", chunk) for chunk in chunks]
         return pa.list_(kind.value_field.with_type(_used(kind.value_type, inner)))
     if not pa.types.is_struct(kind):
         return kind
@@ -98,7 +100,7 @@ def _cutter(kind: pa.DataType, wanted: pa.DataType) -> Callable[[pa.Array], pa.A
 
     def cut(values: pa.Array) -> pa.Array:
         fields = [each(values.field(number)) for each, number in zip(cutters, numbers, strict=True)]
-        mask = values.is_null() if values.null_count else None
+        mask = kernel("is_null", values) if values.null_count else None
         return pa.StructArray.from_arrays(fields, fields=list(wanted), mask=mask)
 
     return cut

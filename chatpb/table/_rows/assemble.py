@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.compute
 
 from chatpb.table._rows.columns import (
     COLUMNS,
@@ -20,6 +19,7 @@ from chatpb.table._rows.columns import (
     TOKENS_COLUMN,
 )
 from chatpb.table._rows.conform import column_like
+from chatpb.table._rows.kernels import kernel
 from chatpb.table._rows.tokens import Token, assemble_token, put_in_ids, unspell
 from chatpb.table._rows.tree import KEY, VALUE, Column, Kind, Leaf, ListColumn, Node
 from chatpb.v1.completion_record_pb2 import CompletionRecord
@@ -110,7 +110,7 @@ class _Columns:
                 plain = array.cast(pa.int64()) if column.time_unit else array
                 self.values[column] = plain.to_pylist()
             return
-        lengths = pa.compute.list_value_length(array).to_pylist()
+        lengths = kernel("list_value_length", array).to_pylist()
         self.structs[column] = _Structs(column, lengths)
         inner = array.flatten()
         for index, each in enumerate(column.columns):

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
 from chatpb.table._rows.columns import (
     COLUMNS,
@@ -20,6 +19,7 @@ from chatpb.table._rows.columns import (
     SOURCE,
     SOURCES,
 )
+from chatpb.table._rows.kernels import index_in, kernel
 from chatpb.table._rows.tree import Column, ListColumn, strings
 
 _Buffers = list[Any]
@@ -161,13 +161,16 @@ def _codes(array: pa.Array, words: pa.Array) -> pa.Array:
     if pa.types.is_dictionary(array.type):
         if array.dictionary.equals(words):
             return array.indices
-        places = pa.compute.index_in(array.dictionary.cast(pa.string()), words)
-        codes = places.take(array.indices)
+        codes = kernel("take", index_in(_texts(array.dictionary), words), array.indices)
     else:
-        codes = pa.compute.index_in(array.cast(pa.string()), words)
+        codes = index_in(_texts(array), words)
     if codes.null_count > array.null_count:
         raise pa.ArrowInvalid("a word that the enum does not have")
     return codes
+
+
+def _texts(array: pa.Array) -> pa.Array:
+    return array if pa.types.is_string(array.type) else array.cast(pa.string())
 
 
 def _write(array: pa.Array | None, kind: pa.DataType, out: _Buffers) -> None:

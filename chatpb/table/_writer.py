@@ -150,10 +150,17 @@ class DatasetWriter:
                 texts that become rows together.
             DatasetError: The writer belongs to another process.
         """
-        self._check_owner()
-        if self._slice_type is not message_type:
-            self._end_slice(message_type)
-        self._add(text, len(text))
+        size = len(text)
+        if (
+            self._slice_type is not message_type
+            or self._slice_bytes + size > self._most_bytes
+            or len(self._slice) >= self._most_rows
+            or not self._owner.is_here
+        ):
+            self._check_owner()
+            self._end_slice(message_type, size)
+        self._slice.append(text)
+        self._slice_bytes += size
 
     def write_rows(self, rows: pa.RecordBatch, json_bytes: int) -> None:
         """Adds records as rows, such as `json_to_batch` makes.

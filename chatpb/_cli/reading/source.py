@@ -257,13 +257,13 @@ class Source:
         number += 1
         rest: list[bytes] = []  # the beginning of a line that is not whole yet
         while data := self._rewound.gather(_BLOCK):
-            head, newline, tail = data.rpartition(b"\n")
-            if newline:
-                text = b"".join([*rest, head])
+            last = data.rfind(b"\n")
+            if last >= 0:
+                text = b"".join([*rest, memoryview(data)[:last]])
                 rest = []
                 yield from self._block(text, number, end, is_cut=False)
                 number, end = number + text.count(b"\n") + 1, end + len(text) + 1
-            rest.append(tail)
+            rest.append(data[last + 1 :])
             if sum(map(len, rest)) > self._limit:
                 raise self._too_long(f"{self.name}:{number}")
         text = b"".join(rest)

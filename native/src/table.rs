@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use chatpb_transcoder::plan::{ColumnPlan, Kind, Leaf, Node, Part, Plan, TokenFields, TokenList};
-use chatpb_transcoder::{Buffers, Declined, Member, Shapes, Worth};
+use chatpb_transcoder::{Buffers, Declined, Member, RecordField, RecordKind, Shapes, Worth};
 use chatpb_transcoder::{assemble, assemble_lines, shred, shred_json, shred_lines};
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
@@ -28,8 +28,8 @@ type TokenArgs = (u32, u32, u32, u32, u32);
 type MemberArgs = (usize, u32);
 /// Completions, the field with their kind and its name; requests, the name of the member that each
 /// has; errors, the name of their only member; the field of labels; the names of the members of
-/// exchanges, and of HTTP messages; the names of other members that no request has; and what no
-/// completion has anywhere.
+/// exchanges, and of HTTP messages; the names of other members that no request has; the fields of a
+/// record; and what no completion has anywhere.
 type ShapeArgs = (
     MemberArgs,
     (u32, Vec<u8>),
@@ -41,8 +41,12 @@ type ShapeArgs = (
     (Vec<u8>, Vec<u8>),
     Vec<u8>,
     Vec<Vec<u8>>,
+    Vec<RecordFieldArgs>,
     Vec<Vec<u8>>,
 );
+/// The name, number and kind of a field of a record, the type of its message, by its number, and
+/// its words.
+type RecordFieldArgs = (Vec<u8>, u32, String, usize, Vec<(Vec<u8>, i32)>);
 /// Buffers as arrays of bytes, which are not copied.
 type BufferArgs<'py> = Vec<Option<PyReadonlyArray1<'py, u8>>>;
 
@@ -297,7 +301,20 @@ fn token_fields((token, logprob, data, id, list): TokenArgs) -> TokenFields {
 }
 
 fn shapes_of(
-    (completion, kind, request, messages, error, failure, labels, around, body, others, suspects): ShapeArgs,
+    (
+        completion,
+        kind,
+        request,
+        messages,
+        error,
+        failure,
+        labels,
+        around,
+        body,
+        others,
+        fields,
+        suspects,
+    ): ShapeArgs,
 ) -> Shapes {
     let member = |(message_type, field): MemberArgs| Member {
         message_type,
@@ -314,6 +331,20 @@ fn shapes_of(
         around,
         body,
         others,
+        fields: fields.into_iter().map(record_field).collect(),
         suspects,
     }
+}
+
+fn record_field((name, number, kind, message_type, words): RecordFieldArgs) -> RecordField {
+    let kind = match kind.as_str() {
+        "message" => RecordKind::Message(message_type),
+        "string" => RecordKind::Text,
+        "int32" => RecordKind::Number(i64::from(i32::MIN), i64::from(i32::MAX)),
+        "int64" => RecordKind::Number(i64::MIN, i64::MAX),
+        "word" => RecordKind::Word(words),
+        "map" => RecordKind::Texts,
+        _ => RecordKind::Other,
+    };
+    RecordField { name, number, kind }
 }

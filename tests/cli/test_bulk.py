@@ -68,6 +68,24 @@ _TAKEN: dict[str, dict[str, Any]] = {
     "error as response": {"request": REQUEST, "response": {"error": {"message": "no"}}},
     "error with a label": {"request": REQUEST, "response": {"error": {"x": 1.0}}, "team": "a"},
     "error around": {**REQUEST, "response": {"error": {"message": "no", "code": None}}},
+    "record": {"request": REQUEST, "completion": _ANSWER},
+    "record of an answer": {"completion": completion(1)},
+    "record of all": {
+        "labels": {"b": "c", "a": ""},
+        "answer_bytes": 5000000000,
+        "request_bytes": 0,
+        "kept": "metadata",
+        "call_id": "c",
+        "error": {"error": {"message": "no"}},
+        "http_status": 500,
+        "status": 13,
+        "upstream": "u",
+        "caller": "",
+        "duration_us": None,
+        "start_time_unix_us": 1741569952000000,
+        "completion": _ODD | {"choices": []},
+        "request": _ODD,
+    },
 }
 _LEFT: dict[str, dict[str, Any]] = {
     "chunk": STREAM[0],
@@ -90,7 +108,10 @@ _LEFT: dict[str, dict[str, Any]] = {
     "HTTP": {"request": REQUEST, "response": {"status_code": 200, "body": _ANSWER}},
     "HTTP request": {"request": {"body": REQUEST}, "response": _ANSWER},
     "unnamed response": {"request": REQUEST, "response": {"choices": [], "model": "m"}},
-    "record": {"request": REQUEST, "completion": _ANSWER},
+    "record with chunks": {"request": REQUEST, "chunks": STREAM},
+    "record with an error alone": {"error": {"error": {"message": "no"}}},
+    "record of a fraction": {"request": REQUEST, "status": 1.0},
+    "record of an escape": {"request": REQUEST, "caller": '"'},
     "page": {"object": "list", "data": [_ANSWER], "x": '"messages"'},
 }
 
@@ -122,7 +143,16 @@ def test_shapes(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(
-    "bad", ['{"object": "chat.completion", "x": }', "7", '{"a": 1}', "x" * 2000], ids=str
+    "bad",
+    [
+        '{"object": "chat.completion", "x": }',
+        "7",
+        '{"a": 1}',
+        '{"completion": {}, "status": 3000000000}',
+        '{"completion": {}, "labels": {"a": 1}}',
+        "x" * 2000,
+    ],
+    ids=str,
 )
 @pytest.mark.parametrize("options", [[], ["--skip-damage", "--skip-unknown"]], ids=["", "skip"])
 def test_the_same_errors(

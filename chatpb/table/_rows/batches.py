@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
@@ -12,7 +13,8 @@ from google.protobuf.message import DecodeError, Message
 from chatpb._errors import ConversionError, binary_of, iterator_of
 from chatpb._mapping.convert import binary_to_json, json_to_binary
 from chatpb._mapping.native import native_type, transcoder
-from chatpb._record import record_field
+from chatpb._mapping.schema import enum_words
+from chatpb._record import message_types, record_field
 from chatpb._stream.fold import fold
 from chatpb._wire import embedded, spans
 from chatpb.table._rows.assemble import assemble
@@ -20,6 +22,7 @@ from chatpb.table._rows.buffers import to_arrays, to_buffers
 from chatpb.table._rows.columns import RECORD
 from chatpb.table._rows.plan import shredder
 from chatpb.table._rows.shred import shred
+from chatpb.table._rows.tree import KINDS, Kind
 from chatpb.v1.chat_completion_chunk_pb2 import ChunkChoice
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
@@ -188,8 +191,9 @@ def lines_to_batches(
 ) -> Iterator[Rows]:
     """Makes rows of those lines of JSON of which it is certain what they are.
 
-    Those are completions that say that they are completions, requests, and exchanges of a request
-    and a completion or an error, whose other members are labels. They are converted together, with
+    Those are completions that say that they are completions, requests, exchanges of a request and a
+    completion or an error, whose other members are labels, and objects with the fields of a record
+    without chunks. They are converted together, with
     no Python for a single one of them. Everything else is left to the caller, as are lines that
     cannot be read.
 
@@ -224,10 +228,34 @@ def lines_to_batches(
         (shapes.request.encode(), shapes.response.encode()),
         shapes.body.encode(),
         [name.encode() for name in shapes.others],
+        _record_fields(),
         [f'"{name}"'.encode() for name in (messages, delta)],
     )
     for buffers, count, *place in native.shred_lines(transcoder, given, text, rows, size):
         yield Rows(None if buffers is None else to_arrays(buffers, count), *place)
+
+
+@functools.cache
+def _record_fields() -> list[tuple[bytes, int, str, int, list[tuple[bytes, int]]]]:
+    """The fields of a record, for the native implementation; those of kind "other" are left."""
+    types = message_types()
+    found = []
+    for field in CompletionRecord.DESCRIPTOR.fields:
+        kind, words = "other", []
+        place = native_type(types[field.name]) if field.name in types else None
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            kind = str(Kind.MAP)
+        elif field.is_repeated:
+            pass
+        elif place is not None:
+            kind = "message"
+        elif field.type in KINDS:
+            kind = str(KINDS[field.type])
+            if field.enum_type is not None:
+                names = enum_words(field.enum_type).words.items()
+                words = [(word.encode(), number) for number, word in names]
+        found.append((field.name.encode(), field.number, kind, place or 0, words))
+    return found
 
 
 def _member(message_type: type[Message]) -> tuple[Any, int]:

@@ -31,7 +31,7 @@ pub use assemble::assemble;
 pub use columns::Buffers;
 pub use fault::{Fault, Step, find_fault};
 pub use lines::assemble_lines;
-pub use lines_in::{Member, Run, Shapes, Worth, shred_lines};
+pub use lines_in::{Kind as RecordKind, Member, RecordField, Run, Shapes, Worth, shred_lines};
 pub use schema::Schema;
 pub use shred::{shred, shred_json};
 pub use sse::{EventStream, TooLong};

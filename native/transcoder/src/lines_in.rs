@@ -7,9 +7,9 @@ use memchr::{memchr_iter, memmem};
 use crate::columns::Buffers;
 use crate::json::Cursor;
 use crate::plan::Plan;
-use crate::schema::Schema;
+use crate::schema::{Schema, Wire};
 use crate::shred::Shredder;
-use crate::wire::{Fields, Value, put_bytes};
+use crate::wire::{Fields, Value, put_bytes, put_number};
 use crate::{Declined, Nan};
 
 /// A type of messages in a record.
@@ -17,6 +17,27 @@ pub struct Member {
     pub message_type: usize,
     /// The field of the record that has them.
     pub field: u32,
+}
+
+/// What a field of a record has.
+pub enum Kind {
+    Message(usize),
+    Text,
+    /// A number from the least to the greatest one.
+    Number(i64, i64),
+    /// One of these words, with their numbers.
+    Word(Vec<(Vec<u8>, i32)>),
+    /// Texts by their names.
+    Texts,
+    /// What is not taken.
+    Other,
+}
+
+/// A field of a record, as a member of an object with the fields of one.
+pub struct RecordField {
+    pub name: Vec<u8>,
+    pub number: u32,
+    pub kind: Kind,
 }
 
 /// Which lines are taken, and the names of the members that show what they are.
@@ -38,6 +59,8 @@ pub struct Shapes {
     pub body: Vec<u8>,
     /// Other members that no request has, and that are no labels in an exchange.
     pub others: Vec<Vec<u8>>,
+    /// The fields of a record.
+    pub fields: Vec<RecordField>,
     /// What a completion that is not in an exchange does not have anywhere, in quotes.
     pub suspects: Vec<Vec<u8>>,
 }
@@ -112,7 +135,9 @@ fn stripped(line: &[u8]) -> &[u8] {
     let is_ink = |byte: &u8| !byte.is_ascii_whitespace() && *byte != 0x0b;
     let start = line.iter().position(is_ink);
     let end = line.iter().rposition(is_ink);
-    start.zip(end).map_or(&[], |(start, end)| &line[start..=end])
+    start
+        .zip(end)
+        .map_or(&[], |(start, end)| &line[start..=end])
 }
 
 struct Runs<'p> {
@@ -181,9 +206,17 @@ impl Taker<'_> {
         let shapes = self.shapes;
         let is_suspect = |word: &Vec<u8>| memmem::find(line, word).is_some();
         if !shapes.suspects.iter().any(is_suspect) {
-            return self.take_completion(line);
+            if self.take_completion(line).is_ok() {
+                return Ok(());
+            }
+            self.record.clear();
+            return self.take_record(line, &members(line)?);
         }
         let members = members(line)?;
+        if self.take_record(line, &members).is_ok() {
+            return Ok(());
+        }
+        self.record.clear();
         let find = |name: &[u8]| members.iter().find(|member| member.name == name);
         let (request, response) = (find(&shapes.around.0), find(&shapes.around.1));
         match (request, response) {
@@ -211,6 +244,90 @@ impl Taker<'_> {
             (None, None) => self.take_request(line),
             _ => Err(Declined),
         }
+    }
+
+    /// Takes an object whose members are the fields of a record, at least one of which is a message.
+    fn take_record(&mut self, text: &[u8], members: &[Named]) -> Result<(), Declined> {
+        let all = &self.shapes.fields;
+        let place = |member: &Named| all.iter().position(|field| field.name == member.name);
+        let mut found = Vec::with_capacity(members.len());
+        for member in members {
+            let place = place(member).ok_or(Declined)?;
+            match &text[member.value.clone()] {
+                b"null" => {}
+                value => found.push((place, value)),
+            }
+        }
+        found.sort_unstable_by_key(|&(place, _)| all[place].number);
+        let mut messages = found
+            .iter()
+            .filter(|&&(place, _)| matches!(all[place].kind, Kind::Message(_)));
+        let (first, second) = (messages.next(), messages.next());
+        let is_error = |place: usize| all[place].number == self.shapes.error.field;
+        match (first, second) {
+            (None, _) => return Err(Declined),
+            // which may be an error itself
+            (Some(&(place, _)), None) if is_error(place) && members.len() == 1 => {
+                return Err(Declined);
+            }
+            _ => {}
+        }
+        for (place, value) in found {
+            self.take_field(&all[place], value)?;
+        }
+        Ok(())
+    }
+
+    fn take_field(&mut self, field: &RecordField, text: &[u8]) -> Result<(), Declined> {
+        let number = field.number;
+        match &field.kind {
+            &Kind::Message(message_type) => {
+                if text.first() != Some(&b'{') {
+                    return Err(Declined);
+                }
+                let member = Member {
+                    message_type,
+                    field: number,
+                };
+                self.take_message(&member, text)?;
+            }
+            Kind::Text => put_bytes(&mut self.record, number, plain(text)?),
+            &Kind::Number(least, greatest) => {
+                let digits = str::from_utf8(text).map_err(|_| Declined)?;
+                let value: i64 = match digits.as_bytes() {
+                    [b'0'] | [b'1'..=b'9', ..] => digits.parse().map_err(|_| Declined)?,
+                    _ => return Err(Declined),
+                };
+                if !(least..=greatest).contains(&value) {
+                    return Err(Declined);
+                }
+                put_number(&mut self.record, number, Wire::Varint, value as u64);
+            }
+            Kind::Word(words) => {
+                let text = plain(text)?;
+                let word = words.iter().find(|(word, _)| word == text);
+                let (_, value) = word.ok_or(Declined)?;
+                put_number(
+                    &mut self.record,
+                    number,
+                    Wire::Varint,
+                    i64::from(*value) as u64,
+                );
+            }
+            Kind::Texts => {
+                let mut texts = members(text)?;
+                texts.sort_unstable_by_key(|member| member.name);
+                for Named { name, value, .. } in texts {
+                    str::from_utf8(name).map_err(|_| Declined)?;
+                    self.message.clear();
+                    put_bytes(&mut self.message, KEY, name);
+                    put_bytes(&mut self.message, VALUE, plain(&text[value])?);
+                    put_bytes(&mut self.record, number, &self.message);
+                }
+            }
+            Kind::Other => return Err(Declined),
+        }
+        Ok(())
     }
 
     fn take_request(&mut self, text: &[u8]) -> Result<(), Declined> {
@@ -288,6 +405,16 @@ impl Taker<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// The characters of a text without escapes.
+fn plain(text: &[u8]) -> Result<&[u8], Declined> {
+    match text {
+        [b'"', value @ .., b'"'] if !value.contains(&b'\\') && str::from_utf8(value).is_ok() => {
+            Ok(value)
+        }
+        _ => Err(Declined),
     }
 }
 

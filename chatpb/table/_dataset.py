@@ -245,7 +245,8 @@ class Dataset(Care):
         Args:
             level: The level of zstd, from 1 to 22.
             max_file_bytes: The most bytes of records in binary form, about, of one file.
-            row_group_bytes: The most bytes of one row group, about. They are held in memory.
+            row_group_bytes: The most bytes of one row group, about, which are held in memory. Texts
+                that it has already do not count, but in all it has at most four times as much.
             row_group_rows: The most rows of one row group.
             partition_by: ``day``, ``month``, ``model`` or ``caller``: which rows share a file. A
                 table keeps what it was created with. Default: as it was created, or none.

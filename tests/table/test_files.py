@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,44 @@ def test_a_text_that_comes_again_is_written_once(tmp_path: Path) -> None:
     size = sum(map(len, unique))
     assert size > 1 << 20
     assert column.total_uncompressed_size < 1.1 * size
+
+
+def outside(path: Path) -> int:
+    """The bytes of a file that are outside of its columns."""
+    found = pq.read_metadata(path)
+    every = range(found.num_row_groups), range(found.num_columns)
+    size: int = sum(found.row_group(g).column(c).total_compressed_size for g, c in product(*every))
+    return path.stat().st_size - size
+
+
+def groups(path: Path) -> list[int]:
+    """The rows of each row group."""
+    found = pq.read_metadata(path)
+    return [found.row_group(number).num_rows for number in range(found.num_row_groups)]
+
+
+def test_texts_that_come_again_do_not_fill_a_row_group(tmp_path: Path) -> None:
+    """So its dictionary reaches farther, and the footer is short; the first of each does."""
+    records = conversations(count=300, turns=6)
+    size, limit = sum(each.ByteSize() for each in records), 1 << 21
+    assert 2 * limit < size
+    [path] = written(Dataset(tmp_path / "repeats"), records, row_group_bytes=limit)
+    assert [len(records)] == groups(path)
+    assert outside(path) < FOOTER
+
+    rng = random.Random(2)
+    different = [record(None, build.choice(said(rng, 300))) for _ in range(3000)]
+    [path] = written(Dataset(tmp_path / "different"), different, row_group_bytes=limit)
+    assert len(groups(path)) >= sum(each.ByteSize() for each in different) // limit > 1
+
+
+def test_a_row_group_is_bounded_if_all_texts_are_the_same(tmp_path: Path) -> None:
+    same = [record(None, build.choice(said(random.Random(3), 400)))] * 2000
+    limit = 1 << 17
+    [path] = written(Dataset(tmp_path), same, row_group_bytes=limit)
+    most = 5 * limit // same[0].ByteSize()  # four times, and a slice of those that are added
+    assert max(groups(path)) <= most
+    assert max(groups(path)) > 2 * limit // same[0].ByteSize()
 
 
 def test_texts_that_differ_have_no_dictionary(tmp_path: Path) -> None:

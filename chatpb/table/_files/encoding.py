@@ -21,7 +21,6 @@ _COUNTED_BYTES: Final = 8 << 20  # of values among which repeats are counted
 _DEFAULT_LEVEL: Final = 3
 _TOKENS_LEVEL: Final = 3
 _TEXTS_LEVEL: Final = 6  # of texts, which are most of what is stored, and gain most
-_REPEATED_LEVEL: Final = 9  # of texts in a dictionary: a text that comes again costs no time
 _TEXT_LENGTH: Final = 64  # bytes of the middle text, at least: ids are shorter
 _COUNTED_LENGTH: Final = 16  # bytes of a value, from which on repeats are worth counting
 _REPEATED: Final = 0.9  # the share of bytes in different values, below which there is a dictionary
@@ -41,7 +40,7 @@ def parquet_options(rows: pa.Table | pa.RecordBatch, *, level: int = 3) -> dict[
         rows: The first rows that are written: each column gets the encoding that makes some of its
             values shortest. A text gets a dictionary if enough of all its values are repeats, since
             the answer of one request is in the next.
-        level: The level of zstd, from 1 to 22. Texts have 6 or 9 at least, unless it is less than
+        level: The level of zstd, from 1 to 22. Texts have 6 at least, unless it is less than
             the default of 3; tokens, which gain nothing by more, have 3 at most.
     """
     leaves = list(_leaves(rows if isinstance(rows, pa.Table) else pa.table(rows)))
@@ -53,8 +52,7 @@ def parquet_options(rows: pa.Table | pa.RecordBatch, *, level: int = 3) -> dict[
             # The numbers of tokens are noise below their first bits, at any level.
             levels[path] = min(level, _TOKENS_LEVEL)
         elif level >= _DEFAULT_LEVEL and _is_text(values):
-            is_repeated = encodings[path] == _DICTIONARY
-            levels[path] = max(level, _REPEATED_LEVEL if is_repeated else _TEXTS_LEVEL)
+            levels[path] = max(level, _TEXTS_LEVEL)
     return {
         "compression": "zstd",
         "compression_level": levels,

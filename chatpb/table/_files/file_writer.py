@@ -29,6 +29,7 @@ from chatpb.table._delta.statistics import Statistics
 from chatpb.table._delta.stores import filesystem, upload
 from chatpb.table._errors import DatasetError, one_line
 from chatpb.table._files.encoding import parquet_options
+from chatpb.table._files.repeats import Repeats
 from chatpb.table._files.trim import has_fields, trimmed, used_schema
 from chatpb.table._files.unknown import note_of
 from chatpb.table._rows.columns import RECORD
@@ -37,6 +38,7 @@ JSON_BYTES: Final = b"chatpb.json_bytes"  # in the metadata of a file
 WRITING: Final = ".writing"  # after the name of a file that is not whole yet
 _DIGESTS: Final = re.compile(r"-([0-9a-f]{32})-([0-9a-f]{16})\.parquet$")
 _OPEN: Final = 32  # files of different partitions that are written at the same time
+_MORE: Final = 4  # times the bytes of a row group, at most, if its texts repeat each other
 _MAGIC: Final = b"PAR1"
 TRAILER: Final = 8  # bytes: the length of the footer, and the magic word
 
@@ -198,7 +200,7 @@ class _Group:
     def __init__(self, partition: dict[str, Any]) -> None:
         self.partition = partition
         self.batches: list[pa.RecordBatch] = []
-        self.rows = self.record_bytes = self.json_bytes = 0
+        self.rows = self.held_bytes = self.record_bytes = self.json_bytes = 0
         self.file: _File | None = None
 
 
@@ -227,7 +229,8 @@ class FileWriter:
         self._limits = limits
         self._partitioning = partitioning
         self._groups: dict[str | None, _Group] = {}
-        self._held = 0  # bytes of records in all groups
+        self._held = 0  # bytes of records in all groups, see `add`
+        self._repeats = Repeats()
         self._done: list[NewFile] = []
         self._random = uuid.uuid4().int
         self._time = self._count = 0
@@ -246,6 +249,9 @@ class FileWriter:
     def add(self, rows: pa.RecordBatch, record_bytes: int, json_bytes: int) -> None:
         """Takes rows.
 
+        What a row group holds is counted without the texts that were there before, but as a quarter
+        of its bytes at least, so that memory is bounded whatever the texts are.
+
         Args:
             rows: Rows with all columns of `SCHEMA`, at most `free_rows`.
             record_bytes: The bytes of their records in binary form, about.
@@ -257,20 +263,24 @@ class FileWriter:
             name = {} if self._partitioning is None else {self._partitioning.name: value}
             group = self._groups.setdefault(value, _Group(name))
             share = some.num_rows / rows.num_rows
+            held = round(
+                max(record_bytes * share - self._repeats.count(some), record_bytes * share / _MORE)
+            )
             group.batches.append(some)
             group.rows += some.num_rows
             group.record_bytes += round(record_bytes * share)
             group.json_bytes += round(json_bytes * share)
-            self._held += round(record_bytes * share)
+            group.held_bytes += held
+            self._held += held
             if group.rows >= self._limits.group_rows:
                 self._end_group(group)
         while self._held >= self._limits.group_bytes:
-            self._end_group(max(self._groups.values(), key=lambda group: group.record_bytes))
+            self._end_group(max(self._groups.values(), key=lambda group: group.held_bytes))
 
     def make_room(self, record_bytes: int) -> None:
         """Writes row groups until that many bytes of records fit, or nothing is held."""
         while self._held and self._held + record_bytes > self._limits.group_bytes:
-            self._end_group(max(self._groups.values(), key=lambda group: group.record_bytes))
+            self._end_group(max(self._groups.values(), key=lambda group: group.held_bytes))
 
     def _split(self, rows: pa.RecordBatch) -> Iterator[tuple[str | None, pa.RecordBatch]]:
         if self._partitioning is None:
@@ -281,8 +291,8 @@ class FileWriter:
     def _end_group(self, group: _Group) -> None:
         """Writes the rows of a partition as one row group."""
         if not group.batches:
-            self._held -= group.record_bytes
-            group.record_bytes = 0
+            self._held -= group.held_bytes
+            group.held_bytes = group.record_bytes = 0
             return
         rows = pa.Table.from_batches(group.batches)
         if group.file is not None and not group.file.takes(rows):
@@ -295,9 +305,10 @@ class FileWriter:
         group.file.write(rows)
         group.file.record_bytes += group.record_bytes
         group.file.json_bytes += group.json_bytes
-        self._held -= group.record_bytes
+        self._held -= group.held_bytes
+        self._repeats.forget()
         group.batches = []
-        group.rows = group.record_bytes = group.json_bytes = 0
+        group.rows = group.held_bytes = group.record_bytes = group.json_bytes = 0
         if group.file.record_bytes >= self._limits.file_bytes:
             self._end_file(group)
 

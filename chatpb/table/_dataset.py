@@ -197,6 +197,9 @@ class Dataset(Care):
     def verify(self, advance: Callable[[int], object] = int) -> Verified:
         """Reads all files, and compares them with the digests of what was written.
 
+        Delta's log too: the entries with the digests of commits, checkpoints with the entries
+        before them, what it says of files with their rows.
+
         Args:
             advance: Called with the number of bytes read, as they are read.
 
@@ -206,7 +209,7 @@ class Dataset(Care):
         Raises:
             DatasetError: There is no table, or its log is damaged.
         """
-        return verify(self.files(), advance)
+        return verify(self._location, parts(self._snapshot(), with_statistics=True), advance)
 
     def sql(
         self, *, before: int | None = None, temp_directory: str | None = None

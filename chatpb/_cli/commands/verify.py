@@ -16,7 +16,8 @@ def command(tables: tuple[str, ...]) -> None:
     """Check whether all files of a table are there and whole.
 
     Reads every byte of every file that belongs to the table now: compares it with the digest that
-    was noted when the file was written, and turns all rows into records. Names each file that is
+    was noted when the file was written, and turns all rows into records. Delta's log is compared
+    with the digests of commits, and what it says of files with their rows. Names each file that is
     missing or damaged, with the reason.
 
     TABLE is a directory, or a URI such as s3://bucket/table.
@@ -36,7 +37,7 @@ def command(tables: tuple[str, ...]) -> None:
         for error in found.damaged:
             click.echo(f"chatpb: error: {error}", err=True)
         damaged += len(found.damaged)
-        whole = found.files - len(found.damaged)
+        whole = found.files - len(found.damaged) + found.log_damaged
         click.echo(
             f"{table}: {counted(whole, 'file')} whole, with {counted(found.records, 'record')}"
             f" in {found.table_bytes:,} bytes"

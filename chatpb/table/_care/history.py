@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -10,6 +11,7 @@ from typing import Any, Final
 from chatpb.table._care.rewrite import loaded
 from chatpb.table._delta import commits
 from chatpb.table._delta.changes import NOTE
+from chatpb.table._delta.digest import WRITER
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.log import Entry, Log
 from chatpb.table._delta.state import MARK, VACUUM
@@ -17,6 +19,12 @@ from chatpb.table._delta.transactions import transactions
 from chatpb.table._errors import DatasetError
 
 _TAKEN: Final = "chatpb:"
+_PROGRAMS: Final = {  # as they name themselves, and as people do
+    r"^delta-rs:py-(\S+)$": r"delta-rs \1 (Python)",
+    r"^delta-rs:(\d\S*)$": r"delta-rs \1",
+    r"\bApache-Spark/(\S+)": r"Spark \1",
+    r" Delta-Lake/(\S+)": r", Delta Lake \1",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +39,7 @@ class Commit:
         files_added: How many files it added.
         files_removed: How many files it removed.
         records: How many records came, or, below zero, went. None: unknown.
-        engine: The program that wrote it.
+        engine: The program that wrote it, with its version, such as ``chatpb 0.1.0``.
     """
 
     version: int
@@ -68,8 +76,17 @@ def _commit(entry: Entry) -> Commit:
         len(adds),
         len(removes),
         _records(note, adds, removes),
-        str(info.get("engineInfo", "unknown")),
+        _program(note, str(info.get("engineInfo", "unknown"))),
     )
+
+
+def _program(note: dict[str, Any], engine: str) -> str:
+    """The program that made a commit. Delta's client names only itself."""
+    if isinstance(note.get(WRITER), str):
+        return str(note[WRITER])
+    for pattern, text in _PROGRAMS.items():
+        engine = re.sub(pattern, text, engine)
+    return engine
 
 
 def _records(

@@ -19,6 +19,7 @@ from deltalake.transaction import AddAction, RemoveAction, create_table_with_add
 from chatpb.table._delta.away import in_own_process
 from chatpb.table._delta.changes import Changes, NewFile, Removal, ended
 from chatpb.table._delta.diagnosis import LOG
+from chatpb.table._delta.digest import noted, signed
 from chatpb.table._delta.listing import is_there
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.schema import COLUMNS, add_columns, partition_field
@@ -68,7 +69,7 @@ def commit(location: Location, base: int | None, changes: Changes) -> int:
     failure: Exception | None = None
     failures = 0  # after which the commit may be there
     state = state_before(location, base, changes)
-    noted: Mapping[str, int | None] = (
+    then: Mapping[str, int | None] = (
         dict.fromkeys(changes.transactions) if state is None else state.noted
     )
     names = None if state is None else state.names
@@ -83,7 +84,7 @@ def commit(location: Location, base: int | None, changes: Changes) -> int:
                 if happened(location, state, mark, changes, first):
                     _make_durable(location, first, state.version)
                     return state.version
-                _check_conflicts(location, state, changes, noted)
+                _check_conflicts(location, state, changes, then)
                 if changes.exact and names is not None and names != state.names:
                     reason = "another writer has added or replaced files meanwhile"
                     raise DatasetConflictError(location.uri, reason)
@@ -137,7 +138,7 @@ def _attempt(location: Location, state: State | None, changes: Changes, mark: Ma
         oldest = state.version + 1 if oldest is None else oldest
         transactions[UNTIL] = max(changes.removal.until, state.noted[UNTIL] or 0)
         transactions[OLDEST] = max(oldest, state.noted[OLDEST] or 0)
-    properties = _properties(transactions, changes.metadata)
+    properties = _properties(transactions, noted(changes, transactions))
     if state is None:
         _create(location, changes, properties)
     elif changes.adds and add_columns(location, state.table):
@@ -149,7 +150,7 @@ def _attempt(location: Location, state: State | None, changes: Changes, mark: Ma
 
 def _properties(transactions: Mapping[str, int], metadata: Mapping[str, Any]) -> CommitProperties:
     return CommitProperties(
-        custom_metadata=dict(metadata) or None,
+        custom_metadata=dict(metadata),
         # Delta's client overlooks that files were removed, and describes a new table twice.
         max_commit_retries=0,
         app_transactions=[Transaction(name, at) for name, at in transactions.items()],
@@ -191,7 +192,7 @@ def restore(
         assert state is not None
         if (state.noted[OLDEST] or 0) > version:
             raise DatasetError(location.uri, gone(version))
-        properties = _properties({**transactions, mark.name: mark.number}, metadata)
+        properties = _properties({**transactions, mark.name: mark.number}, signed(metadata, {}))
         with delta_errors(location, f"cannot be restored to version {version}"):
             try:
                 state.table.restore(version, commit_properties=properties)
@@ -206,10 +207,10 @@ def restore(
 
 
 def _check_conflicts(
-    location: Location, state: State, changes: Changes, noted: Mapping[str, int | None]
+    location: Location, state: State, changes: Changes, then: Mapping[str, int | None]
 ) -> None:
     for name in changes.transactions:
-        if name in noted and state.noted[name] != noted[name]:
+        if name in then and state.noted[name] != then[name]:
             raise DatasetConflictError(location.uri, "another writer has taken the same input")
     if changes.removes and (gone := sorted(set(changes.removes) - (state.names or set()))):
         raise DatasetConflictError(

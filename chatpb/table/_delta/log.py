@@ -21,6 +21,7 @@ from chatpb.table._delta import commits
 from chatpb.table._delta.diagnosis import LOG
 from chatpb.table._delta.listing import Stored, listed, read_bytes, write_bytes
 from chatpb.table._delta.location import Location
+from chatpb.table._delta.transactions import checkpoints_of
 from chatpb.table._errors import DatasetError
 
 _NAME: Final = re.compile(rf"{LOG}/(\d{{20}})\.(.+)")
@@ -87,9 +88,27 @@ class Log:
     def entries(self, limit: int | None = None) -> Iterator[Entry]:
         """The last commits, the newest first."""
         for version in list(reversed(self._commits))[:limit]:
-            yield self._entry(version)
+            yield self.entry(version)
 
-    def _entry(self, version: int) -> Entry:
+    @property
+    def versions(self) -> list[int]:
+        """The versions of the commits that are there, in order, without a gap."""
+        return list(self._commits)
+
+    def place(self, version: int) -> str:
+        """The path or URI of a commit."""
+        return self._location.place(self._commits[version].name)
+
+    def checkpoints(self) -> dict[int, list[str]]:
+        """The names of the files of each whole checkpoint, by version."""
+        return checkpoints_of([file.name.removeprefix(f"{LOG}/") for file in self._files])
+
+    def entry(self, version: int) -> Entry:
+        """A commit.
+
+        Raises:
+            DatasetError: It is damaged.
+        """
         name = self._commits[version].name
         actions: dict[str, list[dict[str, Any]]] = {}
         try:
@@ -106,7 +125,7 @@ class Log:
         names: set[str] = set()
         for version, file in self._commits.items():
             if version >= since_version and file.time >= since:
-                names |= self._entry(version).names()
+                names |= self.entry(version).names()
         return names
 
     def make_checkpoint(self, version: int) -> None:

@@ -6,8 +6,10 @@ import json
 from typing import Final
 
 import pyarrow as pa
-from deltalake import DeltaTable, Field, Schema
+from deltalake import CommitProperties, DeltaTable, Field, Schema
 
+from chatpb.table._delta.changes import NOTE
+from chatpb.table._delta.digest import signed
 from chatpb.table._delta.location import Location
 from chatpb.table._errors import DatasetError
 from chatpb.table._rows.columns import SCHEMA
@@ -56,7 +58,8 @@ def add_columns(location: Location, table: DeltaTable) -> bool:
             if not _covers(found, kind):
                 lacking.append(field_)
     if lacking:
-        table.alter.add_columns(lacking)
+        note = signed({NOTE: {"operation": "add columns"}}, {})
+        table.alter.add_columns(lacking, commit_properties=CommitProperties(custom_metadata=note))
     return bool(lacking)
 
 

@@ -55,23 +55,27 @@ def transactions(location: Location, version: int, prefix: str) -> Mapping[str, 
     return found
 
 
-def _newest_checkpoint(names: list[str], version: int) -> tuple[int, list[str]]:
-    """The version of the last whole checkpoint up to a version, and its files; -1 if none."""
+def checkpoints_of(names: list[str]) -> dict[int, list[str]]:
+    """The files of each whole checkpoint, by version, among the names of the files of a log."""
     found: dict[int, list[str]] = {}
+    parts: dict[int, list[str]] = {}
     for name in sorted(names):
         match = _CHECKPOINT.match(name)
-        if match is not None and int(match[1]) <= version:
-            parts = found.setdefault(int(match[1]), [])
-            if match[3] is None:
-                found[int(match[1])] = [name]
-            elif len(parts) != 1 or _CHECKPOINT.match(parts[0])[3] is not None:  # type: ignore[index]
-                parts.append(name)
-    for number in sorted(found, reverse=True):
-        last = _CHECKPOINT.match(found[number][-1])
-        assert last is not None
-        if last[3] is None or len(found[number]) == int(last[3]):
-            return number, found[number]
-    return -1, []
+        if match is not None and match[3] is None:
+            found[int(match[1])] = [name]
+        elif match is not None:
+            some = parts.setdefault(int(match[1]), [])
+            some.append(name)
+            if len(some) == int(match[3]):
+                found.setdefault(int(match[1]), some)
+    return found
+
+
+def _newest_checkpoint(names: list[str], version: int) -> tuple[int, list[str]]:
+    """The version of the last whole checkpoint up to a version, and its files; -1 if none."""
+    found = checkpoints_of(names)
+    last = max((each for each in found if each <= version), default=-1)
+    return last, found.get(last, [])
 
 
 def _from_checkpoint(files: Any, path: str, prefix: str, found: dict[str, int]) -> None:

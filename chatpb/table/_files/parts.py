@@ -350,10 +350,12 @@ class Part:
         return tail
 
 
-def parts(snapshot: Snapshot, where: pc.Expression | None = None) -> list[Part]:
+def parts(
+    snapshot: Snapshot, where: pc.Expression | None = None, *, with_statistics: bool = False
+) -> list[Part]:
     """The files of a table, in the order in which they were added; see `Dataset.files`."""
     wanted = ["size_bytes", "num_records", "partition", "modification_time"]
-    if where is not None:
+    if where is not None or with_statistics:
         wanted += ["min", "max"]
     found = [
         Part(

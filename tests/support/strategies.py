@@ -128,7 +128,7 @@ def _fitting_value(field: Field, depth: int) -> st.SearchStrategy[Any]:
             return st.just({})
         if field.message.is_union:
             return st.one_of([_fitting(f, depth - 1) for f in field.message.fields.values()])
-        return st.deferred(lambda: json_objects(field.message, depth - 1))  # type: ignore[arg-type]
+        return st.deferred(lambda: json_objects(field.message, depth - 1))
     if field.enum is not None:
         return st.sampled_from(sorted(field.enum.numbers)) | texts
     if field.encoding == ARRAY:
@@ -149,7 +149,6 @@ def _fitting_value(field: Field, depth: int) -> st.SearchStrategy[Any]:
     return texts
 
 
-@functools.cache
 def messages(kind: type[Message], depth: int = 4) -> st.SearchStrategy[Message]:
     """Messages as a program may build them: any values, and residues that the schema knows."""
     return _arguments(mapping_of(kind), depth).map(lambda arguments: kind(**arguments))
@@ -205,7 +204,7 @@ def _argument_value(field: Field, depth: int) -> st.SearchStrategy[Any]:
     if field.message is not None:
         if depth == 0:
             return st.just({})
-        return st.deferred(lambda: _arguments(field.message, depth - 1))  # type: ignore[arg-type]
+        return st.deferred(lambda: _arguments(field.message, depth - 1))
     if field.enum is not None:
         return st.sampled_from([0, *field.enum.words])
     if field.encoding == RAW:

@@ -6,6 +6,9 @@ import numpy.typing as npt
 DESCRIPTOR_SET: Final[bytes]
 """The serialized descriptor set of the schema that the extension was built for."""
 
+INTERFACE: Final[bytes]
+"""The text of this stub when the extension was built."""
+
 _Node = tuple[
     list[tuple[int, int, bool, int]],
     list[tuple[int, int]],

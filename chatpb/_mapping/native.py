@@ -13,6 +13,7 @@ import importlib.util
 import os
 import warnings
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from google.protobuf.message import Message
@@ -42,15 +43,27 @@ def _load() -> Transcoder | None:
     except ImportError as error:
         _refuse(f"the native extension _chatpb cannot be loaded: {error}", wanted)
         return None
-    built_for = getattr(_chatpb, "DESCRIPTOR_SET", b"")
-    if built_for != schema:
-        _refuse(
-            f"the native extension _chatpb was built for schema {_digest(built_for)}, but chatpb"
-            f" has schema {_digest(schema)}",
-            wanted,
-        )
-        return None
+    for what, expected, built_for in (
+        ("schema", schema, getattr(_chatpb, "DESCRIPTOR_SET", b"")),
+        ("interface", _interface(), getattr(_chatpb, "INTERFACE", b"")),
+    ):
+        if expected not in (None, built_for):
+            _refuse(
+                f"the native extension _chatpb was built for {what} {_digest(built_for)}, but"
+                f" chatpb has {what} {_digest(expected)}",
+                wanted,
+            )
+            return None
     return _chatpb.Transcoder(schema)
+
+
+def _interface() -> bytes | None:
+    """The interface that chatpb calls, a stub of types next to it; None if it is not installed."""
+    for name in ("_chatpb.pyi", "_chatpb-stubs/__init__.pyi"):  # a checkout, a wheel
+        path = Path(__file__).parents[2] / name
+        if path.is_file():
+            return path.read_bytes()
+    return None
 
 
 def _refuse(problem: str, wanted: str) -> None:
@@ -68,8 +81,8 @@ def _refuse(problem: str, wanted: str) -> None:
     )
 
 
-def _digest(schema: bytes) -> str:
-    return hashlib.sha256(schema).hexdigest()[:12] if schema else "(unknown)"
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:12] if content else "(unknown)"
 
 
 transcoder: Final = _load()

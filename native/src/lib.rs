@@ -14,6 +14,8 @@ use pyo3::types::PyBytes;
 
 /// The descriptor set of the schema that this extension is built for: another one is not used.
 const DESCRIPTOR_SET: &[u8] = include_bytes!("../../chatpb/v1/descriptor_set.binpb");
+/// What Python may call, with the types of all arguments and results.
+const INTERFACE: &[u8] = include_bytes!("../../_chatpb.pyi");
 
 /// Transcodes between JSON and the binary form, without a Python object in between.
 ///
@@ -213,6 +215,7 @@ fn run<'py>(
 #[pymodule]
 fn _chatpb(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("DESCRIPTOR_SET", PyBytes::new(module.py(), DESCRIPTOR_SET))?;
+    module.add("INTERFACE", PyBytes::new(module.py(), INTERFACE))?;
     module.add_class::<ChunkStream>()?;
     module.add_class::<table::Shredder>()?;
     module.add_class::<Transcoder>()

@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = (resources.files("chatpb.v1") / "descriptor_set.binpb").read_bytes()
+INTERFACE = (ROOT / "_chatpb.pyi").read_bytes()
 OTHER = b"another schema"
 
 
@@ -46,10 +47,11 @@ def _digest(schema: bytes) -> str:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("_chatpb") is None, reason="it was not built")
-def test_the_extension_contains_the_schema_that_it_was_built_for() -> None:
+def test_the_extension_contains_the_schema_and_the_interface_that_it_was_built_for() -> None:
     import _chatpb
 
     assert SCHEMA == _chatpb.DESCRIPTOR_SET
+    assert INTERFACE == _chatpb.INTERFACE
 
 
 def test_an_extension_of_another_schema_is_not_used(tmp_path: Path) -> None:
@@ -64,6 +66,28 @@ def test_an_extension_of_another_schema_is_not_used(tmp_path: Path) -> None:
     assert f"but chatpb has schema {_digest(SCHEMA)}: reinstall chatpb" in err
     file = tmp_path / "_chatpb.py"
     assert f"reinstall chatpb where cargo is on the PATH, or remove {file};" in err
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        pytest.param(f"INTERFACE = {OTHER!r}", _digest(OTHER), id="another interface"),
+        pytest.param("", "(unknown)", id="it does not say"),
+    ],
+)
+def test_an_extension_of_another_interface_is_not_used(
+    tmp_path: Path, source: str, found: str
+) -> None:
+    _extension(tmp_path, f"DESCRIPTOR_SET = {SCHEMA!r}\n{source}\nTranscoder = None")
+    code, out, err = _run(tmp_path)
+
+    assert (0, "python\n") == (code, out)
+    assert f"RuntimeWarning: the native extension _chatpb was built for interface {found}," in err
+    assert f"but chatpb has interface {_digest(INTERFACE)}: reinstall chatpb" in err
+    assert f"or remove {tmp_path / '_chatpb.py'};" in err
+    code, _, err = _run(tmp_path, wanted="native")
+    assert code == 1
+    assert f"ImportError: the native extension _chatpb was built for interface {found}," in err
 
 
 def test_an_extension_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:

@@ -19,14 +19,16 @@ PIP    := -m pip install --quiet --disable-pip-version-check
 PROJECT := $(PIP) --no-deps --no-build-isolation
 sync = UV_PROJECT_ENVIRONMENT=$(1) $(UV) sync --quiet --locked --no-install-project
 compile = UV_CUSTOM_COMPILE_COMMAND='make update' $(UV) pip compile --quiet --python-version 3.11 --generate-hashes $(UPGRADE)
-NATIVE := chatpb/v1/descriptor_set.binpb native/Cargo.toml native/Cargo.lock native/transcoder/Cargo.toml \
+NATIVE := chatpb/v1/descriptor_set.binpb _chatpb.pyi native/Cargo.toml native/Cargo.lock native/transcoder/Cargo.toml \
           $(wildcard native/src/*.rs native/transcoder/src/*.rs)
 GO     ?= $(or $(shell command -v go),/usr/local/go/bin/go)
 CARGO_FUZZ := .cargo-tools/bin/cargo-fuzz
 FUZZ   := CHATPB_FUZZ_PYTHON="$(CURDIR)/$(BIN)/python" \
-          $(CARGO_FUZZ) run --fuzz-dir native/fuzz --sanitizer none
-FUZZ_FLAGS := -verbosity=0 -print_final_stats=1 -seed=1 -timeout=10 -max_len=4096 \
-              -dict=native/fuzz/corpus/tokens.dict
+          $(shell setarch -R true 2>/dev/null && echo setarch -R) $(CARGO_FUZZ) run --fuzz-dir native/fuzz --sanitizer none
+# The same inputs on each machine: the seeds in the order of a list, memory at the same addresses,
+# and nothing by values that the code compares, since some are addresses; no clock that interrupts.
+FUZZ_FLAGS := -verbosity=0 -print_final_stats=1 -seed=1 -timeout=600 -max_len=4096 -use_cmp=0 -reload=0 \
+              -dict=native/fuzz/corpus/tokens.dict -seed_inputs=@native/fuzz/corpus
 OUT    ?= .
 AGAINST ?= .git\#branch=main
 
@@ -217,8 +219,8 @@ $(CARGO_FUZZ):
 
 rust-fuzz: setup $(CARGO_FUZZ) ## Compare both implementations on RUNS=... inputs that coverage guides
 	$(PYTHON) native/fuzz/seeds.py
-	$(FUZZ) json -- -runs=$(or $(RUNS),5000000) $(FUZZ_FLAGS)
-	$(FUZZ) binary -- -runs=$(or $(RUNS),5000000) $(FUZZ_FLAGS)
+	$(FUZZ) json native/fuzz/corpus/json-found -- -runs=$(or $(RUNS),5000000) $(FUZZ_FLAGS)/json.list
+	$(FUZZ) binary native/fuzz/corpus/binary-found -- -runs=$(or $(RUNS),5000000) $(FUZZ_FLAGS)/binary.list
 
 check: test lint types drift proto ## Run the checks that need only Python
 

@@ -1,6 +1,8 @@
 """Writes what the fuzz targets start from; run in the root of the repository.
 
-That is each vector, behind the byte that picks its message type, and a dictionary of tokens.
+That is each vector, behind the byte that picks its message type, and a dictionary of tokens. The
+seeds of a target are listed in a file: the order of a folder differs between machines, and with it
+what a run finds.
 """
 
 from __future__ import annotations
@@ -44,6 +46,10 @@ def main() -> None:
                     first = bytes([types.index(vector["message_type"])])
                     seed = CORPUS / target / f"{folder.name}-{path.name}"
                     seed.write_bytes(first + path.read_bytes())
+    for target in ("json", "binary"):
+        seeds = sorted(path.as_posix() for path in (CORPUS / target).iterdir())
+        (CORPUS / f"{target}.list").write_text(",".join(seeds))
+        (CORPUS / f"{target}-found").mkdir()
     names = sorted(set(re.findall(r" ([a-z]\w*) = ", protos)))
     tokens = [*(f'"{name}":' for name in names), *TOKENS, *map(str, NUMBERS)]
     (CORPUS / "tokens.dict").write_text("".join(json.dumps(token) + "\n" for token in tokens))

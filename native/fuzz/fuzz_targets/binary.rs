@@ -2,10 +2,10 @@
 #![no_main]
 #![forbid(unsafe_code)]
 
-use chatpb_fuzz::{pick, same_value, start_reference};
+use chatpb_fuzz::{pick, same_value, start};
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(init: start_reference(), |input: &[u8]| {
+fuzz_target!(init: start(), |input: &[u8]| {
     let Some((kind, binary)) = pick(input) else {
         return;
     };

@@ -7,6 +7,8 @@ use std::sync::{LazyLock, Mutex};
 
 const PYTHON: &str = "CHATPB_FUZZ_PYTHON";
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/reference.py");
+/// As large as the pipe: an answer is read at once.
+const PIPE_BYTES: usize = 1 << 20;
 
 /// Which way an input is to be converted.
 #[derive(Clone, Copy)]
@@ -66,7 +68,10 @@ impl Reference {
             .unwrap_or_else(|error| panic!("{PYTHON} is {}: {error}", python.display()));
         Self {
             requests: child.stdin.take().expect("it is a pipe"),
-            answers: BufReader::new(child.stdout.take().expect("it is a pipe")),
+            answers: BufReader::with_capacity(
+                PIPE_BYTES,
+                child.stdout.take().expect("it is a pipe"),
+            ),
             child,
         }
     }

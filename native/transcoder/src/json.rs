@@ -1,6 +1,6 @@
 //! JSON text (RFC 8259): a cursor over it, and the compact form in which free values are kept.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -358,10 +358,16 @@ pub struct Names {
     index: Option<Box<Index>>,
 }
 
+#[cfg(not(fuzzing))]
+type Keys = std::hash::RandomState;
+/// The same in each run, so that the same inputs run the same code.
+#[cfg(fuzzing)]
+type Keys = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
+
 /// Names by their hash, whose key is secret: nobody can choose names with the same hash.
 #[derive(Default)]
 struct Index {
-    keys: RandomState,
+    keys: Keys,
     /// The hash and the place in the order.
     table: HashTable<(u64, usize)>,
 }

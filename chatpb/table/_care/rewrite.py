@@ -16,13 +16,13 @@ from chatpb.table._delta.changes import Changes, NewFile
 from chatpb.table._delta.commits import commit
 from chatpb.table._delta.location import Location, absence
 from chatpb.table._delta.partitions import partitioning_of
-from chatpb.table._delta.schema import plain
 from chatpb.table._delta.snapshot import Snapshot, load
 from chatpb.table._errors import DatasetConflictError, DatasetError
 from chatpb.table._files.file_writer import FileWriter, Limits, remove
 from chatpb.table._files.parts import Part
 from chatpb.table._files.unknown import unknown
 from chatpb.table._rows.columns import SCHEMA
+from chatpb.table._rows.conform import plain
 
 #: Numbers of rows of a file, ascending.
 Rows: TypeAlias = npt.NDArray[np.int64]

@@ -13,20 +13,7 @@ from chatpb.table._delta.digest import signed
 from chatpb.table._delta.location import Location
 from chatpb.table._errors import DatasetError
 from chatpb.table._rows.columns import SCHEMA
-
-
-def plain(kind: pa.DataType) -> pa.DataType:
-    """A type as Delta has it: without dictionaries, everything nullable."""
-    if pa.types.is_dictionary(kind):
-        return plain(kind.value_type)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return pa.list_(plain(kind.value_type))
-    if pa.types.is_struct(kind):
-        return pa.struct([pa.field(each.name, plain(each.type)) for each in kind])
-    if pa.types.is_map(kind):
-        return pa.map_(plain(kind.key_type), plain(kind.item_type))
-    return kind
-
+from chatpb.table._rows.conform import plain
 
 #: The columns of a table in Delta's schema.
 COLUMNS: Final = pa.schema([pa.field(each.name, plain(each.type)) for each in SCHEMA])

@@ -33,12 +33,16 @@ def _like(array: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def plain(kind: pa.DataType) -> pa.DataType:
-    """A type with values in place of dictionaries."""
-    if pa.types.is_list(kind):
+    """A type as Delta has it: values in place of dictionaries, everything nullable."""
+    if pa.types.is_dictionary(kind):
+        return plain(kind.value_type)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return pa.list_(plain(kind.value_type))
     if pa.types.is_struct(kind):
         return pa.struct([pa.field(field.name, plain(field.type)) for field in kind])
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
+    if pa.types.is_map(kind):
+        return pa.map_(plain(kind.key_type), plain(kind.item_type))
+    return kind
 
 
 def _lists_like(array: pa.Array, kind: pa.DataType) -> pa.Array:

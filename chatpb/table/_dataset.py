@@ -228,10 +228,10 @@ class Dataset(Care):
             DatasetError: There is no table, or no such version.
             QueryError: A file is not a Parquet file.
         """
-        from chatpb.table import _sql
+        from chatpb.table._sql.views import over  # needs an extra of its own
 
         earlier = None if before is None else self.at(before).files()
-        return _sql.over(self.files(), earlier, temp_directory=temp_directory)
+        return over(self.files(), earlier, temp_directory=temp_directory)
 
     @contextmanager
     def writer(

@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from chatpb.table import Dataset
-from chatpb.table._sql import VIEWS, connect, is_complete
-from chatpb.table._sql import run as run_sql
+from chatpb.table._sql.statements import is_complete
+from chatpb.table._sql.statements import run as run_sql
+from chatpb.table._sql.views import VIEWS, connect
 from chatpb.v1 import CompletionRecord
 from support.command_line import run
 from support.seeded import seeded

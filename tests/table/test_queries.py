@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 
 from chatpb.table import SCHEMA, Dataset
-from chatpb.table._sql import VIEWS
+from chatpb.table._sql.views import VIEWS
 from support.answers import ANSWERS, SCORES, Exchange, Rows
 from support.command_line import run
 from support.seeded import seeded

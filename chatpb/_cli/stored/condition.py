@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from chatpb._cli.failure import USAGE_ERROR, CliError
-from chatpb.table import SCHEMA, Part, QueryError, _sql
+from chatpb.table import SCHEMA, Part, QueryError
+from chatpb.table._sql.conditions import Rows, matching
+from chatpb.table._sql.views import over
 
 
 class Condition:
@@ -24,7 +26,7 @@ class Condition:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._rows = _sql.Rows()
+        self._rows = Rows()
         self.among(pa.RecordBatch.from_pylist([], SCHEMA))  # finds most mistakes
 
     def among(self, rows: pa.RecordBatch) -> np.ndarray[Any, Any]:
@@ -39,15 +41,15 @@ class Condition:
             raise _wrong(error) from None
 
     def within(self, parts: Sequence[Part]) -> Iterator[tuple[int, np.ndarray[Any, Any]]]:
-        """The records of files that match, see `chatpb.table._sql.matching`.
+        """The records of files that match, see `chatpb.table._sql.conditions.matching`.
 
         Raises:
             CliError: The condition fails for a row.
             DatasetError: A file cannot be read.
         """
-        with _sql.over(parts) as connection:
+        with over(parts) as connection:
             try:
-                yield from _sql.matching(connection, self._text)
+                yield from matching(connection, self._text)
             except QueryError as error:
                 raise _wrong(error) from None
 

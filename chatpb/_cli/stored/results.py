@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from chatpb._cli.failure import CliError, printable
-from chatpb.table._sql import Result
+from chatpb.table._sql.statements import Result
 
 _Plain = Callable[[Any], Any]
 

@@ -14,7 +14,9 @@ from chatpb._cli.failure import DATA_ERROR, USAGE_ERROR, CliError
 from chatpb._cli.output import STDOUT, open_output
 from chatpb._cli.stored.files import table_at
 from chatpb._cli.stored.results import Form, write_rows
-from chatpb.table import QueryError, _sql
+from chatpb.table import QueryError
+from chatpb.table._sql import statements as sql
+from chatpb.table._sql import views
 
 _PROMPT: Final = "chatpb> "
 _MORE: Final = "   ...> "
@@ -34,7 +36,7 @@ Statements end with a semicolon. Other commands:
 
 def statements(table: str) -> str:
     """The SQL that creates the views of a table."""
-    return _sql.statements(table_at(table).files())
+    return views.statements(table_at(table).files())
 
 
 class Session:
@@ -87,9 +89,9 @@ class Session:
             except QueryError as error:
                 raise CliError(f"sql: {error}") from None
 
-    def _results(self, text: str) -> Iterator[_sql.Result]:
+    def _results(self, text: str) -> Iterator[sql.Result]:
         try:
-            yield from _sql.run(self._connection, text)
+            yield from sql.run(self._connection, text)
         except QueryError as error:
             raise CliError(f"sql: {error}", USAGE_ERROR) from None
 
@@ -101,7 +103,7 @@ class Session:
             ).fetchall()
         )
         lines = []
-        for view in _sql.VIEWS:
+        for view in views.VIEWS:
             lines.append(f"{view}: {texts[view]}")
             found = self._connection.execute(f"DESCRIBE {view}").fetchall()
             width = max(len(name) for name, *_ in found)
@@ -140,7 +142,7 @@ class Session:
             if not lines and not line.strip():
                 continue
             lines.append(line)
-            if _sql.is_complete("\n".join(lines)):
+            if sql.is_complete("\n".join(lines)):
                 self._answer("\n".join(lines))
                 lines.clear()
 
@@ -154,8 +156,8 @@ class Session:
             click.echo("interrupted", err=True)
 
     def _completer(self) -> Callable[[str, int], str | None]:
-        words = set(_sql.VIEWS)
-        for view in _sql.VIEWS:
+        words = set(views.VIEWS)
+        for view in views.VIEWS:
             words |= {row[0] for row in self._connection.execute(f"DESCRIBE {view}").fetchall()}
 
         def complete(text: str, state: int) -> str | None:

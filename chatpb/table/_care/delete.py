@@ -150,13 +150,13 @@ def _commit(
 
 def by_sql(condition: str) -> Matching:
     """Finds the rows that match a condition in SQL over the view `exchanges`."""
-    from chatpb.table import _sql  # needs an extra of its own
+    from chatpb.table._sql import conditions, views  # they need an extra of their own
 
     def matching(parts: Sequence[Part]) -> Iterator[tuple[int, Rows]]:
         if parts:
             try:
-                with _sql.over(parts) as connection:
-                    yield from _sql.matching(connection, condition)
+                with views.over(parts) as connection:
+                    yield from conditions.matching(connection, condition)
             except QueryError:
                 for part in parts:
                     part.metadata  # noqa: B018 (raises if it is because a file is missing or damaged)

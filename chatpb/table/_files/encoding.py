@@ -16,7 +16,7 @@ from chatpb.table._rows.kernels import kernel
 _PAGE_BYTES: Final = 16 << 20  # long pages compress better
 _DICTIONARY_BYTES: Final = 1 << 30  # all values of a row group find room
 _SAMPLE: Final = 3_000  # values that are tried, and their bytes
-_SAMPLE_BYTES: Final = 4 << 20
+_SAMPLE_BYTES: Final = 512 << 10
 _COUNTED_BYTES: Final = 8 << 20  # of values among which repeats are counted
 _DEFAULT_LEVEL: Final = 3
 _TOKENS_LEVEL: Final = 3

@@ -21,9 +21,13 @@ _Shapes = tuple[
     tuple[int, bytes],
     tuple[int, int],
     bytes,
+    tuple[int, int],
+    bytes,
+    int,
     tuple[bytes, bytes],
     bytes,
     list[bytes],
+    list[tuple[bytes, int, str, int, list[tuple[bytes, int]]]],
     list[bytes],
 ]
 _Buffers = list[npt.NDArray[np.uint8] | None]
@@ -65,8 +69,8 @@ class Shredder:
         self, transcoder: Transcoder, message_type: int, field: int, texts: list[bytes]
     ) -> _Buffers | int: ...
     def shred_lines(
-        self, transcoder: Transcoder, shapes: _Shapes, lines: list[bytes], fewest: int
-    ) -> list[tuple[_Buffers | None, int, int]]: ...
+        self, transcoder: Transcoder, shapes: _Shapes, text: bytes, rows: int, bytes: int
+    ) -> list[tuple[_Buffers | None, int, int, int, int]]: ...
     def assemble(self, rows: int, buffers: _Buffers) -> list[bytes] | None: ...
     def assemble_lines(
         self,

@@ -10,10 +10,11 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import duckdb
 import pytest
 
 from chatpb.table import SCHEMA, Dataset
-from chatpb.table._sql.views import VIEWS
+from chatpb.table._sql.views import VIEWS, _bare, _types
 from support.answers import ANSWERS, SCORES, Exchange, Rows
 from support.command_line import run
 from support.seeded import seeded
@@ -119,6 +120,14 @@ def test_the_first_ten(
     frame = names["answer"]
     rows = frame.rows() if library == "Polars" else list(frame.itertuples(index=False, name=None))
     _check(FIRST[number](exchanges), rows)
+
+
+def test_types_have_the_names_that_duckdb_gives_them() -> None:
+    with duckdb.connect() as connection:
+        connection.register("_rows", SCHEMA.empty_table())
+        described = connection.execute("DESCRIBE _rows").fetchall()
+    own = {name: _bare(kind) for name, kind in _types().items()}
+    assert own == {name: _bare(kind) for name, kind, *_ in described}
 
 
 def test_the_views_have_the_columns_that_the_page_names(connection: Any) -> None:

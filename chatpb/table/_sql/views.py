@@ -32,6 +32,17 @@ VIEWS: Final = (
 #: The number of a record is that of its file, followed by this number of bits for its row.
 ROW_BITS: Final = 32
 _GLOB: Final = re.compile(r"[*?\[]")
+_TYPES: Final = {
+    pa.bool_(): "BOOLEAN",
+    pa.int16(): "SMALLINT",
+    pa.int32(): "INTEGER",
+    pa.int64(): "BIGINT",
+    pa.float32(): "FLOAT",
+    pa.float64(): "DOUBLE",
+    pa.string(): "VARCHAR",
+    pa.binary(): "BLOB",
+    pa.timestamp("us", "UTC"): "TIMESTAMP WITH TIME ZONE",
+}
 _SETTINGS: Final = {
     "TimeZone": "'UTC'",
     # Nothing is downloaded, and nothing is written except what a statement names.
@@ -145,9 +156,24 @@ def _views() -> str:
 @cache
 def _types() -> dict[str, str]:
     """The columns of a table, with their types in DuckDB."""
-    with duckdb.connect() as connection:
-        connection.register("_rows", SCHEMA.empty_table())
-        return _described(connection, "_rows")
+    return {field.name: _type(field.type) for field in SCHEMA}
+
+
+def _type(kind: pa.DataType) -> str:
+    """What DuckDB calls a type. To ask it would import pandas, which takes a quarter second."""
+    if pa.types.is_dictionary(kind):
+        return _type(kind.value_type)
+    if pa.types.is_list(kind):
+        return f"{_type(kind.value_type)}[]"
+    if pa.types.is_struct(kind):
+        fields = ", ".join(f"{column_name(each.name)} {_type(each.type)}" for each in kind)
+        return f"STRUCT({fields})"
+    return _TYPES[kind]
+
+
+def _bare(kind: str) -> str:
+    """A type without quotes: DuckDB puts those names into quotes that it has to."""
+    return kind.replace('"', "")
 
 
 def _described(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, str]:
@@ -174,7 +200,7 @@ def _records(
     there = _described(connection, source)
     columns = ",\n  ".join(
         column_name(name)
-        if there.get(name) == kind
+        if _bare(there.get(name, "")) == _bare(kind)
         else f"{column_name(name) if name in there else 'NULL'}::{kind} AS {column_name(name)}"
         for name, kind in _types().items()
     )

@@ -33,7 +33,7 @@ from support.log_files import (
     write,
 )
 
-KILLS = 200 if SOAK else 15
+KILLS = 200 if SOAK else 8
 
 
 SIZES = (0, 100, 3000)  # of the records that log_process.py writes

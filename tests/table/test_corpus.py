@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -34,8 +35,13 @@ _KINDS = {
 }
 
 
-def recorded(folder: Path) -> Iterator[tuple[list[Any], bytes]]:
+@functools.cache
+def recorded(folder: Path) -> list[tuple[list[Any], bytes]]:
     """What each record has, as JSON values, and the record."""
+    return list(_recorded(folder))
+
+
+def _recorded(folder: Path) -> Iterator[tuple[list[Any], bytes]]:
     for function, kind in _KINDS.items():
         for recording in function(folder):
             texts = [*_requests(recording), *((kind, text) for text in recording.texts)]

@@ -135,10 +135,10 @@ impl Shredder {
         shapes: ShapeArgs,
         text: PyBackedBytes,
         rows: usize,
-        bytes: usize,
+        size: usize,
     ) -> Vec<RunOfLines<'py>> {
         let (plan, schema) = (&self.plan, &transcoder.get().schema);
-        let (shapes, worth) = (shapes_of(shapes), Worth { rows, bytes });
+        let (shapes, worth) = (shapes_of(shapes), Worth { rows, bytes: size });
         let shred = || shred_lines(plan, schema, &shapes, &text, &worth);
         let Ok(runs) = py.detach(|| catch_unwind(AssertUnwindSafe(shred))) else {
             let count = text.iter().filter(|&&byte| byte == b'\n').count() + 1;

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pytest
 
-from chatpb.table import Dataset
+from chatpb.table import Dataset, DatasetError
 from support.command_line import run
 from table.test_care import everything, filled
 
@@ -64,3 +65,34 @@ def test_a_wrong_condition_changes_nothing(condition: str, tmp_path: Path) -> No
     assert result.stderr.startswith("chatpb: error: condition: ")
     assert 1 == result.stderr.count("\n")
     assert records == list(Dataset(tmp_path).records())
+
+
+def test_damage_is_not_passed_over(tmp_path: Path) -> None:
+    """DuckDB checks no checksums: a record in a damaged page would be left, without a word."""
+    filled(tmp_path, 2)
+    part = Dataset(tmp_path).files()[1]
+    whole = part.path.read_bytes()
+    before = sorted(os.listdir(tmp_path))
+    for at in range(4, len(whole), len(whole) // 10):
+        data = bytearray(whole)
+        data[at] ^= 1
+        part.path.write_bytes(data)
+        result = run("delete", "--vacuum", tmp_path, "caller = 'user-3'")
+        assert (1, "") == (result.exit_code, result.stdout)
+        assert result.stderr.startswith(f"chatpb: error: {part.path}: damaged: ")
+        assert before == sorted(os.listdir(tmp_path))
+    part.path.write_bytes(whole)
+    assert 0 == run("delete", "--vacuum", tmp_path, "caller = 'user-3'").exit_code
+
+
+@pytest.mark.parametrize("condition", ["caller = 'user-3'", None])
+def test_a_damaged_log_is_not_passed_over(condition: str | None, tmp_path: Path) -> None:
+    """By its statistics, files are left out."""
+    filled(tmp_path, 2)
+    entry = tmp_path / "_delta_log" / f"{1:020}.json"
+    entry.write_text(entry.read_text().replace("user-4", "user-2"))
+    where = pc.field("caller") == "user-3" if condition is None else condition
+    with pytest.raises(DatasetError) as caught:
+        Dataset(tmp_path).delete(where, vacuum=True)
+    assert f"{entry}: damaged: its actions are not what was written" == str(caught.value)
+    assert 1 == Dataset(tmp_path).version()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -277,3 +280,55 @@ def test_a_commit_whose_mark_another_writer_has_taken(
 def _taken(table: Dataset) -> Any:
     with table.writer() as writer:
         return dict(writer.taken_before("chatpb:a"))
+
+
+TASKS = """
+import os, sys
+from chatpb.table import Dataset
+from table.test_vacuum_races import record
+table = Dataset(sys.argv[1])
+with table.detached_writer() as first, table.detached_writer(row_group_rows=1) as second:
+    first.write(record(10))
+    first.finish()
+    for number in range(3):
+        second.write(record(20 + number))
+    second._end_slice(None)
+    os.write(1, b"written")
+    sys.stdin.read()
+"""
+
+
+def test_vacuum_removes_what_a_killed_job_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of Spark: tasks have ended files and begun others, and the driver never commits."""
+    table = Dataset(tmp_path)
+    table.append([record(0), record(1)])
+    table.delete(pc.field("model") == "gpt-0")
+    (tmp_path / "notes.txt").touch()
+    before = set(os.listdir(tmp_path))
+    command = [sys.executable, "-c", TASKS, str(tmp_path)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[1]
+    ) as job:
+        assert job.stdout is not None
+        assert b"written" == job.stdout.read(7)
+        job.kill()
+    left = set(os.listdir(tmp_path)) - before
+    assert {".parquet", ".writing"} == {Path(name).suffix for name in left}
+
+    done = table.vacuum()
+    assert (0, {str(tmp_path / name) for name in left}) == (done.files, set(done.unfinished))
+    an_hour_later(monkeypatch)
+    with table.writer() as writer:  # a job that goes on meanwhile
+        written = Dataset(tmp_path)
+        with written.detached_writer() as task:
+            task.write(record(3))
+            writer.take(task.finish())
+        would = table.vacuum(timedelta(days=1), dry_run=True)
+        assert (0, len(left) + 1) == (would.files, len(would.unfinished))
+    done = table.vacuum(NOW)
+    assert (3, ()) == (done.files, done.unfinished)  # with the one that the deletion replaced
+    assert not left & set(os.listdir(tmp_path))
+    assert (tmp_path / "notes.txt").exists()
+    check(table, 1, 3)

@@ -57,7 +57,7 @@ def rewritten(
         DatasetError: A file cannot be read. Nothing is left behind.
     """
     given = list(parts)
-    columns = _columns([part for part, _ in given])
+    columns = columns_of([part for part, _ in given])
     others = set(unknown(columns)).difference(*(part.unknown for part, _ in given))
     limits = Limits(1 << 62, _GROUP_BYTES, _GROUP_ROWS)
     kind = partitioning_of(snapshot.partition_by)
@@ -87,7 +87,7 @@ def commit_files(location: Location, version: int, changes: Changes) -> int:
         raise
 
 
-def _columns(parts: Sequence[Part]) -> pa.Schema:
+def columns_of(parts: Sequence[Part]) -> pa.Schema:
     """All columns of files, also those of later versions of chatpb, in the form to be written."""
     found = pa.unify_schemas(
         [pa.schema([each.with_type(plain(each.type)) for each in part.schema]) for part in parts]

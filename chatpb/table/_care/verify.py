@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from chatpb._errors import ConversionError
 from chatpb.table._care.audit import log_damage
+from chatpb.table._care.rewrite import columns_of
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.partitions import PARTITIONINGS
 from chatpb.table._delta.statistics import COUNTED
@@ -83,6 +84,19 @@ def check_digest(part: Part, advance: Callable[[int], object] = int) -> bool:
     if expected is not None and _digest(part, advance) != expected[0]:
         raise DatasetError(part.place, "damaged: its bytes are not what was written")
     return expected is not None
+
+
+def check_whole(part: Part) -> None:
+    """Checks that all bytes of a file are what was written, as far as that is known.
+
+    A file of others has no digest; its pages may have checksums, so it is read.
+
+    Raises:
+        DatasetError: It is missing, damaged, or cannot be read.
+    """
+    if not check_digest(part):
+        for _ in part.batches(None, None, schema=columns_of([part])):
+            pass
 
 
 def _digest(part: Part, advance: Callable[[int], object]) -> str:

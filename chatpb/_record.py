@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from chatpb import _wire
 from chatpb._errors import ConversionError
-from chatpb._mapping.convert import binary_to_json
+from chatpb._mapping.convert import part_json_size, part_to_json
 from chatpb.v1.completion_record_pb2 import CompletionRecord, LogHeader, SealedFrame
 
 
@@ -20,12 +20,32 @@ class Member(NamedTuple):
     Attributes:
         field: The name of its field.
         type: Its type, which mirrors a JSON object.
-        data: Its binary form.
+        record: The record.
+        start: Where the binary form of the message begins in it.
+        end: Where it ends.
     """
 
     field: str
     type: type[Message]
-    data: bytes
+    record: bytes
+    start: int
+    end: int
+
+    @property
+    def data(self) -> bytes:
+        """Its binary form."""
+        return self.record[self.start : self.end]
+
+    def json(self, *, allow_nan: bool = False, ignore_unknown_fields: bool = False) -> bytes:
+        """Its JSON, see `chatpb.binary_to_json`."""
+        return part_to_json(
+            self.record,
+            self.start,
+            self.end,
+            self.type,
+            allow_nan=allow_nan,
+            ignore_unknown_fields=ignore_unknown_fields,
+        )
 
 
 _FIELDS: Final = {
@@ -48,8 +68,31 @@ def members(record: bytes) -> Iterator[Member]:
         for span in _wire.spans(record):
             if span.number in _FIELDS:
                 name, message_type = _FIELDS[span.number]
-                yield Member(name, message_type, record[span.value : span.end])
+                yield Member(name, message_type, record, span.value, span.end)
     except _wire.WireError:
+        raise _not_a_record() from None
+
+
+def split(record: bytes) -> tuple[list[Member], CompletionRecord]:
+    """The messages in a record, of which no field but a repeated one has two, and the rest of it.
+
+    Raises:
+        ConversionError: The bytes are not the binary form of a record.
+    """
+    found = list(members(record))
+    fields = CompletionRecord.DESCRIPTOR.fields_by_name
+    single = [each.field for each in found if not fields[each.field].is_repeated]
+    try:
+        if len(set(single)) < len(single):  # they are pieces of one message
+            whole = CompletionRecord.FromString(record)
+            return split(whole.SerializeToString(deterministic=True))
+        rest = b"".join(
+            record[span.start : span.end]
+            for span in _wire.spans(record)
+            if span.number not in _FIELDS
+        )
+        return found, CompletionRecord.FromString(rest)
+    except DecodeError:
         raise _not_a_record() from None
 
 
@@ -110,11 +153,11 @@ def json_size(record: bytes) -> int:
         ConversionError: The bytes are not the binary form of a record.
     """
     size = 0
-    for _, message_type, data in members(record):
+    for member in members(record):
         try:
-            size += len(binary_to_json(data, message_type, allow_nan=True))
+            size += part_json_size(record, member.start, member.end, member.type)
         except ConversionError:  # bytes without a JSON form, which a table keeps too
-            size += len(data)
+            size += member.end - member.start
     return size
 
 

@@ -13,13 +13,13 @@ from chatpb._cli.log_keys import LogKeys
 from chatpb._cli.progress import progress
 from chatpb._cli.reading.collect import Collector
 from chatpb._cli.reading.input import STDIN, Reading
-from chatpb._cli.reading.streams import MadeRows
+from chatpb._cli.reading.streams import Made, MadeRows
 from chatpb._cli.tally import counted
 from chatpb._known import PREFIX, Known
 from chatpb._record import label_fields, labelled
 
 if TYPE_CHECKING:
-    from chatpb.table import Added
+    from chatpb.table import Added, DatasetWriter
 
 _ATTEMPTS: Final = 10  # while other processes add the same input
 
@@ -85,7 +85,7 @@ def _add(
 ) -> tuple[Added, Collector, bool]:
     """Adds what is new of the files, in one commit; see `added`."""
     from chatpb._cli.stored.files import table_at
-    from chatpb._cli.stored.tables import check_other, is_table, new_records, with_labels
+    from chatpb._cli.stored.tables import check_other, is_table, new_records
 
     tables = [name for name in names if is_table(name)]
     names = [name for name in names if name not in tables]
@@ -104,20 +104,33 @@ def _add(
         for table in tables:
             check_other(table, dataset)
             for made in new_records(table, known, as_rows=not fields):
-                if isinstance(made, MadeRows):
-                    writer.write_rows(made.rows, made.json_bytes)
-                else:
-                    writer.write(labelled(made.data, fields), made.json_bytes)
+                _write(writer, [made], how.labels, fields)
         for made in collector.records(names):
             is_cut = due is not None and collector.can_stop and due()
             if is_cut:
                 break
-            if isinstance(made, MadeRows):
-                writer.write_rows(with_labels(made.rows, how.labels), made.json_bytes)
-            else:
-                writer.write(labelled(made.data, fields), made.json_bytes)
+            given = [made]
+            del made
+            _write(writer, given, how.labels, fields)
         writer.taken = known.taken()
     return writer.added, collector, is_cut
+
+
+def _write(
+    writer: DatasetWriter, given: list[Made | MadeRows], labels: dict[str, str], fields: bytes
+) -> None:
+    """Writes what it takes out of a list: nothing else has it while a large record is written."""
+    from chatpb._cli.stored.tables import with_labels
+
+    made = given.pop()
+    if isinstance(made, MadeRows):
+        writer.write_rows(with_labels(made.rows, labels), made.json_bytes)
+        return
+    data, json_bytes = made
+    del made
+    given_data = [labelled(data, fields)]
+    del data
+    writer.write(given_data.pop(), json_bytes)
 
 
 def _note(text: str) -> None:

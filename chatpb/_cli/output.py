@@ -12,6 +12,7 @@ from chatpb._cli.failure import USAGE_ERROR, CliError, cannot_open
 from chatpb._cli.reading.input import STDIN
 
 STDOUT: Final = "-"
+_LONG: Final = 1 << 20
 
 
 @contextmanager
@@ -89,7 +90,7 @@ class Lines:
         if self._max_bytes is not None and self._lines and self._is_full(size):
             self._next()
         assert self._out is not None
-        self._out.write(line + b"\n")
+        write_line(self._out, line)
         self._bytes += size
         self._lines += 1
 
@@ -107,6 +108,15 @@ class Lines:
             stem, ending = os.path.splitext(name)
             name = f"{stem}-{self.files:05}{ending}"
         self._out = self._stack.enter_context(open_output(name, binary=False))
+
+
+def write_line(out: BinaryIO, line: bytes) -> None:
+    """Writes a line and a line break. A long line is not copied."""
+    if len(line) < _LONG:
+        out.write(line + b"\n")
+    else:
+        out.write(line)
+        out.write(b"\n")
 
 
 def _same_file(source: str, output: str) -> bool:

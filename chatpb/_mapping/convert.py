@@ -213,6 +213,55 @@ def binary_to_json(
     return _write(message, allow_nan, ignore_unknown_fields)
 
 
+def part_to_json(
+    data: bytes,
+    start: int,
+    end: int,
+    message_type: type[Message],
+    *,
+    allow_nan: bool = False,
+    ignore_unknown_fields: bool = False,
+) -> bytes:
+    """Writes a message in larger bytes as JSON text, as `binary_to_json` does, without a copy.
+
+    Args:
+        data: The bytes.
+        start: Where the message begins.
+        end: Where it ends.
+        message_type: As for `binary_to_json`.
+        allow_nan: As for `binary_to_json`.
+        ignore_unknown_fields: As for `binary_to_json`.
+
+    Raises:
+        ConversionError: As for `binary_to_json`.
+    """
+    number = _number(message_type)
+    if number is not None and transcoder is not None and not ignore_unknown_fields:
+        native = transcoder.binary_to_json(data, number, allow_nan, start, end)
+        if native is not None:
+            return native
+    return binary_to_json(
+        data[start:end],
+        message_type,
+        allow_nan=allow_nan,
+        ignore_unknown_fields=ignore_unknown_fields,
+    )
+
+
+def part_json_size(data: bytes, start: int, end: int, message_type: type[Message]) -> int:
+    """How long the JSON is that `part_to_json` writes, with NaN allowed.
+
+    Raises:
+        ConversionError: As for `binary_to_json`.
+    """
+    number = _number(message_type)
+    if number is not None and transcoder is not None:
+        size = transcoder.json_size(data, number, True, start, end)
+        if size is not None:
+            return size
+    return len(binary_to_json(data[start:end], message_type, allow_nan=True))
+
+
 def _number(message_type: type[Message]) -> int | None:
     """The transcoder's number for a message type; None if the reference converts it.
 

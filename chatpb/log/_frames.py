@@ -21,6 +21,7 @@ _MAX_CONTENT: Final = MAX_MESSAGE_BYTES + 64 * 1024  # a message, its length, it
 _MAX_HEADER: Final = 14  # also the shortest frame
 _MAX_BLOCK: Final = 128 * 1024
 _READ_AHEAD: Final = 1024 * 1024
+_LONG: Final = 8 * 1024 * 1024  # a read that is not held for the next one
 _SIZE_BYTES: Final = (1, 2, 4, 8)
 
 
@@ -51,7 +52,7 @@ class Frame(NamedTuple):
 
 
 class Source:
-    """The bytes of a file, read ahead. It holds about as many as the longest read asked for."""
+    """The bytes of a file, read ahead. It holds about as many as the longest short read."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -61,16 +62,21 @@ class Source:
 
     def read(self, offset: int, size: int) -> bytes:
         """The bytes at a place; fewer than asked for at the end of the file."""
+        if size > _LONG:
+            return self._pread(offset, size)
         at = offset - self._start
         if at < 0 or at + size > len(self._data):
-            pieces: list[bytes] = []
-            wanted, self._start, at = max(size, _READ_AHEAD), offset, 0
-            while wanted and (piece := os.pread(self._fd, wanted, offset)):
-                pieces.append(piece)
-                offset += len(piece)
-                wanted -= len(piece)
-            self._data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            self._data = self._pread(offset, max(size, _READ_AHEAD))
+            self._start, at = offset, 0
         return self._data[at : at + size]
+
+    def _pread(self, offset: int, wanted: int) -> bytes:
+        pieces: list[bytes] = []
+        while wanted and (piece := os.pread(self._fd, wanted, offset)):
+            pieces.append(piece)
+            offset += len(piece)
+            wanted -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def forget(self) -> None:
         """Reads anew from here on, since the file may have changed."""
@@ -136,6 +142,7 @@ def read_frame(source: Source, offset: int) -> Frame | None:
     try:
         data = source.read(offset, end - offset)
         content = source.decompressor.decompress(data, max_output_size=size)
+        del data  # a message may take most of the memory
     except zstandard.ZstdError as error:
         raise BadFrameError(str(error).removeprefix("decompression error: ").lower()) from error
     return Frame(end, _messages(content))

@@ -103,12 +103,17 @@ class File:
         """The records up to the end; if that is not final, of what is there now."""
         for found in self._frames(is_final, self._segments.opened):
             first, self._index = self._index, 0
-            for index, data in enumerate(found.content):
-                if header_in(data, self._path) is None:
-                    if not found.offset and not index:
+            messages, offset = found.content, found.offset
+            del found
+            for index in range(len(messages)):
+                if header_in(messages[index], self._path) is None:
+                    if not offset and not index:
                         raise LogError(self._path, "not a log: it does not begin with a header")
                     if index >= first:
-                        yield Entry(data, Position(self._path, found.offset, index))
+                        position = Position(self._path, offset, index)
+                        # The message is taken out: the caller may have no memory for two.
+                        data, messages[index] = [messages[index]], b""
+                        yield Entry(data.pop(), position)
 
     def frames(self) -> Iterator[FrameInfo]:
         """The frames up to the end. Needs no key."""

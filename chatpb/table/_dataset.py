@@ -20,7 +20,7 @@ from chatpb.table._delta.snapshot import Snapshot, load
 from chatpb.table._errors import DatasetError
 from chatpb.table._files.file_writer import Limits
 from chatpb.table._files.parts import Part, parts
-from chatpb.table._rows.batches import batch_to_lines, from_batch
+from chatpb.table._rows.batches import batch_to_lines, from_batches
 from chatpb.table._writer import Added, DatasetWriter
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.completion_record_pb2 import CompletionRecord
@@ -163,8 +163,7 @@ class Dataset(Care):
             ConversionError: The rows are not what chatpb wrote.
             DatasetError: As for `scan`.
         """
-        for batch in self._rows(where):
-            yield from from_batch(batch)
+        return from_batches(self._rows(where))
 
     def _rows(self, where: pc.Expression | None) -> Iterator[pa.RecordBatch]:
         """The rows to make records of."""
@@ -192,7 +191,9 @@ class Dataset(Care):
             DatasetError: As for `scan`.
         """
         for batch in self._rows(where):
-            yield batch_to_lines(batch, message_type)
+            lines = [batch_to_lines(batch, message_type)]
+            del batch  # a record may take most of the memory
+            yield lines.pop()
 
     def verify(self, advance: Callable[[int], object] = int) -> Verified:
         """Reads all files, and compares them with the digests of what was written.

@@ -21,6 +21,7 @@ from chatpb.table._delta.transactions import transactions
 from chatpb.table._errors import DatasetConflictError, DatasetError
 from chatpb.table._files.file_writer import FileWriter, Limits
 from chatpb.table._rows.batches import json_to_batch, to_batch
+from chatpb.table._rows.long import LONG, apart
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.completion_record_pb2 import CompletionRecord
 
@@ -133,8 +134,14 @@ class DatasetWriter:
         if self._slice_type is not None:
             self._end_slice(None)
         data = record if isinstance(record, bytes) else binary_of(record)
-        self._slice_json_bytes += json_size(data) if json_bytes is None else json_bytes
-        self._add(data, len(data))
+        del record  # so that only the slice has it
+        json_bytes = json_size(data) if json_bytes is None else json_bytes
+        self._make_room(len(data))
+        self._slice.append(data)
+        self._slice_bytes += len(data)
+        self._slice_json_bytes += json_bytes
+        del data
+        self._end_long_slice()
 
     def write_json(self, text: bytes, message_type: type[Message] = ChatCompletion) -> None:
         """Adds a record that holds nothing but a message, whose JSON is given.
@@ -161,6 +168,9 @@ class DatasetWriter:
             self._end_slice(message_type, size)
         self._slice.append(text)
         self._slice_bytes += size
+        if size >= LONG:
+            del text  # so that only the slice has it
+            self._end_slice(message_type)
 
     def write_rows(self, rows: pa.RecordBatch, json_bytes: int) -> None:
         """Adds records as rows, such as `json_to_batch` makes.
@@ -174,41 +184,47 @@ class DatasetWriter:
         """
         self._check_owner()
         self._end_slice(None, rows.nbytes)
-        at = 0
-        while at < len(rows):
-            some = rows.slice(at, max(self._files.free_rows, 1))
-            self._files.add(some, some.nbytes, 0 if at else json_bytes)
-            self._files.make_room(0)
-            at += len(some)
         self._records += len(rows)
         self._json_bytes += json_bytes
+        for piece in apart(rows):
+            at = 0
+            while at < len(piece):
+                some = piece.slice(at, max(self._files.free_rows, 1))
+                self._files.add(some, some.nbytes, json_bytes)
+                self._files.make_room(0)
+                json_bytes = 0
+                at += len(some)
         self._end_slice(None)
 
     def _check_owner(self) -> None:
         if not self._owner.is_here:
             raise DatasetError(self._location.uri, self._owner.refusal("the writer"))
 
-    def _add(self, data: bytes, size: int) -> None:
+    def _make_room(self, size: int) -> None:
         if self._slice_bytes + size > self._most_bytes or len(self._slice) >= self._most_rows:
             self._end_slice(self._slice_type, size)
-        self._slice.append(data)
-        self._slice_bytes += size
+
+    def _end_long_slice(self) -> None:
+        """Writes a long record at once, before the next one is read."""
+        if self._slice_bytes >= LONG:
+            self._end_slice(self._slice_type)
 
     def _end_slice(self, next_type: type[Message] | None, next_bytes: int = 0) -> None:
         """Turns the records gathered so far into rows."""
-        gathered, kind = self._slice, self._slice_type
-        if gathered:
+        kind = self._slice_type
+        if self._slice:
             size = self._slice_bytes
             if kind is None:
-                rows = to_batch(gathered)
+                rows = to_batch(self._slice)
             else:
-                rows = json_to_batch(gathered, kind)
+                rows = json_to_batch(self._slice, kind)
                 self._slice_json_bytes = size
                 size = rows.nbytes  # much less than JSON, or as much
+            self._slice = []  # one may be so large that its memory is needed now
             self._files.add(rows, size, self._slice_json_bytes)
-            self._records += len(gathered)
+            self._records += len(rows)
             self._json_bytes += self._slice_json_bytes
-        self._slice, self._slice_type = [], next_type
+        self._slice_type = next_type
         self._slice_bytes = self._slice_json_bytes = 0
         self._files.make_room(next_bytes)
         self._most_bytes = min(_SLICE_BYTES, self._files.free_bytes)

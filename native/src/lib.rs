@@ -71,18 +71,42 @@ impl Transcoder {
         Some((fault.kind, steps.collect(), fault.at))
     }
 
-    /// Writes the binary form of a message as JSON text.
+    /// Writes the binary form of a message as JSON text: the bytes from `start` to `end`.
+    #[pyo3(signature = (data, message_type, allow_nan, start=0, end=None))]
     fn binary_to_json<'py>(
         &self,
         py: Python<'py>,
         data: &[u8],
         message_type: usize,
         allow_nan: bool,
+        start: usize,
+        end: Option<usize>,
     ) -> Option<Bound<'py, PyBytes>> {
         let nan = Nan::from(allow_nan);
+        let data = data.get(start..end.unwrap_or(data.len()))?;
         run(py, data.len(), |out| {
             self.schema.binary_to_json(data, message_type, nan, out)
         })
+    }
+
+    /// How long the text is that `binary_to_json` writes.
+    fn json_size(
+        &self,
+        py: Python<'_>,
+        data: &[u8],
+        message_type: usize,
+        allow_nan: bool,
+        start: usize,
+        end: usize,
+    ) -> Option<usize> {
+        let nan = Nan::from(allow_nan);
+        let data = data.get(start..end)?;
+        run_with(
+            py,
+            data.len(),
+            |out| self.schema.binary_to_json(data, message_type, nan, out),
+            |out| out.len(),
+        )
     }
 }
 
@@ -197,6 +221,16 @@ fn run<'py>(
     size: usize,
     work: impl FnOnce(&mut Vec<u8>) -> Result<(), Declined> + Send,
 ) -> Option<Bound<'py, PyBytes>> {
+    run_with(py, size, work, |out| PyBytes::new(py, out))
+}
+
+/// Runs work as `run` does, and gives what is made of its output.
+fn run_with<T>(
+    py: Python<'_>,
+    size: usize,
+    work: impl FnOnce(&mut Vec<u8>) -> Result<(), Declined> + Send,
+    take: impl FnOnce(&[u8]) -> T,
+) -> Option<T> {
     let mut out = BUFFER.take();
     out.clear();
     let caught = || catch_unwind(AssertUnwindSafe(|| work(&mut out)));
@@ -205,7 +239,7 @@ fn run<'py>(
     } else {
         py.detach(caught)
     };
-    let result = matches!(done, Ok(Ok(()))).then(|| PyBytes::new(py, &out));
+    let result = matches!(done, Ok(Ok(()))).then(|| take(&out));
     if out.capacity() <= MOST_KEPT {
         BUFFER.set(out);
     }

@@ -159,13 +159,17 @@ impl Shredder {
         buffers: BufferArgs<'py>,
     ) -> Option<Vec<Bound<'py, PyBytes>>> {
         let plan = &self.plan;
-        let (mut data, mut ends) = (Vec::new(), Vec::with_capacity(rows));
+        let (mut data, mut places) = (Vec::new(), Vec::with_capacity(rows));
         let slices = slices_of(&buffers)?;
         let done = py.detach(|| {
             catch_unwind(AssertUnwindSafe(|| {
                 assemble(plan, rows, &slices, |record| {
-                    data.extend_from_slice(record);
-                    ends.push(data.len());
+                    if record.len() >= LONG {
+                        places.push(Assembled::Alone(std::mem::take(record)));
+                    } else {
+                        data.extend_from_slice(record);
+                        places.push(Assembled::UpTo(data.len()));
+                    }
                 })
             }))
         });
@@ -173,10 +177,13 @@ impl Shredder {
             return None;
         }
         let mut start = 0;
-        let records = ends.into_iter().map(|end| {
-            let record = PyBytes::new(py, &data[start..end]);
-            start = end;
-            record
+        let records = places.into_iter().map(|place| match place {
+            Assembled::Alone(record) => PyBytes::new(py, &record),
+            Assembled::UpTo(end) => {
+                let record = PyBytes::new(py, &data[start..end]);
+                start = end;
+                record
+            }
         });
         Some(records.collect())
     }
@@ -214,6 +221,15 @@ fn arrays_of(py: Python<'_>, buffers: Buffers) -> PyBuffers<'_> {
     buffers
         .map(|buffer| buffer.map(|bytes| bytes.into_pyarray(py)))
         .collect()
+}
+
+/// The bytes of a record that is not copied to those of the others.
+const LONG: usize = 1 << 20;
+
+/// A record: where its bytes end among those of the others, or its own bytes.
+enum Assembled {
+    UpTo(usize),
+    Alone(Vec<u8>),
 }
 
 /// The buffers of columns, or the place of a record that was declined.

@@ -119,9 +119,9 @@ def _stored(path: str, keys: LogKeys | None) -> Iterator[_Found]:
 
     is_empty = True
     for data, place in records([path], keys=keys):
-        for name, kind, message in members(data):
+        for member in members(data):
             is_empty = False
-            yield partial(kind.FromString, message), f"{place}, {name}"
+            yield partial(member.type.FromString, member.data), f"{place}, {member.field}"
     if is_empty:
         raise CliError(f"{path}: no message in it")
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -131,19 +132,22 @@ class Collector:
         self, path: str, records: Iterator[Made | MadeRows]
     ) -> Iterator[Made | MadeRows]:
         """The records of an answer; a single one with the request from the file next to it."""
-        first, second = next(records, None), next(records, None)
-        if first is None:
-            return
-        beside = None if second is not None else _request_beside(path)
-        if beside is not None and isinstance(first, Made):
-            request = self._request(beside)
-            if request is not None:
-                size = None if first.json_bytes is None else first.json_bytes + request[1]
-                first = Made(record_of([(ChatCompletionRequest, request[0])]) + first.data, size)
-        yield first
-        if second is not None:
-            yield second
-            yield from records
+        beside = _request_beside(path)
+        if beside is not None:
+            first, second = next(records, None), next(records, None)
+            if first is not None and second is None:
+                first = self._joined_with(first, beside)
+            records = chain(filter(None, (first, second)), records)
+        yield from records
+
+    def _joined_with(self, made: Made | MadeRows, path: str) -> Made | MadeRows:
+        """The record of an answer with the request from a file, if there is only that record."""
+        alone = made.alone() if isinstance(made, MadeRows) else made
+        request = None if alone is None else self._request(path)
+        if alone is None or request is None:
+            return made
+        size = None if alone.json_bytes is None else alone.json_bytes + request[1]
+        return Made(record_of([(ChatCompletionRequest, request[0])]) + alone.data, size)
 
     def _request(self, path: str) -> tuple[bytes, int] | None:
         with open_source(path, replace(self.reading, form=Format.JSON)) as source:
@@ -227,7 +231,9 @@ class Collector:
                     self.advance(position.frame_offset - at)
                     at = position.frame_offset
                 self.can_stop = True  # what is not taken below is read again
-                yield Made(data, None)
+                given = [data]
+                del data  # there may be no memory for it twice
+                yield Made(given.pop(), None)
                 self.can_stop = False
                 following = position.next
                 self.known.take_log(file_id, following.frame_offset, following.index)

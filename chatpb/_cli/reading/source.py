@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from chatpb import sse
 from chatpb._cli.failure import CliError, at
@@ -76,11 +76,12 @@ class Record:
         return self.data if found is None else found.text
 
 
-class Block(NamedTuple):
-    """Some lines of a file of JSON lines.
+@dataclass(slots=True)
+class Block:
+    """Some lines of a file of JSON lines. A line that is longer than usual blocks is alone.
 
     Attributes:
-        text: The lines, with the line breaks between them.
+        text: The lines, with the line breaks between them. Nothing else has them.
         number: The number of the first line in the file.
         start: The offset of its first byte in the file.
         end: The offset of the first byte after the last line.
@@ -255,24 +256,40 @@ class Source:
     def _blocks(self) -> Iterator[Block]:
         number, end = self._skipped
         number += 1
-        rest: list[bytes] = []  # the beginning of a line that is not whole yet
+        rest = bytearray()  # the beginning of a line that is not whole yet
         while data := self._rewound.gather(_BLOCK):
             last = data.rfind(b"\n")
+            if last >= 0 and len(rest) >= _BLOCK:
+                first = data.find(b"\n")
+                rest += memoryview(data)[:first]
+                number, end = yield from self._block(_taken(rest), number, end, is_cut=False)
+                data, last = data[first + 1 :], last - first - 1
             if last >= 0:
-                text = b"".join([*rest, memoryview(data)[:last]])
-                rest = []
-                yield from self._block(text, number, end, is_cut=False)
-                number, end = number + text.count(b"\n") + 1, end + len(text) + 1
-            rest.append(data[last + 1 :])
-            if sum(map(len, rest)) > self._limit:
+                given = [b"".join((rest, memoryview(data)[:last]))]
+                rest.clear()
+                number, end = yield from self._block(given, number, end, is_cut=False)
+            rest += memoryview(data)[last + 1 :]
+            if len(rest) > self._limit:
                 raise self._too_long(f"{self.name}:{number}")
-        text = b"".join(rest)
-        rest = []
-        if text:
-            yield from self._block(text, number, end, is_cut=True)
+        if rest:
+            yield from self._block(_taken(rest), number, end, is_cut=True)
 
-    def _block(self, text: bytes, number: int, start: int, *, is_cut: bool) -> Iterator[Block]:
-        """A block of lines; of those before one that is too long, if there is one."""
+    def _block(
+        self, given: list[bytes], number: int, start: int, *, is_cut: bool
+    ) -> Generator[Block, None, tuple[int, int]]:
+        """A block of lines; of those before one that is too long, if there is one.
+
+        Args:
+            given: The text, which is taken out.
+            number: The number of the first line.
+            start: The offset of its first byte.
+            is_cut: Whether the last line lacks a line break.
+
+        Returns:
+            The number of the first line after the block, and its offset.
+        """
+        text = given.pop()
+        following = number + text.count(b"\n") + 1
         end = start + len(text) + (not is_cut)
         first_too_long = None
         if end - start > self._limit:
@@ -284,11 +301,13 @@ class Source:
                 end = start + sum(sizes[:first_too_long])
         if first_too_long != 0:
             mark = _BOM if number == 1 and text.startswith(_BOM) else b""
-            yield Block(
-                text[len(mark) :] if mark else text, number, start + len(mark), end, self, is_cut
-            )
+            text = text.removeprefix(mark)
+            blocks = [Block(text, number, start + len(mark), end, self, is_cut)]
+            del text
+            yield blocks.pop()
         if first_too_long is not None:
             raise self._too_long(f"{self.name}:{number + first_too_long}")
+        return following, end
 
     def _whole(self) -> Iterator[Record]:
         data = self._stream.read(self._limit + 1)
@@ -324,3 +343,10 @@ class Source:
 
     def _too_long(self, place: str) -> CliError:
         return CliError(f"{place}: longer than the {self._limit} bytes of --max-size")
+
+
+def _taken(text: bytearray) -> list[bytes]:
+    """A text, which is taken out; from then on, only the list has it."""
+    given = [bytes(text)]
+    text.clear()
+    return given

@@ -39,6 +39,12 @@ class MadeRows(NamedTuple):
     rows: Any
     json_bytes: int
 
+    def alone(self) -> Made | None:
+        """The record, if there is only one."""
+        from chatpb.table import from_batch  # few commands need pyarrow
+
+        return Made(from_batch(self.rows)[0], self.json_bytes) if len(self.rows) == 1 else None
+
 
 @dataclass
 class Stream:

@@ -15,19 +15,17 @@ from google.protobuf.message import Message
 import chatpb
 from chatpb._cli.failure import at
 from chatpb._cli.options import nan_option, output_option, unknown_option
-from chatpb._cli.output import open_output
+from chatpb._cli.output import open_output, write_line
 from chatpb._cli.tally import counted
 from chatpb._errors import ConversionError
 from chatpb._mapping.schema import enum_words
-from chatpb._record import members
+from chatpb._record import Member, members, split
 from chatpb.v1 import (
     ChatCompletion,
     ChatCompletionChunk,
     ChatCompletionRequest,
     CompletionRecord,
     ErrorResponse,
-    LogHeader,
-    SealedFrame,
 )
 
 if TYPE_CHECKING:
@@ -42,6 +40,11 @@ class What(StrEnum):
     ERROR = "error"
     RECORD = "record"
 
+
+_FIELDS: Final = sorted(CompletionRecord.DESCRIPTOR.fields, key=lambda field: field.number)
+_SINGLE: Final = [
+    field for field in _FIELDS if field.message_type is not None and not field.is_repeated
+]
 
 _WITH_ARTICLE: Final = {
     What.RESPONSE: "a response",
@@ -75,7 +78,7 @@ class Printer:
         """
         try:
             if self.what is What.RECORD:
-                yield orjson.dumps(self._record(CompletionRecord.FromString(data)))
+                yield orjson.dumps(self._record(data))
             elif self.what is What.REQUEST:
                 yield from self._each(data, ChatCompletionRequest)
             elif self.what is What.ERROR:
@@ -87,47 +90,44 @@ class Printer:
             raise at(place, error) from None
 
     def _each(self, data: bytes, kind: type[Message]) -> Iterator[bytes]:
-        for _, found, message in members(data):
-            if found is kind:
-                yield self._json(message, kind)
+        for member in members(data):
+            if member.type is kind:
+                yield self._json(member)
 
     def _stream(self, data: bytes) -> Iterator[bytes]:
         if self.chunks:
             yield from self._each(data, ChatCompletionChunk)
             return
         chunks = [
-            ChatCompletionChunk.FromString(message)
-            for _, found, message in members(data)
-            if found is ChatCompletionChunk
+            ChatCompletionChunk.FromString(member.data)
+            for member in members(data)
+            if member.type is ChatCompletionChunk
         ]
         if chunks:
             folded = chatpb.fold(chunks, ignore_unknown_fields=self.ignore_unknown)
             yield chatpb.to_json(folded, allow_nan=self.allow_nan)
 
-    def _json(self, data: bytes, kind: type[Message]) -> bytes:
-        return chatpb.binary_to_json(
-            data, kind, allow_nan=self.allow_nan, ignore_unknown_fields=self.ignore_unknown
-        )
+    def _json(self, member: Member) -> bytes:
+        return member.json(allow_nan=self.allow_nan, ignore_unknown_fields=self.ignore_unknown)
 
-    def _record(self, record: CompletionRecord) -> dict[str, Any]:
+    def _record(self, data: bytes) -> dict[str, Any]:
         """A record as an object whose members are its fields."""
-        members: dict[str, Any] = {}
-        for field, value in record.ListFields():
-            kind = field.message_type
+        messages, rest = split(data)
+        found: dict[str, Any] = {}
+        for message in messages:
+            found.setdefault(message.field, []).append(orjson.Fragment(self._json(message)))
+        for field, value in rest.ListFields():
             if field.enum_type is not None:
-                members[field.name] = enum_words(field.enum_type).words.get(value, value)
-            elif kind is None:
-                members[field.name] = list(value) if field.is_repeated else value
-            elif kind.GetOptions().map_entry:
-                members[field.name] = dict(value)
-            elif field.is_repeated:
-                members[field.name] = [self._fragment(item) for item in value]
-            elif kind not in (LogHeader.DESCRIPTOR, SealedFrame.DESCRIPTOR):
-                members[field.name] = self._fragment(value)
-        return members
-
-    def _fragment(self, message: Message) -> orjson.Fragment:
-        return orjson.Fragment(self._json(message.SerializeToString(), type(message)))
+                found[field.name] = enum_words(field.enum_type).words.get(value, value)
+            elif field.message_type is None:
+                found[field.name] = list(value) if field.is_repeated else value
+            elif field.message_type.GetOptions().map_entry:
+                found[field.name] = dict(value)
+        return {
+            field.name: found[field.name][0] if field in _SINGLE else found[field.name]
+            for field in _FIELDS
+            if field.name in found
+        }
 
 
 _OPTIONS = (
@@ -179,8 +179,10 @@ def print_records(
             count += 1
             is_printed = False
             for text in printer.texts(data, place):
-                out.write(text + b"\n")
+                write_line(out, text)
                 is_printed = True
+                del text  # each may take most of the memory
+            del data
             if not is_printed:
                 left_out[f"without {_WITH_ARTICLE[printer.what]} (see --what)"] += 1
     report_left_out(left_out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby, islice
+from itertools import count, groupby, islice, repeat
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -13,7 +13,8 @@ from chatpb._cli.log_keys import LogKeys
 from chatpb._cli.stored.files import LogFile, opened
 from chatpb._errors import ConversionError
 from chatpb._stream.fold import fold
-from chatpb.table import Part, from_batch, to_batch
+from chatpb.table import Part, to_batch
+from chatpb.table._rows.batches import from_batches
 from chatpb.v1 import CompletionRecord
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ def records(
     if wanted is None:
         for file in files:
             found = _rows(file) if isinstance(file, Part) else file.records()
-            for number, data in enumerate(found, 1):
-                yield Stored(data, f"{file.place}: record {number}")
+            places = (f"{file.place}: record {number}" for number in count(1))
+            yield from map(Stored, found, places)  # so that only the caller has a record
         return
     for _, group in groupby(files, _store):
         some = list(group)
@@ -74,16 +75,14 @@ def _store(file: Part | LogFile) -> object:
 
 
 def _rows(part: Part) -> Iterator[bytes]:
-    for rows in part.rows_stored():
-        yield from from_batch(rows)
+    return from_batches(part.rows_stored())
 
 
 def _of_parts(parts: Sequence[Part], wanted: Condition) -> Iterator[Stored]:
     """The records of a table. The files that have none are not opened again."""
     for number, rows in wanted.within(parts):
         part = parts[number]
-        for data in _chosen(part, rows):
-            yield Stored(data, part.place)
+        yield from map(Stored, _chosen(part, rows), repeat(part.place))
 
 
 def _chosen(part: Part, wanted: np.ndarray[Any, Any]) -> Iterator[bytes]:
@@ -92,13 +91,20 @@ def _chosen(part: Part, wanted: np.ndarray[Any, Any]) -> Iterator[bytes]:
     for group in range(part.metadata.num_row_groups):
         end = start + part.metadata.row_group(group).num_rows
         if np.searchsorted(wanted, start) < np.searchsorted(wanted, end):
-            at = start
-            for rows in part.rows_stored(group):
-                first, last = np.searchsorted(wanted, (at, at + rows.num_rows))
-                if first < last:
-                    yield from from_batch(rows.take(pa.array(wanted[first:last] - at)))
-                at += rows.num_rows
+            yield from from_batches(_taken(part.rows_stored(group), start, wanted))
         start = end
+
+
+def _taken(
+    batches: Iterator[pa.RecordBatch], start: int, wanted: np.ndarray[Any, Any]
+) -> Iterator[pa.RecordBatch]:
+    """Those of some rows, of which the first one has a number, that are wanted."""
+    for rows in batches:
+        first, last = np.searchsorted(wanted, (start, start + rows.num_rows))
+        numbers, start = wanted[first:last] - start, start + rows.num_rows
+        given = [rows if len(numbers) == rows.num_rows else rows.take(pa.array(numbers))]
+        del rows  # they may take most of the memory
+        yield given.pop()
 
 
 def _of_log(log: LogFile, wanted: Condition) -> Iterator[Stored]:

@@ -58,7 +58,9 @@ def new_records(name: str, known: Known, *, as_rows: bool) -> Iterator[Made | Ma
         share = (part.json_bytes or 0) / max(part.metadata.num_rows, 1)
         for rows in part.batches(None, None):
             if as_rows:
-                yield MadeRows(rows, round(share * rows.num_rows))
+                given = [MadeRows(rows, round(share * rows.num_rows))]
+                del rows  # they may take most of the memory
+                yield given.pop()
             else:
                 yield from (Made(record, round(share)) for record in from_batch(rows))
 

@@ -23,6 +23,7 @@ from chatpb.table._files.parts import Part
 from chatpb.table._files.unknown import unknown
 from chatpb.table._rows.columns import SCHEMA
 from chatpb.table._rows.conform import plain
+from chatpb.table._rows.long import apart
 
 #: Numbers of rows of a file, ascending.
 Rows: TypeAlias = npt.NDArray[np.int64]
@@ -114,8 +115,12 @@ def _copy(part: Part, left_out: Rows | None, columns: pa.Schema, writer: FileWri
                 mask[some - first] = False
                 rows = batch.filter(pa.array(mask))
         first = end
-        while rows.num_rows:
-            writer.make_room(rows.nbytes)
-            piece = rows.slice(0, writer.free_rows)
-            writer.add(piece, piece.nbytes, round(json_share * piece.num_rows))
-            rows = rows.slice(piece.num_rows)
+        del batch
+        for part_of_rows in apart(rows):
+            rows = part_of_rows
+            while rows.num_rows:
+                writer.make_room(rows.nbytes)
+                piece = rows.slice(0, writer.free_rows)
+                writer.add(piece, piece.nbytes, round(json_share * piece.num_rows))
+                rows = rows.slice(piece.num_rows)
+        del rows  # before the next ones are read

@@ -122,6 +122,7 @@ def _records(part: Part) -> int:
         except ConversionError as error:
             place = f"row {count} and following"
             raise DatasetError(part.place, f"damaged: {place}: {error}") from None
+        del batch  # before the next one is read
     return count
 
 

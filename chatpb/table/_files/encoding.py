@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -23,12 +23,15 @@ _TOKENS_LEVEL: Final = 3
 _TEXTS_LEVEL: Final = 6  # of texts, which are most of what is stored, and gain most
 _TEXT_LENGTH: Final = 64  # bytes of the middle text, at least: ids are shorter
 _COUNTED_LENGTH: Final = 16  # bytes of a value, from which on repeats are worth counting
+_LONG: Final = 1 << 20  # bytes of a value that shares little with the beginning of another one
 _REPEATED: Final = 0.9  # the share of bytes in different values, below which there is a dictionary
 _DICTIONARY: Final = "DICTIONARY"
 _PLAIN: Final = "PLAIN"
 _SPLIT: Final = "BYTE_STREAM_SPLIT"
+_LITTLE: Final = 50  # which part of a text prefixes must save, as they cost memory
 _INTEGERS: Final = (_DICTIONARY, "DELTA_BINARY_PACKED")
-_TEXTS: Final = (_DICTIONARY, "DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY")
+_PREFIXES: Final = "DELTA_BYTE_ARRAY"  # copies each value once more, to read and to write
+_TEXTS: Final = (_DICTIONARY, _PREFIXES, "DELTA_LENGTH_BYTE_ARRAY")
 
 _Leaf = tuple[str, pa.ChunkedArray]
 
@@ -66,6 +69,14 @@ def parquet_options(rows: pa.Table | pa.RecordBatch, *, level: int = 3) -> dict[
     }
 
 
+def long_prefixed(rows: pa.Table, encodings: Mapping[str, str]) -> bool:
+    """Whether the prefixes of a long value would be encoded, which takes memory for two more."""
+    return any(
+        encodings.get(path) == _PREFIXES and _longest(values) >= _LONG
+        for path, values in _leaves(rows)
+    )
+
+
 def _leaves(rows: pa.Table) -> Iterator[_Leaf]:
     """The columns as Parquet has them: their paths, and their values."""
     todo = [(name, rows.column(name)) for name in reversed(rows.schema.names)]
@@ -101,6 +112,14 @@ def _mean_length(values: pa.ChunkedArray) -> float:
 def _total(values: pa.ChunkedArray) -> int:
     """The bytes of all values together."""
     return sum(int(_ends(chunk)[-1]) for chunk in values.chunks if len(chunk))
+
+
+def _longest(values: pa.ChunkedArray) -> int:
+    """The bytes of the longest value."""
+    if not _has_length(values.type):
+        return 0
+    lengths = (np.diff(_ends(chunk), prepend=0) for chunk in values.chunks if len(chunk))
+    return max((int(each.max()) for each in lengths), default=0)
 
 
 def _is_repeated(values: pa.ChunkedArray) -> bool:
@@ -149,13 +168,22 @@ def _chosen(leaves: list[_Leaf]) -> dict[str, str]:
         elif _is_repeated(values):
             chosen[path] = _DICTIONARY
         else:
+            longest = _longest(values)
+            if longest >= _LONG:
+                encodings = tuple(each for each in encodings if each != _PREFIXES)
+            if longest >= _SAMPLE_BYTES:  # nothing else of the sample counts
+                chosen[path] = encodings[-1]
+                continue
             sample = _sample(values)
             padding = pa.nulls(_SAMPLE - len(sample), sample.type)
             for encoding in encodings:
                 tried.append((path, encoding))
                 columns.append(pa.concat_arrays([sample, padding]))
     sizes: dict[str, int] = {}
+    texts = {path for path, values in leaves if _is_text(values)}
     for (path, encoding), size in zip(tried, _sizes(tried, columns), strict=True):
+        if encoding == _PREFIXES and path in texts:
+            size += size // _LITTLE
         if size < sizes.get(path, size + 1):
             sizes[path] = size
             chosen[path] = encoding

@@ -28,18 +28,19 @@ from chatpb.table._delta.partitions import Partitioning
 from chatpb.table._delta.statistics import Statistics
 from chatpb.table._delta.stores import filesystem, upload
 from chatpb.table._errors import DatasetError, one_line
-from chatpb.table._files.encoding import parquet_options
+from chatpb.table._files.encoding import long_prefixed, parquet_options
 from chatpb.table._files.repeats import Repeats
 from chatpb.table._files.trim import has_fields, trimmed, used_schema
 from chatpb.table._files.unknown import note_of
 from chatpb.table._rows.columns import RECORD
+from chatpb.table._rows.long import LONG, release
 
 JSON_BYTES: Final = b"chatpb.json_bytes"  # in the metadata of a file
 WRITING: Final = ".writing"  # after the name of a file that is not whole yet
 _DIGESTS: Final = re.compile(r"-([0-9a-f]{32})-([0-9a-f]{16})\.parquet$")
 _OPEN: Final = 32  # files of different partitions that are written at the same time
 _MORE: Final = 4  # times the bytes of a row group, at most, if its texts repeat each other
-_MAGIC: Final = b"PAR1"
+_PIECE: Final = 1 << 20
 TRAILER: Final = 8  # bytes: the length of the footer, and the magic word
 
 
@@ -63,30 +64,23 @@ def footer_digest(footer: bytes) -> str:
     return hashlib.sha256(footer).hexdigest()[:16]
 
 
-class _Hashed:
-    """A file object that computes the digest of what is written."""
+class _Written:
+    """The digest of a file that Arrow writes, by reading again what it has written.
+
+    Arrow writes to the file itself: to a file object of Python, it would copy each page again.
+    """
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
         self._digest = hashlib.sha256()
-        self.closed = False
         self.size = 0
 
-    def write(self, data: Any) -> int:
-        view = memoryview(data)
-        self._digest.update(view)
-        self._stream.write(view)
-        self.size += view.nbytes
-        return view.nbytes
-
-    def tell(self) -> int:
-        return self.size
-
-    def flush(self) -> None:
-        self._stream.flush()
-
-    def close(self) -> None:
-        self.closed = True
+    def catch_up(self) -> None:
+        """Reads what was written since the last time, which the system still has in memory."""
+        self._stream.seek(self.size)
+        while piece := self._stream.read(_PIECE):
+            self._digest.update(piece)
+            self.size += len(piece)
 
     def hexdigest(self) -> str:
         return self._digest.hexdigest()[:32]
@@ -117,28 +111,34 @@ class _File:
         self._partition = partition
         self._statistics = Statistics()
         self._path = location.local(f"{prefix()}{_endings.PARQUET}{WRITING}")
-        self._raw: IO[bytes] = (
-            tempfile.TemporaryFile()  # noqa: SIM115
-            if self._path is None
-            else open(self._path, "xb+")  # noqa: SIM115
-        )
-        self._stream = _Hashed(self._raw)
-        self._writer = pa.parquet.ParquetWriter(
-            pa.PythonFile(self._stream, mode="w"),
-            self._schema,
-            write_page_checksum=True,
-            **parquet_options(trimmed(rows, self._schema), level=level),
-        )
+        self._raw, self._sink = _opened(self._path)
+        self._stream = _Written(self._raw)
+        try:
+            options = parquet_options(trimmed(rows, self._schema), level=level)
+            self._encodings: dict[str, str] = options["column_encoding"]
+            self._writer = pa.parquet.ParquetWriter(
+                self._sink, self._schema, write_page_checksum=True, **options
+            )
+        except BaseException:  # the disk may be full already
+            self._remove()
+            raise
 
     def takes(self, rows: pa.Table) -> bool:
-        """Whether the file has all columns, and fields in them, of the rows that are not null."""
-        return has_fields(self._schema, used_schema(rows, [RECORD]))
+        """Whether the file has all columns, and fields in them, of the rows that are not null.
+
+        A long row must fit the encodings too, which the first rows of the file have decided.
+        """
+        is_there = has_fields(self._schema, used_schema(rows, [RECORD]))
+        return is_there and not (
+            rows.num_rows == 1 and rows.nbytes >= LONG and long_prefixed(rows, self._encodings)
+        )
 
     def write(self, rows: pa.Table) -> None:
         """Writes rows as one row group."""
         rows = trimmed(rows, self._schema)
         rows = rows.unify_dictionaries()  # a second dictionary would not be written as one
         self._writer.write_table(rows, row_group_size=rows.num_rows)
+        self._stream.catch_up()
         self._statistics.add(rows)
 
     def close(self) -> NewFile:
@@ -147,7 +147,8 @@ class _File:
             {JSON_BYTES: str(self.json_bytes).encode(), **self._note}
         )
         self._writer.close()
-        self._raw.flush()
+        self._sink.close()
+        self._stream.catch_up()
         footer = _footer(self._raw)
         name = f"{self._prefix()}-{self._stream.hexdigest()}-{footer_digest(footer)}.parquet"
         if self._path is None:
@@ -179,11 +180,26 @@ class _File:
         """Removes the file."""
         with suppress(Exception):  # of a disk that is full
             self._writer.close()
+        self._remove()
+
+    def _remove(self) -> None:
         with suppress(OSError):
+            self._sink.close()
             self._raw.close()
         if self._path is not None:
             with suppress(OSError):
                 os.unlink(self._path)
+
+
+def _opened(path: str | None) -> tuple[IO[bytes], pa.OSFile]:
+    """A new file, to be read and to be written; without a path, a temporary one without a name."""
+    if path is not None:
+        return open(path, "xb+"), pa.OSFile(path, mode="w")
+    number, path = tempfile.mkstemp()
+    try:
+        return os.fdopen(number, "rb+"), pa.OSFile(path, mode="w")
+    finally:
+        os.unlink(path)
 
 
 def _footer(stream: IO[bytes]) -> bytes:
@@ -253,15 +269,20 @@ class FileWriter:
         of its bytes at least, so that memory is bounded whatever the texts are.
 
         Args:
-            rows: Rows with all columns of `SCHEMA`, at most `free_rows`.
+            rows: Rows with all columns of `SCHEMA`, at most `free_rows`. A long one that comes
+                alone becomes a row group: nobody has to hold others with it.
             record_bytes: The bytes of their records in binary form, about.
             json_bytes: The bytes of their JSON.
         """
         if not rows.num_rows:
             return
+        is_long = rows.num_rows == 1 and record_bytes >= LONG
         for value, some in self._split(rows):
             name = {} if self._partitioning is None else {self._partitioning.name: value}
             group = self._groups.setdefault(value, _Group(name))
+            if is_long:
+                self._end_group(group)
+                release()
             share = some.num_rows / rows.num_rows
             held = round(
                 max(record_bytes * share - self._repeats.count(some), record_bytes * share / _MORE)
@@ -272,7 +293,7 @@ class FileWriter:
             group.json_bytes += round(json_bytes * share)
             group.held_bytes += held
             self._held += held
-            if group.rows >= self._limits.group_rows:
+            if is_long or group.rows >= self._limits.group_rows:
                 self._end_group(group)
         while self._held >= self._limits.group_bytes:
             self._end_group(max(self._groups.values(), key=lambda group: group.held_bytes))

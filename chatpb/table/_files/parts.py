@@ -25,6 +25,7 @@ from chatpb.table._files.file_writer import JSON_BYTES, TRAILER, digests, footer
 from chatpb.table._files.quick import read
 from chatpb.table._files.unknown import noted, unknown
 from chatpb.table._rows.columns import RECORD, SCHEMA
+from chatpb.table._rows.long import LONG, let_go
 
 if TYPE_CHECKING:
     import pyarrow.compute as pc
@@ -201,6 +202,10 @@ class Part:
         """
         if columns is None and schema is SCHEMA:
             self.check_known()
+        if row_group is None and self._has_long:
+            for group in self.row_groups(where):
+                yield from self.batches(columns, where, group, schema=schema)
+            return
         file = self._open(schema)
         if row_group is not None:
             (fragment,) = file.get_fragments()
@@ -214,16 +219,17 @@ class Part:
             batch_readahead=1,
             fragment_readahead=1,
         )
-        batches = scanner.to_batches()
-        while True:
-            try:
-                batch = next(batches, None)
-            except (OSError, pa.ArrowException) as error:
-                raise self._failure("damaged", error) from None
-            if batch is None:
-                return
-            if batch.num_rows:
-                yield batch
+        try:
+            yield from let_go(scanner.to_batches())
+        except (OSError, pa.ArrowException) as error:
+            raise self._failure("damaged", error) from None
+
+    @cached_property
+    def _has_long(self) -> bool:
+        """Whether a row is so long that it is a row group: others are not read ahead of it."""
+        metadata = self.metadata
+        groups = map(metadata.row_group, range(metadata.num_row_groups))
+        return any(group.num_rows == 1 and group.total_byte_size >= LONG for group in groups)
 
     def rows_stored(self, row_group: int | None = None) -> Iterator[pa.RecordBatch]:
         """The rows of it or of one row group, to make records of them.

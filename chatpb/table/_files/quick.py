@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from chatpb.table._rows.columns import COLUMNS, SCHEMA
+from chatpb.table._rows.long import let_go
 from chatpb.table._rows.tree import Column, ListColumn
 
 _IN_LIST: Final = "list.element"
@@ -52,7 +53,7 @@ def read(
     there = set(file.schema_arrow.names)
     names = [name for name in SCHEMA.names if name in there]
     for group in groups:  # Arrow cannot join the dictionaries of several
-        yield from file.iter_batches(rows, [group], names, use_threads=False)
+        yield from let_go(file.iter_batches(rows, [group], names, use_threads=False))
 
 
 def _with_dictionary(metadata: pa.parquet.FileMetaData) -> list[str]:

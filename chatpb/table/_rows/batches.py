@@ -20,6 +20,7 @@ from chatpb._wire import embedded, spans
 from chatpb.table._rows.assemble import assemble
 from chatpb.table._rows.buffers import to_arrays, to_buffers
 from chatpb.table._rows.columns import RECORD
+from chatpb.table._rows.long import LONG, release
 from chatpb.table._rows.plan import shredder
 from chatpb.table._rows.shred import shred
 from chatpb.table._rows.tree import KINDS, Kind
@@ -105,6 +106,23 @@ def from_batch(batch: pa.RecordBatch) -> list[bytes]:
         reason = f"the row is not one of a table: {error}"
         raise ConversionError(reason, f"$[{len(found)}]") from error
     return found
+
+
+def from_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
+    """The records of record batches; only the caller has a record, and nobody its rows.
+
+    Raises:
+        ConversionError: As for `from_batch`.
+    """
+    for batch in batches:
+        records = from_batch(batch)
+        is_long = batch.nbytes >= LONG
+        del batch
+        if is_long:
+            release()
+        records.reverse()
+        while records:
+            yield records.pop()
 
 
 def _need_record(batch: pa.RecordBatch) -> None:
@@ -231,7 +249,9 @@ def lines_to_batches(
         _record_fields(),
         [f'"{name}"'.encode() for name in (messages, delta)],
     )
-    for buffers, count, *place in native.shred_lines(transcoder, given, text, rows, size):
+    found = native.shred_lines(transcoder, given, text, rows, size)
+    del text  # which may take most of the memory
+    for buffers, count, *place in found:
         yield Rows(None if buffers is None else to_arrays(buffers, count), *place)
 
 

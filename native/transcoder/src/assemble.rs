@@ -9,12 +9,12 @@ use crate::wire::{close, open, put_bytes, put_tag, put_varint};
 
 /// Assembles records from the buffers of their columns, in the order of the schema.
 ///
-/// `emit` gets each. Declined, the columns are not what shredding gives.
+/// `emit` gets each, and may take it away. Declined, the columns are not what shredding gives.
 pub fn assemble(
     plan: &Plan,
     rows: usize,
     buffers: &[Option<&[u8]>],
-    mut emit: impl FnMut(&[u8]),
+    mut emit: impl FnMut(&mut Vec<u8>),
 ) -> Result<(), Declined> {
     let mut assembler = Assembler {
         plan,
@@ -28,7 +28,7 @@ pub fn assemble(
         if !assembler.rows.tokens.is_done() {
             return Err(Declined);
         }
-        emit(&out);
+        emit(&mut out);
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::json::Cursor;
 use crate::plan::Plan;
 use crate::schema::{Schema, Wire};
 use crate::shred::Shredder;
-use crate::wire::{Fields, Value, put_bytes, put_number};
+use crate::wire::{Fields, Value, close, open, put_bytes, put_number};
 use crate::{Declined, Nan};
 
 /// A type of messages in a record.
@@ -97,7 +97,7 @@ pub fn shred_lines(
         schema,
         shapes,
         record: Vec::new(),
-        message: Vec::new(),
+        label: Vec::new(),
         text: Vec::new(),
     };
     let mut runs = Runs {
@@ -195,7 +195,7 @@ struct Taker<'a> {
     shapes: &'a Shapes,
     /// What the line becomes.
     record: Vec<u8>,
-    message: Vec<u8>,
+    label: Vec<u8>,
     text: Vec<u8>,
 }
 
@@ -319,10 +319,10 @@ impl Taker<'_> {
                 texts.sort_unstable_by_key(|member| member.name);
                 for Named { name, value, .. } in texts {
                     str::from_utf8(name).map_err(|_| Declined)?;
-                    self.message.clear();
-                    put_bytes(&mut self.message, KEY, name);
-                    put_bytes(&mut self.message, VALUE, plain(&text[value])?);
-                    put_bytes(&mut self.record, number, &self.message);
+                    self.label.clear();
+                    put_bytes(&mut self.label, KEY, name);
+                    put_bytes(&mut self.label, VALUE, plain(&text[value])?);
+                    put_bytes(&mut self.record, number, &self.label);
                 }
             }
             Kind::Other => return Err(Declined),
@@ -344,7 +344,7 @@ impl Taker<'_> {
         if !has(&shapes.messages) || others.into_iter().any(|name| has(name)) {
             return Err(Declined);
         }
-        self.take_message(&shapes.request, text)
+        self.take_message(&shapes.request, text).map(drop)
     }
 
     /// Converts the completion or the error of an exchange.
@@ -352,7 +352,7 @@ impl Taker<'_> {
         let shapes = self.shapes;
         match &members(text)?[..] {
             [only] if only.name == shapes.failure && text[only.value.start] == b'{' => {
-                self.take_message(&shapes.error, text)
+                self.take_message(&shapes.error, text).map(drop)
             }
             members if members.iter().any(|member| member.name == shapes.body) => Err(Declined),
             _ => self.take_completion(text),
@@ -376,27 +376,29 @@ impl Taker<'_> {
         if str::from_utf8(name).is_err() || str::from_utf8(value).is_err() {
             return Err(Declined);
         }
-        self.message.clear();
-        put_bytes(&mut self.message, KEY, name);
-        put_bytes(&mut self.message, VALUE, value);
-        put_bytes(&mut self.record, shapes.labels, &self.message);
+        self.label.clear();
+        put_bytes(&mut self.label, KEY, name);
+        put_bytes(&mut self.label, VALUE, value);
+        put_bytes(&mut self.record, shapes.labels, &self.label);
         Ok(())
     }
 
-    fn take_message(&mut self, member: &Member, text: &[u8]) -> Result<(), Declined> {
-        self.message.clear();
+    /// Converts a message. Gives where it is in the record if it is the last one so far.
+    fn take_message(&mut self, member: &Member, text: &[u8]) -> Result<usize, Declined> {
         let kind = member.message_type;
+        let place = open(&mut self.record, member.field);
         self.schema
-            .json_to_binary(text, kind, Nan::Refused, &mut self.message)?;
-        put_bytes(&mut self.record, member.field, &self.message);
-        Ok(())
+            .json_to_binary(text, kind, Nan::Refused, &mut self.record)?;
+        let size = self.record.len() - place;
+        close(&mut self.record, place);
+        Ok(self.record.len() - size)
     }
 
     fn take_completion(&mut self, text: &[u8]) -> Result<(), Declined> {
-        self.take_message(&self.shapes.completion, text)?;
+        let start = self.take_message(&self.shapes.completion, text)?;
         let residue = self.schema.residue_of(self.shapes.completion.message_type);
         let (number, name) = &self.shapes.kind;
-        let mut fields = Fields::new(&self.message);
+        let mut fields = Fields::new(&self.record[start..]);
         while let Some((field, value)) = fields.next()? {
             match value {
                 _ if field == *number => return Err(Declined),

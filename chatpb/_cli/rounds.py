@@ -16,6 +16,7 @@ from chatpb._cli.failure import CliError
 from chatpb._errors import ChatpbError, os_error_text
 
 _FAILURES: Final = 3  # rounds in a row; one may meet a file that is being created or removed
+_LAST: Final = 5.0  # seconds of the round after the signal
 
 
 @contextmanager
@@ -81,7 +82,8 @@ class _Due:
         if self._stop.is_set() and not self._is_last:
             return True
         if self._end is None:  # so each round gets on, however short the interval
-            self._end = time.monotonic() + self._seconds
+            seconds = _LAST if self._is_last else self._seconds
+            self._end = time.monotonic() + seconds
         return time.monotonic() >= self._end
 
 
@@ -89,6 +91,8 @@ def rounds(
     add: Callable[[Callable[[], bool]], bool], stop: threading.Event, seconds: float
 ) -> None:
     """Calls a function at the beginning of each interval until an event is set, and then once more.
+
+    The event ends a running call early, and the last one should end after 5 seconds.
 
     Args:
         add: Adds what is new. Its argument says when it should end early and commit what it has;
@@ -113,7 +117,7 @@ def rounds(
             if failures == _FAILURES or is_last:
                 raise
             click.echo(f"chatpb: note: {_text(error)}; trying again", err=True)
-        if is_last or (stop.is_set() and is_cut):
+        if is_last:
             return
         if not is_cut:
             stop.wait(max(begin + seconds - time.monotonic(), 0))

@@ -134,7 +134,26 @@ def test_a_signal_ends_a_long_round_early() -> None:
         return True
 
     rounds(add, stop, 100)
-    assert [False, True] == calls
+    assert [False, True, False, False] == calls  # the second time for what came before the signal
+
+
+def test_the_last_round_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("chatpb._cli.rounds.time.monotonic", lambda: now)
+    stop = threading.Event()
+    stop.set()
+    ended = []
+
+    def add(due: Callable[[], bool]) -> bool:
+        nonlocal now
+        ended.append(due())
+        for seconds in (4.9, 0.2):
+            now += seconds
+            ended.append(due())
+        return True
+
+    rounds(add, stop, 100)
+    assert [False, False, True] == ended
 
 
 def test_a_long_log_is_added_in_pieces(tmp_path: Path) -> None:

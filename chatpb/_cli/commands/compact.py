@@ -140,8 +140,8 @@ def command(
     With --follow, adds what is new every minute, in one commit, such as next to a relay that writes
     logs. It reads a long log in pieces, of which each is committed. On SIGTERM or SIGINT, it reads
     for at most 5 seconds more, commits what it has read and exits with 0; a second signal ends it
-    at once. After that, as after a crash, the same command goes on where it was. A failure is reported and tried again; three in
-    a row end the command.
+    at once. After that, as after a crash, the same command goes on where it was. A failure is
+    reported and tried again; three in a row end the command.
 
     Exit code 1 or 2 if there is nothing to read; 0 if all of it is in the table already.
 

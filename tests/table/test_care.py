@@ -90,6 +90,19 @@ def test_partitions_stay_apart(tmp_path: Path) -> None:
     assert [{"partition_model": "gpt-1"}] == [dict(part.partition) for part in table.files()]
 
 
+@pytest.mark.parametrize("partition_by", ["day", "month", "caller"])
+def test_partitions_by_a_column_that_no_row_has(tmp_path: Path, partition_by: str) -> None:
+    """Recorded JSON has no start time: files leave out that column."""
+    records = [CompletionRecord(call_id=str(number)) for number in range(4)]
+    table = Dataset(tmp_path)
+    for one in records:
+        table.append([one], partition_by=partition_by)
+    assert 1 == table.optimize().added
+    assert 1 == table.delete(pc.field("call_id") == "3").records
+    assert records[:3] == [CompletionRecord.FromString(data) for data in table.records()]
+    assert [{f"partition_{partition_by}": None}] == [dict(part.partition) for part in table.files()]
+
+
 def test_large_files_stay_as_they_are(tmp_path: Path) -> None:
     Dataset(tmp_path).append([record(1, os.urandom(50_000).hex())])
     large = files_of(tmp_path)

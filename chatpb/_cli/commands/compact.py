@@ -118,7 +118,8 @@ def command(
 
     An object may also hold a request and its response: what `chatpb cat --what record` prints,
     request and response, messages and response, and the lines of OpenAI's batch files. Their other
-    members become labels. JSON of any other shape is an error, unless --skip-unknown is given.
+    members become labels; next to messages, they are members of the request. JSON of any other
+    shape is an error, unless --skip-unknown is given.
 
     A table of chatpb, a directory or a URI, is input too: all its records, and later those of the
     files that were added to it since. So is a Parquet file of one. The lines of a batch's output

@@ -32,6 +32,9 @@ class Partitioning:
         """The rows of each value, in order."""
         import pyarrow.compute as pc  # takes time, see `kernels`
 
+        if self.source not in rows.schema.names:  # null in all rows
+            yield None, rows
+            return
         keys = rows.column(self.source)
         if pa.types.is_dictionary(keys.type):
             keys = keys.cast(pa.string())

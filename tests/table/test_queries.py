@@ -13,8 +13,10 @@ from typing import Any, Final
 import duckdb
 import pytest
 
+import chatpb
 from chatpb.table import SCHEMA, Dataset
 from chatpb.table._sql.views import VIEWS, _bare, _types
+from chatpb.v1 import CompletionRecord
 from support.answers import ANSWERS, SCORES, Exchange, Rows
 from support.command_line import run
 from support.seeded import seeded
@@ -120,6 +122,29 @@ def test_the_first_ten(
     frame = names["answer"]
     rows = frame.rows() if library == "Polars" else list(frame.itertuples(index=False, name=None))
     _check(FIRST[number](exchanges), rows)
+
+
+@pytest.mark.parametrize("library", ["Polars", "pandas"])
+def test_the_first_ten_of_a_plain_chat(library: str, tmp_path: Path, monkeypatch: Any) -> None:
+    """Its file has few columns: no labels, tokens, chunks, errors and parts of messages."""
+    monkeypatch.chdir(tmp_path)
+    completion = {
+        "model": "gpt-4.1",
+        "choices": [{"index": 0, "message": {"content": "A refund."}}],
+        "usage": {"prompt_tokens": 1000, "completion_tokens": 1000, "total_tokens": 2000},
+    }
+    record = CompletionRecord(completion=chatpb.from_dict(completion), call_id="a", duration_us=9)
+    Dataset("table").append([record])
+    first, *blocks = (text for language, text, heading in BLOCKS if heading.endswith(library))
+    with Dataset("table").sql() as connection:
+        for number, (block, (query, _)) in enumerate(zip(blocks, SQL, strict=False), 1):
+            names: dict[str, Any] = {}
+            exec(first + block, names)
+            frame = names["answer"]
+            rows = frame.rows() if library == "Polars" else list(frame.itertuples(index=False))
+            expected = connection.sql(query).fetchall()
+            assert (number, len(expected)) == (number, len(rows))
+            assert all(map(_same, expected, [_plain(tuple(row)) for row in rows]))
 
 
 def test_types_have_the_names_that_duckdb_gives_them() -> None:

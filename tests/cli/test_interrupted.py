@@ -6,11 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from chatpb.table import Dataset
+from chatpb.table._sql import interrupts
 from support.interruptible import interruptible
 from support.limits import TIMEOUT
 from table.test_care import filled
@@ -51,3 +54,61 @@ def test_a_long_query(command: str, tmp_path: Path) -> None:
             child.kill()
     assert (130, "", "\n") == (child.returncode, out.decode(), err.decode())
     assert records == list(Dataset(table).records())
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt, also where the tests were started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_twice() -> None:
+    """The connection is free afterwards: to close one that is busy is an error of its own."""
+    asked = threading.Event()
+    ended: list[bool] = []
+
+    class Slow:
+        """A query that does not end at the first request."""
+
+        def interrupt(self) -> None:
+            if not asked.is_set():
+                asked.set()
+                signal.raise_signal(signal.SIGINT)
+
+    def query() -> None:
+        threading.Event().wait(0.2)  # until the main thread waits for the query
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        asked.wait(TIMEOUT)
+        threading.Event().wait(0.2)
+        ended.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupts.interruptible(Slow(), query)
+    assert ended
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_twice_of_a_query_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interrupts, "_PATIENCE", 0.1)
+    end = threading.Event()
+
+    class Deaf:
+        """A query that does not end at all."""
+
+        def interrupt(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    def query() -> None:
+        threading.Event().wait(0.2)  # until the main thread waits for the query
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        end.wait(TIMEOUT)
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.interruptible(Deaf(), query)
+        assert not end.is_set()
+    finally:
+        end.set()

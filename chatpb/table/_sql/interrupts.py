@@ -6,12 +6,15 @@ thread of its own, while the main thread waits for it and for signals.
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable
 from typing import Final, Protocol, TypeVar
 
 _T = TypeVar("_T")
 _AGAIN: Final = 0.05  # seconds: an interruption before a query has begun has no effect
+_PATIENCE: Final = 5.0  # seconds, after a second SIGINT
 
 
 class _Connection(Protocol):
@@ -27,7 +30,8 @@ def interruptible(connection: _Connection, call: Callable[[], _T]) -> _T:
             signals.
 
     Raises:
-        KeyboardInterrupt: SIGINT came. The query has ended, unless SIGINT came twice.
+        KeyboardInterrupt: SIGINT came. The query has ended, unless SIGINT came again and the
+            query did not end for some seconds after that.
     """
     if threading.current_thread() is not threading.main_thread():
         return call()
@@ -47,10 +51,19 @@ def interruptible(connection: _Connection, call: Callable[[], _T]) -> _T:
     try:
         ended.wait()
     except KeyboardInterrupt:
-        while not ended.is_set():
-            connection.interrupt()
-            ended.wait(_AGAIN)
+        _end(connection, ended)
         raise
     if errors:
         raise errors[0]
     return results[0]
+
+
+def _end(connection: _Connection, ended: threading.Event) -> None:
+    """Interrupts a query until it ends. A connection that is busy could not even be closed."""
+    until = math.inf
+    while not ended.is_set() and time.monotonic() < until:
+        try:
+            connection.interrupt()
+            ended.wait(_AGAIN)
+        except KeyboardInterrupt:
+            until = min(until, time.monotonic() + _PATIENCE)

@@ -95,7 +95,8 @@ class Statistics:
             "maxValues": largest,
             "nullCount": self._nulls,
         }
-        return json.dumps(members, separators=(",", ":"))
+        # Delta's client misreads escapes of letters from U+20000 on.
+        return json.dumps(members, separators=(",", ":"), ensure_ascii=False)
 
 
 def _at_least(text: str) -> str | None:

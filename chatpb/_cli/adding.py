@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from chatpb.table import Added, DatasetWriter
 
 _ATTEMPTS: Final = 10  # while other processes add the same input
+_PAUSES: Final = 0.05, 2.0  # seconds: the longest first pause between attempts, and the longest
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ def added(names: list[str], dataset: str, how: How, due: Callable[[], bool] | No
         except DatasetConflictError:  # another process has added some of the input meanwhile
             if attempt == _ATTEMPTS - 1 or STDIN in names:
                 raise
+            first, longest = _PAUSES
+            time.sleep(random.uniform(0, min(first * 2**attempt, longest)))
     if not done.records:
         if due is None:
             click.echo("nothing new")

@@ -18,6 +18,8 @@ from chatpb_server.core.upstream import UpstreamAnswer, UpstreamChunks, Upstream
 
 #: A comment, which clients skip: with it, neither they nor proxies find the stream idle.
 _ALIVE: Final = b": keep-alive\n\n"
+#: The reference takes as long for a chunk, however short it is, as for so many bytes.
+_CHUNK_BYTES: Final = 200
 
 
 async def text_of(answer: UpstreamAnswer) -> bytes:
@@ -53,7 +55,8 @@ async def events_of(chunks: UpstreamChunks) -> bytes:
 async def _made_events(chunks: Sequence[bytes]) -> bytes:
     size = sum(map(len, chunks))
     if max(map(len, chunks)) <= LARGE:
-        return await apart(min(size, LARGE), _joined_events, chunks)
+        work = size + _CHUNK_BYTES * len(chunks)
+        return await apart(min(work, LARGE), _joined_events, chunks)
     lines: list[bytes] = []
     for chunk in chunks:
         lines += (b"data: ", await json_text(chunk, ChatCompletionChunk), b"\n\n")

@@ -36,7 +36,7 @@ AGAINST ?= .git\#branch=main
 include polyglot/polyglot.mk
 include docs/playground/playground.mk
 include tests/clients/clients.mk
-.PHONY: help setup lock update demo test test-node test-go test-tools test-readers test-envoy test-deploy test-llama test-floor test-s3 soak recording check lint format types rust bench bench-relay bench-storage bench-stream bench-quick .bench fuzz rust-fuzz gen drift proto golden settings serve roundtrip residue clean
+.PHONY: help setup lock update demo test test-node test-go test-tools test-readers test-envoy test-deploy test-llama test-floor test-faults test-s3 soak recording check lint format types rust bench bench-relay bench-storage bench-stream bench-quick .bench fuzz rust-fuzz gen drift proto golden settings serve roundtrip residue clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,10 +93,14 @@ FLOOR_TESTS := tests/mapping/test_convert.py tests/mapping/test_vectors.py tests
 
 PARALLEL := -n auto --dist worksteal
 
+# Tests of logs and tables in which processes are killed, race or have their memory measured.
+FAULTS := tests/log/test_faults.py tests/table/test_compaction.py tests/table/test_log_damage.py tests/table/test_long_records.py \
+          tests/table/test_table_faults.py tests/table/test_vacuum_races.py tests/cli/test_follow.py tests/cli/test_process.py
+
 # Hundreds of processes are started: they find compiled modules, even if the environment is without.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: setup ## Run the tests; those of the converters run with both implementations
-	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/spark --ignore tests/table/test_s3.py --ignore tests/cli/test_object_store.py
+	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/spark --ignore tests/table/test_s3.py --ignore tests/cli/test_object_store.py $(addprefix --ignore ,$(FAULTS))
 	@$(BIN)/python -c 'import chatpb, sys; sys.exit(chatpb.implementation == "python")' || exit 0; \
 	  echo "the same tests with the pure Python implementation"; \
 	  CHATPB_IMPLEMENTATION=python $(BIN)/python -m pytest $(PARALLEL) $(CONVERTS)
@@ -200,6 +204,9 @@ $(FLOOR)/.done: requirements/floor.txt pyproject.toml setup.py $(NATIVE) $(UV)
 
 test-floor: $(FLOOR)/.done ## Run tests with the oldest supported dependencies, on the oldest Python, 3.11
 	$(FLOOR)/bin/python -m pytest -n 2 $(FLOOR_TESTS)
+
+test-faults: setup ## Kill processes that write logs and tables, damage what they wrote, and measure their memory
+	$(BIN)/python -m pytest $(PARALLEL) $(FAULTS)
 
 test-s3: setup ## Run the tests of tables on an object store, a server of S3's interface on this machine
 	$(BIN)/python -m pytest tests/table/test_s3.py tests/cli/test_object_store.py

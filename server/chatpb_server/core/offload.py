@@ -23,6 +23,8 @@ _Ts = TypeVarTuple("_Ts")
 
 #: The reference works on so many bytes for milliseconds, whatever they are.
 SHORT: Final = 16 * 1024
+#: It works as long on a chunk, however short it is, as on so many bytes.
+CHUNK_BYTES: Final = 200
 
 _threads: Final = ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2), "chatpb.convert")
 #: Each waits for another process.

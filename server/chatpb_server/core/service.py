@@ -23,7 +23,7 @@ from chatpb.v1.chat_completion_service_pb2 import DESCRIPTOR
 from chatpb_server.core.call import Call, Observer
 from chatpb_server.core.headers import PassedOn
 from chatpb_server.core.keeping import RECORD_HEADER
-from chatpb_server.core.offload import apart
+from chatpb_server.core.offload import CHUNK_BYTES, apart
 from chatpb_server.core.reading import restored
 from chatpb_server.core.upstream import (
     RequestBody,
@@ -207,7 +207,8 @@ class _Restorer:
         size = sum(map(len, chunks.compact))
         try:
             if size <= LARGE:
-                return await apart(size, self._restorer.restore, chunks.whole, chunks.compact)
+                work = min(size + CHUNK_BYTES * len(chunks.compact), LARGE)
+                return await apart(work, self._restorer.restore, chunks.whole, chunks.compact)
             before = self._restorer.before
             whole = await apart(size, restored, before, chunks.whole, chunks.compact)
             self._restorer.follow(whole[-1])

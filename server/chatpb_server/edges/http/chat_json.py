@@ -12,14 +12,12 @@ from chatpb.sse import event
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb_server.core.failure import Failure
-from chatpb_server.core.offload import apart, json_text, threaded
+from chatpb_server.core.offload import CHUNK_BYTES, apart, json_text, threaded
 from chatpb_server.core.reading import json_of
 from chatpb_server.core.upstream import UpstreamAnswer, UpstreamChunks, UpstreamDataError
 
 #: A comment, which clients skip: with it, neither they nor proxies find the stream idle.
 _ALIVE: Final = b": keep-alive\n\n"
-#: The reference takes as long for a chunk, however short it is, as for so many bytes.
-_CHUNK_BYTES: Final = 200
 
 
 async def text_of(answer: UpstreamAnswer) -> bytes:
@@ -55,7 +53,7 @@ async def events_of(chunks: UpstreamChunks) -> bytes:
 async def _made_events(chunks: Sequence[bytes]) -> bytes:
     size = sum(map(len, chunks))
     if max(map(len, chunks)) <= LARGE:
-        work = size + _CHUNK_BYTES * len(chunks)
+        work = size + CHUNK_BYTES * len(chunks)
         return await apart(min(work, LARGE), _joined_events, chunks)
     lines: list[bytes] = []
     for chunk in chunks:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar, TypeVarTuple
 
@@ -23,12 +23,17 @@ _Ts = TypeVarTuple("_Ts")
 
 #: The reference works on so many bytes for milliseconds, whatever they are.
 SHORT: Final = 16 * 1024
-#: It works as long on a chunk, however short it is, as on so many bytes.
-CHUNK_BYTES: Final = 200
+#: It works as long on a chunk or an event, however short it is, as on so many bytes.
+_EACH: Final = 200
 
 _threads: Final = ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2), "chatpb.convert")
 #: Each waits for another process.
 _waiting: Final = ThreadPoolExecutor(2, "chatpb.apart")
+
+
+def work_on(pieces: Sequence[bytes]) -> int:
+    """The size, for `apart`, of work on chunks or events that is not worth another process."""
+    return min(sum(map(len, pieces)) + _EACH * len(pieces), LARGE)
 
 
 async def threaded(size: int, function: Callable[[*_Ts], _T], *args: *_Ts) -> _T:

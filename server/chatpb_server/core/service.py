@@ -23,7 +23,7 @@ from chatpb.v1.chat_completion_service_pb2 import DESCRIPTOR
 from chatpb_server.core.call import Call, Observer
 from chatpb_server.core.headers import PassedOn
 from chatpb_server.core.keeping import RECORD_HEADER
-from chatpb_server.core.offload import CHUNK_BYTES, apart
+from chatpb_server.core.offload import apart, work_on
 from chatpb_server.core.reading import restored
 from chatpb_server.core.upstream import (
     RequestBody,
@@ -207,7 +207,7 @@ class _Restorer:
         size = sum(map(len, chunks.compact))
         try:
             if size <= LARGE:
-                work = min(size + CHUNK_BYTES * len(chunks.compact), LARGE)
+                work = work_on(chunks.compact)
                 return await apart(work, self._restorer.restore, chunks.whole, chunks.compact)
             before = self._restorer.before
             whole = await apart(size, restored, before, chunks.whole, chunks.compact)

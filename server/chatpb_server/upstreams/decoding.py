@@ -8,7 +8,7 @@ from typing import Final
 from chatpb import ConversionError
 from chatpb._rpc.offload import LARGE
 from chatpb.sse._chunks import ChunkReader, read_event
-from chatpb_server.core.offload import apart, stepwise, threaded
+from chatpb_server.core.offload import apart, stepwise, threaded, work_on
 from chatpb_server.core.reading import MOST_CHOICES, finished_in
 
 
@@ -57,7 +57,7 @@ class StreamDecoder:
             return items  # type: ignore[return-value]  # bytes, all of them
         most = max(len(event.data) for event in unread)
         if most <= LARGE:
-            return await apart(min(sum(len(e.data) for e in unread), LARGE), reader.read, items)
+            return await apart(work_on([event.data for event in unread]), reader.read, items)
         chunks: list[bytes] = []
         try:
             for item in items:

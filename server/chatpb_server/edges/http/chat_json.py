@@ -12,7 +12,7 @@ from chatpb.sse import event
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb_server.core.failure import Failure
-from chatpb_server.core.offload import CHUNK_BYTES, apart, json_text, threaded
+from chatpb_server.core.offload import apart, json_text, threaded, work_on
 from chatpb_server.core.reading import json_of
 from chatpb_server.core.upstream import UpstreamAnswer, UpstreamChunks, UpstreamDataError
 
@@ -51,10 +51,9 @@ async def events_of(chunks: UpstreamChunks) -> bytes:
 
 
 async def _made_events(chunks: Sequence[bytes]) -> bytes:
-    size = sum(map(len, chunks))
     if max(map(len, chunks)) <= LARGE:
-        work = size + CHUNK_BYTES * len(chunks)
-        return await apart(min(work, LARGE), _joined_events, chunks)
+        return await apart(work_on(chunks), _joined_events, chunks)
+    size = sum(map(len, chunks))
     lines: list[bytes] = []
     for chunk in chunks:
         lines += (b"data: ", await json_text(chunk, ChatCompletionChunk), b"\n\n")

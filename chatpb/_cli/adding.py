@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     from chatpb.table import Added, DatasetWriter
 
 _ATTEMPTS: Final = 10  # while other processes add the same input
-_PAUSES: Final = 0.05, 2.0  # seconds: the longest first pause between attempts, and the longest
+_PAUSE: Final = 0.05  # seconds, see `pause`
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,7 @@ def added(names: list[str], dataset: str, how: How, due: Callable[[], bool] | No
     """
     from chatpb._cli.stored.files import table_at  # few commands need pyarrow
     from chatpb.table import DatasetConflictError
+    from chatpb.table._delta.commits import pause
 
     for attempt in range(_ATTEMPTS):
         try:
@@ -64,8 +63,7 @@ def added(names: list[str], dataset: str, how: How, due: Callable[[], bool] | No
         except DatasetConflictError:  # another process has added some of the input meanwhile
             if attempt == _ATTEMPTS - 1 or STDIN in names:
                 raise
-            first, longest = _PAUSES
-            time.sleep(random.uniform(0, min(first * 2**attempt, longest)))
+            pause(attempt, _PAUSE)
     if not done.records:
         if due is None:
             click.echo("nothing new")

@@ -90,7 +90,7 @@ def commit(location: Location, base: int | None, changes: Changes) -> int:
                     raise DatasetConflictError(location.uri, reason)
             if failures == _FAILURES or attempt == _ATTEMPTS:
                 break
-            time.sleep(random.uniform(0, min(0.02 * 2**attempt, 2)))
+            pause(attempt)
         _check_age(location, state, changes, may_be_there=bool(failures))
         try:
             is_written = _attempt(location, state, changes, mark)
@@ -103,6 +103,16 @@ def commit(location: Location, base: int | None, changes: Changes) -> int:
             _make_durable(location, version, version)
             return version
     raise DatasetError(location.uri, f"cannot be written to: {one_line(failure)}") from failure
+
+
+def pause(attempt: int, first: float = 0.02) -> None:
+    """Waits before the next attempt, longer each time and at random, since others wait too.
+
+    Args:
+        attempt: How many attempts there were before the one that failed.
+        first: The longest pause after the first attempt, in seconds; the longest of all is 2.
+    """
+    time.sleep(random.uniform(0, min(first * 2**attempt, 2)))
 
 
 def _check_age(
@@ -197,7 +207,7 @@ def restore(
             try:
                 state.table.restore(version, commit_properties=properties)
             except CommitFailedError:
-                time.sleep(random.uniform(0, min(0.02 * 2**attempt, 2)))
+                pause(attempt)
                 continue
         made = state.version + 1
         if belongs(location, made, mark, changes):

@@ -115,12 +115,15 @@ def _copy(part: Part, left_out: Rows | None, columns: pa.Schema, writer: FileWri
                 mask[some - first] = False
                 rows = batch.filter(pa.array(mask))
         first = end
-        del batch
-        for part_of_rows in apart(rows):
-            rows = part_of_rows
-            while rows.num_rows:
-                writer.make_room(rows.nbytes)
-                piece = rows.slice(0, writer.free_rows)
-                writer.add(piece, piece.nbytes, round(json_share * piece.num_rows))
-                rows = rows.slice(piece.num_rows)
-        del rows  # before the next ones are read
+        for each in apart(rows):
+            _add(each, json_share, writer)
+            del each
+        del batch, rows  # before the next ones are read
+
+
+def _add(rows: pa.RecordBatch, json_share: float, writer: FileWriter) -> None:
+    while rows.num_rows:
+        writer.make_room(rows.nbytes)
+        piece = rows.slice(0, writer.free_rows)
+        writer.add(piece, piece.nbytes, round(json_share * piece.num_rows))
+        rows = rows.slice(piece.num_rows)

@@ -43,8 +43,9 @@ class _Entry(NamedTuple):
     proof: int
 
 
-#: Digests of a file up to each of some offsets, which are in order, and the lines up to there.
-Proofs = Callable[[str, Sequence[int]], Mapping[int, tuple[int, int]]]
+#: Digests of a file up to each of some offsets, which are in order, and the lines up to there, if
+#: they are to be counted.
+Proofs = Callable[[str, Sequence[int], bool], Mapping[int, tuple[int, int]]]
 
 
 class Known:
@@ -103,7 +104,7 @@ class Known:
             whole: Whether only the same file counts, rather than one that has grown since.
         """
         found = self._like(path, whole=whole)
-        proofs = self._proofs(path, sorted(found))
+        proofs = self._proofs(path, sorted(found), True)
         for end in sorted(found, reverse=True):
             for key, entry in found[end]:
                 if end in proofs and entry.proof == proofs[end][0]:
@@ -152,9 +153,7 @@ class Known:
         self._taken[_PROOF + entry.key] = self._proof(path, end)
 
     def _proof(self, path: str, end: int) -> int:
-        if self._proofs is proofs_of:
-            return proofs_of(path, [end], count_lines=False).get(end, (0, 0))[0]
-        return self._proofs(path, [end]).get(end, (0, 0))[0]
+        return self._proofs(path, [end], False).get(end, (0, 0))[0]
 
 
 def log_id(path: str, file_id: str | None) -> str:
@@ -170,7 +169,9 @@ def _key(head: bytes) -> str:
 
 
 def proofs_of(
-    path: str, ends: Sequence[int], *, count_lines: bool = True
+    path: str,
+    ends: Sequence[int],
+    count_lines: bool = True,
 ) -> dict[int, tuple[int, int]]:
     """Digests of a file up to each of some offsets, which are in order, and the lines up to there.
 

@@ -196,7 +196,7 @@ def _of_lines(
     files = [file for file in files if file[1]]
     ends = {path: known.ends(path, whole=whole) for path, _, whole in files}
     proofs = _proofs(spark, {path: sorted({*ends[path], size}) for path, size, _ in files})
-    known = Known(before, lambda path, ends: {end: proofs[path][end] for end in ends})
+    known = Known(before, lambda path, ends, _: {end: proofs[path][end] for end in ends})
     work: list[_Work] = []
     for path, size, whole in files:
         met = known.meet(path, whole=whole)

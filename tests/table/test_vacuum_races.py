@@ -25,6 +25,12 @@ from support.table_files import completion, lines
 NOW = timedelta(0)
 
 
+@pytest.fixture(autouse=True)
+def distinct_marks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No two commits of a test have the same mark by chance, which one in 256 has."""
+    monkeypatch.setattr(state, "_MARKS", 1 << 64)
+
+
 def record(number: int) -> bytes:
     """A record whose ID and model name its number."""
     made = chatpb.from_dict({"id": f"chatcmpl-{number}", "model": f"gpt-{number % 2}"})

@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 #: The IDs of app transactions begin so.
@@ -43,6 +44,40 @@ class _Entry(NamedTuple):
     proof: int
 
 
+@dataclass(frozen=True)
+class NewFiles:
+    """Files of which nothing was in the table: finds out whether somebody else takes them too.
+
+    What a table notes of a file shorter than `_HEAD` has another ID once the file has grown, so two
+    that take different lengths of it have no ID in common. Can be pickled.
+
+    Attributes:
+        paths: The files.
+    """
+
+    paths: tuple[str, ...]
+
+    def include(self, names: Iterable[str]) -> bool:
+        """Whether one of some app transactions is of a file that may be one of these.
+
+        Args:
+            names: The IDs of the app transactions.
+        """
+        heads = {
+            name.removeprefix(_FILE).rpartition(":")[0] for name in names if name.startswith(_FILE)
+        }
+        lengths = {int(head.partition(":")[0]) for head in heads}
+        for path in self.paths if heads else ():
+            try:
+                with open(path, "rb") as stream:
+                    begin = stream.read(_HEAD)
+            except OSError:  # it is unknown
+                return True
+            if any(_key(begin[:length]) in heads for length in lengths):
+                return True
+        return False
+
+
 #: Digests of a file up to each of some offsets, which are in order, and the lines up to there, if
 #: they are to be counted.
 Proofs = Callable[[str, Sequence[int], bool], Mapping[int, tuple[int, int]]]
@@ -63,6 +98,7 @@ class Known:
         self._files: dict[str, list[_Entry]] = {}
         self._counts: dict[str, int] = {}  # of the files with the same beginning, used up or not
         self._met: list[_Entry] = []
+        self._new: list[str] = []
         for name, end in transactions.items():
             if name.startswith(_FILE):
                 key = name.removeprefix(_FILE)
@@ -76,6 +112,10 @@ class Known:
     def taken(self) -> dict[str, int]:
         """The app transactions to commit with the records."""
         return dict(self._taken)
+
+    def new_files(self) -> NewFiles:
+        """The files that `take` has noted."""
+        return NewFiles(tuple(self._new))
 
     def log(self, file_id: str) -> tuple[int, int] | None:
         """Where to continue in a log: the offset of a frame, and the index of a message in it."""
@@ -137,6 +177,7 @@ class Known:
             head = _key(stream.read(min(_HEAD, end)))
         number = self._counts.get(head, 0)
         self._counts[head] = number + 1
+        self._new.append(path)
         self._taken[f"{_FILE}{head}:{number}"] = end
         self._taken[f"{_PROOF}{head}:{number}"] = self._proof(path, end)
 

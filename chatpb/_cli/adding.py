@@ -116,6 +116,7 @@ def _add(
             del made
             _write(writer, given, how.labels, fields)
         writer.taken = known.taken()
+        writer.input = known.new_files()
     return writer.added, collector, is_cut
 
 

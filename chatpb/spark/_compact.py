@@ -155,6 +155,7 @@ def compact(
                     rows = spark.range(0, len(work), 1, len(work))
                     write(rows, dataset, writer, _filler(work), options)
                 writer.taken |= known.taken()
+                writer.input = known.new_files()
             break
         except DatasetConflictError:
             if attempt == _ATTEMPTS - 1:

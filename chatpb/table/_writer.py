@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from chatpb._errors import binary_of
 from chatpb._forks import Owner
 from chatpb._record import json_size
-from chatpb.table._delta.changes import Changes, NewFile
+from chatpb.table._delta.changes import Changes, Input, NewFile
 from chatpb.table._delta.commits import commit
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.partitions import Partitioning
@@ -71,6 +71,7 @@ class DatasetWriter:
         taken: What is taken of which input: versions of Delta's app transactions by their IDs, to
             be committed with the records. If another writer commits one of them first, the end of
             the block raises `DatasetConflictError`.
+        input: The input, if others may take it under other IDs. That is a conflict too.
         metadata: Other notes for the history of the table, as JSON.
     """
 
@@ -83,6 +84,7 @@ class DatasetWriter:
         partitioning: Partitioning | None,
     ) -> None:
         self.taken: dict[str, int] = {}
+        self.input: Input | None = None
         self.metadata: dict[str, Any] = {}
         self._location = location
         self._snapshot = snapshot
@@ -251,6 +253,7 @@ class DatasetWriter:
             changes = Changes(
                 adds=written,
                 transactions=self.taken,
+                taken=self.input,
                 metadata=self.metadata,
                 partition_by=[] if kind is None else [(kind.name, kind.type)],
             )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 #: In the metadata of a commit: what was done, to how many rows, by which program.
 NOTE: Final = "chatpb"
@@ -55,6 +55,13 @@ class Removal:
     oldest: int | None = None
 
 
+class Input(Protocol):
+    """Input that a commit takes. Can be pickled."""
+
+    def include(self, names: Iterable[str]) -> bool:
+        """Whether app transactions, by their IDs, may be of the same input."""
+
+
 @dataclass(frozen=True)
 class Changes:
     """What a commit changes, all at once.
@@ -66,6 +73,8 @@ class Changes:
         data_change: Whether records come or go, rather than being stored in other files.
         transactions: What was taken of which input: versions of Delta's app transactions by their
             IDs. Somebody else's commit with one of the IDs is a conflict.
+        taken: Input whose app transactions may have other IDs in somebody else's commit, which is a
+            conflict too.
         metadata: Other notes for the history of the table; values are JSON.
         partition_by: Partition columns with their types, if the commit creates the table.
         exact: Whether somebody else's commit that adds or removes any file is a conflict.
@@ -77,6 +86,7 @@ class Changes:
     removes: Sequence[str] = ()
     data_change: bool = True
     transactions: Mapping[str, int] = field(default_factory=dict)
+    taken: Input | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     partition_by: Sequence[tuple[str, str]] = ()
     exact: bool = False

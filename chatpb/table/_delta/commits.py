@@ -22,6 +22,7 @@ from chatpb.table._delta.diagnosis import LOG
 from chatpb.table._delta.digest import noted, signed
 from chatpb.table._delta.listing import is_there
 from chatpb.table._delta.location import Location
+from chatpb.table._delta.outcome import noted_in
 from chatpb.table._delta.schema import COLUMNS, add_columns, partition_field
 from chatpb.table._delta.snapshot import delta_errors, gone, opened, options_of
 from chatpb.table._delta.state import (
@@ -85,6 +86,7 @@ def commit(location: Location, base: int | None, changes: Changes) -> int:
                     _make_durable(location, first, state.version)
                     return state.version
                 _check_conflicts(location, state, changes, then)
+                _check_input(location, -1 if base is None else base, state.version, changes)
                 if changes.exact and names is not None and names != state.names:
                     reason = "another writer has added or replaced files meanwhile"
                     raise DatasetConflictError(location.uri, reason)
@@ -226,6 +228,13 @@ def _check_conflicts(
         raise DatasetConflictError(
             location.place(gone[0]), "another writer has removed or replaced it meanwhile"
         )
+
+
+def _check_input(location: Location, base: int, version: int, changes: Changes) -> None:
+    if changes.taken is not None:
+        names = noted_in(location, base + 1, version)
+        if names is None or changes.taken.include(names):
+            raise DatasetConflictError(location.uri, "another writer may have taken the same input")
 
 
 def _create(location: Location, changes: Changes, properties: CommitProperties) -> None:

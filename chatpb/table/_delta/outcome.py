@@ -62,6 +62,30 @@ def found_in(location: Location, first: int, last: int, app_id: str, number: int
     return False if is_whole else None
 
 
+def noted_in(location: Location, first: int, last: int) -> set[str] | None:
+    """The IDs of the app transactions in some entries of the log; None if not all are there.
+
+    Args:
+        location: Where the table is.
+        first: The version of the first entry.
+        last: That of the last.
+
+    Raises:
+        DatasetError: An entry cannot be read.
+    """
+    found: set[str] = set()
+    for version in range(first, last + 1):
+        try:
+            content = read_bytes(location, entry(version))
+        except AbsentError:
+            return None
+        for line in content.splitlines():
+            if b'"txn"' in line:
+                with suppress(ValueError, LookupError, TypeError):
+                    found.add(str(json.loads(line)["txn"]["appId"]))
+    return found
+
+
 def _has(content: bytes, app_id: str, number: int) -> bool:
     for line in content.splitlines():
         if b'"txn"' in line:

@@ -1,7 +1,8 @@
 """The generated messages and enums of the schema, all in one place.
 
-The gRPC stubs and servicers are in `chatpb.v1.chat_completion_service_pb2_grpc` and
-`chatpb.v1.model_service_pb2_grpc`, which need grpcio.
+The gRPC stubs and servicers are in `chatpb.v1.chat_completion_service_pb2_grpc`,
+`chatpb.v1.model_service_pb2_grpc` and `chatpb.v1.stored_chat_completion_service_pb2_grpc`, which
+need grpcio.
 """
 
 from chatpb.v1.annotation_pb2 import (
@@ -135,6 +136,19 @@ from chatpb.v1.stored_chat_completion_pb2 import (
     ChatCompletionStoreMessageList,
     ChatCompletionUpdate,
 )
+from chatpb.v1.stored_chat_completion_service_pb2 import (
+    DeleteStoredChatCompletionRequest,
+    DeleteStoredChatCompletionResponse,
+    GetStoredChatCompletionRequest,
+    GetStoredChatCompletionResponse,
+    ListStoredChatCompletionMessagesRequest,
+    ListStoredChatCompletionMessagesResponse,
+    ListStoredChatCompletionsRequest,
+    ListStoredChatCompletionsResponse,
+    SortOrder,
+    UpdateStoredChatCompletionMetadataRequest,
+    UpdateStoredChatCompletionMetadataResponse,
+)
 from chatpb.v1.tool_call_pb2 import (
     CustomToolCall,
     FunctionCall,
@@ -193,6 +207,8 @@ __all__ = [
     "CustomToolFormat",
     "CustomToolFormatType",
     "CustomVoice",
+    "DeleteStoredChatCompletionRequest",
+    "DeleteStoredChatCompletionResponse",
     "Error",
     "ErrorResponse",
     "FinishReason",
@@ -203,6 +219,8 @@ __all__ = [
     "FunctionDefinition",
     "GetModelRequest",
     "GetModelResponse",
+    "GetStoredChatCompletionRequest",
+    "GetStoredChatCompletionResponse",
     "Grammar",
     "GrammarSyntax",
     "ImageDetail",
@@ -214,6 +232,10 @@ __all__ = [
     "JsonSchema",
     "ListModelsRequest",
     "ListModelsResponse",
+    "ListStoredChatCompletionMessagesRequest",
+    "ListStoredChatCompletionMessagesResponse",
+    "ListStoredChatCompletionsRequest",
+    "ListStoredChatCompletionsResponse",
     "LogEncryption",
     "LogHeader",
     "MatchedStop",
@@ -250,6 +272,7 @@ __all__ = [
     "SealedFrame",
     "SearchContextSize",
     "ServiceTier",
+    "SortOrder",
     "Stop",
     "StreamChatCompletionRequest",
     "StreamChatCompletionResponse",
@@ -262,6 +285,8 @@ __all__ = [
     "ToolName",
     "ToolType",
     "TopLogprob",
+    "UpdateStoredChatCompletionMetadataRequest",
+    "UpdateStoredChatCompletionMetadataResponse",
     "UrlCitation",
     "UsageCost",
     "UserLocation",

@@ -160,6 +160,7 @@ IS_OPAQUE_FIELD_NUMBER: _builtins.int
 COLUMN_SHARED_FIELD_NUMBER: _builtins.int
 COLUMN_TOKENS_FIELD_NUMBER: _builtins.int
 COLUMN_OF_TOKENS_FIELD_NUMBER: _builtins.int
+STORED_FROM_FIELD_NUMBER: _builtins.int
 JSON_UNION_FIELD_NUMBER: _builtins.int
 FOLD_UNKNOWN_FIELD_NUMBER: _builtins.int
 FOLD_UNKNOWN_KEY_FIELD_NUMBER: _builtins.int
@@ -248,6 +249,10 @@ wherever in the record the field is. Takes the place of `column`.
 column_of_tokens: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.str]
 """The name of a field of the elements of the column of tokens: each token inside the
 message, at any depth, gets a copy of this field's value.
+"""
+stored_from: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.str]
+"""The name of the field of the request whose value the field has in a stored
+completion, if the answer itself has none. Unset: it has the answer's alone.
 """
 json_union: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, _builtins.bool]
 """Whether the message is not a JSON object but a JSON union: the one member

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import pydantic
 import pytest
@@ -16,11 +16,13 @@ from openai.types.chat import (
     ChatCompletionDeleted,
     ChatCompletionStoreMessage,
     CompletionUpdateParams,
+    completion_list_params,
 )
 from openai.types.chat.completion_create_params import (
     CompletionCreateParamsNonStreaming,
     CompletionCreateParamsStreaming,
 )
+from openai.types.chat.completions import message_list_params
 from openai.types.completion_usage import CompletionUsage
 from openai.types.shared import ErrorObject
 from typing_extensions import TypeAliasType, TypedDict
@@ -63,6 +65,9 @@ UNDOCUMENTED_WORDS: Mapping[str, str] = {
     "chatpb.v1.RecordKept.RECORD_KEPT_METADATA": "records are chatpb's own",
     "chatpb.v1.RecordKept.RECORD_KEPT_REDACTED": "records are chatpb's own",
 }
+
+# Enums of the parameters of lists, which have a test of their own.
+_OF_PARAMETERS = ("SortOrder",)
 
 # Fields numbered below 100 that OpenAI's package does not name, each with its reason.
 _PAGE = "the package has a generic page type; the members are in OpenAI's API reference"
@@ -114,7 +119,7 @@ def test_words_that_openai_does_not_document_have_a_reason() -> None:
     undocumented = {
         f"{enum.full_name}.{value.name}"
         for enum in enums()
-        if enum.file.name != "chatpb/v1/options.proto"
+        if enum.name not in _OF_PARAMETERS and enum.file.name != "chatpb/v1/options.proto"
         for value in enum.values
         if value.number != 0
         and value.name.removeprefix(
@@ -123,6 +128,23 @@ def test_words_that_openai_does_not_document_have_a_reason() -> None:
         not in documented[enum.full_name]
     }
     assert set(UNDOCUMENTED_WORDS) == undocumented
+
+
+@pytest.mark.parametrize(
+    ("documented", "request_type"),
+    [
+        (completion_list_params.CompletionListParams, v1.ListStoredChatCompletionsRequest),
+        (message_list_params.MessageListParams, v1.ListStoredChatCompletionMessagesRequest),
+    ],
+)
+def test_lists_take_the_parameters_that_openai_documents(
+    documented: Any, request_type: type[Message]
+) -> None:
+    parameters = get_type_hints(documented)
+    own = {"completion_id"}  # a part of the path
+    assert parameters.keys() == set(request_type.DESCRIPTOR.fields_by_name) - own
+    words = {f"SORT_ORDER_{word.upper()}" for word in get_args(parameters["order"])}
+    assert words == {*v1.SortOrder.keys()} - {"SORT_ORDER_UNSPECIFIED"}
 
 
 def test_fields_below_100_are_those_that_openai_documents() -> None:

@@ -175,6 +175,7 @@ WITHOUT_JSON = (
     "chatpb/v1/chat_completion_service.proto",
     "chatpb/v1/completion_record.proto",
     "chatpb/v1/model_service.proto",
+    "chatpb/v1/stored_chat_completion_service.proto",
 )
 
 

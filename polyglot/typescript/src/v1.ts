@@ -20,5 +20,6 @@ export * from "./gen/chatpb/v1/response_format_pb.js";
 export * from "./gen/chatpb/v1/role_pb.js";
 export * from "./gen/chatpb/v1/service_tier_pb.js";
 export * from "./gen/chatpb/v1/stored_chat_completion_pb.js";
+export * from "./gen/chatpb/v1/stored_chat_completion_service_pb.js";
 export * from "./gen/chatpb/v1/tool_call_pb.js";
 export * from "./gen/chatpb/v1/tool_pb.js";

@@ -859,7 +859,7 @@ var File_chatpb_v1_chat_completion_proto protoreflect.FileDescriptor
 
 const file_chatpb_v1_chat_completion_proto_rawDesc = "" +
 	"\n" +
-	"\x1fchatpb/v1/chat_completion.proto\x12\tchatpb.v1\x1a\x1achatpb/v1/annotation.proto\x1a%chatpb/v1/chat_completion_audio.proto\x1a chatpb/v1/completion_usage.proto\x1a\x1dchatpb/v1/finish_reason.proto\x1a\x18chatpb/v1/logprobs.proto\x1a\x1achatpb/v1/moderation.proto\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\x1a\x1fchatpb/v1/response_format.proto\x1a\x14chatpb/v1/role.proto\x1a\x1cchatpb/v1/service_tier.proto\x1a\x14chatpb/v1/tool.proto\x1a\x19chatpb/v1/tool_call.proto\"\x8e\x11\n" +
+	"\x1fchatpb/v1/chat_completion.proto\x12\tchatpb.v1\x1a\x1achatpb/v1/annotation.proto\x1a%chatpb/v1/chat_completion_audio.proto\x1a chatpb/v1/completion_usage.proto\x1a\x1dchatpb/v1/finish_reason.proto\x1a\x18chatpb/v1/logprobs.proto\x1a\x1achatpb/v1/moderation.proto\x1a\x17chatpb/v1/options.proto\x1a\x17chatpb/v1/residue.proto\x1a\x1fchatpb/v1/response_format.proto\x1a\x14chatpb/v1/role.proto\x1a\x1cchatpb/v1/service_tier.proto\x1a\x14chatpb/v1/tool.proto\x1a\x19chatpb/v1/tool_call.proto\"\x9c\x12\n" +
 	"\x0eChatCompletion\x12\x1a\n" +
 	"\x02id\x18\x01 \x01(\tB\n" +
 	"\xe2\x9f\x19\x02id\xa0\xa0\x19\x01R\x02id\x121\n" +
@@ -869,26 +869,26 @@ const file_chatpb_v1_chat_completion_proto_rawDesc = "" +
 	"\achoices\x18\x05 \x03(\v2\x11.chatpb.v1.ChoiceB\x16\xa2\x9f\x19\x02[]\xa0\xa0\x19\x01\xb2\xa0\x19\bmessagesR\achoices\x126\n" +
 	"\x05usage\x18\x06 \x01(\v2\x1a.chatpb.v1.CompletionUsageB\x04\xa0\xa0\x19\x01R\x05usage\x12T\n" +
 	"\fservice_tier\x18\a \x01(\x0e2\x16.chatpb.v1.ServiceTierB\x14\xe2\x9f\x19\fservice_tier\xa0\xa0\x19\x01H\x00R\vserviceTier\x88\x01\x01\x12V\n" +
-	"\x12system_fingerprint\x18\b \x01(\tB\"\xa2\x9f\x19\x04null\xe2\x9f\x19\x12system_fingerprint\xa0\xa0\x19\x01H\x01R\x11systemFingerprint\x88\x01\x01\x12Q\n" +
-	"\bmetadata\x18\t \x03(\v2'.chatpb.v1.ChatCompletion.MetadataEntryB\f\xe2\x9f\x19\bmetadataR\bmetadata\x125\n" +
+	"\x12system_fingerprint\x18\b \x01(\tB\"\xa2\x9f\x19\x04null\xe2\x9f\x19\x12system_fingerprint\xa0\xa0\x19\x01H\x01R\x11systemFingerprint\x88\x01\x01\x12]\n" +
+	"\bmetadata\x18\t \x03(\v2'.chatpb.v1.ChatCompletion.MetadataEntryB\x18\xe2\x9f\x19\bmetadataʠ\x19\bmetadataR\bmetadata\x125\n" +
 	"\n" +
 	"moderation\x18\n" +
 	" \x01(\v2\x15.chatpb.v1.ModerationR\n" +
 	"moderation\x12,\n" +
 	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue\x12(\n" +
 	"\n" +
-	"request_id\x18d \x01(\tB\x04\xa0\xa0\x19\x01H\x02R\trequestId\x88\x01\x01\x126\n" +
-	"\vtool_choice\x18e \x01(\v2\x15.chatpb.v1.ToolChoiceR\n" +
-	"toolChoice\x12\x1d\n" +
-	"\x04seed\x18f \x01(\x03B\x04\xa0\xa0\x19\x01H\x03R\x04seed\x88\x01\x01\x12\x1e\n" +
-	"\x05top_p\x18g \x01(\x01B\x04\xa0\xa0\x19\x01H\x04R\x04topP\x88\x01\x01\x12+\n" +
-	"\vtemperature\x18h \x01(\x01B\x04\xa0\xa0\x19\x01H\x05R\vtemperature\x88\x01\x01\x124\n" +
-	"\x10presence_penalty\x18i \x01(\x01B\x04\xa0\xa0\x19\x01H\x06R\x0fpresencePenalty\x88\x01\x01\x126\n" +
-	"\x11frequency_penalty\x18j \x01(\x01B\x04\xa0\xa0\x19\x01H\aR\x10frequencyPenalty\x88\x01\x01\x12\"\n" +
+	"request_id\x18d \x01(\tB\x04\xa0\xa0\x19\x01H\x02R\trequestId\x88\x01\x01\x12G\n" +
+	"\vtool_choice\x18e \x01(\v2\x15.chatpb.v1.ToolChoiceB\x0fʠ\x19\vtool_choiceR\n" +
+	"toolChoice\x12%\n" +
+	"\x04seed\x18f \x01(\x03B\f\xa0\xa0\x19\x01ʠ\x19\x04seedH\x03R\x04seed\x88\x01\x01\x12'\n" +
+	"\x05top_p\x18g \x01(\x01B\r\xa0\xa0\x19\x01ʠ\x19\x05top_pH\x04R\x04topP\x88\x01\x01\x12:\n" +
+	"\vtemperature\x18h \x01(\x01B\x13\xa0\xa0\x19\x01ʠ\x19\vtemperatureH\x05R\vtemperature\x88\x01\x01\x12H\n" +
+	"\x10presence_penalty\x18i \x01(\x01B\x18\xa0\xa0\x19\x01ʠ\x19\x10presence_penaltyH\x06R\x0fpresencePenalty\x88\x01\x01\x12K\n" +
+	"\x11frequency_penalty\x18j \x01(\x01B\x19\xa0\xa0\x19\x01ʠ\x19\x11frequency_penaltyH\aR\x10frequencyPenalty\x88\x01\x01\x12,\n" +
 	"\n" +
-	"input_user\x18k \x01(\tH\bR\tinputUser\x88\x01\x01\x12%\n" +
-	"\x05tools\x18l \x03(\v2\x0f.chatpb.v1.ToolR\x05tools\x12X\n" +
-	"\x0fresponse_format\x18m \x01(\v2\x19.chatpb.v1.ResponseFormatB\x14\xea\x9f\x19\x10response_format_R\x0eresponseFormat\x12%\n" +
+	"input_user\x18k \x01(\tB\bʠ\x19\x04userH\bR\tinputUser\x88\x01\x01\x120\n" +
+	"\x05tools\x18l \x03(\v2\x0f.chatpb.v1.ToolB\tʠ\x19\x05toolsR\x05tools\x12k\n" +
+	"\x0fresponse_format\x18m \x01(\v2\x19.chatpb.v1.ResponseFormatB'\xea\x9f\x19\x10response_format_ʠ\x19\x0fresponse_formatR\x0eresponseFormat\x12%\n" +
 	"\bprovider\x18n \x01(\tB\x04\xa0\xa0\x19\x01H\tR\bprovider\x88\x01\x01\x12\x1c\n" +
 	"\tcitations\x18o \x03(\tR\tcitations\x120\n" +
 	"\x0esearch_results\x18p \x01(\tB\x04\xb0\x9f\x19\x03H\n" +

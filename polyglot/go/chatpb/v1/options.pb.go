@@ -335,6 +335,14 @@ var file_chatpb_v1_options_proto_extTypes = []protoimpl.ExtensionInfo{
 		Filename:      "chatpb/v1/options.proto",
 	},
 	{
+		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
+		ExtensionType: (*string)(nil),
+		Field:         51721,
+		Name:          "chatpb.v1.stored_from",
+		Tag:           "bytes,51721,opt,name=stored_from",
+		Filename:      "chatpb/v1/options.proto",
+	},
+	{
 		ExtendedType:  (*descriptorpb.MessageOptions)(nil),
 		ExtensionType: (*bool)(nil),
 		Field:         51700,
@@ -492,6 +500,11 @@ var (
 	//
 	// optional string column_of_tokens = 51720;
 	E_ColumnOfTokens = &file_chatpb_v1_options_proto_extTypes[19]
+	// The name of the field of the request whose value the field has in a stored
+	// completion, if the answer itself has none. Unset: it has the answer's alone.
+	//
+	// optional string stored_from = 51721;
+	E_StoredFrom = &file_chatpb_v1_options_proto_extTypes[20]
 )
 
 // Extension fields to descriptorpb.MessageOptions.
@@ -501,35 +514,35 @@ var (
 	// members is repeated, and otherwise the same as an unset field.
 	//
 	// optional bool json_union = 51700;
-	E_JsonUnion = &file_chatpb_v1_options_proto_extTypes[20]
+	E_JsonUnion = &file_chatpb_v1_options_proto_extTypes[21]
 	// How members that the schema does not know are folded. Unset: a later value
 	// replaces an earlier one.
 	//
 	// optional chatpb.v1.Fold fold_unknown = 51703;
-	E_FoldUnknown = &file_chatpb_v1_options_proto_extTypes[21]
+	E_FoldUnknown = &file_chatpb_v1_options_proto_extTypes[22]
 	// If members that the schema does not know are arrays of objects: the member of
 	// such an object whose integer identifies it. Objects with the same integer and
 	// the same `fold_unknown_kind` in different chunks are one. Unset: none is.
 	//
 	// optional string fold_unknown_key = 51704;
-	E_FoldUnknownKey = &file_chatpb_v1_options_proto_extTypes[22]
+	E_FoldUnknownKey = &file_chatpb_v1_options_proto_extTypes[23]
 	// The member whose string tells of what kind such an object is. An object without
 	// a key continues the last one if it is of the same kind and adds only pieces.
 	// Unset: objects without a key are appended.
 	//
 	// optional string fold_unknown_kind = 51705;
-	E_FoldUnknownKind = &file_chatpb_v1_options_proto_extTypes[23]
+	E_FoldUnknownKind = &file_chatpb_v1_options_proto_extTypes[24]
 	// The members of such objects that come in pieces: strings in them are appended.
 	// A string in another member replaces the earlier one.
 	//
 	// repeated string fold_unknown_pieces = 51706;
-	E_FoldUnknownPieces = &file_chatpb_v1_options_proto_extTypes[24]
+	E_FoldUnknownPieces = &file_chatpb_v1_options_proto_extTypes[25]
 	// The name of a member of a chunk that holds the whole completion, as a string of
 	// JSON text. Folding gives that completion, whatever the chunks add up to. Servers
 	// do not send it: unfolding writes it where the pieces cannot tell a completion.
 	//
 	// optional string fold_whole = 51707;
-	E_FoldWhole = &file_chatpb_v1_options_proto_extTypes[25]
+	E_FoldWhole = &file_chatpb_v1_options_proto_extTypes[26]
 )
 
 var File_chatpb_v1_options_proto protoreflect.FileDescriptor
@@ -576,6 +589,8 @@ const file_chatpb_v1_options_proto_rawDesc = "" +
 	"\rcolumn_shared\x12\x1d.google.protobuf.FieldOptions\x18\x86\x94\x03 \x01(\tR\fcolumnShared\x88\x01\x01:G\n" +
 	"\rcolumn_tokens\x12\x1d.google.protobuf.FieldOptions\x18\x87\x94\x03 \x01(\tR\fcolumnTokens\x88\x01\x01:L\n" +
 	"\x10column_of_tokens\x12\x1d.google.protobuf.FieldOptions\x18\x88\x94\x03 \x01(\tR\x0ecolumnOfTokens\x88\x01\x01:C\n" +
+	"\vstored_from\x12\x1d.google.protobuf.FieldOptions\x18\x89\x94\x03 \x01(\tR\n" +
+	"storedFrom\x88\x01\x01:C\n" +
 	"\n" +
 	"json_union\x12\x1f.google.protobuf.MessageOptions\x18\xf4\x93\x03 \x01(\bR\tjsonUnion\x88\x01\x01:X\n" +
 	"\ffold_unknown\x12\x1f.google.protobuf.MessageOptions\x18\xf7\x93\x03 \x01(\x0e2\x0f.chatpb.v1.FoldR\vfoldUnknown\x88\x01\x01:N\n" +
@@ -627,19 +642,20 @@ var file_chatpb_v1_options_proto_depIdxs = []int32{
 	2,  // 17: chatpb.v1.column_shared:extendee -> google.protobuf.FieldOptions
 	2,  // 18: chatpb.v1.column_tokens:extendee -> google.protobuf.FieldOptions
 	2,  // 19: chatpb.v1.column_of_tokens:extendee -> google.protobuf.FieldOptions
-	3,  // 20: chatpb.v1.json_union:extendee -> google.protobuf.MessageOptions
-	3,  // 21: chatpb.v1.fold_unknown:extendee -> google.protobuf.MessageOptions
-	3,  // 22: chatpb.v1.fold_unknown_key:extendee -> google.protobuf.MessageOptions
-	3,  // 23: chatpb.v1.fold_unknown_kind:extendee -> google.protobuf.MessageOptions
-	3,  // 24: chatpb.v1.fold_unknown_pieces:extendee -> google.protobuf.MessageOptions
-	3,  // 25: chatpb.v1.fold_whole:extendee -> google.protobuf.MessageOptions
-	0,  // 26: chatpb.v1.json_encoding:type_name -> chatpb.v1.JsonEncoding
-	1,  // 27: chatpb.v1.fold:type_name -> chatpb.v1.Fold
-	1,  // 28: chatpb.v1.fold_unknown:type_name -> chatpb.v1.Fold
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	26, // [26:29] is the sub-list for extension type_name
-	0,  // [0:26] is the sub-list for extension extendee
+	2,  // 20: chatpb.v1.stored_from:extendee -> google.protobuf.FieldOptions
+	3,  // 21: chatpb.v1.json_union:extendee -> google.protobuf.MessageOptions
+	3,  // 22: chatpb.v1.fold_unknown:extendee -> google.protobuf.MessageOptions
+	3,  // 23: chatpb.v1.fold_unknown_key:extendee -> google.protobuf.MessageOptions
+	3,  // 24: chatpb.v1.fold_unknown_kind:extendee -> google.protobuf.MessageOptions
+	3,  // 25: chatpb.v1.fold_unknown_pieces:extendee -> google.protobuf.MessageOptions
+	3,  // 26: chatpb.v1.fold_whole:extendee -> google.protobuf.MessageOptions
+	0,  // 27: chatpb.v1.json_encoding:type_name -> chatpb.v1.JsonEncoding
+	1,  // 28: chatpb.v1.fold:type_name -> chatpb.v1.Fold
+	1,  // 29: chatpb.v1.fold_unknown:type_name -> chatpb.v1.Fold
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	27, // [27:30] is the sub-list for extension type_name
+	0,  // [0:27] is the sub-list for extension extendee
 	0,  // [0:0] is the sub-list for field type_name
 }
 
@@ -655,7 +671,7 @@ func file_chatpb_v1_options_proto_init() {
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_chatpb_v1_options_proto_rawDesc), len(file_chatpb_v1_options_proto_rawDesc)),
 			NumEnums:      2,
 			NumMessages:   0,
-			NumExtensions: 26,
+			NumExtensions: 27,
 			NumServices:   0,
 		},
 		GoTypes:           file_chatpb_v1_options_proto_goTypes,

@@ -53,7 +53,8 @@ async def write_json(data: bytes, message_type: str) -> bytes:
 
 def _class(name: str) -> Any:
     import chatpb.v1.chat_completion_service_pb2
-    import chatpb.v1.model_service_pb2  # noqa: F401 (they register what is asked for)
+    import chatpb.v1.model_service_pb2
+    import chatpb.v1.stored_chat_completion_service_pb2  # noqa: F401 (they register what is asked for)
 
     pool = descriptor_pool.Default()
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))

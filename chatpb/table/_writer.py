@@ -16,7 +16,7 @@ from chatpb.table._delta.changes import Changes, Input, NewFile
 from chatpb.table._delta.commits import commit
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.partitions import Partitioning
-from chatpb.table._delta.snapshot import Snapshot
+from chatpb.table._delta.snapshot import Snapshot, load, removed
 from chatpb.table._delta.transactions import transactions
 from chatpb.table._errors import DatasetConflictError, DatasetError
 from chatpb.table._files.file_writer import FileWriter, Limits
@@ -115,10 +115,23 @@ class DatasetWriter:
         )
 
     def taken_before(self, prefix: str) -> Mapping[str, int]:
-        """What the table has of app transactions whose IDs begin with a prefix."""
+        """What the table has of app transactions whose IDs begin with a prefix.
+
+        Raises:
+            DatasetConflictError: Others have replaced the log meanwhile.
+            DatasetError: A file of the log is damaged.
+        """
         if self._snapshot is None:
             return {}
-        return transactions(self._location, self._snapshot.version, prefix)
+        version = self._snapshot.version
+        try:
+            return transactions(self._location, version, prefix)
+        except DatasetError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                now = load(self._location)
+                if now is not None and now.version > version:
+                    raise DatasetConflictError(self._location.uri, removed(version)) from None
+            raise
 
     def write(self, record: bytes | CompletionRecord, json_bytes: int | None = None) -> None:
         """Adds a record.

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 import pytest
+from deltalake.exceptions import DeltaError
 
 import chatpb
 from chatpb.table import Dataset, DatasetError
@@ -17,7 +18,9 @@ from chatpb.table._care.rewrite import loaded as latest
 from chatpb.table._care.rewrite import rewritten as rewritten_files
 from chatpb.table._delta import commits, snapshot
 from chatpb.table._delta.changes import Changes
+from chatpb.table._writer import DatasetWriter
 from chatpb.v1 import CompletionRecord
+from support.table_files import compacted, completion, lines
 
 
 def record(number: int) -> bytes:
@@ -87,7 +90,7 @@ def test_two_that_optimize_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     table = Dataset(tmp_path)
     for number in range(4):
         table.append([record(number)])
-    calls = []
+    calls: list[Any] = []
 
     def loaded(*args: Any) -> Any:
         calls.append(args)
@@ -122,3 +125,71 @@ def test_reads_again_while_the_log_is_replaced(
     monkeypatch.setattr(snapshot, "_opened", opened)
     assert 2 == len(list(table.records()))
     assert 3 == len(failed)
+
+
+def test_a_writer_that_others_make_fail_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Delta's client fails if `vacuum` removes what it reads. As long as others get on, try on."""
+    table = Dataset(tmp_path)
+    table.append([record(0)])
+    original = commits._write
+    failures: list[Any] = []
+
+    def write(*args: Any) -> Any:
+        if len(failures) == 6:
+            return original(*args)
+        failures.append(args)
+        monkeypatch.setattr(commits, "_write", original)
+        table.append([record(len(failures))])
+        monkeypatch.setattr(commits, "_write", write)
+        raise DeltaError("Invalid table version: 1")
+
+    monkeypatch.setattr(commits, "_write", write)
+    table.append([record(7)])
+    assert sorted(map(record, range(8))) == sorted(table.records())
+
+
+def test_compact_reads_again_after_the_log_was_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a deletion for good, between reading the version and what was taken of which input."""
+    table = Dataset(tmp_path / "table")
+    for number in range(3):
+        table.append([record(number)])
+    source = tmp_path / "in.jsonl"
+    source.write_text(lines(completion(9)))
+    original = DatasetWriter.taken_before
+    calls: list[Any] = []
+
+    def taken_before(*args: Any) -> Any:
+        if not calls:
+            calls.append(args)
+            table.delete(pc.field("id") == "chatcmpl-1", vacuum=True)
+        return original(*args)
+
+    monkeypatch.setattr(DatasetWriter, "taken_before", taken_before)
+    assert compacted(source, table.path).startswith("1 record, ")
+    assert 3 == len(list(table.records()))
+
+
+def test_a_checkpoint_is_made_while_others_replace_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`optimize` has committed by then, so it does not fail."""
+    table = Dataset(tmp_path)
+    for number in range(3):
+        table.append([record(number)])
+    original = snapshot.opened
+    calls: list[Any] = []
+
+    def opened(*args: Any) -> Any:
+        if not calls:
+            calls.append(args)
+            (tmp_path / "_delta_log" / "1.tmp").touch()
+            raise DatasetError(str(tmp_path), "cannot be opened: Requested range was invalid")
+        return original(*args)
+
+    monkeypatch.setattr("chatpb.table._delta.commits.opened", opened)
+    assert 3 == table.optimize().removed
+    assert calls

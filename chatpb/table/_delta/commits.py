@@ -24,7 +24,7 @@ from chatpb.table._delta.listing import is_there
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.outcome import noted_in
 from chatpb.table._delta.schema import COLUMNS, add_columns, partition_field
-from chatpb.table._delta.snapshot import delta_errors, gone, opened, options_of
+from chatpb.table._delta.snapshot import delta_errors, gone, opened, options_of, while_it_changes
 from chatpb.table._delta.state import (
     OLDEST,
     UNTIL,
@@ -43,7 +43,9 @@ from chatpb.table._errors import DatasetConflictError, DatasetError, one_line
 
 _STATISTICS: Final = "delta.dataSkippingStatsColumns"  # by default, the first 32 columns
 _ATTEMPTS: Final = 30  # while other writers commit
-_FAILURES: Final = 3  # that are no conflict; the store has been asked several times for each
+_FAILURES: Final = (
+    3  # in a row, that are no conflict; the store has been asked several times for each
+)
 
 
 @in_own_process
@@ -68,7 +70,8 @@ def commit(location: Location, base: int | None, changes: Changes) -> int:
     """
     mark = new_mark()
     failure: Exception | None = None
-    failures = 0  # after which the commit may be there
+    failures = 0  # in a row, while nobody else commits
+    may_be_there = False
     state = state_before(location, base, changes)
     then: Mapping[str, int | None] = (
         dict.fromkeys(changes.transactions) if state is None else state.noted
@@ -79,9 +82,11 @@ def commit(location: Location, base: int | None, changes: Changes) -> int:
     first = 0 if state is None else state.version + 1  # that may be this commit
     for attempt in range(_ATTEMPTS + 1):
         if attempt:
+            last = None if state is None else state.version
             with delta_errors(location, "cannot be written to; it is unknown whether it was"):
                 state = state_of(location, changes, mark)
             if state is not None:
+                failures = failures if state.version == last else 0
                 if happened(location, state, mark, changes, first):
                     _make_durable(location, first, state.version)
                     return state.version
@@ -93,12 +98,14 @@ def commit(location: Location, base: int | None, changes: Changes) -> int:
             if failures == _FAILURES or attempt == _ATTEMPTS:
                 break
             pause(attempt)
-        _check_age(location, state, changes, may_be_there=bool(failures))
+        _check_age(location, state, changes, may_be_there=may_be_there)
         try:
             is_written = _attempt(location, state, changes, mark)
         except (DeltaError, OSError) as error:
             failure = error
-            failures += not isinstance(error, CommitFailedError)
+            if not isinstance(error, CommitFailedError):
+                failures += 1
+                may_be_there = True
             continue
         version = 0 if state is None else state.version + 1
         if is_written and belongs(location, version, mark, changes):
@@ -172,10 +179,14 @@ def _properties(transactions: Mapping[str, int], metadata: Mapping[str, Any]) ->
 @in_own_process
 def make_checkpoint(location: Location, version: int) -> None:
     """Writes the whole state at a version to the log, so that earlier entries are not needed."""
-    table = opened(location, version)
-    with delta_errors(location, "cannot be written to"):
-        if table is not None:
-            table.create_checkpoint()
+
+    def make() -> None:
+        table = opened(location, version)
+        with delta_errors(location, "cannot be written to"):
+            if table is not None:
+                table.create_checkpoint()
+
+    while_it_changes(location, make)
 
 
 @in_own_process

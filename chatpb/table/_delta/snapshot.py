@@ -146,6 +146,11 @@ def gone(version: int) -> str:
     return f"there is no version {version} any more: it was removed by vacuum"
 
 
+def removed(version: int) -> str:
+    """The reason of the conflict that `vacuum` removes what something is made of."""
+    return f"version {version} was removed while something was made of it"
+
+
 def _absent(location: Location) -> bool:
     return location.folder is not None and not (location.folder / LOG).is_dir()
 

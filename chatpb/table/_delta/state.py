@@ -15,7 +15,13 @@ from chatpb.table._delta.changes import Changes, NewFile, ended
 from chatpb.table._delta.listing import is_there
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.outcome import entry, found_in, may_be_passed, remove_passed
-from chatpb.table._delta.snapshot import arrow_table, delta_errors, opened, while_it_changes
+from chatpb.table._delta.snapshot import (
+    arrow_table,
+    delta_errors,
+    opened,
+    removed,
+    while_it_changes,
+)
 from chatpb.table._errors import DatasetConflictError, DatasetError
 
 MARK: Final = "chatpb:commit:"  # the app transaction by which a writer finds its own commit
@@ -90,8 +96,7 @@ def state_before(location: Location, base: int | None, changes: Changes) -> Stat
         return state_of(location, changes, None, base)
     except DatasetError:  # `vacuum` has removed the entries of the log
         if changes.transactions or changes.removes or changes.exact:
-            reason = f"version {base} was removed while something was made of it"
-            raise DatasetConflictError(location.uri, reason) from None
+            raise DatasetConflictError(location.uri, removed(base)) from None
         return state_of(location, changes)
 
 
@@ -123,6 +128,8 @@ def _is_named(location: Location, state: State, mark: Mark, changes: Changes) ->
     with delta_errors(location, "cannot be read"):
         if not names_of(state.table).isdisjoint(each.name for each in changes.adds):
             return True
+    if changes.transactions:  # nobody else commits the same ones without a conflict
+        return all(state.noted[name] == at for name, at in changes.transactions.items())
     last = state.noted[mark.name]
     if last is None or last < mark.number:  # nobody has used the mark since
         return False

@@ -19,6 +19,7 @@ from chatpb.table._delta.listing import Stored, listed, remove_all
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.log import Log
 from chatpb.table._delta.snapshot import while_it_changes
+from chatpb.table._errors import DatasetError
 from chatpb.table._files.file_writer import WRITING
 
 #: Seconds that a file which no version contains is kept: a writer may be about to commit it.
@@ -103,8 +104,7 @@ def vacuum(
             _announce(location, plan)
         remove_all(location, plan.garbage)  # first: nothing names them afterwards
         if plan.entries:
-            plan.log.make_checkpoint(plan.oldest)
-            remove_all(location, plan.entries)
+            _shorten(location, plan)
     return Vacuumed(
         len(plan.garbage),
         sum(file.size for file in plan.garbage),
@@ -112,6 +112,16 @@ def vacuum(
         plan.oldest,
         tuple(location.place(file.name) for file in plan.unfinished),
     )
+
+
+def _shorten(location: Location, plan: _Plan) -> None:
+    try:
+        plan.log.make_checkpoint(plan.oldest)
+    except DatasetError:
+        if min(Log(location).versions, default=0) <= plan.oldest:
+            raise
+        plan.entries = []  # another one, at the same time, has removed more
+    remove_all(location, plan.entries)
 
 
 def _planned(location: Location, older: float, announced: tuple[int, Removal] | None) -> _Plan:

@@ -155,7 +155,9 @@ def _attempt(location: Location, state: State | None, changes: Changes, mark: Ma
     if changes.removal is not None and state is not None:
         oldest = changes.removal.oldest
         oldest = state.version + 1 if oldest is None else oldest
-        transactions[UNTIL] = max(changes.removal.until, state.noted[UNTIL] or 0)
+        # Not later than now, which a `vacuum` whose clock was ahead has said.
+        until = min(state.noted[UNTIL] or 0, time.time_ns() // 1_000_000)
+        transactions[UNTIL] = max(changes.removal.until, until)
         transactions[OLDEST] = max(oldest, state.noted[OLDEST] or 0)
     properties = _properties(transactions, noted(changes, transactions))
     if state is None:

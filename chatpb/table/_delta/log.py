@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -77,13 +79,23 @@ class Log:
     def version_at(self, moment: float) -> int:
         """The version that was current at a moment; the first that is there, if it came later.
 
+        Where the clock was put back, a version is as new as those before it. Where it was ahead, a
+        version is as new as the next one.
+
         Raises:
             DatasetError: There is no commit.
         """
         if not self._commits:
             raise DatasetError(self._location.place(LOG), "there is no commit in it")
-        before = (version for version, file in self._commits.items() if file.time <= moment)
-        return max(before, default=min(self._commits))
+        now = time.time()
+        past = {version: file.time for version, file in self._commits.items() if file.time <= now}
+        times = dict(zip(past, accumulate(past.values(), max), strict=True))
+        following = now
+        for version in sorted(self._commits, reverse=True):
+            following = times.get(version, following)
+            if following <= moment:
+                return version
+        return min(self._commits)
 
     def entries(self, limit: int | None = None) -> Iterator[Entry]:
         """The last commits, the newest first."""

@@ -125,8 +125,8 @@ class Dataset(Care):
         """
         return parts(self._snapshot(), where)
 
-    def _snapshot(self) -> Snapshot:
-        snapshot = load(self._location, self._version)
+    def _snapshot(self, *, checked: bool = True) -> Snapshot:
+        snapshot = load(self._location, self._version, checked=checked)
         if snapshot is None:
             raise DatasetError(self.uri, absence(self._location))
         return snapshot
@@ -210,7 +210,9 @@ class Dataset(Care):
         Raises:
             DatasetError: There is no table, or its log is damaged.
         """
-        return verify(self._location, parts(self._snapshot(), with_statistics=True), advance)
+        return verify(
+            self._location, parts(self._snapshot(checked=False), with_statistics=True), advance
+        )
 
     def sql(
         self, *, before: int | None = None, temp_directory: str | None = None

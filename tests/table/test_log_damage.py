@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 import pytest
 
-from chatpb.table import Dataset
+from chatpb.table import Dataset, DatasetError
 from chatpb.table._delta import commits
 from chatpb.v1 import CompletionRecord
 from support.command_line import run
@@ -168,3 +169,42 @@ def test_history_names_the_program(tmp_path: Path) -> None:
     spark = {"engineInfo": "Apache-Spark/4.1.0 Delta-Lake/4.1.0"}
     edit(path, lambda actions: of("commitInfo", actions).update(spark))
     assert "Spark 4.1.0, Delta Lake 4.1.0" == table.history()[0].engine
+
+
+def flip(path: Path, text: str) -> None:
+    """Changes a character of an entry in the place of a text, by one bit."""
+    content = bytearray(path.read_bytes())
+    content[content.index(text.encode()) + len(text)] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_removal_of_another_file_is_not_read(tmp_path: Path) -> None:
+    """Delta's client would give back what was deleted, and what was kept twice."""
+    table = Dataset(tmp_path)
+    table.append([CompletionRecord(caller=f"user-{number}") for number in range(4)])
+    before = list(table.records())
+    table.delete(pc.field("caller") == "user-0")
+    table.append([CompletionRecord(caller="user-9")])
+    path = entry_of(tmp_path, 1)
+    flip(path, '"remove":{"path":"part-')
+    reason = "damaged: its actions are not what was written; put it back from a copy, or restore"
+    for use in (
+        lambda: list(table.records()),
+        lambda: table.delete(pc.field("caller") == "user-1"),
+        lambda: table.delete("caller = 'user-1'"),
+        table.optimize,
+        table.sql,
+        lambda: table.append([CompletionRecord()]),
+        lambda: table.at(1),
+    ):
+        with pytest.raises(DatasetError) as caught:
+            use()
+        assert f"{path}: {reason} version 0" == str(caught.value)
+    assert before == list(table.at(0).records())
+    assert [2, 1, 0] == [commit.version for commit in table.history()]
+    table.restore(0)
+    assert before == list(table.records())
+    table.append([CompletionRecord(caller="user-9")])
+    assert 5 == len(list(table.records()))
+    table.vacuum(timedelta(0))
+    assert [] == errors(table)

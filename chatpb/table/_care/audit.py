@@ -10,14 +10,12 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet
 
-from chatpb.table._delta.changes import NOTE
 from chatpb.table._delta.diagnosis import LOG
-from chatpb.table._delta.digest import DIGEST, digest
+from chatpb.table._delta.entries import check, restored
 from chatpb.table._delta.listing import AbsentError, read_bytes
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.log import Entry, Log
 from chatpb.table._delta.snapshot import while_it_changes
-from chatpb.table._delta.state import MARK
 from chatpb.table._errors import DatasetError, one_line
 
 _METADATA: Final = ("id", "schemaString", "partitionColumns", "configuration")
@@ -86,13 +84,13 @@ def _found(location: Location) -> list[DatasetError]:
     entries: dict[int, Entry] = {}
     for version in log.versions:
         try:
-            entries[version] = log.entry(version)
-            _check(log.place(version), entries[version])
+            entries[version] = read = log.entry(version)
+            check(log.place(version), read.info, read.actions)
         except AbsentError:
             raise
         except DatasetError as error:
             errors.append(error)
-    restored = {_restored(entry) for entry in entries.values()}
+    wanted = {restored(entry.info) for entry in entries.values()}
     checkpoints = log.checkpoints()
     first = min(log.versions, default=0)
     state = _State() if first == 0 else None
@@ -103,10 +101,10 @@ def _found(location: Location) -> list[DatasetError]:
             state = None
         elif state is not None:
             state.take(entry.actions)
-            names = then.get(_restored(entry))
+            names = then.get(restored(entry.info))
             if names is not None and names != state.files.keys():
                 reason = (
-                    f"damaged: its files are not those of version {_restored(entry)}, which it"
+                    f"damaged: its files are not those of version {restored(entry.info)}, which it"
                     " restored"
                 )
                 errors.append(DatasetError(log.place(version), reason))
@@ -117,43 +115,9 @@ def _found(location: Location) -> list[DatasetError]:
                 raise
             except DatasetError as error:
                 errors.append(error)
-        if state is not None and version in restored:
+        if state is not None and version in wanted:
             then[version] = set(state.files)
     return errors
-
-
-def _check(place: str, entry: Entry) -> None:
-    """Compares a commit with its digest, if chatpb made it.
-
-    Raises:
-        DatasetError: It is damaged.
-    """
-    note = _note(entry)
-    if _restored(entry) >= 0 or note.get("operation") == "add columns":
-        return  # Delta's client makes the actions
-    expected = note.get(DIGEST)
-    if expected is None:
-        if any(each["appId"].startswith(MARK) for each in entry.actions.get("txn", ())):
-            raise DatasetError(place, "damaged: it has no digest")
-        return
-    try:
-        found = digest(entry.actions)
-    except (LookupError, TypeError, AttributeError) as error:
-        raise DatasetError(place, f"damaged: {one_line(error)}") from None
-    if found != expected:
-        raise DatasetError(place, "damaged: its actions are not what was written")
-
-
-def _note(entry: Entry) -> Mapping[str, Any]:
-    note = entry.info.get(NOTE)
-    return note if isinstance(note, dict) else {}
-
-
-def _restored(entry: Entry) -> int:
-    """The version that a commit restored; -1 if it did something else."""
-    note = _note(entry)
-    version = note.get("version")
-    return version if note.get("operation") == "restore" and isinstance(version, int) else -1
 
 
 def _compared(location: Location, names: list[str], expected: _State | None) -> _State:

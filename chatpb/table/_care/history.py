@@ -10,11 +10,12 @@ from typing import Any, Final
 
 from chatpb.table._care.rewrite import loaded
 from chatpb.table._delta import commits
-from chatpb.table._delta.changes import NOTE
+from chatpb.table._delta.changes import MARK, NOTE
 from chatpb.table._delta.digest import WRITER
+from chatpb.table._delta.entries import changed
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.log import Entry, Log
-from chatpb.table._delta.state import MARK, VACUUM
+from chatpb.table._delta.state import VACUUM
 from chatpb.table._delta.transactions import transactions
 from chatpb.table._errors import DatasetError
 
@@ -53,7 +54,7 @@ class Commit:
 
 def history(location: Location, limit: int | None = None) -> list[Commit]:
     """See `Dataset.history`."""
-    loaded(location)
+    loaded(location, checked=False)
     return [_commit(entry) for entry in Log(location).entries(limit)]
 
 
@@ -104,7 +105,7 @@ def _records(
 
 def restore(location: Location, version: int) -> int:
     """See `Dataset.restore`."""
-    last = loaded(location)
+    last = loaded(location, checked=False)
     if version > last.version:
         raise DatasetError(location.uri, f"there is no version {version}, only {last.version}")
     if version == last.version:
@@ -112,11 +113,14 @@ def restore(location: Location, version: int) -> int:
     loaded(location, version)
     now = transactions(location, last.version, _TAKEN)
     then = transactions(location, version, _TAKEN)
-    changed = {
+    differing = {
         name: then.get(name, 0)
         for name, at in now.items()
         if at != then.get(name, 0) and not name.startswith((MARK, VACUUM))
     }
-    return commits.restore(
-        location, version, changed, {NOTE: {"operation": "restore", "version": version}}
+    made = commits.restore(
+        location, version, differing, {NOTE: {"operation": "restore", "version": version}}
     )
+    if changed(location) is not None:  # it is not read again
+        commits.make_checkpoint(location, made)
+    return made

@@ -32,13 +32,13 @@ _GROUP_BYTES: Final = 64 << 20
 _GROUP_ROWS: Final = 100_000
 
 
-def loaded(location: Location, version: int | None = None) -> Snapshot:
+def loaded(location: Location, version: int | None = None, *, checked: bool = True) -> Snapshot:
     """A table at a version, by default the last one.
 
     Raises:
         DatasetError: There is none, or it cannot be read.
     """
-    snapshot = load(location, version)
+    snapshot = load(location, version, checked=checked)
     if snapshot is None:
         raise DatasetError(location.uri, absence(location))
     return snapshot

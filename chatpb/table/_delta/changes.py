@@ -9,6 +9,8 @@ from typing import Any, Final, Protocol
 
 #: In the metadata of a commit: what was done, to how many rows, by which program.
 NOTE: Final = "chatpb"
+#: The app transaction by which a writer finds its own commit.
+MARK: Final = "chatpb:commit:"
 _NAME: Final = re.compile(
     r"part-([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}-[0-9a-f]{32}-[0-9a-f]{16}"
     r"\.parquet"

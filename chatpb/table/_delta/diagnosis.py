@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from contextlib import suppress
 from typing import Any, Final
 
 import pyarrow as pa
@@ -40,29 +39,6 @@ def damage(location: Location) -> DatasetError | None:
         reason = "missing" if name not in names else _reason(files, folder, name, names)
         if reason is not None:
             return DatasetError(location.place(f"{LOG}/{name}"), reason)
-    return None
-
-
-def emptied(location: Location) -> DatasetError | None:
-    """The error of a commit of the log that is empty, as a power cut leaves it; None if none is.
-
-    Delta's client takes it for a commit that changes nothing, so its records would be missing.
-    """
-    if location.folder is None:
-        return None
-    sizes: dict[int, os.DirEntry[str]] = {}
-    first = 0
-    with os.scandir(location.folder / LOG) as entries:
-        for entry in entries:
-            if (match := _COMMIT.fullmatch(entry.name)) is not None:
-                sizes[int(match[1])] = entry
-            elif (match := _CHECKPOINT.fullmatch(entry.name)) is not None:
-                first = max(first, int(match[1]) + 1)
-    for version in sorted(version for version in sizes if version >= first):
-        with suppress(FileNotFoundError):
-            if not sizes[version].stat().st_size:
-                place = location.place(f"{LOG}/{sizes[version].name}")
-                return DatasetError(place, "damaged: it is empty")
     return None
 
 

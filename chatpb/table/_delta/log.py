@@ -6,7 +6,6 @@ with counts, and the removal of entries that no version needs.
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ import pyarrow.parquet
 
 from chatpb.table._delta import commits
 from chatpb.table._delta.diagnosis import LOG
+from chatpb.table._delta.entries import parsed
 from chatpb.table._delta.listing import Stored, listed, read_bytes, write_bytes
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.transactions import checkpoints_of
@@ -122,14 +122,7 @@ class Log:
             DatasetError: It is damaged.
         """
         name = self._commits[version].name
-        actions: dict[str, list[dict[str, Any]]] = {}
-        try:
-            for line in read_bytes(self._location, name).splitlines():
-                for kind, action in json.loads(line).items():
-                    actions.setdefault(kind, []).append(dict(action))
-        except (ValueError, TypeError, AttributeError) as error:
-            raise DatasetError(self._location.place(name), f"damaged: {error}") from None
-        info = actions.pop("commitInfo", [{}])[0]
+        info, actions = parsed(read_bytes(self._location, name), self._location.place(name))
         return Entry(version, info, actions)
 
     def named(self, *, since_version: int = 0, since: float = 0) -> set[str]:

@@ -14,7 +14,8 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from chatpb.table._delta.away import in_own_process
-from chatpb.table._delta.diagnosis import LOG, damage, emptied
+from chatpb.table._delta.diagnosis import LOG, damage
+from chatpb.table._delta.entries import changed
 from chatpb.table._delta.listing import listed
 from chatpb.table._delta.location import Location
 from chatpb.table._errors import DatasetError, one_line
@@ -59,12 +60,16 @@ class Snapshot:
 
 
 @in_own_process
-def load(location: Location, version: int | datetime | None = None) -> Snapshot | None:
+def load(
+    location: Location, version: int | datetime | None = None, *, checked: bool = True
+) -> Snapshot | None:
     """Reads a table's log; None if there is no table.
 
     Args:
         location: Where it is.
         version: Which version, or that of which time. Default: the last one.
+        checked: Whether to compare the commits that make up the version with their digests, on a
+            disk of this machine.
 
     Raises:
         DatasetError: The log is damaged, there is no such version, or the table uses a feature of
@@ -73,8 +78,10 @@ def load(location: Location, version: int | datetime | None = None) -> Snapshot 
 
     def read() -> Snapshot | None:
         table = _opened(location, version)
-        if table is not None and version is None and (found := emptied(location)) is not None:
-            raise found
+        if table is not None:
+            last = None if version is None else table.version()
+            if (found := changed(location, last, digests=checked)) is not None:
+                raise found
         return None if table is None else _snapshot(location, table)
 
     return while_it_changes(location, read)

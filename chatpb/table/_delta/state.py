@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from deltalake import DeltaTable
 
-from chatpb.table._delta.changes import Changes, NewFile, ended
+from chatpb.table._delta.changes import MARK, Changes, NewFile, ended
 from chatpb.table._delta.listing import is_there
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.outcome import entry, found_in, may_be_passed, remove_passed
@@ -24,7 +24,6 @@ from chatpb.table._delta.snapshot import (
 )
 from chatpb.table._errors import DatasetConflictError, DatasetError
 
-MARK: Final = "chatpb:commit:"  # the app transaction by which a writer finds its own commit
 _MARKS: Final = 256  # kept in every checkpoint, so not one for each commit
 #: The app transactions by which `vacuum` says what it removes, see `Removal`.
 VACUUM: Final = "chatpb:vacuum:"

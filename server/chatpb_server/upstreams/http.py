@@ -65,7 +65,7 @@ class HttpUpstream:
         query = {**url.query, **self._settings.query}
         self._url = url.joinpath(_PATH).with_query(query)
         self._models_url = url.joinpath(_MODELS_PATH).with_query(query)
-        self._client = HttpClient(self._settings, skip_auto_headers=("User-Agent",))
+        self._client = HttpClient(base_url, self._settings, skip_auto_headers=("User-Agent",))
 
     async def create(self, request: UpstreamRequest) -> UpstreamAnswer:
         """Answers with a whole completion, as `Upstream.create` says."""

@@ -29,6 +29,7 @@ class HttpClient:
     Redirects are not followed, and no cookie is kept.
 
     Args:
+        url: The base URL of the upstream; all requests have its scheme.
         settings: How the upstream is asked.
         **session: More for aiohttp's session.
 
@@ -36,10 +37,12 @@ class HttpClient:
         OSError: The file of certificates cannot be read.
     """
 
-    def __init__(self, settings: RemoteSettings, **session: Any) -> None:
+    def __init__(self, url: str, settings: RemoteSettings, **session: Any) -> None:
         self._settings = settings
         self._how = session
-        self._ssl = ssl.create_default_context(cafile=settings.ca_file)
+        # Reading the certificates of the system takes 20 ms.
+        uses_tls = URL(url).scheme == "https" or settings.ca_file is not None
+        self._ssl = ssl.create_default_context(cafile=settings.ca_file) if uses_tls else True
         self._session: aiohttp.ClientSession | None = None
         connect = settings.connect_timeout
         # A whole completion takes its time; what bounds it is the call's deadline.

@@ -65,7 +65,9 @@ class HttpFallback:
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._base = parts.path.rstrip("/")
         self._query = {**dict(parse_qsl(parts.query, True)), **self._settings.query}
-        self._client = HttpClient(self._settings, skip_auto_headers=_ADDED, auto_decompress=False)
+        self._client = HttpClient(
+            base_url, self._settings, skip_auto_headers=_ADDED, auto_decompress=False
+        )
 
     @asynccontextmanager
     async def send(self, request: PassedRequest) -> AsyncIterator[PassedAnswer]:

@@ -20,6 +20,7 @@ from chatpb_server.upstreams.router import RetryPolicy, Route, Router
 from support import build
 from support.build import PING, USAGE
 from support.limits import TIMEOUT
+from support.sdk import http_client
 
 ONCE = RetryPolicy(attempts=1)
 THROUGH = ["edge", "edge and core"]
@@ -108,4 +109,5 @@ async def read_to_the_break(url: str, **how: Any) -> bytes:
 
 def client(url: str, **how: Any) -> AsyncOpenAI:
     """OpenAI's client, which does not retry."""
-    return AsyncOpenAI(base_url=url, api_key="k", **{"max_retries": 0, "timeout": TIMEOUT, **how})
+    given = {"max_retries": 0, "timeout": TIMEOUT, "http_client": http_client(True), **how}
+    return AsyncOpenAI(base_url=url, api_key="k", **given)

@@ -8,7 +8,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from traceback import walk_stack
+from types import FrameType
 
 import pytest
 
@@ -64,6 +67,20 @@ def ctrl_c() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+def main_frame() -> FrameType:
+    return sys._current_frames()[threading.main_thread().ident or 0]
+
+
+def signal_main_thread() -> None:
+    """Sends SIGINT to the main thread, once that waits for the query."""
+    main = threading.main_thread().ident or 0
+    codes = [each.__code__ for each in (threading.Condition.wait, threading.Event.wait)]
+    expected = [*codes, interrupts.interruptible.__code__]
+    while expected != [frame.f_code for frame, _ in islice(walk_stack(main_frame()), 3)]:
+        threading.Event().wait(0.01)
+    signal.pthread_kill(main, signal.SIGINT)
+
+
 @pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_twice() -> None:
     """The connection is free afterwards: to close one that is busy is an error of its own."""
@@ -79,8 +96,7 @@ def test_ctrl_c_twice() -> None:
                 signal.raise_signal(signal.SIGINT)
 
     def query() -> None:
-        threading.Event().wait(0.2)  # until the main thread waits for the query
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        signal_main_thread()
         asked.wait(TIMEOUT)
         threading.Event().wait(0.2)
         ended.append(True)
@@ -102,8 +118,7 @@ def test_ctrl_c_twice_of_a_query_that_does_not_end(monkeypatch: pytest.MonkeyPat
             signal.raise_signal(signal.SIGINT)
 
     def query() -> None:
-        threading.Event().wait(0.2)  # until the main thread waits for the query
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        signal_main_thread()
         end.wait(TIMEOUT)
 
     try:

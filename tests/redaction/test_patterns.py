@@ -64,6 +64,6 @@ def test_own_patterns_come_first() -> None:
     ["a" * 100_000, "1 " * 50_000, "a@" * 50_000, "a." * 50_000, "::" * 50_000, "sk-" * 30_000],
 )
 def test_long_texts_take_no_time(text: str) -> None:
-    before = time.process_time()
+    before = time.thread_time()
     PatternRedactor()([text])
-    assert time.process_time() - before < 2
+    assert time.thread_time() - before < 20  # the square of the length takes minutes

@@ -234,11 +234,11 @@ async def test_errors_of_our_own() -> None:
 
 
 async def test_time_limits() -> None:
-    late = {"x-request-timeout-ms": "200"}
+    late = {"x-request-timeout-ms": "700"}
     watching = Watching()
     async with (
         HttpUpstream() as upstream,
-        falling_back(upstream.url, watching, silence_timeout=0.2) as (url, _),
+        falling_back(upstream.url, watching, silence_timeout=1.5) as (url, _),
         session() as client,
     ):
         await upstream.answer(raw(HANG))
@@ -339,9 +339,10 @@ async def test_nothing_is_left_over() -> None:
                 async with client.post(url, data=bytes(500_000)) as answer:
                     assert status == answer.status
             await upstream.answer(raw(HANG))
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.1), client.get(url):
-                    pass
+            left = asyncio.ensure_future(client.get(url))
+            while (await upstream.next_request()).method != "GET":
+                pass
+            left.cancel()
             await upstream.next("closed")
             async with asyncio.timeout(TIMEOUT):
                 while ports.load()["held_bytes"]:
@@ -353,7 +354,7 @@ async def test_a_fallback_that_reads_slowly_is_not_the_callers_fault() -> None:
     size = 8 * 2**20
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(1)  # with a small buffer, so that the relay cannot send on
+        await asyncio.sleep(2.5)  # with a small buffer, so that the relay cannot send on
         await reader.readuntil(b"\r\n\r\n")
         left = size
         while left and (piece := await reader.read(2**20)):
@@ -366,7 +367,7 @@ async def test_a_fallback_that_reads_slowly_is_not_the_callers_fault() -> None:
         await asyncio.sleep(0.5)
         yield b"a"
 
-    options = Options(limits=Limits(stall_timeout=0.8, min_rate=10**7))
+    options = Options(limits=Limits(stall_timeout=2, min_rate=10**7))
     listening = await asyncio.start_server(serve, "127.0.0.1", 0, limit=2**16)
     async with listening:
         url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"

@@ -252,7 +252,7 @@ async def test_too_much_metadata_is_an_error_of_openai() -> None:
 
 
 async def test_connections_are_bounded_and_end_when_they_are_idle() -> None:
-    options = Options(limits=Limits(max_connections=2, idle_timeout=0.5, max_streams=7))
+    options = Options(limits=Limits(max_connections=2, idle_timeout=2, max_streams=7))
     async with serving(BuiltinUpstream(), options=options) as port, AsyncExitStack() as stack:
         target = f"127.0.0.1:{port}"
         first = await stack.enter_async_context(connect(target))

@@ -161,7 +161,7 @@ async def test_the_remaining_time_is_passed_on() -> None:
 
 
 async def test_the_relays_own_limit_applies_where_the_caller_has_none() -> None:
-    options = Options(limits=Limits(timeout=0.1))
+    options = Options(limits=Limits(timeout=1))
     async with HttpUpstream() as upstream, relay(upstream.url, options=options) as client:
         await upstream.answer(raw(HANG))
         error = await failure(client.create(timeout=None))
@@ -171,7 +171,7 @@ async def test_the_relays_own_limit_applies_where_the_caller_has_none() -> None:
 
 
 async def test_the_relays_own_limit_applies_to_silence_between_chunks() -> None:
-    settings = RemoteSettings(silence_timeout=0.1)
+    settings = RemoteSettings(silence_timeout=1)
     async with HttpUpstream() as upstream, relay(upstream.url, settings=settings) as client:
         await upstream.answer(sse_answer(chunk("a"), HANG))
         chunks, error = await stream_failure(client.stream(timeout=None))

@@ -343,9 +343,9 @@ async def test_it_can_be_killed_and_started_again() -> None:
 
 
 async def test_what_does_not_come_is_named() -> None:
-    async with HttpUpstream(timeout=0.2) as upstream, connected(upstream):
+    async with HttpUpstream(timeout=1.5) as upstream, connected(upstream):
         await upstream.next("connected")
-        with pytest.raises(TimeoutError, match=r"no done within 0.2 seconds, but .*'connected': 1"):
+        with pytest.raises(TimeoutError, match=r"no done within 1.5 seconds, but .*'connected': 1"):
             await upstream.next("done")
 
 

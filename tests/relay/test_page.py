@@ -29,6 +29,11 @@ def test_texts(page: bytes, expected: str) -> None:
 
 @pytest.mark.parametrize("part", [b"<", b"<!--", b"<script", b"<style></styl", b"&lt;", b"-->"])
 def test_hostile_pages_take_no_time(part: bytes) -> None:
-    began = time.thread_time()
-    text_of_page(part * 1_000_000)
-    assert time.thread_time() - began < 0.01
+    page = part * 1_000_000
+
+    def seconds() -> float:
+        began = time.thread_time()
+        text_of_page(page)
+        return time.thread_time() - began
+
+    assert min(seconds() for _ in range(5)) < 0.01  # usually less than 0.0005

@@ -19,6 +19,7 @@ from support.build import COMPLETION, PING, chunk, create_request, stream_reques
 from support.calls import ending
 from support.http_upstream import CLOSE, HANG, WAIT, HttpUpstream, json_answer, refusing, sse_answer
 from support.limits import TIMEOUT, within
+from support.reaching import until_asked
 from support.recording import EDGES, ERROR, MORE, chunks_of, over_both, records, relay
 
 # What callers see is what is in the log.
@@ -150,19 +151,23 @@ async def test_a_caller_that_goes(edge: str, tmp_path: Path) -> None:
 @over_both
 async def test_a_deadline(edge: str, tmp_path: Path) -> None:
     async with HttpUpstream() as upstream, relay(upstream.url, tmp_path) as client:
-        await upstream.answer(json_answer(HANG, COMPLETION))
-        if edge == "grpc":
-            with pytest.raises(aio.AioRpcError):
-                await client.stub.CreateChatCompletion(create_request(), timeout=0.2)
-        else:
-            late = {"x-request-timeout-ms": "200"}
+        await upstream.answer(json_answer(HANG, COMPLETION), always=True)
+
+        async def call(seconds: float) -> None:
+            if edge == "grpc":
+                with pytest.raises(aio.AioRpcError):
+                    await client.stub.CreateChatCompletion(create_request(), timeout=seconds)
+                return
+            late = {"x-request-timeout-ms": f"{seconds * 1000:.0f}"}
             async with (
                 aiohttp.ClientSession(headers=late) as session,
                 session.post(client.url, json=PING) as response,
             ):
                 assert 504 == response.status
+
+        await until_asked(upstream, call)
         await upstream.next("closed")
-    [record] = records(tmp_path)
+    *_, record = records(tmp_path)
     assert StatusCode.DEADLINE_EXCEEDED.value[0] == record.status
     assert record.http_status in (0, 504)  # of a caller that waits no more, none
     assert record.duration_us > 100_000

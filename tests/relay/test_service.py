@@ -17,6 +17,7 @@ from chatpb_server.core.upstream import RequestBody, UpstreamRequest
 from chatpb_server.upstreams.builtin.upstream import BuiltinUpstream
 from support.build import PING, chunk, create_request, stream_request
 from support.limits import TIMEOUT, within
+from support.reaching import LIMITS
 from support.scripted import Live, Script, connected, created, streamed
 
 
@@ -103,24 +104,27 @@ async def test_a_burst_is_one_message_and_a_lone_chunk_does_not_wait() -> None:
         assert StatusCode.OK == await call.code()
 
 
-UNTIL: list[Any] = [
-    pytest.param(lambda call: call.cancel(), StatusCode.CANCELLED, None, id="cancel"),
-    pytest.param(lambda _: None, StatusCode.DEADLINE_EXCEEDED, 0.2, id="deadline"),
-]
-
-
-@pytest.mark.parametrize(("leave", "code", "timeout"), UNTIL)
-async def test_the_upstream_ends_with_a_unary_call(
-    leave: Callable[[Any], Any], code: StatusCode, timeout: float | None
-) -> None:
+@pytest.mark.parametrize("is_late", [False, True], ids=["cancel", "deadline"])
+async def test_the_upstream_ends_with_a_unary_call(is_late: bool) -> None:
     upstream = Live()
     async with connected(upstream) as channel:
         stub = ChatCompletionServiceStub(channel)
-        call = stub.CreateChatCompletion(create_request(), timeout=timeout)
-        await within(upstream.started.wait())
-        leave(call)
-        assert code == await call.code()
+        for seconds in LIMITS if is_late else (None,):
+            call = stub.CreateChatCompletion(create_request(), timeout=seconds)
+            if not is_late:
+                await within(upstream.started.wait())
+                call.cancel()
+            code = StatusCode.DEADLINE_EXCEEDED if is_late else StatusCode.CANCELLED
+            assert code == await call.code()
+            if upstream.started.is_set():
+                break
         await within(upstream.ended.wait())
+
+
+UNTIL: list[Any] = [
+    pytest.param(lambda call: call.cancel(), StatusCode.CANCELLED, None, id="cancel"),
+    pytest.param(lambda _: None, StatusCode.DEADLINE_EXCEEDED, 1.5, id="deadline"),
+]
 
 
 @pytest.mark.parametrize(("leave", "code", "timeout"), UNTIL)

@@ -24,6 +24,7 @@ from support.http_upstream import (
     sse_answer,
 )
 from support.limits import TIMEOUT, within
+from support.reaching import until_asked
 from support.sdk import (
     Sdk,
     both,
@@ -70,11 +71,15 @@ def target_of(url: str) -> str:
 
 @pytest.mark.parametrize("stream", [False, True], ids=["create", "stream"])
 async def test_silence_before_the_answer(is_async: bool, stream: bool) -> None:
-    async with both(is_async, timeout=SOON) as (upstream, direct, through):
+    async with both(is_async) as (upstream, direct, through):
         await upstream.answer(raw(HANG), always=True)
-        expected = await direct.failure(stream=stream)
+        expected = await until_asked(
+            upstream, lambda limit: direct.failure(stream=stream, timeout=limit)
+        )
         await upstream.next("closed")
-        actual = await through.failure(stream=stream)
+        actual = await until_asked(
+            upstream, lambda limit: through.failure(stream=stream, timeout=limit)
+        )
         await upstream.next("closed")
     assert described(expected) == described(actual)
     assert openai.APITimeoutError is type(actual)
@@ -99,9 +104,9 @@ async def test_each_stream_has_its_own_patience(is_async: bool) -> None:
         await upstream.answer(sse_answer(chunk("a"), WAIT, chunk("b")), always=True)
         patient = asyncio.ensure_future(through.stream(timeout=TIMEOUT))
         await upstream.next("waiting", 1)
-        _, raised = await through.stream(timeout=SOON)
+        _, raised = await until_asked(upstream, lambda limit: through.stream(timeout=limit))
         assert openai.APITimeoutError is type(raised)
-        await upstream.next("closed", 2)
+        assert 1 != (await upstream.next("closed")).call
         await upstream.go(1)
         assert ([chunk("a"), chunk("b")], None) == await patient
 

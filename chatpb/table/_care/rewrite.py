@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from chatpb.table._care.whole import check_digest
 from chatpb.table._delta.changes import Changes, NewFile
 from chatpb.table._delta.commits import commit
 from chatpb.table._delta.location import Location, absence
 from chatpb.table._delta.partitions import partitioning_of
 from chatpb.table._delta.snapshot import Snapshot, load
-from chatpb.table._errors import DatasetConflictError, DatasetError
+from chatpb.table._errors import DatasetConflictError, DatasetError, one_line
 from chatpb.table._files.file_writer import FileWriter, Limits, remove
 from chatpb.table._files.parts import Part
 from chatpb.table._files.unknown import unknown
@@ -65,6 +66,7 @@ def rewritten(
     writer = FileWriter(snapshot.location, level, limits, kind, others)
     try:
         for part, left_out in given:
+            check_digest(part)  # the headers of pages have no checksum
             _copy(part, left_out, columns, writer)
         return writer.close()
     except BaseException:
@@ -90,9 +92,14 @@ def commit_files(location: Location, version: int, changes: Changes) -> int:
 
 def columns_of(parts: Sequence[Part]) -> pa.Schema:
     """All columns of files, also those of later versions of chatpb, in the form to be written."""
-    found = pa.unify_schemas(
-        [pa.schema([each.with_type(plain(each.type)) for each in part.schema]) for part in parts]
-    )
+    found = pa.schema([])
+    for part in parts:
+        there = pa.schema([each.with_type(plain(each.type)) for each in part.schema])
+        try:
+            found = pa.unify_schemas([found, there])
+        except pa.ArrowException as error:
+            reason = f"has columns of other types than the files before it: {one_line(error)}"
+            raise DatasetError(part.place, reason) from None
     return pa.schema(
         [
             SCHEMA.field(each.name)

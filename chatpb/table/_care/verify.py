@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -11,17 +10,16 @@ import pyarrow as pa
 
 from chatpb._errors import ConversionError
 from chatpb.table._care.audit import log_damage
-from chatpb.table._care.rewrite import columns_of
+from chatpb.table._care.whole import check_digest
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.partitions import PARTITIONINGS
 from chatpb.table._delta.statistics import COUNTED
-from chatpb.table._errors import DatasetError, one_line
+from chatpb.table._errors import DatasetError
 from chatpb.table._files.file_writer import digests
 from chatpb.table._files.parts import Part
 from chatpb.table._rows.batches import from_batch
 
 _PARTITIONS: Final = {each.name: each for each in PARTITIONINGS.values()}
-_PIECE: Final = 8 << 20  # bytes that are read at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,45 +70,6 @@ def verify(location: Location, parts: Iterable[Part], advance: Callable[[int], o
         records += found
         size += part.size or 0
     return Verified(files, records, size, without, tuple(damaged), len(of_log))
-
-
-def check_digest(part: Part, advance: Callable[[int], object] = int) -> bool:
-    """Compares all bytes of a file with the digest in its name; False if it has none.
-
-    Raises:
-        DatasetError: It is missing, damaged, or cannot be read.
-    """
-    expected = digests(part.name)
-    if expected is not None and _digest(part, advance) != expected[0]:
-        raise DatasetError(part.place, "damaged: its bytes are not what was written")
-    return expected is not None
-
-
-def check_whole(part: Part) -> None:
-    """Checks that all bytes of a file are what was written, as far as that is known.
-
-    A file of others has no digest; its pages may have checksums, so it is read.
-
-    Raises:
-        DatasetError: It is missing, damaged, or cannot be read.
-    """
-    if not check_digest(part):
-        for _ in part.batches(None, None, schema=columns_of([part])):
-            pass
-
-
-def _digest(part: Part, advance: Callable[[int], object]) -> str:
-    digest = hashlib.sha256()
-    try:
-        with part.open() as stream:
-            while piece := stream.read(_PIECE):
-                digest.update(piece)
-                advance(len(piece))
-    except FileNotFoundError:
-        raise DatasetError(part.place, "missing") from None
-    except OSError as error:
-        raise DatasetError(part.place, f"cannot be read: {one_line(error)}") from None
-    return digest.hexdigest()[:32]
 
 
 def _records(part: Part) -> int:

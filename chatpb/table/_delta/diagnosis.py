@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from itertools import chain
 from typing import Any, Final
 
 import pyarrow as pa
@@ -34,8 +35,8 @@ def damage(location: Location) -> DatasetError | None:
     first = max(checkpoints.values(), default=-1) + 1
     wanted = [_POINTER] if _POINTER in names else []
     wanted += sorted(name for name, version in checkpoints.items() if version == first - 1)
-    wanted += [f"{number:020}.json" for number in range(first, max(commits, default=-1) + 1)]
-    for name in wanted:
+    following = (f"{number:020}.json" for number in range(first, max(commits, default=-1) + 1))
+    for name in chain(wanted, following):
         reason = "missing" if name not in names else _reason(files, folder, name, names)
         if reason is not None:
             return DatasetError(location.place(f"{LOG}/{name}"), reason)
@@ -63,6 +64,6 @@ def _reason(files: Any, folder: str, name: str, names: set[str]) -> str | None:
         if error.errno:
             return os.strerror(error.errno).lower()
         return f"damaged: {one_line(error)}"
-    except (pa.ArrowException, ValueError, LookupError, TypeError) as error:
+    except (pa.ArrowException, ValueError, LookupError, TypeError, RecursionError) as error:
         return f"damaged: {one_line(error)}"
     return None

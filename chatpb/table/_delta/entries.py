@@ -85,9 +85,10 @@ def changed(
     Args:
         location: Where the table is.
         version: The version. Default: the last one.
-        digests: Whether to compare them with their digests. Otherwise, only empty ones are found.
+        digests: Whether to compare them with their digests. Otherwise, only those are found that
+            are empty, which Delta's client overlooks, or no JSON, on which it may crash.
     """
-    if location.folder is None:
+    if location.folder is None or not (location.folder / LOG).is_dir():
         return None
     folder = location.folder / LOG
     entries: dict[int, os.DirEntry[str]] = {}
@@ -106,24 +107,31 @@ def changed(
                 place = location.place(f"{LOG}/{entries[number].name}")
                 if not entries[number].stat().st_size:  # as a power cut leaves it
                     return DatasetError(place, "damaged: it is empty")
-                error = _damage(entries[number], place) if digests else None
+                error = _damage(entries[number], number, place, digests=digests)
                 if error is not None:
-                    way = "put it back from a copy"
-                    way += f", or restore version {number - 1}" if number else ""
-                    return DatasetError(place, f"{error.reason}; {way}")
+                    return error
     return None
 
 
-def _damage(entry: os.DirEntry[str], place: str) -> DatasetError | None:
+def _damage(
+    entry: os.DirEntry[str], version: int, place: str, *, digests: bool
+) -> DatasetError | None:
     status = entry.stat()
     known = (os.path.abspath(entry.path), status.st_size, status.st_mtime_ns)
     if known in _whole:
         return None
     try:
         with open(entry.path, "rb") as stream:
-            check(place, *parsed(stream.read(), place))
+            info, actions = parsed(stream.read(), place)
     except DatasetError as error:
         return error
+    if not digests:
+        return None
+    try:
+        check(place, info, actions)
+    except DatasetError as error:
+        way = "put it back from a copy" + (f", or restore version {version - 1}" if version else "")
+        return DatasetError(place, f"{error.reason}; {way}")
     if len(_whole) >= _MOST:
         _whole.clear()
     _whole.add(known)

@@ -77,11 +77,11 @@ def load(
     """
 
     def read() -> Snapshot | None:
+        # First: Delta's client crashes where a commit is nested too deeply.
+        last = version if isinstance(version, int) else None
+        if (found := changed(location, last, digests=checked)) is not None:
+            raise found
         table = _opened(location, version)
-        if table is not None:
-            last = None if version is None else table.version()
-            if (found := changed(location, last, digests=checked)) is not None:
-                raise found
         return None if table is None else _snapshot(location, table)
 
     return while_it_changes(location, read)

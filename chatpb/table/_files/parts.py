@@ -220,9 +220,17 @@ class Part:
             fragment_readahead=1,
         )
         try:
-            yield from let_go(scanner.to_batches())
+            yield from let_go(
+                scanner.to_batches(), self._count(row_group) if where is None else None
+            )
         except (OSError, pa.ArrowException) as error:
             raise self._failure("damaged", error) from None
+
+    def _count(self, row_group: int | None) -> int:
+        """How many rows it has, or one row group, by its footer."""
+        metadata = self.metadata
+        count = metadata.num_rows if row_group is None else metadata.row_group(row_group).num_rows
+        return int(count)
 
     @cached_property
     def _has_long(self) -> bool:

@@ -53,7 +53,8 @@ def read(
     there = set(file.schema_arrow.names)
     names = [name for name in SCHEMA.names if name in there]
     for group in groups:  # Arrow cannot join the dictionaries of several
-        yield from let_go(file.iter_batches(rows, [group], names, use_threads=False))
+        batches = file.iter_batches(rows, [group], names, use_threads=False)
+        yield from let_go(batches, metadata.row_group(group).num_rows)
 
 
 def _with_dictionary(metadata: pa.parquet.FileMetaData) -> list[str]:

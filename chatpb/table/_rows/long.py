@@ -26,17 +26,32 @@ def apart(rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         yield from apart(rows.slice(half))
 
 
-def let_go(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Batches with rows that only the caller has. Arrow's iterators keep the last one they gave."""
+def let_go(
+    batches: Iterator[pa.RecordBatch], expected: int | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Batches with rows that only the caller has. Arrow's iterators keep the last one they gave.
+
+    Args:
+        batches: The batches of an iterator of Arrow.
+        expected: How many rows they have. Default: that is unknown.
+
+    Raises:
+        pyarrow.ArrowInvalid: They have fewer or more. Arrow leaves out pages whose type it does not
+            know, as a flipped bit makes them.
+    """
     given: list[pa.RecordBatch] = []
+    rows = 0
     while True:
         given += islice(batches, 1)
         if not given:
+            if expected is not None and rows != expected:
+                raise pa.ArrowInvalid(f"it has {rows:,} rows in place of {expected:,}")
             return
         if given[0].nbytes >= LONG:
             given += islice(batches, 1)  # often the end, where Arrow has nothing of it any more
             release()
         while given:
+            rows += given[0].num_rows
             if given[0].num_rows:
                 yield given.pop(0)
             else:

@@ -107,15 +107,13 @@ def changed(
                 place = location.place(f"{LOG}/{entries[number].name}")
                 if not entries[number].stat().st_size:  # as a power cut leaves it
                     return DatasetError(place, "damaged: it is empty")
-                error = _damage(entries[number], number, place, digests=digests)
+                error = _damage(entries[number], place, digests=digests)
                 if error is not None:
                     return error
     return None
 
 
-def _damage(
-    entry: os.DirEntry[str], version: int, place: str, *, digests: bool
-) -> DatasetError | None:
+def _damage(entry: os.DirEntry[str], place: str, *, digests: bool) -> DatasetError | None:
     status = entry.stat()
     known = (os.path.abspath(entry.path), status.st_size, status.st_mtime_ns)
     if known in _whole:
@@ -123,15 +121,11 @@ def _damage(
     try:
         with open(entry.path, "rb") as stream:
             info, actions = parsed(stream.read(), place)
-    except DatasetError as error:
-        return error
-    if not digests:
-        return None
-    try:
+        if not digests:
+            return None
         check(place, info, actions)
     except DatasetError as error:
-        way = "put it back from a copy" + (f", or restore version {version - 1}" if version else "")
-        return DatasetError(place, f"{error.reason}; {way}")
+        return error
     if len(_whole) >= _MOST:
         _whole.clear()
     _whole.add(known)

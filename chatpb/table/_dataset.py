@@ -95,7 +95,7 @@ class Dataset(Care):
         Raises:
             DatasetError: There is one that cannot be read.
         """
-        return load(self._location, self._version) is not None
+        return load(self._location, self._version, checked=False) is not None
 
     def version(self) -> int:
         """The number of its last commit, from 0.
@@ -103,7 +103,7 @@ class Dataset(Care):
         Raises:
             DatasetError: There is no table.
         """
-        return self._snapshot().version
+        return self._snapshot(checked=False).version
 
     def id(self) -> str:
         """The identifier that it got when it was created; a copy has the same.
@@ -111,7 +111,7 @@ class Dataset(Care):
         Raises:
             DatasetError: There is no table.
         """
-        return self._snapshot().id
+        return self._snapshot(checked=False).id
 
     def files(self, where: pc.Expression | None = None) -> list[Part]:
         """Its files at this moment, in the order in which they were added.

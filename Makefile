@@ -212,7 +212,7 @@ test-s3: setup ## Run the tests of tables on an object store, a server of S3's i
 	$(BIN)/python -m pytest tests/table/test_s3.py tests/cli/test_object_store.py
 
 soak: setup ## Run longer tests: 500 examples for each property, as many calls as the relay promises to handle, 200 kills of the log
-	CHATPB_SOAK=1 HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest $(PARALLEL) tests/mapping/test_lossless.py tests/mapping/test_schemas.py \
+	CHATPB_SOAK=1 HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest $(PARALLEL) tests/mapping/test_lossless.py tests/mapping/test_fast_parser.py tests/mapping/test_schemas.py \
 	  tests/mapping/test_native.py tests/mapping/test_fault.py tests/stream/test_fold.py tests/stream/test_sse.py
 	CHATPB_SOAK=1 $(BIN)/python -m pytest tests/relay/test_soak.py tests/relay/test_lag.py tests/relay/test_grpc_hostile.py tests/relay/test_http_edge_bounds.py tests/relay/test_fallback_large.py tests/relay/test_side_services.py \
 	  tests/relay/test_reload_process.py tests/relay/test_recording_keys.py tests/relay/test_canary.py tests/log/test_faults.py tests/log/test_sealed.py tests/log/test_rekey.py tests/table/test_dataset.py tests/table/test_compaction.py tests/table/test_s3.py tests/table/test_table_faults.py tests/table/test_values.py tests/table/test_refusals.py tests/table/test_long_records.py tests/cli/test_follow.py

@@ -17,7 +17,7 @@ _URI: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _FILE: Final = "file"
 _SCHEMES: Final = frozenset(["s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl"])
 #: What delta-rs reads as something else in the name of a directory.
-_MISREAD: Final = re.compile(r"%[0-9A-Fa-f]{2}|\\|[\x00-\x1f\x7f]")
+_MISREAD: Final = re.compile(r"%[0-9A-Fa-f]{2}|\\|[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Location:
         if _MISREAD.search(str(path)):
             reason = (
                 "the name of a table, and those of the directories around it, cannot contain"
-                " backslashes, control characters or a percent sign before two hexadecimal digits;"
-                " rename the directory"
+                " backslashes, control characters, bytes that are not UTF-8, or a percent sign"
+                " before two hexadecimal digits; rename the directory"
             )
             raise DatasetError(self.uri, reason)
         return path.as_uri()

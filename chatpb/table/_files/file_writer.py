@@ -13,7 +13,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any, Final
 
@@ -116,9 +116,10 @@ class _File:
         try:
             options = parquet_options(trimmed(rows, self._schema), level=level)
             self._encodings: dict[str, str] = options["column_encoding"]
-            self._writer = pa.parquet.ParquetWriter(
-                self._sink, self._schema, write_page_checksum=True, **options
-            )
+            with _named(self._path):
+                self._writer = pa.parquet.ParquetWriter(
+                    self._sink, self._schema, write_page_checksum=True, **options
+                )
         except BaseException:  # the disk may be full already
             self._remove()
             raise
@@ -137,7 +138,8 @@ class _File:
         """Writes rows as one row group."""
         rows = trimmed(rows, self._schema)
         rows = rows.unify_dictionaries()  # a second dictionary would not be written as one
-        self._writer.write_table(rows, row_group_size=rows.num_rows)
+        with _named(self._path):
+            self._writer.write_table(rows, row_group_size=rows.num_rows)
         self._stream.catch_up()
         self._statistics.add(rows)
 
@@ -146,8 +148,9 @@ class _File:
         self._writer.add_key_value_metadata(
             {JSON_BYTES: str(self.json_bytes).encode(), **self._note}
         )
-        self._writer.close()
-        self._sink.close()
+        with _named(self._path):
+            self._writer.close()
+            self._sink.close()
         self._stream.catch_up()
         footer = _footer(self._raw)
         name = f"{self._prefix()}-{self._stream.hexdigest()}-{footer_digest(footer)}.parquet"
@@ -189,6 +192,18 @@ class _File:
         if self._path is not None:
             with suppress(OSError):
                 os.unlink(self._path)
+
+
+@contextmanager
+def _named(path: str | None) -> Iterator[None]:
+    """Names the file that cannot be written, or where temporary ones are: Arrow does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        name = path or tempfile.gettempdir()
+        raise OSError(error.errno, os.strerror(error.errno), name) from error
 
 
 def _opened(path: str | None) -> tuple[IO[bytes], pa.OSFile]:

@@ -1,0 +1,59 @@
+"""Disks that are full, and directories whose names are no text."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from chatpb import from_dict
+from chatpb.table import Dataset, DatasetError
+from chatpb.v1 import CompletionRecord
+from support.command_line import run
+from support.table_files import completion, lines
+
+
+@contextmanager
+def full_disk(limit: int) -> Iterator[None]:
+    """No file gets larger."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    """With the file, which Arrow leaves out: it is not the output of the command."""
+    table = Dataset(tmp_path / "table")
+    for number in range(2):
+        made = from_dict(completion(number, id=os.urandom(3000).hex()))
+        table.append([CompletionRecord(completion=made, caller="a")] * 2)
+    source = tmp_path / "in.jsonl"
+    source.write_text(lines(*(completion(1, id=os.urandom(3000).hex()) for _ in range(9))))
+    reason = os.strerror(errno.EFBIG).lower()
+    pattern = rf"chatpb: error: {re.escape(str(table.path))}/part-\S+\.writing: {reason}\n"
+    for command in (["compact", source, table.path], ["optimize", table.path]):
+        with full_disk(2_000):
+            result = run(*command)
+        assert result.exit_code == 1
+        assert re.fullmatch(pattern, result.stderr)
+    assert 4 == len(list(table.records()))
+
+
+def test_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"a\xff")
+    for use in (lambda: Dataset(folder).append([b""]), lambda: list(Dataset(folder).records())):
+        with pytest.raises(DatasetError, match="bytes that are not UTF-8"):
+            use()
+    assert not folder.exists()

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import chatpb
 from chatpb.table import Dataset, from_batch, to_batch
+from chatpb.table._files.encoding import parquet_options
 from chatpb.v1 import ChatCompletionChunk, ChatCompletionRequest, CompletionRecord
 from support import build
 
@@ -217,6 +219,28 @@ def test_a_higher_level_makes_smaller_files(tmp_path: Path) -> None:
     assert len(set(sizes)) == len(sizes)
 
 
+def test_a_page_has_any_number_of_rows_unless_a_text_has_a_dictionary() -> None:
+    """Arrow's own limit is 20,000, also of short rows."""
+    rng = random.Random(1)
+    different = to_batch([record(None, build.choice(said(rng))) for _ in range(50)])
+    limit = parquet_options(different).get("max_rows_per_page")
+    assert limit is None or limit > 1 << 30  # older versions of Arrow have no limit
+    assert "max_rows_per_page" not in parquet_options(to_batch(conversations(20, turns=4)))
+
+
+def test_a_few_tokens_are_written_at_a_high_level() -> None:
+    given = record(None, build.choice("Hi"))
+    for number in range(1000):
+        given.completion.choices[0].logprobs.content.add(token="a", logprob=-number / 7)
+    path, batch = "logprobs.list.element.logprob", to_batch([given])
+    many = pa.Table.from_batches([batch] * 70)
+    levels = [
+        parquet_options(rows, level=level)["compression_level"][path]
+        for rows, level in ((batch, 3), (many, 3), (batch, 1), (many, 19))
+    ]
+    assert [16, 3, 1, 3] == levels
+
+
 def test_records_are_the_same_by_way_of_the_columns(tmp_path: Path) -> None:
     records = conversations(10, 4)
     table = Dataset(tmp_path)
@@ -229,16 +253,17 @@ _IMPORTED = """
 import sys
 from chatpb.table import Dataset
 table = Dataset(sys.argv[1])
+line = b'{"id": "1", "choices": [{"message": {"content": "%s"}}]}' % (b"a text" * 1000)
 with table.writer() as writer:
     for _ in range(20):
-        writer.write_json(b'{"id": "1", "choices": [{"message": {"content": "a text"}}]}')
+        writer.write_json(line)
 table.append([*table.records()])
 assert len([*table.lines()])
-print(*{"pandas", "pyarrow.dataset"} & sys.modules.keys())
+print(*{"pandas", "pyarrow.compute", "pyarrow.dataset"} & sys.modules.keys())
 """
 
 
-def test_pandas_is_not_imported_to_write_and_to_read_records(tmp_path: Path) -> None:
-    # It takes longer than the conversion of some MB.
+def test_slow_modules_are_not_imported_to_write_and_to_read_records(tmp_path: Path) -> None:
+    # pandas takes longer than the conversion of some MB.
     command = [sys.executable, "-c", _IMPORTED, str(tmp_path)]
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -14,12 +15,16 @@ from chatpb.table._rows.columns import TOKENS_COLUMN
 from chatpb.table._rows.kernels import kernel
 
 _PAGE_BYTES: Final = 16 << 20  # long pages compress better
+_PAGE_ROWS: Final = "max_rows_per_page"  # newer versions of Arrow have it: 20,000 by default
+_HAS_PAGE_ROWS: Final = _PAGE_ROWS in inspect.signature(pa.parquet.ParquetWriter).parameters
 _DICTIONARY_BYTES: Final = 1 << 30  # all values of a row group find room
 _SAMPLE: Final = 3_000  # values that are tried, and their bytes
-_SAMPLE_BYTES: Final = 512 << 10
+_SAMPLE_BYTES: Final = 256 << 10
 _COUNTED_BYTES: Final = 8 << 20  # of values among which repeats are counted
 _DEFAULT_LEVEL: Final = 3
 _TOKENS_LEVEL: Final = 3
+_FEW_TOKENS: Final = 1 << 16  # values, of which a high level takes some milliseconds
+_FEW_TOKENS_LEVEL: Final = 16
 _TEXTS_LEVEL: Final = 6  # of texts, which are most of what is stored, and gain most
 _TEXT_LENGTH: Final = 64  # bytes of the middle text, at least: ids are shorter
 _COUNTED_LENGTH: Final = 16  # bytes of a value, from which on repeats are worth counting
@@ -44,7 +49,8 @@ def parquet_options(rows: pa.Table | pa.RecordBatch, *, level: int = 3) -> dict[
             values shortest. A text gets a dictionary if enough of all its values are repeats, since
             the answer of one request is in the next.
         level: The level of zstd, from 1 to 22. Texts have 6 at least, unless it is less than
-            the default of 3; tokens, which gain nothing by more, have 3 at most.
+            the default of 3; tokens, which gain nothing by more, have 3 at most, unless there are
+            few of them.
     """
     leaves = list(_leaves(rows if isinstance(rows, pa.Table) else pa.table(rows)))
     encodings = _chosen(leaves)
@@ -52,16 +58,22 @@ def parquet_options(rows: pa.Table | pa.RecordBatch, *, level: int = 3) -> dict[
     for path, values in leaves:
         levels[path] = level
         if path.startswith(f"{TOKENS_COLUMN}."):
-            # The numbers of tokens are noise below their first bits, at any level.
-            levels[path] = min(level, _TOKENS_LEVEL)
+            # The numbers of tokens are noise below their first bits, at any level. But those of a
+            # short file repeat some of it, which only high levels find.
+            is_few = level >= _DEFAULT_LEVEL and len(values) <= _FEW_TOKENS
+            levels[path] = _FEW_TOKENS_LEVEL if is_few else min(level, _TOKENS_LEVEL)
         elif level >= _DEFAULT_LEVEL and _is_text(values):
             levels[path] = max(level, _TEXTS_LEVEL)
+    pages: dict[str, int] = {"data_page_size": _PAGE_BYTES}
+    if _HAS_PAGE_ROWS and not any(encodings[p] == _DICTIONARY for p, v in leaves if _is_text(v)):
+        # The places in a dictionary have fewer bits in the first of several pages.
+        pages[_PAGE_ROWS] = (1 << 31) - 1
     return {
         "compression": "zstd",
         "compression_level": levels,
         "use_dictionary": [path for path, each in encodings.items() if each == _DICTIONARY],
         "column_encoding": {p: each for p, each in encodings.items() if each != _DICTIONARY},
-        "data_page_size": _PAGE_BYTES,
+        **pages,
         "dictionary_pagesize_limit": _DICTIONARY_BYTES,
         # Delta's log has the least and the greatest value of texts too, for the file.
         "write_statistics": [path for path, values in leaves if _is_ordered(path, values)],

@@ -7,11 +7,13 @@ its requests. So rows with many repeats may share a row group that is larger in 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from chatpb.table._rows.kernels import kernel
 
 _SLOTS: Final = 20  # bits
 _SHORTEST: Final = 24  # bytes of a text that is counted
@@ -24,6 +26,7 @@ class Repeats:
 
     def __init__(self) -> None:
         self._seen: npt.NDArray[np.uint64] | None = None
+        self._last: npt.NDArray[np.int32]  # which text of those counted now is in a slot
 
     def count(self, rows: pa.RecordBatch) -> int:
         """The bytes of texts that were there before, in these rows or in those before them."""
@@ -37,21 +40,24 @@ class Repeats:
         sizes = np.diff(ends)
         long = sizes >= _SHORTEST
         starts, sizes = ends[:-1][long], sizes[long]
-        every: npt.NDArray[Any] = np.frombuffer(data, np.uint8)
-        words = np.lib.stride_tricks.sliding_window_view(every, 8)
+        words: npt.NDArray[np.uint64] = np.ndarray(len(data) - 7, np.uint64, data, strides=(1,))
         keys = sizes.astype(np.uint64) * np.uint64(_FACTORS[0])
         places = starts, starts + (sizes - 8) // 2, starts + sizes - 8
         for factor, at in zip(_FACTORS[1:], places, strict=True):
-            keys ^= words[at].view(np.uint64).ravel() * np.uint64(factor)
+            keys ^= words[at] * np.uint64(factor)
         keys ^= keys >> np.uint64(29)
         keys *= np.uint64(_FACTORS[0])
-        different, first = np.unique(keys, return_index=True)
+        slots = keys >> np.uint64(64 - _SLOTS)
         if self._seen is None:
             self._seen = np.zeros(1 << _SLOTS, np.uint64)
-        slots = different >> np.uint64(64 - _SLOTS)
-        fresh = first[self._seen[slots] != different]
-        self._seen[slots] = different
-        return int(sizes.sum() - sizes[fresh].sum())
+            self._last = np.zeros(1 << _SLOTS, np.int32)
+        fresh = self._seen[slots] != keys
+        self._seen[slots] = keys
+        numbers = np.arange(len(keys), dtype=np.int32)
+        self._last[slots] = numbers
+        later = self._last[slots]
+        fresh &= (later == numbers) | (keys[later] != keys)  # of equal ones here, the last
+        return int(sizes[~fresh].sum())
 
     def forget(self) -> None:
         """Begins anew: the next row group has a dictionary of its own."""
@@ -66,7 +72,7 @@ def _texts(rows: pa.RecordBatch) -> Iterator[pa.Array]:
         if values.null_count == len(values):
             continue
         if pa.types.is_list(values.type):
-            todo.append(values.flatten())
+            todo.append(kernel("list_flatten", values))
         elif pa.types.is_struct(values.type):
             todo += values.flatten()
         elif pa.types.is_string(values.type) or pa.types.is_binary(values.type):

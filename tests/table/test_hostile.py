@@ -132,3 +132,17 @@ def test_no_damaged_file_is_written_again(tmp_path: Path) -> None:
             change()
     part.path.write_bytes(good)
     assert 2 == table.optimize().removed
+
+
+def test_a_footer_that_was_changed_is_not_queried(tmp_path: Path) -> None:
+    """DuckDB would read another column, or leave row groups out."""
+    table = table_of(tmp_path, 2)
+    part = table.files()[0]
+    good = part.path.read_bytes()
+    at = good.rindex(b"caller") + 1
+    part.path.write_bytes(good[:at] + b"e" + good[at + 1 :])
+    with pytest.raises(DatasetError, match="damaged: its footer is not what was written"):
+        table.sql()
+    result = run("sql", tmp_path, "select count(caller) from exchanges")
+    assert result.exit_code == 1
+    assert f"{part.name}: damaged: its footer is not what was written" in result.stderr

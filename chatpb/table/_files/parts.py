@@ -338,6 +338,14 @@ class Part:
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise self._failure("not a Parquet file", error) from None
 
+    def check_footer(self) -> None:
+        """Checks that the file is there, as long as it was, with the footer that was written.
+
+        Raises:
+            DatasetError: It is not.
+        """
+        self._read(lambda _: None)
+
     def _failure(self, what: str, error: Exception) -> DatasetError:
         if isinstance(error, OSError) and error.errno:  # Arrow's have none where data is damaged
             return DatasetError(self.place, os.strerror(error.errno).lower())

@@ -67,9 +67,13 @@ def over(
         temp_directory: As for `connect`.
 
     Raises:
-        DatasetError: The table is on an object store, and this process is a forked child.
+        DatasetError: A file is missing, or has not the footer that was written; or the table is on
+            an object store, and this process is a forked child.
         QueryError: A file is not a Parquet file, or has a column of another type.
     """
+    for part in (*parts, *(earlier or ())):
+        if part.is_local:  # DuckDB, which reads footers too, compares them with nothing
+            part.check_footer()
     files = None
     if parts and parts[0].location.folder is None:
         files = filesystem(parts[0].location)

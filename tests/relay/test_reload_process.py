@@ -115,7 +115,10 @@ async def test_settings_and_files(tmp_path: Path) -> None:
             process.send_signal(signal.SIGHUP)  # which is not logged any more, nor are calls
             process.terminate()
             code, _, errors = await finish(process)
-    assert (0, "") == (code, "\n".join(line for line in errors.splitlines() if "call" not in line))
+    # On a busy machine, it may have looked at the changed file by itself before.
+    others = ("call", f"read {tokens} again")
+    rest = [line for line in errors.splitlines() if not any(each in line for each in others)]
+    assert (0, []) == (code, rest)
 
 
 async def test_a_file_that_never_ends_does_not_hold_the_end(tmp_path: Path) -> None:

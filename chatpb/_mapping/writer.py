@@ -179,7 +179,7 @@ def _said(mapped: MessageType, residue: Residue, context: Context) -> dict[int, 
     for number in residue.empty_fields:
         field = mapped.by_number.get(number)
         if field is not None and not field.is_list:
-            raise ConversionError(f"empty_fields names {field.name}, which is no list or map")
+            raise ConversionError(f"empty_fields names {field.name}, which is not a list or a map")
         said[number] = {} if field is not None and field.map_value is not None else []
     if not context.ignore_unknown:
         for number in said:
@@ -346,7 +346,9 @@ def _compile_union(mapped: MessageType) -> tuple[_Put, Callable[[], None]]:
         for name, write_field in writes:
             write_field(message, found, context)
             if len(found) > 1:
-                raise ConversionError(f"expected one value, but {name} is set beside another")
+                raise ConversionError(
+                    f"expected one value, but {name} is set in addition to another"
+                )
         return next(iter(found.values()), [] if has_list else NOTHING)
 
     def compile_fields() -> None:

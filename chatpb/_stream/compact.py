@@ -78,7 +78,7 @@ class Restorer:
         """The chunks of the next response, made as they are read, all of them before the next.
 
         Raises:
-            ValueError: A compact chunk has none before it to build on, or stands for too much.
+            ValueError: A compact chunk has no chunk before it, or leaves out too much.
         """
         for chunk in response.chunks:
             self._before = chunk
@@ -120,7 +120,7 @@ class Restorer:
         """Restores a compact chunk, in its place."""
         before = self._before
         if before is None:
-            raise ValueError("a compact chunk has none before it to build on")
+            raise ValueError("a compact chunk has no chunk before it")
         if isinstance(before, bytes):
             before = ChatCompletionChunk.FromString(before)
         size = chunk.ByteSize()
@@ -219,12 +219,12 @@ def _shape(data: bytes, plan: _Plan) -> _Shape:
         if number in plan.inner:
             _, is_list, inner_plan = plan.inner[number]
             if inner[number] and not is_list:
-                raise WireError(f"a message in pieces at byte {span.start}")
+                raise WireError(f"a message that appears twice at byte {span.start}")
             inner[number].append(_shape(data[span.value : span.end], inner_plan))
             shape.counts[number] += 1
         elif number in plan.unset and field != plan.unset[number]:
             if (number in shape.carried and number not in plan.lists) or field in plan.never:
-                raise WireError(f"a field that stands twice, or is zero, at byte {span.start}")
+                raise WireError(f"a field that appears twice, or is zero, at byte {span.start}")
             shape.carried[number] = shape.carried.get(number, b"") + field
             if end == span.start:
                 shape.runs[-1] += field

@@ -233,7 +233,7 @@ def _extent(source: Source, offset: int) -> tuple[int, int] | None:
     if not descriptor & 0b100:
         raise BadFrameError("a frame without a checksum")
     if not size_kind and not is_single:
-        raise BadFrameError("a frame that does not say how long its content is")
+        raise BadFrameError("a frame without the length of its content")
     at = 5 if is_single else 6
     size = int.from_bytes(header[at : at + _SIZE_BYTES[size_kind]], "little")
     size += 256 if size_kind == 1 else 0

@@ -165,7 +165,7 @@ def _parsed(path: Path, text: str) -> dict[str, LogKey]:
         secret = bytes.fromhex(found[1])
         if fields[0] in keys or secret in secrets_seen:
             what = "name" if fields[0] in keys else "key"
-            raise KeyFileError(path, f"line {number}: the {what} of a line before it again")
+            raise KeyFileError(path, f"line {number}: it repeats the {what} of an earlier line")
         keys[fields[0]] = LogKey(fields[0], secret)
         secrets_seen.add(secret)
     if not keys:

@@ -174,4 +174,4 @@ class _Rekeying:
         raise self._unfit()
 
     def _unfit(self) -> LogError:
-        return LogError(self._path, "a frame cannot be made as long as it was; it stays as it is")
+        return LogError(self._path, "a frame cannot get the length that it had; it is not changed")

@@ -88,10 +88,12 @@ class Segments:
             header = header_in(messages[0], self._path)
             assert header is not None
             if header.HasField("encryption") and len(messages) > 1:
-                raise BadFrameError("records that are not encrypted, next to a header that says so")
+                raise BadFrameError(
+                    "records that are not encrypted, next to a header that requires it"
+                )
             self._header_at, self._header = offset, (messages[0], header)
         elif self._header is not None and self._header[1].HasField("encryption"):
-            raise BadFrameError("records that are not encrypted, after a header that says so")
+            raise BadFrameError("records that are not encrypted, after a header that requires it")
 
     def _locate(self, offset: int, sealed: SealedFrame) -> None:
         """Makes sure that a frame is where it was written: in its part, as far from the header."""

@@ -150,7 +150,7 @@ class Gathered:
         given = [text for text in texts if text]
         results = list(redactor(given))
         if len(results) != len(given) or not all(isinstance(each, str) for each in results):
-            raise RedactionError("the redactor returned something else than as many texts")
+            raise RedactionError("the redactor did not return one text for each text")
         found = {"": "", **dict(zip(given, results, strict=True))}
         for whole, is_open in wholes:
             after = whole.text.redacted(found)

@@ -125,7 +125,7 @@ func (w *writer) readNotes(
 				return refuse(fmt.Sprintf(reason, number))
 			}
 			if each.note == isEmpty && f.shape == single {
-				reason := "%s names %s, which is no list or map"
+				reason := "%s names %s, which is not a list or a map"
 				return refuse(fmt.Sprintf(reason, each.desc.Name(), f.desc.Name()))
 			}
 			notes[f.place] = max(notes[f.place], each.note)
@@ -320,7 +320,7 @@ func (w *writer) union(mapped *mapping, m protoreflect.Message, depth int) (bool
 	written := false
 	for _, f := range mapped.fields {
 		if written && m.Has(f.desc) {
-			return false, refuse(fmt.Sprintf("expected one value, but %s is set beside another", f.desc.Name()))
+			return false, refuse(fmt.Sprintf("expected one value, but %s is set in addition to another", f.desc.Name()))
 		}
 		set, fault := w.field(f, m, depth)
 		if fault != nil {

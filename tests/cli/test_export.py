@@ -247,7 +247,10 @@ def test_split(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["-o", "a.parquet"], "a.parquet: responses has no Parquet form; messages have one"),
+        (
+            ["-o", "a.parquet"],
+            "a.parquet: responses cannot be written as Parquet; expected --form messages",
+        ),
         (["--label", "a"], "--column and --label are for --form messages"),
         (["--cut-off"], "--cut-off and --all-choices are for --form messages and fine-tuning"),
         (["--split", "1"], "--split requires -o FILE, with JSON lines"),

@@ -65,7 +65,7 @@ def test_folds(data: bytes, tmp_path: Path) -> None:
     [
         pytest.param(
             _events(*CHUNKS, ERROR, CHUNKS[1]),
-            "<stdin>:event 4: the stream says: The server had an error",
+            "<stdin>:event 4: the stream contains an error: The server had an error",
             id="error-event",
         ),
         pytest.param(
@@ -96,11 +96,13 @@ def test_broken_stream(data: bytes, error: str) -> None:
     ("data", "error"),
     [
         pytest.param(
-            _events(ERROR), "<stdin>:event 1: the stream says: The server had an error", id="error"
+            _events(ERROR),
+            "<stdin>:event 1: the stream contains an error: The server had an error",
+            id="error",
         ),
         pytest.param(
             _events(b"[" + ERROR + b"]"),
-            "<stdin>:event 1: the stream says: The server had an error",
+            "<stdin>:event 1: the stream contains an error: The server had an error",
             id="error in a list",
         ),
         pytest.param(

@@ -136,8 +136,11 @@ HEX = "ab" * 32
         (f"aes256:{HEX}", "line 1: expected ID aes256:HEX"),
         (f"k1 more aes256:{HEX}", "line 1: expected ID aes256:HEX"),
         (f"\n-k aes256:{HEX}", "line 2: expected a name of up to 64 letters"),
-        (f"k1 aes256:{HEX}\nk1 aes256:{'cd' * 32}", "line 2: the name of a line before it again"),
-        (f"k1 aes256:{HEX}\nk2 aes256:{HEX}", "line 2: the key of a line before it again"),
+        (
+            f"k1 aes256:{HEX}\nk1 aes256:{'cd' * 32}",
+            "line 2: it repeats the name of an earlier line",
+        ),
+        (f"k1 aes256:{HEX}\nk2 aes256:{HEX}", "line 2: it repeats the key of an earlier line"),
         (None, "cannot be read: no such file or directory"),
     ],
     ids=["empty", "comment", "short", "kind", "id", "more", "name", "twice", "same", "missing"],

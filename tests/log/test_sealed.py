@@ -366,7 +366,7 @@ def test_records_in_the_clear_are_not_smuggled_in(path: Path, keys: Path) -> Non
         file.write(framed(CompletionRecord(call_id="forged")))
     for found in (keys, None):
         (damage,) = damages_of(path, found)[1]
-        assert "records that are not encrypted, after a header that says so" == damage.reason
+        assert "records that are not encrypted, after a header that requires it" == damage.reason
 
 
 def test_encryption_begins_later(tmp_path: Path, keys: Path) -> None:

@@ -414,13 +414,13 @@ def test_what_the_schema_does_not_know(message: Message, path: str, reason: str)
         pytest.param(
             ChatCompletionRequest(stop=Stop(sequence="a", sequences=["b"])),
             "$.stop",
-            "expected one value, but sequences is set beside another",
+            "expected one value, but sequences is set in addition to another",
             id="two values of a union",
         ),
         pytest.param(
             Choice(residue=Residue(empty_fields=[1])),
             "$",
-            "empty_fields names index, which is no list or map",
+            "empty_fields names index, which is not a list or a map",
             id="an empty scalar",
         ),
     ],

@@ -289,7 +289,7 @@ def test_what_cannot_be_read_is_logged(
     recorder = ContentRecorder()
     [span] = spans_of([Call(UNARY)], recorder)
     assert "gen_ai.operation.name" in (span.attributes or {})
-    assert ["a span lacks what could not be read of its call"] == caplog.messages
+    assert ["a span is not complete: a part of its call cannot be read"] == caplog.messages
     assert 0 == recorder.held
 
 

@@ -267,7 +267,7 @@ async def test_half_a_renewal_keeps_the_old_pair(
 
 def whole(path: Path, setting: str) -> str:
     return (
-        f"{path} is not a whole file of certificates: {setting} expects PEM form,"
+        f"{path} is not a complete file of certificates: {setting} expects PEM form,"
         " -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----"
     )
 
@@ -374,7 +374,7 @@ BROKEN: list[Any] = [
         encrypt,
         lambda files: (
             f"the private key {files.key} is encrypted: tls.key (--tls-key) expects one that"
-            " is not; `openssl pkey` takes the password off"
+            " is not; `openssl pkey` removes the password"
         ),
         id="an encrypted key",
     ),

@@ -116,7 +116,7 @@ SHAPE = "expected NAME sha256:HEX, with 64 digits, as `chatpb-server token NAME`
         pytest.param(line("é", "a"), f", line 1: {NAME_RULE}", id="a name beyond ASCII"),
         pytest.param(
             f"{line('x', 'a')}\n\n{line('SECRET', 'a')}",
-            ", line 3: the token of line 1 again; give each line its own, from"
+            ", line 3: it repeats the token of line 1; give each line its own, from"
             " `chatpb-server token NAME`",
             id="one token twice",
         ),

@@ -152,7 +152,9 @@ def _check(
 ) -> None:
     """Refuses options that do not go together."""
     if is_parquet and form is not Form.MESSAGES:
-        raise CliError(f"{output}: {form} has no Parquet form; messages have one", USAGE_ERROR)
+        raise CliError(
+            f"{output}: {form} cannot be written as Parquet; expected --form messages", USAGE_ERROR
+        )
     if carries and form is not Form.MESSAGES:
         raise CliError("--column and --label are for --form messages", USAGE_ERROR)
     if chooses and form not in _CONVERSATIONS:

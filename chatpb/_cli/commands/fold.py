@@ -88,7 +88,9 @@ class _Chunks:
             if record.source.is_binary:
                 data = record.data
             elif kind is ErrorResponse:
-                raise CliError(f"{record.place}: the stream says: {self._error(record.error)}")
+                raise CliError(
+                    f"{record.place}: the stream contains an error: {self._error(record.error)}"
+                )
             elif kind is not ChatCompletionChunk and not record.source.holds_many:
                 loaded(record.data)  # what is not JSON is not a completion either
                 raise CliError(f"{record.place}: a {label(kind)}, not a chunk")

@@ -34,7 +34,7 @@ def command(paths: tuple[str, ...], keys: LogKeys | None) -> None:
     from chatpb.log import LogError, rekey
 
     if keys is None:
-        raise CliError("rekey: which keys? --keys FILE or CHATPB_LOG_KEYS", USAGE_ERROR)
+        raise CliError("rekey: expected --keys FILE or CHATPB_LOG_KEYS", USAGE_ERROR)
     file = keys.file
     names = list(walk(paths, (_endings.LOG,)))
     if not names:

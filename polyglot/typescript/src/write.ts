@@ -131,7 +131,7 @@ function unionWriter(schema: DescMessage): Writer<Members> {
       const value = getField(message, rule.field);
       if (!isSet(rule, value)) continue;
       const written = write(value as never, context);
-      if (text !== undefined) context.fail(`expected one value, but ${rule.name} is set beside another`);
+      if (text !== undefined) context.fail(`expected one value, but ${rule.name} is set in addition to another`);
       text = written;
     }
     return text ?? empty;

@@ -171,7 +171,7 @@ def _check_certificates(path: Path, setting: str) -> None:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(path)
     except OSError:  # which ssl.SSLError is
         raise TlsError(
-            f"{path} is not a whole file of certificates: {setting} expects PEM form,"
+            f"{path} is not a complete file of certificates: {setting} expects PEM form,"
             " -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----"
         ) from None
 
@@ -180,7 +180,7 @@ def _check_pair(certificate: Path, key: Path) -> None:
     def refuse() -> NoReturn:  # without it, OpenSSL asks for a password on the terminal
         raise TlsError(
             f"the private key {key} is encrypted: {_KEY} expects one that is not;"
-            " `openssl pkey` takes the password off"
+            " `openssl pkey` removes the password"
         )
 
     try:
@@ -195,7 +195,7 @@ def _check_pair(certificate: Path, key: Path) -> None:
         if "_TOO_" in reason:
             raise TlsError(
                 f"the certificate {certificate} is too weak ({reason.lower().replace('_', ' ')}):"
-                f" {_CERT} expects one with a key of today's length"
+                f" {_CERT} expects one with a longer key"
             ) from None
         raise TlsError(
             f"cannot use the private key {key} with {certificate}: {_KEY} expects PEM form,"

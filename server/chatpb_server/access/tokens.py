@@ -83,8 +83,8 @@ def _read(path: Path) -> list[tuple[bytes, str]]:
         digest = bytes.fromhex(found[1])
         if digest in lines:
             raise TokensError(
-                f"{path}, line {number}: the token of line {lines[digest]} again; give each line"
-                " its own, from `chatpb-server token NAME`"
+                f"{path}, line {number}: it repeats the token of line {lines[digest]}; give each"
+                " line its own, from `chatpb-server token NAME`"
             )
         lines[digest] = number
         callers.append((digest, fields[0]))

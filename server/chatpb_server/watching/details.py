@@ -110,7 +110,7 @@ class Details:
             if contents is not None:
                 self._add_messages(span, request, contents, end)
         except Exception:
-            _logger.exception("a span lacks what could not be read of its call")
+            _logger.exception("a span is not complete: a part of its call cannot be read")
         finally:
             span.end(end)
             if contents is not None:

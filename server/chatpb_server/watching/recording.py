@@ -151,7 +151,7 @@ class LogRecorder(Recorder):
         try:
             self._writer.close()
         except LogError as error:  # reported for each record already
-            _logger.error("the log of records did not end well: %s", error)
+            _logger.error("the log of records was not closed properly: %s", error)
         if self._losses:
             self._say("the last")
 

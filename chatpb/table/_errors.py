@@ -3,20 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
-from typing import Final
 
 from chatpb._errors import ChatpbError
-
-_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
-_ARROW: Final = re.compile(r"\s*↳")
-_XML: Final = re.compile(r"<\?xml.*?<Message>(.*?)</Message>.*", re.DOTALL)
-
-
-def one_line(error: BaseException | None) -> str:
-    """The text of an error of others, without colours, line breaks and the XML of object stores."""
-    text = _ARROW.sub(":", _COLOUR.sub("", str(error)))
-    return " ".join(_XML.sub(r"\1", text).split())
 
 
 class DatasetError(ChatpbError):

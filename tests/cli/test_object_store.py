@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from cli.test_tables_as_input import RECORDS
 from support.command_line import run
-from support.object_store import BUCKET, options, served
+from support.object_store import BUCKET, options, served, with_keys_checked
 from support.table_files import compacted, found, lines, printed
 
 
@@ -39,3 +40,68 @@ def test_commands_on_an_object_store(server: str, tmp_path: Path) -> None:
     assert RECORDS == found(tmp_path / "new")
     result = run("cat", "--storage-option", "x", uri)
     assert (2, True) == (result.exit_code, "--storage-option" in result.stderr)
+
+
+COMMANDS = (
+    "compact INPUT URI",
+    "compact URI OUTPUT",
+    "cat URI",
+    "ls URI",
+    "stat URI",
+    "grep total_tokens>1 URI",
+    "sql URI select",
+    "sql URI --views",
+    "export URI",
+    "optimize URI",
+    "delete URI total_tokens>1",
+    "vacuum URI",
+    "history URI",
+    "restore URI 0",
+    "verify URI",
+)
+
+
+def refusals(uri: str, store: dict[str, str], tmp_path: Path) -> set[str]:
+    """What the commands report after the table's URI."""
+    (tmp_path / "a.jsonl").write_text(lines(*RECORDS))
+    places = {"INPUT": str(tmp_path / "a.jsonl"), "URI": uri, "OUTPUT": str(tmp_path / "new")}
+    given = [f"--storage-option={key}={value}" for key, value in store.items()]
+    texts = set()
+    for command in COMMANDS:
+        name, *arguments = command.split()
+        result = run(name, *given, *(places.get(each, each) for each in arguments))
+        found = re.fullmatch(
+            rf"chatpb: error: {uri}: cannot be (?:opened|listed): (.*)\n", result.stderr
+        )
+        assert (1, "", True) == (result.exit_code, result.stdout, found is not None), result.stderr
+        assert found is not None
+        texts.add(found[1])
+    return texts
+
+
+def test_a_bucket_that_does_not_exist(server: str, tmp_path: Path) -> None:
+    assert {"the bucket does not exist; create it, or correct the URI"} == refusals(
+        "s3://none/a", options(server), tmp_path
+    )
+
+
+def test_wrong_keys(server: str, tmp_path: Path) -> None:
+    with with_keys_checked(server):
+        assert {
+            "access is denied (403 Forbidden: The AWS Access Key Id you provided does not exist in"
+            " our records); correct the credentials in the environment or as storage options"
+        } == refusals(f"s3://{BUCKET}/a", options(server), tmp_path)
+
+
+def test_an_endpoint_where_nobody_listens(tmp_path: Path) -> None:
+    assert {
+        "http://127.0.0.1:9 does not answer: connection refused; correct the endpoint in the"
+        " environment or as storage options, or try again"
+    } == refusals(f"s3://{BUCKET}/a", options("http://127.0.0.1:9", max_retries="0"), tmp_path)
+
+
+def test_an_endpoint_without_tls(server: str, tmp_path: Path) -> None:
+    assert {
+        f"{server} is not encrypted; if that is right, set AWS_ALLOW_HTTP=true in the environment"
+        " or as storage options"
+    } == refusals(f"s3://{BUCKET}/a", options(server, AWS_ALLOW_HTTP="false"), tmp_path)

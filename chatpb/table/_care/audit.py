@@ -16,7 +16,8 @@ from chatpb.table._delta.listing import AbsentError, read_bytes
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.log import Entry, Log
 from chatpb.table._delta.snapshot import while_it_changes
-from chatpb.table._errors import DatasetError, one_line
+from chatpb.table._delta.trouble import one_line
+from chatpb.table._errors import DatasetError
 
 _METADATA: Final = ("id", "schemaString", "partitionColumns", "configuration")
 _MAPS: Final = ("partitionValues", "configuration")

@@ -18,7 +18,8 @@ from chatpb.table._delta.commits import commit
 from chatpb.table._delta.location import Location, absence
 from chatpb.table._delta.partitions import partitioning_of
 from chatpb.table._delta.snapshot import Snapshot, load
-from chatpb.table._errors import DatasetConflictError, DatasetError, one_line
+from chatpb.table._delta.trouble import one_line
+from chatpb.table._errors import DatasetConflictError, DatasetError
 from chatpb.table._files.file_writer import FileWriter, Limits, remove
 from chatpb.table._files.parts import Part
 from chatpb.table._files.unknown import unknown

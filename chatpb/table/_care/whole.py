@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Callable
 from typing import Final
 
-from chatpb.table._errors import DatasetError, one_line
+from chatpb.table._delta.trouble import one_line
+from chatpb.table._errors import DatasetError
 from chatpb.table._files.file_writer import digests
 from chatpb.table._files.parts import Part
 

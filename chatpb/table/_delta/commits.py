@@ -39,7 +39,8 @@ from chatpb.table._delta.state import (
     state_of,
 )
 from chatpb.table._delta.statistics import COUNTED
-from chatpb.table._errors import DatasetConflictError, DatasetError, one_line
+from chatpb.table._delta.trouble import one_line
+from chatpb.table._errors import DatasetConflictError, DatasetError
 
 _STATISTICS: Final = "delta.dataSkippingStatsColumns"  # by default, the first 32 columns
 _ATTEMPTS: Final = 30  # while other writers commit

@@ -14,7 +14,8 @@ import pyarrow.parquet
 
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.stores import filesystem
-from chatpb.table._errors import DatasetError, one_line
+from chatpb.table._delta.trouble import one_line
+from chatpb.table._errors import DatasetError
 
 LOG: Final = "_delta_log"
 _COMMIT: Final = re.compile(r"(\d{20})\.json")

@@ -13,7 +13,8 @@ from chatpb.table._delta.changes import MARK, NOTE
 from chatpb.table._delta.diagnosis import LOG
 from chatpb.table._delta.digest import DIGEST, digest
 from chatpb.table._delta.location import Location
-from chatpb.table._errors import DatasetError, one_line
+from chatpb.table._delta.trouble import one_line
+from chatpb.table._errors import DatasetError
 
 Actions: TypeAlias = dict[str, list[dict[str, Any]]]
 

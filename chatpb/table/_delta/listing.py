@@ -14,6 +14,7 @@ import pyarrow.fs
 
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.stores import filesystem, upload
+from chatpb.table._delta.trouble import one_line
 from chatpb.table._errors import DatasetError
 
 
@@ -44,7 +45,7 @@ def listed(location: Location, below: str = "") -> list[Stored]:
         selector = pyarrow.fs.FileSelector(below, recursive=True, allow_not_found=True)
         found = filesystem(location).get_file_info(selector)
     except OSError as error:
-        raise DatasetError(location.uri, f"cannot be listed: {_line(error)}") from error
+        raise DatasetError(location.uri, f"cannot be listed: {one_line(error)}") from error
     return [
         Stored(each.path, each.size, each.mtime.timestamp())
         for each in found
@@ -80,7 +81,7 @@ def read_bytes(location: Location, name: str) -> bytes:
     except FileNotFoundError:
         raise AbsentError(location.place(name), "is missing") from None
     except OSError as error:
-        raise DatasetError(location.place(name), f"cannot be read: {_line(error)}") from error
+        raise DatasetError(location.place(name), f"cannot be read: {one_line(error)}") from error
 
 
 def is_there(location: Location, name: str) -> bool:
@@ -95,7 +96,7 @@ def is_there(location: Location, name: str) -> bool:
     try:
         found = filesystem(location).get_file_info(name)
     except OSError as error:
-        raise DatasetError(location.place(name), f"cannot be read: {_line(error)}") from error
+        raise DatasetError(location.place(name), f"cannot be read: {one_line(error)}") from error
     return bool(found.type != pyarrow.fs.FileType.NotFound)
 
 
@@ -116,7 +117,7 @@ def write_bytes(location: Location, name: str, content: pa.Buffer) -> None:
             os.fsync(stream.fileno())
         os.replace(f"{path}.tmp", path)
     except OSError as error:
-        raise DatasetError(location.place(name), f"cannot be written: {_line(error)}") from error
+        raise DatasetError(location.place(name), f"cannot be written: {one_line(error)}") from error
 
 
 def remove_all(location: Location, files: Iterable[Stored]) -> None:
@@ -132,7 +133,7 @@ def remove_all(location: Location, files: Iterable[Stored]) -> None:
         except FileNotFoundError:
             continue
         except OSError as error:
-            reason = f"cannot be removed: {_line(error)}"
+            reason = f"cannot be removed: {one_line(error)}"
             raise DatasetError(location.place(file.name), reason) from error
 
 

@@ -18,7 +18,8 @@ from chatpb.table._delta.diagnosis import LOG, damage
 from chatpb.table._delta.entries import changed
 from chatpb.table._delta.listing import listed
 from chatpb.table._delta.location import Location
-from chatpb.table._errors import DatasetError, one_line
+from chatpb.table._delta.trouble import one_line, refusal
+from chatpb.table._errors import DatasetError
 from chatpb.table._rows.kernels import sorted_by
 
 _T = TypeVar("_T")
@@ -101,7 +102,9 @@ def while_it_changes(location: Location, read: Callable[[], _T]) -> _T:
     for _ in range(_READS):
         try:
             return read()
-        except DatasetError:
+        except DatasetError as error:
+            if refusal(error.__cause__) is not None:
+                raise
             now = _files(location)
             if now is None or now == before:
                 raise
@@ -128,6 +131,8 @@ def _opened(location: Location, version: int | datetime | None = None) -> DeltaT
         except DeltaError as error:
             if version is None and _absent(location):
                 return None
+            if refusal(error) is not None:
+                raise
             if (found := damage(location)) is not None:
                 raise found from error
             last = None if version is None else opened(location)
@@ -212,6 +217,17 @@ class delta_errors:  # noqa: N801
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, DeltaError | OSError | ValueError):
+        if isinstance(error, DeltaError | OSError | pa.ArrowException) or _is_deltas(error):
             reason = f"{self._what}: {one_line(error)}"
             raise DatasetError(self._location.uri, reason) from error
+
+
+def _is_deltas(error: BaseException | None) -> bool:
+    """Whether Delta's client raised a ValueError; those of others are mistakes of this package."""
+    if not isinstance(error, ValueError):
+        return False
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = "" if trace is None else trace.tb_frame.f_globals.get("__name__", "")
+    return str(module).partition(".")[0] == "deltalake"

@@ -19,7 +19,8 @@ import pyarrow.parquet
 from chatpb.table._delta.diagnosis import LOG
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.stores import filesystem
-from chatpb.table._errors import DatasetError, one_line
+from chatpb.table._delta.trouble import one_line
+from chatpb.table._errors import DatasetError
 
 _COMMIT: Final = re.compile(r"(\d{20})\.json$")
 _CHECKPOINT: Final = re.compile(r"(\d{20})\.checkpoint(?:\.(\d{10})\.(\d{10}))?\.parquet$")

@@ -27,7 +27,8 @@ from chatpb.table._delta.location import Location
 from chatpb.table._delta.partitions import Partitioning
 from chatpb.table._delta.statistics import Statistics
 from chatpb.table._delta.stores import filesystem, upload
-from chatpb.table._errors import DatasetError, one_line
+from chatpb.table._delta.trouble import one_line
+from chatpb.table._errors import DatasetError
 from chatpb.table._files.encoding import long_prefixed, parquet_options
 from chatpb.table._files.repeats import Repeats
 from chatpb.table._files.trim import has_fields, trimmed, used_schema

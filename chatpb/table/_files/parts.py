@@ -20,7 +20,8 @@ from chatpb.table._delta.schema import COLUMNS
 from chatpb.table._delta.snapshot import Snapshot
 from chatpb.table._delta.statistics import guarantee
 from chatpb.table._delta.stores import filesystem
-from chatpb.table._errors import DatasetError, one_line
+from chatpb.table._delta.trouble import one_line, refusal
+from chatpb.table._errors import DatasetError
 from chatpb.table._files.file_writer import JSON_BYTES, TRAILER, digests, footer_digest
 from chatpb.table._files.quick import read
 from chatpb.table._files.unknown import noted, unknown
@@ -349,7 +350,7 @@ class Part:
     def _failure(self, what: str, error: Exception) -> DatasetError:
         if isinstance(error, OSError) and error.errno:  # Arrow's have none where data is damaged
             return DatasetError(self.place, os.strerror(error.errno).lower())
-        return DatasetError(self.place, f"{what}: {one_line(error)}")
+        return DatasetError(self.place, refusal(error) or f"{what}: {one_line(error)}")
 
     def _footer(self) -> bytes:
         """The end of the file with the whole footer, which is what was written."""

@@ -9,6 +9,7 @@ import resource
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,20 @@ def test_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
         with pytest.raises(DatasetError, match="bytes that are not UTF-8"):
             use()
     assert not folder.exists()
+
+
+def test_a_table_in_the_directory_of_another(tmp_path: Path) -> None:
+    """`vacuum` takes none of its files for garbage."""
+    outer, inner = Dataset(tmp_path), Dataset(tmp_path / "a" / "inner")
+    for table in (outer, inner):
+        table.append([CompletionRecord(caller="a")])
+        table.append([CompletionRecord(caller="b")])
+    garbage = tmp_path / "a" / "garbage.parquet"
+    garbage.touch()
+    for path in (garbage, *(part.path for part in inner.files())):
+        os.utime(path, (0, 0))
+    assert 1 == outer.vacuum(timedelta(0)).files
+    outer.delete("caller = 'a'", vacuum=True)
+    assert not garbage.exists()
+    assert [2, 1] == [table.verify().records for table in (inner, outer)]
+    assert not inner.verify().damaged

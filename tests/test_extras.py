@@ -32,6 +32,24 @@ def test_a_hint_which_extra_to_install(module: str, package: str) -> None:
     assert f"ModuleNotFoundError: {expected}" == done.stderr.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("package", "url"),
+    [
+        ("asyncpg", "postgresql://127.0.0.1/x"),
+        ("sqlalchemy", "sqlite://"),
+        ("zstandard", "sqlite://"),
+    ],
+)
+def test_the_types_of_stores_need_no_extra(package: str, url: str) -> None:
+    code = (
+        f"import sys; sys.modules[{package!r}] = None; import asyncio, chatpb.store;"
+        f" chatpb.store.Listing(); asyncio.run(chatpb.store.open_store({url!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    expected = f"chatpb.store needs {package}: pip install 'chatpb[store]'"
+    assert f"ModuleNotFoundError: {expected}" == done.stderr.splitlines()[-1]
+
+
 def test_a_missing_module_of_our_own_is_reported_as_it_is() -> None:
     error = ModuleNotFoundError("No module named 'chatpb.log._lost'", name="chatpb.log._lost")
     with pytest.raises(ModuleNotFoundError) as caught:

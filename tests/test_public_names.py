@@ -28,6 +28,7 @@ import chatpb.log
 import chatpb.openai
 import chatpb.redaction
 import chatpb.sse
+import chatpb.store
 import chatpb.table
 import chatpb.transport
 from chatpb.table._delta.location import Location
@@ -41,6 +42,7 @@ MODULES = (
     "chatpb.redaction",
     "chatpb.spark",
     "chatpb.sse",
+    "chatpb.store",
     "chatpb.table",
     "chatpb.transport",
 )
@@ -67,6 +69,8 @@ ERRORS: list[Exception] = [
     chatpb.log.KeyFileError(PATH, "what is wrong"),
     chatpb.log.LogKeyError(PATH, "what is wrong", "k1"),
     chatpb.redaction.RedactionError("what is wrong"),
+    chatpb.store.StoreError("sqlite:///x.db", "what is wrong"),
+    chatpb.store.UnknownCursorError("chatcmpl-1"),
     chatpb.table.DatasetError(PATH, "what is wrong"),
     chatpb.table.DatasetConflictError(str(PATH), "what is wrong"),
     chatpb.table.QueryError("line 1, column 3: what is wrong"),
@@ -83,6 +87,10 @@ VALUES: list[Any] = [
     chatpb.log.FrameInfo(PATH, 9, 100, 2, "k1"),
     *chatpb.log.Sync,
     chatpb.sse.Event(b"{}", "delta"),
+    chatpb.store.StoredCompletion("chatcmpl-1", "m", 1, {"k": "v"}, b"\1"),
+    chatpb.store.Listing(after="chatcmpl-1", limit=2, metadata={"k": "v"}),
+    chatpb.store.Page((), has_more=False),
+    chatpb.store.Layout("sqlite:///x.db", 1, 2, 2),
     chatpb.table.Added(3, 100, 40, ("a.parquet", "b.parquet")),
     chatpb.table.Verified(3, 40, 5000, 1, ()),
     chatpb.table.Part("a.parquet", Location(str(PATH), PATH), 9, 2),
@@ -101,6 +109,7 @@ LIVE = {
     chatpb.redaction.Redactor,
     chatpb.sse.ChunkDecoder,
     chatpb.sse.Decoder,
+    chatpb.store.Store,
     chatpb.table.Dataset,
     chatpb.table.DatasetWriter,
     chatpb.transport.AsyncGrpcTransport,

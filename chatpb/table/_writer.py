@@ -201,14 +201,20 @@ class DatasetWriter:
         self._end_slice(None, rows.nbytes)
         self._records += len(rows)
         self._json_bytes += json_bytes
+        left, bytes_left = len(rows), rows.nbytes
         for piece in apart(rows):
             at = 0
             while at < len(piece):
                 some = piece.slice(at, max(self._files.free_rows, 1))
-                self._files.add(some, some.nbytes, json_bytes)
-                self._files.make_room(0)
-                json_bytes = 0
                 at += len(some)
+                left -= len(some)
+                share = json_bytes  # the last rows have the rest
+                if left:
+                    share = round(json_bytes * min(some.nbytes / max(bytes_left, 1), 1))
+                json_bytes -= share
+                bytes_left -= some.nbytes
+                self._files.add(some, some.nbytes, share)
+                self._files.make_room(0)
         self._end_slice(None)
 
     def _check_owner(self) -> None:

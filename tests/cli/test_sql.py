@@ -220,3 +220,22 @@ def test_an_interrupted_statement_does_not_end_the_prompt() -> None:
     connection.sql.side_effect = RuntimeError("Query interrupted")
     with pytest.raises(KeyboardInterrupt):
         list(run_sql(connection, "select 1"))
+
+
+@pytest.mark.parametrize("name", ["a.xlsx", "a"])
+def test_an_output_with_an_unknown_ending(name: str, table: Path, tmp_path: Path) -> None:
+    """The file is not written: a table for people would be a surprise in it."""
+    result = run("sql", table, "select 1", "-o", tmp_path / name)
+    expected = (
+        f"chatpb: error: {tmp_path / name}: the ending is none of .csv, .json, .jsonl, .ndjson,"
+        " .parquet, .txt; pass --format table|csv|json|parquet\n"
+    )
+    assert (2, expected, False) == (
+        result.exit_code,
+        result.stderr,
+        (tmp_path / name).exists(),
+    )
+    assert 0 == run("sql", table, "select 1 a", "-o", tmp_path / name, "--format=csv").exit_code
+    assert "a\n1\n" == (tmp_path / name).read_text()
+    assert 0 == run("sql", table, "select 1 a", "-o", tmp_path / "a.txt").exit_code
+    assert "a\n-\n1\n(1 row)\n" == (tmp_path / "a.txt").read_text()

@@ -101,6 +101,16 @@ def test_files_that_no_commit_has_do_not_belong_to_it(tmp_path: Path) -> None:
     assert [*RECORDS[5:10], RECORDS[0]] == list(dataset.records())
 
 
+def test_rows_share_the_bytes_of_their_json(tmp_path: Path) -> None:
+    """So each file tells how large its own records were."""
+    dataset = Dataset(tmp_path)
+    with dataset.writer(row_group_rows=10, max_file_bytes=1) as writer:
+        writer.write_rows(to_batch(RECORDS[:30]), 30_001)
+    sizes = [part.json_bytes or 0 for part in dataset.files()]
+    assert (3, 30_001) == (len(sizes), sum(sizes))
+    assert all(8_000 < size < 11_000 for size in sizes), sizes
+
+
 def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
     dataset = Dataset(tmp_path)
     dataset.append(RECORDS)

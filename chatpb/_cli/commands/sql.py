@@ -21,8 +21,9 @@ _FORMS = ("table", "csv", "json", "parquet")
     "--format",
     "form",
     type=click.Choice(_FORMS),
-    help="How to print the rows. JSON is one object a line. Default: by the ending of the output"
-    " file, otherwise a table for people, in which long values are cut.",
+    help="How to print the rows. JSON is one object a line; a table is for people, long values are"
+    " cut. Default: by the ending of the output file (.csv, .json, .jsonl, .ndjson, .parquet, or"
+    " .txt for a table); on standard output, a table.",
 )
 @click.option("-o", "--output", default=STDOUT, metavar="FILE", help="Write the rows to a file.")
 @click.option(

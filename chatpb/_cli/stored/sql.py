@@ -26,6 +26,7 @@ _ENDINGS: Final = {
     ".jsonl": Form.JSON,
     ".ndjson": Form.JSON,
     ".parquet": Form.PARQUET,
+    ".txt": Form.TABLE,
 }
 _HELP: Final = """\
 Statements end with a semicolon. Other commands:
@@ -72,9 +73,9 @@ class Session:
             form: How the rows are written. Default: by the ending of the file.
 
         Raises:
-            CliError: A statement is wrong, or the output cannot be written.
+            CliError: A statement is wrong, the ending is unknown, or the output cannot be written.
         """
-        found = Form(form) if form else _ENDINGS.get(Path(output).suffix.lower(), Form.TABLE)
+        found = Form(form) if form else _form_of(output)
         results = self._results(text)
         first = next(results, None)  # a statement that is wrong does not empty the output file
         with open_output(output, binary=found is Form.PARQUET) as out:
@@ -165,6 +166,19 @@ class Session:
             return found[state] if state < len(found) else None
 
         return complete
+
+
+def _form_of(output: str) -> Form:
+    """How the rows are written to a file."""
+    if output == STDOUT:
+        return Form.TABLE
+    found = _ENDINGS.get(Path(output).suffix.lower())
+    if found is None:
+        known = ", ".join(_ENDINGS)
+        raise CliError(
+            f"{output}: the ending is none of {known}; pass --format {'|'.join(Form)}", USAGE_ERROR
+        )
+    return found
 
 
 def _short(kind: str) -> str:

@@ -45,6 +45,8 @@ class Call:
         deadline: When the call ends at the latest, in the same clock; None without a time limit.
         query: The query of the caller's URL, as it was written.
         wish: How much of the call its caller wishes to be recorded at most.
+        is_kept: Whether its completion is to be stored here.
+        is_unstored: Whether the completion was to be stored, and was not.
         body: What the upstreams are asked; None before.
         ends: The binary form of the completion, or of the first chunk and the last ones, from which
             observers read what ended the answer; empty before the answer is over.
@@ -73,6 +75,8 @@ class Call:
     deadline: float | None = None
     query: str = field(default="", repr=False)
     wish: Keep = "all"
+    is_kept: bool = False
+    is_unstored: bool = False
     body: RequestBody | None = field(default=None, repr=False)
     ends: Sequence[bytes] = field(default=(), repr=False)
     recording: Recording | None = field(default=None, repr=False)

@@ -14,7 +14,7 @@ from chatpb_server.core.call import Call, Observer, Recorder
 from chatpb_server.core.explain import STOPPING, DeadlineError, failure_of
 from chatpb_server.core.failure import Failure, own_failure
 from chatpb_server.core.gate import Gate, OverloadError
-from chatpb_server.core.headers import matcher
+from chatpb_server.core.headers import NOT_STORED, STORED_HEADER, matcher
 from chatpb_server.core.keeping import wished
 
 _Out = TypeVar("_Out")
@@ -175,6 +175,11 @@ class Guard:
                     break
                 passed.append((name, value))
         return tuple(passed)
+
+    def trailers(self, call: Call) -> tuple[tuple[str, str], ...]:
+        """What the caller of a call that is over gets in addition, as headers or metadata."""
+        passed = self.passed_back(call.headers)
+        return (*passed, (STORED_HEADER, NOT_STORED)) if call.is_unstored else passed
 
     async def stop(self, grace: float | None) -> None:
         """Waits until the running calls are over.

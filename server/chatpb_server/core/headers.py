@@ -49,6 +49,10 @@ OF_ONE_CALL: Final = frozenset(
     ("baggage", "idempotency-key", "traceparent", "tracestate", "x-client-request-id")
 )
 
+#: This header, or metadata over gRPC, with this value says that a completion was not stored.
+STORED_HEADER: Final = "chatpb-stored"
+NOT_STORED: Final = "false"
+
 #: Those that are for one connection, or that the relay itself sets or reads.
 _NEVER: Final = OWN_HEADERS | {
     "accept-encoding",

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
-from chatpb import ConversionError, binary_to_json, json_to_binary, to_dict
+from chatpb import ConversionError, binary_to_json, fold, json_to_binary, to_dict
+from chatpb._mapping.canonical import canonical
 from chatpb._mapping.text import dump, parse
 from chatpb._rpc.offload import LARGE
 from chatpb._stream.compact import Restorer
@@ -192,3 +193,15 @@ def _has_ended(choice: Any) -> bool:
     members = to_dict(choice, allow_nan=True)
     reason = members.get("finish_reason")
     return (isinstance(reason, str) and bool(reason.strip())) or choice_has_error(members)
+
+
+def folded(chunks: Sequence[bytes]) -> bytes:
+    """The completion that the chunks of a stream make, in binary form.
+
+    Raises:
+        ConversionError: They make none.
+    """
+    try:
+        return canonical(fold([ChatCompletionChunk.FromString(chunk) for chunk in chunks]))
+    except DecodeError as error:
+        raise ConversionError("not a chunk") from error

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
@@ -21,10 +21,11 @@ from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.chat_completion_service_pb2 import DESCRIPTOR
 from chatpb_server.core.call import Call, Observer
-from chatpb_server.core.headers import PassedOn
+from chatpb_server.core.headers import NOT_STORED, STORED_HEADER, PassedOn
 from chatpb_server.core.keeping import RECORD_HEADER
 from chatpb_server.core.offload import apart, work_on
 from chatpb_server.core.reading import restored
+from chatpb_server.core.storing import Kept, Storing
 from chatpb_server.core.upstream import (
     RequestBody,
     Upstream,
@@ -40,6 +41,7 @@ SERVICE_NAME: Final[str] = SERVICE.full_name
 #: many bytes each.
 _MOST_FIELDS: Final = 4096
 _MOST_BYTES: Final = 16 * 1024
+_NOTHING: Final = nullcontext()
 
 Metadata = tuple[tuple[str, str], ...]
 Begin = Callable[[Metadata], Awaitable[None]]
@@ -55,6 +57,7 @@ class ChatCompletionService:
         max_event_bytes: The most bytes of one event of an upstream's event stream.
         passed_on: Chooses the callers' metadata that become headers of the upstream's request.
         passed_back: From the headers of an upstream's answer to those that callers get.
+        storing: Stores completions. None: nobody does here.
 
     Attributes:
         passed_on: The argument, which can be changed.
@@ -68,12 +71,14 @@ class ChatCompletionService:
         max_event_bytes: int,
         passed_on: PassedOn | None = None,
         passed_back: Callable[[Mapping[str, str]], Metadata] = lambda _: (),
+        storing: Storing | None = None,
     ) -> None:
         self._upstream = upstream
         self._observer = observer
         self._max_event_bytes = max_event_bytes
         self.passed_on = passed_on or PassedOn()
         self._passed_back = passed_back
+        self._storing = storing
 
     async def create(self, call: Call, body: RequestBody) -> UpstreamAnswer:
         """Asks the upstream for a completion.
@@ -82,6 +87,10 @@ class ChatCompletionService:
             call: The call, which names the model.
             body: The request.
         """
+        async with self._kept(call, body) as kept:
+            return await self._create(call, body, kept)
+
+    async def _create(self, call: Call, body: RequestBody, kept: Kept | None) -> UpstreamAnswer:
         answer = await self._upstream.create(self._request(call, body))
         call.headers = answer.headers
         try:
@@ -91,6 +100,10 @@ class ChatCompletionService:
         call.ends = (answer.binary,)
         if call.recording is not None:
             call.recording.answered(answer.binary)
+        if kept is not None:
+            await kept.answered(answer.binary)
+        elif answer.headers.get(STORED_HEADER) == NOT_STORED:  # by another relay
+            call.is_unstored = True
         self._sent(call, 1)
         return answer
 
@@ -110,7 +123,10 @@ class ChatCompletionService:
         """
         call.is_stream = True
         recording = call.recording
-        async with self._upstream.stream(self._request(call, body)) as stream:
+        async with (
+            self._kept(call, body) as kept,
+            self._upstream.stream(self._request(call, body)) as stream,
+        ):
             call.headers = stream.headers
             await begin(self._passed_back(stream.headers))
             if recording is not None:
@@ -120,10 +136,17 @@ class ChatCompletionService:
             try:
                 async for chunks in stream.chunks:
                     whole = chunks.whole
-                    if recording is not None or not takes_compact:
+                    if chunks.is_unstored:
+                        call.is_unstored = True
+                        continue
+                    if recording is not None or kept is not None or not takes_compact:
                         whole = await restorer.whole(chunks)
                     if recording is not None and whole:
                         recording.came(whole)
+                    if kept is not None:
+                        kept.came(whole)
+                        if chunks.is_end:
+                            await kept.ended()
                     if chunks.compact and not takes_compact:
                         yield replace(chunks, whole=whole, compact=())
                     else:
@@ -131,8 +154,16 @@ class ChatCompletionService:
                     if count := len(chunks.whole) + len(chunks.compact):
                         self._sent(call, count)
                         ends.add(chunks)
+                if kept is not None:
+                    await kept.ended()
             finally:
                 ends.learn(call)
+
+    def _kept(self, call: Call, body: RequestBody) -> AbstractAsyncContextManager[Kept | None]:
+        """What is kept of a call for the store; None if its completion is not to be stored."""
+        kept = None if self._storing is None else self._storing.begin(call, body)
+        call.is_kept = kept is not None
+        return kept or _NOTHING
 
     def _request(self, call: Call, body: RequestBody) -> UpstreamRequest:
         """The request for the upstream."""

@@ -49,14 +49,25 @@ class RequestBody:
     Args:
         text: The JSON text, which says whether a stream is asked for.
         binary: The binary form of a ChatCompletionRequest, which says the same.
+        store: Whether it asks for the completion to be stored; None if it does not say.
+
+    Attributes:
+        store: The argument.
     """
 
-    __slots__ = ("_binary", "_text")
+    __slots__ = ("_binary", "_text", "store")
 
-    def __init__(self, *, text: bytes | None = None, binary: bytes | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        text: bytes | None = None,
+        binary: bytes | None = None,
+        store: bool | None = None,
+    ) -> None:
         assert text is not None or binary is not None
         self._text = text
         self._binary = binary
+        self.store = store
 
     @property
     def given(self) -> tuple[bytes, bool]:
@@ -186,11 +197,17 @@ class UpstreamChunks:
         text: The bytes of the event stream that they came as, byte for byte. Comments and
             unfinished events are part of it, so there can be text without a chunk. None if they
             did not come as an event stream.
+        is_end: Whether the completion is complete with these chunks, as the event stream says by
+            ``[DONE]``, which `text` then has.
+        is_unstored: Whether another relay reports that it could not store the completion. It does
+            so last, in an item without chunks and text.
     """
 
     whole: Sequence[bytes]
     compact: Sequence[bytes] = ()
     text: bytes | None = None
+    is_end: bool = False
+    is_unstored: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from chatpb.v1.residue_pb2 import Residue
 _DECISIVE: Final = ("model", "stream")
 _MODEL: Final = ChatCompletionRequest.MODEL_FIELD_NUMBER
 _STREAM: Final = ChatCompletionRequest.STREAM_FIELD_NUMBER
+_STORE: Final = ChatCompletionRequest.STORE_FIELD_NUMBER
 _RESIDUE: Final = ChatCompletionRequest.RESIDUE_FIELD_NUMBER
 #: How escapes of lower-case letters begin in JSON. No encoder writes them.
 _ESCAPED_LETTERS: Final = (b"\\u006", b"\\u007")
@@ -30,6 +31,20 @@ _KINDS: Final[Mapping[type, str]] = {
     list: "an array",
     dict: "an object",
 }
+
+
+class Asked(NamedTuple):
+    """What a request asks for.
+
+    Attributes:
+        model: The model that it names.
+        is_stream: Whether it asks for a stream.
+        store: Whether the completion is to be stored; None if the request does not say.
+    """
+
+    model: str
+    is_stream: bool
+    store: bool | None
 
 
 class Misasked(NamedTuple):
@@ -46,7 +61,7 @@ class Misasked(NamedTuple):
     param: str | None = None
 
 
-def asked_plainly(body: bytes) -> tuple[str, bool] | None:
+def asked_plainly(body: bytes) -> Asked | None:
     """What `read_asked` returns, without Python's lock or in short steps.
 
     None if that cannot be told so, or the request is to be refused.
@@ -60,6 +75,7 @@ def asked_plainly(body: bytes) -> tuple[str, bool] | None:
     if binary is None:
         return None
     model, stream = "", False
+    store: bool | None = None
     for span in spans(binary):
         if span.number == _RESIDUE and any(
             name.encode() in binary[span.value : span.end] for name in _DECISIVE
@@ -69,11 +85,13 @@ def asked_plainly(body: bytes) -> tuple[str, bool] | None:
             model = binary[span.value : span.end].decode()
         elif span.number == _STREAM:
             stream = binary[span.value : span.end] != b"\0"
-    return model, stream
+        elif span.number == _STORE:
+            store = binary[span.value : span.end] != b"\0"
+    return Asked(model, stream, store)
 
 
-def read_asked(body: bytes) -> tuple[str, bool] | Misasked:
-    """The model that a request names, and whether it asks for a stream; or why it is refused.
+def read_asked(body: bytes) -> Asked | Misasked:
+    """What a request asks for, or why it is refused.
 
     It is refused if it is not a JSON object, or can be understood in two ways.
     """
@@ -96,7 +114,9 @@ def read_asked(body: bytes) -> tuple[str, bool] | Misasked:
         kind = _KINDS[type(stream)]
         text = f"Invalid type for 'stream': expected a boolean, but got {kind} instead."
         return Misasked(text, "invalid_type", "stream")
-    return model if isinstance(model, str) else "", stream is True
+    store = members.get("store")
+    model = model if isinstance(model, str) else ""
+    return Asked(model, stream is True, store if isinstance(store, bool) else None)
 
 
 def may_hide(residues: Sequence[bytes]) -> bool:

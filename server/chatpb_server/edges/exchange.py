@@ -77,7 +77,7 @@ class ChatExchange:
             raise RequestError(text) from error
         await _check(asked)
         self._call.model = asked.model
-        self._body = RequestBody(binary=asked.body)
+        self._body = RequestBody(binary=asked.body, store=asked.store)
         self._takes_compact = asked.takes_compact
         if self._call.recording is not None:
             self._call.recording.asked(asked.request)
@@ -162,6 +162,7 @@ class _Asked(NamedTuple):
         request: The request, as it came.
         body: The request, which shows whether it is for a stream.
         model: The model that it names.
+        store: Whether the completion is to be stored; None if the request does not say.
         residues: The residue of the request, in as many pieces as it came.
         takes_compact: Whether the caller takes compact chunks.
     """
@@ -169,6 +170,7 @@ class _Asked(NamedTuple):
     request: bytes
     body: bytes
     model: str
+    store: bool | None
     residues: list[bytes]
     takes_compact: bool
 
@@ -184,12 +186,15 @@ def _asked(data: bytes, is_stream: bool) -> _Asked:
     compact = StreamChatCompletionRequest.COMPACT_FIELD_NUMBER
     takes_compact = is_stream and is_true(data, compact)
     model, streams = b"", False
+    store: bool | None = None
     residues: list[bytes] = []
     for span in spans(request):
         if span.number == ChatCompletionRequest.MODEL_FIELD_NUMBER:
             model = request[span.value : span.end]
         elif span.number == ChatCompletionRequest.STREAM_FIELD_NUMBER:
             streams = request[span.value : span.end] != b"\0"
+        elif span.number == ChatCompletionRequest.STORE_FIELD_NUMBER:
+            store = request[span.value : span.end] != b"\0"
         elif span.number == ChatCompletionRequest.RESIDUE_FIELD_NUMBER:
             residues.append(part(request, span.value, span.end))
     body = request
@@ -197,7 +202,8 @@ def _asked(data: bytes, is_stream: bool) -> _Asked:
         body = b"".join((request, flag(ChatCompletionRequest.STREAM_FIELD_NUMBER)))
     elif streams and not is_stream:
         body = without(request, ChatCompletionRequest.STREAM_FIELD_NUMBER)
-    return _Asked(request, body, model.decode("utf-8", "replace"), residues, takes_compact)
+    name = model.decode("utf-8", "replace")
+    return _Asked(request, body, name, store, residues, takes_compact)
 
 
 async def _check(asked: _Asked) -> None:

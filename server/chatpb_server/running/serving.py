@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 import grpc
 
+from chatpb.store import Store
 from chatpb_server.access.address import Address, check_exposure
 from chatpb_server.core.budget import Budget
 from chatpb_server.core.call import Observer, Recorder
@@ -21,6 +22,8 @@ from chatpb_server.core.model_service import ModelService
 from chatpb_server.core.models import NamedModels
 from chatpb_server.core.passing import Fallback, Passing
 from chatpb_server.core.service import ChatCompletionService
+from chatpb_server.core.store_rules import Outcome, StoreRules
+from chatpb_server.core.storing import Storing
 from chatpb_server.core.upstream import Upstream
 from chatpb_server.edges.grpc.edge import GrpcEdge
 from chatpb_server.edges.grpc.inspection import MOST_RUNNING, MOST_SECONDS
@@ -58,6 +61,9 @@ class Options:
         models: The models that are listed, each with the name of who owns it. None: those that the
             upstream lists.
         fallback: Where the HTTP API passes the requests of all other paths. None: nowhere.
+        store: Where completions are stored. None: nowhere. It is closed by who has opened it.
+        store_rules: Which completions are stored.
+        count_stored: Is called with what happened to each that was to be stored.
     """
 
     grace: float | None = None
@@ -76,6 +82,9 @@ class Options:
     cors_origins: tuple[str, ...] = ()
     models: Mapping[str, str] | None = field(default_factory=dict)
     fallback: Fallback | None = None
+    store: Store | None = None
+    store_rules: StoreRules = field(default_factory=StoreRules)
+    count_stored: Callable[[Outcome], None] | None = None
 
 
 class Ports(NamedTuple):
@@ -85,8 +94,8 @@ class Ports(NamedTuple):
         grpc: The port of the service.
         http: That of the HTTP API; None if it is not served.
         renew: Changes the options while it runs: the grace, how many calls run and wait and for how
-            long, who may call and from which origins, what is passed on and back, the models and
-            the fallback. Others stay.
+            long, who may call and from which origins, what is passed on and back, the models, the
+            fallback and which completions are stored. Others stay.
         load: Gives what is held and open now, by the names in `watching.vitals.GAUGES`.
     """
 
@@ -138,12 +147,16 @@ async def serving_all(
             recorder=options.recorder,
         )
         budget = Budget(limits.held_bytes, limits.connection_bytes)
+        storing = None
+        if options.store is not None:
+            storing = Storing(options.store, options.store_rules, options.count_stored)
         service = ChatCompletionService(
             upstream,
             options.observer,
             max_event_bytes=limits.max_event_bytes,
             passed_on=PassedOn(options.passed_on),
             passed_back=guard.passed_back,
+            storing=storing,
         )
         fallback = CurrentFallback(options.fallback)
         stack.push_async_callback(fallback.close)
@@ -202,6 +215,8 @@ async def serving_all(
             )
             service.passed_on = models.passed_on = PassedOn(new.passed_on)
             models.upstream = _lister(upstream, new)
+            if storing is not None:
+                storing.rules = new.store_rules
             if http_edge is not None:
                 http_edge.cors = Cors(new.cors_origins)
                 http_edge.passing = passing if new.fallback is not None else None

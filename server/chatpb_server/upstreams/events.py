@@ -135,7 +135,8 @@ async def chunks_of(
             await ending.add(chunks)
             if decoder.is_done and ending.is_empty and decoder.error is None:
                 raise UpstreamDataError("is empty: the stream has no chunk", headers)
-            yield UpstreamChunks(chunks, text=piece)
+            is_end = decoder.is_done and decoder.error is None
+            yield UpstreamChunks(chunks, text=piece, is_end=is_end)
             if decoder.is_done or (decoder.error is not None and not decoder.is_error_of_choice):
                 break
         else:

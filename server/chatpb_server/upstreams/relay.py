@@ -14,7 +14,7 @@ from grpc import aio
 from pydantic import field_validator, model_validator
 
 from chatpb._rpc.failure import FailedCall
-from chatpb._rpc.metadata import QUERY_KEY
+from chatpb._rpc.metadata import QUERY_KEY, mapping
 from chatpb._rpc.server import Server
 from chatpb._wire import WireError, begun, flag, joined, part, spans
 from chatpb.v1.chat_completion_service_pb2 import (
@@ -25,6 +25,7 @@ from chatpb.v1.chat_completion_service_pb2 import (
 )
 from chatpb.v1.model_service_pb2 import ListModelsResponse
 from chatpb_server.access.secret import is_metadata_key
+from chatpb_server.core.headers import NOT_STORED, STORED_HEADER
 from chatpb_server.core.model_service import MODEL_SERVICE
 from chatpb_server.core.models import ListedModel, ModelsRequest
 from chatpb_server.core.offload import stepwise, threaded
@@ -162,6 +163,10 @@ class GrpcUpstream:
             with translated(has_begun):
                 response = await self._soon(call.read())
             if response is aio.EOF:
+                with translated(has_begun):
+                    trailers = mapping(await call.trailing_metadata())
+                if trailers.get(STORED_HEADER) == NOT_STORED:
+                    yield UpstreamChunks((), is_unstored=True)
                 return
             has_begun = True
             yield await stepwise(len(response), _chunks_in, response)

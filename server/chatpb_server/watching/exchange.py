@@ -28,9 +28,9 @@ from chatpb_server.core.call import Call, Recording
 from chatpb_server.core.failure import Failure
 from chatpb_server.core.keeping import Keep, least
 from chatpb_server.core.offload import SHORT, json_to_binary_in_thread
+from chatpb_server.core.record_fields import ending, is_request, kept_fields, label_fields
 from chatpb_server.watching.keeper import Keeper
 from chatpb_server.watching.kept_answer import KeptAnswer, room_for
-from chatpb_server.watching.record_fields import ending, is_request, kept_fields, label_fields
 from chatpb_server.watching.record_limits import TRUNCATED
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from chatpb._errors import os_error_text
 from chatpb.log import LogError, LogWriter, PendingFullError
 from chatpb_server.core.call import Call, Recorder, Recording
 from chatpb_server.core.keeping import Keep
+from chatpb_server.core.record_fields import label_fields
 from chatpb_server.watching.exchange import Exchange
-from chatpb_server.watching.record_fields import label_fields
 from chatpb_server.watching.record_limits import OUTCOMES, Outcome, RecordLimits
 from chatpb_server.watching.record_policy import KEPT, Kept, RecordPolicy
 from chatpb_server.watching.redacting import Failure, Redaction

@@ -93,13 +93,13 @@ class Rpcs:
                     await self._guard.serve(call, context, answer, read)
                 except CallError as error:
                     again = (_NOT_AGAIN,) if call.attempts else ()
-                    passed = self._guard.passed_back(call.headers)
+                    passed = self._guard.trailers(call)
                     await messages.fail(error.failure, *passed, *again)
                 except asyncio.CancelledError as error:
                     if isinstance(error.__cause__, CallerGoneError):
                         messages.leave()
                     raise
-            context.set_trailing_metadata(self._guard.passed_back(call.headers))
+            context.set_trailing_metadata(self._guard.trailers(call))
 
         return guarded
 

@@ -27,6 +27,7 @@ from chatpb_server.edges.http.body import BodyReader
 from chatpb_server.edges.http.chat_json import error_event, events_of, text_of
 from chatpb_server.edges.http.connection import OURS, Connection
 from chatpb_server.edges.http.request import HttpPeer, asked_in
+from chatpb_server.edges.http.unstored import BLANK_LINES, COMMENT, EventText
 from chatpb_server.edges.models import list_json, model_json
 from chatpb_server.edges.services import Services
 
@@ -35,7 +36,6 @@ CHAT: Final = "/openai.v1/chat.completions"
 MODELS: Final = "/openai.v1/models"
 
 _JSON: Final = "application/json"
-_BLANK_LINES: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 #: How many seconds the end of an answer that breaks off may take to be written.
 LAST: Final = 1.0
 
@@ -76,6 +76,7 @@ class Answering:
         self._body = b""
         self._is_stream = False
         self._is_between_events = False
+        self._store: bool | None = None
 
     async def chat(self, deployment: str = "") -> web.StreamResponse:
         """POST /v1/chat/completions.
@@ -93,7 +94,7 @@ class Answering:
 
         async def read() -> None:
             self._body = await self._bodies.read(self._request, share)
-            call.model, self._is_stream = await asked_in(self._body)
+            call.model, self._is_stream, self._store = await asked_in(self._body)
             if deployment and deployment != call.model:
                 self._body = await with_model(self._body, deployment)
                 call.model = deployment
@@ -104,9 +105,7 @@ class Answering:
             if self._is_stream:
                 await self._stream(call)
                 return
-            text = await text_of(
-                await self._services.chat.create(call, RequestBody(text=self._body))
-            )
+            text = await text_of(await self._services.chat.create(call, self._asked()))
             self._body = b""
             share.give_back()
             share.hold(len(text))
@@ -188,6 +187,9 @@ class Answering:
             response.force_close()
         self._response = response
 
+    def _asked(self) -> RequestBody:
+        return RequestBody(text=self._body, store=self._store)
+
     async def _stream(self, call: Call) -> None:
         """Sends the event stream, as it comes."""
         connection = self._connection
@@ -205,19 +207,29 @@ class Answering:
                 await response.prepare(self._request)
 
         async def write(data: bytes) -> None:
-            self._is_between_events = data.endswith(_BLANK_LINES)
+            self._is_between_events = data.endswith(BLANK_LINES)
             with gone():
                 await connection.write(self._request, data)
 
         is_event_stream = False
-        stream = self._services.chat.stream(call, RequestBody(text=self._body), begin)
-        async with aclosing(stream) as arrived:
+        text = EventText()
+        is_said = False
+        async with aclosing(self._services.chat.stream(call, self._asked(), begin)) as arrived:
             async for chunks in arrived:
                 is_event_stream = chunks.text is not None
-                if data := await events_of(chunks):
+                data = await events_of(chunks)
+                if is_event_stream and call.is_kept:
+                    is_said |= chunks.is_end
+                    data = text.piece(data, is_end=chunks.is_end, is_unstored=call.is_unstored)
+                if data:
                     await write(data)
+        last = text.rest()
+        if call.is_unstored and not is_said:
+            last += COMMENT + b"\n"
         if not is_event_stream:  # nothing that came marks the end
-            await write(event(DONE))
+            last += event(DONE)
+        if last:
+            await write(last)
         self._is_between_events = False  # nothing can follow, even if this is not read in time
         assert self._response is not None
         with gone():
@@ -257,7 +269,7 @@ class Answering:
     ) -> dict[str, str]:
         """The headers of an answer, with those of the upstream that are passed back."""
         if passed is None:
-            passed = self._guard.passed_back(call.headers)
+            passed = self._guard.trailers(call)
         return {**OURS, "x-request-id": call.id, **headers, **dict(passed)}
 
     def _wrong_method(self, allowed: str) -> RefusalError:

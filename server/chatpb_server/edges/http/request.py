@@ -12,7 +12,7 @@ from chatpb._rpc.offload import LARGE
 from chatpb_server.core.call import Call
 from chatpb_server.core.explain import RefusalError
 from chatpb_server.core.offload import apart, threaded
-from chatpb_server.edges.asked import Misasked, asked_plainly, read_asked
+from chatpb_server.edges.asked import Asked, Misasked, asked_plainly, read_asked
 
 _TIMEOUT_HEADER: Final = "x-request-timeout-ms"
 
@@ -65,8 +65,8 @@ class HttpPeer:
         return int(text) / 1000 - (time.monotonic() - self._call.started)
 
 
-async def asked_in(body: bytes) -> tuple[str, bool]:
-    """The model that a request names, and whether it asks for a stream.
+async def asked_in(body: bytes) -> Asked:
+    """What a request asks for.
 
     Raises:
         RefusalError: The body is not a JSON object, or can be understood in two ways.

@@ -95,7 +95,7 @@ class RpcAnswering(Answering):
         async def respond() -> None:
             if protocol.is_framed:
                 await exchange.answer(self._begin_messages, self._write)
-                await self._end(self._guard.passed_back(call.headers))
+                await self._end(self._guard.trailers(call))
             else:
                 await exchange.answer(self._begin_messages, partial(self._send_only, share))
 
@@ -153,7 +153,7 @@ class RpcAnswering(Answering):
             headers[self._protocol.compresses] = GZIP
         share.give_back()
         share.hold(len(body))
-        headers |= connect.trailer_headers(self._guard.passed_back(self._call.headers))
+        headers |= connect.trailer_headers(self._guard.trailers(self._call))
         await self._send(web.Response(body=body, headers=self._headers(self._call, headers)))
 
     async def _begin_messages(self, headers: Metadata) -> None:
@@ -180,7 +180,7 @@ class RpcAnswering(Answering):
     async def _write_framed(self, flags: int, data: bytes) -> None:
         assert self._protocol is not None
         if self._response is None:
-            await self._begin_messages(self._guard.passed_back(self._call.headers))
+            await self._begin_messages(self._guard.trailers(self._call))
         data = await threaded(len(data), framed, flags, data)
         if self._protocol.is_text:
             data = await threaded(len(data), grpc_web.encoded, data)
@@ -202,7 +202,7 @@ class RpcAnswering(Answering):
         protocol, failure = self._protocol, error.failure
         if protocol is None:
             return await super()._failed(call, error)
-        trailers = (*failure.trailers(), *self._guard.passed_back(call.headers))
+        trailers = (*failure.trailers(), *self._guard.trailers(call))
         if not protocol.is_framed:
             if self._response is not None:  # it has begun, and nothing can be added
                 self._connection.abort()

@@ -9,93 +9,114 @@ from __future__ import annotations
 
 import functools
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from chatpb._mapping.schema import Field, MessageType, mapping_of
 from chatpb._wire import spans, varint
 
 
 def canonical(message: Message) -> bytes:
     """Serializes a message: fields by their numbers, the entries of maps by their keys."""
     data = message.SerializeToString(deterministic=True)
-    mapped = mapping_of(message)
-    return _sort_maps(data, mapped) if _needs_sorting(message, mapped) else data
+    descriptor = message.DESCRIPTOR
+    return _sort_maps(data, descriptor) if _needs_sorting(message, descriptor) else data
+
+
+class _Place(NamedTuple):
+    """A field that is a map, or whose messages can hold maps.
+
+    Attributes:
+        field: The field.
+        map_key: The type of the keys, if it is a map.
+        inner: The type of its messages, or of those in the entries, if they can hold maps.
+    """
+
+    field: FieldDescriptor
+    map_key: int | None
+    inner: Descriptor | None
 
 
 @functools.cache
-def _has_maps(mapped: MessageType) -> bool:
+def _places(descriptor: Descriptor) -> dict[int, _Place]:
+    """The fields of a message type in which maps can be, by their numbers."""
+    found = {}
+    for field in descriptor.fields:
+        held = field.message_type
+        if held is None:
+            continue
+        map_key = None
+        if held.GetOptions().map_entry:
+            map_key = held.fields_by_name["key"].type
+            held = held.fields_by_name["value"].message_type
+        inner = held if held is not None and _has_maps(held) else None
+        if map_key is not None or inner is not None:
+            found[field.number] = _Place(field, map_key, inner)
+    return found
+
+
+@functools.cache
+def _has_maps(descriptor: Descriptor) -> bool:
     """Whether messages of the type can hold a map, at any depth."""
-    seen, found = set(), [mapped]
+    seen, found = set(), [descriptor]
     while found:
         each = found.pop()
         if each in seen:
             continue
         seen.add(each)
-        for field in each.fields.values():
-            if field.map_value is not None:
-                return True
-            if field.message is not None:
-                found.append(field.message)
+        if each.GetOptions().map_entry:
+            return True
+        found += [field.message_type for field in each.fields if field.message_type is not None]
     return False
 
 
-def _inner(field: Field) -> MessageType | None:
-    """The type of the messages in a field, or in the entries of a map, if they can hold maps."""
-    message = (field.map_value or field).message
-    return message if message is not None and _has_maps(message) else None
-
-
-def _needs_sorting(message: Any, mapped: MessageType) -> bool:
+def _needs_sorting(message: Any, descriptor: Descriptor) -> bool:
     """Whether a map of the message may be in another order."""
-    for name, field in mapped.fields.items():
-        inner = _inner(field)
-        if field.map_value is None and inner is None:
-            continue
-        value = getattr(message, name)
-        if field.map_value is not None:
+    for field, map_key, inner in _places(descriptor).values():
+        value = getattr(message, field.name)
+        if map_key is not None:
             keys = sorted(value)
-            if field.map_key != FieldDescriptor.TYPE_STRING:
+            if map_key != FieldDescriptor.TYPE_STRING:
                 if len(keys) > 1:
                     return True
             elif any(after.startswith(before) for before, after in pairwise(keys)):
                 return True
             parts = value.values()
-        elif field.repeated:
+        elif field.is_repeated:
             parts = value
         else:
-            parts = [value] if message.HasField(name) else []
+            parts = [value] if message.HasField(field.name) else []
         if inner is not None and any(_needs_sorting(part, inner) for part in parts):
             return True
     return False
 
 
-def _sort_maps(data: bytes, mapped: MessageType) -> bytes:
+def _sort_maps(data: bytes, descriptor: Descriptor) -> bytes:
     """Sorts the entries of the maps in serialized fields, which are as long as before."""
     pieces: list[bytes] = []
     entries: list[tuple[Any, bytes]] = []
     last = 0
+    places = _places(descriptor)
     for number, start, value, end in spans(data):
         if entries and number != last:
             pieces.extend(entry for _, entry in sorted(entries))
             entries = []
         last = number
-        field = mapped.by_number.get(number)
-        inner = _inner(field) if field is not None else None
-        if field is not None and field.map_value is not None:
-            key, entry = _sort_entry(data[value:end], inner)
-            entries.append((_order(key, field.map_key), data[start:value] + entry))
-        elif inner is not None:
-            pieces.append(data[start:value] + _sort_maps(data[value:end], inner))
-        else:
+        place = places.get(number)
+        if place is None:
             pieces.append(data[start:end])
+        elif place.map_key is not None:
+            key, entry = _sort_entry(data[value:end], place.inner)
+            entries.append((_order(key, place.map_key), data[start:value] + entry))
+        else:
+            assert place.inner is not None
+            pieces.append(data[start:value] + _sort_maps(data[value:end], place.inner))
     pieces.extend(entry for _, entry in sorted(entries))
     return b"".join(pieces)
 
 
-def _sort_entry(entry: bytes, inner: MessageType | None) -> tuple[bytes, bytes]:
+def _sort_entry(entry: bytes, inner: Descriptor | None) -> tuple[bytes, bytes]:
     """The bytes of an entry's key, and the entry, with the maps in its value sorted."""
     key, value = spans(entry)  # a serializer writes both
     name = entry[key.value : key.end]

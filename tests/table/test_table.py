@@ -87,6 +87,28 @@ def test_implementations_agree(given_records: list[CompletionRecord]) -> None:
     assert same(assembled, from_batch(reference))
 
 
+NAMES = ["b", "", "a", "B", "\u00e9", "\U00020000", "\uffff", "a b", "aa", "a\0", "\0", " "]
+
+
+@pytest.mark.parametrize("is_native", [True, False], ids=["native", "reference"])
+def test_labels_are_in_one_order(*, is_native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of the bytes of their names, whatever the names are."""
+    if not is_native:
+        monkeypatch.setattr(_rows, "shredder", lambda: None)
+    elif shredder() is None:
+        pytest.skip("the native implementation is not in use")
+    labels = dict.fromkeys(NAMES, "x")
+    completion = from_dict({**COMPLETION, "metadata": labels})
+    record = CompletionRecord(labels=labels, completion=completion)
+    record.request.metadata.update(labels)
+    ordered = sorted(name.encode() for name in NAMES)
+    entries = [b"\x0a%c%b\x12\x01x" % (len(name), name) for name in ordered]
+    (data,) = from_batch(to_batch([record]))
+    at = [data.index(b"%c%b" % (len(entry), entry)) for entry in entries]
+    assert sorted(at) == at
+    assert record == CompletionRecord.FromString(data)
+
+
 def test_columns_are_those_of_the_golden_file() -> None:
     """Renaming a column breaks what people query."""
     assert GOLDEN_COLUMNS.read_text("utf-8").splitlines() == column_lines(), RENEW

@@ -11,6 +11,7 @@ import pyarrow as pa
 from google.protobuf.message import DecodeError, Message
 
 from chatpb._errors import ConversionError, binary_of, iterator_of
+from chatpb._mapping.canonical import canonical
 from chatpb._mapping.convert import binary_to_json, json_to_binary
 from chatpb._mapping.native import native_type, transcoder
 from chatpb._mapping.schema import enum_words
@@ -71,10 +72,7 @@ def _shred_natively(
     """The rows that the native implementation makes; None if it declines."""
     found = native.shred(list(zip(given, folded, strict=True)))
     if isinstance(found, int):  # one that no serializer writes; the records after it may be too
-        given[found:] = (
-            CompletionRecord.FromString(data).SerializeToString(deterministic=True)
-            for data in given[found:]
-        )
+        given[found:] = (canonical(CompletionRecord.FromString(data)) for data in given[found:])
         found = native.shred(list(zip(given, folded, strict=True)))
     return None if isinstance(found, int) else to_arrays(found, len(given))
 
@@ -101,7 +99,7 @@ def from_batch(batch: pa.RecordBatch) -> list[bytes]:
     found: list[bytes] = []
     try:
         batch.validate(full=True)  # else offsets and indices may lie outside of what they point to
-        found.extend(record.SerializeToString(deterministic=True) for record in assemble(batch))
+        found.extend(map(canonical, assemble(batch)))
     except (pa.ArrowException, *FAULTS) as error:
         reason = f"the row is not one of a table: {error}"
         raise ConversionError(reason, f"$[{len(found)}]") from error
@@ -329,4 +327,4 @@ def _folded(record: CompletionRecord) -> ChatCompletion | None:
 
 
 def _serialized(message: ChatCompletion | None) -> bytes | None:
-    return None if message is None else message.SerializeToString(deterministic=True)
+    return None if message is None else canonical(message)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from chatpb._mapping.canonical import canonical
 from chatpb.table._rows.columns import (
     COLUMNS,
     CORRECTIONS,
@@ -47,7 +48,7 @@ def shred(records: Sequence[tuple[CompletionRecord, Any]]) -> pa.RecordBatch:
     rest: list[bytes] = []
     for record, folded in records:
         shredder.add(record, folded)
-        rest.append(record.SerializeToString(deterministic=True))
+        rest.append(canonical(record))
         is_decimal, corrected = spell(shredder.tokens)
         leave_out_ids(shredder.tokens)
         tokens.append(shredder.tokens or None)

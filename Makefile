@@ -36,7 +36,7 @@ AGAINST ?= .git\#branch=main
 include polyglot/polyglot.mk
 include docs/playground/playground.mk
 include tests/clients/clients.mk
-.PHONY: help setup lock update demo test test-node test-go test-tools test-readers test-envoy test-deploy test-llama test-floor test-faults test-s3 soak recording check lint format types rust bench bench-relay bench-storage bench-stream bench-quick .bench fuzz rust-fuzz gen drift proto golden settings serve roundtrip residue clean
+.PHONY: help setup lock update demo test test-node test-go test-tools test-readers test-envoy test-deploy test-llama test-floor test-faults test-postgres test-s3 soak recording check lint format types rust bench bench-relay bench-storage bench-stream bench-quick .bench fuzz rust-fuzz gen drift proto golden settings serve roundtrip residue clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -207,6 +207,21 @@ test-floor: $(FLOOR)/.done ## Run tests with the oldest supported dependencies, 
 
 test-faults: setup ## Kill processes that write logs and tables, damage what they wrote, and measure their memory
 	$(BIN)/python -m pytest $(PARALLEL) $(FAULTS)
+
+# Installs Debian's package only in CI and as root.
+POSTGRES = $(wildcard /usr/lib/postgresql/*/bin)
+$(VENV)/.postgres: $(VENV)/.done
+	@if [ -z '$(POSTGRES)' ]; then \
+	  if [ "$$(id -u)" = 0 ] && [ -n "$(CI)" ]; then \
+	    (apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends postgresql) >/dev/null; \
+	  else \
+	    echo 'the tests of PostgreSQL need: apt-get install postgresql' >&2; exit 1; \
+	  fi; \
+	fi
+	@touch $@
+
+test-postgres: $(VENV)/.postgres ## Run the tests of stored completions with a PostgreSQL server that they start
+	CHATPB_POSTGRES="$$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -1)" $(BIN)/python -m pytest tests/store -k postgresql
 
 test-s3: setup ## Run the tests of tables on an object store, a server of S3's interface on this machine
 	$(BIN)/python -m pytest tests/table/test_s3.py tests/cli/test_object_store.py

@@ -9,12 +9,14 @@ from typing import Any, Final
 import asyncpg
 from sqlalchemy import URL, Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from chatpb.store._database import T, store_error
 from chatpb.store._errors import StoreError
 
-_CONNECTIONS: Final = 4
+#: Connections: of those who write one commits what waits, another one deletes and updates.
+_WRITERS: Final = 2
+_READERS: Final = 4
 
 
 class PostgresDatabase:
@@ -27,16 +29,11 @@ class PostgresDatabase:
         self.name = url.render_as_string(hide_password=True)
         self._address = url.set(drivername="postgresql").render_as_string(hide_password=False)
         self._timeout = timeout
-        self._engine = create_async_engine(
-            "postgresql+asyncpg://",
-            async_creator=self._connect,
-            pool_size=_CONNECTIONS,
-            max_overflow=0,
-            pool_timeout=timeout or 30,
-            hide_parameters=True,
-        )
+        self._writing = self._engine(_WRITERS)
         # A statement that only reads is a transaction of its own: one round trip, not three.
-        self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._reading = self._engine(
+            _READERS, isolation_level="AUTOCOMMIT", skip_autocommit_rollback=True
+        )
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         async def transact() -> T:
@@ -48,7 +45,7 @@ class PostgresDatabase:
     async def write(self, work: Callable[[Connection], T]) -> T:
         async def transact() -> T:
             connection: AsyncConnection
-            async with self._engine.begin() as connection:
+            async with self._writing.begin() as connection:
                 return await connection.run_sync(work)
 
         return await self._twice(transact)
@@ -57,7 +54,19 @@ class PostgresDatabase:
         """Nothing: the server's own VACUUM does it."""
 
     async def close(self) -> None:
-        await self._engine.dispose()
+        await self._writing.dispose()
+        await self._reading.dispose()
+
+    def _engine(self, connections: int, **options: Any) -> AsyncEngine:
+        return create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=self._connect,
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=self._timeout or 30,
+            hide_parameters=True,
+            **options,
+        )
 
     async def _twice(self, transact: Callable[[], Awaitable[T]]) -> T:
         """Runs a transaction, again if the connection was broken, as after the server's restart."""

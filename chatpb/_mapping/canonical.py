@@ -20,7 +20,7 @@ from chatpb._wire import spans, varint
 def canonical(message: Message) -> bytes:
     """Serializes a message: fields by their numbers, the entries of maps by their keys."""
     data = message.SerializeToString(deterministic=True)
-    descriptor = message.DESCRIPTOR
+    descriptor: Any = message.DESCRIPTOR
     return _sort_maps(data, descriptor) if _needs_sorting(message, descriptor) else data
 
 

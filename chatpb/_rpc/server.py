@@ -24,6 +24,7 @@ _RETRYING: Final[Mapping[str, Any]] = {
             "name": [
                 {"service": "chatpb.v1.ChatCompletionService"},
                 {"service": "chatpb.v1.ModelService"},
+                {"service": "chatpb.v1.StoredChatCompletionService"},
             ],
             # gRPC adds jitter to the pauses, and never retries a call that has an answer. A relay
             # forbids it (grpc-retry-pushback-ms) if an upstream was asked, so that retries do not

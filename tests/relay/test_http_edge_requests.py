@@ -143,7 +143,7 @@ async def test_other_paths_and_methods() -> None:
             assert 404 == response.status
             assert error["message"].startswith("Invalid URL (POST /v1/embeddings). ")
             assert "--fallback" in error["message"]
-        async with session.get(f"{url}/chat/completions") as response:
+        async with session.put(f"{url}/chat/completions") as response:
             error = (await response.json())["error"]
             assert (405, "method_not_supported") == (response.status, error["code"])
         async with session.get(f"{url.removesuffix('/v1')}/healthz") as response:

@@ -52,6 +52,7 @@ async def test_all_services_are_listed_and_can_be_described(version: str) -> Non
     assert {
         "chatpb.v1.ChatCompletionService",
         "chatpb.v1.ModelService",
+        "chatpb.v1.StoredChatCompletionService",
         "grpc.health.v1.Health",
         V1,
         V1ALPHA,

@@ -97,6 +97,7 @@ async def test_they_admit_whom_calls_admit(tmp_path: Path) -> None:
     assert [
         "chatpb.v1.ChatCompletionService",
         "chatpb.v1.ModelService",
+        "chatpb.v1.StoredChatCompletionService",
         "grpc.channelz.v1.Channelz",
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",

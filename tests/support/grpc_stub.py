@@ -44,7 +44,7 @@ class Stub(grpc.GenericRpcHandler):
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
         """The handler of an rpc; None for other services."""
-        if "ChatCompletionService" not in details.method:
+        if ".ChatCompletionService/" not in details.method:
             return None
         if "Stream" in details.method:
             return grpc.unary_stream_rpc_method_handler(self._stream)

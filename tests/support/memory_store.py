@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import count
 
 from chatpb.store import Listing, Page, Store, StoredCompletion, StoreError, UnknownCursorError
 from chatpb.v1 import CompletionRecord
@@ -34,6 +36,8 @@ class MemoryStore(Store):
         self.forgotten: asyncio.Queue[datetime] = asyncio.Queue()
         self.is_closed = False
         self._times: dict[tuple[str, str], datetime] = {}
+        self._numbers: dict[tuple[str, str], int] = {}  # of deleted ones too, for `Listing.after`
+        self._count = count()
 
     @property
     def records(self) -> list[CompletionRecord]:
@@ -46,6 +50,7 @@ class MemoryStore(Store):
         key = caller, completion.id
         self.rows.pop(key, None)
         self.rows[key] = completion
+        self._numbers[key] = next(self._count)
         self._times[key] = datetime.now(UTC)
 
     async def get(self, caller: str, id: str) -> StoredCompletion | None:  # noqa: A002
@@ -56,18 +61,18 @@ class MemoryStore(Store):
     async def list(self, caller: str, listing: Listing) -> Page:
         """A page of the completions of the caller."""
         await self._trouble()
-        rows = [row for (name, _), row in self.rows.items() if name == caller]
-        if listing.is_descending:
-            rows.reverse()
+        sign = -1 if listing.is_descending else 1
+        begin = -math.inf
         if listing.after is not None:
-            places = [place for place, row in enumerate(rows) if row.id == listing.after]
-            if not places:
+            if (caller, listing.after) not in self._numbers:
                 raise UnknownCursorError(listing.after)
-            rows = rows[places[0] + 1 :]
+            begin = sign * self._numbers[caller, listing.after]
         rows = [
             row
-            for row in rows
-            if listing.model in (None, row.model)
+            for (name, key), row in list(self.rows.items())[::sign]
+            if name == caller
+            and sign * self._numbers[name, key] > begin
+            and listing.model in (None, row.model)
             and listing.metadata.items() <= row.metadata.items()
         ]
         return Page(rows[: listing.limit], len(rows) > listing.limit)

@@ -15,6 +15,7 @@ from grpc import StatusCode
 from chatpb import ConversionError, from_json, to_dict
 from chatpb._rpc.status import is_error_status, status_code
 from chatpb._stream.errors import find_error
+from chatpb.store import StoreError
 from chatpb.v1.error_pb2 import ErrorResponse
 from chatpb_server.access.secret import HeaderError
 from chatpb_server.core.error import error_kind, error_response
@@ -55,6 +56,7 @@ _UPSTREAM_TEXTS: Final = (
 )
 _OVERLOAD_RETRY_AFTER: Final = 1.0
 TIME_IS_UP: Final = "The time is up."
+_SEE_LOG: Final = "The relay's log says more:"
 STOPPING: Final = "The relay is stopping; call again."
 _MAX_RETRY_AFTER: Final = 86_400.0
 _NUMBER: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?")
@@ -115,6 +117,9 @@ def failure_of(error: Exception, call_id: str) -> Failure:
             return own_failure(code, error.message, call_id, param=param)
         case RefusalError():
             return _refusal_failure(error, call_id)
+        case StoreError():
+            text = f"The store of completions cannot be used now. {_SEE_LOG} {call_id}"
+            return own_failure(StatusCode.UNAVAILABLE, text, call_id)
         case HeaderError():
             text = f"The metadata cannot be passed on: {error}."
             return own_failure(StatusCode.INVALID_ARGUMENT, text, call_id)

@@ -23,6 +23,7 @@ from chatpb_server.core.models import NamedModels
 from chatpb_server.core.passing import Fallback, Passing
 from chatpb_server.core.service import ChatCompletionService
 from chatpb_server.core.store_rules import Outcome, StoreRules
+from chatpb_server.core.stored import StoredChatCompletionService
 from chatpb_server.core.storing import Storing
 from chatpb_server.core.upstream import Upstream
 from chatpb_server.edges.grpc.edge import GrpcEdge
@@ -61,7 +62,8 @@ class Options:
         models: The models that are listed, each with the name of who owns it. None: those that the
             upstream lists.
         fallback: Where the HTTP API passes the requests of all other paths. None: nowhere.
-        store: Where completions are stored. None: nowhere. It is closed by who has opened it.
+        store: Where completions are stored. It is closed by who has opened it. None: nowhere, and
+            an upstream that is a relay is asked for stored completions.
         store_rules: Which completions are stored.
         count_stored: Is called with what happened to each that was to be stored.
     """
@@ -162,7 +164,8 @@ async def serving_all(
         stack.push_async_callback(fallback.close)
         passing = Passing(fallback, options.observer)
         models = ModelService(_lister(upstream, options), service.passed_on)
-        services = Services(service, models)
+        stored = StoredChatCompletionService(upstream, options.store, service.passed_on)
+        services = Services(service, models, stored)
         address = Address.parse(listen)
         _check_exposure(address, options, tls=options.credentials is not None)
         inspecting = Guard(
@@ -213,7 +216,7 @@ async def serving_all(
             inspecting.renew(
                 MOST_RUNNING, 0, limit=MOST_SECONDS, headers=(), authenticate=new.authenticate
             )
-            service.passed_on = models.passed_on = PassedOn(new.passed_on)
+            service.passed_on = models.passed_on = stored.passed_on = PassedOn(new.passed_on)
             models.upstream = _lister(upstream, new)
             if storing is not None:
                 storing.rules = new.store_rules

@@ -9,6 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 from chatpb_server.core.models import ListedModel, ModelsRequest, models_of
 from chatpb_server.core.passing import Fallback, PassedAnswer, PassedRequest
+from chatpb_server.core.stored import PassesStored, StoredRequest, passes_stored
 from chatpb_server.core.upstream import (
     Upstream,
     UpstreamAnswer,
@@ -52,6 +53,17 @@ class CurrentUpstream:
         """Lists its models, as `ListsModels.models` says, if it can."""
         with self._current.use() as upstream:
             return await models_of(upstream, request)
+
+    @property
+    def passes_stored(self) -> bool:
+        """Whether it is a relay, as `PassesStored.passes_stored` says."""
+        return passes_stored(self._current.upstream)
+
+    async def stored(self, request: StoredRequest) -> bytes:
+        """The response of an rpc, as `PassesStored.stored` says."""
+        with self._current.use() as upstream:
+            assert isinstance(upstream, PassesStored)
+            return await upstream.stored(request)
 
     async def close(self) -> None:
         """Closes all of them."""
@@ -103,7 +115,7 @@ class _Used(Generic[_Closing]):
     """An upstream or a fallback, and how many calls use it."""
 
     def __init__(self, upstream: _Closing) -> None:
-        self._upstream = upstream
+        self.upstream = upstream
         self._calls = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -114,7 +126,7 @@ class _Used(Generic[_Closing]):
         self._calls += 1
         self._idle.clear()
         try:
-            yield self._upstream
+            yield self.upstream
         finally:
             self._calls -= 1
             if not self._calls:
@@ -123,4 +135,4 @@ class _Used(Generic[_Closing]):
     async def leave(self) -> None:
         """Closes it as soon as no call uses it."""
         await self._idle.wait()
-        await self._upstream.close()
+        await self.upstream.close()

@@ -25,11 +25,13 @@ from chatpb.v1.chat_completion_service_pb2 import (
 )
 from chatpb.v1.model_service_pb2 import ListModelsResponse
 from chatpb_server.access.secret import is_metadata_key
+from chatpb_server.core.explain import RefusalError
 from chatpb_server.core.headers import NOT_STORED, STORED_HEADER
 from chatpb_server.core.model_service import MODEL_SERVICE
 from chatpb_server.core.models import ListedModel, ModelsRequest
 from chatpb_server.core.offload import stepwise, threaded
 from chatpb_server.core.service import SERVICE_NAME
+from chatpb_server.core.stored import StoredRequest
 from chatpb_server.core.upstream import (
     UpstreamAnswer,
     UpstreamChunks,
@@ -53,6 +55,15 @@ _STREAM: Final = f"/{SERVICE_NAME}/StreamChatCompletion"
 _MODELS: Final = f"/{MODEL_SERVICE.full_name}/ListModels"
 _CHUNKS: Final = StreamChatCompletionResponse.CHUNKS_FIELD_NUMBER
 _COMPACT_CHUNKS: Final = StreamChatCompletionResponse.COMPACT_CHUNKS_FIELD_NUMBER
+#: Without the callers' own tokens, all of them would be one caller there.
+_WHO_ASKS: Final = (
+    "Stored completions are in the next relay, which does not learn who asks: give this relay a"
+    ' --store, or that upstream auth = "caller".'
+)
+_TOO_OLD: Final = (
+    "The next relay is too old for stored completions: give this relay a --store, or replace that"
+    " one."
+)
 #: How many milliseconds it takes at most to find a relay that was restarted.
 _MAX_BACKOFF: Final = 2000
 
@@ -140,8 +151,7 @@ class GrpcUpstream:
             with translated(has_begun=False):
                 response = await call
         except UpstreamError as error:
-            cause = error.__cause__
-            if isinstance(cause, grpc.RpcError) and FailedCall.of(cause).is_of_unknown_method:
+            if _is_of_unknown_method(error):
                 return ()
             raise
         try:
@@ -149,6 +159,25 @@ class GrpcUpstream:
         except WireError as error:
             raise UpstreamDataError("could not be read: not a list of models") from error
         return await models_in(binary)
+
+    @property
+    def passes_stored(self) -> bool:
+        """True: it is a relay, as `PassesStored.passes_stored` says."""
+        return True
+
+    async def stored(self, request: StoredRequest) -> bytes:
+        """The response of an rpc, as `PassesStored.stored` says."""
+        if request.caller and not self._settings.takes_authorization:
+            raise RefusalError(404, _WHO_ASKS, "store_not_enabled")
+        call = self._opened().unary_unary(request.method)
+        try:
+            with translated(has_begun=False):
+                response: bytes = await call(request.message, **self._arguments(request))
+        except UpstreamError as error:
+            if _is_of_unknown_method(error):
+                raise RefusalError(404, _TOO_OLD, "store_not_enabled") from error
+            raise
+        return response
 
     async def close(self) -> None:
         """Closes the connection."""
@@ -189,7 +218,9 @@ class GrpcUpstream:
             self._channel = self._server.open(aio.insecure_channel, aio.secure_channel)
         return self._channel
 
-    def _arguments(self, request: UpstreamRequest | ModelsRequest) -> dict[str, Any]:
+    def _arguments(
+        self, request: UpstreamRequest | ModelsRequest | StoredRequest
+    ) -> dict[str, Any]:
         """The deadline and the metadata of a call."""
         metadata = {name.lower(): value for name, value in request.headers.items()}
         if not self._settings.takes_authorization:
@@ -199,6 +230,12 @@ class GrpcUpstream:
         for name, value in self._settings.headers().items():
             metadata[name.lower()] = value
         return {"metadata": tuple(metadata.items()), "timeout": request.seconds_left()}
+
+
+def _is_of_unknown_method(error: UpstreamError) -> bool:
+    """Whether the other relay is too old to know the rpc."""
+    cause = error.__cause__
+    return isinstance(cause, grpc.RpcError) and FailedCall.of(cause).is_of_unknown_method
 
 
 async def _message(field_number: int, request: UpstreamRequest, *more: bytes) -> bytes:

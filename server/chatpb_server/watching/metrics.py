@@ -20,7 +20,11 @@ from prometheus_client import (
     ProcessCollector,
 )
 
-from chatpb.v1 import chat_completion_service_pb2, model_service_pb2
+from chatpb.v1 import (
+    chat_completion_service_pb2,
+    model_service_pb2,
+    stored_chat_completion_service_pb2,
+)
 from chatpb_server.core.call import Call
 from chatpb_server.core.gate import MemoryLimitError, OverloadError
 from chatpb_server.core.passing import PATH_CLASSES
@@ -30,12 +34,16 @@ from chatpb_server.watching.observers import SilentObserver
 DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
 _METHODS: Final = frozenset(
     method.name
-    for file in (chat_completion_service_pb2, model_service_pb2)
+    for file in (
+        chat_completion_service_pb2,
+        model_service_pb2,
+        stored_chat_completion_service_pb2,
+    )
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 )
 #: What calls of the HTTP API are named.
-_HTTP_METHODS: Final = ("chat.completions", "models", *PATH_CLASSES)
+_HTTP_METHODS: Final = ("chat.completions", "chat.completions.stored", "models", *PATH_CLASSES)
 
 # From a cached answer of a small model to long reasoning.
 _ANSWER_SECONDS: Final = (

@@ -11,6 +11,8 @@ from chatpb_server.core.offload import stepwise
 from chatpb_server.core.upstream import RequestBody
 
 _DEPLOYMENTS: Final = "/openai/deployments/"
+#: The paths that OpenAI has too, without ``/openai``.
+_ELSEWHERE: Final = ("/openai/v1/", "/openai/models/", "/openai/chat/completions/")
 _VERSION: Final = "api-version"
 _CHAT: Final = "/chat/completions"
 _MODEL: Final = ChatCompletionRequest.MODEL_FIELD_NUMBER
@@ -31,15 +33,16 @@ class Place(NamedTuple):
 def place_of(path: str) -> Place:
     """What a path asks for, if it is OpenAI's or Azure's.
 
-    Azure has ``/openai/v1/...``, and before ``/openai/deployments/NAME/chat/completions`` and
-    ``/openai/models``. Its other paths stay as they are.
+    Azure has ``/openai/v1/...``, and before ``/openai/deployments/NAME/chat/completions``,
+    ``/openai/models``, and for stored completions ``/openai/chat/completions``. Its other paths
+    stay as they are.
     """
     path = path.rstrip("/")
     if path.startswith(_DEPLOYMENTS) and path.endswith(_CHAT):
         name = path[len(_DEPLOYMENTS) : -len(_CHAT)]
         if name and "/" not in name:
             return Place(_CHAT, unquote(name))
-    elif path.startswith("/openai/v1/") or f"{path}/".startswith("/openai/models/"):
+    elif f"{path}/".startswith(_ELSEWHERE):
         path = path.removeprefix("/openai")
     return Place(path.removeprefix("/v1"))
 

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from chatpb._rpc.stored import StoredPlace, stored_place
 from chatpb_server.access.address import Address
 from chatpb_server.core.budget import Budget
 from chatpb_server.core.explain import RefusalError
@@ -33,8 +34,10 @@ from chatpb_server.edges.http.cors import FOREIGN, Cors, CorsRequest
 from chatpb_server.edges.http.listener import Listener
 from chatpb_server.edges.http.passage import Passage
 from chatpb_server.edges.http.probes import probed
+from chatpb_server.edges.http.stored import StoredAnswering
 from chatpb_server.edges.services import Services
 
+_CHAT: Final = "/chat/completions"
 _MAX_HEADERS: Final = 100
 #: From how many bytes that nobody has read the connection is not read on.
 _READ_AHEAD: Final = 64 * 1024
@@ -45,12 +48,14 @@ _NO_FALLBACK: Final = ". The relay passes other paths on if it has a --fallback.
 _YEAR: Final = 365 * 86_400.0
 
 
-class _Answering(RpcAnswering, Passage):
+class _Answering(RpcAnswering, StoredAnswering, Passage):
     """One request, whatever its path is."""
 
 
 class HttpEdge:
     """Serves ``/v1/chat/completions`` and ``/v1/models``, with or without ``/v1``, and probes.
+
+    Stored completions are below ``/v1/chat/completions``.
 
     Args:
         services: What answers.
@@ -194,8 +199,10 @@ class HttpEdge:
         if request.rel_url.raw_path.startswith(RPCS):
             return await answering.rpc(request.rel_url.raw_path)
         path, deployment = place_of(request.rel_url.raw_path)
-        if path == "/chat/completions" and (request.method == "POST" or self.passing is None):
+        if path == _CHAT and (request.method == "POST" or (deployment and self.passing is None)):
             return await answering.chat(deployment)
+        if (place := self._stored(path, deployment)) is not None:
+            return await answering.stored(place)
         is_for_models = path == "/models" or path.startswith("/models/")
         # A fallback may delete models.
         if is_for_models and (self.passing is None or request.method in ("GET", "HEAD")):
@@ -207,6 +214,14 @@ class HttpEdge:
             return await answering.passed(self.passing, self._pace)
         text = f"Invalid URL ({request.method} {request.rel_url.raw_path})"
         return await answering.refuse(RefusalError(404, f"{text}{_NO_FALLBACK}"))
+
+    def _stored(self, path: str, deployment: str) -> StoredPlace | None:
+        """What a path names of stored completions; None if nothing, or the fallback has them."""
+        if deployment or not path.startswith(_CHAT):
+            return None
+        if self.passing is not None and not self._services.stored.is_answered:
+            return None
+        return stored_place(path.removeprefix(_CHAT))
 
     def _listed(self) -> ModelService:
         """What knows the models."""

@@ -38,8 +38,11 @@ def interruptible(connection: _Connection, call: Callable[[], _T]) -> _T:
     results: list[_T] = []
     errors: list[BaseException] = []
     ended = threading.Event()  # after a signal, `Thread.join` takes the thread for ended
+    begins = threading.Lock()  # is taken by the query, or by a signal that comes before it begins
 
     def run() -> None:
+        if not begins.acquire(blocking=False):
+            return
         try:
             results.append(call())
         except BaseException as error:  # raised where the call was made
@@ -47,11 +50,12 @@ def interruptible(connection: _Connection, call: Callable[[], _T]) -> _T:
         finally:
             ended.set()
 
-    threading.Thread(target=run, name="chatpb query", daemon=True).start()
     try:
+        threading.Thread(target=run, name="chatpb query", daemon=True).start()
         ended.wait()
     except KeyboardInterrupt:
-        _end(connection, ended)
+        if not begins.acquire(blocking=False):
+            _end(connection, ended)
         raise
     if errors:
         raise errors[0]

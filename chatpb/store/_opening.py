@@ -27,10 +27,12 @@ class Opening:
                 await database.write(lambda each: _migrations.migrate(each, database.name))
             else:
                 _migrations.require(found, database.name)
+            store = SqlStore(database, timeout)
+            await store.prepare()
         except BaseException:
             await database.close()
             raise
-        return SqlStore(database, timeout)
+        return store
 
     @staticmethod
     async def migrate(url: str) -> Layout:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Select,
     bindparam,
     delete,
+    func,
     literal,
     select,
     tuple_,
@@ -23,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from chatpb.store._tables import COMPLETION, DELETED, PAIR
+from chatpb.store._tables import COMPLETION, DELETED, DICTIONARY, PAIR
 from chatpb.store._values import Listing
 
 _INSERT: Final[Mapping[str, Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
@@ -230,3 +231,38 @@ def _digests(metadata: Mapping[str, str]) -> list[bytes]:
         data = len(name).to_bytes(8, "big") + name + value.encode()
         digests.append(hashlib.sha256(data).digest()[:_DIGEST_BYTES])
     return digests
+
+
+def dictionaries(connection: Connection, numbers: Sequence[int]) -> Sequence[tuple[int, bytes]]:
+    """Dictionaries, with their numbers."""
+    query = select(DICTIONARY.c.number, DICTIONARY.c.content)
+    found = connection.execute(query.where(DICTIONARY.c.number.in_(numbers)))
+    return [(int(number), bytes(content)) for number, content in found]
+
+
+def newest_dictionary(connection: Connection) -> int | None:
+    """The number of the newest dictionary."""
+    number = connection.scalars(select(func.max(DICTIONARY.c.number))).one()
+    return None if number is None else int(number)
+
+
+def add_dictionary(connection: Connection, number: int, content: bytes) -> None:
+    """Adds a dictionary, unless another process has added one with this number."""
+    insert = _INSERT[connection.dialect.name](DICTIONARY)
+    connection.execute(
+        insert.values(number=number, content=content).on_conflict_do_nothing(
+            index_elements=["number"]
+        )
+    )
+
+
+def last_number(connection: Connection) -> int:
+    """The highest number of a completion."""
+    return int(connection.scalars(select(func.max(COMPLETION.c.number))).one() or 0)
+
+
+def newest(connection: Connection, most: int, most_bytes: int) -> Sequence[Row]:
+    """The newest completions of all callers whose bodies are not long."""
+    query = select(*_ROW).where(func.length(COMPLETION.c.body) <= most_bytes)
+    found = connection.execute(query.order_by(COMPLETION.c.number.desc()).limit(most))
+    return [Row(*row) for row in found]

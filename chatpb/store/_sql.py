@@ -15,6 +15,7 @@ from chatpb.store import _numbers, _rows
 from chatpb.store._bodies import Bodies, Body, DamagedBodyError
 from chatpb.store._database import Database, RowError
 from chatpb.store._errors import StoreError, UnknownCursorError
+from chatpb.store._learning import Learning
 from chatpb.store._rows import Row
 from chatpb.store._store import Store
 from chatpb.store._values import Listing, Page, StoredCompletion
@@ -34,6 +35,11 @@ class SqlStore(Store):
         self._timeout = timeout
         self._bodies = Bodies()
         self._writing = Writing(database)
+        self._learning = Learning(database, self._bodies)
+
+    async def prepare(self) -> None:
+        """Reads what new bodies need."""
+        await self._limited(self._learning.load())
 
     async def put(self, caller: str, completion: StoredCompletion) -> None:
         self._check(caller)
@@ -53,12 +59,17 @@ class SqlStore(Store):
             "dictionary": body.dictionary,
         }
         await self._limited(self._writing.put(row))
+        self._learning.note()
 
     async def get(self, caller: str, id: str) -> StoredCompletion | None:  # noqa: A002
         if not _can_be_kept(caller, id):
             return None
-        row = await self._read(lambda connection: _rows.get(connection, caller, id))
-        return None if row is None else (await self._completions([row]))[0]
+
+        def work(connection: Connection) -> Sequence[Row]:
+            row = _rows.get(connection, caller, id)
+            return [] if row is None else [row]
+
+        return await self._first(await self._read(self._learning.with_dictionaries(work)))
 
     async def list(self, caller: str, listing: Listing) -> Page:
         if listing.after is not None and not _can_be_kept(listing.after):
@@ -77,7 +88,7 @@ class SqlStore(Store):
                 last = _numbers.settled(connection, self._database.name, self._timeout)
             return _rows.page(connection, caller, listing, after, last)
 
-        rows = await self._read(work)
+        rows = await self._read(self._learning.with_dictionaries(work))
         completions = await self._completions(rows[: listing.limit])
         return Page(completions, len(rows) > listing.limit)
 
@@ -90,8 +101,12 @@ class SqlStore(Store):
         if not _can_be_kept(caller, id):
             return None
         text = self._metadata(metadata)
-        row = await self._write(lambda connection: _rows.set_metadata(connection, caller, id, text))
-        return None if row is None else (await self._completions([row]))[0]
+
+        def work(connection: Connection) -> Sequence[Row]:
+            row = _rows.set_metadata(connection, caller, id, text)
+            return [] if row is None else [row]
+
+        return await self._first(await self._write(self._learning.with_dictionaries(work)))
 
     async def delete(self, caller: str, id: str) -> bool:  # noqa: A002
         if not _can_be_kept(caller, id):
@@ -113,6 +128,7 @@ class SqlStore(Store):
 
     async def close(self) -> None:
         await self._writing.close()
+        await self._learning.close()
         await self._database.close()
 
     async def _read(self, work: Callable[[Connection], _T]) -> _T:
@@ -129,6 +145,9 @@ class SqlStore(Store):
             raise StoreError(
                 self._database.name, f"no answer within {self._timeout:g} seconds"
             ) from None
+
+    async def _first(self, rows: Sequence[Row]) -> StoredCompletion | None:
+        return (await self._completions(rows))[0] if rows else None
 
     async def _completions(self, rows: Sequence[Row]) -> Sequence[StoredCompletion]:
         return await self._aside(sum(len(row.body) for row in rows), self._decoded, rows)

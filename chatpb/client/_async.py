@@ -25,6 +25,7 @@ from chatpb.client._shared import (
     stream_request,
     translated,
 )
+from chatpb.client._stored import AsyncStoredCalls
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.chat_completion_service_pb2 import StreamChatCompletionResponse
@@ -32,13 +33,14 @@ from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
 from chatpb.v1.model_pb2 import Model, ModelList
 from chatpb.v1.model_service_pb2 import GetModelRequest, ListModelsRequest
 from chatpb.v1.model_service_pb2_grpc import ModelServiceStub
+from chatpb.v1.stored_chat_completion_service_pb2_grpc import StoredChatCompletionServiceStub
 
 if TYPE_CHECKING:
     from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceAsyncStub
     from chatpb.v1.model_service_pb2_grpc import ModelServiceAsyncStub
 
 
-class AsyncClient(BaseClient):
+class AsyncClient(BaseClient, AsyncStoredCalls):
     """A client for asyncio: one server, any number of concurrent calls.
 
     It belongs to the event loop and the process of its first call; calls in another one raise
@@ -190,6 +192,14 @@ class AsyncClient(BaseClient):
         with translated():
             return model_of(await self._models.GetModel(GetModelRequest(model=model), **arguments))
 
+    async def _stored(
+        self, method: Any, request: Any, timeout: float | None, metadata: Metadata
+    ) -> Any:
+        arguments = self._arguments(timeout, metadata)
+        self._connected()
+        with translated():
+            return await getattr(self._stored_stub, method.name)(request, **arguments)
+
     async def close(self) -> None:
         """Closes the connection. Running calls fail with CANCELLED."""
         if self._is_forked:
@@ -211,6 +221,7 @@ class AsyncClient(BaseClient):
             self._channel = self._server.open(grpc.aio.insecure_channel, grpc.aio.secure_channel)
             self._stub: ChatCompletionServiceAsyncStub = ChatCompletionServiceStub(self._channel)
             self._models: ModelServiceAsyncStub = ModelServiceStub(self._channel)
+            self._stored_stub: Any = StoredChatCompletionServiceStub(self._channel)
         return self._stub
 
 

@@ -24,15 +24,17 @@ from chatpb.client._shared import (
     stream_request,
     translated,
 )
+from chatpb.client._stored import StoredCalls
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
 from chatpb.v1.model_pb2 import Model, ModelList
 from chatpb.v1.model_service_pb2 import GetModelRequest, ListModelsRequest
 from chatpb.v1.model_service_pb2_grpc import ModelServiceStub
+from chatpb.v1.stored_chat_completion_service_pb2_grpc import StoredChatCompletionServiceStub
 
 
-class Client(BaseClient):
+class Client(BaseClient, StoredCalls):
     """A client without asyncio: one server, any number of threads.
 
     It is a context manager that closes itself. The arguments and errors are those of `AsyncClient`.
@@ -44,6 +46,7 @@ class Client(BaseClient):
         self._channel = self._server.open(grpc.insecure_channel, grpc.secure_channel)
         self._stub = ChatCompletionServiceStub(self._channel)
         self._models = ModelServiceStub(self._channel)
+        self._stored_stub: Any = StoredChatCompletionServiceStub(self._channel)
 
     def create(
         self, request: Request, *, timeout: float | None = None, metadata: Metadata = ()
@@ -121,6 +124,11 @@ class Client(BaseClient):
         arguments = self._arguments(timeout, metadata)
         with translated():
             return model_of(self._models.GetModel(GetModelRequest(model=model), **arguments))
+
+    def _stored(self, method: Any, request: Any, timeout: float | None, metadata: Metadata) -> Any:
+        arguments = self._arguments(timeout, metadata)
+        with translated():
+            return getattr(self._stored_stub, method.name)(request, **arguments)
 
     def close(self) -> None:
         """Closes the connection. Running calls fail with CANCELLED."""

@@ -35,6 +35,14 @@ class Twin:
         """The same as the client's."""
         return await asyncio.to_thread(self.client.get_model, *args, **call)
 
+    def __getattr__(self, name: str) -> Any:
+        """Those for stored completions."""
+
+        async def call(*args: Any, **options: Any) -> Any:
+            return await asyncio.to_thread(getattr(self.client, name), *args, **options)
+
+        return call
+
     async def wait_until_ready(self, *args: Any, **call: Any) -> None:
         """The same as the client's."""
         await asyncio.to_thread(self.client.wait_until_ready, *args, **call)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 from chatpb._cli.reading import bulk
 from chatpb._cli.reading.input import Reading, open_source
+from chatpb._cli.reading.source import Source
 from chatpb.table._rows.plan import shredder
 from support.command_line import run
 from support.table_files import REQUEST, STREAM, compacted, completion, found, lines
@@ -195,3 +198,17 @@ def test_lines_longer_than_a_block(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     compacted(path, tmp_path / "table")
     assert long == found(tmp_path / "table")[20]["completion"]
     assert 41 == len(found(tmp_path / "table"))
+
+
+def test_empty_lines_cost_no_memory() -> None:
+    """The lines between them have their numbers and ends."""
+    text = b"\n" * 100_000 + b' {"a": 1}\r\n' + b"\n" * 100_000 + b"[]"
+    source = Source("a.jsonl", io.BytesIO(text))
+    tracemalloc.start()
+    try:
+        found = [(each.place, each.end) for block in source.blocks() for each in block.records()]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [("a.jsonl:100001", 100_011), ("a.jsonl:200002", len(text))] == found
+    assert peak < 5 * len(text)

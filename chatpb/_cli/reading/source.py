@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -22,6 +23,7 @@ STDIN_NAME: Final = "<stdin>"
 MAX_BYTES: Final = 1 << 28  # of a record, unless --max-size is given
 _CHUNK: Final = 64 * 1024
 _BLOCK: Final = 4 << 20  # bytes of lines that are read at once
+_LINE: Final = re.compile(rb"[^\n]+")
 _BOM: Final = b"\xef\xbb\xbf"
 _BINARY: Final = (Format.BINARY, Format.DELIMITED)
 _MANY: Final = (Format.JSONL, Format.SSE, Format.DELIMITED)
@@ -118,16 +120,15 @@ class Block:
 
     def records(self) -> Iterator[Record]:
         """The lines that are not empty, as records."""
-        at = self.start
-        lines = self.text.split(b"\n")
-        for number, line in enumerate(lines, self.number):
-            is_last = number == self.number + len(lines) - 1
-            at += len(line) + 1
-            place = f"{self.source.name}:{number}"
-            is_cut = self.is_cut and is_last
-            if line := line.strip():
-                end = self.end if is_last else at
-                yield Record(line, place, self.source, end=end, is_cut=is_cut)
+        number, before = self.number, 0
+        for found in _LINE.finditer(self.text):  # without an object for each empty line
+            number += self.text.count(b"\n", before, found.start())
+            before = found.start()
+            is_last = found.end() == len(self.text)
+            if line := found[0].strip():
+                end = self.end if is_last else self.start + found.end() + 1
+                place = f"{self.source.name}:{number}"
+                yield Record(line, place, self.source, end=end, is_cut=self.is_cut and is_last)
 
 
 class _Rewound(io.RawIOBase):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sqlalchemy import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -13,6 +15,8 @@ from chatpb.store._sql import SqlStore
 from chatpb.store._sqlite import SqliteDatabase
 from chatpb.store._store import Store
 from chatpb.store._values import Layout
+
+_LONG: Final = 60.0  # seconds
 
 
 class Opening:
@@ -47,7 +51,7 @@ class Opening:
 
     @staticmethod
     async def check(url: str) -> Layout:
-        database = database_at(url, None)
+        database = database_at(url, None, must_exist=True)
         try:
             found = await database.read(_migrations.version)
             return Layout(database.name, found, found, _migrations.NEWEST)
@@ -55,12 +59,13 @@ class Opening:
             await database.close()
 
 
-def database_at(url: str, timeout: float | None) -> Database:
+def database_at(url: str, timeout: float | None, *, must_exist: bool = False) -> Database:
     """The database that a URL names.
 
     Args:
         url: The URL.
         timeout: The time limit of each operation. Default: none, or long.
+        must_exist: Whether to refuse a file that is not there, rather than to create it.
 
     Raises:
         ModuleNotFoundError: The driver is not installed.
@@ -68,7 +73,7 @@ def database_at(url: str, timeout: float | None) -> Database:
     """
     parsed = _parsed(url)
     if parsed.drivername == "sqlite":
-        return SqliteDatabase(parsed, 60 if timeout is None else timeout)
+        return SqliteDatabase(parsed, _LONG if timeout is None else timeout, must_exist=must_exist)
     if parsed.drivername in ("postgresql", "postgres"):
         try:
             from chatpb.store._postgres import PostgresDatabase

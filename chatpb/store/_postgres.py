@@ -92,7 +92,10 @@ class PostgresDatabase:
             limit = str(max(round(self._timeout * 1000), 1))
             settings["statement_timeout"] = limit
             settings["idle_in_transaction_session_timeout"] = limit
-        async with asyncio.timeout(self._timeout):
-            return await asyncpg.connect(
-                self._address, command_timeout=self._timeout, server_settings=settings
-            )
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await asyncpg.connect(
+                    self._address, command_timeout=self._timeout, server_settings=settings
+                )
+        except (ValueError, OverflowError) as error:  # what the URL says cannot be
+            raise store_error(self.name, error) from None

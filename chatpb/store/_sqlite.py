@@ -33,17 +33,22 @@ class SqliteDatabase:
 
     Readers see the last commit and wait for nobody. Writers of all processes take turns.
 
+    Args:
+        url: Its URL.
+        timeout: How long a transaction waits for those of others, in seconds.
+        must_exist: Whether to refuse a file that is not there, rather than to create it.
+
     Raises:
-        StoreError: The URL has an unknown option, or the file cannot be created.
+        StoreError: The URL has an unknown option, or the file cannot be opened.
     """
 
-    def __init__(self, url: URL, timeout: float) -> None:
+    def __init__(self, url: URL, timeout: float, *, must_exist: bool) -> None:
         self.name = url.render_as_string()
         self._level = _synchronous(url, self.name)
         self._milliseconds = round(timeout * _BUSY * 1000)
         is_memory = url.database in (None, "", ":memory:")
         if not is_memory:
-            _create(str(url.database), self.name)
+            _touch(str(url.database), self.name, 0 if must_exist else os.O_CREAT)
         self._engine = create_engine(
             url.set(drivername="sqlite+pysqlite", query={}),
             poolclass=StaticPool if is_memory else NullPool,
@@ -160,9 +165,9 @@ def _synchronous(url: URL, name: str) -> str:
     return level
 
 
-def _create(path: str, name: str) -> None:
-    """Creates the file for its owner alone, since it has what people ask; those next to it too."""
+def _touch(path: str, name: str, flags: int) -> None:
+    """Opens the file, which is created for its owner alone, as SQLite's other files then are."""
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        os.close(os.open(path, os.O_RDWR | flags, 0o600))
     except OSError as error:
         raise StoreError(name, os_error_text(error)) from None

@@ -28,6 +28,8 @@ UPDATE: Final = SERVICE.methods_by_name["UpdateStoredChatCompletionMetadata"]
 DELETE: Final = SERVICE.methods_by_name["DeleteStoredChatCompletion"]
 MESSAGES: Final = SERVICE.methods_by_name["ListStoredChatCompletionMessages"]
 
+#: The code of the error of a server that does not store completions.
+NO_STORE: Final = "store_not_enabled"
 #: The field that the path gives, of every request but those of `LIST`.
 _ID: Final = GetStoredChatCompletionRequest.DESCRIPTOR.fields_by_number[
     GetStoredChatCompletionRequest.COMPLETION_ID_FIELD_NUMBER

@@ -2,15 +2,17 @@
 
     client = OpenAI(http_client=httpx2.Client(transport=GrpcTransport("127.0.0.1:50051")))
 
-Chat completions go to a `ChatCompletionService`, and models to a `ModelService`: those of a relay.
+Chat completions go to a `ChatCompletionService`, models to a `ModelService`, and stored completions
+to a `StoredChatCompletionService`: those of a relay.
 The SDK behaves as it does over HTTP: it returns the same objects and raises the same errors. Needs
 the extra ``chatpb[transport]``; nothing else of chatpb imports this package.
 
 Requests. ``POST .../chat/completions`` becomes a call, which streams if the body contains
 ``"stream": true``; so do ``GET .../models`` and ``GET .../models/NAME``, unless the server has no
-models: then they are requests to another endpoint. The host of the URL is ignored: no connection
-is made to it. Headers become metadata, except cookies, those about HTTP itself or the body, and
-``x-stainless-*``, and the query becomes the metadata ``chatpb-http-query``. So
+models: then they are requests to another endpoint. So do requests for stored completions, unless
+the server knows none, or stores none and there is a fallback. The host of the URL is ignored: no
+connection is made to it. Headers become metadata, except cookies, those about HTTP itself or the
+body, and ``x-stainless-*``, and the query becomes the metadata ``chatpb-http-query``. So
 ``authorization``, which contains the SDK's ``api_key``, reaches the relay, which may take it as the
 caller's token or pass it on; a `token` replaces it.
 

@@ -15,6 +15,8 @@ from chatpb._errors import ConversionError, param_of
 from chatpb._mapping.convert import binary_to_json, to_json
 from chatpb._rpc.failure import FailedCall
 from chatpb._rpc.status import HTTP_STATUS_KEY, HTTP_STATUSES
+from chatpb._rpc.stored import NO_STORE, ParameterError, contents_of, path_of
+from chatpb._rpc.stored import SERVICE as STORED_SERVICE
 from chatpb._stream.errors import in_member
 from chatpb._wire import WireError, joined, spans
 from chatpb.sse import event
@@ -33,6 +35,7 @@ _CONTENTS: Final[Mapping[str, tuple[int, type[Message]]]] = {
     CREATE: (CreateChatCompletionResponse.COMPLETION_FIELD_NUMBER, ChatCompletion),
     LIST_MODELS: (ListModelsResponse.MODELS_FIELD_NUMBER, ModelList),
     GET_MODEL: (GetModelResponse.MODEL_FIELD_NUMBER, Model),
+    **{path_of(method): contents_of(method) for method in STORED_SERVICE.methods},
 }
 
 
@@ -58,7 +61,7 @@ def events_of(data: Any) -> bytes:
 
 
 def completed(body: bytes, headers: list[tuple[str, str]]) -> httpx2.Response:
-    """The answer with a completion, or with models."""
+    """The answer with a completion, with models, or with what is stored."""
     return _whole(200, body, headers)
 
 
@@ -94,32 +97,47 @@ def headers_of(*metadata: Iterable[tuple[str, str | bytes]] | None) -> list[tupl
 
 
 def _own_error(
-    status: int, message: str, headers: list[tuple[str, str]], param: str | None = None
+    status: int,
+    message: str,
+    headers: list[tuple[str, str]],
+    param: str | None = None,
+    code: str | None = None,
 ) -> httpx2.Response:
     """An error that no server sent, as OpenAI's error object."""
     kind = "server_error" if status >= 500 else "invalid_request_error"
-    error = {"message": message, "type": kind, "param": param, "code": None}
+    error = {"message": message, "type": kind, "param": param, "code": code}
     return _whole(status, json.dumps({"error": error}).encode(), headers)
 
 
 def unknown_endpoint(request: httpx2.Request) -> httpx2.Response:
     """The answer to a request for another endpoint if there is no fallback."""
     text = (
-        f"chatpb's transport carries POST {PATH} and GET /models only,"
+        f"chatpb's transport carries {PATH} and GET /models only,"
         f" not {request.method} {request.url.path}: give it a fallback for the rest"
     )
     return _own_error(404, text, [])
 
 
-def unreadable_request(error: ConversionError) -> httpx2.Response:
-    """The answer to a request that is not JSON."""
+def unreadable_request(error: ConversionError | ParameterError) -> httpx2.Response:
+    """The answer to a request that is not JSON, or has a parameter that cannot be read."""
+    if isinstance(error, ParameterError):
+        return _own_error(400, error.message, [], error.param, error.code)
     param = param_of(error.path)
     return _own_error(400, f"The request cannot be read as JSON: {error}", [], param)
 
 
-def is_unknown(error: Any) -> bool:
-    """Whether a call failed because the server does not know the rpc."""
-    return FailedCall.of(error).is_of_unknown_method
+def is_unknown(error: Any, has_fallback: bool) -> bool:
+    """Whether a request is for the fallback, because the server does not know the rpc.
+
+    Args:
+        error: The failure of the call.
+        has_fallback: Whether there is one: if so, a server that stores nothing is not asked either.
+    """
+    failure = FailedCall.of(error)
+    if failure.is_of_unknown_method:
+        return True
+    response = failure.response
+    return has_fallback and response is not None and response.error.code == NO_STORE
 
 
 def failed(error: Any, is_late: bool) -> httpx2.Response:

@@ -14,6 +14,7 @@ from chatpb._errors import ConversionError
 from chatpb._mapping.convert import json_to_binary
 from chatpb._rpc.loops import Home
 from chatpb._rpc.offload import convert
+from chatpb._rpc.stored import ParameterError
 from chatpb.sse import DONE, event
 from chatpb.transport._answer import (
     answer_json,
@@ -29,16 +30,15 @@ from chatpb.transport._answer import (
     unreadable_request,
 )
 from chatpb.transport._request import (
-    CREATE,
-    GET_MODEL,
-    LIST_MODELS,
     SETTLED,
     STREAM,
+    UNARIES,
     BaseTransport,
     Call,
     is_for_completion,
     limit_of,
     models_asked,
+    stored_asked,
 )
 from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
 
@@ -67,23 +67,27 @@ class AsyncGrpcTransport(BaseTransport[httpx2.AsyncBaseTransport], httpx2.AsyncB
         self._belong()
         self._refuse_if_closed()
         models = models_asked(request)
-        if models is None and not is_for_completion(request):
+        stored = stored_asked(request)
+        if models is None and stored is None and not is_for_completion(request):
             return await self._fall_back(request)
         try:
             if models is not None:
                 call = self._models_call(request, models)
+            elif stored is not None:
+                body = await request.aread()
+                call = self._stored_call(request, stored, body)
             else:
                 body = await request.aread()
                 data = await convert(len(body), json_to_binary, body, ChatCompletionRequest)
                 call = self._call(request, data)
-        except ConversionError as error:
+        except (ConversionError, ParameterError) as error:
             return unreadable_request(error)
         await self._connect(limit_of(request, "connect"))
         began = time.monotonic()
         try:
             return await (self._streamed(call) if call.is_stream else self._answered(call))
         except grpc.RpcError as error:
-            if models is not None and is_unknown(error):
+            if not is_for_completion(request) and is_unknown(error, self._fallback is not None):
                 return await self._fall_back(request)
             return failed(error, call.is_late(began))
         except asyncio.CancelledError:
@@ -114,7 +118,7 @@ class AsyncGrpcTransport(BaseTransport[httpx2.AsyncBaseTransport], httpx2.AsyncB
             channel = self._server.open(grpc.aio.insecure_channel, grpc.aio.secure_channel)
             self._channel = channel
             self._unaries: dict[str, Any] = {
-                method: channel.unary_unary(method) for method in (CREATE, LIST_MODELS, GET_MODEL)
+                method: channel.unary_unary(method) for method in UNARIES
             }
             self._stream: Any = channel.unary_stream(STREAM)
         try:

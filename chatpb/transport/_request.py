@@ -14,9 +14,12 @@ from grpc import ChannelConnectivity
 
 from chatpb._errors import ArgumentValueError, StateError, wrong_type
 from chatpb._forks import Owner
+from chatpb._mapping.convert import json_to_binary
 from chatpb._rpc.deadline import ends_early_by
 from chatpb._rpc.metadata import QUERY_KEY, Metadata, checked
 from chatpb._rpc.server import Server, timeout_of
+from chatpb._rpc.stored import SERVICE as STORED_SERVICE
+from chatpb._rpc.stored import UPDATE, StoredPlace, path_of, request_of, stored_place
 from chatpb._wire import embedded, spans
 from chatpb.v1 import model_service_pb2
 from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
@@ -25,6 +28,7 @@ from chatpb.v1.chat_completion_service_pb2 import (
     CreateChatCompletionRequest,
     StreamChatCompletionRequest,
 )
+from chatpb.v1.stored_chat_completion_pb2 import ChatCompletionUpdate
 
 _TransportT = TypeVar("_TransportT", httpx2.BaseTransport, httpx2.AsyncBaseTransport)
 
@@ -35,6 +39,8 @@ STREAM: Final = f"/{_SERVICE.full_name}/StreamChatCompletion"
 _MODEL_SERVICE: Final = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"]
 LIST_MODELS: Final = f"/{_MODEL_SERVICE.full_name}/ListModels"
 GET_MODEL: Final = f"/{_MODEL_SERVICE.full_name}/GetModel"
+#: The rpcs without streams.
+UNARIES: Final = (CREATE, LIST_MODELS, GET_MODEL, *map(path_of, STORED_SERVICE.methods))
 _MODELS_PATH: Final = b"/models"
 #: After a failure gRPC waits before it connects again, by default up to two minutes. Over HTTP,
 #: every request would try to connect.
@@ -235,6 +241,24 @@ class BaseTransport(Generic[_TransportT]):
         message = model_service_pb2.GetModelRequest(model=name).SerializeToString()
         return self._unary(request, GET_MODEL, message)
 
+    def _stored_call(self, request: httpx2.Request, place: StoredPlace, body: bytes) -> Call:
+        """The call that asks for stored completions.
+
+        Args:
+            request: The request.
+            place: What its path names.
+            body: Its body.
+
+        Raises:
+            ConversionError: The body is not JSON.
+            ParameterError: A parameter cannot be read, or is missing.
+        """
+        method = place.methods[request.method]
+        query = request.url.query.decode("ascii")
+        update = json_to_binary(body, ChatCompletionUpdate) if method is UPDATE else b""
+        message = request_of(method, place.completion_id, query, update)
+        return self._unary(request, path_of(method), message)
+
     def _unary(self, request: httpx2.Request, method: str, message: bytes) -> Call:
         return Call(method, message, self._metadata(request), limit_of(request, "read"))
 
@@ -248,6 +272,16 @@ def models_asked(request: httpx2.Request) -> str | None:
         return ""
     _, found, name = path.partition(_MODELS_PATH + b"/")
     return unquote(name.decode("ascii")) if found else None
+
+
+def stored_asked(request: httpx2.Request) -> StoredPlace | None:
+    """What the path of a request names of stored completions; None if it asks otherwise."""
+    path = request.url.raw_path.partition(b"?")[0].decode("ascii")
+    _, found, tail = path.rpartition(PATH)
+    if not found or (tail and not tail.startswith("/")):
+        return None
+    place = stored_place(tail)
+    return place if place is not None and request.method in place.methods else None
 
 
 def is_for_completion(request: httpx2.Request) -> bool:

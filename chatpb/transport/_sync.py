@@ -14,6 +14,7 @@ from grpc import ChannelConnectivity
 from chatpb._errors import ConversionError
 from chatpb._forks import Owner
 from chatpb._mapping.convert import json_to_binary
+from chatpb._rpc.stored import ParameterError
 from chatpb.sse import DONE, event
 from chatpb.transport._answer import (
     answer_json,
@@ -28,16 +29,15 @@ from chatpb.transport._answer import (
     unreadable_request,
 )
 from chatpb.transport._request import (
-    CREATE,
-    GET_MODEL,
-    LIST_MODELS,
     SETTLED,
     STREAM,
+    UNARIES,
     BaseTransport,
     Call,
     is_for_completion,
     limit_of,
     models_asked,
+    stored_asked,
 )
 from chatpb.transport._watch import WATCH
 from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
@@ -79,7 +79,7 @@ class GrpcTransport(BaseTransport[httpx2.BaseTransport], httpx2.BaseTransport):
         self._channel = self._server.open(grpc.insecure_channel, grpc.secure_channel)
         # Without a serializer messages are bytes.
         self._unaries: dict[str, Any] = {
-            method: self._channel.unary_unary(method) for method in (CREATE, LIST_MODELS, GET_MODEL)
+            method: self._channel.unary_unary(method) for method in UNARIES
         }
         self._stream: Any = self._channel.unary_stream(STREAM)
         self._connecting = threading.Lock()
@@ -98,21 +98,24 @@ class GrpcTransport(BaseTransport[httpx2.BaseTransport], httpx2.BaseTransport):
         self._belong()
         self._refuse_if_closed()
         models = models_asked(request)
-        if models is None and not is_for_completion(request):
+        stored = stored_asked(request)
+        if models is None and stored is None and not is_for_completion(request):
             return self._fall_back(request)
         try:
             if models is not None:
                 call = self._models_call(request, models)
+            elif stored is not None:
+                call = self._stored_call(request, stored, request.read())
             else:
                 call = self._call(request, json_to_binary(request.read(), ChatCompletionRequest))
-        except ConversionError as error:
+        except (ConversionError, ParameterError) as error:
             return unreadable_request(error)
         self._connect(limit_of(request, "connect"))
         began = time.monotonic()
         try:
             return self._streamed(call) if call.is_stream else self._answered(call)
         except grpc.RpcError as error:
-            if models is not None and is_unknown(error):
+            if not is_for_completion(request) and is_unknown(error, self._fallback is not None):
                 return self._fall_back(request)
             try:
                 return failed(error, call.is_late(began))

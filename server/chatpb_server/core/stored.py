@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
 from chatpb import ConversionError
-from chatpb._rpc.stored import DELETE, GET, LIST, MESSAGES, UPDATE, contents_of, path_of
+from chatpb._rpc.stored import DELETE, GET, LIST, MESSAGES, NO_STORE, UPDATE, contents_of, path_of
 from chatpb._wire import WireError, embedded
 from chatpb.store import Listing, Store, StoredCompletion, UnknownCursorError
 from chatpb.v1.stored_chat_completion_pb2 import (
@@ -40,7 +40,7 @@ _MOST_QUOTED: Final = 100
 #: From how many bytes a page gets no more entries: clients of gRPC take messages of 4 MiB unless
 #: they set another limit.
 _PAGE_BYTES: Final = 2 * 1024 * 1024
-_NO_STORE: Final = (
+_HOW_TO_STORE: Final = (
     "This relay does not store completions: start it with --store URL, such as"
     " --store sqlite:///completions.db."
 )
@@ -155,7 +155,7 @@ class StoredChatCompletionService:
     async def _passed(self, call: Call, method: Any, data: bytes) -> bytes:
         upstream = self._upstream
         if not isinstance(upstream, PassesStored) or not upstream.passes_stored:
-            raise RefusalError(404, _NO_STORE, "store_not_enabled")
+            raise RefusalError(404, _HOW_TO_STORE, NO_STORE)
         headers = self.passed_on.of(call.metadata)
         request = StoredRequest(path_of(method), data, call.caller, headers, call.deadline)
         return await upstream.stored(request)

@@ -16,6 +16,7 @@ from pydantic import field_validator, model_validator
 from chatpb._rpc.failure import FailedCall
 from chatpb._rpc.metadata import QUERY_KEY, mapping
 from chatpb._rpc.server import Server
+from chatpb._rpc.stored import NO_STORE
 from chatpb._wire import WireError, begun, flag, joined, part, spans
 from chatpb.v1.chat_completion_service_pb2 import (
     CreateChatCompletionRequest,
@@ -168,14 +169,14 @@ class GrpcUpstream:
     async def stored(self, request: StoredRequest) -> bytes:
         """The response of an rpc, as `PassesStored.stored` says."""
         if request.caller and not self._settings.takes_authorization:
-            raise RefusalError(404, _WHO_ASKS, "store_not_enabled")
+            raise RefusalError(404, _WHO_ASKS, NO_STORE)
         call = self._opened().unary_unary(request.method)
         try:
             with translated(has_begun=False):
                 response: bytes = await call(request.message, **self._arguments(request))
         except UpstreamError as error:
             if _is_of_unknown_method(error):
-                raise RefusalError(404, _TOO_OLD, "store_not_enabled") from error
+                raise RefusalError(404, _TOO_OLD, NO_STORE) from error
             raise
         return response
 

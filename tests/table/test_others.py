@@ -40,6 +40,22 @@ def test_rows_that_delta_appends(tmp_path: Path) -> None:
     assert (3, 50, 1, ()) == (found.files, found.records, found.without_digest, found.damaged)
 
 
+def test_entries_that_others_write(tmp_path: Path) -> None:
+    """With empty lines, and members that are null, as Delta's client reads them."""
+    dataset = Dataset(tmp_path)
+    dataset.append(RECORDS)
+    log = tmp_path / "_delta_log"
+    info = {"timestamp": 1764300000000, "operation": "WRITE"}
+    transaction = {"appId": "theirs", "version": 1, "lastUpdated": None}
+    lines = [{"commitInfo": info, "txn": None}, {"commitInfo": None, "txn": transaction}]
+    text = "\r\n".join(map(json.dumps, lines))
+    (log / f"{1:020}.json").write_text(f"{text}\n\n \n")
+    dataset.append(RECORDS)
+    assert RECORDS * 2 == list(dataset.records())
+    assert () == dataset.verify().damaged
+    assert ["write"] == [commit.operation for commit in dataset.history()][1:2]
+
+
 def test_a_table_that_delta_creates(tmp_path: Path) -> None:
     """Also with a partition column that the files then lack."""
     write_deltalake(tmp_path / "a", rows(RECORDS[:10]))

@@ -32,11 +32,14 @@ def parsed(content: bytes, place: str) -> tuple[dict[str, Any], Actions]:
     """
     actions: Actions = {}
     try:
-        for line in content.splitlines():
+        for line in filter(bytes.strip, content.splitlines()):  # others leave lines empty
             for kind, action in json.loads(line).items():
-                actions.setdefault(kind, []).append(dict(action))
+                if action is not None:  # as others write the kinds that a line does not have
+                    actions.setdefault(kind, []).append(dict(action))
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DatasetError(place, f"damaged: {one_line(error)}") from None
+    if not actions:
+        raise DatasetError(place, "damaged: it is empty")
     return actions.pop("commitInfo", [{}])[0], actions
 
 

@@ -42,6 +42,7 @@ listen = "127.0.0.1:0"
 http.listen = "127.0.0.1:0"
 metrics.listen = "127.0.0.1:0"
 record.directory = "records"
+store = { url = "sqlite:///%s/completions.db", all = true }
 log.level = "error"
 upstreams.dead = { url = "http://127.0.0.1:1/v1", models = ["*"] }
 upstreams.live = { url = "builtin", models = ["*"], weight = 0 }
@@ -59,7 +60,7 @@ async def got(url: str) -> str:
 async def exposed(directory: Path) -> str:
     """What a relay reports after calls over both edges, with retries and records."""
     file = directory / "relay.toml"
-    file.write_text(CONFIG)
+    file.write_text(CONFIG % directory)
     process = await start("--config", file)
     try:
         address = await listening(process)

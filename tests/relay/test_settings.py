@@ -45,7 +45,7 @@ def good(one: Declaration) -> Any:
     texts = {"HOST:PORT": "127.0.0.1:0", "UPSTREAM": "replay:a", "ORIGIN": "https://a.test"}
     if one.name == "record.rules":
         return [{"caller": "a*", "model": "*", "keep": "none"}]
-    texts["URL|UPSTREAM"] = URL
+    texts |= {"URL|UPSTREAM": URL, "URL": "sqlite:///a.db", "AGE": "7d"}
     text = texts.get(one.setting.value, "a")
     values = {bool: True, int: 2, float: 2, frozenset: [500], tuple: [text], dict: {"a": "b"}}
     return values.get(get_origin(kind) or kind, text)
@@ -56,7 +56,7 @@ def bad(one: Declaration) -> list[str]:
     kind = bare_type(one)
     if kind in (int, float):
         return ["a", "-1"]
-    places = ("HOST:PORT", "UPSTREAM", "ORIGIN", "URL|UPSTREAM")
+    places = ("HOST:PORT", "UPSTREAM", "ORIGIN", "URL|UPSTREAM", "URL", "AGE")
     if one.setting.value in places or get_origin(kind) in (dict, Literal):
         return ["nowhere"]
     return []  # any text is a path or a name
@@ -93,6 +93,7 @@ def write(path: Path, one: Declaration, *, upstream: str, value: Any = None) -> 
     needed: dict[str, dict[str, object]] = {
         "tls": {"tls.cert": "c", "tls.key": "k"},
         "record": {"record.directory": "d"},
+        "store": {"store.url": "sqlite:///b.db"},
         "upstreams": {url: form.replace("PORT", "1")},
     }
     keys = needed.get(one.key[0], {})

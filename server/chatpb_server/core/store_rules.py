@@ -27,6 +27,16 @@ _AGE: Final = re.compile(r"([1-9][0-9]{0,5})([smhd])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
+def _url(text: str) -> str:
+    kind, is_url, place = text.partition("://")
+    if not is_url or kind not in ("sqlite", "postgresql", "postgres"):
+        raise ValueError("expected sqlite:///PATH or postgresql://USER@HOST/DATABASE")
+    path = place.removeprefix("/").partition("?")[0]
+    if kind == "sqlite" and (not place.startswith("/") or path in ("", ":memory:")):
+        raise ValueError("expected the path of a file after sqlite:///")
+    return text
+
+
 def _age(text: str) -> str:
     if text != _FOREVER and _AGE.fullmatch(text) is None:
         raise ValueError(f"expected a number and one of s, m, h, d, such as 30d; or {_FOREVER}")
@@ -71,11 +81,11 @@ class _StorePlace(Table):
     title: ClassVar[str] = StoreRules.title
 
     url: Annotated[
-        str | None,
+        Annotated[str, AfterValidator(_url)] | None,
         Setting(
             "The database of stored completions: sqlite:///PATH, with a fourth slash if the path"
-            " is absolute, or postgresql://USER@HOST/DATABASE. A new one is set up. Needs the extra"
-            " store.",
+            " is absolute, or postgresql://USER@HOST/DATABASE. A new one is set up. A"
+            " password can be in PGPASSWORD or ~/.pgpass instead. Needs the extra store.",
             flag="--store",
             value="URL",
             secret=True,

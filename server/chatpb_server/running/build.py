@@ -10,11 +10,14 @@ from dataclasses import dataclass, field, replace
 
 from chatpb_server.access.address import Address
 from chatpb_server.access.reload import read_all_again
+from chatpb_server.core.store_rules import OUTCOMES as STORE_OUTCOMES
 from chatpb_server.running.fallback import find_fallback
 from chatpb_server.running.parts import build_parts, checked
 from chatpb_server.running.records import RecordCounts, open_recorder, started_redaction
+from chatpb_server.running.retention import Retention
 from chatpb_server.running.serving import Options, serving_all
 from chatpb_server.running.settings import Settings
+from chatpb_server.running.stores import opened_store
 from chatpb_server.running.threads import in_daemon_thread
 from chatpb_server.upstreams.current import CurrentUpstream
 from chatpb_server.watching.descriptors import watch_descriptors
@@ -112,6 +115,14 @@ async def relaying(settings: Settings, *, as_worker: bool = False) -> AsyncItera
         if parts.spans is not None and parts.spans.contents is not None:
             recorders = [parts.spans.contents, options.recorder]
             options = replace(options, recorder=Recorders([one for one in recorders if one]))
+        retention = None
+        if settings.store.url is not None:
+            store = await stack.enter_async_context(opened_store(settings.store))
+            retention = Retention(store, settings.store.kept_for)
+            stack.callback(asyncio.ensure_future(retention.run()).cancel)
+            options = replace(options, store=store)
+            if parts.metrics is not None:
+                options = replace(options, count_stored=parts.metrics.count_stored(STORE_OUTCOMES))
         upstream = CurrentUpstream(parts.router)
         ports = await stack.enter_async_context(serving_all(upstream, settings.listen, options))
         vitals = None
@@ -129,6 +140,8 @@ async def relaying(settings: Settings, *, as_worker: bool = False) -> AsyncItera
             upstream.replace(router)
             if recorder is not None:
                 recorder.renew(new.record, redaction)
+            if retention is not None:
+                retention.renew(new.store.kept_for)
             parts.name_servers(new)
             ports.renew(changed)
             if vitals is not None:

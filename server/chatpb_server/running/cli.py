@@ -28,6 +28,8 @@ from chatpb_server.running.garbage import spare_what_stays
 from chatpb_server.running.reach import check_upstreams
 from chatpb_server.running.reload import Reloads
 from chatpb_server.running.settings import Settings
+from chatpb_server.running.store_command import command as store_command
+from chatpb_server.running.stores import check_store
 from chatpb_server.running.summary import summary
 from chatpb_server.running.workers import WorkerError, supervise
 from chatpb_server.watching.descriptors import provide_descriptors
@@ -46,6 +48,7 @@ Examples:
   chatpb-server --workers 4 --metrics-listen 127.0.0.1:9464
   chatpb-server --record records/ --record-label team=search  # each exchange, to a log in records/
   chatpb-server key >> keys.txt           # a new key of that log: --record-keys keys.txt
+  chatpb-server --http 127.0.0.1:8080 --store sqlite:///chats.db   # what has "store": true
   chatpb-server check 127.0.0.1:50051                         # a probe: does it serve?
   chatpb-server token alice >> tokens.txt                     # a new caller; then serve everybody:
   chatpb-server --listen 0.0.0.0:50051 --tokens tokens.txt --tls-cert cert.pem --tls-key key.pem
@@ -83,7 +86,7 @@ A configuration file. docs/settings.md lists all keys:
     params=options(),
     invoke_without_command=True,
     epilog=_EXAMPLES,
-    subcommand_metavar="[token NAME | key [ID] | check ADDR]",
+    subcommand_metavar="[token NAME | key [ID] | check ADDR | store COMMAND]",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="chatpb")
@@ -111,6 +114,8 @@ def _command(
         settings = loaded.settings
         if check_config or settings.workers > 1:
             check(settings)
+        if settings.workers > 1 and not check_config:  # one of them sets it up
+            check_store(settings.store)
         if check_config:
             click.echo(summary(loaded))
             return 0
@@ -165,6 +170,7 @@ def key(key_id: str | None) -> int:
 
 
 _command.add_command(check_command, "check")
+_command.add_command(store_command, "store")
 
 
 class _Mistakes(click.UsageError):

@@ -19,6 +19,7 @@ from chatpb_server.running.fallback import find_fallback
 from chatpb_server.running.records import unrecordable
 from chatpb_server.running.serving import Options
 from chatpb_server.running.settings import Settings
+from chatpb_server.running.stores import unstorable
 from chatpb_server.upstreams.registry import UpstreamSettingsError
 from chatpb_server.upstreams.router import Route, Router
 from chatpb_server.watching.logs import LogObserver
@@ -77,6 +78,7 @@ def build_parts(settings: Settings, *, share_port: bool = False) -> Parts:
         mistakes.append(str(error))
     if settings.record.directory is not None:
         mistakes += unrecordable(settings.record.directory, settings.record.keys)
+    mistakes += unstorable(settings.store)
     options = Options(
         credentials=credentials,
         share_port=share_port,
@@ -152,6 +154,7 @@ def _renewed(settings: Settings, options: Options) -> tuple[Router, Options]:
         cors_origins=settings.http.cors_origins,
         passed_on=passed_on,
         fallback=fallback,
+        store_rules=settings.store,
         insecure=settings.insecure_listen,
         models=None,
     )

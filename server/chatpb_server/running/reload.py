@@ -36,6 +36,10 @@ RENEWED: Final = (
     "record.redact_seconds",
     "record.rules",
     "retry",
+    "store.all",
+    "store.keep",
+    "store.max_bytes",
+    "store.timeout",
     "tokens",
     "upstreams",
 )

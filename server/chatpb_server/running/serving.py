@@ -227,7 +227,8 @@ async def serving_all(
 
         def load() -> Mapping[str, float]:
             open_now = {} if http_edge is None else {"http_connections": http_edge.connections}
-            return {"held_bytes": budget.held, **open_now}
+            kept = {} if storing is None else {"store_running_bytes": storing.held}
+            return {"held_bytes": budget.held, **open_now, **kept}
 
         await edge.start()
         try:

@@ -20,6 +20,7 @@ from chatpb_server.access.secret import is_metadata_key
 from chatpb_server.core.headers import is_never_passed
 from chatpb_server.core.limits import Limits
 from chatpb_server.core.setting import Declaration, Seconds, Setting, Table, declarations
+from chatpb_server.core.store_rules import StoreTable
 from chatpb_server.edges.http.cors import checked_origin
 from chatpb_server.running.serving import PASSED_HEADERS
 from chatpb_server.upstreams.catalog import ModelsTable
@@ -285,6 +286,7 @@ class Settings(Table):
     retry: RetryPolicy = RetryPolicy()
     models: ModelsTable = ModelsTable()
     record: RecordTable = RecordTable()
+    store: StoreTable = StoreTable()
     metrics: MetricsTable = MetricsTable()
     tracing: TracingTable = TracingTable()
     log: LogTable = LogTable()

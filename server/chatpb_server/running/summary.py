@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from chatpb_server.core.setting import Declaration, Table
+from chatpb_server.core.store_rules import StoreTable
 from chatpb_server.running.config import Loaded
 from chatpb_server.running.fallback import find_fallback
 from chatpb_server.running.settings import Settings, TracingTable, all_settings
@@ -45,6 +46,7 @@ def _overview(settings: Settings) -> Iterator[tuple[str, str]]:
     )
     yield "metrics", settings.metrics.listen or "off"
     yield "record", _recording(settings.record)
+    yield "store", _storing(settings.store)
     yield "tracing", _tracing(settings.tracing)
     yield "log", f"{settings.log.format}, {settings.log.level}"
 
@@ -64,6 +66,17 @@ def _recording(table: RecordTable) -> str:
     return (
         f"{table.directory}{encrypted}, sync: {table.sync};"
         f" when {table.queue_bytes} bytes are queued, {full}{labels}"
+    )
+
+
+def _storing(table: StoreTable) -> str:
+    if table.url is None:
+        return "off"
+    which = "all completions" if table.all else "completions whose request has store: true"
+    place = table.url.partition("://")[0]
+    return (
+        f"{place}, {which}, of at most {table.max_bytes} bytes, kept: {table.keep};"
+        f" answers wait at most {table.timeout:g} s"
     )
 
 

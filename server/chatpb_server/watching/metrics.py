@@ -189,14 +189,7 @@ class MetricsObserver(SilentObserver):
             Functions that count a record by its outcome, an exchange by what was kept, and a
             record that could not be redacted by the reason.
         """
-
-        def counting(
-            name: str, text: str, label: str, values: Iterable[str]
-        ) -> Callable[[str], None]:
-            counter = Counter(f"chatpb_relay_{name}", text, (label,), registry=self.registry)
-            series = {value: counter.labels(value) for value in values}
-            return lambda value: series[value].inc()
-
+        counting = self._counting
         return (
             counting(
                 "records_total",
@@ -217,6 +210,22 @@ class MetricsObserver(SilentObserver):
                 failures,
             ),
         )
+
+    def count_stored(self, outcomes: Iterable[str]) -> Callable[[str], None]:
+        """What counts the completions that were to be stored, by what happened to them.
+
+        Args:
+            outcomes: All that may happen.
+        """
+        text = "Completions that were to be stored: stored, or why not."
+        return self._counting("stored_total", text, "outcome", outcomes)
+
+    def _counting(
+        self, name: str, text: str, label: str, values: Iterable[str]
+    ) -> Callable[[str], None]:
+        counter = Counter(f"chatpb_relay_{name}", text, (label,), registry=self.registry)
+        series = {value: counter.labels(value) for value in values}
+        return lambda value: series[value].inc()
 
     def began(self, call: Call) -> None:
         """Counts the call as in flight."""

@@ -25,6 +25,7 @@ GAUGES: Final[Mapping[str, str]] = {
     "held_bytes": "Bytes of requests, and of answers being sent, that are held in memory.",
     "http_connections": "Open connections to the HTTP API.",
     "record_running_bytes": "Bytes kept of running calls for their records.",
+    "store_running_bytes": "Bytes kept of running calls for the store of completions.",
     "record_queue_bytes": "Bytes of records that wait to be written.",
 }
 

@@ -268,7 +268,7 @@ async def test_messages_lose_nothing() -> None:
 
 #: Queries that are refused, with the code of the error and the parameter that it names.
 WRONG: list[tuple[str, str | None, str | None]] = [
-    ("?limit=0", "integer_below_min_value", "limit"),
+    ("?limit=-1", "integer_below_min_value", "limit"),
     ("?limit=-9", "integer_below_min_value", "limit"),
     ("?limit=101", "integer_above_max_value", "limit"),
     (f"?limit={10**19}", "integer_above_max_value", "limit"),
@@ -299,10 +299,11 @@ async def test_parameters_are_checked() -> None:
 async def test_parameters_that_are_not_known_or_repeated() -> None:
     async with edge(MemoryStore(), stored("a"), stored("b", {"k[x]": ""})) as ports:
         for path, ids in (
-            ("?limit=0&limit=1&x=1&api-version=2", ["a"]),
+            ("?limit=9&limit=1&x=1&api-version=2", ["a"]),
             ("?metadata=1&metadata[k&order[x]=1", ["a", "b"]),
             ("?metadata[k[x]]=", ["b"]),
             ("/", ["a", "b"]),
+            ("?limit=0", ["a", "b"]),
         ):
             status, page = await ask(ports, path)
             assert (200, ids) == (status, [each["id"] for each in page["data"]])
@@ -369,6 +370,16 @@ async def test_paths_and_methods() -> None:
             assert 404 == (await ask(ports, tail))[0]
         deployment = await refused(ports, "", root="/openai/deployments/m")
         assert (405, "method_not_supported", None) == deployment
+
+
+async def test_messages_with_identifiers_of_their_own_keep_them() -> None:
+    given = ["x", "x", None, "c-0", 7, "\ud800"]
+    asked = [{"role": "user", "content": "a", "id": each} for each in given]
+    async with edge(MemoryStore(), stored("c", request={"messages": asked})) as ports:
+        _, page = await ask(ports, "/c/messages")
+        assert ["x", "c-1", "c-2", "c-3", "c-4", "c-5"] == [each["id"] for each in page["data"]]
+        _, page = await ask(ports, "/c/messages?after=x&limit=1")
+        assert ["c-1"] == [each["id"] for each in page["data"]]
 
 
 @through

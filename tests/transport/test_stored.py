@@ -38,7 +38,7 @@ async def test_it_is_the_same_as_over_http(is_async: bool) -> None:
             assert (name, http) == (name, grpc)
         mistakes = {
             "order": lambda client: client.chat.completions.list(order="up"),
-            "limit": lambda client: client.chat.completions.list(limit=0),
+            "limit": lambda client: client.chat.completions.list(limit=-1),
             "metadata": lambda client: client.chat.completions.update("c/1", metadata={"a": 1}),
             "completion_id": lambda client: client.chat.completions.retrieve("no"),
         }

@@ -213,34 +213,30 @@ async def _messages(store: Store, caller: str, request: Any) -> bytes:
     is_descending = _is_descending(request)
     stored = _found(await store.get(caller, request.completion_id), request)
     try:
-        messages = await stepwise(len(stored.record), messages_in, stored.record)
+        messages = await apart(len(stored.record), messages_in, stored.record, stored.id)
     except WireError as error:
         raise _unreadable(stored) from error
-    numbers = [*range(len(messages))]
+    ids = list(messages)
     if is_descending:
-        numbers.reverse()
-    ids = {f"{stored.id}-{number}": place for place, number in enumerate(numbers)}
-    begin = 0
+        ids.reverse()
     if request.HasField("after"):
-        if request.after not in ids:
+        if request.after not in messages:
             raise _unknown_cursor(request.after)
-        begin = ids[request.after] + 1
+        del ids[: ids.index(request.after) + 1]
     found: list[bytes] = []
     size = 0
-    for number in numbers[begin : begin + limit]:
-        data = messages[number]
+    for message_id in ids[:limit]:
+        data = messages[message_id]
         try:
-            found.append(await apart(len(data), stored_message, data, f"{stored.id}-{number}"))
+            found.append(await apart(len(data), stored_message, data, message_id))
         except ConversionError as error:
             raise _unreadable(stored) from error
         size += len(found[-1])
         if size > _PAGE_BYTES:
             break
-    end = begin + len(found)
-    rest = ChatCompletionStoreMessageList(has_more=end < len(messages))
+    rest = ChatCompletionStoreMessageList(has_more=len(found) < len(ids))
     if found:
-        rest.first_id = f"{stored.id}-{numbers[begin]}"
-        rest.last_id = f"{stored.id}-{numbers[end - 1]}"
+        rest.first_id, rest.last_id = ids[0], ids[len(found) - 1]
     number = ChatCompletionStoreMessageList.DATA_FIELD_NUMBER
     return await _page(number, found, rest.SerializeToString())
 
@@ -262,7 +258,7 @@ async def _page(field_number: int, items: Sequence[bytes], rest: bytes) -> bytes
 
 
 def _limit_in(request: Any) -> int:
-    return check_limit(request.limit) if request.HasField("limit") else _DEFAULT_LIMIT
+    return check_limit(request.limit) if request.limit else _DEFAULT_LIMIT
 
 
 def _is_descending(request: Any) -> bool:

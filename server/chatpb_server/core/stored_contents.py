@@ -10,17 +10,19 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
+from chatpb import ConversionError
 from chatpb._mapping.convert import binary_to_json, json_to_binary
 from chatpb._mapping.schema import NOTHING, mapping_of
-from chatpb._mapping.text import dump, parse
+from chatpb._mapping.text import dump, has, parse
 from chatpb._wire import joined, part, spans
 from chatpb.v1 import options_pb2
 from chatpb.v1.chat_completion_message_param_pb2 import ChatCompletionMessageParam
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
 from chatpb.v1.completion_record_pb2 import CompletionRecord
+from chatpb.v1.residue_pb2 import Residue
 from chatpb.v1.stored_chat_completion_pb2 import ChatCompletionStoreMessage
 
 #: The fields of a completion that repeat a field of the request, and the names of both.
@@ -58,6 +60,7 @@ _TEXT: Final = _name(ChatCompletionStoreMessage, ChatCompletionStoreMessage.CONT
 _PARTS: Final = _name(
     ChatCompletionStoreMessage, ChatCompletionStoreMessage.CONTENT_PARTS_FIELD_NUMBER
 )
+_QUOTED_ID: Final = b'"%s"' % _MESSAGE_ID.encode()
 #: What the members of a stored message are if it has none.
 _UNSET: Final[Mapping[str, Any]] = MappingProxyType(
     {
@@ -141,16 +144,45 @@ def put_together(parts: Parts, changed: bytes) -> bytes:
     return b"".join(data for _, data in fields)
 
 
-def messages_in(record: bytes) -> list[bytes]:
-    """The messages of a record's request, each in binary form.
+def messages_in(record: bytes, completion_id: str) -> dict[str, bytes]:
+    """The messages of a record's request, each in binary form, by their identifiers.
+
+    A message that has an identifier in the request keeps it, if no message before has it.
+
+    Args:
+        record: The record.
+        completion_id: The identifier of the completion.
 
     Raises:
         WireError: The record is not the binary form of a message.
     """
     request = joined(record, CompletionRecord.REQUEST_FIELD_NUMBER)
-    return [
+    messages = [
         part(request, span.value, span.end) for span in spans(request) if span.number == _MESSAGES
     ]
+    found: dict[str, bytes] = {}
+    ours = {f"{completion_id}-{number}" for number in range(len(messages))}
+    for number, message in enumerate(messages):
+        own = _own_id(message)
+        is_free = own and own not in found and own not in ours
+        found[own if is_free else f"{completion_id}-{number}"] = message
+    return found
+
+
+def _own_id(message: bytes) -> str:
+    """The identifier that a message of a request has; empty if it has none.
+
+    OpenAI documents none, so that it is in the residue.
+    """
+    residue = joined(message, ChatCompletionMessageParam.RESIDUE_FIELD_NUMBER)
+    if not has(residue, _QUOTED_ID) and not has(residue, b"\\u"):
+        return ""
+    try:
+        members = parse(Residue.FromString(residue).extra_json or "{}", allow_nan=True)
+    except (ConversionError, DecodeError):
+        return ""  # it has no JSON form, which is reported where it is read
+    own = members.get(_MESSAGE_ID) if isinstance(members, dict) else None
+    return own if isinstance(own, str) and own.isprintable() else ""
 
 
 def stored_message(message: bytes, message_id: str) -> bytes:

@@ -19,7 +19,7 @@ _METADATA: Final = ChatCompletionUpdate.DESCRIPTOR.fields_by_number[
 
 
 def check_limit(limit: int) -> int:
-    """The most entries of a page.
+    """The most entries of a page, if they are given. OpenAI's SDKs send 0 in their own tests.
 
     Raises:
         RefusalError: They are too few or too many.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import subprocess
@@ -59,6 +60,21 @@ def test_formats(table: Path, tmp_path: Path) -> None:
     long = run("sql", table, "select repeat('x', 100) as a, '\x1b[2J' as b").stdout
     assert f"{'x' * 59}…  ?[2J" in long
     assert "(0 rows)\n" in run("sql", table, "select 1 where false").stdout
+
+
+def test_days_and_times_as_text(table: Path) -> None:
+    """Without quotes, which only texts of JSON have."""
+    query = """select date '2026-01-31' as a, time '12:30:00.5' as b, interval 1 month as c,
+        timestamp '2026-01-02 12:00:00.25' - timestamp '2026-01-01' as d, interval 0 seconds as e,
+        interval 1 day - interval 90 seconds as f, [date '2026-01-31'] as g,
+        interval 100 seconds as h"""
+    row = ["2026-01-31", "12:30:00.500000", "P1M", "P1DT43200.25S", "PT0S", "P1DT-90S"]
+    lines = run("sql", table, query, "--format", "csv").stdout.splitlines()
+    assert lines[1] == ",".join([*row, '"[""2026-01-31""]"', "PT100S"])
+    cells = run("sql", table, query).stdout.splitlines()[2].split()
+    assert cells == [*row, '["2026-01-31"]', "PT100S"]
+    found = json.loads(run("sql", table, query, "--format", "json").stdout)
+    assert [*found.values()] == [*row, ["2026-01-31"], "PT100S"]
 
 
 def test_standard_input_and_several_statements(table: Path) -> None:

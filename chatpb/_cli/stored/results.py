@@ -208,6 +208,10 @@ def _plain(kind: pa.DataType) -> _Plain | None:
         return _unless_null(list)  # the numbers of the bytes, as in OpenAI's "bytes"
     if pa.types.is_timestamp(kind):
         return _unless_null(_time)
+    if pa.types.is_date(kind) or pa.types.is_time(kind):
+        return _unless_null(lambda value: value.isoformat())
+    if pa.types.is_interval(kind):
+        return _unless_null(_duration)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return _unless_null(_list(_plain(kind.value_type)))
     if pa.types.is_struct(kind):
@@ -241,6 +245,14 @@ def _time(value: datetime) -> str:
     if value.tzinfo is None:
         return value.isoformat()
     return value.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+
+
+def _duration(value: pa.MonthDayNano) -> str:
+    """An interval as a duration of ISO 8601, such as P1DT2.5S; its parts may be negative."""
+    seconds = f"{Decimal(value.nanoseconds).scaleb(-9):f}".rstrip("0").rstrip(".")
+    parts = f"P{value.months}M" if value.months else "P"
+    parts += f"{value.days}D" if value.days else ""
+    return parts if parts != "P" and not value.nanoseconds else f"{parts}T{seconds}S"
 
 
 def _dumped(value: Any) -> bytes:

@@ -36,7 +36,7 @@ AGAINST ?= .git\#branch=main
 include polyglot/polyglot.mk
 include docs/playground/playground.mk
 include tests/clients/clients.mk
-.PHONY: help setup lock update demo test test-node test-go test-tools test-readers test-envoy test-deploy test-llama test-floor test-faults test-postgres test-s3 soak recording check lint format types rust bench bench-relay bench-storage bench-stream bench-quick .bench fuzz rust-fuzz gen drift proto golden settings serve roundtrip residue clean
+.PHONY: help setup lock update demo test test-node test-go test-tools test-readers test-envoy test-deploy test-llama test-floor test-faults test-postgres test-s3 soak recording check lint format types rust bench bench-relay bench-storage bench-store bench-stream bench-quick .bench fuzz rust-fuzz gen drift proto golden settings serve roundtrip residue clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -292,7 +292,7 @@ proto: setup ## Check the schema: lint, format, no breaking change against main
 
 $(BENCH)/.done: uv.lock $(UV)
 	$(PYTHON) -m venv $(BENCH)
-	$(call sync,$(BENCH)) --no-default-groups --group bench --extra cli --extra openai --extra server --extra sql
+	$(call sync,$(BENCH)) --no-default-groups --group bench --extra cli --extra openai --extra server --extra sql --extra store
 	@touch $@
 
 $(BENCH_LITELLM)/.done: requirements/litellm.txt $(UV)
@@ -315,6 +315,9 @@ bench-relay: .bench $(if $(LITELLM),$(BENCH_LITELLM)/.done) ## Measure the relay
 bench-storage: .bench ## Measure sizes and speeds of log and table; FILES=... adds your own JSON
 	$(RUN_BENCH) storage.run $(ARGS) $(FILES)
 
+bench-store: .bench ## Measure stored completions; ARGS="--postgres URL" with an empty database measures PostgreSQL too
+	$(RUN_BENCH) store.run $(ARGS)
+
 bench-stream: .bench ## Measure the bytes of a stream as events, in gRPC and compact; FILES=... measures your own
 	$(RUN_BENCH) relay.stream_bytes $(ARGS) $(FILES)
 
@@ -323,6 +326,7 @@ bench-quick: .bench ## Run each benchmark briefly, to see that it still runs and
 	$(RUN_BENCH) relay.run --quick --output build/quick/relay.json
 	$(RUN_BENCH) storage.run --quick --output build/quick/storage.json
 	$(RUN_BENCH) relay.stream_bytes --quick --output build/quick/stream.json
+	$(RUN_BENCH) store.run --quick --output build/quick/store.json
 
 golden: setup ## Rewrite the golden descriptors and vectors; review the difference
 	PYTHONPATH=tests $(BIN)/python -m support.golden_files

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, StatementError
 
-from chatpb.store._errors import StoreError
+from chatpb.store._errors import RowError, StoreError
 
 T = TypeVar("T")
 
@@ -42,10 +42,6 @@ class Database(Protocol):
 
     async def close(self) -> None:
         """Closes the connections."""
-
-
-class RowError(StoreError):
-    """The database works, but does not take a value: others in the same transaction may be fine."""
 
 
 def store_error(database: str, error: Exception) -> StoreError:

@@ -22,6 +22,10 @@ class StoreError(ChatpbError):
         return f"{self.database}: {self.reason}"
 
 
+class RowError(StoreError):
+    """The database works, but does not take a value: others in the same transaction may be fine."""
+
+
 class UnknownCursorError(ChatpbError):
     """`Listing.after` names no completion of the caller.
 

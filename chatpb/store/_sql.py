@@ -13,8 +13,8 @@ from sqlalchemy import Connection
 
 from chatpb.store import _numbers, _rows
 from chatpb.store._bodies import Bodies, Body, DamagedBodyError
-from chatpb.store._database import Database, RowError
-from chatpb.store._errors import StoreError, UnknownCursorError
+from chatpb.store._database import Database
+from chatpb.store._errors import RowError, StoreError, UnknownCursorError
 from chatpb.store._learning import Learning
 from chatpb.store._rows import Row
 from chatpb.store._store import Store

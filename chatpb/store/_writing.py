@@ -6,7 +6,8 @@ import asyncio
 from typing import Any, Final
 
 from chatpb.store import _rows
-from chatpb.store._database import Database, RowError
+from chatpb.store._database import Database
+from chatpb.store._errors import RowError
 
 _MOST: Final = 100  # rows of a transaction
 

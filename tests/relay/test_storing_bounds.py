@@ -10,6 +10,7 @@ import pytest
 
 from chatpb import to_dict
 from chatpb.store import StoredCompletion
+from chatpb.store._errors import RowError
 from chatpb_server.core.call import Call
 from chatpb_server.core.pausing import Pauses
 from chatpb_server.core.store_rules import StoreRules
@@ -74,7 +75,11 @@ async def test_a_store_that_does_not_give_up() -> None:
 
 async def stored(store: MemoryStore, *, deadline: float | None = None, **rules: Any) -> Call:
     """A call whose completion was given to a store."""
-    storing = Storing(store, StoreRules(**rules))
+    return await kept_by(Storing(store, StoreRules(**rules)), deadline)
+
+
+async def kept_by(storing: Storing, deadline: float | None = None) -> Call:
+    """A call whose completion is stored."""
     call = Call("m", deadline=deadline)
     kept = storing.begin(call, RequestBody(text=b'{"store": true}', store=True))
     assert kept is not None
@@ -144,6 +149,20 @@ async def test_an_answer_without_an_id_gets_one() -> None:
     assert row.id.startswith("chatcmpl-")
     assert answer | {"id": row.id} == to_dict(record.completion)
     assert PING["model"] == row.model
+
+
+async def test_a_row_that_the_database_does_not_take_leads_to_no_pause() -> None:
+    class Choosy(MemoryStore):
+        async def put(self, *_: Any) -> None:
+            self.began += 1
+            raise RowError("memory", "too long")
+
+    store = Choosy()
+    storing = Storing(store)
+    for number in range(5):
+        call = await kept_by(storing)
+        assert call.is_unstored
+        assert number + 1 == store.began
 
 
 async def test_a_fault_fails_no_completion(caplog: pytest.LogCaptureFixture) -> None:

@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 from chatpb import ConversionError
 from chatpb._wire import WireError, begun, embedded, spans, without
 from chatpb.store import Store, StoredCompletion, StoreError
+from chatpb.store._errors import RowError
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
 from chatpb.v1.completion_record_pb2 import CompletionRecord
@@ -135,7 +136,8 @@ class Storing:
             completion = await kept.completion()
             kept.is_handed_over = True
             await self.store.put(kept.call.caller, completion)
-        except _UnfitError as error:
+        except (_UnfitError, RowError) as error:
+            kept.is_handed_over = False  # that it does not take this one says nothing of others
             _logger.warning("a completion was not stored: %s", error)
             outcome = "unfit"
         except StoreError as error:

@@ -173,7 +173,7 @@ tests/polyglot/node/node_modules: tests/polyglot/node/package-lock.json
 	@touch $@
 
 test-node: setup tests/polyglot/node/node_modules ## Run the tests of the relay with the packages of OpenAI and Connect for Node
-	$(BIN)/python -m pytest tests/relay/test_http_edge_sdk.py tests/relay/test_connect_node.py -k node
+	$(BIN)/python -m pytest tests/relay/test_http_edge_sdk.py tests/relay/test_connect_node.py tests/relay/test_stored_node.py -k node
 
 build/go_log: $(wildcard tests/polyglot/go_log/*)
 	cd tests/polyglot/go_log && $(GO) build -o $(abspath $@) .

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-from asyncio.subprocess import PIPE
-from pathlib import Path
-from typing import Any
-
 import openai
 import pytest
 from pydantic import BaseModel
@@ -15,7 +9,7 @@ from pydantic import BaseModel
 from support.build import PING, USAGE, choice, chunk, chunk_of, error_object
 from support.http_edge import HEADERS, base_url, call, client, completion, post, through
 from support.http_upstream import HANG, Answer, HttpUpstream, json_answer, sse_answer
-from support.relay_process import finish
+from support.node import INSTALLED, node
 
 LOGPROBS = {
     "content": [{"token": "é", "logprob": -0.5, "bytes": [195, 169], "top_logprobs": []}],
@@ -178,21 +172,7 @@ async def test_openai_retries_as_the_upstream_asks(hops: int) -> None:
 # The official client for Node; `make test-node` installs it.
 
 
-NODE = Path(__file__).parents[1] / "polyglot" / "node"
-
-
-async def node(url: str, cases: dict[str, list[str]]) -> dict[str, Any]:
-    """What the client for Node gives in each case."""
-    process = await asyncio.create_subprocess_exec(
-        *("node", NODE / "client.mjs", url, json.dumps(cases)), stdout=PIPE, stderr=PIPE
-    )
-    code, output, errors = await finish(process)
-    assert (0, "") == (code, errors)
-    results: dict[str, Any] = json.loads(output)
-    return results
-
-
-@pytest.mark.skipif(not (NODE / "node_modules").exists(), reason="make test-node has not been run")
+@pytest.mark.skipif(not INSTALLED, reason="make test-node has not been run")
 @through
 async def test_node(hops: int) -> None:
     unary, streams = list(UNARY), list(STREAMS)

@@ -1,5 +1,6 @@
 // Calls a base URL with the official openai package, as it is in the registry, and prints what it
-// gives. Usage: node client.mjs BASE_URL '{"create": [MODEL...], "stream": [...], "abort": [...]}'
+// gives. Usage: node client.mjs BASE_URL '{"create": [MODEL...], "stream": [...], "helper": [...],
+// "abort": [...], "stored": [ID...]}'
 
 import OpenAI from "openai";
 
@@ -50,7 +51,26 @@ async function abort(model) {
   return chunks;
 }
 
-const kinds = { create, stream, helper, abort };
+async function stored(id) {
+  const { completions } = client.chat;
+  const all = async (page) => {
+    const found = [];
+    for await (const each of page) found.push(each);
+    return found;
+  };
+  return {
+    ids: (await all(completions.list({ limit: 1 }))).map((each) => each.id),
+    filtered: await all(completions.list({ metadata: { whose: "a b" }, order: "desc" })),
+    one: await completions.retrieve(id),
+    changed: await completions.update(id, { metadata: { k: "é" } }),
+    messages: await all(completions.messages.list(id, { limit: 1 })),
+    deleted: await completions.delete(id),
+    gone: await outcome(() => completions.retrieve(id)),
+    wrong: await outcome(() => all(completions.list({ limit: 101 }))),
+  };
+}
+
+const kinds = { create, stream, helper, abort, stored };
 const results = {};
 for (const [kind, models] of Object.entries(JSON.parse(cases)))
   for (const model of models) results[`${kind} ${model}`] = await outcome(() => kinds[kind](model));

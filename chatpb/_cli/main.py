@@ -33,6 +33,7 @@ def main() -> None:
     """Runs the command line, or reports how to install what it needs."""
     gc.set_threshold(_OBJECTS)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start threads; none is used
+    os.environ.setdefault("RUST_LOG", "off")  # delta-rs would write its own lines about errors
     if sys.stdout is None:  # it was closed before the start
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the end)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import uuid
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cli.test_tables_as_input import RECORDS
-from support.command_line import run
+from support.command_line import run, started
 from support.object_store import BUCKET, options, served, with_keys_checked
 from support.table_files import compacted, found, lines, printed
 
@@ -105,3 +106,20 @@ def test_an_endpoint_without_tls(server: str, tmp_path: Path) -> None:
         f"{server} is not encrypted; if that is right, set AWS_ALLOW_HTTP=true in the environment"
         " or as storage options"
     } == refusals(f"s3://{BUCKET}/a", options(server, AWS_ALLOW_HTTP="false"), tmp_path)
+
+
+def test_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line in all: delta-rs writes none of its own, whatever the machine answers."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "RUST_LOG"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    with started("history", f"s3://{BUCKET}/a") as process:
+        assert (b"", ERROR) == process.communicate()
+
+
+ERROR = (
+    b"chatpb: error: s3://%b/a: cannot be opened: there are no credentials; set AWS_ACCESS_KEY_ID"
+    b" and AWS_SECRET_ACCESS_KEY in the environment or as storage options\n" % BUCKET.encode()
+)

@@ -73,6 +73,22 @@ RETRIED = ", after 10 retries, max_retries: 10, retry_timeout: 180s - HTTP error
             id="no credentials",
         ),
         pytest.param(
+            "Operation not supported: the credential provider was not enabled: no credentials found"
+            " in chain. Attempted: StorageOptions: access key not in StorageOptions DefaultChain:"
+            " no credentials found in chain.",
+            "there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the"
+            " environment or as storage options",
+            id="no keys",
+        ),
+        pytest.param(
+            "Operation not supported: an error occurred while loading credentials: failed to load"
+            " IMDS session token: service error: request forbidden.",
+            "there are no credentials (failed to load IMDS session token: service error: request"
+            " forbidden); set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment or as"
+            " storage options",
+            id="the machine gives no keys",
+        ),
+        pytest.param(
             "Generic MicrosoftAzure error: Account must be specified",
             "there is no account; set AZURE_STORAGE_ACCOUNT_NAME in the environment or as storage"
             " options",

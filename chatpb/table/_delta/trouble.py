@@ -27,6 +27,11 @@ _KEYS: Final = {
     "GCS": "GOOGLE_SERVICE_ACCOUNT",
     "MicrosoftAzure": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
 }
+#: How Amazon's client begins if it finds none in the environment, a profile or the machine.
+_NO_KEYS: Final = re.compile(
+    r"Operation not supported: (?:the credential provider was not enabled"
+    r"|an error occurred while loading credentials: (.*))"
+)
 _KIND: Final = re.compile(r"Generic (S3|GCS|MicrosoftAzure) error")
 
 
@@ -44,6 +49,9 @@ def refusal(error: BaseException | None) -> str | None:
     text = _line(error)
     if "Account must be specified" in text:
         return f"there is no account; set AZURE_STORAGE_ACCOUNT_NAME {_WHERE}"
+    if found := _NO_KEYS.search(text):
+        cause = f" ({found[1].rstrip('.')})" if found[1] else ""
+        return f"there are no credentials{cause}; set {_KEYS['S3']} {_WHERE}"
     request = _REQUEST.search(text)
     if request is None:
         return None

@@ -11,9 +11,11 @@ import pytest
 
 from chatpb import to_dict
 from chatpb_server.core.keeping import RECORD_HEADER
-from support.build import COMPLETION, PING, chunk, error_object, stream_request
+from support.build import COMPLETION, PING, chunk, create_request, error_object, stream_request
 from support.http_upstream import CLOSE, WAIT, HttpUpstream, json_answer, sse_answer
 from support.limits import TIMEOUT, within
+from support.rpc_http import CONNECT, GRPC_WEB
+from support.rpc_http import call as rpc
 from support.storing import CHUNKS, COMMENT, DONE, FOLDED, KINDS, STORE, answers, relay
 
 ASKED = PING | STORE
@@ -161,6 +163,34 @@ async def test_a_stream_that_breaks_off_is_not_stored(edge: str) -> None:
         saw = await client.call(edge, stream=True, **STORE)
     assert not saw.is_ok
     assert ({}, []) == (client.store.rows, client.outcomes)
+
+
+async def test_the_other_protocols_of_rpcs_say_so_too() -> None:
+    async with HttpUpstream() as upstream, relay(upstream.url) as client:
+        url = client.url.removesuffix("/v1/chat/completions")
+        for kind in ("application/proto", CONNECT, GRPC_WEB):
+            client.store.failures = 1
+            await answers(upstream, kind == CONNECT)
+            ask = stream_request if kind == CONNECT else create_request
+            answer, _ = await rpc(url, ask(**STORE), kind)
+            if kind == CONNECT:
+                said = answer.end["metadata"]["chatpb-stored"]
+            elif kind == GRPC_WEB:
+                said = [answer.trailers["chatpb-stored"]]
+            else:
+                said = [answer.headers["trailer-chatpb-stored"]]
+            assert ["false"] == said
+
+
+async def test_a_long_stream() -> None:
+    tokens = [chunk(f"{number} ") for number in range(2000)]
+    async with HttpUpstream() as upstream, relay(upstream.url) as client:
+        await upstream.answer(sse_answer(*tokens, chunk(None, "stop"), writes="whole"))
+        saw = await client.call("http", stream=True, **STORE)
+    assert not saw.is_unstored
+    [record] = client.store.records
+    text = record.completion.choices[0].message.content
+    assert "".join(f"{number} " for number in range(2000)) == text
 
 
 async def test_an_error_is_not_stored() -> None:

@@ -20,6 +20,7 @@ from chatpb._stream.errors import has_error as choice_has_error
 from chatpb._wire import embedded, field_at, spans
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk, ChunkChoice
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
+from chatpb.v1.completion_record_pb2 import CompletionRecord
 
 _CHOICES: Final = ChatCompletionChunk.CHOICES_FIELD_NUMBER
 _RESIDUE: Final = ChunkChoice.RESIDUE_FIELD_NUMBER
@@ -195,13 +196,13 @@ def _has_ended(choice: Any) -> bool:
     return (isinstance(reason, str) and bool(reason.strip())) or choice_has_error(members)
 
 
-def folded(chunks: Sequence[bytes]) -> bytes:
-    """The completion that the chunks of a stream make, in binary form.
+def folded(record: bytes) -> bytes:
+    """The completion that the chunks of a record make, in binary form.
 
     Raises:
         ConversionError: They make none.
     """
     try:
-        return canonical(fold([ChatCompletionChunk.FromString(chunk) for chunk in chunks]))
+        return canonical(fold(CompletionRecord.FromString(record).chunks))
     except DecodeError as error:
         raise ConversionError("not a chunk") from error

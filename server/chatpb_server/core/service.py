@@ -6,26 +6,22 @@ What fails is raised; the guard turns it into a failure.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
-from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 from google.protobuf.message import DecodeError
 
-from chatpb._rpc.offload import LARGE
-from chatpb._stream.compact import Restorer
-from chatpb._wire import WireError, spans
-from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
+from chatpb._wire import WireError
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 from chatpb.v1.chat_completion_service_pb2 import DESCRIPTOR
+from chatpb_server.core.answer_parts import Ends, WholeChunks, learn
 from chatpb_server.core.call import Call, Observer
 from chatpb_server.core.headers import NOT_STORED, STORED_HEADER, PassedOn
 from chatpb_server.core.keeping import RECORD_HEADER
-from chatpb_server.core.offload import apart, work_on
-from chatpb_server.core.reading import restored
-from chatpb_server.core.storing import Kept, Storing
+from chatpb_server.core.kept import Kept
+from chatpb_server.core.storing import Storing
 from chatpb_server.core.upstream import (
     RequestBody,
     Upstream,
@@ -37,10 +33,6 @@ from chatpb_server.core.upstream import (
 
 SERVICE: Final = DESCRIPTOR.services_by_name["ChatCompletionService"]
 SERVICE_NAME: Final[str] = SERVICE.full_name
-#: How many fields of a chunk or completion are looked at for the log and the metrics, and of how
-#: many bytes each.
-_MOST_FIELDS: Final = 4096
-_MOST_BYTES: Final = 16 * 1024
 _NOTHING: Final = nullcontext()
 
 Metadata = tuple[tuple[str, str], ...]
@@ -94,7 +86,7 @@ class ChatCompletionService:
         answer = await self._upstream.create(self._request(call, body))
         call.headers = answer.headers
         try:
-            _learn(call, ChatCompletion, answer.binary)
+            learn(call, ChatCompletion, answer.binary)
         except (DecodeError, WireError) as error:
             raise UpstreamDataError("could not be read: not a completion") from error
         call.ends = (answer.binary,)
@@ -131,8 +123,8 @@ class ChatCompletionService:
             await begin(self._passed_back(stream.headers))
             if recording is not None:
                 recording.begun()
-            restorer = _Restorer()
-            ends = _Ends()
+            restorer = WholeChunks()
+            ends = Ends()
             try:
                 async for chunks in stream.chunks:
                     whole = chunks.whole
@@ -217,77 +209,3 @@ class Attempts:
     def attempted(self, outcome: str, seconds: float) -> None:
         """Tells the observer."""
         self._observer.attempted(self._call, outcome, seconds)
-
-
-class _Restorer:
-    """Makes the compact chunks of one stream whole."""
-
-    def __init__(self) -> None:
-        self._restorer = Restorer()
-
-    async def whole(self, chunks: UpstreamChunks) -> Sequence[bytes]:
-        """All chunks in their whole form.
-
-        Raises:
-            UpstreamDataError: A compact chunk cannot be restored.
-        """
-        if not chunks.compact:
-            if chunks.whole:
-                self._restorer.follow(chunks.whole[-1])
-            return chunks.whole
-        size = sum(map(len, chunks.compact))
-        try:
-            if size <= LARGE:
-                work = work_on(chunks.compact)
-                return await apart(work, self._restorer.restore, chunks.whole, chunks.compact)
-            before = self._restorer.before
-            whole = await apart(size, restored, before, chunks.whole, chunks.compact)
-            self._restorer.follow(whole[-1])
-            return whole
-        except (DecodeError, ValueError) as error:
-            raise UpstreamDataError("could not be read: not a chunk") from error
-
-
-class _Ends:
-    """The first and the last chunks of a stream, which say what the call is to know."""
-
-    __slots__ = ("_before", "_first", "_last")
-
-    def __init__(self) -> None:
-        self._first = b""
-        self._last: Sequence[bytes] = ()
-        self._before: Sequence[bytes] = ()
-
-    def add(self, chunks: UpstreamChunks) -> None:
-        """Takes the next chunks. Compact ones will do: usage is never left out."""
-        self._before = self._last
-        self._last = chunks.compact or chunks.whole
-        if not self._first:
-            self._first = (chunks.whole or chunks.compact)[0]
-
-    def learn(self, call: Call) -> None:
-        """Tells the call what the chunks say about it; bytes that are not a chunk say nothing."""
-        call.ends = (self._first, *self._before[-1:], *self._last[-2:])
-        with suppress(DecodeError, WireError):
-            for chunk in (self._first, *self._last[-2:]):
-                _learn(call, ChatCompletionChunk, chunk)
-
-
-def _learn(call: Call, message_type: Any, data: bytes) -> None:
-    """Tells the call what an answer says about it."""
-    wanted = {
-        message_type.ID_FIELD_NUMBER,
-        message_type.MODEL_FIELD_NUMBER,
-        message_type.USAGE_FIELD_NUMBER,
-    }
-    pieces = [
-        data[span.start : span.end]
-        for span in islice(spans(data), _MOST_FIELDS)
-        if span.number in wanted and span.end - span.start <= _MOST_BYTES
-    ]
-    answer = message_type.FromString(b"".join(pieces))
-    call.response_id = answer.id or call.response_id
-    call.response_model = answer.model or call.response_model
-    if answer.HasField("usage"):
-        call.tokens_in = answer.usage.prompt_tokens
-        call.tokens_out = answer.usage.completion_tokens

@@ -93,9 +93,10 @@ FLOOR_TESTS := tests/mapping/test_convert.py tests/mapping/test_vectors.py tests
 
 PARALLEL := -n auto --dist worksteal
 
-# Tests of logs and tables in which processes are killed, race or have their memory measured.
+# Tests of logs, tables and stores in which processes are killed, race or have their memory measured.
 FAULTS := tests/log/test_faults.py tests/table/test_compaction.py tests/table/test_log_damage.py tests/table/test_long_records.py \
-          tests/table/test_table_faults.py tests/table/test_vacuum_races.py tests/cli/test_follow.py tests/cli/test_process.py
+          tests/table/test_table_faults.py tests/table/test_vacuum_races.py tests/cli/test_follow.py tests/cli/test_process.py \
+          tests/store/test_faults.py
 
 # Hundreds of processes are started: they find compiled modules, even if the environment is without.
 test: export PYTHONDONTWRITEBYTECODE :=
@@ -205,7 +206,7 @@ $(FLOOR)/.done: requirements/floor.txt pyproject.toml setup.py $(NATIVE) $(UV)
 test-floor: $(FLOOR)/.done ## Run tests with the oldest supported dependencies, on the oldest Python, 3.11
 	$(FLOOR)/bin/python -m pytest -n 2 $(FLOOR_TESTS)
 
-test-faults: setup ## Kill processes that write logs and tables, damage what they wrote, and measure their memory
+test-faults: setup ## Kill processes that write logs, tables and stores, damage what they wrote, and measure their memory
 	$(BIN)/python -m pytest $(PARALLEL) $(FAULTS)
 
 # Installs Debian's package only in CI and as root.

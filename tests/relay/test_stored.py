@@ -29,6 +29,7 @@ from chatpb_server.core.call import Call
 from chatpb_server.core.explain import AuthenticationError
 from chatpb_server.running.serving import Options, Ports, serving, serving_all
 from chatpb_server.upstreams.builtin.upstream import BuiltinUpstream
+from chatpb_server.upstreams.passing import HttpFallback
 from chatpb_server.upstreams.relay import GrpcUpstream
 from chatpb_server.upstreams.remote import RemoteSettings
 from chatpb_server.upstreams.router import Route, Router
@@ -36,6 +37,7 @@ from support.build import choice, completion
 from support.calls import OWN_CONNECTION
 from support.grpc_stub import served
 from support.http_edge import client, through
+from support.http_upstream import HttpUpstream, json_answer
 from support.limits import TIMEOUT
 from support.memory_store import MemoryStore
 from support.scripted import read_error
@@ -279,6 +281,9 @@ WRONG: list[tuple[str, str | None, str | None]] = [
     ("?order=ASC", "invalid_value", "order"),
     ("?order=unspecified", "invalid_value", "order"),
     ("?after=no", "invalid_value", "after"),
+    ("?after=%00", "invalid_value", "after"),
+    ("?model=%00", "invalid_value", "model"),
+    ("?metadata[k]=%00", "invalid_value", "metadata"),
     ("/c/messages?limit=101", "integer_above_max_value", "limit"),
     ("/c/messages?order=up", "invalid_value", "order"),
     (f"?metadata[{'k' * 65}]=v", "property_name_above_max_length", "metadata"),
@@ -316,6 +321,7 @@ METADATA: list[tuple[Any, int]] = [
     ({str(n): "" for n in range(17)}, 400),
     ({"k" * 65: ""}, 400),
     ({"k": "é" * 513}, 400),
+    ({"k": "\0"}, 400),
     ({"k": 1}, 400),
     ({"k": None}, 400),
     (["k"], 400),
@@ -366,6 +372,9 @@ async def test_paths_and_methods() -> None:
         for method, tail in (("DELETE", ""), ("POST", f"{path}/messages")):
             refusal = await refused(ports, tail, method=method)
             assert (405, "method_not_supported", None) == refusal
+        unknown = 404, "completion_not_found", "completion_id"
+        for tail in ("/%00", "/" + "a" * 513, "/a%00/messages", "/%ff"):
+            assert unknown == await refused(ports, tail)
         for tail in ("/a/b", "/a/messages/b", "//messages", "x"):
             assert 404 == (await ask(ports, tail))[0]
         deployment = await refused(ports, "", root="/openai/deployments/m")
@@ -414,6 +423,33 @@ async def test_a_core_that_does_not_learn_who_asks_is_not_asked() -> None:
         status, answer = await ask(ports, headers={"authorization": "Bearer bob"})
     assert 404 == status
     assert 'auth = "caller"' in answer["error"]["message"]
+
+
+@through
+async def test_paths_are_the_fallbacks_if_nothing_is_stored(hops: int) -> None:
+    page = json_answer({"object": "list", "data": []})
+    async with HttpUpstream() as upstream, AsyncExitStack() as stack:
+        fallback = HttpFallback("fallback", upstream.url, RemoteSettings())
+        options = Options(http=HTTP, fallback=fallback)
+        await upstream.answer(page, always=True)
+        if hops == 2:  # the relay behind knows whether something is stored
+            port = await stack.enter_async_context(serving(BuiltinUpstream()))
+            relay = GrpcUpstream(f"grpc://127.0.0.1:{port}")
+            ports = await stack.enter_async_context(serving_all(relay, options=options))
+            assert (404, "store_not_enabled", None) == await refused(ports, "")
+            return
+        ports = await stack.enter_async_context(serving_all(BuiltinUpstream(), options=options))
+        for method, tail in (("GET", ""), ("GET", "/c"), ("DELETE", "/c"), ("GET", "/c/messages")):
+            assert 200 == (await ask(ports, tail, method=method))[0]
+        assert 4 == len(upstream.requests)
+
+
+async def test_paths_are_the_stores_if_there_is_one_and_a_fallback() -> None:
+    fallback = HttpFallback("fallback", "http://127.0.0.1:1", RemoteSettings())
+    options = Options(http=HTTP, fallback=fallback, store=MemoryStore())
+    async with serving_all(BuiltinUpstream(), options=options) as ports:
+        assert (404, "completion_not_found", "completion_id") == await refused(ports, "/c")
+        assert 405 == (await ask(ports, "/c", method="PUT"))[0]
 
 
 @through

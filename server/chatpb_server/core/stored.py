@@ -31,7 +31,7 @@ from chatpb_server.core.stored_contents import (
     put_together,
     stored_message,
 )
-from chatpb_server.core.stored_limits import check_limit, check_metadata, metadata_in
+from chatpb_server.core.stored_limits import check_limit, check_metadata, may_be_stored, metadata_in
 from chatpb_server.core.upstream import RequestError
 
 _DEFAULT_LIMIT: Final = 20
@@ -143,11 +143,13 @@ class StoredChatCompletionService:
             UpstreamFault: The other relay failed.
         """
         try:
-            request = GetMessageClass(method.input_type).FromString(data)
+            request: Any = GetMessageClass(method.input_type).FromString(data)
         except DecodeError as error:
             raise RequestError("The request is not the binary form of a message.") from error
         if self._store is None:
             return await self._passed(call, method, data)
+        if method.name != LIST.name and not may_be_stored(request.completion_id):
+            raise _unknown(request.completion_id)
         answered = await self._answers[method.name](self._store, call.caller, request)
         number, _ = contents_of(method)
         return await stepwise(len(answered), embedded, number, (answered,))
@@ -190,6 +192,12 @@ async def _list(store: Store, caller: str, request: Any) -> bytes:
         request.model if request.HasField("model") else None,
         metadata,
     )
+    if not may_be_stored(listing.model or ""):
+        raise RefusalError(
+            400, "Invalid 'model': no model has this name.", "invalid_value", "model"
+        )
+    if not may_be_stored(listing.after or ""):
+        raise _unknown_cursor(listing.after or "")
     try:
         page = await store.list(caller, listing)
     except UnknownCursorError as error:

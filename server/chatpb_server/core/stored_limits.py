@@ -13,6 +13,8 @@ _LIMITS: Final = (1, 100)
 _MOST_PAIRS: Final = 16
 _KEY_CHARACTERS: Final = 64
 _VALUE_CHARACTERS: Final = 512
+#: No stored completion has a longer identifier or model.
+_NAME_CHARACTERS: Final = 512
 _METADATA: Final = ChatCompletionUpdate.DESCRIPTOR.fields_by_number[
     ChatCompletionUpdate.METADATA_FIELD_NUMBER
 ].name
@@ -27,11 +29,18 @@ def check_limit(limit: int) -> int:
     low, high = _LIMITS
     if limit < low:
         text = "integer below minimum value. Expected a value >="
-        raise _refused("limit", f"{text} {low}, but got {limit}", "integer_below_min_value")
+        raise _refused("limit", f"{text} {low}, but got {limit} instead", "integer_below_min_value")
     if limit > high:
         text = "integer above maximum value. Expected a value <="
-        raise _refused("limit", f"{text} {high}, but got {limit}", "integer_above_max_value")
+        raise _refused(
+            "limit", f"{text} {high}, but got {limit} instead", "integer_above_max_value"
+        )
     return limit
+
+
+def may_be_stored(name: str) -> bool:
+    """Whether a stored completion can have an identifier or a model, which goes to the database."""
+    return len(name) <= _NAME_CHARACTERS and "\0" not in name
 
 
 def metadata_in(update: ChatCompletionUpdate) -> dict[str, str]:
@@ -63,20 +72,22 @@ def check_metadata(pairs: Mapping[str, str]) -> None:
     if len(pairs) > _MOST_PAIRS:
         text = f"too many properties. Expected an object with at most {_MOST_PAIRS} properties"
         code = "object_above_max_properties"
-        raise _refused(_METADATA, f"{text}, but got {len(pairs)}", code)
+        raise _refused(_METADATA, f"{text}, but got {len(pairs)} instead", code)
     for key, value in pairs.items():
+        if "\0" in key + value:
+            raise _refused(_METADATA, "got a NUL character", "invalid_value")
         if len(key) > _KEY_CHARACTERS:
             text = f"a key is too long. Expected a key with maximum length {_KEY_CHARACTERS}"
             code = "property_name_above_max_length"
-            raise _refused(_METADATA, f"{text}, but got one with length {len(key)}", code)
+            raise _refused(_METADATA, f"{text}, but got one with length {len(key)} instead", code)
         if len(value) > _VALUE_CHARACTERS:
             text = f"string too long. Expected a string with maximum length {_VALUE_CHARACTERS}"
-            said = f"{text}, but got a string with length {len(value)}"
+            said = f"{text}, but got a string with length {len(value)} instead"
             raise _refused(_METADATA, said, "string_above_max_length")
 
 
 def _refused(param: str, reason: str, code: str) -> RefusalError:
-    return RefusalError(400, f"Invalid '{param}': {reason} instead.", code, param)
+    return RefusalError(400, f"Invalid '{param}': {reason}.", code, param)
 
 
 def _wrong_type(expected: str) -> RefusalError:

@@ -7,7 +7,8 @@ package leaves out, are made anew (`openai_streams`).
 
 CHATPB_SDK_THROUGH is the way: "edge" is HTTP to a relay, "edge and core" is HTTP to a relay before
 another one, and "transport" is `chatpb.transport` to a relay. CHATPB_SERVER is the relay's
-program.
+program. It stores completions in CHATPB_SDK_STORE, a URL, or in a file of SQLite. Before each test
+about them, those that it asks for are stored, by calls with ``store``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
@@ -30,9 +32,11 @@ WAY: Final = os.environ["CHATPB_SDK_THROUGH"]
 #: Nothing listens there: with the transport, no connection is made to the host of the base URL.
 NOWHERE: Final = "http://127.0.0.1:9/v1"
 
-#: The tests of endpoints that the relay does not have, and what they raise.
-UNKNOWN: Final = ("retrieve", "update", "list", "delete")
-REASON: Final = "stored completions are not served: the answer is 404 or 405"
+#: What the names of tests about stored completions have.
+STORED: Final = ("retrieve", "update", "list", "delete")
+#: The identifiers that they ask for: of a completion, and of what their pages begin after.
+COMPLETION_ID: Final = "completion_id"
+AFTER: Final = "after"
 
 #: What the SDK's mock server answers to requests that no test mocks: a value for each member.
 COMPLETION: Final = {
@@ -102,7 +106,13 @@ CHUNK: Final = {
     "object": "chat.completion.chunk",
     "created": 0,
     "model": "model",
-    "choices": [{"index": 0, "delta": {"content": "content"}, "finish_reason": "stop"}],
+    "choices": [
+        {
+            "index": 0,
+            "delta": {"role": "assistant", "content": "content"},
+            "finish_reason": "stop",
+        }
+    ],
 }
 
 
@@ -139,7 +149,10 @@ def _answer(request: httpx2.Request) -> httpx2.Response:
         except AssertionError as error:
             return httpx2.Response(418, json={"error": {"message": repr(error)}})
         return response
-    if json.loads(request.content).get("stream"):
+    asked = json.loads(request.content)
+    if asked.get("user") in (COMPLETION_ID, AFTER):
+        return httpx2.Response(200, json=COMPLETION | {"id": asked["user"]})
+    if asked.get("stream"):
         events = f"data: {json.dumps(CHUNK)}\n\ndata: [DONE]\n\n"
         return httpx2.Response(200, text=events, headers={"content-type": "text/event-stream"})
     return httpx2.Response(200, json=COMPLETION)
@@ -148,9 +161,9 @@ def _answer(request: httpx2.Request) -> httpx2.Response:
 class _Relay:
     """A relay process in front of an upstream; it knows where it listens."""
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, *options: str) -> None:
         listen = ("--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log-level", "error")
-        command = [os.environ["CHATPB_SERVER"], *listen, "--upstream", upstream]
+        command = [os.environ["CHATPB_SERVER"], *listen, "--upstream", upstream, *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self.grpc, self.http = (self.process.stdout.readline().split()[-1] for _ in range(2))
@@ -167,7 +180,10 @@ class Through:
     def __init__(self) -> None:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.relays = [_Relay(f"http://127.0.0.1:{self.server.server_port}/v1")]
+        self.folder = tempfile.TemporaryDirectory()
+        store = os.environ.get("CHATPB_SDK_STORE") or f"sqlite:///{self.folder.name}/completions.db"
+        upstream = f"http://127.0.0.1:{self.server.server_port}/v1"
+        self.relays = [_Relay(upstream, "--store", store)]
         if WAY == "edge and core":
             self.relays.append(_Relay(f"grpc://{self.relays[0].grpc}"))
         os.environ["TEST_API_BASE_URL"] = NOWHERE if WAY == "transport" else self.relays[-1].http
@@ -188,21 +204,35 @@ class Through:
         given.DefaultAsyncHttpx2Client = given.DefaultAioHttpClient = asynchronous
 
     @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Lets mocks answer at the upstream only, and expects unknown endpoints to fail."""
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:  # noqa: ARG002
+        """Lets mocks answer at the upstream only."""
         from tests.respx2.mocks import Mocker
 
         Mocker.start = staticmethod(lambda: None)
-        unknown = pytest.mark.xfail(reason=REASON, raises=openai.APIStatusError, strict=True)
-        for item in items:
-            _, kind, endpoint = f"{item.name.partition('[')[0]}__".split("_", 2)
-            if kind in {"method", "raw", "streaming"} and any(word in endpoint for word in UNKNOWN):
-                item.add_marker(unknown)
 
     def pytest_runtest_setup(self, item: pytest.Function) -> None:
-        """Gives a test the stream that the source package leaves out."""
+        """Stores what a test asks for, and gives it the stream that the package leaves out."""
         if hasattr(item.module, "external"):
             item.module.external = lambda _: stream_of(item.function)
+        if any(word in item.name for word in STORED):
+            self._store(AFTER)
+            self._store(COMPLETION_ID)
+
+    def _store(self, completion_id: str) -> None:
+        """Has a completion stored, and in it a message that pages can begin after.
+
+        The SDK's types allow only messages of the assistant there.
+        """
+        body = {
+            "model": "model",
+            "messages": [{"role": "assistant", "content": "content", "id": AFTER}],
+            "metadata": {"foo": "string"},
+            "store": True,
+            "user": completion_id,
+        }
+        answer = httpx2.post(f"{self.relays[0].http}/chat/completions", json=body, timeout=60)
+        assert 200 == answer.status_code, answer.text
+        assert "chatpb-stored" not in answer.headers
 
     def pytest_unconfigure(self) -> None:
         """Ends the relays."""
@@ -210,6 +240,7 @@ class Through:
             relay.end()
         self.server.shutdown()
         self.server.server_close()
+        self.folder.cleanup()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -11,6 +11,7 @@ import pytest
 
 from chatpb import to_dict
 from chatpb_server.core.keeping import RECORD_HEADER
+from chatpb_server.running.serving import Options
 from support.build import COMPLETION, PING, chunk, create_request, error_object, stream_request
 from support.http_upstream import CLOSE, WAIT, HttpUpstream, json_answer, sse_answer
 from support.limits import TIMEOUT, within
@@ -191,6 +192,16 @@ async def test_a_long_stream() -> None:
     [record] = client.store.records
     text = record.completion.choices[0].message.content
     assert "".join(f"{number} " for number in range(2000)) == text
+
+
+async def test_rows_belong_to_their_callers() -> None:
+    options = Options(authenticate=lambda call, _: call.metadata["x-name"])
+    async with HttpUpstream() as upstream, relay(upstream.url, options=options) as client:
+        for edge, name in (("grpc", "alice"), ("http", "bob")):
+            await answers(upstream, False)
+            await client.call(edge, stream=False, headers={"x-name": name}, **STORE)
+    assert [("alice", COMPLETION["id"]), ("bob", COMPLETION["id"])] == [*client.store.rows]
+    assert ["alice", "bob"] == [record.caller for record in client.store.records]
 
 
 async def test_an_error_is_not_stored() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import socket
 import sqlite3
@@ -18,7 +19,9 @@ from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
 from chatpb_server.core.store_rules import StoreTable
 from chatpb_server.running import stores
 from chatpb_server.running.config import ConfigError
+from chatpb_server.running.reload import merged
 from chatpb_server.running.retention import Retention
+from chatpb_server.running.settings import Settings
 from chatpb_server.running.stores import LateStore, is_passing, opened_store, unstorable
 from support.build import create_request
 from support.limits import TIMEOUT, within
@@ -71,6 +74,24 @@ async def test_what_changes_at_a_signal(tmp_path: Path) -> None:
         assert line.rstrip().endswith("need a restart: store.url")
         await call(channel)
     assert 1 == await count_in(url)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pytest.param({"store": {"url": "sqlite:///a", "keep": "1d"}}, id="store"),
+        pytest.param({"record": {"directory": "a", "keep": "none"}}, id="record"),
+    ],
+)
+def test_a_table_that_is_off_stays_off_at_a_signal(table: Any) -> None:
+    upstreams = {"upstreams": {"a": {"url": "builtin"}}}
+    now = Settings.model_validate_json(json.dumps(upstreams))
+    new = Settings.model_validate_json(json.dumps(upstreams | table))
+    result, others = merged(now, new)
+    [(name, keys)] = table.items()
+    assert sorted(f"{name}.{key}" for key in keys) == sorted(others)
+    # What workers are given is valid.
+    Settings.model_validate_json(result.model_dump_json(exclude_unset=True))
 
 
 async def test_a_database_with_another_layout(tmp_path: Path) -> None:

@@ -66,6 +66,8 @@ def merged(now: Settings, new: Settings) -> tuple[Settings, list[str]]:
             before, value = getattr(result, table), getattr(getattr(new, table), key)
             if getattr(before, key) == value:  # workers get what is set, even if it is a default
                 continue
+            if _is_off(result, table):
+                continue
             inner = before.model_copy(update={key: value})
             result = result.model_copy(update={table: inner})
         else:
@@ -74,6 +76,12 @@ def merged(now: Settings, new: Settings) -> tuple[Settings, list[str]]:
         raise ConfigError(*mistakes)
     wanted = dict(_flat(new))
     return result, [name for name, value in _flat(result) if wanted.get(name) != value]
+
+
+def _is_off(settings: Settings, table: str) -> bool:
+    """Whether the other settings of a table mean nothing without the one that needs a restart."""
+    places = {"record": settings.record.directory, "store": settings.store.url}
+    return table in places and places[table] is None
 
 
 def _flat(settings: Settings) -> Iterator[tuple[str, Any]]:

@@ -2,7 +2,7 @@
 
 SDK := .venv-sdk
 
-.PHONY: test-sdk clean-clients
+.PHONY: test-sdk test-sdk-postgres clean-clients
 
 clean-clients:
 	rm -rf $(SDK) $(CLIENTS) tests/clients/node/node_modules
@@ -29,6 +29,10 @@ test-sdk: setup build/openai/.done ## Run the chat tests of OpenAI's Python SDK 
 	  (cd build/openai && CHATPB_SDK_THROUGH="$$way" CHATPB_SERVER='$(CURDIR)/$(BIN)/chatpb-server' PYTHONDONTWRITEBYTECODE=1 \
 	    PYTHONPATH='$(CURDIR)/tests/clients:$(CURDIR)' '$(CURDIR)/$(SDK)/bin/python' -m pytest -o addopts= -q --tb=short \
 	    -p openai_sdk tests/lib/chat tests/api_resources/chat) || exit 1; done
+
+test-sdk-postgres: $(VENV)/.postgres ## The same, with stored completions in a PostgreSQL server that it starts
+	@CHATPB_POSTGRES="$$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -1)" PYTHONPATH=tests \
+	  $(BIN)/python tests/clients/with_postgres.py $(MAKE) test-sdk
 
 # Clients of others; each language runs the cases of tests/clients/cases.json.
 

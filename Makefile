@@ -222,7 +222,7 @@ $(VENV)/.postgres: $(VENV)/.done
 	@touch $@
 
 test-postgres: $(VENV)/.postgres ## Run the tests of stored completions with a PostgreSQL server that they start
-	CHATPB_POSTGRES="$$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -1)" $(BIN)/python -m pytest tests/store -k postgresql
+	CHATPB_POSTGRES="$$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -1)" $(BIN)/python -m pytest tests/store tests/cli/test_stores_as_input.py -k postgresql
 
 test-s3: setup ## Run the tests of tables on an object store, a server of S3's interface on this machine
 	$(BIN)/python -m pytest tests/table/test_s3.py tests/cli/test_object_store.py

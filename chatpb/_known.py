@@ -9,6 +9,7 @@ A table keeps this as app transactions of Delta, which have an ID and a number e
 
 - ``chatpb:log:ID``: how many bytes of a log are in the table, and ``chatpb:message:ID``, if it is
   not 0, how many messages of the frame that begins there.
+- ``chatpb:store:ID``: the number of the last completion of a store that is in the table.
 - ``chatpb:table:ID``: the version up to which another table is in the table.
 - ``chatpb:file:N:DIGEST:K``: how many bytes of a file, which begins with N bytes of that digest;
   ``chatpb:proof:N:DIGEST:K``: 62 bits of the digest of all of them. K is a number from 0 for each
@@ -30,6 +31,7 @@ _HEAD: Final = 4096  # bytes that find a file
 _BLOCK: Final = 1 << 20
 _LOG: Final = f"{PREFIX}log:"
 _MESSAGE: Final = f"{PREFIX}message:"
+_STORE: Final = f"{PREFIX}store:"
 _TABLE: Final = f"{PREFIX}table:"
 _FILE: Final = f"{PREFIX}file:"
 _PROOF: Final = f"{PREFIX}proof:"
@@ -135,6 +137,15 @@ class Known:
     def take_table(self, identifier: str, version: int) -> None:
         """Notes that another table has been added up to a version."""
         self._taken[_TABLE + identifier] = version
+
+    def store(self, identifier: str) -> int:
+        """The number of the last completion of a store that has been added; 0 if none has."""
+        key = _STORE + identifier
+        return self._taken.get(key, self._before.get(key, 0))
+
+    def take_store(self, identifier: str, number: int) -> None:
+        """Notes up to which number a store has been read."""
+        self._taken[_STORE + identifier] = number
 
     def meet(self, path: str, *, whole: bool) -> tuple[int, int] | None:
         """How much of a file is in the table: its lines and bytes; None if nothing is.

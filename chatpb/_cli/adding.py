@@ -13,6 +13,7 @@ from chatpb._cli.log_keys import LogKeys
 from chatpb._cli.progress import progress
 from chatpb._cli.reading.collect import Collector
 from chatpb._cli.reading.input import STDIN, Reading
+from chatpb._cli.reading.stores import is_store, new_stored
 from chatpb._cli.reading.streams import Made, MadeRows
 from chatpb._cli.tally import counted
 from chatpb._known import PREFIX, Known
@@ -90,6 +91,8 @@ def _add(
     from chatpb._cli.stored.files import table_at
     from chatpb._cli.stored.tables import check_other, is_table, new_records
 
+    stores = [name for name in names if is_store(name)]
+    names = [name for name in names if name not in stores]
     tables = [name for name in names if is_table(name)]
     names = [name for name in names if name not in tables]
     with (
@@ -108,7 +111,13 @@ def _add(
             check_other(table, dataset)
             for made in new_records(table, known, as_rows=not fields):
                 _write(writer, [made], how.labels, fields)
-        for made in collector.records(names):
+        for store in stores:
+            for stored in new_stored(store, known):
+                is_cut = due is not None and due()
+                if is_cut:
+                    break
+                _write(writer, [stored], how.labels, fields)
+        for made in () if is_cut else collector.records(names):
             is_cut = due is not None and collector.can_stop and due()
             if is_cut:
                 break

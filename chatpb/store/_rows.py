@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from chatpb.store._tables import COMPLETION, DELETED, DICTIONARY, PAIR
+from chatpb.store._tables import COMPLETION, DELETED, DICTIONARY, LAYOUT, PAIR
 from chatpb.store._values import Listing
 
 _INSERT: Final[Mapping[str, Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
@@ -266,3 +266,26 @@ def newest(connection: Connection, most: int, most_bytes: int) -> Sequence[Row]:
     query = select(*_ROW).where(func.length(COMPLETION.c.body) <= most_bytes)
     found = connection.execute(query.order_by(COMPLETION.c.number.desc()).limit(most))
     return [Row(*row) for row in found]
+
+
+class NumberedBody(NamedTuple):
+    """The body of a completion, and its number."""
+
+    number: int
+    dictionary: int | None
+    body: bytes
+
+
+def bodies(connection: Connection, after: int, last: int, most: int) -> Sequence[NumberedBody]:
+    """The bodies of all callers after a number, up to a last one."""
+    columns = COMPLETION.c["number", "dictionary", "body"]
+    between = COMPLETION.c.number.between(after + 1, last)
+    found = connection.execute(
+        select(*columns).where(between).order_by(COMPLETION.c.number).limit(most)
+    )
+    return [NumberedBody(*row) for row in found]
+
+
+def database_id(connection: Connection) -> str:
+    """The identifier of the database."""
+    return str(connection.scalars(select(LAYOUT.c.id)).one())

@@ -13,6 +13,7 @@ from chatpb._cli.log_keys import LogKeys
 from chatpb._cli.options import input_options, keys_option, level_option, storage_option
 from chatpb._cli.reading.collect import files
 from chatpb._cli.reading.input import STDIN, Reading, nothing_in
+from chatpb._cli.reading.stores import is_store
 from chatpb._cli.rounds import Unchanged, rounds, until_signal
 from chatpb._pairs import key_and_value
 
@@ -125,12 +126,17 @@ def command(
     files that were added to it since. So is a Parquet file of one. The lines of a batch's output
     file are joined with those of its input file, by custom_id, if both are among the inputs.
 
+    So is a database of stored completions, sqlite:///PATH or postgresql://HOST/DATABASE: each run
+    adds those that were stored since the last one. What was added stays in the table as it was: a
+    completion that is changed or deleted in the database later is not followed.
+
     DATASET is a Delta Lake table: a directory, or a URI such as s3://bucket/table. It is created if
     it does not exist.
 
     \b
       chatpb compact /var/log/chatpb table
       chatpb compact --label run=eval-7 responses.jsonl table
+      chatpb compact sqlite:////var/lib/chatpb/stored.db table
       chatpb compact --partition-by day /var/log/chatpb s3://bucket/table
 
     Adds everything or nothing: if the command fails or is interrupted, the table stays as it was.
@@ -167,7 +173,7 @@ def command(
         return
     if STDIN in inputs:
         raise CliError("standard input cannot be followed", USAGE_ERROR)
-    if tables := [name for name in inputs if is_table(name)]:
+    if tables := [name for name in inputs if not is_store(name) and is_table(name)]:
         raise CliError(f"{tables[0]}: a table cannot be followed", USAGE_ERROR)
     unchanged = Unchanged()
 
@@ -190,7 +196,8 @@ def _files(inputs: tuple[str, ...], *, is_empty_right: bool = False) -> list[str
 
     names: list[str] = []
     for name in inputs:
-        names += [name] if name != STDIN and is_table(name) else files([name])
+        is_one = is_store(name) or (name != STDIN and is_table(name))
+        names += [name] if is_one else files([name])
     if not names and not is_empty_right:
         raise CliError(nothing_in(inputs), USAGE_ERROR)
     return names

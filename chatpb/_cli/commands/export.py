@@ -171,6 +171,7 @@ def _write(
     with Lines(output, None if split_mib is None else split_mib << 20, max_lines) as out:
         for text in texts:
             out.write(text)
+            del text  # it may take most of the memory
 
 
 class _Counted:
@@ -181,6 +182,8 @@ class _Counted:
         self._found = found
 
     def __iter__(self) -> Iterator[Stored]:
-        for each in self._found:
-            self.count += 1
-            yield each
+        return map(self._counted, self._found)  # so that only the caller has a record
+
+    def _counted(self, each: Stored) -> Stored:
+        self.count += 1
+        return each

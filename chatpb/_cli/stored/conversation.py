@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError
 
 import chatpb
+from chatpb._errors import ConversionError
 from chatpb._mapping.text import parse
+from chatpb._record import Member, split
 from chatpb.v1 import CompletionRecord, RecordKept
 
 Tree = dict[str, Any]
@@ -18,6 +20,11 @@ Tree = dict[str, Any]
 _ANSWER: Final = ("role", "content", "refusal", "tool_calls", "function_call")
 _REASONING: Final = ("reasoning_content", "reasoning")
 _ENDED: Final = ("stop", "tool_calls", "function_call")
+
+_FIELDS: Final = CompletionRecord.DESCRIPTOR.fields_by_number
+_REQUEST: Final = _FIELDS[CompletionRecord.REQUEST_FIELD_NUMBER].name
+_COMPLETION: Final = _FIELDS[CompletionRecord.COMPLETION_FIELD_NUMBER].name
+_CHUNKS: Final = _FIELDS[CompletionRecord.CHUNKS_FIELD_NUMBER].name
 
 NO_RESPONSE: Final = "without a response"
 NO_REQUEST: Final = "without a request"
@@ -61,19 +68,19 @@ class Chosen:
     left_out: Counter[str] = field(default_factory=Counter)
     written: int = 0
 
-    def conversations(self, data: bytes) -> Iterator[Conversation]:
+    def conversations(self, given: list[bytes]) -> Iterator[Conversation]:
         """The conversations of a record; what is left out is counted.
 
         Args:
-            data: The record, in binary form.
+            given: The record, in binary form. It is taken out, as it may take most of the memory.
 
         Raises:
             ConversionError: It has no JSON form.
         """
         try:
-            record = CompletionRecord.FromString(data)
-            check_contents(record)
-            request, completion = trees(record, self.allow_nan)
+            parts = Parts(given.pop())
+            parts.check_contents()
+            request, completion = parts.trees(self.allow_nan)
             if completion is None:
                 raise UnfitError(NO_RESPONSE)
             if request is None or not isinstance(request.get("messages"), list):
@@ -106,34 +113,82 @@ class Chosen:
         return {"role": "assistant", **answer}
 
 
-def check_contents(record: CompletionRecord) -> None:
-    """Refuses a record without contents.
+class Parts:
+    """A record, whose messages become JSON without being parsed. They are forgotten as they do.
+
+    Attributes:
+        rest: The record without its messages.
+
+    Args:
+        data: The record, in binary form.
 
     Raises:
-        UnfitError: It was kept without them.
+        ConversionError: It is not a record.
     """
-    if record.kept == RecordKept.RECORD_KEPT_METADATA:
-        raise UnfitError("kept without contents")
+
+    def __init__(self, data: bytes) -> None:
+        found, self.rest = split(data)
+        self._found: dict[str, list[Member]] = {}
+        for member in found:
+            self._found.setdefault(member.field, []).append(member)
+
+    def check_contents(self) -> None:
+        """Refuses a record without contents.
+
+        Raises:
+            UnfitError: It was kept without them.
+        """
+        if self.rest.kept == RecordKept.RECORD_KEPT_METADATA:
+            raise UnfitError("kept without contents")
+
+    def id(self) -> str:
+        """The identifier of the completion, or of its first chunk; empty if there is none."""
+        for name in (_COMPLETION, _CHUNKS):
+            for member in self._found.get(name, [])[:1]:
+                if found := _message(member).id:
+                    return str(found)
+        return ""
+
+    def request(self, allow_nan: bool) -> Tree | None:
+        """The request as a tree of JSON, once.
+
+        Raises:
+            ConversionError: It has no JSON form.
+        """
+        texts = self._texts(_REQUEST, allow_nan)
+        self._found.clear()
+        return _parsed(texts, allow_nan)
+
+    def trees(self, allow_nan: bool) -> tuple[Tree | None, Tree | None]:
+        """The request and the completion as trees of JSON, once.
+
+        Raises:
+            ConversionError: One has no JSON form.
+        """
+        request = self._texts(_REQUEST, allow_nan)
+        completion = self._texts(_COMPLETION, allow_nan)
+        chunks = self._found.get(_CHUNKS, [])
+        if chunks and not completion:
+            parsed = map(_message, chunks)
+            completion = [chatpb.to_json(chatpb.fold(parsed), allow_nan=allow_nan)]
+        del chunks
+        self._found.clear()
+        return _parsed(request, allow_nan), _parsed(completion, allow_nan)
+
+    def _texts(self, name: str, allow_nan: bool) -> list[bytes]:
+        return [each.json(allow_nan=allow_nan) for each in self._found.get(name, [])]
 
 
-def trees(record: CompletionRecord, allow_nan: bool) -> tuple[Tree | None, Tree | None]:
-    """The request and the completion of a record as trees of JSON.
-
-    Raises:
-        ConversionError: One has no JSON form.
-    """
-    request = tree(record.request, allow_nan) if record.HasField("request") else None
-    if record.HasField("completion"):
-        return request, tree(record.completion, allow_nan)
-    chunks = record.chunks
-    return request, tree(chatpb.fold(chunks), allow_nan) if chunks else None
+def _message(member: Member) -> Any:
+    try:
+        return member.type.FromString(member.data)
+    except DecodeError as error:
+        raise ConversionError(f"{member.field}: {error}") from None
 
 
-def tree(message: Message, allow_nan: bool) -> Tree:
-    """A message as a tree of JSON.
-
-    Raises:
-        ConversionError: It has no JSON form.
-    """
-    found: Tree = parse(chatpb.to_json(message, allow_nan=allow_nan), allow_nan=allow_nan)
-    return found
+def _parsed(texts: list[bytes], allow_nan: bool) -> Tree | None:
+    """The tree of the only text of a list, which is taken out."""
+    if not texts:
+        return None
+    tree: Tree = parse(texts.pop(), allow_nan=allow_nan)
+    return tree

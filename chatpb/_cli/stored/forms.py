@@ -13,16 +13,13 @@ from chatpb._cli.stored.conversation import (
     NO_REQUEST,
     NO_RESPONSE,
     Chosen,
+    Parts,
     Tree,
     UnfitError,
-    check_contents,
-    tree,
-    trees,
 )
 from chatpb._cli.stored.printing import Printer, What
 from chatpb._errors import ConversionError
 from chatpb._mapping.text import dump, dump_bytes
-from chatpb.v1 import CompletionRecord
 
 if TYPE_CHECKING:
     from chatpb._cli.stored.records import Stored
@@ -82,9 +79,9 @@ def _printed(found: Iterable[Stored], chosen: Chosen, what: What) -> Iterator[by
 
 
 def _fine_tuning(found: Iterable[Stored], chosen: Chosen) -> Iterator[bytes]:
-    for data, place in found:
+    for place, given in _given(found):
         try:
-            for request, messages, _ in chosen.conversations(data):
+            for request, messages, _ in chosen.conversations(given):
                 rest = {name: request[name] for name in _EXAMPLE if request.get(name) is not None}
                 chosen.written += 1
                 yield _text({"messages": messages, **rest}, chosen)
@@ -102,8 +99,8 @@ def _stored(found: Iterable[Stored], chosen: Chosen) -> Iterator[bytes]:
     yield _text(_list(page, has_more=False), chosen)
 
 
-def _stored_completion(record: CompletionRecord, chosen: Chosen) -> Tree:
-    request, completion = trees(record, chosen.allow_nan)
+def _stored_completion(record: Parts, chosen: Chosen) -> Tree:
+    request, completion = record.trees(chosen.allow_nan)
     if completion is None:
         raise UnfitError(NO_RESPONSE)
     if not isinstance(completion.get("id"), str):
@@ -128,28 +125,29 @@ def _list(page: list[Tree], *, has_more: bool) -> Tree:
 def _batch(found: Iterable[Stored], chosen: Chosen) -> Iterator[bytes]:
     used: Counter[str] = Counter()
 
-    def line(record: CompletionRecord, chosen: Chosen) -> Tree:
-        check_contents(record)
-        request = tree(record.request, chosen.allow_nan) if record.HasField("request") else {}
+    def line(record: Parts, chosen: Chosen) -> Tree:
+        record.check_contents()
+        own = record.rest.labels.get(CUSTOM_ID) or record.rest.call_id or record.id()
+        request = record.request(chosen.allow_nan) or {}
         if not isinstance(request.get("messages"), list):
             raise UnfitError(NO_REQUEST)
         body = {name: value for name, value in request.items() if name not in _STREAMING}
-        name = _custom_id(record, used)
+        name = _custom_id(own, used)
         return {CUSTOM_ID: name, METHOD: "POST", URL: f"/v1{ENDPOINT}", BODY: body}
 
     for each in _each(found, chosen, line):
         yield _text(each, chosen)
 
 
-def _custom_id(record: CompletionRecord, used: Counter[str]) -> str:
+def _custom_id(own: str, used: Counter[str]) -> str:
     """A name of a request that no other one in the batch has.
 
-    It is the name that the request had in a batch before, or that of the call or of the answer, if
-    there is one. A number distinguishes requests with the same name.
+    Args:
+        own: The name that the request had in a batch before, or that of the call or of the answer,
+            if there is one. A number distinguishes requests with the same name.
+        used: The names of the others.
     """
-    names = record.labels.get(CUSTOM_ID), record.call_id, record.completion.id
-    chunk = record.chunks[0].id if record.chunks else ""
-    name = base = next(filter(None, (*names, chunk)), "request")[:_LONGEST_ID]
+    name = base = (own or "request")[:_LONGEST_ID]
     while name in used:
         used[base] += 1
         name = f"{base}-{used[base]}"
@@ -160,12 +158,12 @@ def _custom_id(record: CompletionRecord, used: Counter[str]) -> str:
 def _each(
     found: Iterable[Stored],
     chosen: Chosen,
-    made: Callable[[CompletionRecord, Chosen], Tree],
+    made: Callable[[Parts, Chosen], Tree],
 ) -> Iterator[Tree]:
     """What is made of each record that fits."""
-    for data, place in found:
+    for place, given in _given(found):
         try:
-            each = made(CompletionRecord.FromString(data), chosen)
+            each = made(Parts(given.pop()), chosen)
         except UnfitError as unfit:
             chosen.left_out[str(unfit)] += 1
         except ConversionError as error:
@@ -173,6 +171,16 @@ def _each(
         else:
             chosen.written += 1
             yield each
+            del each  # it may take most of the memory
+
+
+def _given(found: Iterable[Stored]) -> Iterator[tuple[str, list[bytes]]]:
+    """The places of records, each with the record, which only the list has."""
+    return map(_listed, found)
+
+
+def _listed(stored: Stored) -> tuple[str, list[bytes]]:
+    return stored.place, [stored.data]
 
 
 def _text(value: Any, chosen: Chosen) -> bytes:

@@ -71,7 +71,8 @@ def fitting(value: Any, kind: Any) -> Any:
     if kind is not type(value):  # numbers of JSON are of a subclass of str
         raise UnfitError(_UNUSUAL)
     try:
-        value.encode()
+        if not value.isascii():
+            value.encode()
     except UnicodeEncodeError:
         raise UnfitError("with text that is not Unicode") from None
     return value

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar
 
@@ -30,6 +31,7 @@ from chatpb._cli.stored.messages import (
 from chatpb._errors import ConversionError
 from chatpb._mapping.text import dump
 from chatpb.table import SCHEMA, to_batch
+from chatpb.table._rows.long import LONG, apart, let_go, release
 from chatpb.v1 import CompletionRecord
 
 if TYPE_CHECKING:
@@ -84,9 +86,8 @@ class Training:
             CliError: A record has no JSON form.
         """
         for rows in self._rows(found):
-            for row in rows:
-                messages = [{"content": None, **_set(each)} for each in row["messages"]]
-                yield orjson.dumps({**_set(row), "messages": messages})
+            while rows:  # each may take most of the memory
+                yield _line(rows.pop(0))
 
     def write_parquet(self, found: Iterable[Stored], out: BinaryIO) -> None:
         """Writes the rows as a Parquet file, without columns and members that no row has.
@@ -96,14 +97,21 @@ class Training:
             OSError: The file cannot be written.
         """
         seen = {*_KEPT, *self._columns, *self._labels}
+        has_long = False
         # The rows wait in a temporary file until it is known which members they have.
         with TemporaryFile() as waiting:
             with pa.ipc.new_stream(waiting, self._schema) as stream:
                 for rows in self._rows(found):
                     batch = pa.RecordBatch.from_pylist(rows, schema=self._schema)
+                    rows.clear()
                     for name in batch.schema.names:
                         seen.update(with_values(batch.column(name), name))
-                    stream.write_batch(batch)
+                    for piece in apart(batch):
+                        has_long |= piece.nbytes >= LONG
+                        stream.write_batch(piece)
+                        del piece
+                    del batch
+            release()
             waiting.seek(0)
             fields = [field for field in self._schema if field.name in seen]
             schema = pa.schema(
@@ -111,23 +119,35 @@ class Training:
             )
             with (
                 pa.ipc.open_stream(waiting) as stream,
-                pa.parquet.ParquetWriter(out, schema, compression="zstd") as writer,
+                pa.parquet.ParquetWriter(
+                    out,
+                    schema,
+                    compression="zstd",
+                    use_dictionary=not has_long,  # all three have copies of each value
+                    write_statistics=not has_long,
+                    data_page_version="2.0" if has_long else "1.0",
+                ) as writer,
             ):
-                batches = (batch.select(schema.names).cast(schema) for batch in stream)
+                batches = map(partial(_cast, schema), let_go(stream))
                 for group in _blocks(batches, lambda batch: (batch.num_rows, batch.nbytes), _GROUP):
                     writer.write_table(pa.Table.from_batches(group))
+                    del group[:]
 
     def _rows(self, found: Iterable[Stored]) -> Iterator[list[Tree]]:
         for some in _blocks(found, lambda each: (1, len(each.data)), _BLOCK):
-            values = self._values([each.data for each in some])
+            values = list(self._values([each.data for each in some]))
             rows: list[Tree] = []
-            for (data, place), own in zip(some, values, strict=True):
+            for own in values:
+                data, place = some.pop(0)
+                given = [data]
+                del data
                 try:
-                    rows += self._of_record(data, own)
+                    rows += self._of_record(given, own)
                 except ConversionError as error:
                     raise at(place, error) from None
             self._chosen.written += len(rows)
             yield rows
+            del rows
 
     def _values(self, some: list[bytes]) -> Iterator[Tree]:
         """The values of the columns and labels of records."""
@@ -138,8 +158,8 @@ class Training:
             labels = CompletionRecord.FromString(data).labels if self._labels else {}
             yield {**row, **{key: labels[key] for key in self._labels if key in labels}}
 
-    def _of_record(self, data: bytes, values: Tree) -> Iterator[Tree]:
-        for request, messages, choice in self._chosen.conversations(data):
+    def _of_record(self, given: list[bytes], values: Tree) -> Iterator[Tree]:
+        for request, messages, choice in self._chosen.conversations(given):
             try:
                 row: Tree = {"messages": [converted(message) for message in messages]}
                 tools = request.get("tools")
@@ -155,18 +175,34 @@ class Training:
 def _blocks(
     found: Iterable[_Item], size: Callable[[_Item], tuple[int, int]], limits: tuple[int, int]
 ) -> Iterator[list[_Item]]:
-    """Items in blocks, each of which ends when it has that many rows or bytes."""
+    """Items in blocks, each of which ends when it has that many rows or bytes.
+
+    An item of many bytes is alone. The items can be taken out of a block: nothing else has them.
+    """
     block: list[_Item] = []
     rows = count = 0
     for item in found:
-        block.append(item)
         more_rows, more_bytes = size(item)
+        if block and more_bytes >= LONG:
+            yield block
+            block, rows, count = [], 0, 0
+        block.append(item)
+        del item
         rows, count = rows + more_rows, count + more_bytes
         if rows >= limits[0] or count >= limits[1]:
             yield block
             block, rows, count = [], 0, 0
     if block:
         yield block
+
+
+def _line(row: Tree) -> bytes:
+    messages = [{"content": None, **_set(each)} for each in row["messages"]]
+    return orjson.dumps({**_set(row), "messages": messages})
+
+
+def _cast(schema: pa.Schema, batch: pa.RecordBatch) -> pa.RecordBatch:
+    return batch.select(schema.names).cast(schema)
 
 
 def _check_column(name: str) -> None:

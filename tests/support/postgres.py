@@ -71,6 +71,11 @@ class PostgresServer:
                 assert time.monotonic() < end, "the server does not answer"
                 time.sleep(0.05)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not stopped."""
+        return self._process is not None
+
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
         """Ends it: with SIGINT in order, breaking connections; with SIGKILL as in a crash."""
         if self._process is not None:

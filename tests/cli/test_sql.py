@@ -77,6 +77,19 @@ def test_days_and_times_as_text(table: Path) -> None:
     assert [*found.values()] == [*row, ["2026-01-31"], "PT100S"]
 
 
+@pytest.mark.parametrize("name", ["user", "current_user", "session_user", "current_role"])
+def test_the_user_of_duckdb_is_not_taken_for_that_of_a_request(name: str, table: Path) -> None:
+    said = f"there is no column {name}; there are caller and request_user\n"
+    for text in (f"select {name}, count(*) from exchanges group by all", f"select max({name})"):
+        assert (2, f"chatpb: error: sql: {said}") == (
+            (result := run("sql", table, text)).exit_code,
+            result.stderr,
+        )
+    assert f"chatpb: error: condition: {said}" == run("grep", f"{name} != 'x'", table).stderr
+    text = f"select {name} from (values ('a')) as t({name})"
+    assert f"{name}\na\n" == run("sql", table, text, "--format", "csv").stdout
+
+
 def test_standard_input_and_several_statements(table: Path) -> None:
     text = (
         "create macro f(x) as x + 1;\n-- a comment; with a semicolon\nselect f(1) as a; select 2;"

@@ -57,7 +57,10 @@ def test_names_a_commit_that_a_killed_writer_left(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-@pytest.mark.parametrize("condition", ["nope = 1", "caller =", "true; drop table x", ""])
+@pytest.mark.parametrize(
+    "condition",
+    ["nope = 1", "caller =", "true; drop table x", "", "user = 'user-1'", "USER <> 'user-1'"],
+)
 def test_a_wrong_condition_changes_nothing(condition: str, tmp_path: Path) -> None:
     records = filled(tmp_path, 1)
     result = run("delete", tmp_path, condition)

@@ -51,6 +51,12 @@ _SETTINGS: Final = {
     "allow_persistent_secrets": "false",
     "temp_directory": "''",
 }
+# Otherwise 'duckdb', where there is no such column: "user <> 'me'" would be true of all records.
+_NO_USER: Final = "".join(
+    f'CREATE MACRO "{name}"() AS error(\'there is no column {name}; there are caller and'
+    " request_user');"
+    for name in ("user", "current_user", "session_user", "current_role")
+)
 
 
 def over(
@@ -147,6 +153,7 @@ def empty_connection() -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     for name, value in _SETTINGS.items():
         connection.execute(f"SET {name} = {value}")
+    connection.execute(_NO_USER)
     connection.execute(_records(connection, ()))
     connection.execute(_views())
     return connection

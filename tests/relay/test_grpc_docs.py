@@ -59,10 +59,10 @@ def require(name: str) -> None:
 
 
 @pytest.fixture
-async def relay() -> AsyncIterator[tuple[str, str]]:
+async def relay(tmp_path: Path) -> AsyncIterator[tuple[str, str]]:
     """The addresses of a relay, for gRPC and for HTTP."""
     flags = ("--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log-level", "error")
-    process = await start(*flags)
+    process = await start(*flags, "--store", f"sqlite:///{tmp_path}/chats.db")
     try:
         address = await listening(process)
         assert process.stdout is not None

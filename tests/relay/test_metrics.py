@@ -126,6 +126,15 @@ def test_models_that_were_never_answered_have_no_label() -> None:
     assert 6 * 2 == value(observer.registry, "chunks_total", model="other")
 
 
+def test_calls_for_stored_completions_have_names() -> None:
+    observer = MetricsObserver()
+    for name in ("/openai.v1/chat.completions.stored", "/s/GetStoredChatCompletion", "/s/Get"):
+        refused(observer, Call(name))
+    counted = {"code": "NOT_FOUND", "caller": ""}
+    for method in ("chat.completions.stored", "GetStoredChatCompletion", "other"):
+        assert 1 == value(observer.registry, "calls_total", method=method, **counted)
+
+
 def test_a_model_that_cannot_be_a_label() -> None:
     """One lone surrogate would break every scrape from then on."""
     observer = MetricsObserver()

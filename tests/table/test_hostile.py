@@ -82,6 +82,15 @@ def test_columns_of_other_types_are_named_with_their_file(tmp_path: Path) -> Non
     assert 4 == len(table.files())
 
 
+def test_rows_that_are_no_records_are_named_with_their_file(tmp_path: Path) -> None:
+    table = table_of(tmp_path)
+    path = add_foreign(table, {"record": pa.array([b""]), "messages": pa.array([1.5])})
+    for command in (["cat"], ["export"], ["grep", "true"]):
+        result = run(*command, table.path)
+        assert result.exit_code == 1
+        assert f"chatpb: error: {path}: the row is not one of a table: double" in result.stderr
+
+
 @pytest.mark.parametrize("path", ["../secret.parquet", "/etc/passwd", "http://127.0.0.1:9/x"])
 def test_paths_that_lead_out_are_not_read(path: str, tmp_path: Path) -> None:
     """The commit is not what its writer wrote; other tools may name files elsewhere."""

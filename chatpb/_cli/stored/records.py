@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from chatpb._cli.failure import CliError
 from chatpb._cli.log_keys import LogKeys
 from chatpb._cli.stored.files import LogFile, opened
 from chatpb._errors import ConversionError
@@ -46,7 +47,7 @@ def records(
         keys: The file of keys of logs.
 
     Raises:
-        CliError: A path is neither table nor log.
+        CliError: A path is neither table nor log, or a row of a table is not a record.
         DatasetError: A table is damaged.
         LogError: A log is damaged.
     """
@@ -75,7 +76,19 @@ def _store(file: Part | LogFile) -> object:
 
 
 def _rows(part: Part) -> Iterator[bytes]:
-    return from_batches(part.rows_stored())
+    return _records_of(part, part.rows_stored())
+
+
+def _records_of(part: Part, rows: Iterator[pa.RecordBatch]) -> Iterator[bytes]:
+    """The records of rows of a file, which is named if other tools wrote rows that are no records.
+
+    Raises:
+        CliError: A row is not one of a table.
+    """
+    try:
+        yield from from_batches(rows)
+    except ConversionError as error:
+        raise CliError(f"{part.place}: {error.reason}") from None
 
 
 def _of_parts(parts: Sequence[Part], wanted: Condition) -> Iterator[Stored]:
@@ -91,7 +104,7 @@ def _chosen(part: Part, wanted: np.ndarray[Any, Any]) -> Iterator[bytes]:
     for group in range(part.metadata.num_row_groups):
         end = start + part.metadata.row_group(group).num_rows
         if np.searchsorted(wanted, start) < np.searchsorted(wanted, end):
-            yield from from_batches(_taken(part.rows_stored(group), start, wanted))
+            yield from _records_of(part, _taken(part.rows_stored(group), start, wanted))
         start = end
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pyarrow.compute as pc
 import pytest
-from deltalake.exceptions import DeltaError
+from deltalake.exceptions import CommitFailedError, DeltaError
 
 import chatpb
-from chatpb.table import Dataset, DatasetError
+from chatpb.table import Dataset, DatasetConflictError, DatasetError
 from chatpb.table._care import delete as _delete
 from chatpb.table._care import optimize as _optimize
 from chatpb.table._care.rewrite import loaded as latest
@@ -148,6 +148,24 @@ def test_a_writer_that_others_make_fail_again_and_again(
     monkeypatch.setattr(commits, "_write", write)
     table.append([record(7)])
     assert sorted(map(record, range(8))) == sorted(table.records())
+
+
+def test_a_writer_that_others_overtake_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = Dataset(tmp_path)
+    table.append([record(0)])
+    files = sorted(tmp_path.iterdir())
+
+    def write(*_: Any) -> None:
+        raise CommitFailedError("Failed to commit transaction: 0")
+
+    monkeypatch.setattr(commits, "_write", write)
+    monkeypatch.setattr(commits, "pause", lambda _: None)
+    overtaken = f"^{tmp_path}: other writers are faster, again and again; nothing was changed"
+    with pytest.raises(DatasetConflictError, match=overtaken):
+        table.append([record(1)])
+    assert files == sorted(tmp_path.iterdir())
 
 
 def test_compact_reads_again_after_the_log_was_replaced(

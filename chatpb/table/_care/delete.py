@@ -98,7 +98,7 @@ def delete(
                 continue  # files were added or replaced: they are examined too
             break
         else:
-            raise DatasetConflictError(location.uri, "other writers are faster, again and again")
+            raise DatasetConflictError(location.uri, commits.OVERTAKEN)
     finally:
         for hit in examined.values():
             if hit is not None and hit not in found:

@@ -44,6 +44,8 @@ from chatpb.table._errors import DatasetConflictError, DatasetError
 
 _STATISTICS: Final = "delta.dataSkippingStatsColumns"  # by default, the first 32 columns
 _ATTEMPTS: Final = 30  # while other writers commit
+#: Why a commit is given up, of which it is certain that it did not happen.
+OVERTAKEN: Final = "other writers are faster, again and again; nothing was changed, try again"
 _FAILURES: Final = (
     3  # in a row, that are no conflict; the store has been asked several times for each
 )
@@ -66,7 +68,8 @@ def commit(location: Location, base: int | None, changes: Changes) -> int:
 
     Raises:
         DatasetConflictError: Another writer has removed one of the files, or has committed one of
-            the app transactions, since `base`. Nothing was changed.
+            the app transactions, since `base`; or others were faster, again and again. Nothing was
+            changed.
         DatasetError: The table cannot be written to, or has columns of other types.
     """
     mark = new_mark()
@@ -112,6 +115,8 @@ def commit(location: Location, base: int | None, changes: Changes) -> int:
         if is_written and belongs(location, version, mark, changes):
             _make_durable(location, version, version)
             return version
+    if isinstance(failure, CommitFailedError) and not may_be_there:
+        raise DatasetConflictError(location.uri, OVERTAKEN) from failure
     raise DatasetError(location.uri, f"cannot be written to: {one_line(failure)}") from failure
 
 
@@ -229,7 +234,7 @@ def restore(
         if belongs(location, made, mark, changes):
             _make_durable(location, made, made)
             return made
-    raise DatasetConflictError(location.uri, "other writers are faster, again and again")
+    raise DatasetConflictError(location.uri, OVERTAKEN)
 
 
 def _check_conflicts(

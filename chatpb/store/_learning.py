@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeVar
 
 from sqlalchemy import Connection
 
-from chatpb.store import _rows
+from chatpb.store import _records
 from chatpb.store._bodies import Bodies, Body, DamagedBodyError
 from chatpb.store._database import Database
 from chatpb.store._errors import StoreError
+from chatpb.store._records import NumberedBody
 from chatpb.store._rows import Row
 from chatpb.store._training import trained
 
+_Row = TypeVar("_Row", Row, NumberedBody)
 #: The first dictionary is made of as many completions; each other one when there are `_TIMES` as
 #: many as for the one before, since what is asked changes.
 FIRST: Final = 1024
@@ -42,17 +44,17 @@ class Learning:
         """Reads the newest dictionary, which another process may have added."""
 
         def work(connection: Connection) -> None:
-            newest = _rows.newest_dictionary(connection)
+            newest = _records.newest_dictionary(connection)
             self._add(connection, [newest])
 
         await self._database.read(work)
 
     def with_dictionaries(
-        self, work: Callable[[Connection], Sequence[Row]]
-    ) -> Callable[[Connection], Sequence[Row]]:
+        self, work: Callable[[Connection], Sequence[_Row]]
+    ) -> Callable[[Connection], Sequence[_Row]]:
         """A function that also reads the dictionaries of the rows that another one reads."""
 
-        def both(connection: Connection) -> Sequence[Row]:
+        def both(connection: Connection) -> Sequence[_Row]:
             rows = work(connection)
             self._add(connection, [row.dictionary for row in rows])
             return rows
@@ -73,7 +75,7 @@ class Learning:
 
     def _add(self, connection: Connection, numbers: Sequence[int | None]) -> None:
         if missing := self._bodies.missing(numbers):
-            for number, content in _rows.dictionaries(connection, missing):
+            for number, content in _records.dictionaries(connection, missing):
                 self._bodies.add(number, content)
 
     async def _learn(self) -> None:
@@ -87,19 +89,19 @@ class Learning:
         """Makes a dictionary if one is due."""
         await self.load()
         number = (self._bodies.newest or 0) + 1
-        if await self._database.read(_rows.last_number) < FIRST * _TIMES ** (number - 1):
+        if await self._database.read(_records.last_number) < FIRST * _TIMES ** (number - 1):
             return
         rows = await self._database.read(
-            self.with_dictionaries(lambda connection: _rows.newest(connection, *_SAMPLES))
+            self.with_dictionaries(lambda connection: _records.newest(connection, *_SAMPLES))
         )
         content = await asyncio.to_thread(self._trained, rows)
         if content is not None:
             await self._database.write(
-                lambda connection: _rows.add_dictionary(connection, number, content)
+                lambda connection: _records.add_dictionary(connection, number, content)
             )
             await self.load()
 
-    def _trained(self, rows: Sequence[Row]) -> bytes | None:
+    def _trained(self, rows: Sequence[NumberedBody]) -> bytes | None:
         records = []
         for row in rows:
             with suppress(DamagedBodyError):

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import Connection
 
-from chatpb.store import _migrations, _numbers, _rows
+from chatpb.store import _migrations, _numbers, _records
 from chatpb.store._bodies import Bodies, Body, DamagedBodyError
 from chatpb.store._database import Database
 from chatpb.store._errors import StoreError
@@ -43,7 +43,7 @@ class Reader:
         self._database = database
         self._bodies = Bodies()
         _migrations.require(runner.run(database.read(_migrations.version)), database.name)
-        self.id = runner.run(database.read(_rows.database_id))
+        self.id = runner.run(database.read(_records.database_id))
 
     def after(self, number: int) -> Iterator[Numbered]:
         """The records of all callers after a number, up to the last one that is there now.
@@ -59,19 +59,19 @@ class Reader:
 
     def _last(self, connection: Connection) -> int:
         last = _numbers.settled(connection, self._database.name, _TIMEOUT)
-        return _rows.last_number(connection) if last is None else last
+        return _records.last_number(connection) if last is None else last
 
-    def _page(self, after: int, last: int) -> Sequence[_rows.NumberedBody]:
-        def work(connection: Connection) -> Sequence[_rows.NumberedBody]:
-            rows = _rows.bodies(connection, after, last, _PAGE)
+    def _page(self, after: int, last: int) -> Sequence[_records.NumberedBody]:
+        def work(connection: Connection) -> Sequence[_records.NumberedBody]:
+            rows = _records.bodies(connection, after, last, _PAGE)
             if missing := self._bodies.missing(row.dictionary for row in rows):
-                for number, content in _rows.dictionaries(connection, missing):
+                for number, content in _records.dictionaries(connection, missing):
                     self._bodies.add(number, content)
             return rows
 
         return self._runner.run(self._database.read(work))
 
-    def _record(self, row: _rows.NumberedBody) -> bytes:
+    def _record(self, row: _records.NumberedBody) -> bytes:
         try:
             return self._bodies.decompress(Body(row.dictionary, row.body))
         except DamagedBodyError as error:

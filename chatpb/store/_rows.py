@@ -12,7 +12,6 @@ from typing import Any, Final, NamedTuple
 import orjson
 from sqlalchemy import (
     Connection,
-    Select,
     bindparam,
     delete,
     func,
@@ -24,11 +23,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from chatpb.store._tables import COMPLETION, DELETED, DICTIONARY, LAYOUT, PAIR
+from chatpb.store._tables import COMPLETION, DELETED, PAIR
 from chatpb.store._values import Listing
 
-_INSERT: Final[Mapping[str, Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+INSERT: Final[Mapping[str, Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _DIGEST_BYTES: Final = 16
+_COUNTED: Final = 1000  # rows of a pair; one with more is a common one
 #: How long the place of a deleted completion is known, in microseconds.
 _DELETED_US: Final = 24 * 3600 * 1_000_000
 
@@ -53,7 +53,7 @@ _INSERTS: Final = {
     name: insert(COMPLETION)
     .on_conflict_do_nothing(index_elements=["caller", "id"])
     .returning(COMPLETION.c.number, COMPLETION.c.caller, COMPLETION.c.id)
-    for name, insert in _INSERT.items()
+    for name, insert in INSERT.items()
 }
 _PLACE: Final = union_all(
     select(COMPLETION.c.number, literal(0).label("rank")).where(*_OWN),
@@ -127,14 +127,9 @@ def page(
         after: The number after which it begins.
         last: The last number. Default: there is none.
     """
-    found = connection.execute(_page(caller, listing, after, last))
-    return [Row(*row) for row in found]
-
-
-def _page(caller: str, listing: Listing, after: int | None, last: int | None) -> Select[Any]:
     query = select(*_ROW).where(COMPLETION.c.caller == caller)
     number = COMPLETION.c.number
-    for index, digest in enumerate(_digests(listing.metadata)):
+    for index, digest in enumerate(_rarest_first(connection, caller, listing.metadata)):
         pair = PAIR.alias(f"pair_{index}")
         query = query.join(pair, pair.c.number == COMPLETION.c.number).where(
             pair.c.caller == caller, pair.c.digest == digest
@@ -148,7 +143,23 @@ def _page(caller: str, listing: Listing, after: int | None, last: int | None) ->
     if last is not None:
         query = query.where(number <= last)
     order = number.desc() if listing.is_descending else number
-    return query.order_by(order).limit(listing.limit + 1)
+    found = connection.execute(query.order_by(order).limit(listing.limit + 1))
+    return [Row(*row) for row in found]
+
+
+def _rarest_first(
+    connection: Connection, caller: str, metadata: Mapping[str, str]
+) -> Sequence[bytes]:
+    """The digests of pairs: the one by which rows are found, and those that they must have too."""
+    digests = _digests(metadata)
+    if len(digests) < 2:
+        return digests
+    counts = {}
+    for digest in digests:
+        some = select(PAIR.c.number).where(PAIR.c.caller == caller, PAIR.c.digest == digest)
+        count = select(func.count()).select_from(some.limit(_COUNTED).subquery())
+        counts[digest] = int(connection.scalars(count).one())
+    return sorted(digests, key=lambda digest: counts[digest])
 
 
 def set_metadata(
@@ -188,7 +199,7 @@ def _remove(connection: Connection, rows: Sequence[tuple[Any, ...]], now_us: int
     connection.execute(delete(DELETED).where(DELETED.c.deleted_at < now_us - _DELETED_US))
     if not rows:
         return
-    insert = _INSERT[connection.dialect.name](DELETED)
+    insert = INSERT[connection.dialect.name](DELETED)
     names = ("number", "deleted_at")
     note = insert.on_conflict_do_update(
         index_elements=["caller", "id"], set_={name: insert.excluded[name] for name in names}
@@ -231,61 +242,3 @@ def _digests(metadata: Mapping[str, str]) -> list[bytes]:
         data = len(name).to_bytes(8, "big") + name + value.encode()
         digests.append(hashlib.sha256(data).digest()[:_DIGEST_BYTES])
     return digests
-
-
-def dictionaries(connection: Connection, numbers: Sequence[int]) -> Sequence[tuple[int, bytes]]:
-    """Dictionaries, with their numbers."""
-    query = select(DICTIONARY.c.number, DICTIONARY.c.content)
-    found = connection.execute(query.where(DICTIONARY.c.number.in_(numbers)))
-    return [(int(number), bytes(content)) for number, content in found]
-
-
-def newest_dictionary(connection: Connection) -> int | None:
-    """The number of the newest dictionary."""
-    number = connection.scalars(select(func.max(DICTIONARY.c.number))).one()
-    return None if number is None else int(number)
-
-
-def add_dictionary(connection: Connection, number: int, content: bytes) -> None:
-    """Adds a dictionary, unless another process has added one with this number."""
-    insert = _INSERT[connection.dialect.name](DICTIONARY)
-    connection.execute(
-        insert.values(number=number, content=content).on_conflict_do_nothing(
-            index_elements=["number"]
-        )
-    )
-
-
-def last_number(connection: Connection) -> int:
-    """The highest number of a completion."""
-    return int(connection.scalars(select(func.max(COMPLETION.c.number))).one() or 0)
-
-
-def newest(connection: Connection, most: int, most_bytes: int) -> Sequence[Row]:
-    """The newest completions of all callers whose bodies are not long."""
-    query = select(*_ROW).where(func.length(COMPLETION.c.body) <= most_bytes)
-    found = connection.execute(query.order_by(COMPLETION.c.number.desc()).limit(most))
-    return [Row(*row) for row in found]
-
-
-class NumberedBody(NamedTuple):
-    """The body of a completion, and its number."""
-
-    number: int
-    dictionary: int | None
-    body: bytes
-
-
-def bodies(connection: Connection, after: int, last: int, most: int) -> Sequence[NumberedBody]:
-    """The bodies of all callers after a number, up to a last one."""
-    columns = COMPLETION.c["number", "dictionary", "body"]
-    between = COMPLETION.c.number.between(after + 1, last)
-    found = connection.execute(
-        select(*columns).where(between).order_by(COMPLETION.c.number).limit(most)
-    )
-    return [NumberedBody(*row) for row in found]
-
-
-def database_id(connection: Connection) -> str:
-    """The identifier of the database."""
-    return str(connection.scalars(select(LAYOUT.c.id)).one())

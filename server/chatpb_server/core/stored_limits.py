@@ -13,8 +13,6 @@ _LIMITS: Final = (1, 100)
 _MOST_PAIRS: Final = 16
 _KEY_CHARACTERS: Final = 64
 _VALUE_CHARACTERS: Final = 512
-#: No stored completion has a longer identifier or model.
-_NAME_CHARACTERS: Final = 512
 _METADATA: Final = ChatCompletionUpdate.DESCRIPTOR.fields_by_number[
     ChatCompletionUpdate.METADATA_FIELD_NUMBER
 ].name
@@ -36,11 +34,6 @@ def check_limit(limit: int) -> int:
             "limit", f"{text} {high}, but got {limit} instead", "integer_above_max_value"
         )
     return limit
-
-
-def may_be_stored(name: str) -> bool:
-    """Whether a stored completion can have an identifier or a model, which goes to the database."""
-    return len(name) <= _NAME_CHARACTERS and "\0" not in name
 
 
 def metadata_in(update: ChatCompletionUpdate) -> dict[str, str]:

@@ -83,6 +83,11 @@ def test_rows_that_delta_deletes(tmp_path: Path) -> None:
     DeltaTable(tmp_path).optimize.compact()
     dataset.append(RECORDS[1::2])
     assert sorted(RECORDS) == sorted(dataset.records())
+    assert () == dataset.verify().damaged
+    assert (2, 1) == ((done := dataset.optimize()).removed, done.added)
+    assert 1 == dataset.delete(pc.field("id") == "chatcmpl-0").records
+    assert sorted(RECORDS[1:]) == sorted(dataset.records())
+    assert (1, 49, ()) == ((found := dataset.verify()).files, found.records, found.damaged)
 
 
 @pytest.mark.parametrize(

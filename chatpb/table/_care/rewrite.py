@@ -115,6 +115,8 @@ def _copy(part: Part, left_out: Rows | None, columns: pa.Schema, writer: FileWri
     json_share = (part.json_bytes or 0) / max(part.metadata.num_rows, 1)
     first = 0
     for batch in part.batches(None, None, schema=columns):
+        if batch.schema != columns:  # of others, without dictionaries
+            batch = batch.cast(columns)
         rows, end = batch, first + batch.num_rows
         if left_out is not None:
             some = left_out[np.searchsorted(left_out, first) : np.searchsorted(left_out, end)]

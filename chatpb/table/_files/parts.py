@@ -16,7 +16,6 @@ import pyarrow.fs
 import pyarrow.parquet
 
 from chatpb.table._delta.location import Location
-from chatpb.table._delta.schema import COLUMNS
 from chatpb.table._delta.snapshot import Snapshot
 from chatpb.table._delta.statistics import guarantee
 from chatpb.table._delta.stores import filesystem
@@ -26,6 +25,7 @@ from chatpb.table._files.file_writer import JSON_BYTES, TRAILER, digests, footer
 from chatpb.table._files.quick import read
 from chatpb.table._files.unknown import noted, unknown
 from chatpb.table._rows.columns import RECORD, SCHEMA
+from chatpb.table._rows.conform import plain
 from chatpb.table._rows.long import LONG, let_go
 
 if TYPE_CHECKING:
@@ -196,7 +196,8 @@ class Part:
                 records of the rows.
             where: Which rows.
             row_group: The number of the row group.
-            schema: The columns that there are. Default: those of this version of chatpb.
+            schema: The columns that there are. Default: those of this version of chatpb. Of files
+                of others, dictionaries may be plain values.
 
         Raises:
             DatasetError: The file cannot be read, or not whole, see `check_known`.
@@ -210,6 +211,7 @@ class Part:
         file = self._open(schema)
         if row_group is not None:
             (fragment,) = file.get_fragments()
+            schema = self._readable(schema)
             fragment = fragment.subset(row_group_ids=[row_group], schema=schema)
             file = _dataset_of(fragment, schema, fragment.format, fragment.filesystem)
         scanner = file.scanner(
@@ -313,13 +315,18 @@ class Part:
 
     def _open(self, schema: pa.Schema = SCHEMA) -> dataset.Dataset:
         self._check_record()
-        if schema is SCHEMA and any(_has_views(each.type) for each in self.schema):
-            schema = COLUMNS  # Arrow does not make dictionaries of what delta-rs writes
+        schema = self._readable(schema)
         files = filesystem(self.location)
         path = self.location.local(self.name) or self.name
         form = _format(is_near=self.location.local(self.name) is not None)
         fragment = form.make_fragment(path, files, self._guarantee())
         return _dataset_of(fragment, schema, form, files)
+
+    def _readable(self, schema: pa.Schema) -> pa.Schema:
+        """Columns as Arrow can read them: it makes no dictionaries of what delta-rs writes."""
+        if not any(_has_views(each.type) for each in self.schema):
+            return schema
+        return pa.schema([each.with_type(plain(each.type)) for each in schema])
 
     def open(self) -> Any:
         """The file, as pyarrow reads it.

@@ -33,7 +33,7 @@ def _like(array: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def plain(kind: pa.DataType) -> pa.DataType:
-    """A type as Delta has it: values in place of dictionaries, everything nullable."""
+    """A type as Delta has it: values in place of dictionaries, one kind of text, all nullable."""
     if pa.types.is_dictionary(kind):
         return plain(kind.value_type)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
@@ -42,6 +42,10 @@ def plain(kind: pa.DataType) -> pa.DataType:
         return pa.struct([pa.field(field.name, plain(field.type)) for field in kind])
     if pa.types.is_map(kind):
         return pa.map_(plain(kind.key_type), plain(kind.item_type))
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+        return pa.binary()
     return kind
 
 

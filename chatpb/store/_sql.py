@@ -36,12 +36,14 @@ class SqlStore(Store):
         self._bodies = Bodies()
         self._writing = Writing(database)
         self._learning = Learning(database, self._bodies)
+        self._is_closed = False
 
     async def prepare(self) -> None:
         """Reads what new bodies need."""
         await self._limited(self._learning.load())
 
     async def put(self, caller: str, completion: StoredCompletion) -> None:
+        self._check_open()
         self._check(caller)
         for text in (completion.id, completion.model):
             self._check(text, _LONGEST)
@@ -127,14 +129,17 @@ class SqlStore(Store):
         return count
 
     async def close(self) -> None:
+        self._is_closed = True
         await self._writing.close()
         await self._learning.close()
         await self._database.close()
 
     async def _read(self, work: Callable[[Connection], _T]) -> _T:
+        self._check_open()
         return await self._limited(self._database.read(work))
 
     async def _write(self, work: Callable[[Connection], _T]) -> _T:
+        self._check_open()
         return await self._limited(self._database.write(work))
 
     async def _limited(self, operation: Awaitable[_T]) -> _T:
@@ -174,6 +179,10 @@ class SqlStore(Store):
             for text in pair:
                 self._check(text)
         return orjson.dumps(dict(metadata)).decode() if metadata else None
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise StoreError(self._database.name, "the store is closed")
 
     def _check(self, text: str, longest: int | None = None) -> None:
         """Refuses a text that not every database can keep."""

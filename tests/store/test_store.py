@@ -203,3 +203,21 @@ async def test_a_page_may_have_a_completion_of_a_moment_ago(store: Store) -> Non
         await store.put("a", stored(f"c{number}"))
         assert [f"c{number}"] == await ids(store, "a", limit=1, is_descending=True)
         assert f"c{number}" == (await ids(store, "a", limit=100))[-1]
+
+
+async def test_a_closed_store(store: Store) -> None:
+    putting = asyncio.create_task(store.put("a", stored("c1")))
+    await asyncio.sleep(0)
+    await store.close()
+    await putting  # what began is finished
+    for operation in (
+        store.put("a", stored("c2")),
+        store.get("a", "c1"),
+        store.list("a", Listing()),
+        store.update("a", "c1", {}),
+        store.delete("a", "c1"),
+        store.forget(datetime.now(UTC)),
+    ):
+        with pytest.raises(StoreError, match="the store is closed"):
+            await operation
+    await store.close()

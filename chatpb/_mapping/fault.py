@@ -25,6 +25,7 @@ _WORD = re.compile(rb"true|false|null|NaN|-?Infinity")
 _BOM = b"\xef\xbb\xbf"
 _START = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\n\r]*+")
 _OTHERS = bytes(set(range(256)) - set(b"[]{}"))
+_NOT_ASCII: Final = bytes(range(128, 256))
 _KINDS: Final = {
     b"[": "an array",
     b'"': "a string",
@@ -79,7 +80,7 @@ def find_refusal(data: bytes, *, allow_nan: bool) -> ConversionError | None:
     return ConversionError(f"expected an object, got {kind}", offset=start.end())
 
 
-def may_be_too_deep(data: bytes) -> bool:
+def may_be_too_deep(data: bytes | bytearray) -> bool:
     """Whether a JSON text may nest deeper than MAX_DEPTH, at a small part of the cost of `scan`.
 
     Brackets in strings count as well, so the answer can be true of other texts too.
@@ -91,6 +92,19 @@ def may_be_too_deep(data: bytes) -> bool:
             return True
         brackets = outer
     return False
+
+
+def begins_too_deep(data: bytes | bytearray) -> ConversionError | None:
+    """The fault of a JSON text whose beginning nests deeper than MAX_DEPTH already, if it does.
+
+    Args:
+        data: The beginning of the text.
+    """
+    if not may_be_too_deep(data):
+        return None
+    whole = bytes(data).rstrip(_NOT_ASCII)  # the last character may be cut
+    fault = find_error(whole, allow_nan=True)
+    return fault if fault is not None and fault.reason == TOO_DEEP else None
 
 
 def _reason(kind: str, data: bytes, at: int) -> str:

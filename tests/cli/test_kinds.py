@@ -247,3 +247,26 @@ def test_usual_kinds_are_proved() -> None:
     assert (ChatCompletionChunk, json_to_binary(chunk, ChatCompletionChunk), "a") == converted(
         chunk
     )
+
+
+@pytest.mark.parametrize(
+    ("beginning", "repeated"),
+    [(b"", b"["), (b" ", b'{"\xc3\xa4":'), (b'{"a":\n', b"["), (b'["\\"]",', b"[1,")],
+)
+def test_json_that_nests_too_deeply_is_not_read_to_its_end(
+    beginning: bytes, repeated: bytes
+) -> None:
+    stream = io.BytesIO(beginning + repeated * 1_000_000)
+    source = Source("a.json", stream)
+    assert source.format is Format.JSON
+    with pytest.raises(
+        CliError, match=r"^a\.json: \$.* \(byte \d+\): nested deeper than 200 levels"
+    ):
+        list(source.records())
+    assert stream.tell() < 300_000
+
+
+def test_json_with_brackets_in_texts_is_read() -> None:
+    data = b'["' + b"[" * 1_000_000 + b'\xc3\xa4"]'
+    [record] = Source("a.json", io.BytesIO(data)).records()
+    assert data == record.data

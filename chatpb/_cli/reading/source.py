@@ -13,7 +13,7 @@ from chatpb._cli.failure import CliError, at
 from chatpb._cli.reading.compressed import Advance, Readable, begins_log, opened
 from chatpb._cli.reading.delimited import read_delimited
 from chatpb._cli.reading.kinds import Kind, recognise
-from chatpb._cli.reading.sniff import Format, by_content, by_name
+from chatpb._cli.reading.sniff import Depth, Format, by_content, by_name
 from chatpb._endings import bare
 from chatpb._errors import ConversionError, os_error_text
 from chatpb._stream.errors import find_error
@@ -311,10 +311,19 @@ class Source:
         return following, end
 
     def _whole(self) -> Iterator[Record]:
-        data = self._stream.read(self._limit + 1)
-        if len(data) > self._limit:
-            raise self._too_long(self.name)
-        yield Record(data, self.name, self)
+        given = [self._read_whole()]
+        yield Record(given.pop(), self.name, self)  # which only the caller has
+
+    def _read_whole(self) -> bytes:
+        data = bytearray()
+        depth = Depth()
+        while piece := self._rewound.gather(_CHUNK):
+            data += piece
+            if len(data) > self._limit:
+                raise self._too_long(self.name)
+            if self.format is Format.JSON and (fault := depth.fault(data)) is not None:
+                raise fault
+        return bytes(data)
 
     def _lines(self) -> Iterator[Record]:
         number, end = self._skipped

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from importlib.metadata import version
@@ -208,3 +210,23 @@ def test_a_removal_of_another_file_is_not_read(tmp_path: Path) -> None:
     assert 5 == len(list(table.records()))
     table.vacuum(timedelta(0))
     assert [] == errors(table)
+
+
+def test_reading_a_checkpoint_leaves_no_threads_behind(tmp_path: Path) -> None:
+    """Those of `pyarrow.dataset` could abort the process at its end, once in 50 times."""
+    table = table_of(tmp_path)
+    table.delete(pc.field("caller") == "user-1", vacuum=True)
+    table.append([CompletionRecord()])
+    program = """if True:
+        import sys
+        from chatpb.table import Dataset
+
+        table = Dataset(sys.argv[1])
+        with table.writer() as writer:
+            print(writer.taken_before("chatpb:commit:") != {})
+        print(table.verify().damaged, table.vacuum().files)
+        print("pyarrow.dataset" in sys.modules)
+    """
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert ("True\n() 0\nFalse\n", "") == (done.stdout, done.stderr)

@@ -8,11 +8,10 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 import pyarrow as pa
-import pyarrow.parquet
 
 from chatpb.table._delta.diagnosis import LOG
 from chatpb.table._delta.entries import check, restored
-from chatpb.table._delta.listing import AbsentError, read_bytes
+from chatpb.table._delta.listing import AbsentError, read_bytes, read_parquet
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.log import Entry, Log
 from chatpb.table._delta.snapshot import while_it_changes
@@ -132,7 +131,7 @@ def _compared(location: Location, names: list[str], expected: _State | None) -> 
         place = location.place(f"{LOG}/{name}")
         try:
             stream = pa.BufferReader(read_bytes(location, f"{LOG}/{name}"))
-            rows = pa.parquet.read_table(stream, columns=["add", "txn", "metaData"]).to_pylist()
+            rows = read_parquet(stream, columns=["add", "txn", "metaData"]).to_pylist()
             for row in rows:
                 found.take({kind: [action] for kind, action in row.items() if action is not None})
         except (pa.ArrowException, ValueError, LookupError, TypeError) as error:

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.fs
-import pyarrow.parquet
 
+from chatpb.table._delta.listing import read_parquet
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.stores import filesystem
 from chatpb.table._delta.trouble import one_line
@@ -49,7 +49,7 @@ def _reason(files: Any, folder: str, name: str, names: set[str]) -> str | None:
     try:
         with files.open_input_file(f"{folder}/{name}") as stream:
             if name.endswith(".parquet"):
-                pa.parquet.read_table(stream)
+                read_parquet(stream)
                 return None
             lines = stream.read().splitlines()
         for line in lines:

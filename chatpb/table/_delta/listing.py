@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs
+import pyarrow.parquet
 
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.stores import filesystem, upload
@@ -82,6 +84,26 @@ def read_bytes(location: Location, name: str) -> bytes:
         raise AbsentError(location.place(name), "is missing") from None
     except OSError as error:
         raise DatasetError(location.place(name), f"cannot be read: {one_line(error)}") from error
+
+
+def read_parquet(source: Any, columns: list[str] | None = None) -> pa.Table:
+    """The rows of a Parquet file of the log.
+
+    Not by `pyarrow.parquet.read_table`: a thread that it leaves behind may let go of a buffer of
+    Python when the interpreter is about to end, which aborts the process.
+
+    Args:
+        source: The file.
+        columns: The names of columns. Default: all.
+
+    Raises:
+        OSError, pyarrow.ArrowException: It is damaged, or does not have one of the columns.
+    """
+    file = pa.parquet.ParquetFile(source)
+    missing = set(columns or ()).difference(file.schema_arrow.names)
+    if missing:
+        raise pa.ArrowInvalid(f"there is no column {min(missing)}")
+    return file.read(columns, use_threads=False)
 
 
 def is_there(location: Location, name: str) -> bool:

@@ -21,7 +21,7 @@ import pyarrow.parquet
 from chatpb.table._delta import commits
 from chatpb.table._delta.diagnosis import LOG
 from chatpb.table._delta.entries import parsed
-from chatpb.table._delta.listing import Stored, listed, read_bytes, write_bytes
+from chatpb.table._delta.listing import Stored, listed, read_bytes, read_parquet, write_bytes
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.transactions import checkpoints_of
 from chatpb.table._errors import DatasetError
@@ -143,7 +143,7 @@ class Log:
 
         commits.make_checkpoint(self._location, version)
         name = f"{LOG}/{version:020}.checkpoint.parquet"
-        state = pa.parquet.read_table(pa.BufferReader(read_bytes(self._location, name)))
+        state = read_parquet(pa.BufferReader(read_bytes(self._location, name)))
         there = state.filter(pc.invert(pc.is_valid(state.column("remove"))))
         if there.num_rows < state.num_rows:
             out = pa.BufferOutputStream()

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.fs
-import pyarrow.parquet
 
 from chatpb.table._delta.diagnosis import LOG
+from chatpb.table._delta.listing import read_parquet
 from chatpb.table._delta.location import Location
 from chatpb.table._delta.stores import filesystem
 from chatpb.table._delta.trouble import one_line
@@ -83,7 +83,7 @@ def _from_checkpoint(files: Any, path: str, prefix: str, found: dict[str, int]) 
     import pyarrow.compute as pc  # takes time, see `kernels`
 
     with files.open_input_file(path) as stream:
-        rows = pa.parquet.read_table(stream, columns=["txn"]).column("txn").combine_chunks()
+        rows = read_parquet(stream, columns=["txn"]).column("txn").combine_chunks()
     ids = pc.struct_field(rows, "appId")
     rows = rows.filter(pc.fill_null(pc.starts_with(ids, prefix), False))
     found.update((row["appId"], row["version"]) for row in rows.to_pylist())

@@ -121,14 +121,16 @@ class SqliteDatabase:
 
         Without waiting for those who read old pages: then the next checkpoint does it.
         """
+        connection = None
         try:
             connection = self._connection()
             connection.exec_driver_sql("PRAGMA busy_timeout = 0")
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").all()
             connection.exec_driver_sql(f"PRAGMA busy_timeout = {self._milliseconds}")
             connection.commit()
-        except (SQLAlchemyError, sqlite3.Error):  # busy, or the disk is full
-            self._forget(self._connection())
+        except (SQLAlchemyError, sqlite3.Error):  # such as a full disk; the rows are deleted
+            if connection is not None:
+                self._forget(connection)
 
     def _prepare(self, connection: Any, _: Any) -> None:
         """Sets up a new connection."""

@@ -21,15 +21,16 @@ from support.stored import ids, opened, stored
 
 #: Stores completions and prints each when it is acknowledged.
 WRITER: Final = """
-import asyncio, itertools, sys
+import asyncio, itertools, os, sys
 from support.stored import opened, stored
 
 async def write():
-    async with opened(sys.argv[1]) as store:
+    async with opened(sys.argv[1], timeout=60) as store:
         async def some(name):
             for number in itertools.count():
-                await store.put("a", stored(f"{name}-{number}", metadata={"k": "v"}))
-                print(f"{name}-{number}", flush=True)
+                full = f"{os.getpid()}-{name}-{number}"
+                await store.put("a", stored(full, metadata={"k": "v"}))
+                print(full, flush=True)
         await asyncio.gather(*map(some, "xyz"))
 
 asyncio.run(write())
@@ -103,8 +104,14 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 async def test_what_was_acknowledged_survives_a_kill(url: str) -> None:
-    names = set(await asyncio.to_thread(lambda: [*acknowledged(python(WRITER, url), 100)]))
-    assert len(names) >= 100
+    """Two processes write at the same time, and are killed one after the other."""
+
+    def killed(count: int) -> list[str]:
+        return [*acknowledged(python(WRITER, url), count)]
+
+    done = await asyncio.gather(*(asyncio.to_thread(killed, count) for count in (100, 300)))
+    assert [True, True] == [len(done[0]) >= 100, len(done[1]) >= 300]
+    names = {*done[0], *done[1]}
     async with opened(url) as store:
         found = set(await ids(store, "a", limit=100_000))
         assert names <= found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ class _NoMember:
 
 NO_MEMBER: Final = _NoMember()
 _MAX_SHOWN: Final = 80  # characters of a value
+_LONG: Final = 1 << 20  # characters of a text
+_BEGINNING: Final = 8  # characters of such a text, next to what else is shown of it
 _UNTRAPPED: Final = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
 
 
@@ -62,6 +65,19 @@ def differences(expected: Any, got: Any, path: str = "$") -> Iterator[Difference
             yield from differences(left, right, path + path_segment(index))
     elif not _equal(expected, got):
         yield Difference(path, expected, got)
+
+
+def shortened(value: Any) -> Any:
+    """A JSON tree whose long texts are their beginnings, lengths and digests.
+
+    Two trees differ as they did before, but a long text is not kept in memory.
+    """
+    if type(value) is str and len(value) >= _LONG:
+        digest = hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        return f"{value[:_BEGINNING]}… ({len(value)} characters, {digest})"
+    if isinstance(value, dict):
+        return {name: shortened(below) for name, below in value.items()}
+    return [shortened(below) for below in value] if isinstance(value, list) else value
 
 
 def shown(value: Any, width: int = _MAX_SHOWN) -> str:

@@ -223,6 +223,18 @@ def dump(tree: object, depth: int = 0, float_text: Callable[[float], str] | None
     return "".join(pieces)
 
 
+def dumped_size(tree: object) -> int:
+    """How many bytes in UTF-8 the text has that `dump` writes, of which it keeps none."""
+    size = 0
+
+    def put(piece: str) -> None:
+        nonlocal size
+        size += len(piece) if piece.isascii() else len(piece.encode())
+
+    _dump(tree, 0, put, number_text)
+    return size
+
+
 def dump_fast(tree: object, depth: int) -> str:
     """Writes a tree of `parse_fast` as `dump` writes that of `parse`.
 

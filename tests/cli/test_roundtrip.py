@@ -132,6 +132,20 @@ def test_difference_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert result.stdout.splitlines()[3].split()[:3] == ["chunk", "1", "0"]
 
 
+def test_difference_of_long_texts_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The texts differ at their ends; the sizes that are counted are theirs."""
+    long = "ä" * 1_100_000
+    monkeypatch.setattr(chatpb, "binary_to_json", lambda *_, **__: f'{{"id":"{long}c"}}'.encode())
+    path = tmp_path / "a.json"
+    path.write_text(f'{{ "id": "{long}b"}}')
+    result = run("roundtrip", path)
+    assert result.exit_code == 1
+    told, _, row, *_ = result.stdout.splitlines()
+    shown = r'"ä{8}… \(1100001 characters, [0-9a-f]{32}\)"'
+    assert re.fullmatch(rf"{re.escape(str(path))} \$\.id: expected {shown}, got {shown}", told)
+    assert 2_200_010 == int(row.split()[3].replace(",", ""))
+
+
 def test_missing_file_is_a_mistake_of_usage() -> None:
     result = run("roundtrip", "none")
     assert (

@@ -116,11 +116,16 @@ OPTIMIZE: Final = ["optimize", "--all", "{table}"]
 DELETE: Final = ["delete", "{table}", "id = 'small'"]
 EXPORT: Final = ["export", "--form", "messages", "{table}"]
 EXPORT_PARQUET: Final = [*EXPORT, "-o", "{table}.parquet"]
+ROUNDTRIP: Final = ["roundtrip", "{lines}"]
 FROM_LOG: Final = ["compact", "{log}", "{other}"]
 
 
 def test_a_long_record_takes_four_times_its_size(tmp_path: Path) -> None:
     above(tmp_path, answer, WRITE, READ, OPTIMIZE)
+
+
+def test_a_long_record_comes_back_equal_in_four_times_its_size(tmp_path: Path) -> None:
+    above(tmp_path, answer, ROUNDTRIP, megabytes=max(MEGABYTES, 36))
 
 
 def test_a_long_record_is_exported_in_four_times_its_size(tmp_path: Path) -> None:

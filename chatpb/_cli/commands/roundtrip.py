@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import click
 
 import chatpb
-from chatpb._cli.difference import differences
-from chatpb._cli.failure import DATA_ERROR, USAGE_ERROR, CliError
+from chatpb._cli.difference import differences, shortened
+from chatpb._cli.failure import DATA_ERROR, USAGE_ERROR, CliError, at
 from chatpb._cli.options import input_options, kind_option
 from chatpb._cli.progress import progress
 from chatpb._cli.reading.compressed import Advance
@@ -19,7 +20,7 @@ from chatpb._cli.reading.source import Record
 from chatpb._cli.tally import Tally
 from chatpb._errors import ConversionError
 from chatpb._mapping.residue import residue_size
-from chatpb._mapping.text import dump, parse
+from chatpb._mapping.text import dumped_size, parse
 from chatpb.v1 import ChatCompletion
 
 
@@ -62,7 +63,9 @@ def command(
         for name in names:
             for record in _records(name, reading, advance, tally):
                 found = kind or record.kind(ChatCompletion)
-                _check(record, found, tally, reading.allow_nan, count_residue)
+                given = [record]
+                del record
+                _check(given, found, tally, reading.allow_nan, count_residue)
     click.echo(tally.table(count_residue))
     if not tally.unread and not tally.kinds:
         raise CliError(f"{', '.join(files)}: no object to check")
@@ -70,27 +73,48 @@ def command(
         click.get_current_context().exit(DATA_ERROR)
 
 
-def _check(record: Record, kind: Kind, tally: Tally, allow_nan: bool, residue: bool) -> None:
+def _check(
+    given: list[Record], kind: Kind, tally: Tally, allow_nan: bool, count_residue: bool
+) -> None:
+    """Checks a record, which is taken out: it may take most of the memory."""
+    record = given.pop()
+    place = record.place
     try:
         if record.source.is_binary:
             raise ConversionError("binary, but expected JSON")
-        expected = parse(record.data, allow_nan=allow_nan)
+        expected, json_size = _read(record.data, allow_nan)
         binary = chatpb.json_to_binary(record.data, kind, allow_nan=allow_nan)
-        got = parse(chatpb.binary_to_json(binary, kind, allow_nan=allow_nan), allow_nan=allow_nan)
     except ConversionError as error:
         _report(tally, explained(record, error).text)
+        return
+    del record
+    size = len(binary)
+    message = kind.FromString(binary) if count_residue else None
+    forms = [binary]
+    del binary
+    try:
+        forms.append(chatpb.binary_to_json(forms[0], kind, allow_nan=allow_nan))
+        del forms[0]
+        got, _ = _read(forms.pop(), allow_nan)
+    except ConversionError as error:
+        _report(tally, at(place, error).text)
         return
     equal = True
     for difference in differences(expected, got):
         equal = False
-        click.echo(f"{record.place} {difference}")
+        click.echo(f"{place} {difference}")
     row = tally.kinds[label(kind)]
-    row.add(equal, len(dump(expected).encode()), len(binary))
-    if residue:
-        message = kind.FromString(binary)
+    row.add(equal, json_size, size)
+    if message is not None:
         members = chatpb.residue(message)
         row.add_residue(*residue_size(message), not members)
         tally.add_residue(members)
+
+
+def _read(data: bytes, allow_nan: bool) -> tuple[Any, int]:
+    """A JSON text as a tree with short texts, and its size without white space."""
+    tree = parse(data, allow_nan=allow_nan)
+    return shortened(tree), dumped_size(tree)
 
 
 def _report(tally: Tally, failure: str) -> None:

@@ -143,7 +143,7 @@ class _Rewound(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         data = self._head[: len(buffer)] or self._stream.read1(len(buffer))
-        self._head = self._head[len(data) :]
+        self._skip(len(data))
         buffer[: len(data)] = data
         return len(data)
 
@@ -151,10 +151,14 @@ class _Rewound(io.RawIOBase):
         """Reads that many bytes, or what there is; without a copy if they come at once."""
         pieces: list[bytes] = []
         while size and (data := bytes(self._head[:size]) or self._stream.read1(size)):
-            self._head = self._head[len(data) :]
+            self._skip(len(data))
             pieces.append(data)
             size -= len(data)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _skip(self, size: int) -> None:
+        # A view of nothing would still keep all.
+        self._head = self._head[size:] if size < len(self._head) else memoryview(b"")
 
 
 class Source:
@@ -336,7 +340,10 @@ class Source:
             if number == 1:
                 line = line.removeprefix(_BOM)
             if line := line.strip():
-                yield Record(line, f"{self.name}:{number}", self, end=end, is_cut=is_cut)
+                place = f"{self.name}:{number}"
+                given = [Record(line, place, self, end=end, is_cut=is_cut)]
+                del line
+                yield given.pop()  # which only the caller has
 
     def _events(self) -> Iterator[Record]:
         decoder = sse.Decoder(self._limit)

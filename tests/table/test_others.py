@@ -17,6 +17,8 @@ from deltalake import DeltaTable, Schema, write_deltalake
 from chatpb.table import SCHEMA, Dataset, DatasetError, to_batch
 from chatpb.table._delta.schema import COLUMNS
 from chatpb.table._rows.columns import RECORD
+from chatpb.v1 import CompletionRecord
+from support.command_line import run
 from table.test_dataset import RECORDS
 
 
@@ -88,6 +90,27 @@ def test_rows_that_delta_deletes(tmp_path: Path) -> None:
     assert 1 == dataset.delete(pc.field("id") == "chatcmpl-0").records
     assert sorted(RECORDS[1:]) == sorted(dataset.records())
     assert (1, 49, ()) == ((found := dataset.verify()).files, found.records, found.damaged)
+
+
+def test_times_in_rows_that_delta_deletes(tmp_path: Path) -> None:
+    """Delta's log has them in milliseconds, cut: the largest is less than the time of the row."""
+    records = [
+        CompletionRecord(start_time_unix_us=1_760_000_000_000_999 + n, caller=f"user-{n % 3}")
+        for n in range(9)
+    ]
+    dataset = Dataset(tmp_path)
+    dataset.append(records)
+    DeltaTable(tmp_path).delete("caller = 'user-1'")
+    last = pc.field("start_time") >= pa.scalar(1_760_000_000_001_007, pa.timestamp("us", "UTC"))
+    assert [records[8].SerializeToString()] == list(dataset.records(last))
+    assert () == dataset.verify().damaged
+    grep = run("grep", "--count", "start_time >= '2025-10-09 08:53:20.001007'", tmp_path)
+    assert ("1\n", "") == (grep.stdout, grep.stderr)
+    assert 1 == dataset.delete(last).records
+    latest = CompletionRecord(start_time_unix_us=253_402_300_799_999_000)  # of year 9999
+    dataset.append([latest])
+    assert [latest.SerializeToString()] == list(dataset.records(last))
+    assert () == dataset.verify().damaged
 
 
 @pytest.mark.parametrize(

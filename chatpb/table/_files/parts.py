@@ -7,6 +7,7 @@ import operator
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -60,6 +61,26 @@ def _dataset_of(
     from pyarrow import dataset  # see above
 
     return dataset.FileSystemDataset([fragment], schema, form, files)
+
+
+def _rounded_up(largest: Mapping[str, Any]) -> dict[str, Any]:
+    """The largest values of columns, or more: Delta's writers cut times after milliseconds."""
+    return {name: _later(value) for name, value in largest.items()}
+
+
+def _later(value: Any) -> Any:
+    try:
+        return value + timedelta(milliseconds=1) if isinstance(value, datetime) else value
+    except OverflowError:  # in the last millisecond of Python's years
+        return None
+
+
+def _without_views(rows: pa.RecordBatch) -> pa.RecordBatch:
+    return rows.cast(_plain(rows.schema))
+
+
+def _plain(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([each.with_type(plain(each.type)) for each in schema])
 
 
 def _has_views(kind: pa.DataType) -> bool:
@@ -263,7 +284,7 @@ class Part:
         groups = range(metadata.num_row_groups) if row_group is None else [row_group]
         try:
             with self.open() as stream:
-                yield from read(
+                batches = read(
                     stream,
                     metadata,
                     self._rows_at_once(None),
@@ -271,6 +292,7 @@ class Part:
                     is_own=JSON_BYTES in (metadata.metadata or {}),
                     is_near=self.is_local,
                 )
+                yield from map(_without_views, batches) if self._with_views else batches
         except (OSError, pa.ArrowException) as error:
             raise self._failure("damaged", error) from None
 
@@ -324,9 +346,12 @@ class Part:
 
     def _readable(self, schema: pa.Schema) -> pa.Schema:
         """Columns as Arrow can read them: it makes no dictionaries of what delta-rs writes."""
-        if not any(_has_views(each.type) for each in self.schema):
-            return schema
-        return pa.schema([each.with_type(plain(each.type)) for each in schema])
+        return _plain(schema) if self._with_views else schema
+
+    @cached_property
+    def _with_views(self) -> bool:
+        """Whether it has texts as views, of which Arrow can do little."""
+        return any(_has_views(each.type) for each in self.schema)
 
     def open(self) -> Any:
         """The file, as pyarrow reads it.
@@ -395,7 +420,7 @@ def parts(
             add.get("num_records"),
             add.get("partition") or {},
             add.get("min") or {},
-            add.get("max") or {},
+            _rounded_up(add.get("max") or {}),
             add["modification_time"],
         )
         for name, add in zip(snapshot.names, snapshot.described(wanted), strict=True)

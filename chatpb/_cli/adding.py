@@ -68,10 +68,12 @@ def added(names: list[str], dataset: str, how: How, due: Callable[[], bool] | No
     if not done.records:
         if due is None:
             click.echo("nothing new")
+    elif not done.json_bytes:  # of a table that others wrote
+        click.echo(f"{counted(done.records, 'record')}, {done.table_bytes:,} bytes of table")
     else:
         click.echo(
             f"{counted(done.records, 'record')}, {done.json_bytes:,} bytes of JSON,"
-            f" {done.table_bytes:,} of table: {done.table_bytes / max(done.json_bytes, 1):.1%}"
+            f" {done.table_bytes:,} of table: {done.table_bytes / done.json_bytes:.1%}"
         )
     if collector.skipped:
         click.echo(f"{collector.skipped:,} could not be read and were left out")

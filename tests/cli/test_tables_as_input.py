@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
 
 from chatpb.table import Dataset
 from support.command_line import run
@@ -33,6 +35,14 @@ def test_a_table_is_input(table: Path, tmp_path: Path) -> None:
     run("history", table)
     assert compacted(f"file://{table}", tmp_path / "new").startswith("1 record, ")
     assert [*RECORDS, {"completion": completion(2)}] == found(tmp_path / "new")
+
+
+def test_a_table_that_others_wrote_again(table: Path, tmp_path: Path) -> None:
+    """How large its JSON was is not in its files."""
+    DeltaTable(table).delete("error_message is not null")
+    size = r"2 records, [0-9,]+ bytes of table\n"
+    assert re.fullmatch(size, compacted(table, tmp_path / "new"))
+    assert RECORDS[:2] == found(tmp_path / "new")
 
 
 def test_labels_are_added(table: Path, tmp_path: Path) -> None:

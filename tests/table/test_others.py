@@ -82,6 +82,13 @@ def test_rows_that_delta_deletes(tmp_path: Path) -> None:
     DeltaTable(tmp_path).delete("model = 'gpt-1'")
     assert RECORDS[::2] == list(dataset.records())
     assert RECORDS == list(dataset.at(0).records())
+    some = pc.field("id") == "chatcmpl-4"
+    assert [RECORDS[4]] == list(dataset.records(some))
+    assert ["gpt-0"] == [
+        row["model"] for rows in dataset.scan(["model"], some) for row in rows.to_pylist()
+    ]
+    assert 1 == dataset.delete(some).records
+    dataset.restore(1)
     DeltaTable(tmp_path).optimize.compact()
     dataset.append(RECORDS[1::2])
     assert sorted(RECORDS) == sorted(dataset.records())

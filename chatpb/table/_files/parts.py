@@ -225,6 +225,9 @@ class Part:
         """
         if columns is None and schema is SCHEMA:
             self.check_known()
+        if self._with_views and (where is not None or isinstance(columns, dict)):
+            yield from self._computed(columns, where, row_group, schema)
+            return
         if row_group is None and self._has_long:
             for group in self.row_groups(where):
                 yield from self.batches(columns, where, group, schema=schema)
@@ -249,6 +252,22 @@ class Part:
             )
         except (OSError, pa.ArrowException) as error:
             raise self._failure("damaged", error) from None
+
+    def _computed(
+        self,
+        columns: list[str] | dict[str, pc.Expression] | None,
+        where: pc.Expression | None,
+        row_group: int | None,
+        schema: pa.Schema,
+    ) -> Iterator[pa.RecordBatch]:
+        """What `batches` gives of a file with views, which Arrow does not compare with texts."""
+        from pyarrow import dataset  # see above
+
+        for rows in self.batches(list(schema.names), None, row_group, schema=schema):
+            scanner = dataset.InMemoryDataset(rows).scanner(
+                columns=columns, filter=where, use_threads=False
+            )
+            yield from (each for each in scanner.to_batches() if each.num_rows)
 
     def _count(self, row_group: int | None) -> int:
         """How many rows it has, or one row group, by its footer."""

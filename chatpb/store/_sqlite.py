@@ -47,8 +47,9 @@ class SqliteDatabase:
         self._level = _synchronous(url, self.name)
         self._milliseconds = round(timeout * _BUSY * 1000)
         is_memory = url.database in (None, "", ":memory:")
+        self._path = "" if is_memory else os.path.abspath(str(url.database))
         if not is_memory:
-            _touch(str(url.database), self.name, 0 if must_exist else os.O_CREAT)
+            self._file = _touch(self._path, self.name, 0 if must_exist else os.O_CREAT)
         self._engine = create_engine(
             url.set(drivername="sqlite+pysqlite", query={}),
             poolclass=StaticPool if is_memory else NullPool,
@@ -87,6 +88,7 @@ class SqliteDatabase:
 
     def _transact(self, begin: str, work: Callable[[Connection], T]) -> T:
         """Calls a function in a transaction, in one of the threads."""
+        self._check_file()
         try:
             connection = self._connection()
             try:
@@ -99,6 +101,22 @@ class SqliteDatabase:
         except (SQLAlchemyError, sqlite3.Error) as error:
             raise store_error(self.name, error) from None
         return result
+
+    def _check_file(self) -> None:
+        """Refuses to go on with a file that only this process still has.
+
+        SQLite does not notice, and what it commits there would be lost.
+        """
+        if not self._path:
+            return
+        try:
+            is_same = _identity(os.stat(self._path)) == self._file
+        except OSError:
+            is_same = False
+        if not is_same:
+            raise StoreError(
+                self.name, "the file was deleted or replaced while it was open: start again"
+            )
 
     def _connection(self) -> Connection:
         connection: Connection | None = getattr(self._own, "connection", None)
@@ -167,9 +185,21 @@ def _synchronous(url: URL, name: str) -> str:
     return level
 
 
-def _touch(path: str, name: str, flags: int) -> None:
-    """Opens the file, which is created for its owner alone, as SQLite's other files then are."""
+def _touch(path: str, name: str, flags: int) -> tuple[int, int]:
+    """Opens the file, which is created for its owner alone, as SQLite's other files then are.
+
+    Returns:
+        Which file it is.
+    """
     try:
-        os.close(os.open(path, os.O_RDWR | flags, 0o600))
+        file = os.open(path, os.O_RDWR | flags, 0o600)
+        try:
+            return _identity(os.fstat(file))
+        finally:
+            os.close(file)
     except OSError as error:
         raise StoreError(name, os_error_text(error)) from None
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino

@@ -143,6 +143,21 @@ async def test_a_lock_of_another_process(tmp_path: Path) -> None:
         assert {"c1", "c3"} <= set(await ids(store, "a"))
 
 
+@pytest.mark.parametrize("is_replaced", [False, True])
+async def test_a_file_that_is_gone_takes_nothing(tmp_path: Path, is_replaced: bool) -> None:
+    path = tmp_path / "store.db"
+    async with opened(f"sqlite:///{path}") as store:
+        await store.put("a", stored("c1"))
+        path.rename(tmp_path / "other.db")
+        if is_replaced:
+            path.touch()
+        for _ in range(2):
+            with pytest.raises(StoreError, match="deleted or replaced"):
+                await store.put("a", stored("c2"))
+        with pytest.raises(StoreError, match="deleted or replaced"):
+            await ids(store, "a")
+
+
 async def test_deletion_deletes(tmp_path: Path) -> None:
     secrets = [os.urandom(size) for size in (300, 3_000, 100_000)]
     async with opened(f"sqlite:///{tmp_path}/store.db") as store:

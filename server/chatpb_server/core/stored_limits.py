@@ -69,6 +69,8 @@ def check_metadata(pairs: Mapping[str, str]) -> None:
     for key, value in pairs.items():
         if "\0" in key + value:
             raise _refused(_METADATA, "got a NUL character", "invalid_value")
+        if not _is_unicode(key + value):
+            raise _refused(_METADATA, "got half of a surrogate pair", "invalid_value")
         if len(key) > _KEY_CHARACTERS:
             text = f"a key is too long. Expected a key with maximum length {_KEY_CHARACTERS}"
             code = "property_name_above_max_length"
@@ -77,6 +79,15 @@ def check_metadata(pairs: Mapping[str, str]) -> None:
             text = f"string too long. Expected a string with maximum length {_VALUE_CHARACTERS}"
             said = f"{text}, but got a string with length {len(value)} instead"
             raise _refused(_METADATA, said, "string_above_max_length")
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text has no lone surrogates, which have no UTF-8 and so are in no database."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refused(param: str, reason: str, code: str) -> RefusalError:

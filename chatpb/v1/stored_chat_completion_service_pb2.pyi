@@ -127,7 +127,7 @@ class ListStoredChatCompletionsRequest(_message.Message):
     with the first.
     """
     limit: _builtins.int
-    """The most completions of the page, from 1 to 100. Unset or 0: 20."""
+    """The most completions of the page, from 1 to 100; 0 is 20. Unset: 20."""
     order: Global___SortOrder.ValueType
     """Their order. Unset: the oldest first."""
     model: _builtins.str
@@ -309,7 +309,7 @@ class ListStoredChatCompletionMessagesRequest(_message.Message):
     the first.
     """
     limit: _builtins.int
-    """The most messages of the page, from 1 to 100. Unset or 0: 20."""
+    """The most messages of the page, from 1 to 100; 0 is 20. Unset: 20."""
     order: Global___SortOrder.ValueType
     """Their order. Unset: the order of the conversation."""
     def __init__(

@@ -172,7 +172,7 @@ type ListStoredChatCompletionsRequest struct {
 	// The identifier of the completion after which the page begins. Unset: it begins
 	// with the first.
 	After *string `protobuf:"bytes,1,opt,name=after,proto3,oneof" json:"after,omitempty"`
-	// The most completions of the page, from 1 to 100. Unset or 0: 20.
+	// The most completions of the page, from 1 to 100; 0 is 20. Unset: 20.
 	Limit *int32 `protobuf:"varint,2,opt,name=limit,proto3,oneof" json:"limit,omitempty"`
 	// Their order. Unset: the oldest first.
 	Order *SortOrder `protobuf:"varint,3,opt,name=order,proto3,enum=chatpb.v1.SortOrder,oneof" json:"order,omitempty"`
@@ -497,7 +497,7 @@ type ListStoredChatCompletionMessagesRequest struct {
 	// The identifier of the message after which the page begins. Unset: it begins with
 	// the first.
 	After *string `protobuf:"bytes,2,opt,name=after,proto3,oneof" json:"after,omitempty"`
-	// The most messages of the page, from 1 to 100. Unset or 0: 20.
+	// The most messages of the page, from 1 to 100; 0 is 20. Unset: 20.
 	Limit *int32 `protobuf:"varint,3,opt,name=limit,proto3,oneof" json:"limit,omitempty"`
 	// Their order. Unset: the order of the conversation.
 	Order         *SortOrder `protobuf:"varint,4,opt,name=order,proto3,enum=chatpb.v1.SortOrder,oneof" json:"order,omitempty"`

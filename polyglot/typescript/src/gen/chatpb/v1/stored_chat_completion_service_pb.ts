@@ -73,7 +73,7 @@ export type ListStoredChatCompletionsRequest = Message<"chatpb.v1.ListStoredChat
   after?: string | undefined;
 
   /**
-   * The most completions of the page, from 1 to 100. Unset or 0: 20.
+   * The most completions of the page, from 1 to 100; 0 is 20. Unset: 20.
    *
    * @generated from field: optional int32 limit = 2;
    */
@@ -243,7 +243,7 @@ export type ListStoredChatCompletionMessagesRequest = Message<"chatpb.v1.ListSto
   after?: string | undefined;
 
   /**
-   * The most messages of the page, from 1 to 100. Unset or 0: 20.
+   * The most messages of the page, from 1 to 100; 0 is 20. Unset: 20.
    *
    * @generated from field: optional int32 limit = 3;
    */

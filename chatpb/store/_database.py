@@ -55,9 +55,7 @@ def store_error(database: str, error: Exception) -> StoreError:
     lines = str(cause).strip().splitlines()
     reason = lines[0].rpartition("'>: ")[2] if lines else type(cause).__name__
     kind = StoreError
-    if isinstance(error, StatementError):
-        is_driver = isinstance(error, DBAPIError)
-        name = type(error).__name__
-        if not is_driver or name in ("DataError", "IntegrityError", "ProgrammingError"):
-            kind = RowError
+    is_value = isinstance(error, StatementError) and not isinstance(error, DBAPIError)
+    if is_value or type(error).__name__ in ("DataError", "IntegrityError", "ProgrammingError"):
+        kind = RowError
     return kind(database, reason[:1].lower() + reason[1:])

@@ -55,6 +55,16 @@ _INSERTS: Final = {
     .returning(COMPLETION.c.number, COMPLETION.c.caller, COMPLETION.c.id)
     for name, insert in INSERT.items()
 }
+#: The texts of two statements for SQLite's own driver: SQLAlchemy takes longer to execute one than
+#: SQLite does.
+_SQLITE: Final = sqlite.dialect(paramstyle="named")
+_SQLITE_INSERT: Final = str(
+    _INSERTS["sqlite"].compile(
+        dialect=_SQLITE,
+        column_keys=[column.name for column in COMPLETION.c if not column.primary_key],
+    )
+)
+_SQLITE_INSERT_PAIR: Final = str(PAIR.insert().compile(dialect=_SQLITE))
 _PLACE: Final = union_all(
     select(COMPLETION.c.number, literal(0).label("rank")).where(*_OWN),
     select(DELETED.c.number, literal(1).label("rank")).where(
@@ -71,20 +81,35 @@ def put(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
         rows: The rows, as the values of the columns. No two have the same caller and id.
     """
     waiting = {(row["caller"], row["id"]): row for row in rows}
-    insert = _INSERTS[connection.dialect.name]
     while waiting:
         some = [waiting[key] for key in sorted(waiting)]  # in one order: there are no deadlocks
-        # One row alone is a simpler statement.
-        given = some if len(some) > 1 else some[0]
         pairs = []
-        for number, caller, identifier in connection.execute(insert, given).all():
+        for number, caller, identifier in _insert(connection, some):
             row = waiting.pop((caller, identifier))
             pairs += _pairs(caller, number, row["metadata"])
         if pairs:
-            connection.execute(PAIR.insert(), pairs)
+            _insert_pairs(connection, pairs)
         for key in sorted(waiting):
             if _replace(connection, *key, waiting[key]):
                 del waiting[key]
+
+
+def _insert(connection: Connection, rows: Sequence[dict[str, Any]]) -> Sequence[Any]:
+    """Inserts those of rows that are not there. Returns the number, caller and id of each."""
+    name = connection.dialect.name
+    if name == "sqlite":
+        driver: Any = connection.connection.dbapi_connection
+        return [found for row in rows for found in driver.execute(_SQLITE_INSERT, row).fetchall()]
+    # One row alone is a simpler statement.
+    return connection.execute(_INSERTS[name], rows if len(rows) > 1 else rows[0]).all()
+
+
+def _insert_pairs(connection: Connection, pairs: Sequence[dict[str, Any]]) -> None:
+    if connection.dialect.name == "sqlite":
+        driver: Any = connection.connection.dbapi_connection
+        driver.executemany(_SQLITE_INSERT_PAIR, pairs)
+    else:
+        connection.execute(PAIR.insert(), pairs)
 
 
 def _replace(connection: Connection, caller: str, identifier: str, row: Mapping[str, Any]) -> bool:
@@ -99,7 +124,7 @@ def _replace(connection: Connection, caller: str, identifier: str, row: Mapping[
     if old != row["metadata"]:
         _delete_pairs(connection, _pairs(caller, number, old))
         if pairs := _pairs(caller, number, row["metadata"]):
-            connection.execute(PAIR.insert(), pairs)
+            _insert_pairs(connection, pairs)
     return True
 
 

@@ -92,9 +92,14 @@ class SqliteDatabase:
         try:
             connection = self._connection()
             try:
-                connection.exec_driver_sql(begin)
+                # The driver's own calls: those of SQLAlchemy take longer than a short transaction.
+                driver: Any = connection.connection.dbapi_connection
+                driver.execute(begin)
                 result = work(connection)
-                connection.commit()
+                if connection.in_transaction():
+                    connection.commit()
+                else:
+                    driver.commit()
             except BaseException:
                 self._forget(connection)
                 raise

@@ -115,7 +115,7 @@ async def test_a_core_that_is_too_old_or_gone() -> None:
         assert 503 == (await ask(ports))[0]
 
 
-async def test_a_store_that_is_down() -> None:
+async def test_a_store_that_is_down(caplog: pytest.LogCaptureFixture) -> None:
     store = MemoryStore()
     store.failures = 3
     async with edge(store) as ports:
@@ -124,3 +124,4 @@ async def test_a_store_that_is_down() -> None:
             assert 503 == status
             assert "store of completions cannot be used now" in answer["error"]["message"]
             assert "out of order" not in answer["error"]["message"]
+    assert 3 == sum("out of order" in str(vars(each).get("fields")) for each in caplog.records)

@@ -27,6 +27,7 @@ from typing import Any, Final, Literal, TextIO
 from grpc import StatusCode
 
 from chatpb import ConversionError
+from chatpb.store import StoreError
 from chatpb_server.core.call import Call
 from chatpb_server.core.upstream import UpstreamFault
 from chatpb_server.watching.descriptors import is_out_of_descriptors, log_out_of_descriptors
@@ -180,7 +181,7 @@ def _line(error: BaseException) -> str:
     """The type of an exception, and its text if that cannot quote anything."""
     kind = type(error)
     text = ""
-    if isinstance(error, UpstreamFault):
+    if isinstance(error, (UpstreamFault, StoreError)):
         text = str(error)
     elif isinstance(error, OSError):
         text = error.strerror or ""

@@ -130,7 +130,7 @@ class Kept:
         try:
             check_metadata(metadata)
         except RefusalError:
-            raise UnfitError("its metadata is larger than OpenAI allows") from None
+            raise UnfitError("its metadata is not what OpenAI allows") from None
         model = about.model or self.call.model
         pieces = [
             begun(CompletionRecord.REQUEST_FIELD_NUMBER, len(request)),

@@ -18,7 +18,7 @@ from chatpb.store import Listing, StoredCompletion, StoreError, open_store
 from chatpb.v1.chat_completion_service_pb2_grpc import ChatCompletionServiceStub
 from chatpb_server.core.store_rules import StoreTable
 from chatpb_server.running import stores
-from chatpb_server.running.config import ConfigError
+from chatpb_server.running.config import ConfigError, load
 from chatpb_server.running.reload import merged
 from chatpb_server.running.retention import Retention
 from chatpb_server.running.settings import Settings
@@ -74,6 +74,23 @@ async def test_what_changes_at_a_signal(tmp_path: Path) -> None:
         assert line.rstrip().endswith("need a restart: store.url")
         await call(channel)
     assert 1 == await count_in(url)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("sqlite:///a.db", "sqlite:///{folder}/a.db"),
+        ("sqlite:///a.db?synchronous=full", "sqlite:///{folder}/a.db?synchronous=full"),
+        ("sqlite:////b/a.db", "sqlite:////b/a.db"),
+        ("postgresql:///a", "postgresql:///a"),
+    ],
+)
+def test_a_file_is_below_the_folder_of_the_configuration(
+    tmp_path: Path, given: str, expected: str
+) -> None:
+    config = tmp_path / "relay.toml"
+    config.write_text(f'store.url = "{given}"\n')
+    assert expected.format(folder=tmp_path) == load({}, config).store.url
 
 
 @pytest.mark.parametrize(

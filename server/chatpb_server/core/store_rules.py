@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -35,6 +36,15 @@ def _url(text: str) -> str:
     if kind == "sqlite" and (not place.startswith("/") or path in ("", ":memory:")):
         raise ValueError("expected the path of a file after sqlite:///")
     return text
+
+
+def anchored(url: str, folder: Path) -> str:
+    """A URL of a store whose path, if it is that of a file and relative, is below a folder."""
+    kind, _, place = url.partition("///")
+    path, mark, options = place.partition("?")
+    if kind != "sqlite:" or path in ("", ":memory:"):
+        return url
+    return f"{kind}///{folder / path}{mark}{options}"
 
 
 def _age(text: str) -> str:

@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 
 from chatpb._errors import os_error_text
 from chatpb_server.core.setting import PREFIX, Table
+from chatpb_server.core.store_rules import anchored
 from chatpb_server.running.conflicts import conflicts
 from chatpb_server.running.places import Places
 from chatpb_server.running.settings import Settings, short_keys
@@ -150,6 +151,8 @@ def _read(path: Path) -> dict[str, Any]:
     except RecursionError:
         raise ConfigError(f"{path}: nested too deeply") from None
     _anchor(data, Settings, path.parent)
+    if isinstance(store := data.get("store"), dict) and isinstance(store.get("url"), str):
+        store["url"] = anchored(store["url"], path.parent)
     if isinstance(upstreams := data.get("upstreams"), dict):
         for table in upstreams.values():
             _anchor_upstream(table, path.parent)

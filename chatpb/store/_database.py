@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, StatementError
@@ -11,6 +11,8 @@ from sqlalchemy.exc import DBAPIError, StatementError
 from chatpb.store._errors import RowError, StoreError
 
 T = TypeVar("T")
+#: PostgreSQL's class of errors for values that are beyond its limits, such as that of an index.
+_TOO_LARGE: Final = "54"
 
 
 class Database(Protocol):
@@ -56,6 +58,7 @@ def store_error(database: str, error: Exception) -> StoreError:
     reason = lines[0].rpartition("'>: ")[2] if lines else type(cause).__name__
     kind = StoreError
     is_value = isinstance(error, StatementError) and not isinstance(error, DBAPIError)
+    is_value = is_value or str(getattr(cause, "sqlstate", "")).startswith(_TOO_LARGE)
     if is_value or type(error).__name__ in ("DataError", "IntegrityError", "ProgrammingError"):
         kind = RowError
     return kind(database, reason[:1].lower() + reason[1:])

@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from chatpb.store import Listing, Store, StoreError
+from chatpb.store._errors import RowError
 from support.limits import within
 from support.stored import ids, opened, stored
 
@@ -49,6 +50,15 @@ async def transaction(url: str, name: str) -> AsyncIterator[Any]:
         yield running
     finally:
         await connection.close()
+
+
+async def test_names_that_no_index_takes_fail_alone(postgresql: str) -> None:
+    caller, name = ("".join(chr(0x4E00 + 37 * n % 20_000) for n in range(k)) for k in (900, 512))
+    async with opened(postgresql) as store:
+        puts = [store.put("a", stored("c1")), store.put(caller, stored(name))]
+        assert None is (done := await asyncio.gather(*puts, return_exceptions=True))[0]
+        assert isinstance(done[1], RowError)  # which says nothing against the database
+        assert ["c1"] == await ids(store, "a")
 
 
 async def test_a_slow_transaction_is_not_passed_over(postgresql: str) -> None:

@@ -36,7 +36,8 @@ class SqliteDatabase:
     Args:
         url: Its URL.
         timeout: How long a transaction waits for those of others, in seconds.
-        must_exist: Whether to refuse a file that is not there, rather than to create it.
+        must_exist: Whether to refuse a file that is not there, rather than to create it; and to
+            leave the mode of its log as it is.
 
     Raises:
         StoreError: The URL has an unknown option, or the file cannot be opened.
@@ -45,6 +46,7 @@ class SqliteDatabase:
     def __init__(self, url: URL, timeout: float, *, must_exist: bool) -> None:
         self.name = url.render_as_string()
         self._level = _synchronous(url, self.name)
+        self._may_set_up = not must_exist
         self._milliseconds = round(timeout * _BUSY * 1000)
         is_memory = url.database in (None, "", ":memory:")
         self._path = "" if is_memory else os.path.abspath(str(url.database))
@@ -159,7 +161,8 @@ class SqliteDatabase:
         """Sets up a new connection."""
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {self._milliseconds}")
-        if cursor.execute("PRAGMA journal_mode").fetchone()[0] not in ("wal", "memory"):
+        mode = cursor.execute("PRAGMA journal_mode").fetchone()[0]
+        if self._may_set_up and mode not in ("wal", "memory"):
             self._use_wal(cursor)
         # In WAL mode NORMAL does not wait for the disk at a commit: the system has the bytes, so
         # the end of the process loses nothing, but a power failure may lose the last commits.

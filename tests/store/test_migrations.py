@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +121,12 @@ def test_a_database_that_is_not_there_is_not_made_by_a_check(tmp_path: Path) -> 
     with pytest.raises(StoreError, match="no such file"):
         check(f"sqlite:///{path}")
     assert not path.exists()
+
+
+def test_a_check_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE others (a)")
+    before = path.read_bytes()
+    assert 0 == check(f"sqlite:///{path}").version
+    assert (before, [path]) == (path.read_bytes(), [*tmp_path.iterdir()])

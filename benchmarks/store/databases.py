@@ -95,7 +95,12 @@ def sqlite_get(path: Path, names: list[str]) -> float:
 
 
 async def postgres_bytes(url: str, texts: list[bytes]) -> dict[str, float]:
-    """The bytes of each row: of the store, and of the JSON in tables with the same two indexes."""
+    """The bytes of each row: of the store, and of the JSON in tables with the same two indexes.
+
+    Returns:
+        Them, and those without indexes, by names that end with ``alone``. The store's table has
+        metadata, model and times in columns of their own too, and the store an index of metadata.
+    """
     import asyncpg
 
     connection = await asyncpg.connect(url)
@@ -110,6 +115,7 @@ async def postgres_bytes(url: str, texts: list[bytes]) -> dict[str, float]:
             for row in tables
         ]
         found["store"] = sum(sizes) / len(texts)
+        found["store alone"] = await _alone(connection, "chatpb_completion") / len(texts)
         for kind in ("jsonb", "text"):
             await connection.execute(f"DROP TABLE IF EXISTS as_{kind}")
             await connection.execute(
@@ -122,6 +128,13 @@ async def postgres_bytes(url: str, texts: list[bytes]) -> dict[str, float]:
             )
             size = await connection.fetchval(f"SELECT pg_total_relation_size('as_{kind}')")
             found[kind] = size / len(texts)
+            found[f"{kind} alone"] = await _alone(connection, f"as_{kind}") / len(texts)
     finally:
         await connection.close()
     return found
+
+
+async def _alone(connection: Any, name: str) -> int:
+    """The bytes of a table and of its large values, without indexes."""
+    size: int = await connection.fetchval("SELECT pg_table_size($1::text::regclass)", name)
+    return size

@@ -22,7 +22,7 @@
 #include "chatpb/v1/chat_completion_service.pb.h"
 #include "chatpb/v1/completion_record.pb.h"
 #include "chatpb/v1/model_service.pb.h"
-#include "chatpb/v1/stored_chat_completion.pb.h"
+#include "chatpb/v1/stored_chat_completion_service.pb.h"
 #include "fields.h"
 #include "relay.h"
 

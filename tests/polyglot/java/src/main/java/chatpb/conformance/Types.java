@@ -4,7 +4,7 @@ import com.chatpb.v1.ChatCompletionProto;
 import com.chatpb.v1.ChatCompletionServiceProto;
 import com.chatpb.v1.CompletionRecordProto;
 import com.chatpb.v1.ModelServiceProto;
-import com.chatpb.v1.StoredChatCompletionProto;
+import com.chatpb.v1.StoredChatCompletionServiceProto;
 import com.google.protobuf.Descriptors.Descriptor;
 import com.google.protobuf.Descriptors.FileDescriptor;
 import com.google.protobuf.Message;
@@ -21,7 +21,7 @@ final class Types {
     add(ChatCompletionServiceProto.getDescriptor());
     add(CompletionRecordProto.getDescriptor());
     add(ModelServiceProto.getDescriptor());
-    add(StoredChatCompletionProto.getDescriptor());
+    add(StoredChatCompletionServiceProto.getDescriptor());
   }
 
   private Types() {}

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol, runtime_checkable
 
+from chatpb._rpc.deadline import seconds_until
 from chatpb.v1.model_pb2 import Model
 
 #: Of models that no upstream has described, the time of creation.
@@ -43,9 +44,7 @@ class ModelsRequest:
 
     def seconds_left(self) -> float | None:
         """The time until the deadline, at least 0; None if there is no deadline."""
-        if self.deadline is None:
-            return None
-        return max(0.0, self.deadline - time.monotonic())
+        return seconds_until(self.deadline)
 
 
 @runtime_checkable

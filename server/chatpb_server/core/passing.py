@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from chatpb._rpc.deadline import seconds_until
 from chatpb_server.core.call import Call, Observer
 from chatpb_server.core.service import Attempts
 from chatpb_server.core.upstream import AttemptObserver
@@ -86,7 +87,7 @@ class PassedRequest:
 
     def seconds_left(self) -> float | None:
         """The time until the deadline, at least 0; None if there is no deadline."""
-        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+        return seconds_until(self.deadline)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, TypeGuard, runtime_checkable
 
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
+from chatpb._rpc.deadline import seconds_until
 from chatpb._rpc.stored import NO_STORE, contents_of, path_of
 from chatpb._wire import embedded
 from chatpb.store import Store
@@ -48,9 +48,7 @@ class StoredRequest:
 
     def seconds_left(self) -> float | None:
         """The time until the deadline, at least 0; None if there is no deadline."""
-        if self.deadline is None:
-            return None
-        return max(0.0, self.deadline - time.monotonic())
+        return seconds_until(self.deadline)
 
 
 @runtime_checkable
@@ -72,7 +70,7 @@ class PassesStored(Protocol):
         ...
 
 
-def passes_stored(upstream: object) -> bool:
+def passes_stored(upstream: object) -> TypeGuard[PassesStored]:
     """Whether an upstream is a relay, which has stored completions."""
     return isinstance(upstream, PassesStored) and upstream.passes_stored
 
@@ -127,7 +125,7 @@ class StoredChatCompletionService:
 
     async def _passed(self, call: Call, method: Any, data: bytes) -> bytes:
         upstream = self._upstream
-        if not isinstance(upstream, PassesStored) or not upstream.passes_stored:
+        if not passes_stored(upstream):
             raise RefusalError(404, _HOW_TO_STORE, NO_STORE)
         headers = self.passed_on.of(call.metadata)
         request = StoredRequest(path_of(method), data, call.caller, headers, call.deadline)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from typing import Final
 
+from chatpb._rpc.deadline import seconds_until
 from chatpb.store import Store, StoreError
 from chatpb.store._errors import RowError
 from chatpb_server.core.call import Call
@@ -84,8 +84,8 @@ class Storing:
 
     async def _in_time(self, kept: Kept) -> Outcome:
         seconds = self.rules.timeout
-        if kept.call.deadline is not None:
-            seconds = min(seconds, max(0.0, kept.call.deadline - time.monotonic()) * _SHARE)
+        if (left := seconds_until(kept.call.deadline)) is not None:
+            seconds = min(seconds, left * _SHARE)
         task = asyncio.ensure_future(self._outcome(kept))
         try:
             await asyncio.wait((task,), timeout=seconds)

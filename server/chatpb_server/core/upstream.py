@@ -6,7 +6,6 @@ as, so that an HTTP caller gets the same bytes; for all others the text is None.
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Final, Protocol
 
 from chatpb import ConversionError, to_json
 from chatpb._errors import param_of
+from chatpb._rpc.deadline import seconds_until
 from chatpb.v1.chat_completion_request_pb2 import ChatCompletionRequest
 from chatpb_server.core.error import INVALID_REQUEST, error_response
 from chatpb_server.core.offload import binary_to_json, json_to_binary
@@ -166,9 +166,7 @@ class UpstreamRequest:
 
     def seconds_left(self) -> float | None:
         """The time until the deadline, at least 0; None if there is no deadline."""
-        if self.deadline is None:
-            return None
-        return max(0.0, self.deadline - time.monotonic())
+        return seconds_until(self.deadline)
 
 
 @dataclass(frozen=True, slots=True)

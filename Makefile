@@ -19,8 +19,8 @@ PIP    := -m pip install --quiet --disable-pip-version-check
 PROJECT := $(PIP) --no-deps --no-build-isolation
 sync = UV_PROJECT_ENVIRONMENT=$(1) $(UV) sync --quiet --locked --no-install-project
 compile = UV_CUSTOM_COMPILE_COMMAND='make update' $(UV) pip compile --quiet --python-version 3.11 --generate-hashes $(UPGRADE)
-NATIVE := chatpb/v1/descriptor_set.binpb _chatpb.pyi native/Cargo.toml native/Cargo.lock native/transcoder/Cargo.toml \
-          $(wildcard native/src/*.rs native/transcoder/src/*.rs)
+NATIVE := chatpb/v1/descriptor_set.binpb _chatpb.pyi native/Cargo.toml native/Cargo.lock native/core/Cargo.toml \
+          $(wildcard native/src/*.rs native/core/src/*.rs)
 GO     ?= $(or $(shell command -v go),/usr/local/go/bin/go)
 CARGO_FUZZ := .cargo-tools/bin/cargo-fuzz
 FUZZ   := CHATPB_FUZZ_PYTHON="$(CURDIR)/$(BIN)/python" \
@@ -263,7 +263,7 @@ types: setup ## Check types
 rust: ## Check the native implementation: format, lints and unit tests
 	cargo fmt --check --manifest-path native/Cargo.toml --all
 	cargo clippy --manifest-path native/Cargo.toml --workspace --all-targets --locked -- -D warnings
-	cargo test --manifest-path native/transcoder/Cargo.toml --quiet --locked
+	cargo test --manifest-path native/core/Cargo.toml --quiet --locked
 
 PROTOC = PATH="$(CURDIR)/$(GEN)/bin:$$PATH" python -m grpc_tools.protoc
 STUB_SOURCES := build/stub_sources.binpb

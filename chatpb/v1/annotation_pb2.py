@@ -26,13 +26,14 @@ from chatpb.v1 import options_pb2 as chatpb_dot_v1_dot_options__pb2
 from chatpb.v1 import residue_pb2 as chatpb_dot_v1_dot_residue__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63hatpb/v1/annotation.proto\x12\tchatpb.v1\x1a\x17\x63hatpb/v1/options.proto\x1a\x17\x63hatpb/v1/residue.proto\"\x8f\x01\n\nAnnotation\x12%\n\x04type\x18\x01 \x01(\tB\x12\xa2\x9f\x19\x0e\"url_citation\"H\x00\x88\x01\x01\x12,\n\x0curl_citation\x18\x02 \x01(\x0b\x32\x16.chatpb.v1.UrlCitation\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x07\n\x05_type\"\xba\x01\n\x0bUrlCitation\x12\x16\n\tend_index\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x0bstart_index\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x12\n\x05title\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x10\n\x03url\x18\x04 \x01(\tH\x03\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x0c\n\n_end_indexB\x0e\n\x0c_start_indexB\x08\n\x06_titleB\x06\n\x04_urlb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63hatpb/v1/annotation.proto\x12\tchatpb.v1\x1a\x17\x63hatpb/v1/options.proto\x1a\x17\x63hatpb/v1/residue.proto\"\x8f\x01\n\nAnnotation\x12%\n\x04type\x18\x01 \x01(\tB\x12\xa2\x9f\x19\x0e\"url_citation\"H\x00\x88\x01\x01\x12,\n\x0curl_citation\x18\x02 \x01(\x0b\x32\x16.chatpb.v1.UrlCitation\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x07\n\x05_type\"\xba\x01\n\x0bUrlCitation\x12\x16\n\tend_index\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x0bstart_index\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x12\n\x05title\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x10\n\x03url\x18\x04 \x01(\tH\x03\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x0c\n\n_end_indexB\x0e\n\x0c_start_indexB\x08\n\x06_titleB\x06\n\x04_urlBw\n\rcom.chatpb.v1B\x0f\x41nnotationProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\nChatpb::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'chatpb.v1.annotation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\rcom.chatpb.v1B\017AnnotationProtoP\001Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\252\002\tChatpb.V1\312\002\tChatpb\\V1\352\002\nChatpb::V1'
   _globals['_ANNOTATION'].fields_by_name['type']._loaded_options = None
   _globals['_ANNOTATION'].fields_by_name['type']._serialized_options = b'\242\237\031\016\"url_citation\"'
   _globals['_ANNOTATION']._serialized_start=92

@@ -26,13 +26,14 @@ from chatpb.v1 import options_pb2 as chatpb_dot_v1_dot_options__pb2
 from chatpb.v1 import residue_pb2 as chatpb_dot_v1_dot_residue__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%chatpb/v1/chat_completion_audio.proto\x12\tchatpb.v1\x1a\x17\x63hatpb/v1/options.proto\x1a\x17\x63hatpb/v1/residue.proto\"\xd4\x01\n\x13\x43hatCompletionAudio\x12\x0f\n\x02id\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x1b\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x42\x08\xb0\x9f\x19\x02\xb8\x9f\x19\x01H\x01\x88\x01\x01\x12\x1d\n\ntranscript\x18\x03 \x01(\tB\x04\xb8\x9f\x19\x01H\x02\x88\x01\x01\x12\x17\n\nexpires_at\x18\x04 \x01(\x03H\x03\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue:\x04\xb8\x9f\x19\x01\x42\x05\n\x03_idB\x07\n\x05_dataB\r\n\x0b_transcriptB\r\n\x0b_expires_atb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%chatpb/v1/chat_completion_audio.proto\x12\tchatpb.v1\x1a\x17\x63hatpb/v1/options.proto\x1a\x17\x63hatpb/v1/residue.proto\"\xd4\x01\n\x13\x43hatCompletionAudio\x12\x0f\n\x02id\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x1b\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x42\x08\xb0\x9f\x19\x02\xb8\x9f\x19\x01H\x01\x88\x01\x01\x12\x1d\n\ntranscript\x18\x03 \x01(\tB\x04\xb8\x9f\x19\x01H\x02\x88\x01\x01\x12\x17\n\nexpires_at\x18\x04 \x01(\x03H\x03\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue:\x04\xb8\x9f\x19\x01\x42\x05\n\x03_idB\x07\n\x05_dataB\r\n\x0b_transcriptB\r\n\x0b_expires_atB\x80\x01\n\rcom.chatpb.v1B\x18\x43hatCompletionAudioProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\nChatpb::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'chatpb.v1.chat_completion_audio_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\rcom.chatpb.v1B\030ChatCompletionAudioProtoP\001Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\252\002\tChatpb.V1\312\002\tChatpb\\V1\352\002\nChatpb::V1'
   _globals['_CHATCOMPLETIONAUDIO'].fields_by_name['data']._loaded_options = None
   _globals['_CHATCOMPLETIONAUDIO'].fields_by_name['data']._serialized_options = b'\260\237\031\002\270\237\031\001'
   _globals['_CHATCOMPLETIONAUDIO'].fields_by_name['transcript']._loaded_options = None

@@ -27,13 +27,14 @@ from chatpb.v1 import chat_completion_chunk_pb2 as chatpb_dot_v1_dot_chat__compl
 from chatpb.v1 import chat_completion_request_pb2 as chatpb_dot_v1_dot_chat__completion__request__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'chatpb/v1/chat_completion_service.proto\x12\tchatpb.v1\x1a\x1f\x63hatpb/v1/chat_completion.proto\x1a%chatpb/v1/chat_completion_chunk.proto\x1a\'chatpb/v1/chat_completion_request.proto\"P\n\x1b\x43reateChatCompletionRequest\x12\x31\n\x07request\x18\x01 \x01(\x0b\x32 .chatpb.v1.ChatCompletionRequest\"M\n\x1c\x43reateChatCompletionResponse\x12-\n\ncompletion\x18\x01 \x01(\x0b\x32\x19.chatpb.v1.ChatCompletion\"a\n\x1bStreamChatCompletionRequest\x12\x31\n\x07request\x18\x01 \x01(\x0b\x32 .chatpb.v1.ChatCompletionRequest\x12\x0f\n\x07\x63ompact\x18\x02 \x01(\x08\"\x86\x01\n\x1cStreamChatCompletionResponse\x12.\n\x06\x63hunks\x18\x01 \x03(\x0b\x32\x1e.chatpb.v1.ChatCompletionChunk\x12\x36\n\x0e\x63ompact_chunks\x18\x02 \x03(\x0b\x32\x1e.chatpb.v1.ChatCompletionChunk2\xeb\x01\n\x15\x43hatCompletionService\x12g\n\x14\x43reateChatCompletion\x12&.chatpb.v1.CreateChatCompletionRequest\x1a\'.chatpb.v1.CreateChatCompletionResponse\x12i\n\x14StreamChatCompletion\x12&.chatpb.v1.StreamChatCompletionRequest\x1a\'.chatpb.v1.StreamChatCompletionResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'chatpb/v1/chat_completion_service.proto\x12\tchatpb.v1\x1a\x1f\x63hatpb/v1/chat_completion.proto\x1a%chatpb/v1/chat_completion_chunk.proto\x1a\'chatpb/v1/chat_completion_request.proto\"P\n\x1b\x43reateChatCompletionRequest\x12\x31\n\x07request\x18\x01 \x01(\x0b\x32 .chatpb.v1.ChatCompletionRequest\"M\n\x1c\x43reateChatCompletionResponse\x12-\n\ncompletion\x18\x01 \x01(\x0b\x32\x19.chatpb.v1.ChatCompletion\"a\n\x1bStreamChatCompletionRequest\x12\x31\n\x07request\x18\x01 \x01(\x0b\x32 .chatpb.v1.ChatCompletionRequest\x12\x0f\n\x07\x63ompact\x18\x02 \x01(\x08\"\x86\x01\n\x1cStreamChatCompletionResponse\x12.\n\x06\x63hunks\x18\x01 \x03(\x0b\x32\x1e.chatpb.v1.ChatCompletionChunk\x12\x36\n\x0e\x63ompact_chunks\x18\x02 \x03(\x0b\x32\x1e.chatpb.v1.ChatCompletionChunk2\xeb\x01\n\x15\x43hatCompletionService\x12g\n\x14\x43reateChatCompletion\x12&.chatpb.v1.CreateChatCompletionRequest\x1a\'.chatpb.v1.CreateChatCompletionResponse\x12i\n\x14StreamChatCompletion\x12&.chatpb.v1.StreamChatCompletionRequest\x1a\'.chatpb.v1.StreamChatCompletionResponse0\x01\x42\x82\x01\n\rcom.chatpb.v1B\x1a\x43hatCompletionServiceProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\nChatpb::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'chatpb.v1.chat_completion_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\rcom.chatpb.v1B\032ChatCompletionServiceProtoP\001Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\252\002\tChatpb.V1\312\002\tChatpb\\V1\352\002\nChatpb::V1'
   _globals['_CREATECHATCOMPLETIONREQUEST']._serialized_start=167
   _globals['_CREATECHATCOMPLETIONREQUEST']._serialized_end=247
   _globals['_CREATECHATCOMPLETIONRESPONSE']._serialized_start=249

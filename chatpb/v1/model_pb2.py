@@ -26,13 +26,14 @@ from chatpb.v1 import options_pb2 as chatpb_dot_v1_dot_options__pb2
 from chatpb.v1 import residue_pb2 as chatpb_dot_v1_dot_residue__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x63hatpb/v1/model.proto\x12\tchatpb.v1\x1a\x17\x63hatpb/v1/options.proto\x1a\x17\x63hatpb/v1/residue.proto\"\xc0\x02\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1b\n\x06object\x18\x02 \x01(\tB\x0b\xa2\x9f\x19\x07\"model\"\x12\x0f\n\x07\x63reated\x18\x03 \x01(\x03\x12\x10\n\x08owned_by\x18\x04 \x01(\t\x12\x1a\n\rshutdown_date\x18\x05 \x01(\tH\x00\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue\x12\x11\n\x04root\x18\x64 \x01(\tH\x01\x88\x01\x01\x12\x13\n\x06parent\x18\x65 \x01(\tH\x02\x88\x01\x01\x12\x1a\n\rmax_model_len\x18\x66 \x01(\x03H\x03\x88\x01\x01\x12\x1b\n\x0e\x63ontext_length\x18g \x01(\x03H\x04\x88\x01\x01\x42\x10\n\x0e_shutdown_dateB\x07\n\x05_rootB\t\n\x07_parentB\x10\n\x0e_max_model_lenB\x11\n\x0f_context_length\"t\n\tModelList\x12\x1a\n\x06object\x18\x01 \x01(\tB\n\xa2\x9f\x19\x06\"list\"\x12&\n\x04\x64\x61ta\x18\x02 \x03(\x0b\x32\x10.chatpb.v1.ModelB\x06\xa2\x9f\x19\x02[]\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residueb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x63hatpb/v1/model.proto\x12\tchatpb.v1\x1a\x17\x63hatpb/v1/options.proto\x1a\x17\x63hatpb/v1/residue.proto\"\xc0\x02\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1b\n\x06object\x18\x02 \x01(\tB\x0b\xa2\x9f\x19\x07\"model\"\x12\x0f\n\x07\x63reated\x18\x03 \x01(\x03\x12\x10\n\x08owned_by\x18\x04 \x01(\t\x12\x1a\n\rshutdown_date\x18\x05 \x01(\tH\x00\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.Residue\x12\x11\n\x04root\x18\x64 \x01(\tH\x01\x88\x01\x01\x12\x13\n\x06parent\x18\x65 \x01(\tH\x02\x88\x01\x01\x12\x1a\n\rmax_model_len\x18\x66 \x01(\x03H\x03\x88\x01\x01\x12\x1b\n\x0e\x63ontext_length\x18g \x01(\x03H\x04\x88\x01\x01\x42\x10\n\x0e_shutdown_dateB\x07\n\x05_rootB\t\n\x07_parentB\x10\n\x0e_max_model_lenB\x11\n\x0f_context_length\"t\n\tModelList\x12\x1a\n\x06object\x18\x01 \x01(\tB\n\xa2\x9f\x19\x06\"list\"\x12&\n\x04\x64\x61ta\x18\x02 \x03(\x0b\x32\x10.chatpb.v1.ModelB\x06\xa2\x9f\x19\x02[]\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueBr\n\rcom.chatpb.v1B\nModelProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\nChatpb::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'chatpb.v1.model_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\rcom.chatpb.v1B\nModelProtoP\001Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\252\002\tChatpb.V1\312\002\tChatpb\\V1\352\002\nChatpb::V1'
   _globals['_MODEL'].fields_by_name['object']._loaded_options = None
   _globals['_MODEL'].fields_by_name['object']._serialized_options = b'\242\237\031\007\"model\"'
   _globals['_MODELLIST'].fields_by_name['object']._loaded_options = None

@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from chatpb.v1 import model_pb2 as chatpb_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63hatpb/v1/model_service.proto\x12\tchatpb.v1\x1a\x15\x63hatpb/v1/model.proto\"\x13\n\x11ListModelsRequest\":\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x01(\x0b\x32\x14.chatpb.v1.ModelList\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"3\n\x10GetModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.chatpb.v1.Model2\xa8\x01\n\x0cModelService\x12N\n\nListModels\x12\x1c.chatpb.v1.ListModelsRequest\x1a\x1d.chatpb.v1.ListModelsResponse\"\x03\x90\x02\x01\x12H\n\x08GetModel\x12\x1a.chatpb.v1.GetModelRequest\x1a\x1b.chatpb.v1.GetModelResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63hatpb/v1/model_service.proto\x12\tchatpb.v1\x1a\x15\x63hatpb/v1/model.proto\"\x13\n\x11ListModelsRequest\":\n\x12ListModelsResponse\x12$\n\x06models\x18\x01 \x01(\x0b\x32\x14.chatpb.v1.ModelList\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"3\n\x10GetModelResponse\x12\x1f\n\x05model\x18\x01 \x01(\x0b\x32\x10.chatpb.v1.Model2\xa8\x01\n\x0cModelService\x12N\n\nListModels\x12\x1c.chatpb.v1.ListModelsRequest\x1a\x1d.chatpb.v1.ListModelsResponse\"\x03\x90\x02\x01\x12H\n\x08GetModel\x12\x1a.chatpb.v1.GetModelRequest\x1a\x1b.chatpb.v1.GetModelResponse\"\x03\x90\x02\x01\x42y\n\rcom.chatpb.v1B\x11ModelServiceProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\nChatpb::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'chatpb.v1.model_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\rcom.chatpb.v1B\021ModelServiceProtoP\001Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\252\002\tChatpb.V1\312\002\tChatpb\\V1\352\002\nChatpb::V1'
   _globals['_MODELSERVICE'].methods_by_name['ListModels']._loaded_options = None
   _globals['_MODELSERVICE'].methods_by_name['ListModels']._serialized_options = b'\220\002\001'
   _globals['_MODELSERVICE'].methods_by_name['GetModel']._loaded_options = None

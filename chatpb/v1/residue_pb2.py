@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63hatpb/v1/residue.proto\x12\tchatpb.v1\"_\n\x07Residue\x12\x13\n\x0bnull_fields\x18\x01 \x03(\r\x12\x15\n\rabsent_fields\x18\x02 \x03(\r\x12\x14\n\x0c\x65mpty_fields\x18\x03 \x03(\r\x12\x12\n\nextra_json\x18\x04 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63hatpb/v1/residue.proto\x12\tchatpb.v1\"_\n\x07Residue\x12\x13\n\x0bnull_fields\x18\x01 \x03(\r\x12\x15\n\rabsent_fields\x18\x02 \x03(\r\x12\x14\n\x0c\x65mpty_fields\x18\x03 \x03(\r\x12\x12\n\nextra_json\x18\x04 \x01(\tBt\n\rcom.chatpb.v1B\x0cResidueProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\nChatpb::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'chatpb.v1.residue_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\rcom.chatpb.v1B\014ResidueProtoP\001Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\252\002\tChatpb.V1\312\002\tChatpb\\V1\352\002\nChatpb::V1'
   _globals['_RESIDUE']._serialized_start=38
   _globals['_RESIDUE']._serialized_end=133
 # @@protoc_insertion_point(module_scope)

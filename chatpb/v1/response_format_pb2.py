@@ -26,13 +26,14 @@ from chatpb.v1 import options_pb2 as chatpb_dot_v1_dot_options__pb2
 from chatpb.v1 import residue_pb2 as chatpb_dot_v1_dot_residue__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63hatpb/v1/response_format.proto\x12\tchatpb.v1\x1a\x17\x63hatpb/v1/options.proto\x1a\x17\x63hatpb/v1/residue.proto\"\xaa\x01\n\x0eResponseFormat\x12>\n\x04type\x18\x01 \x01(\x0e\x32\x1d.chatpb.v1.ResponseFormatTypeB\x0c\xe2\x9f\x19\x04type\xa0\xa0\x19\x01H\x00\x88\x01\x01\x12*\n\x0bjson_schema\x18\x02 \x01(\x0b\x32\x15.chatpb.v1.JsonSchema\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x07\n\x05_type\"\xbd\x01\n\nJsonSchema\x12\x11\n\x04name\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x18\n\x0b\x64\x65scription\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x19\n\x06schema\x18\x03 \x01(\tB\x04\xb0\x9f\x19\x03H\x02\x88\x01\x01\x12\x13\n\x06strict\x18\x04 \x01(\x08H\x03\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x07\n\x05_nameB\x0e\n\x0c_descriptionB\t\n\x07_schemaB\t\n\x07_strict*\xa5\x01\n\x12ResponseFormatType\x12$\n RESPONSE_FORMAT_TYPE_UNSPECIFIED\x10\x00\x12\x1d\n\x19RESPONSE_FORMAT_TYPE_TEXT\x10\x01\x12$\n RESPONSE_FORMAT_TYPE_JSON_OBJECT\x10\x02\x12$\n RESPONSE_FORMAT_TYPE_JSON_SCHEMA\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63hatpb/v1/response_format.proto\x12\tchatpb.v1\x1a\x17\x63hatpb/v1/options.proto\x1a\x17\x63hatpb/v1/residue.proto\"\xaa\x01\n\x0eResponseFormat\x12>\n\x04type\x18\x01 \x01(\x0e\x32\x1d.chatpb.v1.ResponseFormatTypeB\x0c\xe2\x9f\x19\x04type\xa0\xa0\x19\x01H\x00\x88\x01\x01\x12*\n\x0bjson_schema\x18\x02 \x01(\x0b\x32\x15.chatpb.v1.JsonSchema\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x07\n\x05_type\"\xbd\x01\n\nJsonSchema\x12\x11\n\x04name\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x18\n\x0b\x64\x65scription\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x19\n\x06schema\x18\x03 \x01(\tB\x04\xb0\x9f\x19\x03H\x02\x88\x01\x01\x12\x13\n\x06strict\x18\x04 \x01(\x08H\x03\x88\x01\x01\x12#\n\x07residue\x18\x0f \x01(\x0b\x32\x12.chatpb.v1.ResidueB\x07\n\x05_nameB\x0e\n\x0c_descriptionB\t\n\x07_schemaB\t\n\x07_strict*\xa5\x01\n\x12ResponseFormatType\x12$\n RESPONSE_FORMAT_TYPE_UNSPECIFIED\x10\x00\x12\x1d\n\x19RESPONSE_FORMAT_TYPE_TEXT\x10\x01\x12$\n RESPONSE_FORMAT_TYPE_JSON_OBJECT\x10\x02\x12$\n RESPONSE_FORMAT_TYPE_JSON_SCHEMA\x10\x03\x42{\n\rcom.chatpb.v1B\x13ResponseFormatProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\nChatpb::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'chatpb.v1.response_format_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\rcom.chatpb.v1B\023ResponseFormatProtoP\001Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\252\002\tChatpb.V1\312\002\tChatpb\\V1\352\002\nChatpb::V1'
   _globals['_RESPONSEFORMAT'].fields_by_name['type']._loaded_options = None
   _globals['_RESPONSEFORMAT'].fields_by_name['type']._serialized_options = b'\342\237\031\004type\240\240\031\001'
   _globals['_JSONSCHEMA'].fields_by_name['schema']._loaded_options = None

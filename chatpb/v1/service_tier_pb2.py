@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63hatpb/v1/service_tier.proto\x12\tchatpb.v1*\x92\x02\n\x0bServiceTier\x12\x1c\n\x18SERVICE_TIER_UNSPECIFIED\x10\x00\x12\x15\n\x11SERVICE_TIER_AUTO\x10\x01\x12\x18\n\x14SERVICE_TIER_DEFAULT\x10\x02\x12\x15\n\x11SERVICE_TIER_FLEX\x10\x03\x12\x16\n\x12SERVICE_TIER_SCALE\x10\x04\x12\x19\n\x15SERVICE_TIER_PRIORITY\x10\x05\x12\x15\n\x11SERVICE_TIER_FAST\x10\x06\x12\x1a\n\x16SERVICE_TIER_ON_DEMAND\x10\x64\x12\x19\n\x15SERVICE_TIER_STANDARD\x10\x65\x12\x1c\n\x18SERVICE_TIER_PROVISIONED\x10\x66\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63hatpb/v1/service_tier.proto\x12\tchatpb.v1*\x92\x02\n\x0bServiceTier\x12\x1c\n\x18SERVICE_TIER_UNSPECIFIED\x10\x00\x12\x15\n\x11SERVICE_TIER_AUTO\x10\x01\x12\x18\n\x14SERVICE_TIER_DEFAULT\x10\x02\x12\x15\n\x11SERVICE_TIER_FLEX\x10\x03\x12\x16\n\x12SERVICE_TIER_SCALE\x10\x04\x12\x19\n\x15SERVICE_TIER_PRIORITY\x10\x05\x12\x15\n\x11SERVICE_TIER_FAST\x10\x06\x12\x1a\n\x16SERVICE_TIER_ON_DEMAND\x10\x64\x12\x19\n\x15SERVICE_TIER_STANDARD\x10\x65\x12\x1c\n\x18SERVICE_TIER_PROVISIONED\x10\x66\x42x\n\rcom.chatpb.v1B\x10ServiceTierProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\nChatpb::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'chatpb.v1.service_tier_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\rcom.chatpb.v1B\020ServiceTierProtoP\001Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\252\002\tChatpb.V1\312\002\tChatpb\\V1\352\002\nChatpb::V1'
   _globals['_SERVICETIER']._serialized_start=44
   _globals['_SERVICETIER']._serialized_end=318
 # @@protoc_insertion_point(module_scope)

@@ -6,7 +6,7 @@ mod table;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use chatpb_transcoder::{Declined, EventStream, Nan, Schema, Step, TooLong, find_fault};
+use chatpb::{Declined, EventStream, Nan, Schema, Step, TooLong, find_fault};
 use memchr::memmem;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;

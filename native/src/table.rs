@@ -2,9 +2,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use chatpb_transcoder::plan::{ColumnPlan, Kind, Leaf, Node, Part, Plan, TokenFields, TokenList};
-use chatpb_transcoder::{Buffers, Declined, Member, RecordField, RecordKind, Shapes, Worth};
-use chatpb_transcoder::{assemble, assemble_lines, shred, shred_json, shred_lines};
+use chatpb::plan::{ColumnPlan, Kind, Leaf, Node, Part, Plan, TokenFields, TokenList};
+use chatpb::{Buffers, Declined, Member, RecordField, RecordKind, Shapes, Worth};
+use chatpb::{assemble, assemble_lines, shred, shred_json, shred_lines};
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;

@@ -7,7 +7,7 @@ mod reference;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use chatpb_transcoder::{Declined, Nan, Schema, find_fault};
+use chatpb::{Declined, Nan, Schema, find_fault};
 use prost_reflect::DescriptorPool;
 use reference::{Answer, Form};
 use serde::Deserialize;

@@ -189,8 +189,8 @@ const file_chatpb_v1_annotation_proto_rawDesc = "" +
 	"_end_indexB\x0e\n" +
 	"\f_start_indexB\b\n" +
 	"\x06_titleB\x06\n" +
-	"\x04_urlB\x95\x01\n" +
-	"\rcom.chatpb.v1B\x0fAnnotationProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +
+	"\x04_urlBw\n" +
+	"\rcom.chatpb.v1B\x0fAnnotationProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\n" +
 	"Chatpb::V1b\x06proto3"
 
 var (

@@ -991,8 +991,8 @@ const file_chatpb_v1_chat_completion_proto_rawDesc = "" +
 	"\x19_provider_specific_fieldsB\x14\n" +
 	"\x12_provider_metadataB\x11\n" +
 	"\x0f_executed_toolsB\t\n" +
-	"\a_parsedB\x99\x01\n" +
-	"\rcom.chatpb.v1B\x13ChatCompletionProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +
+	"\a_parsedB{\n" +
+	"\rcom.chatpb.v1B\x13ChatCompletionProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\n" +
 	"Chatpb::V1b\x06proto3"
 
 var (

@@ -122,8 +122,8 @@ const file_chatpb_v1_chat_completion_audio_proto_rawDesc = "" +
 	"\x03_idB\a\n" +
 	"\x05_dataB\r\n" +
 	"\v_transcriptB\r\n" +
-	"\v_expires_atB\x9e\x01\n" +
-	"\rcom.chatpb.v1B\x18ChatCompletionAudioProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +
+	"\v_expires_atB\x80\x01\n" +
+	"\rcom.chatpb.v1B\x18ChatCompletionAudioProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\n" +
 	"Chatpb::V1b\x06proto3"
 
 var (

@@ -841,8 +841,8 @@ const file_chatpb_v1_chat_completion_chunk_proto_rawDesc = "" +
 	"\x0f_executed_toolsB\n" +
 	"\n" +
 	"\b_channelB\v\n" +
-	"\t_token_idB\x9e\x01\n" +
-	"\rcom.chatpb.v1B\x18ChatCompletionChunkProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +
+	"\t_token_idB\x80\x01\n" +
+	"\rcom.chatpb.v1B\x18ChatCompletionChunkProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\n" +
 	"Chatpb::V1b\x06proto3"
 
 var (

@@ -1041,8 +1041,8 @@ const file_chatpb_v1_chat_completion_message_param_proto_rawDesc = "" +
 	"\x0ePromptCacheTtl\x12 \n" +
 	"\x1cPROMPT_CACHE_TTL_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14PROMPT_CACHE_TTL_30M\x10\x01\x12\x18\n" +
-	"\x14PROMPT_CACHE_TTL_12H\x10\x02B\xa5\x01\n" +
-	"\rcom.chatpb.v1B\x1fChatCompletionMessageParamProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +
+	"\x14PROMPT_CACHE_TTL_12H\x10\x02B\x87\x01\n" +
+	"\rcom.chatpb.v1B\x1fChatCompletionMessageParamProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\n" +
 	"Chatpb::V1b\x06proto3"
 
 var (

@@ -2137,8 +2137,8 @@ const file_chatpb_v1_chat_completion_request_proto_rawDesc = "" +
 	"\x1fSEARCH_CONTEXT_SIZE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17SEARCH_CONTEXT_SIZE_LOW\x10\x01\x12\x1e\n" +
 	"\x1aSEARCH_CONTEXT_SIZE_MEDIUM\x10\x02\x12\x1c\n" +
-	"\x18SEARCH_CONTEXT_SIZE_HIGH\x10\x03B\xa0\x01\n" +
-	"\rcom.chatpb.v1B\x1aChatCompletionRequestProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +
+	"\x18SEARCH_CONTEXT_SIZE_HIGH\x10\x03B\x82\x01\n" +
+	"\rcom.chatpb.v1B\x1aChatCompletionRequestProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\n" +
 	"Chatpb::V1b\x06proto3"
 
 var (

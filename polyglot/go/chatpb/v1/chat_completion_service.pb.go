@@ -248,8 +248,8 @@ const file_chatpb_v1_chat_completion_service_proto_rawDesc = "" +
 	"\x0ecompact_chunks\x18\x02 \x03(\v2\x1e.chatpb.v1.ChatCompletionChunkR\rcompactChunks2\xeb\x01\n" +
 	"\x15ChatCompletionService\x12g\n" +
 	"\x14CreateChatCompletion\x12&.chatpb.v1.CreateChatCompletionRequest\x1a'.chatpb.v1.CreateChatCompletionResponse\x12i\n" +
-	"\x14StreamChatCompletion\x12&.chatpb.v1.StreamChatCompletionRequest\x1a'.chatpb.v1.StreamChatCompletionResponse0\x01B\xa0\x01\n" +
-	"\rcom.chatpb.v1B\x1aChatCompletionServiceProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +
+	"\x14StreamChatCompletion\x12&.chatpb.v1.StreamChatCompletionRequest\x1a'.chatpb.v1.StreamChatCompletionResponse0\x01B\x82\x01\n" +
+	"\rcom.chatpb.v1B\x1aChatCompletionServiceProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\n" +
 	"Chatpb::V1b\x06proto3"
 
 var (

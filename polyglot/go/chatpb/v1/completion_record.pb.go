@@ -619,8 +619,8 @@ const file_chatpb_v1_completion_record_proto_rawDesc = "" +
 	"RecordKept\x12\x1b\n" +
 	"\x17RECORD_KEPT_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14RECORD_KEPT_METADATA\x10\x01\x12\x18\n" +
-	"\x14RECORD_KEPT_REDACTED\x10\x02B\x9b\x01\n" +
-	"\rcom.chatpb.v1B\x15CompletionRecordProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +
+	"\x14RECORD_KEPT_REDACTED\x10\x02B}\n" +
+	"\rcom.chatpb.v1B\x15CompletionRecordProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\n" +
 	"Chatpb::V1b\x06proto3"
 
 var (

@@ -670,8 +670,8 @@ const file_chatpb_v1_completion_usage_proto_rawDesc = "" +
 	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue\x12,\n" +
 	"\fimage_tokens\x18d \x01(\x03B\x04\xa0\xa0\x19\x01H\x01R\vimageTokens\x88\x01\x01B\x0e\n" +
 	"\f_text_tokensB\x0f\n" +
-	"\r_image_tokensB\x9a\x01\n" +
-	"\rcom.chatpb.v1B\x14CompletionUsageProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +
+	"\r_image_tokensB|\n" +
+	"\rcom.chatpb.v1B\x14CompletionUsageProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\n" +
 	"Chatpb::V1b\x06proto3"
 
 var (

@@ -342,9 +342,9 @@ const file_chatpb_v1_error_proto_rawDesc = "" +
 	"\amessage\x18\x01 \x01(\tH\x00R\amessage\x88\x01\x01\x12,\n" +
 	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidueB\n" +
 	"\n" +
-	"\b_messageB\x90\x01\n" +
+	"\b_messageBr\n" +
 	"\rcom.chatpb.v1B\n" +
-	"ErrorProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +
+	"ErrorProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\n" +
 	"Chatpb::V1b\x06proto3"
 
 var (

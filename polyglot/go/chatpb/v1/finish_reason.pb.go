@@ -98,8 +98,8 @@ const file_chatpb_v1_finish_reason_proto_rawDesc = "" +
 	"\x14FINISH_REASON_LENGTH\x10\x02\x12\x1c\n" +
 	"\x18FINISH_REASON_TOOL_CALLS\x10\x03\x12 \n" +
 	"\x1cFINISH_REASON_CONTENT_FILTER\x10\x04\x12\x1f\n" +
-	"\x1bFINISH_REASON_FUNCTION_CALL\x10\x05B\x97\x01\n" +
-	"\rcom.chatpb.v1B\x11FinishReasonProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +
+	"\x1bFINISH_REASON_FUNCTION_CALL\x10\x05By\n" +
+	"\rcom.chatpb.v1B\x11FinishReasonProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\n" +
 	"Chatpb::V1b\x06proto3"
 
 var (

@@ -294,8 +294,8 @@ const file_chatpb_v1_logprobs_proto_rawDesc = "" +
 	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue\x12$\n" +
 	"\x02id\x18\x0e \x01(\x05B\x0f\xe2\x9f\x19\x02id\x9a\xa0\x19\x05tokenH\x01R\x02id\x88\x01\x01B\b\n" +
 	"\x06_bytesB\x05\n" +
-	"\x03_idB\x93\x01\n" +
-	"\rcom.chatpb.v1B\rLogprobsProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +
+	"\x03_idBu\n" +
+	"\rcom.chatpb.v1B\rLogprobsProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\n" +
 	"Chatpb::V1b\x06proto3"
 
 var (

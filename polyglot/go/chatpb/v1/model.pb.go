@@ -242,9 +242,9 @@ const file_chatpb_v1_model_proto_rawDesc = "" +
 	"\x06object\x18\x01 \x01(\tB\n" +
 	"\xa2\x9f\x19\x06\"list\"R\x06object\x12,\n" +
 	"\x04data\x18\x02 \x03(\v2\x10.chatpb.v1.ModelB\x06\xa2\x9f\x19\x02[]R\x04data\x12,\n" +
-	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidueB\x90\x01\n" +
+	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidueBr\n" +
 	"\rcom.chatpb.v1B\n" +
-	"ModelProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +
+	"ModelProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\n" +
 	"Chatpb::V1b\x06proto3"
 
 var (

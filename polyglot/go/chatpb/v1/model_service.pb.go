@@ -211,8 +211,8 @@ const file_chatpb_v1_model_service_proto_rawDesc = "" +
 	"\fModelService\x12N\n" +
 	"\n" +
 	"ListModels\x12\x1c.chatpb.v1.ListModelsRequest\x1a\x1d.chatpb.v1.ListModelsResponse\"\x03\x90\x02\x01\x12H\n" +
-	"\bGetModel\x12\x1a.chatpb.v1.GetModelRequest\x1a\x1b.chatpb.v1.GetModelResponse\"\x03\x90\x02\x01B\x97\x01\n" +
-	"\rcom.chatpb.v1B\x11ModelServiceProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +
+	"\bGetModel\x12\x1a.chatpb.v1.GetModelRequest\x1a\x1b.chatpb.v1.GetModelResponse\"\x03\x90\x02\x01By\n" +
+	"\rcom.chatpb.v1B\x11ModelServiceProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\n" +
 	"Chatpb::V1b\x06proto3"
 
 var (

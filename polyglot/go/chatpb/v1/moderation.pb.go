@@ -488,8 +488,8 @@ const file_chatpb_v1_moderation_proto_rawDesc = "" +
 	"\x13ModerationInputType\x12%\n" +
 	"!MODERATION_INPUT_TYPE_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aMODERATION_INPUT_TYPE_TEXT\x10\x01\x12\x1f\n" +
-	"\x1bMODERATION_INPUT_TYPE_IMAGE\x10\x02B\x95\x01\n" +
-	"\rcom.chatpb.v1B\x0fModerationProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +
+	"\x1bMODERATION_INPUT_TYPE_IMAGE\x10\x02Bw\n" +
+	"\rcom.chatpb.v1B\x0fModerationProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\n" +
 	"Chatpb::V1b\x06proto3"
 
 var (

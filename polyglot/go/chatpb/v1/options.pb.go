@@ -598,8 +598,8 @@ const file_chatpb_v1_options_proto_rawDesc = "" +
 	"\x11fold_unknown_kind\x12\x1f.google.protobuf.MessageOptions\x18\xf9\x93\x03 \x01(\tR\x0ffoldUnknownKind\x88\x01\x01:Q\n" +
 	"\x13fold_unknown_pieces\x12\x1f.google.protobuf.MessageOptions\x18\xfa\x93\x03 \x03(\tR\x11foldUnknownPieces:C\n" +
 	"\n" +
-	"fold_whole\x12\x1f.google.protobuf.MessageOptions\x18\xfb\x93\x03 \x01(\tR\tfoldWhole\x88\x01\x01B\x92\x01\n" +
-	"\rcom.chatpb.v1B\fOptionsProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +
+	"fold_whole\x12\x1f.google.protobuf.MessageOptions\x18\xfb\x93\x03 \x01(\tR\tfoldWhole\x88\x01\x01Bt\n" +
+	"\rcom.chatpb.v1B\fOptionsProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\n" +
 	"Chatpb::V1b\x06proto3"
 
 var (

@@ -112,8 +112,8 @@ const file_chatpb_v1_residue_proto_rawDesc = "" +
 	"\rabsent_fields\x18\x02 \x03(\rR\fabsentFields\x12!\n" +
 	"\fempty_fields\x18\x03 \x03(\rR\vemptyFields\x12\x1d\n" +
 	"\n" +
-	"extra_json\x18\x04 \x01(\tR\textraJsonB\x92\x01\n" +
-	"\rcom.chatpb.v1B\fResidueProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +
+	"extra_json\x18\x04 \x01(\tR\textraJsonBt\n" +
+	"\rcom.chatpb.v1B\fResidueProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\n" +
 	"Chatpb::V1b\x06proto3"
 
 var (

@@ -251,8 +251,8 @@ const file_chatpb_v1_response_format_proto_rawDesc = "" +
 	" RESPONSE_FORMAT_TYPE_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19RESPONSE_FORMAT_TYPE_TEXT\x10\x01\x12$\n" +
 	" RESPONSE_FORMAT_TYPE_JSON_OBJECT\x10\x02\x12$\n" +
-	" RESPONSE_FORMAT_TYPE_JSON_SCHEMA\x10\x03B\x99\x01\n" +
-	"\rcom.chatpb.v1B\x13ResponseFormatProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +
+	" RESPONSE_FORMAT_TYPE_JSON_SCHEMA\x10\x03B{\n" +
+	"\rcom.chatpb.v1B\x13ResponseFormatProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\n" +
 	"Chatpb::V1b\x06proto3"
 
 var (

@@ -102,8 +102,8 @@ const file_chatpb_v1_role_proto_rawDesc = "" +
 	"\tROLE_USER\x10\x03\x12\x12\n" +
 	"\x0eROLE_ASSISTANT\x10\x04\x12\r\n" +
 	"\tROLE_TOOL\x10\x05\x12\x11\n" +
-	"\rROLE_FUNCTION\x10\x06B\x8f\x01\n" +
-	"\rcom.chatpb.v1B\tRoleProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +
+	"\rROLE_FUNCTION\x10\x06Bq\n" +
+	"\rcom.chatpb.v1B\tRoleProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\n" +
 	"Chatpb::V1b\x06proto3"
 
 var (

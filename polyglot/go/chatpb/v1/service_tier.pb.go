@@ -119,8 +119,8 @@ const file_chatpb_v1_service_tier_proto_rawDesc = "" +
 	"\x11SERVICE_TIER_FAST\x10\x06\x12\x1a\n" +
 	"\x16SERVICE_TIER_ON_DEMAND\x10d\x12\x19\n" +
 	"\x15SERVICE_TIER_STANDARD\x10e\x12\x1c\n" +
-	"\x18SERVICE_TIER_PROVISIONED\x10fB\x96\x01\n" +
-	"\rcom.chatpb.v1B\x10ServiceTierProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +
+	"\x18SERVICE_TIER_PROVISIONED\x10fBx\n" +
+	"\rcom.chatpb.v1B\x10ServiceTierProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\n" +
 	"Chatpb::V1b\x06proto3"
 
 var (

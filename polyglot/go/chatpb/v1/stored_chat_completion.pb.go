@@ -528,8 +528,8 @@ const file_chatpb_v1_stored_chat_completion_proto_rawDesc = "" +
 	"\aresidue\x18\x0f \x01(\v2\x12.chatpb.v1.ResidueR\aresidue\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x9f\x01\n" +
-	"\rcom.chatpb.v1B\x19StoredChatCompletionProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x81\x01\n" +
+	"\rcom.chatpb.v1B\x19StoredChatCompletionProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\n" +
 	"Chatpb::V1b\x06proto3"
 
 var (

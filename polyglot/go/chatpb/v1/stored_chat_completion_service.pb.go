@@ -665,8 +665,8 @@ const file_chatpb_v1_stored_chat_completion_service_proto_rawDesc = "" +
 	"\x19ListStoredChatCompletions\x12+.chatpb.v1.ListStoredChatCompletionsRequest\x1a,.chatpb.v1.ListStoredChatCompletionsResponse\"\x03\x90\x02\x01\x12\x96\x01\n" +
 	"\"UpdateStoredChatCompletionMetadata\x124.chatpb.v1.UpdateStoredChatCompletionMetadataRequest\x1a5.chatpb.v1.UpdateStoredChatCompletionMetadataResponse\"\x03\x90\x02\x02\x12y\n" +
 	"\x1aDeleteStoredChatCompletion\x12,.chatpb.v1.DeleteStoredChatCompletionRequest\x1a-.chatpb.v1.DeleteStoredChatCompletionResponse\x12\x90\x01\n" +
-	" ListStoredChatCompletionMessages\x122.chatpb.v1.ListStoredChatCompletionMessagesRequest\x1a3.chatpb.v1.ListStoredChatCompletionMessagesResponse\"\x03\x90\x02\x01B\xa6\x01\n" +
-	"\rcom.chatpb.v1B StoredChatCompletionServiceProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +
+	" ListStoredChatCompletionMessages\x122.chatpb.v1.ListStoredChatCompletionMessagesRequest\x1a3.chatpb.v1.ListStoredChatCompletionMessagesResponse\"\x03\x90\x02\x01B\x88\x01\n" +
+	"\rcom.chatpb.v1B StoredChatCompletionServiceProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\n" +
 	"Chatpb::V1b\x06proto3"
 
 var (

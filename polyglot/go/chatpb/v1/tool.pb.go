@@ -1122,8 +1122,8 @@ const file_chatpb_v1_tool_proto_rawDesc = "" +
 	"\x10FunctionCallMode\x12\"\n" +
 	"\x1eFUNCTION_CALL_MODE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17FUNCTION_CALL_MODE_NONE\x10\x01\x12\x1b\n" +
-	"\x17FUNCTION_CALL_MODE_AUTO\x10\x02B\x8f\x01\n" +
-	"\rcom.chatpb.v1B\tToolProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +
+	"\x17FUNCTION_CALL_MODE_AUTO\x10\x02Bq\n" +
+	"\rcom.chatpb.v1B\tToolProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\n" +
 	"Chatpb::V1b\x06proto3"
 
 var (

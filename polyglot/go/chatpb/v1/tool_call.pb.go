@@ -354,8 +354,8 @@ const file_chatpb_v1_tool_call_proto_rawDesc = "" +
 	"\bToolType\x12\x19\n" +
 	"\x15TOOL_TYPE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12TOOL_TYPE_FUNCTION\x10\x01\x12\x14\n" +
-	"\x10TOOL_TYPE_CUSTOM\x10\x02B\x93\x01\n" +
-	"\rcom.chatpb.v1B\rToolCallProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xa2\x02\x03CXX\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xe2\x02\x15Chatpb\\V1\\GPBMetadata\xea\x02\n" +
+	"\x10TOOL_TYPE_CUSTOM\x10\x02Bu\n" +
+	"\rcom.chatpb.v1B\rToolCallProtoP\x01Z.github.com/chatpb/chatpb-go/chatpb/v1;chatpbv1\xaa\x02\tChatpb.V1\xca\x02\tChatpb\\V1\xea\x02\n" +
 	"Chatpb::V1b\x06proto3"
 
 var (

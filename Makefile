@@ -36,7 +36,7 @@ AGAINST ?= .git\#branch=main
 include polyglot/polyglot.mk
 include docs/playground/playground.mk
 include tests/clients/clients.mk
-.PHONY: help setup lock update demo test test-node test-go test-tools test-readers test-envoy test-deploy test-llama test-floor test-faults test-postgres test-s3 soak recording check lint format types rust bench bench-relay bench-storage bench-store bench-stream bench-quick .bench fuzz rust-fuzz gen drift proto golden settings serve roundtrip residue clean
+.PHONY: help setup lock update demo test test-node test-go test-tools test-readers test-envoy test-deploy test-llama test-floor test-faults test-postgres test-s3 soak recording check lint format types rust bench bench-relay bench-storage bench-store bench-stream bench-polyglot bench-quick .bench fuzz rust-fuzz gen drift proto golden settings serve roundtrip residue clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -321,6 +321,9 @@ bench-store: .bench ## Measure stored completions; ARGS="--postgres URL" with an
 
 bench-stream: .bench ## Measure the bytes of a stream as events, in gRPC and compact; FILES=... measures your own
 	$(RUN_BENCH) relay.stream_bytes $(ARGS) $(FILES)
+
+bench-polyglot: setup ## Measure conversions in Rust, C++, Java, TypeScript and Go beside their JSON parsers; ARGS=--docs updates docs/polyglot.md
+	PYTHONPATH=benchmarks $(BIN)/python -P -m polyglot.compare $(ARGS)
 
 bench-quick: .bench ## Run each benchmark briefly, to see that it still runs and yields figures
 	$(RUN_BENCH) convert.run --quick --output build/quick/convert.json

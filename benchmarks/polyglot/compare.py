@@ -103,7 +103,7 @@ def measure(language: str, files: list[Path], seconds: float) -> list[Measured]:
     environ = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
     target = ["make", "--no-print-directory", f".bench-{language}"]
     subprocess.run(target, cwd=ROOT, env=environ, stdout=sys.stderr, check=True)
-    command = [BUILT / f"bench-{language}", "--seconds", str(seconds), *files]
+    command: list[str | Path] = [BUILT / f"bench-{language}", "--seconds", str(seconds), *files]
     output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     found = []
     for line in output.splitlines():

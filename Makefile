@@ -19,8 +19,8 @@ PIP    := -m pip install --quiet --disable-pip-version-check
 PROJECT := $(PIP) --no-deps --no-build-isolation
 sync = UV_PROJECT_ENVIRONMENT=$(1) $(UV) sync --quiet --locked --no-install-project
 compile = UV_CUSTOM_COMPILE_COMMAND='make update' $(UV) pip compile --quiet --python-version 3.11 --generate-hashes $(UPGRADE)
-NATIVE := chatpb/v1/descriptor_set.binpb _chatpb.pyi native/Cargo.toml native/Cargo.lock native/core/Cargo.toml \
-          $(wildcard native/src/*.rs native/core/src/*.rs)
+NATIVE := chatpb/v1/descriptor_set.binpb _chatpb.pyi native/Cargo.toml native/Cargo.lock native/core/Cargo.toml native/core/src/descriptor_set.binpb \
+          $(wildcard native/src/*.rs native/core/src/*.rs native/core/src/*/*.rs)
 GO     ?= $(or $(shell command -v go),/usr/local/go/bin/go)
 CARGO_FUZZ := .cargo-tools/bin/cargo-fuzz
 FUZZ   := CHATPB_FUZZ_PYTHON="$(CURDIR)/$(BIN)/python" \
@@ -268,8 +268,8 @@ rust: ## Check the native implementation: format, lints and unit tests
 PROTOC = PATH="$(CURDIR)/$(GEN)/bin:$$PATH" python -m grpc_tools.protoc
 STUB_SOURCES := build/stub_sources.binpb
 
-gen: $(GEN)/.done ## Generate chatpb/v1 from proto
-	@mkdir -p build $(OUT)/chatpb/v1
+gen: $(GEN)/.done ## Generate chatpb/v1 from proto, and the descriptors that the crate has
+	@mkdir -p build $(OUT)/chatpb/v1 $(OUT)/native/core/src
 	cd proto && $(PROTOC) -I . --include_imports --include_source_info \
 	  --descriptor_set_out=$(abspath $(OUT))/chatpb/v1/descriptor_set_with_comments.binpb chatpb/v1/*.proto google/rpc/*.proto
 	$(GEN)/bin/python proto/stub_sources.py $(OUT)/chatpb/v1/descriptor_set_with_comments.binpb $(STUB_SOURCES)
@@ -279,12 +279,14 @@ gen: $(GEN)/.done ## Generate chatpb/v1 from proto
 	  --grpc_python_out=$(abspath $(OUT)) --mypy_grpc_out=quiet:$(abspath $(OUT)) chatpb/v1/*_service.proto
 	cd proto && $(PROTOC) --descriptor_set_in=$(abspath $(STUB_SOURCES)) \
 	  --include_imports --descriptor_set_out=$(abspath $(OUT))/chatpb/v1/descriptor_set.binpb chatpb/v1/*.proto
+	cp $(OUT)/chatpb/v1/descriptor_set.binpb $(OUT)/native/core/src/
 
 drift: ## Check that the committed stubs are what `make gen` generates
 	@rm -rf build/gen
 	@$(MAKE) --no-print-directory gen OUT=build/gen
 	@cp chatpb/v1/__init__.py build/gen/chatpb/v1/
 	diff -r -x __pycache__ build/gen/chatpb/v1 chatpb/v1
+	cmp build/gen/native/core/src/descriptor_set.binpb native/core/src/descriptor_set.binpb
 
 proto: setup ## Check the schema: lint, format, no breaking change against main
 	$(BIN)/buf lint

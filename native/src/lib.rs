@@ -6,14 +6,12 @@ mod table;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use chatpb::{Declined, EventStream, Nan, Schema, Step, TooLong, find_fault};
+use chatpb::{DESCRIPTOR_SET, Declined, EventStream, Nan, Schema, Step, TooLong, find_fault};
 use memchr::memmem;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-/// The descriptor set of the schema that this extension is built for: another one is not used.
-const DESCRIPTOR_SET: &[u8] = include_bytes!("../../chatpb/v1/descriptor_set.binpb");
 /// What Python may call, with the types of all arguments and results.
 const INTERFACE: &[u8] = include_bytes!("../../_chatpb.pyi");
 
@@ -248,6 +246,7 @@ fn run_with<T>(
 
 #[pymodule]
 fn _chatpb(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    // Of the schema that this extension is built for: another one is not used.
     module.add("DESCRIPTOR_SET", PyBytes::new(module.py(), DESCRIPTOR_SET))?;
     module.add("INTERFACE", PyBytes::new(module.py(), INTERFACE))?;
     module.add_class::<ChunkStream>()?;

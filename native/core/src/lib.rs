@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod assemble;
+mod builtin;
 mod columns;
 mod decimal;
 mod fault;
@@ -28,6 +29,7 @@ mod wire;
 mod write;
 
 pub use assemble::assemble;
+pub use builtin::{DESCRIPTOR_SET, schema};
 pub use columns::Buffers;
 pub use fault::{Fault, Step, find_fault};
 pub use lines::assemble_lines;

@@ -7,13 +7,12 @@ mod reference;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use chatpb::{Declined, Nan, Schema, find_fault};
+use chatpb::{DESCRIPTOR_SET, Declined, Nan, Schema, find_fault};
 use prost_reflect::DescriptorPool;
 use reference::{Answer, Form};
 use serde::Deserialize;
 use serde_json::{Deserializer, Number, Value};
 
-const DESCRIPTOR_SET: &[u8] = include_bytes!("../../../chatpb/v1/descriptor_set.binpb");
 /// What the output holds before: the transcoder appends.
 const BEFORE: &[u8] = b"\x7a\x02{}";
 /// How many of the inputs that are not converted the reference is asked about: errors are slow to

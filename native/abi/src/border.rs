@@ -1,0 +1,91 @@
+//! The border: from what C passes to Rust's types, and from what happens to a status.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::outcome::{ConversionError, Outcome};
+
+/// What a call came to.
+#[repr(i32)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It did what it says.
+    Ok = 0,
+    /// The input was refused; the path, the reason and the offset of the error say where and why.
+    Refused = 1,
+    /// The call itself is wrong: NULL where that is not allowed, a number that no message type or flag
+    /// has, or a handle that is finished. The reason of the error says what is wrong.
+    Usage = 2,
+    /// A bug of chatpb. The handle that was used must be freed; others are not affected.
+    Panic = 3,
+}
+
+/// Why a call did not do what it says.
+pub enum Failure {
+    Refused(ConversionError),
+    Usage(&'static str),
+}
+
+impl From<ConversionError> for Failure {
+    fn from(error: ConversionError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// Input that C passes: a pointer and a size.
+#[derive(Clone, Copy)]
+pub struct Input {
+    pub data: *const u8,
+    pub size: usize,
+}
+
+impl Input {
+    /// The bytes.
+    ///
+    /// # Safety
+    ///
+    /// If the pointer is not NULL, `size` bytes behind it can be read, and stay as they are for `'a`.
+    unsafe fn bytes<'a>(self) -> Result<&'a [u8], Failure> {
+        if self.size == 0 {
+            return Ok(&[]);
+        }
+        if self.data.is_null() {
+            return Err(Failure::Usage("the data is NULL, and its size is not 0"));
+        }
+        if isize::try_from(self.size).is_err() {
+            return Err(Failure::Usage("the size is larger than any memory"));
+        }
+        // SAFETY: by the contract; NULL and sizes that no slice may have are excluded above.
+        Ok(unsafe { std::slice::from_raw_parts(self.data, self.size) })
+    }
+}
+
+/// Runs the work of a call on its input, and puts what it gives into the result.
+///
+/// # Safety
+///
+/// `result` is NULL or of `chatpb_result_new`, and nothing else uses it meanwhile. `input` can be read.
+pub unsafe fn call(
+    result: *mut Outcome,
+    input: Input,
+    work: impl FnOnce(&[u8], &mut Outcome) -> Result<(), Failure>,
+) -> Status {
+    // SAFETY: by the contract.
+    let Some(outcome) = (unsafe { result.as_mut() }) else {
+        return Status::Usage;
+    };
+    if outcome.overlaps(input) {
+        outcome.clear();
+        return outcome.fail(Failure::Usage("the data is in the memory of the result"));
+    }
+    outcome.clear();
+    let caught = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: by the contract; the result's own memory is excluded above.
+        let data = unsafe { input.bytes() }?;
+        work(data, outcome)
+    }));
+    match caught {
+        Ok(Ok(())) => Status::Ok,
+        Ok(Err(failure)) => outcome.fail(failure),
+        Err(_) => outcome.panicked(),
+    }
+}

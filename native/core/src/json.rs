@@ -211,7 +211,9 @@ impl<'a> Cursor<'a> {
     #[inline(never)]
     pub fn constant(&mut self) -> Result<f64, Declined> {
         let rest = self.data.get(self.at..).unwrap_or_default();
-        let found = CONSTANTS.iter().find(|(word, _)| rest.starts_with(word));
+        let found = CONSTANTS
+            .iter()
+            .find(|(word, _)| rest.starts_with(word.as_bytes()));
         match (self.nan, found) {
             (Nan::Allowed, Some((word, bits))) => {
                 self.at += word.len();
@@ -338,15 +340,15 @@ pub fn put_constant(value: f64, out: &mut Vec<u8>) {
     let is_same =
         |bits: u64| value.to_bits() == bits || value.is_nan() && f64::from_bits(bits).is_nan();
     if let Some((word, _)) = CONSTANTS.iter().find(|(_, bits)| is_same(*bits)) {
-        out.extend_from_slice(word);
+        out.extend_from_slice(word.as_bytes());
     }
 }
 
 /// The numbers that are not finite, and their bits.
-const CONSTANTS: [(&[u8], u64); 3] = [
-    (b"NaN", 0x7ff8 << 48),
-    (b"Infinity", 0x7ff0 << 48),
-    (b"-Infinity", 0xfff0 << 48),
+pub const CONSTANTS: [(&str, u64); 3] = [
+    ("NaN", 0x7ff8 << 48),
+    ("Infinity", 0x7ff0 << 48),
+    ("-Infinity", 0xfff0 << 48),
 ];
 
 /// The member names of an object, in the order in which they were added.
@@ -456,14 +458,14 @@ pub fn special(data: &[u8], mut at: usize) -> usize {
 }
 
 /// One character of a string with escapes.
-enum Piece<'a> {
+pub enum Piece<'a> {
     Plain(&'a [u8]),
     Char(char),
     LoneSurrogate(u16),
 }
 
 /// Calls `each` with the pieces of a string.
-fn decode<'a>(text: Text<'a>, mut each: impl FnMut(Piece<'a>)) -> Result<(), Declined> {
+pub fn decode<'a>(text: Text<'a>, mut each: impl FnMut(Piece<'a>)) -> Result<(), Declined> {
     let raw = text.raw;
     let mut at = 0;
     while at < raw.len() {

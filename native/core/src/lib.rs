@@ -8,7 +8,9 @@
 mod assemble;
 mod builtin;
 mod columns;
+mod convert;
 mod decimal;
+mod error;
 mod fault;
 mod json;
 mod lines;
@@ -31,6 +33,8 @@ mod write;
 pub use assemble::assemble;
 pub use builtin::{DESCRIPTOR_SET, schema};
 pub use columns::Buffers;
+pub use convert::{Options, binary_to_json, json_to_binary};
+pub use error::ConversionError;
 pub use fault::{Fault, Step, find_fault};
 pub use lines::assemble_lines;
 pub use lines_in::{Kind as RecordKind, Member, RecordField, Run, Shapes, Worth, shred_lines};

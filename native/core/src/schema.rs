@@ -26,6 +26,8 @@ pub struct Schema {
 
 #[derive(Default)]
 pub struct MessageType {
+    /// The full name.
+    pub name: String,
     /// In the order of their members.
     pub fields: Vec<Field>,
     pub is_union: bool,
@@ -553,6 +555,7 @@ impl Options {
                     && field.text().is_none_or(|text| text < index)
             });
         Some(MessageType {
+            name: message.full_name().to_string(),
             is_flat,
             text,
             fields,

@@ -1,0 +1,93 @@
+//! The conversions of the built-in schema, with errors.
+
+use crate::error::{ConversionError, find_refusal};
+use crate::{Nan, schema};
+
+/// How values are converted. By default nothing is allowed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Whether NaN, Infinity and -Infinity, which are not JSON, are accepted and written.
+    pub allow_nan: bool,
+    /// Whether fields and enum values that this version of the schema does not know are left out
+    /// of the JSON. Otherwise they are errors.
+    pub ignore_unknown_fields: bool,
+}
+
+/// Reads a JSON text into the binary form of a message.
+///
+/// The binary form is canonical: texts that differ only in white space and in the order of
+/// documented members give the same bytes. What the typed fields cannot represent is in the
+/// residues of the message.
+///
+/// * `data`: a JSON object in UTF-8; white space and a byte order mark may surround it. If a member
+///   is repeated, the last one wins.
+/// * `message_type`: what [`Schema::message_type`] gives.
+///
+/// # Errors
+///
+/// The text is not one JSON object, is not UTF-8, or nests deeper than 200 levels.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), chatpb::ConversionError> {
+/// let message_type = chatpb::schema().message_type("chatpb.v1.ChatCompletion").unwrap();
+/// let text = br#"{"id":"chatcmpl-1","choices":[],"new":1}"#;
+/// let binary = chatpb::json_to_binary(text, message_type, Default::default())?;
+/// assert_eq!(&text[..], chatpb::binary_to_json(&binary, message_type, Default::default())?);
+/// # Ok(())
+/// # }
+/// ```
+pub fn json_to_binary(
+    data: &[u8],
+    message_type: usize,
+    options: Options,
+) -> Result<Vec<u8>, ConversionError> {
+    let nan = Nan::from(options.allow_nan);
+    let mut out = Vec::new();
+    match schema().json_to_binary(data, message_type, nan, &mut out) {
+        Ok(()) => Ok(out),
+        Err(_) => Err(find_refusal(data, nan).unwrap_or_else(|| unknown_type(message_type))),
+    }
+}
+
+/// Writes the binary form of a message as JSON text.
+///
+/// The text is compact: documented members in the order in which api.openai.com sends them, then
+/// the others. The law: what [`json_to_binary`] reads from a text is written as the same JSON value.
+///
+/// # Errors
+///
+/// The bytes are not a message of the type, or it has unknown fields, numbers that are not finite,
+/// several values in a union, or text that is not JSON where JSON is expected.
+///
+/// # Examples
+///
+/// ```
+/// let message_type = chatpb::schema().message_type("chatpb.v1.ChatCompletion").unwrap();
+/// let error = chatpb::binary_to_json(b"{}", message_type, Default::default()).unwrap_err();
+/// assert_eq!("$: not the binary form of a chatpb.v1.ChatCompletion", error.to_string());
+/// ```
+pub fn binary_to_json(
+    data: &[u8],
+    message_type: usize,
+    options: Options,
+) -> Result<Vec<u8>, ConversionError> {
+    let nan = Nan::from(options.allow_nan);
+    let mut out = Vec::new();
+    match schema().binary_to_json(data, message_type, nan, &mut out) {
+        Ok(()) => Ok(out),
+        Err(_) => {
+            let mapped = schema().messages.get(message_type);
+            let name = mapped.ok_or_else(|| unknown_type(message_type))?;
+            Err(ConversionError::new(format!(
+                "not the binary form of a {}",
+                name.name
+            )))
+        }
+    }
+}
+
+fn unknown_type(message_type: usize) -> ConversionError {
+    ConversionError::new(format!("the schema has no message type {message_type}"))
+}

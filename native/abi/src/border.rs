@@ -2,7 +2,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::outcome::{ConversionError, Outcome};
+use chatpb_core::ConversionError;
+
+use crate::outcome::Outcome;
 
 /// What a call came to.
 #[repr(i32)]
@@ -51,7 +53,8 @@ impl Input {
         if self.data.is_null() {
             return Err(Failure::Usage("the data is NULL, and its size is not 0"));
         }
-        if isize::try_from(self.size).is_err() {
+        let wraps = (self.data as usize).checked_add(self.size).is_none();
+        if wraps || isize::try_from(self.size).is_err() {
             return Err(Failure::Usage("the size is larger than any memory"));
         }
         // SAFETY: by the contract; NULL and sizes that no slice may have are excluded above.

@@ -27,10 +27,6 @@ pub extern "C" fn chatpb_allocate(size: usize) -> *mut u8 {
 ///
 /// @param memory What `chatpb_allocate` returned; NULL is allowed.
 /// @param size The size that it was called with.
-///
-/// # Safety
-///
-/// The memory is of `chatpb_allocate(size)`, and was not given back.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chatpb_deallocate(memory: *mut u8, size: usize) {
     if let (false, Some(layout)) = (memory.is_null(), layout(size)) {

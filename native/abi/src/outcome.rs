@@ -7,22 +7,6 @@ use crate::border::{Failure, Input, Status};
 /// The most memory that a result keeps for the next call.
 const MOST_KEPT: usize = 4 << 20;
 
-pub struct ConversionError {
-    pub path: String,
-    pub reason: String,
-    pub offset: Option<usize>,
-}
-
-impl ConversionError {
-    fn message(&self) -> String {
-        let Self { path, reason, .. } = self;
-        match self.offset {
-            Some(offset) => format!("{path}: {reason} (byte {offset})"),
-            None => format!("{path}: {reason}"),
-        }
-    }
-}
-
 /// What a call gives. Make one with `chatpb_result_new` and use it for any number of calls: it keeps
 /// its memory, up to 4 MiB, so that the next call need not ask for new one.
 ///
@@ -93,22 +77,34 @@ impl Outcome {
         &mut self.parts[0]
     }
 
+    /// Takes an output of one piece.
+    pub fn give(&mut self, part: Vec<u8>) {
+        self.give_all(vec![part]);
+    }
+
+    /// Takes an output of any number of pieces.
+    pub fn give_all(&mut self, parts: Vec<Vec<u8>>) {
+        self.count = parts.len();
+        self.parts = parts;
+    }
+
     /// Whether the input is in memory of this result, which a call writes to.
     pub fn overlaps(&self, input: Input) -> bool {
         let start = input.data as usize;
         self.parts.iter().any(|part| {
             let own = part.as_ptr() as usize;
             let end = start.saturating_add(input.size);
-            start < own + part.capacity() && own < end
+            input.size > 0 && start < own + part.capacity() && own < end
         })
     }
 
     pub fn fail(&mut self, failure: Failure) -> Status {
         match failure {
             Failure::Refused(error) => {
+                self.count = 0;
                 self.path.set(&error.path);
                 self.reason.set(&error.reason);
-                self.message.set(&error.message());
+                self.message.set(&error.to_string());
                 self.offset = error.offset;
                 Status::Refused
             }
@@ -144,10 +140,6 @@ pub extern "C" fn chatpb_result_new() -> *mut Outcome {
 /// Frees a result and all that its getters gave.
 ///
 /// @param result A result; NULL is allowed.
-///
-/// # Safety
-///
-/// The result is NULL or of `chatpb_result_new`, and was not freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chatpb_result_free(result: *mut Outcome) {
     if !result.is_null() {
@@ -158,10 +150,6 @@ pub unsafe extern "C" fn chatpb_result_free(result: *mut Outcome) {
 
 /// How many pieces the output of the last call has: 1 for a conversion, any number for `unfold` and
 /// for the decoder of event streams, 0 after a failure.
-///
-/// # Safety
-///
-/// The result is NULL, which gives 0, or of `chatpb_result_new`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chatpb_result_count(result: *const Outcome) -> usize {
     // SAFETY: by the contract.
@@ -173,10 +161,6 @@ pub unsafe extern "C" fn chatpb_result_count(result: *const Outcome) -> usize {
 /// @param index From 0 to below `chatpb_result_count`.
 /// @return The bytes, which belong to the result and are valid until it is used for the next call or
 ///     freed. NULL if there is no such piece. No zero byte is behind them.
-///
-/// # Safety
-///
-/// The result is NULL or of `chatpb_result_new`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chatpb_result_data(result: *const Outcome, index: usize) -> *const u8 {
     // SAFETY: by the contract.
@@ -185,10 +169,6 @@ pub unsafe extern "C" fn chatpb_result_data(result: *const Outcome, index: usize
 }
 
 /// How many bytes a piece of the output of the last call has; 0 if there is no such piece.
-///
-/// # Safety
-///
-/// The result is NULL or of `chatpb_result_new`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chatpb_result_size(result: *const Outcome, index: usize) -> usize {
     // SAFETY: by the contract.
@@ -215,10 +195,6 @@ macro_rules! texts {
         ///
         /// @return UTF-8 with a zero byte behind it, empty if there is none. It belongs to the result and
         ///     is valid until that is used for the next call or freed.
-        ///
-        /// # Safety
-        ///
-        /// The result is NULL or of `chatpb_result_new`.
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $get(result: *const Outcome) -> *const c_char {
             // SAFETY: by the contract.
@@ -226,10 +202,6 @@ macro_rules! texts {
         }
 
         #[doc = concat!("How many bytes `", stringify!($get), "` gives, without the zero byte.")]
-        ///
-        /// # Safety
-        ///
-        /// The result is NULL or of `chatpb_result_new`.
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn $size(result: *const Outcome) -> usize {
             // SAFETY: by the contract.
@@ -248,10 +220,6 @@ texts! {
 }
 
 /// At which byte of the JSON text the error of the last call is; `SIZE_MAX` if it has no such place.
-///
-/// # Safety
-///
-/// The result is NULL or of `chatpb_result_new`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chatpb_result_offset(result: *const Outcome) -> usize {
     // SAFETY: by the contract.

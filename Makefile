@@ -35,6 +35,7 @@ AGAINST ?= .git\#branch=main
 .DEFAULT_GOAL := help
 include polyglot/polyglot.mk
 include docs/playground/playground.mk
+include release/release.mk
 include tests/clients/clients.mk
 .PHONY: help setup lock update demo test test-node test-go test-tools test-readers test-envoy test-deploy test-llama test-floor test-faults test-postgres test-s3 soak recording check lint format types rust bench bench-relay bench-storage bench-store bench-stream bench-polyglot bench-quick .bench fuzz rust-fuzz gen drift proto golden settings serve roundtrip residue clean
 
@@ -350,4 +351,4 @@ residue: setup ## Write the table of what recordings in FILES=... have outside t
 	PYTHONPATH=benchmarks $(BIN)/python -P -m convert.residue $(FILES)
 
 clean: clean-polyglot clean-playground clean-clients ## Remove everything that was built or installed
-	rm -rf $(VENV) $(UV_ENV) $(GEN) $(FLOOR) $(BENCH) $(BENCH_LITELLM) $(LLAMA) native/target native/fuzz/target tests/polyglot/node/node_modules .cargo-tools .tools build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(UV_ENV) $(DIST_ENV) $(GEN) $(FLOOR) $(BENCH) $(BENCH_LITELLM) $(LLAMA) native/target native/fuzz/target tests/polyglot/node/node_modules .cargo-tools .tools build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,70 @@
+"""The Python distribution: the source, a pure wheel, and a wheel with the extension per target."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from release.archive import lay_out, read_tar, write_tar, write_zip
+from release.steps import ROOT, WORK, Step, run
+from release.targets import LINUX, cargo, without_compilers
+
+BUILD = [sys.executable, "-W", "ignore", "-m", "build", "--no-isolation", "--skip-dependency-check"]
+
+
+def build(folder: Path, targets: Sequence[str]) -> None:
+    """Writes the packages into `folder`; the wheels are made from what is in the source package."""
+    made = WORK / "sdist"
+    shutil.rmtree(made, ignore_errors=True)
+    run([*BUILD, "--sdist", "--outdir", made, ROOT])
+    shutil.rmtree(ROOT / "chatpb.egg-info", ignore_errors=True)
+    (package,) = made.glob("*.tar.gz")
+    files = read_tar(package)
+    write_tar(folder / package.name, files)
+    top = package.name.removesuffix(".tar.gz")
+    sources = WORK / "sources"
+    lay_out(sources, {name.removeprefix(f"{top}/"): content for name, content in files.items()})
+    _wheel(folder, sources, {"PATH": without_compilers()}, "any")
+    for target in targets:
+        platform = LINUX[target][0] if target in LINUX else ""
+        _check(_wheel(folder, sources, cargo(target, sources), platform), bool(platform))
+    lay_out(sources, {})
+
+
+def _wheel(folder: Path, sources: Path, environment: Mapping[str, str], platform: str) -> Path:
+    for left in ("build", "chatpb.egg-info"):
+        shutil.rmtree(sources / left, ignore_errors=True)
+    made = WORK / "wheel"
+    shutil.rmtree(made, ignore_errors=True)
+    option = [f"-C--build-option=--plat-name={platform}"] if platform not in ("", "any") else []
+    run([*BUILD, "--wheel", *option, "--outdir", made, sources], environment=environment)
+    (wheel,) = made.glob("*.whl")
+    if wheel.name.endswith("-none-any.whl") != (platform == "any"):
+        log = sources / "build" / "native.log"
+        sys.exit(f"{wheel.name} is not for {platform or 'this machine'}: {log.read_text('utf-8')}")
+    with zipfile.ZipFile(wheel) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    write_zip(folder / wheel.name, files, frozenset(name for name in files if name.endswith(".so")))
+    return folder / wheel.name
+
+
+def _check(wheel: Path, manylinux: bool) -> None:
+    """Checks that a wheel needs no more of Python and of the C library than its name says."""
+    run([sys.executable, "-m", "abi3audit", "--strict", wheel])
+    if not manylinux:
+        return
+    command = [sys.executable, "-m", "auditwheel", "show", str(wheel)]
+    environment = {**os.environ, "COLUMNS": "1000"}  # otherwise it breaks lines
+    shown = subprocess.check_output(command, text=True, env=environment)
+    tag = wheel.stem.rpartition("-")[2]
+    if f'"{tag}"' not in shown:
+        sys.exit(f"{wheel.name} needs more than its name says:\n{shown}")
+
+
+INPUTS = ["pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "_chatpb.pyi"]
+STEP = Step("python", [*INPUTS, "chatpb", "server", "native", "proto"], build)

@@ -1,0 +1,65 @@
+"""The systems that packages with compiled code are built for, and how cargo builds for them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from release.steps import ROOT, WORK, run
+
+#: The oldest GNU C library that the packages for Linux run with; Rust needs it anyway.
+GLIBC: Final = (2, 17)
+#: Targets of Rust to the platforms of wheels, and what zig calls them.
+LINUX: Final = {
+    "x86_64-unknown-linux-gnu": ("manylinux_2_17_x86_64", "x86_64-linux-gnu"),
+    "aarch64-unknown-linux-gnu": ("manylinux_2_17_aarch64", "aarch64-linux-gnu"),
+}
+
+
+def chosen(everything: bool) -> list[str]:
+    """Returns the target of this machine, or all that can be built here."""
+    if sys.platform != "linux":
+        return ["native"]
+    if everything:
+        return sorted(LINUX)
+    return [f"{platform.machine()}-unknown-linux-gnu"]
+
+
+def cargo(target: str, sources: Path = ROOT) -> dict[str, str]:
+    """Returns the environment in which cargo builds for a target, the same bytes in any folder.
+
+    Args:
+        target: one of `LINUX`, or "native", which is whatever cargo takes.
+        sources: where the sources are that are built.
+    """
+    home = os.environ.get("CARGO_HOME", str(Path.home() / ".cargo"))
+    remap = [f"--remap-path-prefix={sources}=/chatpb", f"--remap-path-prefix={home}=/cargo"]
+    environment = {
+        "CARGO_TARGET_DIR": str(ROOT / "native" / "target"),
+        "CARGO_ENCODED_RUSTFLAGS": "\x1f".join(remap),
+    }
+    if target not in LINUX:
+        return environment
+    if shutil.which("rustup"):
+        run(["rustup", "target", "add", target], cwd=ROOT / "native")
+    zig = f"{LINUX[target][1]}.{GLIBC[0]}.{GLIBC[1]}"
+    name = target.upper().replace("-", "_")
+    return {
+        **environment,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "CARGO_BUILD_TARGET": target,
+        f"CARGO_TARGET_{name}_LINKER": str(ROOT / "release" / "zig-linker"),
+        "CHATPB_ZIG_TARGET": zig,
+        "CARGO_ZIGBUILD_CACHE_DIR": str(WORK / "zig"),
+    }
+
+
+def without_compilers() -> str:
+    """Returns a PATH with the system's ordinary commands, but without cargo."""
+    kept: Sequence[str] = [part for part in ("/usr/bin", "/bin") if Path(part).is_dir()]
+    return os.pathsep.join(kept)

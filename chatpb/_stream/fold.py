@@ -15,7 +15,7 @@ from chatpb._mapping.convert import from_tree, to_tree
 from chatpb._mapping.schema import Field, MessageType, check_message
 from chatpb._mapping.writer import Context
 from chatpb._stream.elements import KeyedElements, UnknownElements
-from chatpb._stream.pieces import Name, Text
+from chatpb._stream.pieces import Name, Text, begins
 from chatpb._stream.rules import (
     APPEND,
     APPEND_ARRAYS,
@@ -289,4 +289,4 @@ def _covers(whole: Any, part: Any) -> bool:
         return all(name in whole and _covers(whole[name], part[name]) for name in part)
     if type(whole) is list:
         return len(whole) >= len(part) and all(map(_covers, whole, part))
-    return bool(whole.startswith(part) if type(whole) is str else whole == part)
+    return begins(whole, part) if type(whole) is str else bool(whole == part)

@@ -4,8 +4,32 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
+from collections.abc import Iterable
+from typing import Final
 
 from chatpb._mapping.schema import BASE64, Field
+
+_PAIR: Final = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+_FIRST_HALF: Final = re.compile("[\ud800-\udbff]\\Z")
+
+
+def joined(pieces: Iterable[str]) -> str:
+    """Joins strings by UTF-16 code units: two surrogates that meet become a character."""
+    text = "".join(pieces)
+    if text.isascii() or not _PAIR.search(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+
+
+def begins(text: str, start: str) -> bool:
+    """Whether a string begins with another one, by UTF-16 code units."""
+    if text.startswith(start):
+        return True
+    if not _FIRST_HALF.search(start):
+        return False
+    units, first = (s.encode("utf-16-le", "surrogatepass") for s in (text, start))
+    return units.startswith(first)
 
 
 class Text(list[str]):
@@ -21,9 +45,14 @@ class Text(list[str]):
             try:
                 pieces = [base64.b64decode(piece, validate=True) for piece in self]
             except (binascii.Error, ValueError):
-                return "".join(self)
+                return joined(self)
             return base64.b64encode(b"".join(pieces)).decode()
-        return "".join(self)
+        return joined(self)
+
+
+def _units(text: str) -> int:
+    """The number of UTF-16 code units of a string."""
+    return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 class Name:
@@ -31,16 +60,17 @@ class Name:
 
     def __init__(self, first: str) -> None:
         self._pieces = [first]
-        self._length = len(first)
+        self._units = _units(first)
 
     def add(self, piece: str) -> None:
         """Adds the next piece, in time that depends only on its length, on average."""
-        if len(piece) >= self._length and piece.startswith(self.finish()):
-            self._pieces, self._length = [piece], len(piece)
+        units = _units(piece)
+        if units >= self._units and begins(piece, self.finish()):
+            self._pieces, self._units = [piece], units
         else:
             self._pieces.append(piece)
-            self._length += len(piece)
+            self._units += units
 
     def finish(self) -> str:
         """The name."""
-        return "".join(self._pieces)
+        return joined(self._pieces)

@@ -10,6 +10,7 @@ from chatpb._mapping.schema import Field, MessageType, check_message
 from chatpb._mapping.text import dump
 from chatpb._mapping.writer import Context
 from chatpb._stream.fold import fold
+from chatpb._stream.pieces import joined
 from chatpb._stream.rules import (
     APPEND,
     BY_KEY,
@@ -184,7 +185,7 @@ def _tokens(
         if token is None or type(elements) is not list:
             continue
         tokens = [e.get(token) if type(e) is dict else None for e in elements]
-        if all(type(t) is str for t in tokens) and "".join(map(str, tokens)) == text:
+        if all(type(t) is str for t in tokens) and joined(map(str, tokens)) == text:
             others = {k: v for k, v in held.items() if k != name and v is None}
             return field.name, list(zip(elements, map(str, tokens), strict=True)), others
     return None

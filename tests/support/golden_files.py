@@ -1,4 +1,4 @@
-"""Writes the golden files: descriptors, columns, rows, and the vectors' forms and fields.
+"""Writes the golden files: descriptors, columns, rows, and what vectors give.
 
 Run it as ``make golden``, and review the difference: golden
 files freeze what users have stored and deployed.
@@ -21,7 +21,7 @@ from google.protobuf.message import Message
 from chatpb import from_json, json_to_binary, v1
 from chatpb._mapping.canonical import canonical
 from chatpb.v1 import Residue
-from support import field_assertions
+from support import field_assertions, stream_vectors
 
 RENEW = (
     "if the change is meant, renew the golden files with `make golden` and review the difference"
@@ -319,6 +319,7 @@ def golden() -> Iterator[tuple[Path, bytes]]:
             message = case.message
             yield BINARY_VECTORS / f"{case.name}.fields.json", field_assertions.to_lines(message)
             yield BINARY_VECTORS / f"{case.name}.canonical.binpb", serialized(message)
+    yield from stream_vectors.golden()
 
 
 def lines_to_bytes(lines: Sequence[str]) -> bytes:
@@ -329,8 +330,8 @@ def lines_to_bytes(lines: Sequence[str]) -> bytes:
 def main() -> None:
     """Writes the files that differ, and removes those whose vector no longer exists."""
     wanted = dict(golden())
-    endings = ("*.binpb", "*.txtpb", "*.fields.json")
-    folders = (VECTORS, BINARY_VECTORS)
+    endings = ("*.binpb", "*.binpbs", "*.txtpb", "*.fields.json")
+    folders = (VECTORS, BINARY_VECTORS, stream_vectors.STREAMS)
     found = {path for folder in folders for ending in endings for path in folder.glob(ending)}
     for stale in found - wanted.keys():
         stale.unlink()

@@ -9,6 +9,10 @@ export { ConversionError } from "./errors.js";
 export { fromJson, type ReadOptions } from "./read.js";
 export { residue, type ResidueMember } from "./residue.js";
 export { fieldSpans, type FieldSpan, type SpanValue } from "./spans.js";
+export { ChunkDecoder, readChunks, type ByteSource, type StreamOptions } from "./stream/chunks.js";
+export { fold, Folder, type FoldOptions } from "./stream/fold.js";
+export { restored, Restorer, type ChunkResponse } from "./stream/restore.js";
+export { unfold } from "./stream/unfold.js";
 export { toJson, type WriteOptions } from "./write.js";
 
 /** Writes a message as `toJson` does, in UTF-8. */

@@ -32,6 +32,11 @@ export function fromJson<Desc extends DescMessage>(
   return objectReader(schema)(value) as MessageShape<Desc>;
 }
 
+/** Reads the members of a JSON object into a message. */
+export function fromMembers<Desc extends DescMessage>(schema: Desc, members: JsonMembers): MessageShape<Desc> {
+  return objectReader(schema)(members) as MessageShape<Desc>;
+}
+
 /** The offset of the value in a text that is JSON. */
 function beginning(text: string | Uint8Array): number {
   const data = typeof text === "string" ? new TextEncoder().encode(text) : text;

@@ -1,0 +1,19 @@
+import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
+import type { JsonMembers } from "./document.js";
+import { parse } from "./parse.js";
+import { fromMembers } from "./read.js";
+import { toJson } from "./write.js";
+
+/** The JSON tree of a message. Numbers that are not finite are in it as words. */
+export function toTree<Desc extends DescMessage>(
+  schema: Desc,
+  message: MessageShape<Desc>,
+  ignoreUnknownFields = false,
+): JsonMembers {
+  return parse(toJson(schema, message, { allowNan: true, ignoreUnknownFields }), true) as JsonMembers;
+}
+
+/** The message that a JSON tree is read into. */
+export function fromTree<Desc extends DescMessage>(schema: Desc, tree: JsonMembers): MessageShape<Desc> {
+  return fromMembers(schema, tree);
+}

@@ -62,7 +62,8 @@ class Decoder:
     Time is linear in the bytes, and no more than one event is held.
 
     Args:
-        max_event_bytes: The most bytes that one event may have.
+        max_event_bytes: The most bytes that one event may have: a whole line of it, and the data
+            of the lines before it.
     """
 
     def __init__(self, max_event_bytes: int = 64 * 1024 * 1024) -> None:
@@ -97,10 +98,10 @@ class Decoder:
         self._line += first
         events: list[Event] = []
         for line in lines:
+            if self._size + len(self._line) > self._max:
+                break  # as if the line had come in pieces
             self._take(bytes(self._line), events)
             self._line = bytearray(line)
-            if self._size > self._max:
-                break
         if self._size + len(self._line) > self._max:
             self._failure = too_long(self._max)
             if not events:

@@ -68,6 +68,9 @@ impl EventStream {
         };
         self.after_cr = last == b'\r';
         while let Some(end) = memchr2(b'\n', b'\r', input) {
+            if self.size + self.line.len() + end > self.most {
+                break; // as if the line had come in pieces
+            }
             if self.line.is_empty() {
                 self.take(&input[..end], each);
             } else {
@@ -79,14 +82,11 @@ impl EventStream {
             }
             let crlf = input[end..].starts_with(b"\r\n");
             input = &input[end + 1 + usize::from(crlf)..];
-            if self.size > self.most {
-                break;
-            }
         }
-        if self.size <= self.most {
+        self.failed = self.size + self.line.len() + input.len() > self.most;
+        if !self.failed {
             self.line.extend_from_slice(input);
         }
-        self.failed = self.size + self.line.len() > self.most;
         if self.failed { Err(TooLong) } else { Ok(()) }
     }
 

@@ -1,7 +1,7 @@
 //! The conversions of the built-in schema, with errors.
 
 use crate::error::{ConversionError, find_refusal};
-use crate::{Nan, schema};
+use crate::{Nan, schema, slow};
 
 /// How values are converted. By default nothing is allowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +47,9 @@ pub fn json_to_binary(
     let mut out = Vec::new();
     match schema().json_to_binary(data, message_type, nan, &mut out) {
         Ok(()) => Ok(out),
-        Err(_) => Err(find_refusal(data, nan).unwrap_or_else(|| unknown_type(message_type))),
+        Err(_) => Err(find_refusal(data, nan).unwrap_or_else(|| {
+            ConversionError::new(format!("the schema has no message type {message_type}"))
+        })),
     }
 }
 
@@ -77,17 +79,6 @@ pub fn binary_to_json(
     let mut out = Vec::new();
     match schema().binary_to_json(data, message_type, nan, &mut out) {
         Ok(()) => Ok(out),
-        Err(_) => {
-            let mapped = schema().messages.get(message_type);
-            let name = mapped.ok_or_else(|| unknown_type(message_type))?;
-            Err(ConversionError::new(format!(
-                "not the binary form of a {}",
-                name.name
-            )))
-        }
+        Err(_) => slow::binary_to_json(schema(), data, message_type, options),
     }
-}
-
-fn unknown_type(message_type: usize) -> ConversionError {
-    ConversionError::new(format!("the schema has no message type {message_type}"))
 }

@@ -179,7 +179,6 @@ pub fn put_index(index: usize, path: &mut String) {
 }
 
 /// Appends the name of a member to a path.
-#[cfg_attr(not(test), expect(dead_code))]
 pub fn put_name(name: &str, path: &mut String) {
     put_pieces(name.chars().map(Ok), path);
 }

@@ -21,6 +21,7 @@ mod repeats;
 mod rows;
 mod schema;
 mod shred;
+mod slow;
 mod source;
 mod spelling;
 mod sse;

@@ -21,6 +21,8 @@ pub const NO_FIELD: u8 = u8::MAX;
 /// Every message type that stands for a JSON value, except those that are left to the reference.
 pub struct Schema {
     pub messages: Vec<MessageType>,
+    /// The full name of the residue.
+    pub residue: String,
     by_name: HashMap<String, usize>,
 }
 
@@ -69,6 +71,8 @@ pub struct Field {
     pub is_last_integer: bool,
     /// Which member came after this one the last time.
     pub follower: Follower,
+    /// The place of the oneof whose other members are unset when this one is set.
+    pub oneof: Option<u8>,
 }
 
 /// The place of the field whose member is expected next.
@@ -368,7 +372,11 @@ impl Schema {
             }
         }
         by_name.retain(|_, index| !messages[*index].is_declined());
-        Ok(Self { messages, by_name })
+        Ok(Self {
+            messages,
+            residue: options.residue,
+            by_name,
+        })
     }
 
     /// The number of a message type that mirrors a JSON object, by its full name; None if it is
@@ -646,6 +654,11 @@ impl Options {
             is_alternative: false,
             is_last_integer: false,
             follower: Follower::default(),
+            oneof: field.containing_oneof().and_then(|oneof| {
+                let mut all = oneof.parent_message().oneofs();
+                let place = all.position(|other| other == oneof)?;
+                u8::try_from(place).ok() // of a few fields
+            }),
         })
     }
 

@@ -218,7 +218,7 @@ impl<'a, R> Writer<'a, R> {
 
     /// Ends an object, whose members begin at `start` and follow a comma each.
     #[inline]
-    fn close(&mut self, start: usize) {
+    pub fn close(&mut self, start: usize) {
         match self.out.get_mut(start) {
             Some(comma) => *comma = b'{',
             None => self.out.push(b'{'),
@@ -282,7 +282,7 @@ impl<'a, R> Writer<'a, R> {
 
     /// Writes what an unset field stands for; false if that is no member at all. `text` is the string
     /// that its bytes are taken from.
-    fn unset(&mut self, field: &Field, text: &[u8]) -> bool {
+    pub fn unset(&mut self, field: &Field, text: &[u8]) -> bool {
         match &field.unset {
             Unset::Nothing => return false,
             Unset::Null => self.out.extend_from_slice(b"null"),
@@ -627,7 +627,7 @@ impl<'a, R> Writer<'a, R> {
 }
 
 /// Reads a text that is free JSON; once more, without the repeated members, if it has some.
-fn free_text(
+pub fn free_text(
     text: &[u8],
     depth: usize,
     nan: Nan,

@@ -14,6 +14,10 @@ KINDS: Final = (
     "textformat",
     "json_view",
     "json",
+    "fold",
+    "unfold",
+    "compact",
+    "sse",
     "corpus",
     "relay",
 )

@@ -24,7 +24,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from polyglot.outcome import Outcome, read_lines, table, wrong_limits
 from support.build import chunk
@@ -40,6 +40,8 @@ LIMITS: Final[dict[str, dict[str, dict[str, str]]]] = tomllib.loads(
 DOCS: Final = ROOT / "docs/polyglot.md"
 BUILT: Final = ROOT / "build/polyglot"
 MARKS: Final = ("<!-- begin: written by `make polyglot ARGS=--docs` -->\n", "<!-- end -->")
+#: What a language has that has OpenAI's JSON, and folds and restores streams.
+ALL_OF_IT: Final = ("json", "fold", "unfold", "compact", "sse")
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,8 @@ LANGUAGES: Final = {
 
 def expected(language: Language) -> dict[str, set[str]]:
     """The cases that a runner must report at least, by kind."""
-    names = {vector["name"] for vector in json.loads((VECTORS / "manifest.json").read_text())}
-    binary = json.loads((VECTORS / "binary/manifest.json").read_text())
+    names = {vector["name"] for vector in manifest(".")}
+    binary = manifest("binary")
     valid = {vector["name"] for vector in binary if not vector.get("invalid")}
     cases = {
         "parse": names | valid,
@@ -88,7 +90,20 @@ def expected(language: Language) -> dict[str, set[str]]:
         "reject": {vector["name"] for vector in binary} - valid,
         "relay": {"unary", "stream", "compact", "cancel", "deadline", "error"},
     }
-    return cases | dict.fromkeys(language.kinds, names)
+    of_some = {
+        "textformat": names,
+        "json_view": names,
+        "json": names | {f"invalid/{vector['name']}" for vector in manifest("invalid")},
+    }
+    for vector in manifest("stream"):
+        of_some.setdefault(vector["kind"], set()).add(vector["name"])
+    return cases | {kind: of_some[kind] for kind in language.kinds}
+
+
+def manifest(folder: str) -> list[dict[str, Any]]:
+    """The vectors of a folder."""
+    found: list[dict[str, Any]] = json.loads((VECTORS / folder / "manifest.json").read_text())
+    return found
 
 
 def missing_tools(language: Language) -> list[str]:

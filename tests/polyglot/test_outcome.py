@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from polyglot.outcome import Outcome, read_lines, wrong_limits
+from polyglot.outcome import KINDS, Outcome, read_lines, table, wrong_limits
+from polyglot.run import LANGUAGES, Language, expected
 
 REASON = "prost drops fields that the schema does not know"
 LISTED = {"serialize": {"unknown_bytes": REASON}}
@@ -51,3 +52,24 @@ def test_every_case_has_one_result() -> None:
     ]
     assert Outcome(passed=outcome.passed, failures=expected) == outcome
     assert {"parse": 1} == outcome.passed
+
+
+def test_the_cases_of_each_kind() -> None:
+    kinds = ("textformat", "json_view", "json", "fold", "unfold", "compact", "sse")
+    cases = expected(Language("All", (), (), kinds))
+    assert set(KINDS) - {"corpus"} == cases.keys()
+    assert all(cases.values())
+    assert cases["textformat"] < cases["json"]
+    assert {"invalid/empty", "completion_plain"} < cases["json"]
+    assert [{"fold_plain"}, {"unfold_plain"}, {"compact_plain"}, {"sse_plain"}] == [
+        {name for name in cases[kind] if name.endswith("_plain")}
+        for kind in ("fold", "unfold", "compact", "sse")
+    ]
+    assert all(set(language.kinds) <= set(kinds) for language in LANGUAGES.values())
+
+
+def test_a_kind_that_a_language_does_not_have() -> None:
+    outcome = read_lines("fold\ta\tok\nsse\tb\tlimit: no", {})
+    header, _, row, *_ = table({"X": outcome}).splitlines()
+    cells = dict(zip(header.split(" | "), row.split(" | "), strict=True))
+    assert ("1", "-", "0 + 1 [1]") == (cells["fold"], cells["compact"], cells["sse"])

@@ -282,7 +282,7 @@ def _differing(data: bytes, shape: _Shape, before: _Shape) -> bytes | None:
         elif number in shape.carried and before.carried.get(number) == shape.carried[number]:
             continue
         left.append(field)
-    for number in before.carried.keys() - shape.carried.keys():
+    for number in sorted(before.carried.keys() - shape.carried.keys()):
         unset = before.plan.unset[number]
         if unset is None:
             return None

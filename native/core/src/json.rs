@@ -599,3 +599,41 @@ fn put_escape(byte: u8, out: &mut Vec<u8>) {
     };
     out.extend_from_slice(&[b'\\', short]);
 }
+
+/// Appends a string as WTF-8: lone surrogates are encoded as if they were characters.
+pub fn put_wtf8(text: Text<'_>, out: &mut Vec<u8>) -> Result<(), Declined> {
+    decode(text, |piece| match piece {
+        Piece::Plain(bytes) => out.extend_from_slice(bytes),
+        Piece::Char(char) => out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
+        Piece::LoneSurrogate(unit) => {
+            let [high, low] = [unit >> 6 & 0x3f, unit & 0x3f].map(|bits| bits as u8 | 0x80);
+            out.extend_from_slice(&[0xed, high, low]);
+        }
+    })
+}
+
+/// Appends WTF-8 with its surrogates as escapes.
+pub fn put_escaped_surrogates(mut text: &[u8], out: &mut Vec<u8>) {
+    while let Some(at) = memchr::memchr(0xed, text) {
+        let end = at + 3;
+        if let Some(&[_, high @ 0xa0..=0xbf, low]) = text.get(at..end) {
+            let unit = 0xd000 | u16::from(high & 0x3f) << 6 | u16::from(low & 0x3f);
+            out.extend_from_slice(&text[..at]);
+            out.extend_from_slice(format!("\\u{unit:04x}").as_bytes());
+        } else {
+            out.extend_from_slice(&text[..end.min(text.len())]);
+        }
+        text = text.get(end..).unwrap_or_default();
+    }
+    out.extend_from_slice(text);
+}
+
+/// Appends WTF-8 as a string in quotes.
+pub fn put_wtf8_quoted(text: &[u8], out: &mut Vec<u8>) {
+    if memchr::memchr(0xed, text).is_none() {
+        return put_quoted(text, out);
+    }
+    let mut quoted = Vec::with_capacity(text.len() + 2);
+    put_quoted(text, &mut quoted);
+    put_escaped_surrogates(&quoted, out);
+}

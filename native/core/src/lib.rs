@@ -25,6 +25,7 @@ mod slow;
 mod source;
 mod spelling;
 mod sse;
+mod stream;
 mod token_rows;
 mod tokens;
 mod values;
@@ -42,6 +43,7 @@ pub use lines_in::{Kind as RecordKind, Member, RecordField, Run, Shapes, Worth, 
 pub use schema::Schema;
 pub use shred::{shred, shred_json};
 pub use sse::{EventStream, TooLong};
+pub use stream::{Compacted, Compactor, Folder, Restorer, fold, unfold};
 
 /// The input is left to the reference implementation.
 ///

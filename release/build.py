@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from release import go, npm, python, targets
+from release import go, npm, python, sbom, targets
 from release.steps import DIST, sha256
 
-STEPS = {step.name: step for step in (go.STEP, npm.STEP, python.STEP)}
+STEPS = {step.name: step for step in (go.STEP, npm.STEP, python.STEP, sbom.STEP)}
 
 
 def main() -> None:

@@ -6,13 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from release.archive import lay_out, read_tar, write_tar, write_zip
+from release.archive import lay_out, read_tar, write_tar
 from release.steps import ROOT, WORK, Step, run
 from release.targets import LINUX, cargo, without_compilers
+from release.wheels import finish
 
 BUILD = [sys.executable, "-W", "ignore", "-m", "build", "--no-isolation", "--skip-dependency-check"]
 
@@ -47,9 +47,8 @@ def _wheel(folder: Path, sources: Path, environment: Mapping[str, str], platform
     if wheel.name.endswith("-none-any.whl") != (platform == "any"):
         log = sources / "build" / "native.log"
         sys.exit(f"{wheel.name} is not for {platform or 'this machine'}: {log.read_text('utf-8')}")
-    with zipfile.ZipFile(wheel) as archive:
-        files = {name: archive.read(name) for name in archive.namelist()}
-    write_zip(folder / wheel.name, files, frozenset(name for name in files if name.endswith(".so")))
+    finish(wheel)
+    shutil.copyfile(wheel, folder / wheel.name)
     return folder / wheel.name
 
 

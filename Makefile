@@ -34,6 +34,7 @@ AGAINST ?= .git\#branch=main
 
 .DEFAULT_GOAL := help
 include polyglot/polyglot.mk
+include native/abi/abi.mk
 include docs/playground/playground.mk
 include release/release.mk
 include tests/clients/clients.mk

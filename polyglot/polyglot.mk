@@ -21,7 +21,7 @@ PROTO := $(wildcard proto/chatpb/v1/*.proto) buf.gen.yaml polyglot/generate.py
 CPP_PACKAGES := g++ make pkg-config protobuf-compiler protobuf-compiler-grpc libprotobuf-dev \
                 libgrpc++-dev nlohmann-json3-dev
 
-.PHONY: .cpp-packages polyglot gen-polyglot gen-polyglot-other wasm drift-polyglot clean-polyglot $(POLYGLOT:%=polyglot-%) \
+.PHONY: .cpp-packages polyglot gen-polyglot gen-polyglot-other drift-polyglot clean-polyglot $(POLYGLOT:%=polyglot-%) \
         $(POLYGLOT:%=.gen-%) $(POLYGLOT:%=.build-%)
 
 polyglot: setup ## Generate, build and test the stubs in five languages; ARGS=--docs updates docs/polyglot.md
@@ -81,26 +81,6 @@ $(TOOLS)/cpp: polyglot/polyglot.mk $(VENV)/.done
 
 .cpp-packages:
 	@echo $(CPP_PACKAGES)
-
-# The core in WebAssembly: chatpb.wasm runs everywhere, chatpb-simd.wasm where there is SIMD, as in
-# browsers and in Node.
-
-WASM := build/wasm
-WASM_TARGET := wasm32-unknown-unknown
-WASM_SOURCES := chatpb/v1/descriptor_set.binpb native/Cargo.toml native/Cargo.lock \
-                $(wildcard native/abi/Cargo.toml native/abi/src/*.rs native/core/Cargo.toml native/core/src/*.rs)
-wasm_build = cargo rustc --quiet --locked --profile wasm --target $(WASM_TARGET) --package chatpb-abi --crate-type cdylib \
-             --manifest-path native/Cargo.toml --config 'target.$(WASM_TARGET).rustflags=[$(2)]' && \
-             mkdir -p $(WASM) && cp native/target/$(WASM_TARGET)/wasm/chatpb.wasm $(1)
-
-wasm: $(WASM)/chatpb.wasm $(WASM)/chatpb-simd.wasm ## Build the core for WebAssembly: build/wasm/chatpb.wasm and, with SIMD, chatpb-simd.wasm
-
-$(WASM)/chatpb.wasm: $(WASM_SOURCES)
-	@! command -v rustup >/dev/null || rustup target list --installed | grep -qx $(WASM_TARGET) || rustup target add $(WASM_TARGET)
-	$(call wasm_build,$@,)
-
-$(WASM)/chatpb-simd.wasm: $(WASM)/chatpb.wasm
-	$(call wasm_build,$@,"-Ctarget-feature=+simd128")
 
 # Stubs.
 

@@ -7,7 +7,7 @@ use chatpb_core::ConversionError;
 use crate::outcome::Outcome;
 
 /// What a call came to.
-#[repr(i32)]
+#[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
     /// It did what it says.
@@ -90,5 +90,27 @@ pub unsafe fn call(
         Ok(Ok(())) => Status::Ok,
         Ok(Err(failure)) => outcome.fail(failure),
         Err(_) => outcome.panicked(),
+    }
+}
+
+/// Makes a handle; NULL if the call is wrong.
+pub fn make<T>(work: impl FnOnce() -> Result<T, Failure>) -> *mut T {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(handle)) => Box::into_raw(Box::new(handle)),
+        _ => std::ptr::null_mut(),
+    }
+}
+
+/// Frees a handle.
+///
+/// # Safety
+///
+/// It is NULL or of `make`, and was not freed.
+pub unsafe fn free<T>(handle: *mut T) {
+    if !handle.is_null() {
+        // SAFETY: by the contract, it is a box.
+        let owned = unsafe { Box::from_raw(handle) };
+        // A bug that panics here has no result to be reported in.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(owned)));
     }
 }

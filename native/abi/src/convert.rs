@@ -66,7 +66,7 @@ fn known_type(message_type: i32) -> Result<usize, Failure> {
 /// @param message_type What `chatpb_message_type` gave.
 /// @param flags 0, or `CHATPB_ALLOW_NAN`.
 /// @param result Gets one piece, the message; or the error.
-/// @return `CHATPB_OK`, or what is wrong.
+/// @return `CHATPB_STATUS_OK`, or what is wrong.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chatpb_json_to_binary(
     data: *const u8,
@@ -95,7 +95,7 @@ pub unsafe extern "C" fn chatpb_json_to_binary(
 /// @param message_type What `chatpb_message_type` gave.
 /// @param flags 0, or `CHATPB_ALLOW_NAN` and `CHATPB_IGNORE_UNKNOWN_FIELDS`, joined by `|`.
 /// @param result Gets one piece, the JSON text; or the error.
-/// @return `CHATPB_OK`, or what is wrong.
+/// @return `CHATPB_STATUS_OK`, or what is wrong.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chatpb_binary_to_json(
     data: *const u8,

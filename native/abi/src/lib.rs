@@ -4,7 +4,7 @@
 //! call gives is in a `chatpb_result`, which the caller makes, reads through getters, and uses again.
 //!
 //! This is the only crate of chatpb with unsafe code, and only to turn what C passes into slices
-//! and references. A panic, which would be a bug of chatpb, is the status `CHATPB_PANIC`; in
+//! and references. A panic, which would be a bug of chatpb, is the status `CHATPB_STATUS_PANIC`; in
 //! WebAssembly it is a trap instead, after which the instance must not be used any more.
 #![deny(unsafe_op_in_unsafe_fn)]
 #![warn(clippy::undocumented_unsafe_blocks)]

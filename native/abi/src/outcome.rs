@@ -2,15 +2,13 @@
 
 use std::ffi::c_char;
 
-use crate::border::{Failure, Input, Status};
+use crate::border::{Failure, Input, Status, free, make};
 
 /// The most memory that a result keeps for the next call.
 const MOST_KEPT: usize = 4 << 20;
 
 /// What a call gives. Make one with `chatpb_result_new` and use it for any number of calls: it keeps
 /// its memory, up to 4 MiB, so that the next call need not ask for new one.
-///
-/// A result may move from one thread to another, but only one may use it at a time.
 #[derive(Default)]
 pub struct Outcome {
     /// The output, one piece or more, of which only the first `count` are of the last call.
@@ -134,7 +132,7 @@ impl Outcome {
 /// Makes a result. Free it with `chatpb_result_free`.
 #[unsafe(no_mangle)]
 pub extern "C" fn chatpb_result_new() -> *mut Outcome {
-    Box::into_raw(Box::default())
+    make(|| Ok(Outcome::default()))
 }
 
 /// Frees a result and all that its getters gave.
@@ -142,17 +140,15 @@ pub extern "C" fn chatpb_result_new() -> *mut Outcome {
 /// @param result A result; NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chatpb_result_free(result: *mut Outcome) {
-    if !result.is_null() {
-        // SAFETY: by the contract, it is a box that `chatpb_result_new` made.
-        drop(unsafe { Box::from_raw(result) });
-    }
+    // SAFETY: by the contract of the header.
+    unsafe { free(result) }
 }
 
 /// How many pieces the output of the last call has: 1 for a conversion, any number for `unfold` and
 /// for the decoder of event streams, 0 after a failure.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chatpb_result_count(result: *const Outcome) -> usize {
-    // SAFETY: by the contract.
+    // SAFETY: by the contract of the header.
     unsafe { result.as_ref() }.map_or(0, |result| result.count)
 }
 
@@ -163,7 +159,7 @@ pub unsafe extern "C" fn chatpb_result_count(result: *const Outcome) -> usize {
 ///     freed. NULL if there is no such piece. No zero byte is behind them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chatpb_result_data(result: *const Outcome, index: usize) -> *const u8 {
-    // SAFETY: by the contract.
+    // SAFETY: by the contract of the header.
     let part = unsafe { result.as_ref() }.and_then(|result| result.part(index));
     part.map_or(std::ptr::null(), <[u8]>::as_ptr)
 }
@@ -171,7 +167,7 @@ pub unsafe extern "C" fn chatpb_result_data(result: *const Outcome, index: usize
 /// How many bytes a piece of the output of the last call has; 0 if there is no such piece.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chatpb_result_size(result: *const Outcome, index: usize) -> usize {
-    // SAFETY: by the contract.
+    // SAFETY: by the contract of the header.
     let part = unsafe { result.as_ref() }.and_then(|result| result.part(index));
     part.map_or(0, <[u8]>::len)
 }
@@ -182,47 +178,68 @@ pub unsafe extern "C" fn chatpb_result_size(result: *const Outcome, index: usize
 ///
 /// The result is NULL or of `chatpb_result_new`.
 unsafe fn text(result: *const Outcome, get: fn(&Outcome) -> &Text) -> (*const c_char, usize) {
-    // SAFETY: by the contract.
+    // SAFETY: by the contract of the header.
     match unsafe { result.as_ref() } {
         Some(result) => (get(result).0.as_ptr().cast(), get(result).size()),
         None => (c"".as_ptr(), 0),
     }
 }
 
-macro_rules! texts {
-    ($($field:ident $get:ident $size:ident $doc:literal)*) => {$(
-        #[doc = $doc]
-        ///
-        /// @return UTF-8 with a zero byte behind it, empty if there is none. It belongs to the result and
-        ///     is valid until that is used for the next call or freed.
-        #[unsafe(no_mangle)]
-        pub unsafe extern "C" fn $get(result: *const Outcome) -> *const c_char {
-            // SAFETY: by the contract.
-            unsafe { text(result, |result| &result.$field) }.0
-        }
-
-        #[doc = concat!("How many bytes `", stringify!($get), "` gives, without the zero byte.")]
-        #[unsafe(no_mangle)]
-        pub unsafe extern "C" fn $size(result: *const Outcome) -> usize {
-            // SAFETY: by the contract.
-            unsafe { text(result, |result| &result.$field) }.1
-        }
-    )*};
+/// Where in the document the error of the last call is, such as `$.choices[0].logprobs`.
+///
+/// @return UTF-8 with a zero byte behind it, empty if there is none. It belongs to the result and is
+///     valid until that is used for the next call or freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chatpb_result_path(result: *const Outcome) -> *const c_char {
+    // SAFETY: by the contract of the header.
+    unsafe { text(result, |result| &result.path) }.0
 }
 
-texts! {
-    path chatpb_result_path chatpb_result_path_size
-    "Where in the document the error of the last call is, such as `$.choices[0].logprobs`."
-    reason chatpb_result_reason chatpb_result_reason_size
-    "Why the last call failed."
-    message chatpb_result_message chatpb_result_message_size
-    "The path, the reason and the offset of the error of the last call, as one text."
+/// How many bytes `chatpb_result_path` gives, without the zero byte.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chatpb_result_path_size(result: *const Outcome) -> usize {
+    // SAFETY: by the contract of the header.
+    unsafe { text(result, |result| &result.path) }.1
+}
+
+/// Why the last call failed, in lower case.
+///
+/// @return UTF-8 with a zero byte behind it, empty if there is none. It belongs to the result and is
+///     valid until that is used for the next call or freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chatpb_result_reason(result: *const Outcome) -> *const c_char {
+    // SAFETY: by the contract of the header.
+    unsafe { text(result, |result| &result.reason) }.0
+}
+
+/// How many bytes `chatpb_result_reason` gives, without the zero byte.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chatpb_result_reason_size(result: *const Outcome) -> usize {
+    // SAFETY: by the contract of the header.
+    unsafe { text(result, |result| &result.reason) }.1
+}
+
+/// The path, the offset and the reason of the error of the last call, as one text.
+///
+/// @return UTF-8 with a zero byte behind it, empty if there is none. It belongs to the result and is
+///     valid until that is used for the next call or freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chatpb_result_message(result: *const Outcome) -> *const c_char {
+    // SAFETY: by the contract of the header.
+    unsafe { text(result, |result| &result.message) }.0
+}
+
+/// How many bytes `chatpb_result_message` gives, without the zero byte.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn chatpb_result_message_size(result: *const Outcome) -> usize {
+    // SAFETY: by the contract of the header.
+    unsafe { text(result, |result| &result.message) }.1
 }
 
 /// At which byte of the JSON text the error of the last call is; `SIZE_MAX` if it has no such place.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chatpb_result_offset(result: *const Outcome) -> usize {
-    // SAFETY: by the contract.
+    // SAFETY: by the contract of the header.
     let offset = unsafe { result.as_ref() }.and_then(|result| result.offset);
     offset.unwrap_or(usize::MAX)
 }

@@ -1,0 +1,55 @@
+# The core for C and C++, libchatpb, and for WebAssembly, chatpb.wasm.
+
+CBINDGEN_VERSION := 0.29.0
+CBINDGEN := $(TOOLBIN)/cbindgen
+HEADER := polyglot/cpp/include/chatpb.h
+C_VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' native/abi/Cargo.toml)
+PREFIX ?= /usr/local
+ABI_SOURCES := native/Cargo.toml native/Cargo.lock $(wildcard native/abi/Cargo.toml native/abi/build.rs native/abi/src/*.rs \
+               native/core/Cargo.toml native/core/src/*.rs native/core/src/*/*.rs native/core/src/*.binpb)
+C_LIBRARY := native/target/release/libchatpb.so
+CARGO_ABI := --quiet --locked --package chatpb-abi --manifest-path native/Cargo.toml
+
+.PHONY: wasm gen-c drift-c libchatpb install-c
+
+# WebAssembly: chatpb.wasm runs everywhere; chatpb-simd.wasm where there is SIMD, as in browsers and Node.
+
+WASM := build/wasm
+WASM_TARGET := wasm32-unknown-unknown
+# What an error of a bug names is not a folder of this machine.
+WASM_FLAGS = "--remap-path-prefix=$(CURDIR)=/chatpb","--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo"
+wasm_build = cargo rustc $(CARGO_ABI) --profile wasm --target $(WASM_TARGET) --crate-type cdylib \
+             --config 'target.$(WASM_TARGET).rustflags=[$(WASM_FLAGS)$(2)]' && \
+             mkdir -p $(WASM) && install -m 644 native/target/$(WASM_TARGET)/wasm/chatpb.wasm $(1)
+
+wasm: $(WASM)/chatpb.wasm $(WASM)/chatpb-simd.wasm ## Build the core for WebAssembly: build/wasm/chatpb.wasm and, with SIMD, chatpb-simd.wasm
+
+$(WASM)/chatpb.wasm: $(ABI_SOURCES)
+	@! command -v rustup >/dev/null || rustup target list --installed | grep -qx $(WASM_TARGET) || rustup target add $(WASM_TARGET)
+	@$(call wasm_build,$@,)
+
+$(WASM)/chatpb-simd.wasm: $(WASM)/chatpb.wasm
+	@$(call wasm_build,$@,$(,)"-Ctarget-feature=+simd128")
+
+, := ,
+
+# C.
+
+$(CBINDGEN):
+	cargo install --quiet --locked --debug --root $(TOOLS) cbindgen --version $(CBINDGEN_VERSION)
+
+gen-c: $(CBINDGEN) ## Generate chatpb.h from the functions of native/abi
+	@cd native/abi && $(CBINDGEN) --quiet --config cbindgen.toml --output $(CURDIR)/$(HEADER)
+
+drift-c: $(CBINDGEN) ## Check that the committed chatpb.h is what `make gen-c` generates
+	@mkdir -p build && cd native/abi && $(CBINDGEN) --quiet --config cbindgen.toml --output $(CURDIR)/build/chatpb.h
+	diff build/chatpb.h $(HEADER)
+
+libchatpb: $(C_LIBRARY) ## Build libchatpb, shared and static, in native/target/release
+
+$(C_LIBRARY): $(ABI_SOURCES)
+	@cargo build $(CARGO_ABI) --release
+	@touch $@
+
+install-c: $(C_LIBRARY) ## Install libchatpb, its headers and its pkg-config and CMake files; PREFIX=/usr/local, DESTDIR=
+	sh polyglot/cpp/install.sh native/target/release '$(C_VERSION)' '$(PREFIX)'

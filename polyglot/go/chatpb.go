@@ -20,6 +20,7 @@ type Option func(*options)
 type options struct {
 	allowNaN      bool
 	ignoreUnknown bool
+	maxEvent      int
 }
 
 // AllowNaN lets NaN, Infinity and -Infinity pass, which some servers send though they are no JSON.
@@ -43,11 +44,14 @@ func optionsOf(opts []Option) options {
 // The error is a *ConversionError if the text is not JSON, not UTF-8, not an object, or nested deeper
 // than 200 levels; the message is then as it was.
 func FromJSON(data []byte, m proto.Message, opts ...Option) error {
+	return fromJSON(data, m, optionsOf(opts))
+}
+
+func fromJSON(data []byte, m proto.Message, o options) error {
 	mapped, err := mappingOf(m.ProtoReflect().Descriptor())
 	if err != nil {
 		return err
 	}
-	o := optionsOf(opts)
 	doc := newDocument()
 	defer doc.free()
 	if err := doc.parse(data, 0, o.allowNaN); err != nil {
@@ -66,12 +70,14 @@ func FromJSON(data []byte, m proto.Message, opts ...Option) error {
 // The error is a *ConversionError if the message stands for no JSON object: it has a field or an
 // enum value that the schema does not know, a residue that is not valid, text that is not UTF-8, two
 // values where there is one, or a number that is not finite.
-func ToJSON(m proto.Message, opts ...Option) ([]byte, error) {
+func ToJSON(m proto.Message, opts ...Option) ([]byte, error) { return toJSON(m, optionsOf(opts)) }
+
+func toJSON(m proto.Message, o options) ([]byte, error) {
 	mapped, err := mappingOf(m.ProtoReflect().Descriptor())
 	if err != nil {
 		return nil, err
 	}
-	w := writer{options: optionsOf(opts)}
+	w := writer{options: o}
 	if err := w.message(mapped, m.ProtoReflect(), 0); err != nil {
 		return nil, err
 	}

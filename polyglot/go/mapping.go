@@ -23,6 +23,10 @@ type mapping struct {
 	hasList bool // of a union: one of its members is repeated
 	// How many fields stand for a value while unset.
 	expected int
+	// How members that the schema does not know are folded.
+	unknown unknownRules
+	// The member of a chunk that holds a whole completion.
+	foldWhole string
 }
 
 // residueFields are the fields of a residue, and the one that holds it.
@@ -51,6 +55,7 @@ type field struct {
 	alternative *field
 	// A zero value cannot be told from an unset field, which stands for another value.
 	refusesZero bool
+	foldRules
 }
 
 // stands tells whether the field stands for a value while unset.
@@ -115,7 +120,10 @@ func (c compiler) mapping(desc protoreflect.MessageDescriptor) (*mapping, error)
 		return begun, nil
 	}
 	isUnion := proto.GetExtension(desc.Options(), chatpbv1.E_JsonUnion).(bool)
-	m := &mapping{desc: desc, isUnion: isUnion, byName: map[string]*field{}}
+	m := &mapping{
+		desc: desc, isUnion: isUnion, byName: map[string]*field{}, unknown: unknownRulesOf(desc),
+		foldWhole: proto.GetExtension(desc.Options(), chatpbv1.E_FoldWhole).(string),
+	}
 	c[desc] = m
 	if !isUnion {
 		if m.residue = residueOf(desc); m.residue == nil {
@@ -214,6 +222,9 @@ func (c compiler) field(fd protoreflect.FieldDescriptor) (*field, error) {
 			f.value.form != byteArrayForm || !fd.HasPresence() {
 			return nil, fmt.Errorf("it cannot stand for the UTF-8 of %s", name)
 		}
+	}
+	if f.foldRules, err = foldRulesOf(fd); err != nil {
+		return nil, err
 	}
 	f.unset, err = unsetOf(f)
 	f.refusesZero = f.unset != nil && !f.unset.isZero && f.shape == single && !fd.HasPresence()

@@ -54,9 +54,12 @@ class Language:
     kinds: tuple[str, ...] = ()  # in addition to those of every language
 
 
+STREAMS: Final = ("fold", "unfold", "compact", "sse")
 _JAVA: Final = BUILT / "java-target"
 LANGUAGES: Final = {
-    "go": Language("Go", ("go",), (BUILT / "go-runner",), ("textformat", "json_view", "json")),
+    "go": Language(
+        "Go", ("go",), (BUILT / "go-runner",), ("textformat", "json_view", "json", *STREAMS)
+    ),
     "java": Language(
         "Java",
         ("mvn", "javac"),

@@ -34,6 +34,9 @@ func checkAll(folder, address string, r *report) error {
 	if err := checkInvalidJSON(folder, r); err != nil {
 		return err
 	}
+	if err := checkStreams(folder, r); err != nil {
+		return err
+	}
 	if corpus := os.Getenv("CHATPB_CORPUS"); corpus != "" {
 		if err := checkCorpus(corpus, r); err != nil {
 			return err

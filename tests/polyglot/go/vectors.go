@@ -233,3 +233,14 @@ func convert(vector vectors.Vector) error {
 	_, err = chatpb.ToJSON(m)
 	return err
 }
+
+func checkStreams(folder string, r *report) error {
+	all, err := vectors.Load(filepath.Join(folder, "stream"))
+	if err != nil {
+		return err
+	}
+	for _, vector := range all {
+		r.run(vector.Kind, vector.Name, vector.CheckStream)
+	}
+	return nil
+}

@@ -21,6 +21,7 @@ type Vector struct {
 	Path        string `json:"path"`
 	Reason      string `json:"reason"`
 	Offset      *int   `json:"offset"`
+	Stream             // stream/manifest.json
 	folder      string
 }
 

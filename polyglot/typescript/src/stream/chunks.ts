@@ -6,7 +6,7 @@ import { findError } from "./errors.js";
 import { EventDecoder, type StreamEvent } from "./events.js";
 
 export interface StreamOptions {
-  /** The most bytes that one event may have; 64 MiB by default. */
+  /** The most bytes that one event may have, a whole line of it and the data of the lines before it; 64 MiB by default. */
   readonly maxEventBytes?: number;
   /** Whether NaN, Infinity and -Infinity, which are not JSON, are accepted. */
   readonly allowNan?: boolean;

@@ -56,15 +56,14 @@ export class EventDecoder {
     while (cr >= 0 || lf >= 0) {
       const end = lf < 0 || (cr >= 0 && cr < lf) ? cr : lf;
       this.line.add(data.subarray(at, end));
+      if (this.isTooLong) break; // as if the line had come in pieces
       this.take(this.line.taken(), events);
       at = end === cr && lf === cr + 1 ? end + 2 : end + 1;
-      if (this.size > this.maxEventBytes) break;
       if (cr >= 0 && cr < at) cr = data.indexOf(CR, at);
       if (lf >= 0 && lf < at) lf = data.indexOf(LF, at);
     }
-    if (this.size <= this.maxEventBytes) this.line.add(data.subarray(at));
-    const isTooLong = this.size + this.line.size > this.maxEventBytes;
-    return { events, failure: isTooLong ? tooLong(this.maxEventBytes) : undefined };
+    if (!this.isTooLong) this.line.add(data.subarray(at));
+    return { events, failure: this.isTooLong ? tooLong(this.maxEventBytes) : undefined };
   }
 
   /** Gives the event that the end of the stream completes, if there is one. */
@@ -73,6 +72,10 @@ export class EventDecoder {
     this.take(this.line.taken(), events);
     this.dispatch(events);
     return events;
+  }
+
+  private get isTooLong(): boolean {
+    return this.size + this.line.size > this.maxEventBytes;
   }
 
   private take(bytes: Uint8Array, events: StreamEvent[]): void {

@@ -20,15 +20,17 @@ export class Restorer {
   private before: ChatCompletionChunk | undefined;
 
   /**
-   * The chunks of the next response, all of them whole. They are the caller's to change.
+   * The chunks of the next response, all of them whole, made as they are read: read all of them before the next response.
+   * They are the caller's to change.
    *
    * @throws ConversionError A compact chunk has no chunk before it, or leaves out too much.
    */
-  add(response: ChunkResponse): ChatCompletionChunk[] {
-    const whole = response.chunks.map((chunk) => clone(ChatCompletionChunkSchema, chunk));
-    const last = whole.at(-1);
-    if (last !== undefined) this.before = clone(ChatCompletionChunkSchema, last);
-    return [...whole, ...response.compactChunks.map((compact) => this.restored(compact))];
+  *add(response: ChunkResponse): Generator<ChatCompletionChunk, void, undefined> {
+    for (const chunk of response.chunks) {
+      this.before = chunk;
+      yield clone(ChatCompletionChunkSchema, chunk);
+    }
+    for (const compact of response.compactChunks) yield this.restored(compact);
   }
 
   private restored(compact: ChatCompletionChunk): ChatCompletionChunk {

@@ -1,8 +1,8 @@
 import { readdir, readFile } from "node:fs/promises";
 import { basename, extname, join, relative } from "node:path";
 import type { DescMessage } from "@bufbuild/protobuf";
-import { binaryToJson, fromJson, jsonToBinary, toJson } from "chatpb";
 import * as v1 from "chatpb/v1";
+import { cores } from "./cores.js";
 import type { Report } from "./report.js";
 import { sameJson } from "./values.js";
 
@@ -22,8 +22,10 @@ export async function checkCorpus(folder: string, report: Report): Promise<void>
     for (const [index, each] of texts.entries()) {
       await report.run("corpus", `${relative(folder, path)}:${index + 1}`, () => {
         const schema = schemaOf(each, basename(path));
-        sameJson(each.text, toJson(schema, fromJson(schema, each.text)));
-        sameJson(each.text, binaryToJson(schema, jsonToBinary(schema, each.text)));
+        for (const { binaryToJson, fromJson, jsonToBinary, toJson } of cores) {
+          sameJson(each.text, toJson(schema, fromJson(schema, each.text)));
+          sameJson(each.text, binaryToJson(schema, jsonToBinary(schema, each.text)));
+        }
       });
     }
   }

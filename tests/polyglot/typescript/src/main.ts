@@ -1,9 +1,11 @@
 // Checks that TypeScript reads chatpb's messages as every other language does.
 // Usage: node main.js VECTORS_DIR RELAY_ADDRESS. It prints a line for each case: the kind, the case and the result.
 
+import { join } from "node:path";
 import { checkCorpus } from "./corpus.js";
 import { checkRelay } from "./relay.js";
 import { Report } from "./report.js";
+import { checkStreams } from "./streams.js";
 import { checkInvalid, checkVectors } from "./vectors.js";
 
 const [folder, address] = process.argv.slice(2);
@@ -14,6 +16,7 @@ if (folder === undefined || address === undefined) {
 const report = new Report();
 await checkVectors(folder, report);
 await checkInvalid(folder, report);
+await checkStreams(join(folder, "stream"), report);
 const corpus = process.env["CHATPB_CORPUS"];
 if (corpus) await checkCorpus(corpus, report);
 await checkRelay(address, report);

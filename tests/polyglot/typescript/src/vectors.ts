@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { equals, fromJson as fromJsonView, toJson as toJsonView, type DescMessage } from "@bufbuild/protobuf";
-import { binaryToJson, ConversionError, fromBinary, fromJson, jsonToBinary, residue, toBinary } from "chatpb";
+import { ConversionError, fromBinary, residue, toBinary } from "chatpb";
 import * as v1 from "chatpb/v1";
+import { cores, type Core } from "./cores.js";
 import { checkField, type Assertion } from "./fields.js";
 import type { Report } from "./report.js";
 import { sameJson } from "./values.js";
@@ -37,7 +38,9 @@ async function vectorsIn(folder: string): Promise<Vector[]> {
 export async function checkVectors(folder: string, report: Report): Promise<void> {
   for (const vector of await vectorsIn(folder)) {
     await checkValid(join(folder, vector.name), "binpb", vector, report);
-    await report.run("json", vector.name, () => checkJson(join(folder, vector.name), schemaOf(vector)));
+    await report.run("json", vector.name, async () => {
+      for (const core of cores) await checkJson(core, join(folder, vector.name), schemaOf(vector));
+    });
   }
   const binary = join(folder, "binary");
   for (const vector of await vectorsIn(binary)) {
@@ -70,14 +73,14 @@ async function checkValid(file: string, canonical: string, vector: Vector, repor
   });
 }
 
-function sameBytes(expected: Uint8Array, found: Uint8Array): void {
+export function sameBytes(expected: Uint8Array, found: Uint8Array): void {
   assert.equal(Buffer.from(found).toString("hex"), Buffer.from(expected).toString("hex"));
 }
 
 const TOKEN = /("(?:[^"\\]|\\.)*")|([[\]{},:])/g;
 const SPACED = " \r\n$1$2\t ";
 
-async function checkJson(file: string, schema: DescMessage): Promise<void> {
+async function checkJson({ binaryToJson, jsonToBinary, toJson, fromJson }: Core, file: string, schema: DescMessage): Promise<void> {
   const binary = await readFile(`${file}.binpb`);
   const data = await readFile(`${file}.json`);
   const text = data.toString("utf8").replace(/^\ufeff/, "");
@@ -87,6 +90,9 @@ async function checkJson(file: string, schema: DescMessage): Promise<void> {
   const written = binaryToJson(schema, binary);
   sameJson(text, written);
   sameBytes(binary, jsonToBinary(schema, written));
+  const message = fromJson(schema, data);
+  sameBytes(binary, toBinary(schema, message));
+  assert.equal(toJson(schema, message), written);
   for (const { path, state, value } of residue(schema, fromBinary(schema, binary))) {
     if (state !== "extra" || value === undefined) continue;
     assert.ok(written.includes(value), `${path} is not spelled ${value}`);
@@ -98,17 +104,22 @@ export async function checkInvalid(folder: string, report: Report): Promise<void
   for (const vector of await vectorsIn(invalid)) {
     const isJson = vector.form === "json";
     const data = await readFile(join(invalid, `${vector.name}.${isJson ? "json" : "binpb"}`));
-    const convert = isJson ? fromJson : binaryToJson;
-    await report.run("json", `invalid/${vector.name}`, () =>
-      assert.throws(
-        () => convert(schemaOf(vector), data),
-        (error) => {
-          assert.ok(error instanceof ConversionError, String(error));
-          assert.deepEqual([error.path, error.offset ?? null], [vector.path, vector.offset ?? null]);
-          assert.ok(error.reason.includes(vector.reason ?? ""), error.reason);
-          return true;
-        },
-      ),
-    );
+    await report.run("json", `invalid/${vector.name}`, () => {
+      for (const { fromJson, jsonToBinary, binaryToJson } of cores) {
+        for (const convert of isJson ? [fromJson, jsonToBinary] : [binaryToJson]) {
+          refuses(vector, () => convert(schemaOf(vector), data));
+        }
+      }
+    });
   }
+}
+
+/** Throws if something is not refused for the reason of a vector. */
+export function refuses(expected: Pick<Vector, "path" | "offset" | "reason">, run: () => unknown): void {
+  assert.throws(run, (error) => {
+    assert.ok(error instanceof ConversionError, String(error));
+    assert.deepEqual([error.path, error.offset ?? null], [expected.path ?? "$", expected.offset ?? null]);
+    assert.ok(error.reason.includes(expected.reason ?? ""), error.reason);
+    return true;
+  });
 }

@@ -70,7 +70,7 @@ LANGUAGES: Final = {
         "TypeScript",
         ("node", "npm"),
         ("node", ROOT / "tests/polyglot/typescript/build/main.js"),
-        ("json_view", "json"),
+        ("json_view", "json", *STREAMS),
     ),
     "rust": Language("Rust", ("cargo",), (BUILT / "rust-target/debug/chatpb-conformance",)),
     "cpp": Language(

@@ -93,6 +93,12 @@ pub unsafe fn call(
     }
 }
 
+/// No input.
+pub const NOTHING: Input = Input {
+    data: std::ptr::null(),
+    size: 0,
+};
+
 /// Makes a handle; NULL if the call is wrong.
 pub fn make<T>(work: impl FnOnce() -> Result<T, Failure>) -> *mut T {
     match catch_unwind(AssertUnwindSafe(work)) {
@@ -114,3 +120,45 @@ pub unsafe fn free<T>(handle: *mut T) {
         let _ = catch_unwind(AssertUnwindSafe(|| drop(owned)));
     }
 }
+
+/// Runs the work of a call on the state of a handle, as `call` does. The state is gone if it panics.
+///
+/// # Safety
+///
+/// As for `call`.
+pub unsafe fn step<T>(
+    state: Option<&mut Option<T>>,
+    result: *mut Outcome,
+    input: Input,
+    work: impl FnOnce(&mut T, &[u8], &mut Outcome) -> Result<(), Failure>,
+) -> Status {
+    let work = |data: &[u8], outcome: &mut Outcome| {
+        let state = state.ok_or(Failure::Usage("the handle is NULL"))?;
+        let mut taken = state.take().ok_or(FINISHED)?;
+        let done = work(&mut taken, data, outcome);
+        *state = Some(taken);
+        done
+    };
+    // SAFETY: by the contract.
+    unsafe { call(result, input, work) }
+}
+
+/// Runs the last call on a handle, which takes its state.
+///
+/// # Safety
+///
+/// As for `call`.
+pub unsafe fn finish<T>(
+    state: Option<&mut Option<T>>,
+    result: *mut Outcome,
+    work: impl FnOnce(T, &mut Outcome) -> Result<(), Failure>,
+) -> Status {
+    let work = |_: &[u8], outcome: &mut Outcome| {
+        let state = state.ok_or(Failure::Usage("the handle is NULL"))?;
+        work(state.take().ok_or(FINISHED)?, outcome)
+    };
+    // SAFETY: by the contract.
+    unsafe { call(result, NOTHING, work) }
+}
+
+const FINISHED: Failure = Failure::Usage("the handle is finished");

@@ -13,3 +13,4 @@ mod border;
 mod convert;
 mod memory;
 mod outcome;
+mod stream;

@@ -60,10 +60,27 @@ typedef enum {
 } chatpb_status;
 
 /**
+ * Makes the chunks of one stream compact, where that makes them shorter.
+ */
+typedef struct chatpb_compactor chatpb_compactor;
+
+/**
+ * Joins the chunks of one stream into the completion that they make. Its memory is that of the
+ * completion, however many chunks come.
+ */
+typedef struct chatpb_folder chatpb_folder;
+
+/**
  * What a call gives. Make one with `chatpb_result_new` and use it for any number of calls: it keeps
  * its memory, up to 4 MiB, so that the next call need not ask for new one.
  */
 typedef struct chatpb_result chatpb_result;
+
+/**
+ * Restores the chunks of one stream, of which some are whole and some are compact: those in
+ * `chunks` and in `compact_chunks` of each chatpb.v1.StreamChatCompletionResponse, in this order.
+ */
+typedef struct chatpb_restorer chatpb_restorer;
 
 #ifdef __cplusplus
 extern "C" {
@@ -210,6 +227,115 @@ size_t chatpb_result_message_size(const chatpb_result *result);
  * At which byte of the JSON text the error of the last call is; `SIZE_MAX` if it has no such place.
  */
 size_t chatpb_result_offset(const chatpb_result *result);
+
+/**
+ * Makes a folder. Free it with `chatpb_folder_free`.
+ *
+ * @param flags 0, or `CHATPB_IGNORE_UNKNOWN_FIELDS`.
+ * @return The folder; NULL if there is no such flag.
+ */
+chatpb_folder *chatpb_folder_new(uint32_t flags);
+
+/**
+ * Takes the next chunk.
+ *
+ * @param data A chatpb.v1.ChatCompletionChunk.
+ * @param size How many bytes it has.
+ * @param result Gets no piece; or the error.
+ * @return `CHATPB_STATUS_OK`, or what is wrong. A chunk that is refused changes nothing.
+ */
+chatpb_status chatpb_folder_add(chatpb_folder *folder,
+                                const uint8_t *data,
+                                size_t size,
+                                chatpb_result *result);
+
+/**
+ * Gives the completion that the chunks make. The folder is finished then, and only to be freed.
+ *
+ * @param result Gets one piece, a chatpb.v1.ChatCompletion; or the error, such as that no chunk came.
+ * @return `CHATPB_STATUS_OK`, or what is wrong.
+ */
+chatpb_status chatpb_folder_finish(chatpb_folder *folder,
+                                   chatpb_result *result);
+
+/**
+ * Frees a folder; NULL is allowed.
+ */
+void chatpb_folder_free(chatpb_folder *folder);
+
+/**
+ * Splits a completion into the chunks of a stream, as api.openai.com would send it. Folded, they make
+ * the same completion.
+ *
+ * @param data A chatpb.v1.ChatCompletion. It must not be in the memory of `result`.
+ * @param size How many bytes it has.
+ * @param flags 0, or `CHATPB_IGNORE_UNKNOWN_FIELDS`.
+ * @param result Gets a piece for each chunk, a chatpb.v1.ChatCompletionChunk; or the error.
+ * @return `CHATPB_STATUS_OK`, or what is wrong.
+ */
+chatpb_status chatpb_unfold(const uint8_t *data,
+                            size_t size,
+                            uint32_t flags,
+                            chatpb_result *result);
+
+/**
+ * Makes a compactor. Free it with `chatpb_compactor_free`.
+ */
+chatpb_compactor *chatpb_compactor_new(void);
+
+/**
+ * Takes the next chunk.
+ *
+ * @param data A chatpb.v1.ChatCompletionChunk.
+ * @param size How many bytes it has.
+ * @param result Gets one piece, the compact chunk; or none, if the chunk must be sent whole.
+ * @return `CHATPB_STATUS_OK`, or what is wrong. No chunk is refused: what is not one is sent whole.
+ */
+chatpb_status chatpb_compactor_add(chatpb_compactor *compactor,
+                                   const uint8_t *data,
+                                   size_t size,
+                                   chatpb_result *result);
+
+/**
+ * Frees a compactor; NULL is allowed.
+ */
+void chatpb_compactor_free(chatpb_compactor *compactor);
+
+/**
+ * Makes a restorer. Free it with `chatpb_restorer_free`.
+ */
+chatpb_restorer *chatpb_restorer_new(void);
+
+/**
+ * Takes the next chunk, which is whole.
+ *
+ * @param data A chatpb.v1.ChatCompletionChunk.
+ * @param size How many bytes it has.
+ * @param result Gets no piece.
+ * @return `CHATPB_STATUS_OK`, or what is wrong with the call.
+ */
+chatpb_status chatpb_restorer_follow(chatpb_restorer *restorer,
+                                     const uint8_t *data,
+                                     size_t size,
+                                     chatpb_result *result);
+
+/**
+ * Takes the next chunk, which is compact.
+ *
+ * @param data A chatpb.v1.ChatCompletionChunk. It must not be in the memory of `result`.
+ * @param size How many bytes it has.
+ * @param result Gets one piece, the whole chunk; or the error, such as that no chunk came before.
+ * @return `CHATPB_STATUS_OK`, or what is wrong.
+ */
+chatpb_status chatpb_restorer_restore(chatpb_restorer *restorer,
+                                      const uint8_t *data,
+                                      size_t size,
+                                      chatpb_result *result);
+
+/**
+ * Frees a restorer; NULL is allowed.
+ */
+void chatpb_restorer_free(chatpb_restorer *restorer);
 
 #ifdef __cplusplus
 }  // extern "C"

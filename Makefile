@@ -262,10 +262,11 @@ format: setup ## Fix style
 types: setup ## Check types
 	$(BIN)/mypy
 
-rust: ## Check the native implementation: format, lints and unit tests
+rust: ## Check the Rust crates: format, lints with all features and without any, unit tests and examples of the documentation
 	cargo fmt --check --manifest-path native/Cargo.toml --all
-	cargo clippy --manifest-path native/Cargo.toml --workspace --all-targets --locked -- -D warnings
-	cargo test --manifest-path native/core/Cargo.toml --quiet --locked
+	cargo clippy --manifest-path native/Cargo.toml --workspace --all-targets --all-features --locked -- -D warnings
+	cargo clippy --manifest-path native/core/Cargo.toml --locked -- -D warnings
+	cargo test --manifest-path native/core/Cargo.toml --all-features --quiet --locked
 
 PROTOC = PATH="$(CURDIR)/$(GEN)/bin:$$PATH" python -m grpc_tools.protoc
 STUB_SOURCES := build/stub_sources.binpb

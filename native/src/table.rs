@@ -2,9 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use chatpb::plan::{ColumnPlan, Kind, Leaf, Node, Part, Plan, TokenFields, TokenList};
-use chatpb::{Buffers, Declined, Member, RecordField, RecordKind, Shapes, Worth};
-use chatpb::{assemble, assemble_lines, shred, shred_json, shred_lines};
+use chatpb::Declined;
+use chatpb::table::plan::{ColumnPlan, Kind, Leaf, Node, Part, Plan, TokenFields, TokenList};
+use chatpb::table::{Buffers, Member, RecordField, RecordKind, Shapes, Worth};
+use chatpb::table::{assemble, assemble_lines, shred, shred_json, shred_lines};
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;

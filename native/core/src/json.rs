@@ -251,6 +251,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Goes past the value here, whose strings and numbers are not checked.
+    #[cfg_attr(not(feature = "table"), allow(dead_code))] // tables alone use it
     pub fn skip_value(&mut self) -> Result<(), Declined> {
         let outside = self.depth;
         loop {

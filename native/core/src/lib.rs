@@ -5,43 +5,29 @@
 //! decided here but by the reference implementation: see [`Declined`].
 #![forbid(unsafe_code)]
 
-mod assemble;
 mod builtin;
-mod columns;
 mod convert;
 mod decimal;
 mod error;
 mod fault;
 mod json;
-mod lines;
-mod lines_in;
-pub mod plan;
 mod read;
 mod repeats;
-mod rows;
 mod schema;
-mod shred;
 mod slow;
-mod source;
-mod spelling;
 mod sse;
 mod stream;
-mod token_rows;
-mod tokens;
-mod values;
+#[cfg(feature = "table")]
+#[doc(hidden)]
+pub mod table;
 mod wire;
 mod write;
 
-pub use assemble::assemble;
 pub use builtin::{DESCRIPTOR_SET, schema};
-pub use columns::Buffers;
 pub use convert::{Options, binary_to_json, json_to_binary};
 pub use error::ConversionError;
 pub use fault::{Fault, Step, find_fault};
-pub use lines::assemble_lines;
-pub use lines_in::{Kind as RecordKind, Member, RecordField, Run, Shapes, Worth, shred_lines};
 pub use schema::Schema;
-pub use shred::{shred, shred_json};
 pub use sse::{EventStream, TooLong};
 pub use stream::{Compacted, Compactor, Folder, Restorer, fold, unfold};
 

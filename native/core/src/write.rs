@@ -50,6 +50,7 @@ pub struct Writer<'a, R> {
     pub slots: Vec<Slot>,
     scratch: Vec<u8>,
     /// What has values besides the messages.
+    #[cfg_attr(not(feature = "table"), allow(dead_code))] // tables alone use it
     pub rows: R,
 }
 
@@ -663,6 +664,7 @@ pub struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     /// An entry of two strings.
+    #[cfg_attr(not(feature = "table"), allow(dead_code))] // tables alone use it
     pub fn of_texts(name: &'a [u8], bytes: &'a [u8]) -> Result<Self, Declined> {
         simdutf8::basic::from_utf8(name).map_err(|_| Declined)?;
         Ok(Self {

@@ -1,10 +1,10 @@
 //! Tokens to columns.
 
 use crate::Declined;
-use crate::columns::{Buffers, Dictionary, Lists, Numbers, Strings, Validity};
-use crate::plan::{Plan, TokenFields};
-use crate::source::KnownIds;
-use crate::spelling::{decimal, is_spelled};
+use crate::table::columns::{Buffers, Dictionary, Lists, Numbers, Strings, Validity};
+use crate::table::plan::{Plan, TokenFields};
+use crate::table::source::KnownIds;
+use crate::table::spelling::{decimal, is_spelled};
 use crate::wire::{Fields, VARINT, Value, put_tag, put_varint};
 
 /// The tokens of all rows, or their alternatives.

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use crate::plan::{Action, Insert, Node, Part, Plan};
-use crate::rows::{Cell, Rows};
 use crate::schema::{Field, Kind, NO_FIELD, Schema, Shape};
-use crate::source::number;
+use crate::table::plan::{Action, Insert, Node, Part, Plan};
+use crate::table::rows::{Cell, Rows};
+use crate::table::source::number;
 use crate::wire::{Fields, Value};
 use crate::write::{Entry, Slot, Values, Writer, scan};
 use crate::{Declined, MAX_DEPTH, Nan};

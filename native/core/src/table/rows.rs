@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use crate::Declined;
-use crate::plan::{ColumnPlan, Insert, Kind, Leaf, Plan};
-use crate::source::{Bits, Ranges, Source, Texts, number};
-use crate::token_rows::TokenRows;
+use crate::table::plan::{ColumnPlan, Insert, Kind, Leaf, Plan};
+use crate::table::source::{Bits, Ranges, Source, Texts, number};
+use crate::table::token_rows::TokenRows;
 
 /// A value of a column.
 #[derive(Clone)]

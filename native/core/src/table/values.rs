@@ -1,8 +1,8 @@
 //! The columns that records are moved to, except those of tokens.
 
 use crate::Declined;
-use crate::columns::{Buffers, Lists, Numbers, Strings, Validity};
-use crate::plan::{ColumnPlan, Kind};
+use crate::table::columns::{Buffers, Lists, Numbers, Strings, Validity};
+use crate::table::plan::{ColumnPlan, Kind};
 use crate::wire::{Fields, Value};
 
 /// The most entries of a map whose keys are in no order.

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use crate::Declined;
-use crate::plan::{Plan, TokenFields};
-use crate::source::{Bits, KnownIds, Numbers, Ranges, Source, Texts, number};
-use crate::spelling::decimal;
+use crate::table::plan::{Plan, TokenFields};
+use crate::table::source::{Bits, KnownIds, Numbers, Ranges, Source, Texts, number};
+use crate::table::spelling::decimal;
 use crate::wire::{FIXED64, Fields, VARINT, close, open, put_bytes, put_tag, put_varint};
 
 struct PlainTokens<'a> {

@@ -1,9 +1,9 @@
 //! Columns to records in binary form.
 
 use crate::Declined;
-use crate::plan::{Action, Insert, Leaf, Plan};
-use crate::rows::{Cell, Rows};
-use crate::source::number;
+use crate::table::plan::{Action, Insert, Leaf, Plan};
+use crate::table::rows::{Cell, Rows};
+use crate::table::source::number;
 use crate::wire::{FIXED64, Fields, VARINT, Value};
 use crate::wire::{close, open, put_bytes, put_tag, put_varint};
 

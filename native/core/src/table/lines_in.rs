@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use memchr::{memchr_iter, memmem};
 
-use crate::columns::Buffers;
 use crate::json::Cursor;
-use crate::plan::Plan;
 use crate::schema::{Schema, Wire};
-use crate::shred::Shredder;
+use crate::table::columns::Buffers;
+use crate::table::plan::Plan;
+use crate::table::shred::Shredder;
 use crate::wire::{Fields, Value, close, open, put_bytes, put_number};
 use crate::{Declined, Nan};
 

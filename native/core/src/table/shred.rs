@@ -1,10 +1,10 @@
 //! Records in binary form to columns.
 
-use crate::columns::{Buffers, Strings};
-use crate::plan::{Action, MOST_LISTS, Node, Part, Plan};
 use crate::schema::Schema;
-use crate::tokens::TokenColumns;
-use crate::values::Column;
+use crate::table::columns::{Buffers, Strings};
+use crate::table::plan::{Action, MOST_LISTS, Node, Part, Plan};
+use crate::table::tokens::TokenColumns;
+use crate::table::values::Column;
 use crate::wire::{Fields, Value, close, open};
 use crate::{Declined, Nan};
 

@@ -2,47 +2,61 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
+from google.protobuf.message import DecodeError
 
-from chatpb import ConversionError, binary_to_json, from_json, json_to_binary
+from chatpb import ConversionError, binary_to_json, from_json, json_to_binary, to_json
 from chatpb.v1 import ChatCompletion, Residue
-from support.golden_files import VECTORS, message_class
-
-INVALID = VECTORS / "invalid"
-ENTRIES: list[dict[str, Any]] = json.loads((INVALID / "manifest.json").read_bytes())
+from support.golden_files import RENEW
+from support.invalid_vectors import (
+    INVALID,
+    MANIFEST,
+    InvalidVector,
+    agrees,
+    golden,
+    invalid_vectors,
+)
 
 
 def of_form(form: str) -> list[Any]:
-    return [pytest.param(entry, id=entry["name"]) for entry in ENTRIES if entry["form"] == form]
+    return [pytest.param(v, id=v.name) for v in invalid_vectors() if v.form == form]
 
 
-@pytest.mark.parametrize("entry", of_form("json"))
+@pytest.mark.parametrize("vector", of_form("json"))
 @pytest.mark.parametrize("read", [from_json, json_to_binary])
-def test_text_is_refused(read: Any, entry: dict[str, Any]) -> None:
-    text = (INVALID / f"{entry['name']}.json").read_bytes()
+def test_text_is_refused(read: Any, vector: InvalidVector) -> None:
     with pytest.raises(ConversionError) as caught:
-        read(text, message_class(entry["message_type"]))
-    assert (entry["path"], entry["offset"]) == (caught.value.path, caught.value.offset)
-    assert entry["reason"] in caught.value.reason
+        read(vector.path.read_bytes(), vector.message_type)
+    assert agrees(caught.value, vector.entry), (caught.value, RENEW)
 
 
-@pytest.mark.parametrize("entry", of_form("binary"))
-def test_bytes_are_refused(entry: dict[str, Any]) -> None:
-    data = (INVALID / f"{entry['name']}.binpb").read_bytes()
+@pytest.mark.parametrize("vector", of_form("binary"))
+def test_bytes_are_refused(vector: InvalidVector) -> None:
     with pytest.raises(ConversionError) as caught:
-        binary_to_json(data, message_class(entry["message_type"]))
-    assert (entry["path"], None) == (caught.value.path, caught.value.offset)
-    assert entry["reason"] in caught.value.reason
+        binary_to_json(vector.path.read_bytes(), vector.message_type)
+    assert agrees(caught.value, vector.entry), (caught.value, RENEW)
+
+
+@pytest.mark.parametrize("vector", of_form("binary"))
+def test_messages_are_refused(vector: InvalidVector) -> None:
+    try:
+        message = vector.message_type.FromString(vector.path.read_bytes())
+    except DecodeError:
+        assert vector.entry["reason"].startswith("not the binary form of a chatpb.v1.")
+        return
+    with pytest.raises(ConversionError) as caught:
+        to_json(message)
+    assert agrees(caught.value, vector.entry), (caught.value, RENEW)
 
 
 def test_files_are_those_of_the_manifest() -> None:
-    endings = {"json": "json", "binary": "binpb"}
-    expected = {f"{entry['name']}.{endings[entry['form']]}" for entry in ENTRIES}
-    assert expected == {path.name for path in INVALID.iterdir()} - {"manifest.json"}
-    assert len(expected) == len(ENTRIES)
+    expected = {vector.path for vector in invalid_vectors()}
+    assert expected == set(INVALID.iterdir()) - {MANIFEST}
+    assert len(expected) == len(invalid_vectors())
+    [(path, content)] = golden()
+    assert path.read_bytes() == content, RENEW
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from google.protobuf.message import Message
 from chatpb import from_json, json_to_binary, v1
 from chatpb._mapping.canonical import canonical
 from chatpb.v1 import Residue
-from support import field_assertions, stream_vectors
+from support import field_assertions, invalid_vectors, stream_vectors
 
 RENEW = (
     "if the change is meant, renew the golden files with `make golden` and review the difference"
@@ -319,6 +319,7 @@ def golden() -> Iterator[tuple[Path, bytes]]:
             message = case.message
             yield BINARY_VECTORS / f"{case.name}.fields.json", field_assertions.to_lines(message)
             yield BINARY_VECTORS / f"{case.name}.canonical.binpb", serialized(message)
+    yield from invalid_vectors.golden()
     yield from stream_vectors.golden()
 
 

@@ -58,8 +58,15 @@ class Context {
 
   /** Writes free JSON where the writer is. */
   free(value: Json): string {
-    if (this.depth + depthOf(value) > MAX_DEPTH) this.fail(TOO_DEEP);
+    if (this.depth + depthOf(value) > MAX_DEPTH) this.refuseDeep(value, this.depth);
     return dump(value);
+  }
+
+  /** Refuses the first array or object of a value that is too deep. */
+  private refuseDeep(value: Json, depth: number): void {
+    if (!Array.isArray(value) && !(value instanceof Map)) return;
+    if (depth >= MAX_DEPTH) this.fail(TOO_DEEP);
+    for (const [step, each] of value.entries()) this.at(step, () => this.refuseDeep(each, depth + 1));
   }
 
   parse(text: string): Json {
@@ -167,7 +174,7 @@ function readResidue(mapping: Mapping, message: Members, context: Context): Said
   for (const number of found.emptyFields) {
     const rule = byNumber.get(number);
     if (rule === undefined || rule.isRepeated || rule.isMap) continue;
-    context.fail(`empty_fields names ${rule.name}, which is neither repeated nor a map`);
+    context.fail(`empty_fields names ${rule.name}, which is not a list or a map`);
   }
   return {
     nulls: new Set(found.nullFields),

@@ -20,6 +20,12 @@ export interface Vector {
   reason?: string;
 }
 
+/** Whether a reason is that of the vector. Behind it may follow what to do in this language, and how it quotes what came. */
+export function hasReason(vector: Vector, reason: string): boolean {
+  const expected = vector.reason ?? "";
+  return ["", "; ", ": ", ", got "].some((next) => (next ? reason.startsWith(expected + next) : reason === expected));
+}
+
 export function vectorsIn(folder: string): Vector[] {
   return JSON.parse(readFileSync(join(folder, "manifest.json"), "utf8")) as Vector[];
 }

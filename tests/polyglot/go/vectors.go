@@ -201,7 +201,7 @@ func checkInvalidJSON(folder string, r *report) error {
 			if vector.Offset != nil {
 				offset = *vector.Offset
 			}
-			if vector.Path != fault.Path || offset != fault.Offset || !strings.Contains(fault.Reason, vector.Reason) {
+			if vector.Path != fault.Path || offset != fault.Offset || !vector.HasReason(fault.Reason) {
 				return fmt.Errorf("expected %s (byte %d): %s, got %w", vector.Path, offset, vector.Reason, err)
 			}
 			return nil

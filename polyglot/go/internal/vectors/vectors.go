@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -47,6 +48,21 @@ func Load(folder string) ([]Vector, error) {
 // File reads the file of a vector that has the ending.
 func (v Vector) File(ending string) ([]byte, error) {
 	return os.ReadFile(filepath.Join(v.folder, v.Name+"."+ending))
+}
+
+// HasReason tells whether a reason is that of the vector. Behind it may follow what to do in Go,
+// and how Go quotes what came.
+func (v Vector) HasReason(reason string) bool {
+	rest, found := strings.CutPrefix(reason, v.Reason)
+	if !found || rest == "" {
+		return found
+	}
+	for _, begin := range []string{"; ", ": ", ", got "} {
+		if strings.HasPrefix(rest, begin) {
+			return true
+		}
+	}
+	return false
 }
 
 // New gives an empty message of the vector's type.

@@ -31,6 +31,12 @@ function schemaOf(vector: Vector): DescMessage {
   return schema;
 }
 
+/** Whether a reason is that of the vector. Behind it may follow what to do in this language, and how it quotes what came. */
+function hasReason(vector: Pick<Vector, "reason">, reason: string): boolean {
+  const expected = vector.reason ?? "";
+  return ["", "; ", ": ", ", got "].some((next) => (next ? reason.startsWith(expected + next) : reason === expected));
+}
+
 async function vectorsIn(folder: string): Promise<Vector[]> {
   return JSON.parse(await readFile(join(folder, "manifest.json"), "utf8")) as Vector[];
 }
@@ -119,7 +125,7 @@ export function refuses(expected: Pick<Vector, "path" | "offset" | "reason">, ru
   assert.throws(run, (error) => {
     assert.ok(error instanceof ConversionError, String(error));
     assert.deepEqual([error.path, error.offset ?? null], [expected.path ?? "$", expected.offset ?? null]);
-    assert.ok(error.reason.includes(expected.reason ?? ""), error.reason);
+    assert.ok(hasReason(expected, error.reason), `${error.reason}, not ${expected.reason}`);
     return true;
   });
 }

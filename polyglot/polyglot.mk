@@ -116,3 +116,8 @@ tests/polyglot/typescript/node_modules: tests/polyglot/typescript/package-lock.j
 
 .build-cpp: .gen-cpp
 	$(MAKE) --no-print-directory -j2 -C tests/polyglot/cpp PYTHON=$(CURDIR)/$(BIN)/python
+
+# Benchmarks. benchmarks/polyglot/compare.py calls these.
+
+.bench-go:
+	cd benchmarks/polyglot/go && $(GO) vet ./... && $(GO) build -o $(CURDIR)/build/polyglot/bench-go .

@@ -9,6 +9,7 @@
 package chatpb
 
 import (
+	"bytes"
 	"fmt"
 
 	"google.golang.org/protobuf/proto"
@@ -52,6 +53,40 @@ func fromJSON(data []byte, m proto.Message, o options) error {
 	if err != nil {
 		return err
 	}
+	t := newTranscoder()
+	defer t.free()
+	if t.transcode(data, mapped, o.allowNaN, false) {
+		return proto.Unmarshal(t.out, m)
+	}
+	return readDocument(data, mapped, m, o)
+}
+
+// JSONToBinary reads a JSON object into the binary form of a message, as FromJSON does. The message
+// gives the type; what is in it does not matter, and it is not changed:
+//
+//	data, err := chatpb.JSONToBinary(text, (*chatpbv1.ChatCompletion)(nil))
+//
+// The bytes are canonical: those that Marshal gives. The error is that of FromJSON.
+func JSONToBinary(data []byte, m proto.Message, opts ...Option) ([]byte, error) {
+	mapped, err := mappingOf(m.ProtoReflect().Descriptor())
+	if err != nil {
+		return nil, err
+	}
+	o := optionsOf(opts)
+	t := newTranscoder()
+	defer t.free()
+	if t.transcode(data, mapped, o.allowNaN, true) {
+		return bytes.Clone(t.out), nil
+	}
+	read := m.ProtoReflect().New().Interface()
+	if err := readDocument(data, mapped, read, o); err != nil {
+		return nil, err
+	}
+	return Marshal(read)
+}
+
+// readDocument reads any text.
+func readDocument(data []byte, mapped *mapping, m proto.Message, o options) error {
 	doc := newDocument()
 	defer doc.free()
 	if err := doc.parse(data, 0, o.allowNaN); err != nil {
@@ -82,6 +117,18 @@ func toJSON(m proto.Message, o options) ([]byte, error) {
 		return nil, err
 	}
 	return w.out, nil
+}
+
+// BinaryToJSON writes the binary form of a message as JSON, as ToJSON does. The message gives the type;
+// what is in it does not matter, and it is not changed.
+//
+// The error is that of Unmarshal or of ToJSON.
+func BinaryToJSON(data []byte, m proto.Message, opts ...Option) ([]byte, error) {
+	read := m.ProtoReflect().New().Interface()
+	if err := Unmarshal(data, read); err != nil {
+		return nil, err
+	}
+	return ToJSON(read, opts...)
 }
 
 // Marshal gives the canonical binary form of a message: the same bytes for the same message in all of

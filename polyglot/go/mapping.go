@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -21,8 +22,9 @@ type mapping struct {
 	residue *residueFields // nil of a union
 	isUnion bool
 	hasList bool // of a union: one of its members is repeated
-	// How many fields stand for a value while unset.
+	// How many fields stand for a value while unset, and which.
 	expected int
+	standing fieldSet
 	// How members that the schema does not know are folded.
 	unknown unknownRules
 	// The member of a chunk that holds a whole completion.
@@ -32,6 +34,8 @@ type mapping struct {
 // residueFields are the fields of a residue, and the one that holds it.
 type residueFields struct {
 	holder, nulls, absent, empties, extra protoreflect.FieldDescriptor
+
+	tag []byte
 }
 
 type shape uint8
@@ -56,6 +60,27 @@ type field struct {
 	// A zero value cannot be told from an unset field, which stands for another value.
 	refusesZero bool
 	foldRules
+
+	number     protoreflect.FieldNumber
+	tag        []byte // of the binary form
+	entryTag   []byte // of the values of a map
+	isImplicit bool   // it has a single value without presence
+	utf8Place  int    // the place of utf8Of in the mapping
+}
+
+// tagOf gives the tag of a field in the binary form.
+func tagOf(fd protoreflect.FieldDescriptor, number protoreflect.FieldNumber) []byte {
+	wire := protowire.VarintType
+	switch fd.Kind() {
+	case protoreflect.DoubleKind:
+		wire = protowire.Fixed64Type
+	case protoreflect.StringKind, protoreflect.BytesKind, protoreflect.MessageKind:
+		wire = protowire.BytesType
+	}
+	if fd.IsPacked() {
+		wire = protowire.BytesType
+	}
+	return protowire.AppendTag(nil, number, wire)
 }
 
 // stands tells whether the field stands for a value while unset.
@@ -153,7 +178,13 @@ func (c compiler) mapping(desc protoreflect.MessageDescriptor) (*mapping, error)
 		}
 		if f.stands() {
 			m.expected++
+			if f.place < maxFields {
+				m.standing.add(f.place)
+			}
 		}
+	}
+	for _, f := range m.derived {
+		f.utf8Place = m.byName[string(f.utf8Of.Name())].place
 	}
 	for _, f := range alternatives {
 		if err := m.share(f); err != nil {
@@ -192,6 +223,7 @@ func residueOf(desc protoreflect.MessageDescriptor) *residueFields {
 		fields := holder.Message().Fields()
 		return &residueFields{
 			holder:  holder,
+			tag:     tagOf(holder, holder.Number()),
 			nulls:   fields.ByName("null_fields"),
 			absent:  fields.ByName("absent_fields"),
 			empties: fields.ByName("empty_fields"),
@@ -202,16 +234,18 @@ func residueOf(desc protoreflect.MessageDescriptor) *residueFields {
 }
 
 func (c compiler) field(fd protoreflect.FieldDescriptor) (*field, error) {
-	f := &field{desc: fd, quoted: append(appendQuoted(nil, string(fd.Name())), ':')}
+	f := &field{desc: fd, number: fd.Number(), tag: tagOf(fd, fd.Number()), quoted: append(appendQuoted(nil, string(fd.Name())), ':')}
 	valueOf := fd
 	if fd.IsMap() {
 		f.shape, valueOf = dictionary, fd.MapValue()
 		if fd.MapKey().Kind() != protoreflect.StringKind {
 			return nil, fmt.Errorf("its keys are no strings")
 		}
+		f.entryTag = tagOf(fd.MapValue(), 2)
 	} else if fd.IsList() {
 		f.shape = list
 	}
+	f.isImplicit = f.shape == single && !fd.HasPresence()
 	var err error
 	if f.value, err = c.value(valueOf, fd.Options()); err != nil {
 		return nil, err

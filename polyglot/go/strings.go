@@ -14,8 +14,9 @@ import (
 const hexDigits = "0123456789abcdef"
 
 // unquote decodes a valid JSON string, given without its quotes.
-func unquote(text []byte) string {
-	out := make([]byte, 0, len(text))
+func unquote(text []byte) string { return string(appendUnquoted(make([]byte, 0, len(text)), text)) }
+
+func appendUnquoted(out, text []byte) []byte {
 	for i := 0; i < len(text); {
 		if text[i] != '\\' {
 			out = append(out, text[i])
@@ -46,7 +47,7 @@ func unquote(text []byte) string {
 		}
 		i += 2
 	}
-	return string(out)
+	return out
 }
 
 func hex4(text []byte) rune {

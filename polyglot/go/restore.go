@@ -31,19 +31,29 @@ func (r *Restorer) Chunks(
 	response *chatpbv1.StreamChatCompletionResponse,
 ) iter.Seq2[*chatpbv1.ChatCompletionChunk, error] {
 	return func(yield func(*chatpbv1.ChatCompletionChunk, error) bool) {
-		for _, chunk := range response.GetChunks() {
-			r.before = proto.CloneOf(chunk)
-			if !yield(proto.CloneOf(chunk), nil) {
-				return
-			}
-		}
-		for _, compact := range response.GetCompactChunks() {
-			chunk, err := r.restore(compact)
+		for place := range countChunks(response) {
+			chunk, err := r.chunk(response, place)
 			if !yield(chunk, err) || err != nil {
 				return
 			}
 		}
 	}
+}
+
+func countChunks(response *chatpbv1.StreamChatCompletionResponse) int {
+	return len(response.GetChunks()) + len(response.GetCompactChunks())
+}
+
+// chunk gives the next chunk of a response, which is in this place.
+func (r *Restorer) chunk(
+	response *chatpbv1.StreamChatCompletionResponse, place int,
+) (*chatpbv1.ChatCompletionChunk, error) {
+	whole := response.GetChunks()
+	if place >= len(whole) {
+		return r.restore(response.GetCompactChunks()[place-len(whole)])
+	}
+	r.before = proto.CloneOf(whole[place])
+	return proto.CloneOf(whole[place]), nil
 }
 
 func (r *Restorer) restore(

@@ -206,13 +206,4 @@ func (r *ChunkReader) fill() {
 func (r *ChunkReader) IsDone() bool { return r.decoder.IsDone() }
 
 // All gives the remaining chunks, and the error of Next, unless that is io.EOF, as the last pair.
-func (r *ChunkReader) All() iter.Seq2[*chatpbv1.ChatCompletionChunk, error] {
-	return func(yield func(*chatpbv1.ChatCompletionChunk, error) bool) {
-		for {
-			chunk, err := r.Next()
-			if err == io.EOF || !yield(chunk, err) || err != nil {
-				return
-			}
-		}
-	}
-}
+func (r *ChunkReader) All() iter.Seq2[*chatpbv1.ChatCompletionChunk, error] { return allOf(r.Next) }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,13 +9,13 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	chatpb "github.com/chatpb/chatpb-go"
 	chatpbv1 "github.com/chatpb/chatpb-go/chatpb/v1"
 )
 
@@ -31,7 +32,7 @@ func checkRelay(address string, r *report) error {
 		return err
 	}
 	defer connection.Close()
-	relay := relay{chatpbv1.NewChatCompletionServiceClient(connection)}
+	relay := relay{chatpbv1.NewChatCompletionServiceClient(connection), chatpb.NewClient(connection)}
 	for _, each := range []struct {
 		name  string
 		check func(context.Context) error
@@ -53,7 +54,8 @@ func checkRelay(address string, r *report) error {
 }
 
 type relay struct {
-	client chatpbv1.ChatCompletionServiceClient
+	generated chatpbv1.ChatCompletionServiceClient
+	client    *chatpb.Client
 }
 
 func (r relay) unary(ctx context.Context) error {
@@ -65,8 +67,26 @@ func (r relay) unary(ctx context.Context) error {
 }
 
 func (r relay) stream(ctx context.Context) error {
-	_, err := r.streamed(ctx, false)
-	return err
+	if _, err := r.streamed(ctx, false); err != nil {
+		return err
+	}
+	expected, err := r.answer(ctx)
+	if err != nil {
+		return err
+	}
+	stream, err := r.client.Stream(ctx, ping("m"))
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	completion, err := stream.Fold()
+	if err != nil {
+		return err
+	}
+	if text := completion.GetChoices()[0].GetMessage().GetContent(); text != expected {
+		return fmt.Errorf("expected the text %q, got %q folded", expected, text)
+	}
+	return nil
 }
 
 func (r relay) compact(ctx context.Context) error {
@@ -80,17 +100,17 @@ func (r relay) compact(ctx context.Context) error {
 func (r relay) cancel(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	request := &chatpbv1.StreamChatCompletionRequest{Request: ping("slow")}
-	stream, err := r.client.StreamChatCompletion(ctx, request)
+	stream, err := r.client.Stream(ctx, ping("slow"))
 	if err != nil {
 		return err
 	}
-	if _, err := stream.Recv(); err != nil {
+	defer stream.Close()
+	if _, err := stream.Next(); err != nil {
 		return err
 	}
 	start := time.Now()
 	cancel()
-	_, err = stream.Recv()
+	_, err = stream.Next()
 	return expect(codes.Canceled, err, start)
 }
 
@@ -98,8 +118,7 @@ func (r relay) deadline(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
 	defer cancel()
 	start := time.Now()
-	request := &chatpbv1.CreateChatCompletionRequest{Request: ping("slow")}
-	_, err := r.client.CreateChatCompletion(ctx, request)
+	_, err := r.client.Create(ctx, ping("slow"))
 	return expect(codes.DeadlineExceeded, err, start)
 }
 
@@ -107,28 +126,22 @@ func (r relay) error(ctx context.Context) error {
 	request := ping("m")
 	request.Temperature = proto.Float64(9)
 	start := time.Now()
-	_, err := r.client.CreateChatCompletion(ctx, &chatpbv1.CreateChatCompletionRequest{Request: request})
+	_, err := r.client.Create(ctx, request)
 	if fault := expect(codes.InvalidArgument, err, start); fault != nil {
 		return fault
 	}
-	var answer *chatpbv1.ErrorResponse
-	var info *errdetails.RequestInfo
-	for _, detail := range status.Convert(err).Details() {
-		switch detail := detail.(type) {
-		case *chatpbv1.ErrorResponse:
-			answer = detail
-		case *errdetails.RequestInfo:
-			info = detail
-		}
+	var refused *chatpb.CallError
+	if !errors.As(err, &refused) {
+		return fmt.Errorf("expected a CallError, got %w", err)
 	}
-	switch refusal := answer.GetError(); {
+	switch refusal := refused.Response.GetError(); {
 	case refusal.GetMessage() != status.Convert(err).Message():
 		return fmt.Errorf("the message is %q", refusal.GetMessage())
 	case refusal.GetType() != "invalid_request_error":
 		return fmt.Errorf("the type is %q", refusal.GetType())
 	case refusal.GetParam() != "temperature":
 		return fmt.Errorf("the param is %q", refusal.GetParam())
-	case info.GetRequestId() == "":
+	case refused.RequestID == "":
 		return errors.New("no id in a RequestInfo")
 	}
 	return nil
@@ -147,12 +160,11 @@ func expect(code codes.Code, err error, start time.Time) error {
 
 // answer gives the text of a whole completion.
 func (r relay) answer(ctx context.Context) (string, error) {
-	request := &chatpbv1.CreateChatCompletionRequest{Request: ping("m")}
-	response, err := r.client.CreateChatCompletion(ctx, request)
+	completion, err := r.client.Create(ctx, ping("m"))
 	if err != nil {
 		return "", err
 	}
-	choices := response.GetCompletion().GetChoices()
+	choices := completion.GetChoices()
 	if len(choices) != 1 {
 		return "", fmt.Errorf("expected 1 choice, got %d", len(choices))
 	}
@@ -166,12 +178,14 @@ func (r relay) streamed(ctx context.Context, compact bool) (int, error) {
 		return 0, err
 	}
 	request := &chatpbv1.StreamChatCompletionRequest{Request: ping("m"), Compact: compact}
-	stream, err := r.client.StreamChatCompletion(ctx, request)
+	stream, err := r.generated.StreamChatCompletion(ctx, request)
 	if err != nil {
 		return 0, err
 	}
 	var text strings.Builder
+	var restorer chatpb.Restorer
 	count := 0
+	id := ""
 	for {
 		response, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -181,7 +195,13 @@ func (r relay) streamed(ctx context.Context, compact bool) (int, error) {
 			return 0, err
 		}
 		count += len(response.GetCompactChunks())
-		for _, chunk := range append(response.GetChunks(), response.GetCompactChunks()...) {
+		for chunk, err := range restorer.Chunks(response) {
+			if err != nil {
+				return 0, err
+			}
+			if id = cmp.Or(id, chunk.GetId()); id == "" || chunk.GetId() != id {
+				return 0, fmt.Errorf("a chunk has the id %q, not %q", chunk.GetId(), id)
+			}
 			for _, choice := range chunk.GetChoices() {
 				text.WriteString(choice.GetDelta().GetContent())
 			}

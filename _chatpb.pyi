@@ -33,24 +33,28 @@ _Shapes = tuple[
 _Buffers = list[npt.NDArray[np.uint8] | None]
 """What pyarrow takes and gives without a copy; None in the places of columns without a value."""
 
+Refusal = tuple[str, str, int | None]
+"""The reason, the path and the offset of a ConversionError."""
+
 class Transcoder:
     def __init__(self, descriptor_set: bytes) -> None: ...
     def message_type(self, name: str) -> int | None: ...
-    def json_to_binary(self, data: bytes, message_type: int, allow_nan: bool) -> bytes | None: ...
+    def json_to_binary(
+        self, data: bytes, message_type: int, allow_nan: bool
+    ) -> bytes | Refusal | None: ...
     def binary_to_json(
         self,
         data: bytes,
         message_type: int,
         allow_nan: bool,
+        ignore_unknown_fields: bool,
         start: int = 0,
         end: int | None = None,
-    ) -> bytes | None: ...
+    ) -> bytes | Refusal | None: ...
     def json_size(
         self, data: bytes, message_type: int, allow_nan: bool, start: int, end: int
     ) -> int | None: ...
-    def find_fault(
-        self, data: bytes, allow_nan: bool
-    ) -> tuple[str, list[bytes | int], int] | None: ...
+    def find_error(self, data: bytes, allow_nan: bool) -> Refusal | None: ...
 
 class ChunkStream:
     def __init__(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from chatpb._errors import ConversionError
 from chatpb._mapping.canonical import canonical
-from chatpb._mapping.fault import MAX_DEPTH, find_error, find_refusal
+from chatpb._mapping.fault import MAX_DEPTH, find_refusal
 from chatpb._mapping.native import native_type, transcoder
 from chatpb._mapping.reader import fast_reader, reader
 from chatpb._mapping.residue import walk
@@ -29,6 +29,9 @@ from chatpb._mapping.text import (
 )
 from chatpb._mapping.writer import Context, writer
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
+
+if TYPE_CHECKING:
+    from _chatpb import Refusal
 
 MessageT = TypeVar("MessageT", bound=Message)
 _Data = bytes | bytearray | memoryview | str
@@ -98,8 +101,9 @@ def to_json(
         TypeError: The message does not mirror a JSON value.
     """
     check_message(message)
-    if transcoder is not None and not ignore_unknown_fields:
-        native = native_json(message.SerializeToString(), type(message), allow_nan)
+    if transcoder is not None:
+        binary = message.SerializeToString()
+        native = native_json(binary, type(message), allow_nan, ignore_unknown_fields)
         if native is not None:
             return native
     return _write(message, allow_nan, ignore_unknown_fields)
@@ -176,9 +180,9 @@ def json_to_binary(
     raw = data if type(data) is bytes else utf8(data)
     if number is not None and transcoder is not None:
         binary = transcoder.json_to_binary(raw, number, allow_nan)
-        if binary is not None:
+        if type(binary) is bytes:
             return binary
-        _refuse(raw, allow_nan)
+        _raise(binary)
     return canonical(_read(raw, message_type, allow_nan))
 
 
@@ -201,10 +205,11 @@ def binary_to_json(
         number = _number(message_type)
     if type(data) is not bytes:
         data = as_bytes(data)
-    if number is not None and transcoder is not None and not ignore_unknown_fields:
-        native = transcoder.binary_to_json(data, number, allow_nan)
-        if native is not None:
+    if number is not None and transcoder is not None:
+        native = transcoder.binary_to_json(data, number, allow_nan, ignore_unknown_fields)
+        if type(native) is bytes:
             return native
+        _raise(native)
     try:
         message = message_type.FromString(data)
     except (DecodeError, UnicodeDecodeError):  # the latter from the runtime in pure Python
@@ -236,10 +241,13 @@ def part_to_json(
         ConversionError: As for `binary_to_json`.
     """
     number = _number(message_type)
-    if number is not None and transcoder is not None and not ignore_unknown_fields:
-        native = transcoder.binary_to_json(data, number, allow_nan, start, end)
-        if native is not None:
+    if number is not None and transcoder is not None:
+        native = transcoder.binary_to_json(
+            data, number, allow_nan, ignore_unknown_fields, start, end
+        )
+        if type(native) is bytes:
             return native
+        _raise(native)
     return binary_to_json(
         data[start:end],
         message_type,
@@ -279,30 +287,47 @@ def native_binary(data: bytes, message_type: type[Message], allow_nan: bool) -> 
     """What the native implementation reads; None if it is not in use.
 
     Raises:
-        ConversionError: The text is refused. The reference, which is slower, is not asked.
+        ConversionError: The text is refused.
     """
     number = native_type(message_type) if transcoder is not None else None
     if transcoder is None or number is None:
         return None
-    binary = transcoder.json_to_binary(data, number, allow_nan)
-    if binary is None:
-        _refuse(data, allow_nan)
-    return binary
+    return _bytes(transcoder.json_to_binary(data, number, allow_nan))
 
 
-def _refuse(data: bytes, allow_nan: bool) -> None:
-    """Raises the error of a text that the native implementation declined, if it is refused."""
-    refusal = find_refusal(data, allow_nan=allow_nan)
-    if refusal is not None:
-        raise refusal
+def native_json(
+    data: bytes,
+    message_type: type[Message],
+    allow_nan: bool,
+    ignore_unknown_fields: bool = False,
+) -> bytes | None:
+    """What the native implementation writes; None if it is not in use.
 
-
-def native_json(data: bytes, message_type: type[Message], allow_nan: bool) -> bytes | None:
-    """What the native implementation writes; None if it declines or is not in use."""
+    Raises:
+        ConversionError: The message is refused.
+    """
     number = native_type(message_type) if transcoder is not None else None
     if transcoder is None or number is None:
         return None
-    return transcoder.binary_to_json(data, number, allow_nan)
+    return _bytes(transcoder.binary_to_json(data, number, allow_nan, ignore_unknown_fields))
+
+
+def _bytes(given: bytes | Refusal | None) -> bytes | None:
+    """What the native implementation gave; None if a bug of it panicked.
+
+    Raises:
+        ConversionError: It gave an error.
+    """
+    if type(given) is bytes:
+        return given
+    _raise(given)
+    return None
+
+
+def _raise(given: object) -> None:
+    """Raises the error that the native implementation gave, if it did."""
+    if type(given) is tuple:
+        raise ConversionError(*given)
 
 
 def _read(raw: bytes, message_type: type[MessageT], allow_nan: bool) -> MessageT:
@@ -315,12 +340,9 @@ def _write(message: Message, allow_nan: bool, ignore_unknown_fields: bool) -> by
     """What the reference writes."""
     context = Context(lambda text: parse(text, allow_nan=allow_nan), allow_nan)
     tree = to_tree(message, context, ignore_unknown_fields)
-    text = dump(tree).encode() if context.may_be_infinite else dump_bytes(tree)
     if context.free_brackets > MAX_DEPTH // 2:
-        fault = find_error(text, allow_nan=allow_nan)
-        if fault is not None:
-            raise ConversionError(fault.reason, fault.path)
-    return text
+        check_tree(tree, allow_nan=True)
+    return dump(tree).encode() if context.may_be_infinite else dump_bytes(tree)
 
 
 def read_fast(raw: bytes, message_type: type[MessageT]) -> MessageT | None:

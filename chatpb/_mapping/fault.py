@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Final
 
 from chatpb._errors import ConversionError, path_segment
 from chatpb._mapping.native import transcoder
@@ -48,22 +48,16 @@ _REASONS: Final = {
     "control": "expected a control character to be escaped, got {seen}",
 }
 
-# The kind of a fault, the steps of its path, of which the names are JSON strings, and its place.
-_Found: TypeAlias = tuple[str, list[bytes | int], int]
-
 
 def find_error(data: bytes, *, allow_nan: bool) -> ConversionError | None:
     """The first fault of a JSON text, or None if there is none.
 
     Whether the text is UTF-8 is checked first, then its syntax and its depth from left to right.
     """
-    find = scan if transcoder is None else transcoder.find_fault
-    found = find(data, allow_nan)
-    if found is None:
-        return None
-    kind, steps, at = found
-    names = (step if isinstance(step, int) else json.loads(step) for step in steps)
-    return ConversionError(_reason(kind, data, at), "$" + "".join(map(path_segment, names)), at)
+    if transcoder is not None:
+        refusal = transcoder.find_error(data, allow_nan)
+        return None if refusal is None else ConversionError(*refusal)
+    return scan(data, allow_nan)
 
 
 def find_refusal(data: bytes, *, allow_nan: bool) -> ConversionError | None:
@@ -114,17 +108,18 @@ def _reason(kind: str, data: bytes, at: int) -> str:
     return _REASONS[kind].format(seen=seen, constant=constant and constant.group().decode())
 
 
-def scan(data: bytes, allow_nan: bool) -> _Found | None:
-    """What the native `find_fault` gives: the kind of the first fault, its path, and its place."""
+def scan(data: bytes, allow_nan: bool) -> ConversionError | None:
+    """What `find_error` gives, without the native implementation."""
+    valid = data
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:
-        scanner = _Scanner(data[: error.start], allow_nan)
-        scanner.run()
-        return "utf8", scanner.path(), error.start
-    scanner = _Scanner(data, allow_nan)
-    kind = scanner.run()
-    return None if kind is None else (kind, scanner.path(), scanner.at)
+        valid = data[: error.start]
+    scanner = _Scanner(valid, allow_nan)
+    kind, at = scanner.run(), scanner.at
+    if len(valid) < len(data):
+        kind, at = "utf8", len(valid)
+    return None if kind is None else ConversionError(_reason(kind, data, at), scanner.path(), at)
 
 
 class _Scanner:
@@ -138,8 +133,9 @@ class _Scanner:
         self.stack: list[bytes | int | None] = []
         self.expect: Callable[[], str | None] | None = None
 
-    def path(self) -> list[bytes | int]:
-        return [step for step in self.stack if step is not None]
+    def path(self) -> str:
+        names = (step if isinstance(step, int | None) else json.loads(step) for step in self.stack)
+        return "$" + "".join(path_segment(name) for name in names if name is not None)
 
     def run(self) -> str | None:
         """Reads to the first fault and returns its kind."""

@@ -1,8 +1,7 @@
 """Which of the two implementations of the mapping is in use.
 
 The reference is pure Python and always available. The native one, a Rust extension, gives the same
-results. It declines JSON texts that are refused, of which it finds the fault, and messages in forms
-that no serializer writes, which are left to the reference.
+results and the same errors.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from typing import BinaryIO, Final
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 import chatpb
-from mapping.fuzz import Case, reference
+from mapping.fuzz import Case, Options, reference
 from support.golden_files import message_class
 
 _PIPE_BYTES: Final = 1 << 20
@@ -39,7 +39,7 @@ def main() -> None:
         kind = message_class(_frame(source).decode())
         case = Case(form.decode(), kind, _frame(source))
         for allow_nan in (False, True):
-            found = reference(case, allow_nan=allow_nan)
+            found = reference(case, Options(allow_nan=allow_nan))
             answer = b"=" + found if isinstance(found, bytes) else b"!" + _said(found)
             sink.write(len(answer).to_bytes(4, "little") + answer)
         sink.flush()

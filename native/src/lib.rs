@@ -6,7 +6,9 @@ mod table;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use chatpb::{DESCRIPTOR_SET, Declined, EventStream, Nan, Schema, Step, TooLong, find_fault};
+use chatpb::{
+    ConversionError, DESCRIPTOR_SET, EventStream, Nan, Options, Schema, TooLong, find_error,
+};
 use memchr::memmem;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -17,8 +19,8 @@ const INTERFACE: &[u8] = include_bytes!("../../_chatpb.pyi");
 
 /// Transcodes between JSON and the binary form, without a Python object in between.
 ///
-/// What it returns is what the reference returns. It returns None for JSON texts that are refused,
-/// and for messages that it leaves to the reference: refused ones, and a few rare forms.
+/// What it returns is what the reference returns; of an error the reason, the path and the offset.
+/// None means that a bug has panicked: then the reference is asked.
 #[pyclass(frozen, module = "_chatpb")]
 struct Transcoder {
     schema: Schema,
@@ -45,49 +47,40 @@ impl Transcoder {
         data: &[u8],
         message_type: usize,
         allow_nan: bool,
-    ) -> Option<Bound<'py, PyBytes>> {
-        let nan = Nan::from(allow_nan);
+    ) -> Option<Given<'py>> {
+        let options = options(allow_nan, false);
         run(py, data.len(), |out| {
-            self.schema.json_to_binary(data, message_type, nan, out)
+            self.schema.json_to_binary(data, message_type, options, out)
         })
     }
 
-    /// The first fault of a JSON text: its kind, the steps to its place in the document, of which the
-    /// names are JSON strings, and its place in the text. None if there is none.
-    fn find_fault<'py>(
-        &self,
-        py: Python<'py>,
-        data: &[u8],
-        allow_nan: bool,
-    ) -> Option<(&'static str, Vec<PyStep<'py>>, usize)> {
-        let fault = py.detach(|| find_fault(data, Nan::from(allow_nan)))?;
-        let steps = fault.path.into_iter().filter_map(|step| match step {
-            Step::Name(place) => Some(PyStep::Name(PyBytes::new(py, &data[place]))),
-            Step::Index(index) => Some(PyStep::Index(index)),
-            Step::Around => None,
-        });
-        Some((fault.kind, steps.collect(), fault.at))
+    /// The error of the first fault of a JSON text; None if there is none.
+    fn find_error(&self, py: Python<'_>, data: &[u8], allow_nan: bool) -> Option<Refusal> {
+        py.detach(|| find_error(data, Nan::from(allow_nan)))
+            .map(refusal)
     }
 
     /// Writes the binary form of a message as JSON text: the bytes from `start` to `end`.
-    #[pyo3(signature = (data, message_type, allow_nan, start=0, end=None))]
+    #[pyo3(signature = (data, message_type, allow_nan, ignore_unknown_fields, start=0, end=None))]
+    #[expect(clippy::too_many_arguments)]
     fn binary_to_json<'py>(
         &self,
         py: Python<'py>,
         data: &[u8],
         message_type: usize,
         allow_nan: bool,
+        ignore_unknown_fields: bool,
         start: usize,
         end: Option<usize>,
-    ) -> Option<Bound<'py, PyBytes>> {
-        let nan = Nan::from(allow_nan);
+    ) -> Option<Given<'py>> {
+        let options = options(allow_nan, ignore_unknown_fields);
         let data = data.get(start..end.unwrap_or(data.len()))?;
         run(py, data.len(), |out| {
-            self.schema.binary_to_json(data, message_type, nan, out)
+            self.schema.binary_to_json(data, message_type, options, out)
         })
     }
 
-    /// How long the text is that `binary_to_json` writes.
+    /// How long the text is that `binary_to_json` writes; None if it writes none.
     fn json_size(
         &self,
         py: Python<'_>,
@@ -97,22 +90,37 @@ impl Transcoder {
         start: usize,
         end: usize,
     ) -> Option<usize> {
-        let nan = Nan::from(allow_nan);
+        let options = options(allow_nan, false);
         let data = data.get(start..end)?;
-        run_with(
+        let size = run_with(
             py,
             data.len(),
-            |out| self.schema.binary_to_json(data, message_type, nan, out),
+            |out| self.schema.binary_to_json(data, message_type, options, out),
             |out| out.len(),
-        )
+        );
+        size?.ok()
     }
 }
 
-/// A step of the path to a fault.
+fn options(allow_nan: bool, ignore_unknown_fields: bool) -> Options {
+    Options {
+        allow_nan,
+        ignore_unknown_fields,
+    }
+}
+
+/// The reason, the path and the offset of an error.
+type Refusal = (String, String, Option<usize>);
+
+fn refusal(error: ConversionError) -> Refusal {
+    (error.reason, error.path, error.offset)
+}
+
+/// What a conversion gives.
 #[derive(IntoPyObject)]
-enum PyStep<'py> {
-    Name(Bound<'py, PyBytes>),
-    Index(usize),
+enum Given<'py> {
+    Bytes(Bound<'py, PyBytes>),
+    Refused(Refusal),
 }
 
 thread_local! {
@@ -128,7 +136,7 @@ const LONG: usize = 8 << 10;
 struct ChunkStream {
     transcoder: Py<Transcoder>,
     message_type: usize,
-    nan: Nan,
+    allow_nan: bool,
     /// Data that has one of these is not transcoded here.
     suspects: Vec<Vec<u8>>,
     stream: EventStream,
@@ -159,7 +167,7 @@ impl ChunkStream {
         Self {
             transcoder,
             message_type,
-            nan: Nan::from(allow_nan),
+            allow_nan,
             suspects,
             stream: EventStream::new(max_event_bytes),
         }
@@ -183,7 +191,11 @@ impl ChunkStream {
         work: impl FnOnce(&mut EventStream, &mut dyn FnMut(&[u8], &[u8])) -> Result<(), TooLong> + Send,
     ) -> (Vec<Item<'py>>, bool) {
         let schema = &self.transcoder.get().schema;
-        let (message_type, nan, suspects) = (self.message_type, self.nan, &self.suspects);
+        let (message_type, options, suspects) = (
+            self.message_type,
+            options(self.allow_nan, false),
+            &self.suspects,
+        );
         let stream = &mut self.stream;
         let (found, too_long) = py.detach(|| {
             let mut found = Vec::new();
@@ -193,7 +205,7 @@ impl ChunkStream {
                         .iter()
                         .any(|suspect| memmem::find(data, suspect).is_some());
                 let mut out = Vec::with_capacity(data.len());
-                let mut transcode = || schema.json_to_binary(data, message_type, nan, &mut out);
+                let mut transcode = || schema.json_to_binary(data, message_type, options, &mut out);
                 let is_chunk = is_plain
                     && matches!(catch_unwind(AssertUnwindSafe(&mut transcode)), Ok(Ok(())));
                 found.push(if is_chunk {
@@ -212,23 +224,26 @@ impl ChunkStream {
     }
 }
 
-/// Runs work, without the GIL if its input is long. If a bug panics, the input is left to the
-/// reference, like all unexpected input.
+/// Runs work, without the GIL if its input is long. None if a bug panics.
 fn run<'py>(
     py: Python<'py>,
     size: usize,
-    work: impl FnOnce(&mut Vec<u8>) -> Result<(), Declined> + Send,
-) -> Option<Bound<'py, PyBytes>> {
-    run_with(py, size, work, |out| PyBytes::new(py, out))
+    work: impl FnOnce(&mut Vec<u8>) -> Result<(), ConversionError> + Send,
+) -> Option<Given<'py>> {
+    let done = run_with(py, size, work, |out| PyBytes::new(py, out))?;
+    Some(match done {
+        Ok(bytes) => Given::Bytes(bytes),
+        Err(error) => Given::Refused(refusal(error)),
+    })
 }
 
 /// Runs work as `run` does, and gives what is made of its output.
-fn run_with<T>(
+fn run_with<T, E: Send>(
     py: Python<'_>,
     size: usize,
-    work: impl FnOnce(&mut Vec<u8>) -> Result<(), Declined> + Send,
+    work: impl FnOnce(&mut Vec<u8>) -> Result<(), E> + Send,
     take: impl FnOnce(&[u8]) -> T,
-) -> Option<T> {
+) -> Option<Result<T, E>> {
     let mut out = BUFFER.take();
     out.clear();
     let caught = || catch_unwind(AssertUnwindSafe(|| work(&mut out)));
@@ -237,11 +252,11 @@ fn run_with<T>(
     } else {
         py.detach(caught)
     };
-    let result = matches!(done, Ok(Ok(()))).then(|| take(&out));
+    let result = done.map(|done| done.map(|()| take(&out)));
     if out.capacity() <= MOST_KEPT {
         BUFFER.set(out);
     }
-    result
+    result.ok()
 }
 
 #[pymodule]

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
-use crate::{Transcoder, run};
+use crate::{Transcoder, run_with};
 
 /// The kind of a column, the place of the list around it, and the numbers of its words.
 type ColumnArgs = (String, i64, Vec<i32>);
@@ -202,9 +202,13 @@ impl Shredder {
     ) -> Option<Bound<'py, PyBytes>> {
         let (plan, schema) = (&self.plan, &transcoder.get().schema);
         let slices = slices_of(&buffers)?;
-        run(py, usize::MAX, |lines| {
-            assemble_lines(plan, schema, message_type, field, rows, &slices, lines)
-        })
+        run_with(
+            py,
+            usize::MAX,
+            |lines| assemble_lines(plan, schema, message_type, field, rows, &slices, lines),
+            |lines| PyBytes::new(py, lines),
+        )?
+        .ok()
     }
 }
 

@@ -63,10 +63,10 @@ def _texts(draw: st.DrawFn, kind: type[Message]) -> bytes:
 def test_repeated_members_and_constants(kind: type[Message], data: st.DataObject) -> None:
     case = Case(JSON, kind, data.draw(_texts(kind)))
     assert fuzz.difference(case) is None
-    binary = fuzz.native(case, allow_nan=True)
+    binary = fuzz.native(case, fuzz.Options(allow_nan=True))
     assert isinstance(binary, bytes)
     back = Case(BINARY, kind, binary)
-    assert isinstance(fuzz.native(back, allow_nan=True), bytes)
+    assert isinstance(fuzz.native(back, fuzz.Options(allow_nan=True)), bytes)
     assert fuzz.difference(back) is None
 
 
@@ -191,5 +191,5 @@ def test_what_is_replaced_may_not_be_too_deep(levels: int, member: bytes) -> Non
     nested = b"[" * (levels - 1) + b"]" * (levels - 1)
     case = Case(JSON, ChatCompletion, b"{" + member % nested + b"}")
     assert fuzz.difference(case) is None
-    refused = isinstance(fuzz.native(case, allow_nan=True), ConversionError)
+    refused = isinstance(fuzz.native(case, fuzz.Options(allow_nan=True)), ConversionError)
     assert refused == (levels > 200)

@@ -39,7 +39,7 @@ class _Declining:
 
     asked = 0
 
-    def binary_to_json(self, _data: bytes, _number: int, _allow_nan: bool) -> None:
+    def binary_to_json(self, _data: bytes, _number: int, *_options: bool) -> None:
         self.asked += 1
 
     def json_to_binary(self, _data: bytes, _number: int, _allow_nan: bool) -> None:

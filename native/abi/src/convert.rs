@@ -2,7 +2,7 @@
 
 use std::ffi::c_char;
 
-use chatpb_core::{Declined, Nan, Options, schema};
+use chatpb_core::{Options, schema};
 
 use crate::border::{Failure, Input, Status, call};
 use crate::outcome::Outcome;
@@ -77,11 +77,7 @@ pub unsafe extern "C" fn chatpb_json_to_binary(
 ) -> Status {
     let work = |data: &[u8], outcome: &mut Outcome| {
         let (number, options) = (known_type(message_type)?, options(flags)?);
-        let nan = Nan::from(options.allow_nan);
-        // Into memory that the result has kept; what is declined there is asked for once more.
-        if schema().json_to_binary(data, number, nan, outcome.output()) == Err(Declined) {
-            outcome.give(chatpb_core::json_to_binary(data, number, options)?);
-        }
+        schema().json_to_binary(data, number, options, outcome.output())?;
         Ok(())
     };
     // SAFETY: by the contract of the header.
@@ -106,10 +102,7 @@ pub unsafe extern "C" fn chatpb_binary_to_json(
 ) -> Status {
     let work = |data: &[u8], outcome: &mut Outcome| {
         let (number, options) = (known_type(message_type)?, options(flags)?);
-        let nan = Nan::from(options.allow_nan);
-        if schema().binary_to_json(data, number, nan, outcome.output()) == Err(Declined) {
-            outcome.give(chatpb_core::binary_to_json(data, number, options)?);
-        }
+        schema().binary_to_json(data, number, options, outcome.output())?;
         Ok(())
     };
     // SAFETY: by the contract of the header.

@@ -1,7 +1,7 @@
 //! The conversions of the built-in schema, with errors.
 
 use crate::error::{ConversionError, find_refusal};
-use crate::{Nan, schema, slow};
+use crate::{Declined, Nan, Schema, read, schema, slow, write};
 
 /// How values are converted. By default nothing is allowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,14 +43,9 @@ pub fn json_to_binary(
     message_type: usize,
     options: Options,
 ) -> Result<Vec<u8>, ConversionError> {
-    let nan = Nan::from(options.allow_nan);
     let mut out = Vec::new();
-    match schema().json_to_binary(data, message_type, nan, &mut out) {
-        Ok(()) => Ok(out),
-        Err(_) => Err(find_refusal(data, nan).unwrap_or_else(|| {
-            ConversionError::new(format!("the schema has no message type {message_type}"))
-        })),
-    }
+    schema().json_to_binary(data, message_type, options, &mut out)?;
+    Ok(out)
 }
 
 /// Writes the binary form of a message as JSON text.
@@ -75,10 +70,54 @@ pub fn binary_to_json(
     message_type: usize,
     options: Options,
 ) -> Result<Vec<u8>, ConversionError> {
-    let nan = Nan::from(options.allow_nan);
     let mut out = Vec::new();
-    match schema().binary_to_json(data, message_type, nan, &mut out) {
-        Ok(()) => Ok(out),
-        Err(_) => slow::binary_to_json(schema(), data, message_type, options),
+    schema().binary_to_json(data, message_type, options, &mut out)?;
+    Ok(out)
+}
+
+impl Schema {
+    /// What [`json_to_binary`] does, for this schema; appends to `out`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`json_to_binary`]. Then `out` holds junk after what it held before.
+    pub fn json_to_binary(
+        &self,
+        data: &[u8],
+        message_type: usize,
+        options: Options,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ConversionError> {
+        let nan = Nan::from(options.allow_nan);
+        read::json_to_binary(self, data, message_type, nan, out).map_err(|Declined| {
+            find_refusal(data, nan).unwrap_or_else(|| unknown_type(message_type))
+        })
     }
+
+    /// What [`binary_to_json`] does, for this schema; appends to `out`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`binary_to_json`]. Then `out` holds junk after what it held before.
+    pub fn binary_to_json(
+        &self,
+        data: &[u8],
+        message_type: usize,
+        options: Options,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ConversionError> {
+        let nan = Nan::from(options.allow_nan);
+        let start = out.len();
+        if write::binary_to_json(self, data, message_type, nan, out).is_ok() {
+            return Ok(());
+        }
+        out.truncate(start);
+        out.extend(slow::binary_to_json(self, data, message_type, options)?);
+        Ok(())
+    }
+}
+
+/// The error of a number that [`Schema::message_type`] did not give.
+pub fn unknown_type(message_type: usize) -> ConversionError {
+    ConversionError::new(format!("the schema has no message type {message_type}"))
 }

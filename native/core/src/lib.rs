@@ -1,8 +1,7 @@
 //! JSON of OpenAI chat completions to protobuf and back, in one pass, driven by descriptors.
 //!
 //! The rules are those of `docs/mapping.md`. No field and no enum word is named here: the tables
-//! come from the descriptors and their options. What is refused, and a few rare forms, are not
-//! decided here but by the reference implementation: see [`Declined`].
+//! come from the descriptors and their options.
 #![forbid(unsafe_code)]
 
 mod builtin;
@@ -26,15 +25,16 @@ mod write;
 pub use builtin::{DESCRIPTOR_SET, schema};
 pub use convert::{Options, binary_to_json, json_to_binary};
 pub use error::ConversionError;
-pub use fault::{Fault, Step, find_fault};
+#[doc(hidden)]
+pub use error::find_error;
 pub use schema::Schema;
 pub use sse::{EventStream, TooLong};
 pub use stream::{Compacted, Compactor, Folder, Restorer, fold, unfold};
 
-/// The input is left to the reference implementation.
+/// The input has a form that the fast ways do not take.
 ///
-/// A JSON text is declined only if it is refused: `find_fault` tells where and why. Messages are also
-/// declined in a form that no serializer of one message writes, which the reference converts.
+/// A JSON text is declined only if it is refused: `error::find_refusal` gives the reason. Messages are
+/// also declined in forms that no serializer of one message writes, which `slow` converts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Declined;
 
@@ -53,31 +53,3 @@ impl From<bool> for Nan {
 
 /// The most containers that may surround a value.
 const MAX_DEPTH: usize = 200;
-
-impl Schema {
-    /// Reads a JSON text into the binary form of a message, and appends it to `out`.
-    ///
-    /// Declined, `out` holds junk behind what it held.
-    pub fn json_to_binary(
-        &self,
-        data: &[u8],
-        message_type: usize,
-        nan: Nan,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Declined> {
-        read::json_to_binary(self, data, message_type, nan, out)
-    }
-
-    /// Writes the binary form of a message as JSON text, and appends it to `out`.
-    ///
-    /// Declined, `out` holds junk behind what it held.
-    pub fn binary_to_json(
-        &self,
-        data: &[u8],
-        message_type: usize,
-        nan: Nan,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Declined> {
-        write::binary_to_json(self, data, message_type, nan, out)
-    }
-}

@@ -7,7 +7,7 @@ mod reference;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use chatpb::{DESCRIPTOR_SET, Declined, Nan, Schema, find_fault};
+use chatpb::{ConversionError, DESCRIPTOR_SET, Options, Schema};
 use prost_reflect::DescriptorPool;
 use reference::{Answer, Form};
 use serde::Deserialize;
@@ -21,7 +21,10 @@ const ASKED: u8 = 8;
 
 /// Of one conversion. The limit of libFuzzer is higher: its clock interrupts what is read.
 const MOST_TIME: Duration = Duration::from_secs(10);
-const NANS: [Nan; 2] = [Nan::Refused, Nan::Allowed];
+const BOTH: [bool; 2] = [false, true];
+
+/// What a conversion gives: the result, or the error as text.
+type Given = Result<Vec<u8>, String>;
 
 struct Subject {
     schema: Schema,
@@ -67,75 +70,68 @@ impl MessageType {
     /// Reads JSON, as the reference does, without and with `allow_nan`. What it gives without it; None
     /// if that is refused.
     pub fn read(&self, json: &[u8]) -> Option<Vec<u8>> {
-        let ours = self.both(|nan, out| SUBJECT.schema.json_to_binary(json, self.number, nan, out));
-        for (theirs, (ours, nan)) in self.asked(Form::Json, json, &ours) {
-            let is_same = match (&theirs, ours) {
-                (Ok(theirs), Some(ours)) => theirs == ours,
-                // Where nothing is wrong with the text, it is not an object.
-                (Err(theirs), None) => match find_fault(json, nan) {
-                    Some(fault) => theirs.contains(&format!(" (byte {}): ", fault.at)),
-                    None => theirs.contains("): expected an object, got "),
-                },
-                _ => false,
-            };
-            self.must_agree(is_same, json, ours, theirs);
-        }
-        let [without, _] = ours;
-        without
-    }
-
-    /// Writes JSON, as the reference does; None if that is declined.
-    pub fn write(&self, binary: &[u8]) -> Option<Vec<u8>> {
-        let ours =
-            self.both(|nan, out| SUBJECT.schema.binary_to_json(binary, self.number, nan, out));
-        for (theirs, (ours, _)) in self.asked(Form::Binary, binary, &ours) {
-            // What is declined, the reference converts or refuses in its own way.
-            let is_same = ours.is_none() || theirs.as_ref().ok() == ours.as_ref();
-            self.must_agree(is_same, binary, ours, theirs);
-        }
-        let [without, _] = ours;
-        without
-    }
-
-    /// What a conversion gives without and with `allow_nan`.
-    fn both(
-        &self,
-        convert: impl Fn(Nan, &mut Vec<u8>) -> Result<(), Declined>,
-    ) -> [Option<Vec<u8>>; 2] {
-        NANS.map(|nan| {
-            let mut out = BEFORE.to_vec();
-            let begun = Instant::now();
-            let done = convert(nan, &mut out);
-            self.must(begun.elapsed() < MOST_TIME, "it is done soon", &[&out]);
-            done.ok().map(|()| self.behind(&out))
+        self.convert(Form::Json, json, |options, out| {
+            SUBJECT
+                .schema
+                .json_to_binary(json, self.number, options, out)
         })
     }
 
-    /// What the reference gives, each with ours; nothing if it is not asked.
-    fn asked<'a>(
+    /// Writes JSON, as the reference does; None if that is refused.
+    pub fn write(&self, binary: &[u8]) -> Option<Vec<u8>> {
+        self.convert(Form::Binary, binary, |options, out| {
+            SUBJECT
+                .schema
+                .binary_to_json(binary, self.number, options, out)
+        })
+    }
+
+    fn convert(
         &self,
         form: Form,
         input: &[u8],
-        ours: &'a [Option<Vec<u8>>; 2],
-    ) -> Vec<(Answer, (&'a Option<Vec<u8>>, Nan))> {
+        convert: impl Fn(Options, &mut Vec<u8>) -> Result<(), ConversionError>,
+    ) -> Option<Vec<u8>> {
+        let [without, with] = BOTH.map(|allow_nan| self.once(allow_nan, &convert));
         // By the input alone, so that a failure fails again.
         let sum = input
             .iter()
             .fold(0, |sum: u8, &byte| sum.wrapping_add(byte));
-        if ours.iter().all(Option::is_none) && sum % ASKED != 0 {
-            return Vec::new();
+        if without.is_ok() || with.is_ok() || sum % ASKED == 0 {
+            let answers = reference::ask(form, &self.name, input);
+            for (ours, theirs) in [&without, &with].into_iter().zip(answers) {
+                self.must_agree(input, ours, &theirs);
+            }
         }
-        let answers = reference::ask(form, &self.name, input);
-        answers.into_iter().zip(ours.iter().zip(NANS)).collect()
+        without.ok()
     }
 
-    fn must_agree(&self, is_same: bool, input: &[u8], ours: &Option<Vec<u8>>, theirs: Answer) {
-        let ours = ours.as_deref().unwrap_or(b"(none)");
-        let theirs = theirs.unwrap_or_else(String::into_bytes);
+    fn once(
+        &self,
+        allow_nan: bool,
+        convert: impl Fn(Options, &mut Vec<u8>) -> Result<(), ConversionError>,
+    ) -> Given {
+        let options = Options {
+            allow_nan,
+            ..Options::default()
+        };
+        let mut out = BEFORE.to_vec();
+        let begun = Instant::now();
+        let done = convert(options, &mut out);
+        self.must(begun.elapsed() < MOST_TIME, "it is done soon", &[&out]);
+        done.map(|()| self.behind(&out))
+            .map_err(|error| error.to_string())
+    }
+
+    fn must_agree(&self, input: &[u8], ours: &Given, theirs: &Answer) {
+        let shown = |given: &Given| match given {
+            Ok(bytes) => bytes.clone(),
+            Err(error) => error.clone().into_bytes(),
+        };
         self.must(
-            is_same,
+            ours == theirs,
             "the reference gives the same",
-            &[input, ours, &theirs],
+            &[input, &shown(ours), &shown(theirs)],
         );
     }
 

@@ -14,6 +14,7 @@ mod validate;
 mod wire;
 mod write;
 
+use crate::convert::unknown_type;
 use crate::error::{ConversionError, find_error};
 use crate::{MAX_DEPTH, Nan, Options, Schema};
 
@@ -25,8 +26,7 @@ pub fn binary_to_json(
     options: Options,
 ) -> Result<Vec<u8>, ConversionError> {
     let Some(mapped) = schema.messages.get(message_type) else {
-        let reason = format!("the schema has no message type {message_type}");
-        return Err(ConversionError::new(reason));
+        return Err(unknown_type(message_type));
     };
     if validate::message(schema, mapped, data, wire::MAX_LEVELS).is_err() {
         let reason = format!("not the binary form of a {}", mapped.name);
@@ -55,7 +55,7 @@ mod tests {
     use std::fs;
 
     use super::binary_to_json;
-    use crate::{Nan, Options, schema};
+    use crate::{Nan, Options, schema, write as fast};
 
     const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors");
     const ROOT: &str = "chatpb.v1.ChatCompletion";
@@ -85,13 +85,13 @@ mod tests {
             let name = vector["name"].as_str().unwrap();
             let data = fs::read(format!("{VECTORS}/{name}.binpb")).unwrap();
             let kind = vector["message_type"].as_str().unwrap();
-            let mut fast = Vec::new();
+            let mut text = Vec::new();
             let number = schema().message_type(kind).unwrap();
-            let done = schema().binary_to_json(&data, number, Nan::Refused, &mut fast);
+            let done = fast::binary_to_json(schema(), &data, number, Nan::Refused, &mut text);
             assert_eq!(Ok(()), done, "{name}");
-            let fast = String::from_utf8(fast).unwrap();
+            let text = String::from_utf8(text).unwrap();
             for ignore in BOTH {
-                assert_eq!(Ok(&fast), slow(&data, kind, ignore).as_ref(), "{name}");
+                assert_eq!(Ok(&text), slow(&data, kind, ignore).as_ref(), "{name}");
             }
         }
     }

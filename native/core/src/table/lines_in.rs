@@ -5,6 +5,7 @@ use std::ops::Range;
 use memchr::{memchr_iter, memmem};
 
 use crate::json::Cursor;
+use crate::read::json_to_binary;
 use crate::schema::{Schema, Wire};
 use crate::table::columns::Buffers;
 use crate::table::plan::Plan;
@@ -387,8 +388,7 @@ impl Taker<'_> {
     fn take_message(&mut self, member: &Member, text: &[u8]) -> Result<usize, Declined> {
         let kind = member.message_type;
         let place = open(&mut self.record, member.field);
-        self.schema
-            .json_to_binary(text, kind, Nan::Refused, &mut self.record)?;
+        json_to_binary(self.schema, text, kind, Nan::Refused, &mut self.record)?;
         let size = self.record.len() - place;
         close(&mut self.record, place);
         Ok(self.record.len() - size)

@@ -1,5 +1,6 @@
 //! Records in binary form to columns.
 
+use crate::read::json_to_binary;
 use crate::schema::Schema;
 use crate::table::columns::{Buffers, Strings};
 use crate::table::plan::{Action, MOST_LISTS, Node, Part, Plan};
@@ -34,8 +35,7 @@ pub fn shred_json(
     let mut message = Vec::new();
     for (index, text) in texts.iter().enumerate() {
         message.clear();
-        schema
-            .json_to_binary(text, message_type, Nan::Refused, &mut message)
+        json_to_binary(schema, text, message_type, Nan::Refused, &mut message)
             .and_then(|()| shredder.messages([(field, &message[..])].into_iter()))
             .map_err(|_| index)?;
     }

@@ -56,7 +56,7 @@ def rust(package: str) -> list[Component]:
 @functools.cache
 def _cargo_metadata() -> Any:
     manifest = ROOT / "native" / "Cargo.toml"
-    command = ["cargo", "metadata", "--format-version=1", "--locked", "--manifest-path", manifest]
+    command = ["cargo", "metadata", "--format-version=1", "--locked", f"--manifest-path={manifest}"]
     return json.loads(subprocess.check_output(command))
 
 

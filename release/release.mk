@@ -3,7 +3,7 @@
 DIST_ENV := .venv-dist
 DIST_RUN := $(DIST_ENV)/bin/python -m
 
-.PHONY: dist version
+.PHONY: dist test-dist version
 
 $(DIST_ENV)/.done: uv.lock $(UV)
 	$(PYTHON) -m venv $(DIST_ENV)
@@ -15,3 +15,6 @@ dist: $(DIST_ENV)/.done ## Build the packages of all languages into dist/; ALL=1
 
 version: ## Check that all packages have the same version; V=0.2.0 sets it
 	@$(PYTHON) -m release.versions $(if $(V),--set $(V))
+
+test-dist: setup dist ## Install the packages in dist/ in clean environments without a compiler, and use them
+	$(BIN)/python -m pytest tests/packages $(TEST_ARGS)

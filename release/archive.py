@@ -36,16 +36,29 @@ def write_zip(
 
 
 def write_tar(
-    path: Path, files: Mapping[str, bytes], executable: frozenset[str] = frozenset()
+    path: Path, files: Mapping[str, bytes], links: Mapping[str, str] | None = None, prefix: str = ""
 ) -> None:
-    """Writes a .tar.gz file of `files`, names to contents, in the order of their names."""
+    """Writes a .tar.gz file, in the order of the names.
+
+    Args:
+        path: where to.
+        files: names to contents.
+        links: names to what they link to; a name that is in `files` too is a link.
+        prefix: put before each name.
+    """
     plain = io.BytesIO()
+    links = links or {}
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for name in sorted(files):
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mtime = len(files[name]), EPOCH
-            entry.mode = 0o755 if name in executable else 0o644
-            archive.addfile(entry, io.BytesIO(files[name]))
+        for name in sorted({*files, *links}):
+            entry = tarfile.TarInfo(prefix + name)
+            entry.mtime = EPOCH
+            entry.mode = 0o755 if ".so" in name else 0o644
+            if name in links:
+                entry.type, entry.linkname = tarfile.SYMTYPE, links[name]
+                archive.addfile(entry)
+            else:
+                entry.size = len(files[name])
+                archive.addfile(entry, io.BytesIO(files[name]))
     with path.open("wb") as file, gzip.GzipFile("", "wb", 9, file, mtime=EPOCH) as packed:
         packed.write(plain.getvalue())
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import argparse
+from typing import Final
 
-from release import go, npm, python, sbom, targets
+from release import crate, go, libchatpb, npm, python, sbom, targets
 from release.steps import DIST, sha256
 
-STEPS = {step.name: step for step in (go.STEP, npm.STEP, python.STEP, sbom.STEP)}
+STEPS: Final = {
+    step.name: step
+    for step in (crate.STEP, go.STEP, libchatpb.STEP, npm.STEP, python.STEP, sbom.STEP)
+}
 
 
 def main() -> None:
     """Runs the steps, and writes dist/SHA256SUMS."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--all", action="store_true", help="for every target that can be built here"
+        "--all", action="store_true", help="for each system that can be built for here"
     )
-    parser.add_argument(
-        "steps", nargs="*", metavar="STEP", help=f"of {', '.join(STEPS)}; default: all"
-    )
+    parser.add_argument("steps", nargs="*", metavar="STEP", help=", ".join(STEPS))
     arguments = parser.parse_args()
     for name in arguments.steps or STEPS:
         STEPS[name].run(targets.chosen(arguments.all))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,6 +58,17 @@ def cargo(target: str, sources: Path = ROOT) -> dict[str, str]:
         "CHATPB_ZIG_TARGET": zig,
         "CARGO_ZIGBUILD_CACHE_DIR": str(WORK / "zig"),
     }
+
+
+def strip() -> dict[str, str]:
+    """Returns the environment with a strip that knows the formats of all systems: Rust's LLVM."""
+    root = Path(subprocess.check_output(["rustc", "--print", "sysroot"], text=True).strip())
+    (tool,) = root.glob("lib/rustlib/*/bin/rust-objcopy")
+    link = WORK / "llvm-strip"  # the name is what makes it strip
+    WORK.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(tool)
+    return {"STRIP": str(link), "LD_LIBRARY_PATH": str(root / "lib")}
 
 
 def without_compilers() -> str:

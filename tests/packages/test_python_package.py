@@ -29,15 +29,24 @@ def _environment(clean: Clean) -> Path:
 def _install(clean: Clean, *arguments: str | Path) -> Path:
     """Installs chatpb, and from the index what it needs; returns the python of the environment."""
     python = _environment(clean)
-    for wanted in PROJECT["dependencies"], arguments:
-        clean.run(UV, "pip", "install", "--quiet", "--python", python, *wanted)
+    needed: list[str | Path] = list(PROJECT["dependencies"])
+    install: list[str | Path] = [UV, "pip", "install", "--quiet", "--python", python]
+    clean.run(*install, *needed)
+    clean.run(*install, *arguments)
     return python
 
 
 def test_the_wheel_of_this_machine_is_native(clean: Clean) -> None:
     clean.run(sys.executable, "-m", "venv", "environment")
     python = clean.folder / "environment" / "bin" / "python"
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip: list[str | Path] = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    ]
     clean.run(*pip, *PROJECT["dependencies"])
     clean.run(*pip, "--no-index", "--find-links", PACKAGES, "chatpb")
     assert "passed\n" == clean.run(python, SMOKE / "smoke.py", "native", clean.data)

@@ -38,6 +38,21 @@ func main() {
 	if err := chatpb.FromJSON(text, again); err != nil {
 		log.Fatal(err)
 	}
+	var chunks []*chatpbv1.ChatCompletionChunk
+	for _, line := range bytes.Split(bytes.TrimSpace(read("stream.jsonl")), []byte("\n")) {
+		chunk := &chatpbv1.ChatCompletionChunk{}
+		if err := chatpb.FromJSON(line, chunk); err != nil {
+			log.Fatal(err)
+		}
+		chunks = append(chunks, chunk)
+	}
+	folded, err := chatpb.Fold(chunks)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if binary, err = chatpb.Marshal(folded); err != nil || !bytes.Equal(read("folded.binpb"), binary) {
+		log.Fatal("the folded completion differs: ", err)
+	}
 	var failure *chatpb.ConversionError
 	err = chatpb.FromJSON([]byte(`{"choices": [tru]}`), completion)
 	if !errors.As(err, &failure) || failure.Path != "$.choices[0]" {

@@ -121,3 +121,9 @@ tests/polyglot/typescript/node_modules: tests/polyglot/typescript/package-lock.j
 
 .bench-go:
 	cd benchmarks/polyglot/go && $(GO) vet ./... && $(GO) build -o $(CURDIR)/build/polyglot/bench-go .
+
+.bench-typescript: $(TOOLS)/typescript
+	cd polyglot/typescript && npm run --silent build
+	@mkdir -p build/polyglot
+	@printf '#!/bin/sh\nexec node %s "$$@"\n' '$(CURDIR)/benchmarks/polyglot/typescript/main.mjs' >build/polyglot/bench-typescript
+	@chmod +x build/polyglot/bench-typescript

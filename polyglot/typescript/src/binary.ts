@@ -1,14 +1,8 @@
-import {
-  create,
-  isFieldSet,
-  type DescField,
-  type DescMessage,
-  type Message,
-  type MessageShape,
-} from "@bufbuild/protobuf";
-import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import type { DescField, DescMessage, MessageShape } from "@bufbuild/protobuf";
+import { WireType } from "@bufbuild/protobuf/wire";
+import { ByteWriter } from "./bytes.js";
 import { ConversionError } from "./errors.js";
-import { getField, setEntry, setField, sortedEntries, type Entries, type Members } from "./fields.js";
+import { blankOf, getField, isSetOf, setEntry, setField, sortedEntries, type Entries, type Members } from "./fields.js";
 import { codecOf } from "./scalar.js";
 import { MAX_NESTING, WireError, WireReader } from "./wire.js";
 
@@ -21,14 +15,14 @@ import { MAX_NESTING, WireError, WireReader } from "./wire.js";
  * @throws ConversionError: The bytes are no message of the type.
  */
 export function fromBinary<Desc extends DescMessage>(schema: Desc, data: Uint8Array): MessageShape<Desc> {
-  const message = create(schema);
+  const message = blankOf(schema)();
   try {
-    readerOf(schema)(message as Members, new WireReader(data), 0);
+    readerOf(schema)(message, new WireReader(data), 0);
   } catch (error) {
     if (!(error instanceof WireError)) throw error;
     throw new ConversionError(`not the binary form of a ${schema.typeName}: ${error.message}`);
   }
-  return message;
+  return message as MessageShape<Desc>;
 }
 
 /**
@@ -37,7 +31,7 @@ export function fromBinary<Desc extends DescMessage>(schema: Desc, data: Uint8Ar
  * Every implementation of chatpb gives these bytes.
  */
 export function toBinary<Desc extends DescMessage>(schema: Desc, message: MessageShape<Desc>): Uint8Array {
-  const writer = new BinaryWriter();
+  const writer = new ByteWriter();
   writerOf(schema)(message as Members, writer);
   return writer.finish();
 }
@@ -45,8 +39,8 @@ export function toBinary<Desc extends DescMessage>(schema: Desc, message: Messag
 type MessageReader = (message: Members, reader: WireReader, depth: number) => void;
 /** Reads a value into the field of a message; false if it has the wire type of another field. */
 type FieldReader = (message: Members, reader: WireReader, depth: number) => boolean;
-type MessageWriter = (message: Members, writer: BinaryWriter) => void;
-type ValueWriter = (writer: BinaryWriter, value: never) => void;
+type MessageWriter = (message: Members, writer: ByteWriter) => void;
+type ValueWriter = (writer: ByteWriter, value: never) => void;
 
 const readers = new WeakMap<DescMessage, MessageReader>();
 const writers = new WeakMap<DescMessage, MessageWriter>();
@@ -54,12 +48,13 @@ const writers = new WeakMap<DescMessage, MessageWriter>();
 function readerOf(schema: DescMessage): MessageReader {
   const known = readers.get(schema);
   if (known !== undefined) return known;
-  const fields = new Map<number, FieldReader>();
+  const fields: (FieldReader | undefined)[] = [];
   const read: MessageReader = (message, reader, depth) => {
     if (depth > MAX_NESTING) throw new WireError("messages that nest too deep");
     while (reader.next()) {
       const start = reader.at;
-      if (fields.get(reader.number)?.(message, reader, depth)) continue;
+      const field = fields[reader.number];
+      if (field !== undefined && field(message, reader, depth)) continue;
       const { number, type } = reader;
       reader.skip(depth);
       const unknown = (message.$unknown ??= []);
@@ -67,26 +62,29 @@ function readerOf(schema: DescMessage): MessageReader {
     }
   };
   readers.set(schema, read); // before the fields: messages recurse
-  for (const field of schema.fields) fields.set(field.number, fieldReader(field));
+  for (const field of schema.fields) fields[field.number] = fieldReader(field);
   return read;
 }
 
 function fieldReader(field: DescField): FieldReader {
   switch (field.fieldKind) {
-    case "message":
+    case "message": {
+      const blank = blankOf(field.message);
       return messageReader(field.message, (message) => {
-        const found = getField(message, field) ?? create(field.message);
+        const found = (getField(message, field) as Members | undefined) ?? blank();
         setField(message, field, found);
-        return found as Members;
+        return found;
       });
+    }
     case "list": {
-      const list = (message: Members): unknown[] => message[field.localName] as unknown[];
+      const { localName } = field;
+      const list = (message: Members): unknown[] => message[localName] as unknown[];
       if (field.listKind === "message") {
-        const schema = field.message;
-        return messageReader(schema, (message) => {
-          const item = create(schema);
+        const blank = blankOf(field.message);
+        return messageReader(field.message, (message) => {
+          const item = blank();
           list(message).push(item);
-          return item as Members;
+          return item;
         });
       }
       const codec = codecOf(field.listKind === "scalar" ? field.scalar : undefined, field);
@@ -96,8 +94,9 @@ function fieldReader(field: DescField): FieldReader {
           return true;
         }
         if (reader.type !== WireType.LengthDelimited) return false;
-        const packed = reader.inside();
-        while (packed.at < packed.end) list(message).push(codec.read(packed));
+        const end = reader.enter();
+        while (reader.at < reader.end) list(message).push(codec.read(reader));
+        reader.leave(end);
         return true;
       };
     }
@@ -118,7 +117,9 @@ function messageReader(schema: DescMessage, target: (message: Members) => Member
   const read = readerOf(schema);
   return (message, reader, depth) => {
     if (reader.type !== WireType.LengthDelimited) return false;
-    read(target(message), reader.inside(), depth + 1);
+    const end = reader.enter();
+    read(target(message), reader, depth + 1);
+    reader.leave(end);
     return true;
   };
 }
@@ -131,7 +132,7 @@ function mapReader(field: DescField & { fieldKind: "map" }): FieldReader {
     if (reader.type !== WireType.LengthDelimited) return false;
     const entry = reader.inside();
     let key = keys.zero;
-    let value: unknown = schema === undefined ? values.zero : create(schema);
+    let value: unknown = schema === undefined ? values.zero : blankOf(schema)();
     while (entry.next()) {
       if (entry.number === 1 && entry.type === keys.wireType) key = keys.read(entry);
       else if (entry.number !== 2) entry.skip(depth);
@@ -148,7 +149,7 @@ function mapReader(field: DescField & { fieldKind: "map" }): FieldReader {
 function writerOf(schema: DescMessage): MessageWriter {
   const known = writers.get(schema);
   if (known !== undefined) return known;
-  const fields: ((message: Members, writer: BinaryWriter) => void)[] = [];
+  const fields: ((message: Members, writer: ByteWriter) => void)[] = [];
   const write: MessageWriter = (message, writer) => {
     for (const each of fields) each(message, writer);
     for (const { no, wireType, data } of message.$unknown ?? []) writer.tag(no, wireType).raw(data);
@@ -157,8 +158,10 @@ function writerOf(schema: DescMessage): MessageWriter {
   const sorted = [...schema.fields].sort((left, right) => left.number - right.number);
   for (const field of sorted) {
     const writeSet = fieldWriter(field);
+    const isSet = isSetOf(field);
     fields.push((message, writer) => {
-      if (isFieldSet(message as Message, field)) writeSet(writer, getField(message, field) as never);
+      const value = getField(message, field);
+      if (isSet(value)) writeSet(writer, value as never);
     });
   }
   return write;
@@ -178,9 +181,9 @@ function fieldWriter(field: DescField): ValueWriter {
         return (writer, items: never[]) => items.forEach((item) => write(writer.tag(field.number, wireType), item));
       }
       return (writer, items: never[]) => {
-        writer.tag(field.number, WireType.LengthDelimited).fork();
+        const start = writer.tag(field.number, WireType.LengthDelimited).begin();
         for (const item of items) write(writer, item);
-        writer.join();
+        writer.end(start);
       };
     }
     case "map": {
@@ -192,10 +195,10 @@ function fieldWriter(field: DescField): ValueWriter {
           : (writer, value) => values.write(writer.tag(2, values.wireType), value);
       return (writer, entries: Entries) => {
         for (const [key, value] of sortedEntries(entries)) {
-          writer.tag(field.number, WireType.LengthDelimited).fork();
+          const start = writer.tag(field.number, WireType.LengthDelimited).begin();
           keys.write(writer.tag(1, keys.wireType), key as never);
           write(writer, value as never);
-          writer.join();
+          writer.end(start);
         }
       };
     }
@@ -209,7 +212,8 @@ function fieldWriter(field: DescField): ValueWriter {
 function messageWriter(schema: DescMessage, number: number): ValueWriter {
   const write = writerOf(schema);
   return (writer, value: Members) => {
-    write(value, writer.tag(number, WireType.LengthDelimited).fork());
-    writer.join();
+    const start = writer.tag(number, WireType.LengthDelimited).begin();
+    write(value, writer);
+    writer.end(start);
   };
 }

@@ -33,6 +33,14 @@ export function isEmpty(value: Json): boolean {
   return Array.isArray(value) ? value.length === 0 : value instanceof Map && value.size === 0;
 }
 
+/** How many containers stand in one another in a value. */
+export function depthOf(value: Json): number {
+  if (!Array.isArray(value) && !(value instanceof Map)) return 0;
+  let deepest = 0;
+  for (const each of value.values()) deepest = Math.max(deepest, depthOf(each));
+  return deepest + 1;
+}
+
 /** A string as JSON text: only what must be escaped is. */
 export function quote(text: string): string {
   return JSON.stringify(text); // which escapes lone surrogates, and what it must, in lower case

@@ -36,7 +36,8 @@ const LONE_SURROGATES = /\p{Surrogate}/gu;
 
 /** Whether a text has a lone surrogate. */
 export function hasLoneSurrogate(text: string): boolean {
-  return text.search(LONE_SURROGATES) >= 0;
+  const { isWellFormed } = text as { isWellFormed?: () => boolean }; // ES2024
+  return isWellFormed === undefined ? text.search(LONE_SURROGATES) >= 0 : !isWellFormed.call(text);
 }
 
 function escapeUnit(unit: string): string {

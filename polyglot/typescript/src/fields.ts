@@ -1,4 +1,5 @@
-import type { DescField, Message } from "@bufbuild/protobuf";
+import { create, type DescField, type DescMessage, type Message } from "@bufbuild/protobuf";
+import { FeatureSet_FieldPresence } from "@bufbuild/protobuf/wkt";
 
 /** A message seen as what it is in JavaScript: an object with the local names of its fields. */
 export type Members = Message & Record<string, unknown>;
@@ -48,4 +49,56 @@ function compareBytes(left: Uint8Array, right: Uint8Array): number {
     if (difference !== 0) return difference;
   }
   return left.length - right.length;
+}
+
+const blanks = new WeakMap<DescMessage, () => Members>();
+
+/** Makes messages of a type, as `create` does, but faster. */
+export function blankOf(schema: DescMessage): () => Members {
+  let blank = blanks.get(schema);
+  if (blank === undefined) {
+    const first = create(schema) as Members;
+    const isPlain = Object.getPrototypeOf(first) === Object.prototype; // as those of proto3 are
+    const own = Object.entries(first).filter(([, value]) => typeof value === "object");
+    if (!isPlain || own.some(([, value]) => value instanceof Uint8Array)) blank = () => create(schema) as Members;
+    else if (own.length === 0) blank = () => ({ ...first });
+    else {
+      const copies = own.map(([name, value]) => [name, Array.isArray(value)] as const);
+      const oneofs = new Set(schema.oneofs.map((oneof) => oneof.localName));
+      blank = () => {
+        const message = { ...first };
+        for (const [name, isList] of copies) {
+          message[name] = isList ? [] : oneofs.has(name) ? { case: undefined } : {};
+        }
+        return message;
+      };
+    }
+    blanks.set(schema, blank);
+  }
+  return blank;
+}
+
+/** Whether one can tell a field that is unset from one that is zero. */
+export function hasPresence(field: DescField): boolean {
+  return field.oneof !== undefined || field.presence !== FeatureSet_FieldPresence.IMPLICIT;
+}
+
+/** Tells whether a field is set, by what `getField` gives. */
+export function isSetOf(field: DescField): (value: unknown) => boolean {
+  if (field.fieldKind === "list") return (value) => (value as unknown[]).length > 0;
+  if (field.fieldKind === "map") {
+    return (value) => {
+      for (const _ in value as Entries) return true;
+      return false;
+    };
+  }
+  if (field.fieldKind === "message" || hasPresence(field)) return (value) => value !== undefined;
+  return (value) => value !== undefined && !isZero(value);
+}
+
+/** Whether a value is the zero of its type; minus zero is none. */
+export function isZero(value: unknown): boolean {
+  return value instanceof Uint8Array
+    ? value.length === 0
+    : value === false || value === "" || value === 0n || Object.is(value, 0);
 }

@@ -1,5 +1,4 @@
 import { getOption, hasOption, ScalarType, type DescEnum, type DescField, type DescMessage } from "@bufbuild/protobuf";
-import { FeatureSet_FieldPresence } from "@bufbuild/protobuf/wkt";
 import { dump, JsonNumber, type Json } from "./document.js";
 import {
   json_alternative_to,
@@ -10,6 +9,7 @@ import {
   JsonEncoding,
 } from "./gen/chatpb/v1/options_pb.js";
 import { ResidueSchema } from "./gen/chatpb/v1/residue_pb.js";
+import { hasPresence } from "./fields.js";
 import { parse } from "./parse.js";
 import { codecOf } from "./scalar.js";
 
@@ -117,12 +117,6 @@ function ruleOf(schema: DescMessage, field: DescField, alternative: DescField | 
 export function standsForValue(rule: Rule): boolean {
   return rule.unset !== undefined || rule.unsetUtf8 !== undefined;
 }
-
-/** Whether one can tell a field that is unset from one that is zero. */
-export function hasPresence(field: DescField): boolean {
-  return field.oneof !== undefined || field.presence !== FeatureSet_FieldPresence.IMPLICIT;
-}
-
 
 function zeroOf(field: DescField): Json {
   const zero = codecOf(field.fieldKind === "scalar" ? field.scalar : undefined, field).zero;

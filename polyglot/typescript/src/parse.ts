@@ -10,15 +10,17 @@ const WORD = /true|false|null|NaN|-?Infinity/y;
 const WORDS: ReadonlyMap<string, boolean | null> = new Map([["true", true], ["false", false], ["null", null]]);
 const ESCAPE = /\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})/y;
 const utf8 = new TextEncoder();
+const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** Reads a JSON text, in UTF-8 if it is bytes; a byte order mark and white space may stand around the value. */
 export function parse(text: string | Uint8Array, allowNan = false): Json {
   return new Parser(typeof text === "string" ? text : decode(text, allowNan), allowNan).document();
 }
 
-function decode(data: Uint8Array, allowNan: boolean): string {
+/** The text of UTF-8 bytes, with a byte order mark if they have one. */
+export function decode(data: Uint8Array, allowNan = false): string {
   try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(data);
+    return strictUtf8.decode(data);
   } catch {
     const end = firstBadByte(data);
     const parser = new Parser(new TextDecoder("utf-8", { ignoreBOM: true }).decode(data.subarray(0, end)), allowNan);
@@ -45,10 +47,10 @@ function firstBadByte(data: Uint8Array): number {
 }
 
 /** A reader of one JSON text that knows where it is. */
-class Parser {
+export class Parser {
   private at: number;
   /** A member name, an index, or undefined where there is none yet, for each container around. */
-  private readonly steps: (Step | undefined)[] = [];
+  private steps: (Step | undefined)[] = [];
 
   constructor(
     private readonly text: string,
@@ -62,6 +64,18 @@ class Parser {
     this.skipSpace();
     if (this.at < this.text.length) this.fail(`expected the end of the text, got ${this.seen()}`);
     return value;
+  }
+
+  /** Reads the value that begins here, in so many containers. An error does not tell its path. */
+  part(start: number, depth: number): Json {
+    this.at = start;
+    this.steps.length = depth;
+    return this.value();
+  }
+
+  /** Where the value that was read last ends. */
+  get end(): number {
+    return this.at;
   }
 
   /** The path of the first fault. */

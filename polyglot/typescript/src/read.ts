@@ -2,12 +2,12 @@ import { create, ScalarType, type DescMessage, type MessageShape } from "@bufbui
 import { base64Decode, base64Encode } from "@bufbuild/protobuf/wire";
 import { dump, equal, isEmpty, JsonNumber, kindOf, type Json, type JsonMembers } from "./document.js";
 import { ConversionError, hasLoneSurrogate } from "./errors.js";
-import { setEntry, setField, type Entries, type Members } from "./fields.js";
+import { Placed, readFast, type TreeReader } from "./fast.js";
+import { blankOf, isZero, setEntry, setField, type Entries, type Members } from "./fields.js";
 import { JsonEncoding } from "./gen/chatpb/v1/options_pb.js";
 import { ResidueSchema } from "./gen/chatpb/v1/residue_pb.js";
 import { mappingOf, standsForValue, wordsOf, type Rule } from "./mapping.js";
-import { parse } from "./parse.js";
-import { isZero } from "./scalar.js";
+import { decode, parse } from "./parse.js";
 
 export interface ReadOptions {
   /** Whether the words NaN, Infinity and -Infinity, which are not JSON, are kept. */
@@ -25,11 +25,17 @@ export function fromJson<Desc extends DescMessage>(
   options: ReadOptions = {},
 ): MessageShape<Desc> {
   if (mappingOf(schema).residue === undefined) throw new TypeError(`${schema.typeName} mirrors no JSON object`);
-  const value = parse(text, options.allowNan);
-  if (!(value instanceof Map)) {
-    throw new ConversionError(`expected an object, got ${kindOf(value)}`, "$", beginning(text));
-  }
-  return objectReader(schema)(value) as MessageShape<Desc>;
+  const { allowNan = false } = options;
+  const decoded = typeof text === "string" ? text : decode(text, allowNan);
+  const message = readFast(schema, decoded, allowNan, TREES) ?? readTree(schema, decoded, allowNan);
+  return message as MessageShape<Desc>;
+}
+
+/** Reads the text of a JSON object by way of a tree; `fromJson` does the same, but faster. */
+export function readTree(schema: DescMessage, text: string, allowNan: boolean): Members {
+  const value = parse(text, allowNan);
+  if (value instanceof Map) return objectReader(schema)(value);
+  throw new ConversionError(`expected an object, got ${kindOf(value)}`, "$", beginning(text));
 }
 
 /** Reads the members of a JSON object into a message. */
@@ -38,11 +44,10 @@ export function fromMembers<Desc extends DescMessage>(schema: Desc, members: Jso
 }
 
 /** The offset of the value in a text that is JSON. */
-function beginning(text: string | Uint8Array): number {
-  const data = typeof text === "string" ? new TextEncoder().encode(text) : text;
-  const start = data[0] === 0xef ? 3 : 0;
-  const length = data.subarray(start).findIndex((byte) => ![0x20, 0x09, 0x0a, 0x0d].includes(byte));
-  return start + length;
+function beginning(text: string): number {
+  const start = text.startsWith("\ufeff") ? 1 : 0;
+  const value = text.slice(start).search(/[^ \t\n\r]/);
+  return (start === 0 ? 0 : 3) + value;
 }
 
 /** What does not fit a field. */
@@ -57,27 +62,25 @@ function objectReader(schema: DescMessage): (members: JsonMembers) => Members {
   const known = readers.get(schema);
   if (known !== undefined) return known;
   const { residue, rules, byName } = mappingOf(schema);
-  const fits = new Map<Rule, Reader>();
+  const blank = blankOf(schema);
   const standing = rules.filter(standsForValue);
 
   const read = (members: JsonMembers): Members => {
-    const message = create(schema) as Members;
+    const message = blank();
     const nullFields: number[] = [];
     const emptyFields: number[] = [];
     const extra: JsonMembers = new Map();
     for (const [name, value] of members) {
       const rule = byName.get(name);
-      if (rule === undefined) extra.set(name, value);
-      else if (isUnset(rule, value, members)) continue;
-      else if (value === null) nullFields.push(rule.field.number);
-      else if (isEmptyOf(rule, value)) emptyFields.push(rule.field.number);
-      else {
-        const fit = (fits.get(rule) as Reader)(value);
-        if (fit !== UNFIT) setField(message, rule.field, fit);
-        else if (rule.alternative !== undefined && (Array.isArray(value) || value instanceof Map)) {
-          setField(message, rule.alternative, dump(value));
-        } else extra.set(name, value);
+      if (rule === undefined) {
+        extra.set(name, value);
+        continue;
       }
+      const text = rule.unsetUtf8 === undefined ? undefined : members.get(rule.unsetUtf8.name);
+      const placed = place(rule, value, text, message);
+      if (placed === Placed.NULL) nullFields.push(rule.field.number);
+      else if (placed === Placed.EMPTY) emptyFields.push(rule.field.number);
+      else if (placed === Placed.EXTRA) extra.set(name, value);
     }
     const absentFields = standing.filter((rule) => !members.has(rule.name)).map((rule) => rule.field.number);
     if (residue !== undefined && nullFields.length + absentFields.length + emptyFields.length + extra.size > 0) {
@@ -90,19 +93,40 @@ function objectReader(schema: DescMessage): (members: JsonMembers) => Members {
     }
     return message;
   };
-  readers.set(schema, read); // before the fields: messages recurse
-  for (const rule of rules) fits.set(rule, fieldReader(rule));
+  readers.set(schema, read);
   return read;
 }
+
+const fits = new WeakMap<Rule, Reader>();
+
+/** Reads a value into a field of a message. `text` is what the field has whose UTF-8 an unset one stands for. */
+function place(rule: Rule, value: Json, text: Json | undefined, message: Members): Placed {
+  if (isUnset(rule, value, text)) return Placed.DONE;
+  if (value === null) return Placed.NULL;
+  if (isEmptyOf(rule, value)) return Placed.EMPTY;
+  let read = fits.get(rule);
+  if (read === undefined) {
+    read = fieldReader(rule);
+    fits.set(rule, read);
+  }
+  const fit = read(value);
+  if (fit !== UNFIT) setField(message, rule.field, fit);
+  else if (rule.alternative !== undefined && (Array.isArray(value) || value instanceof Map)) {
+    setField(message, rule.alternative, dump(value));
+  } else return Placed.EXTRA;
+  return Placed.DONE;
+}
+
+/** What reads the values that the fast reader does not. */
+const TREES: TreeReader = { object: (schema, members) => objectReader(schema)(members), place };
 
 const ascending = (left: number, right: number): number => left - right;
 const utf8 = new TextEncoder();
 
 /** Whether a value is what an unset field stands for. */
-function isUnset(rule: Rule, value: Json, members: JsonMembers): boolean {
+function isUnset(rule: Rule, value: Json, named: Json | undefined): boolean {
   if (rule.unsetUtf8 === undefined) return rule.unset !== undefined && equal(rule.unset.value, value);
   if (!Array.isArray(value)) return false;
-  const named = members.get(rule.unsetUtf8.name);
   const bytes = utf8.encode(typeof named === "string" && !hasLoneSurrogate(named) ? named : "");
   return (
     bytes.length === value.length &&
@@ -186,9 +210,10 @@ function unionReader(schema: DescMessage): Reader {
   if (known !== undefined) return known;
   const { rules } = mappingOf(schema);
   const hasList = rules.some((rule) => rule.isRepeated);
+  const blank = blankOf(schema);
   const members: { rule: Rule; read: Reader }[] = [];
   const reader: Reader = (value) => {
-    const message = create(schema) as Members;
+    const message = blank();
     if (hasList && Array.isArray(value) && value.length === 0) return message;
     for (const { rule, read } of members) {
       const fit = read(value);

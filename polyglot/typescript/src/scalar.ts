@@ -1,20 +1,20 @@
 import { ScalarType, type DescField } from "@bufbuild/protobuf";
-import { WireType, type BinaryWriter } from "@bufbuild/protobuf/wire";
-import { ConversionError, hasLoneSurrogate } from "./errors.js";
-import { utf8Text, type WireReader } from "./wire.js";
+import { WireType } from "@bufbuild/protobuf/wire";
+import type { ByteWriter } from "./bytes.js";
+import type { WireReader } from "./wire.js";
 
 /** How a scalar or an enum stands in bytes. */
 export interface ScalarCodec {
   readonly wireType: WireType;
   readonly zero: unknown;
   read(reader: WireReader): unknown;
-  write(writer: BinaryWriter, value: never): void;
+  write(writer: ByteWriter, value: never): void;
 }
 
 const int32: ScalarCodec = {
   wireType: WireType.Varint,
   zero: 0,
-  read: (reader) => Number(BigInt.asIntN(32, reader.varint())),
+  read: (reader) => reader.int32(),
   write: (writer, value) => writer.int32(value),
 };
 
@@ -61,8 +61,8 @@ const CODECS: ReadonlyMap<ScalarType, ScalarCodec> = new Map<ScalarType, ScalarC
     {
       wireType: WireType.LengthDelimited,
       zero: "",
-      read: (reader) => utf8Text(reader.bytes()),
-      write: (writer, value) => writer.string(checked(value)),
+      read: (reader) => reader.text(),
+      write: (writer, value) => writer.string(value),
     },
   ],
   [
@@ -81,16 +81,4 @@ export function codecOf(type: ScalarType | undefined, field: DescField): ScalarC
   const codec = type === undefined ? int32 : CODECS.get(type); // an enum is an int32
   if (codec === undefined) throw new Error(`${field} has a type that chatpb.v1 does not use`);
   return codec;
-}
-
-/** Whether a value is the zero of its type; minus zero is none. */
-export function isZero(value: unknown): boolean {
-  return value instanceof Uint8Array
-    ? value.length === 0
-    : value === false || value === "" || value === 0n || Object.is(value, 0);
-}
-
-function checked(text: string): string {
-  if (hasLoneSurrogate(text)) throw new ConversionError("a text has a lone surrogate, which UTF-8 has not");
-  return text;
 }

@@ -1,13 +1,12 @@
 import { ScalarType, type DescMessage, type MessageShape } from "@bufbuild/protobuf";
 import { base64Encode } from "@bufbuild/protobuf/wire";
-import { doubleText, dump, kindOf, quote, type Json, type JsonMembers } from "./document.js";
+import { depthOf, doubleText, dump, kindOf, quote, type Json, type JsonMembers } from "./document.js";
 import { ConversionError, hasLoneSurrogate, pathOf, type Step } from "./errors.js";
-import { getField, sortedEntries, type Entries, type Members } from "./fields.js";
+import { getField, isSetOf, sortedEntries, type Entries, type Members } from "./fields.js";
 import { JsonEncoding } from "./gen/chatpb/v1/options_pb.js";
 import type { Residue } from "./gen/chatpb/v1/residue_pb.js";
-import { hasPresence, mappingOf, standsForValue, wordsOf, type Mapping, type Rule } from "./mapping.js";
+import { mappingOf, standsForValue, wordsOf, type Mapping, type Rule } from "./mapping.js";
 import { MAX_DEPTH, parse, TOO_DEEP } from "./parse.js";
-import { isZero } from "./scalar.js";
 
 export interface WriteOptions {
   /** Whether numbers that are not finite are written, as NaN, Infinity and -Infinity, which are not JSON. */
@@ -27,11 +26,14 @@ export function toJson<Desc extends DescMessage>(
   options: WriteOptions = {},
 ): string {
   if (mappingOf(schema).residue === undefined) throw new TypeError(`${schema.typeName} mirrors no JSON object`);
-  return objectWriter(schema)(message as Members, new Context(options)) as string;
+  const context = new Context(options);
+  objectWriter(schema)(message as Members, context);
+  return context.text;
 }
 
-/** Where a writer is, and what it may write. */
+/** What was written, where a writer is, and what it may write. */
 class Context {
+  text = "";
   readonly steps: Step[] = [];
   depth = 0;
 
@@ -39,13 +41,6 @@ class Context {
 
   fail(reason: string): never {
     throw new ConversionError(reason, pathOf(this.steps));
-  }
-
-  at<T>(step: Step, run: () => T): T {
-    this.steps.push(step);
-    const result = run();
-    this.steps.pop();
-    return result;
   }
 
   open(): void {
@@ -57,16 +52,20 @@ class Context {
   }
 
   /** Writes free JSON where the writer is. */
-  free(value: Json): string {
+  free(value: Json): void {
     if (this.depth + depthOf(value) > MAX_DEPTH) this.refuseDeep(value, this.depth);
-    return dump(value);
+    this.text += dump(value);
   }
 
   /** Refuses the first array or object of a value that is too deep. */
   private refuseDeep(value: Json, depth: number): void {
     if (!Array.isArray(value) && !(value instanceof Map)) return;
     if (depth >= MAX_DEPTH) this.fail(TOO_DEEP);
-    for (const [step, each] of value.entries()) this.at(step, () => this.refuseDeep(each, depth + 1));
+    for (const [step, each] of value.entries()) {
+      this.steps.push(step);
+      this.refuseDeep(each, depth + 1);
+      this.steps.pop();
+    }
   }
 
   parse(text: string): Json {
@@ -74,15 +73,28 @@ class Context {
   }
 }
 
-function depthOf(value: Json): number {
-  if (!Array.isArray(value) && !(value instanceof Map)) return 0;
-  let deepest = 0;
-  for (const each of value.values()) deepest = Math.max(deepest, depthOf(each));
-  return deepest + 1;
+/** Writes a value, and returns true; false if it is unset, and then nothing is written. */
+type Writer<T = never> = (value: T, context: Context) => boolean;
+
+/** What is known of a field when it is written. */
+interface Entry {
+  readonly rule: Rule;
+  /** The name of the field in messages, if they have the value under it. */
+  readonly localName: string | undefined;
+  /** The member's name in quotes, with the colon. */
+  readonly key: string;
+  readonly isSet: (value: unknown) => boolean;
+  readonly write: Writer;
 }
 
-/** Writes a value; undefined if it is unset. */
-type Writer<T = never> = (value: T, context: Context) => string | undefined;
+function entryOf(rule: Rule): Entry {
+  const localName = rule.field.oneof === undefined ? rule.field.localName : undefined;
+  return { rule, localName, key: `${quote(rule.name)}:`, isSet: isSetIn(rule), write: fieldWriter(rule) };
+}
+
+function valueOf({ localName, rule }: Entry, message: Members): unknown {
+  return localName === undefined ? getField(message, rule.field) : message[localName];
+}
 
 const writers = new WeakMap<DescMessage, Writer<Members>>();
 
@@ -94,34 +106,55 @@ function objectWriter(schema: DescMessage): Writer<Members> {
   const known = writers.get(schema);
   if (known !== undefined) return known;
   const mapping = mappingOf(schema);
-  const fields: { rule: Rule; key: string; write: Writer }[] = [];
+  const entries: Entry[] = [];
   const write: Writer<Members> = (message, context) => {
     refuseUnknown(schema, message, context);
     context.open();
     const said = readResidue(mapping, message, context);
-    const pieces: string[] = [];
-    for (const { rule, key, write } of fields) {
-      const value = getField(message, rule.field);
-      let text = isSet(rule, value) ? context.at(rule.name, () => write(value as never, context)) : undefined;
-      if (text === undefined && rule.alternative !== undefined) {
-        const shared = getField(message, rule.alternative) as string | undefined;
-        if (shared !== undefined) text = context.at(rule.name, () => rawText(shared, context));
+    let separator = "{";
+    for (const entry of entries) {
+      const before = context.text;
+      const { rule } = entry;
+      const value = valueOf(entry, message);
+      const hasShared = rule.alternative !== undefined;
+      let isWritten = false;
+      if (hasShared || entry.isSet(value)) {
+        context.text += separator + entry.key;
+        context.steps.push(rule.name);
+        isWritten = entry.isSet(value) && entry.write(value as never, context);
+        if (!isWritten && hasShared) {
+          const shared = getField(message, rule.alternative) as string | undefined;
+          isWritten = shared !== undefined && writeRaw(shared, context);
+        }
+        context.steps.pop();
+        if (!isWritten) context.text = before;
       }
       if (said?.extra.has(rule.name)) {
-        if (text === undefined) continue;
+        if (!isWritten) continue;
         said.extra.delete(rule.name); // reading never sets both: the field was set later
       }
-      const member = text ?? unsetText(rule, message, said);
-      if (member !== undefined) pieces.push(key + member);
+      if (!isWritten) {
+        const unset = unsetText(rule, message, said);
+        if (unset === undefined) continue;
+        context.text += separator + entry.key + unset;
+      }
+      separator = ",";
     }
-    for (const [name, value] of said?.extra ?? []) {
-      pieces.push(`${quote(name)}:${context.at(name, () => context.free(value))}`);
+    if (said !== undefined) {
+      for (const [name, value] of said.extra) {
+        context.text += `${separator}${quote(name)}:`;
+        context.steps.push(name);
+        context.free(value);
+        context.steps.pop();
+        separator = ",";
+      }
     }
     context.close();
-    return `{${pieces.join(",")}}`;
+    context.text += separator === "{" ? "{}" : "}";
+    return true;
   };
   writers.set(schema, write); // before the fields: messages recurse
-  for (const rule of mapping.rules) fields.push({ rule, key: `${quote(rule.name)}:`, write: fieldWriter(rule) });
+  for (const rule of mapping.rules) entries.push(entryOf(rule));
   return write;
 }
 
@@ -129,22 +162,25 @@ function unionWriter(schema: DescMessage): Writer<Members> {
   const known = writers.get(schema);
   if (known !== undefined) return known;
   const { rules } = mappingOf(schema);
-  const members: { rule: Rule; write: Writer }[] = [];
-  const empty = rules.some((rule) => rule.isRepeated) ? "[]" : undefined;
+  const entries: Entry[] = [];
+  const isList = rules.some((rule) => rule.isRepeated);
   const write: Writer<Members> = (message, context) => {
     refuseUnknown(schema, message, context);
-    let text: string | undefined;
-    for (const { rule, write } of members) {
-      const value = getField(message, rule.field);
-      if (!isSet(rule, value)) continue;
-      const written = write(value as never, context);
-      if (text !== undefined) context.fail(`expected one value, but ${rule.name} is set in addition to another`);
-      text = written;
+    let isWritten = false;
+    for (const entry of entries) {
+      const value = valueOf(entry, message);
+      if (!entry.isSet(value)) continue;
+      const before = context.text;
+      const isSecond = entry.write(value as never, context);
+      if (isWritten) context.fail(`expected one value, but ${entry.rule.name} is set in addition to another`);
+      isWritten = isSecond;
+      if (!isWritten) context.text = before;
     }
-    return text ?? empty;
+    if (!isWritten && isList) context.text += "[]";
+    return isWritten || isList;
   };
   writers.set(schema, write); // before the fields: messages recurse
-  for (const rule of rules) members.push({ rule, write: fieldWriter(rule) });
+  for (const rule of rules) entries.push(entryOf(rule));
   return write;
 }
 
@@ -204,20 +240,31 @@ function unsetText(rule: Rule, message: Members, said: Said | undefined): string
   if (said?.nulls.has(number)) return "null";
   if (said?.absent.has(number) || !standsForValue(rule)) return undefined;
   if (rule.unsetUtf8 === undefined) return rule.unset?.text;
-  return arrayText(utf8.encode((getField(message, rule.unsetUtf8) ?? "") as string));
+  return utf8Text((getField(message, rule.unsetUtf8) ?? "") as string);
 }
 
 const utf8 = new TextEncoder();
 
 const arrayText = (bytes: Uint8Array): string => `[${bytes.join(",")}]`;
 
-function isSet(rule: Rule, value: unknown): boolean {
-  if (rule.isRepeated) return (value as unknown[]).length > 0;
-  if (rule.isMap) return Object.keys(value as Entries).length > 0;
-  if (value === undefined) return false;
-  const { field } = rule;
-  if (field.fieldKind === "enum") return value !== 0;
-  return field.fieldKind !== "scalar" || hasPresence(field) || !isZero(value);
+/** The bytes of ASCII characters, in decimal. */
+const DECIMALS = Array.from({ length: 0x80 }, (_, byte) => String(byte));
+
+/** The UTF-8 of a text as an array. */
+function utf8Text(text: string): string {
+  if (text === "") return "[]";
+  let array = "";
+  for (let index = 0; index < text.length; index++) {
+    const byte = DECIMALS[text.charCodeAt(index)];
+    if (byte === undefined) return arrayText(utf8.encode(text));
+    array += (index === 0 ? "[" : ",") + byte;
+  }
+  return `${array}]`;
+}
+
+/** Whether a field holds a value; the zero of an enum is none. */
+function isSetIn(rule: Rule): (value: unknown) => boolean {
+  return rule.field.fieldKind === "enum" ? (value) => value !== undefined && value !== 0 : isSetOf(rule.field);
 }
 
 function fieldWriter(rule: Rule): Writer {
@@ -225,63 +272,95 @@ function fieldWriter(rule: Rule): Writer {
   if (rule.isRepeated) {
     return (items: unknown[], context) => {
       context.open();
-      const texts = items.map((item, index) => element(index, item, write, context));
+      for (let index = 0; index < items.length; index++) {
+        context.text += index === 0 ? "[" : ",";
+        writeElement(index, items[index], write, context);
+      }
       context.close();
-      return `[${texts.join(",")}]`;
+      context.text += "]";
+      return true;
     };
   }
   if (rule.isMap) {
     return (entries: Entries, context) => {
       context.open();
-      const texts: string[] = [];
+      let separator = "{";
       for (const [key, value] of sortedEntries(entries)) {
-        texts.push(`${quote(key)}:${element(key, value, write, context)}`);
+        context.text += `${separator}${quote(key)}:`;
+        writeElement(key, value, write, context);
+        separator = ",";
       }
       context.close();
-      return `{${texts.join(",")}}`;
+      context.text += "}";
+      return true;
     };
   }
   return write;
 }
 
-function element(step: Step, value: unknown, write: Writer, context: Context): string {
-  return context.at(
-    step,
-    () => write(value as never, context) ?? context.fail("expected a value, got an unset one"),
-  );
+function writeElement(step: Step, value: unknown, write: Writer, context: Context): void {
+  context.steps.push(step);
+  if (!write(value as never, context)) context.fail("expected a value, got an unset one");
+  context.steps.pop();
 }
 
 function elementWriter({ field, encoding }: Rule): Writer {
   if (field.message !== undefined) {
     const schema = field.message;
-    return (value: Members, context) => writerOf(schema)(value, context);
+    let write: Writer<Members> | undefined; // messages recurse
+    return (value: Members, context) => (write ??= writerOf(schema))(value, context);
   }
   if (field.enum !== undefined) {
     const { byNumber } = wordsOf(field.enum);
     const texts = new Map([...byNumber].map(([number, word]) => [number, quote(word)]));
     return (value: number, context) => {
       const text = texts.get(value);
-      if (text === undefined && value !== 0 && !context.options.ignoreUnknownFields) {
+      if (text !== undefined) context.text += text;
+      else if (value !== 0 && !context.options.ignoreUnknownFields) {
         context.fail(`${value} is a value that the schema does not know`);
       }
-      return text;
+      return text !== undefined;
     };
   }
   switch (field.scalar) {
     case ScalarType.STRING:
-      return encoding === JsonEncoding.RAW ? rawText : stringText;
-    case ScalarType.BYTES:
-      return encoding === JsonEncoding.BASE64 ? (value: Uint8Array) => quote(base64Encode(value)) : arrayText;
+      return encoding === JsonEncoding.RAW ? writeRaw : writeString;
+    case ScalarType.BYTES: {
+      const isBase64 = encoding === JsonEncoding.BASE64;
+      return writing((value: Uint8Array) => (isBase64 ? quote(base64Encode(value)) : arrayText(value)));
+    }
     case ScalarType.DOUBLE:
-      return numberText;
+      return writing(numberText);
     default:
-      return (value: boolean | number | bigint) => String(value);
+      return writing((value: boolean | number | bigint) => String(value));
   }
 }
 
-function stringText(value: string, context: Context): string {
+function writing<T>(textOf: (value: T, context: Context) => string): Writer<T> {
+  return (value, context) => {
+    context.text += textOf(value, context);
+    return true;
+  };
+}
+
+/** The most code units that are looked at here: the platform takes less time for longer texts. */
+const SHORT = 64;
+
+function writeString(value: string, context: Context): boolean {
+  let index = 0;
+  if (value.length <= SHORT) {
+    for (; index < value.length; index++) {
+      const unit = value.charCodeAt(index);
+      if (unit < 0x20 || unit > 0x7e || unit === 0x22 || unit === 0x5c) break;
+    }
+  }
+  if (index === value.length) {
+    context.text += `"${value}"`;
+    return true;
+  }
   if (hasLoneSurrogate(value)) context.fail("a text has a lone surrogate, which UTF-8 has not");
-  return quote(value);
+  context.text += quote(value);
+  return true;
 }
 
 function numberText(value: number, context: Context): string {
@@ -292,11 +371,12 @@ function numberText(value: number, context: Context): string {
   return doubleText(value);
 }
 
-function rawText(text: string, context: Context): string {
+function writeRaw(text: string, context: Context): boolean {
   try {
-    return context.free(context.parse(text));
+    context.free(context.parse(text));
   } catch (error) {
     if (!(error instanceof ConversionError) || error.reason === TOO_DEEP) throw error;
-    return context.fail(`expected JSON text: ${error.message}`);
+    context.fail(`expected JSON text: ${error.message}`);
   }
+  return true;
 }

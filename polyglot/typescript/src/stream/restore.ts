@@ -1,10 +1,9 @@
 import { clone, getOption, isFieldSet, type DescField, type DescMessage } from "@bufbuild/protobuf";
 import { toBinary } from "../binary.js";
 import { ConversionError } from "../errors.js";
-import { getField, setField, type Members } from "../fields.js";
+import { getField, hasPresence, setField, type Members } from "../fields.js";
 import { ChatCompletionChunkSchema, type ChatCompletionChunk } from "../gen/chatpb/v1/chat_completion_chunk_pb.js";
 import { carried } from "../gen/chatpb/v1/options_pb.js";
-import { hasPresence } from "../mapping.js";
 
 /** The most bytes that a reader restores to a chunk. */
 const MAX_RESTORED_BYTES = 64 * 1024;

@@ -28,7 +28,7 @@ pub use error::ConversionError;
 #[doc(hidden)]
 pub use error::find_error;
 pub use schema::Schema;
-pub use sse::{EventStream, TooLong};
+pub use sse::{ChunkDecoder, EventStream, TooLong};
 pub use stream::{Compacted, Compactor, Folder, Restorer, fold, unfold};
 
 /// The input has a form that the fast ways do not take.

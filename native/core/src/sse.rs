@@ -1,8 +1,12 @@
 //! Server-sent events, as OpenAI-compatible servers send them: what `chatpb.sse.Decoder` does.
 
+mod chunks;
+mod found;
+
 use memchr::memchr2;
 
 use crate::json::BOM;
+pub use chunks::ChunkDecoder;
 
 const DONE: &[u8] = b"[DONE]";
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use chatpb::{ConversionError, Options, binary_to_json, json_to_binary, schema};
+use chatpb::{ChunkDecoder, ConversionError, Options, binary_to_json, json_to_binary, schema};
 use serde_json::Value;
 
 fn path(name: &str) -> PathBuf {
@@ -170,4 +170,77 @@ fn texts_nest_200_levels() {
         assert_eq!(format!("$.x{}", "[0]".repeat(199)), error.path);
         assert_eq!(Some(5 + 199), error.offset);
     }
+}
+
+/// Feeds a stream in pieces. Gives the chunks, and what it fails with.
+fn decoded(
+    decoder: &mut ChunkDecoder,
+    pieces: &mut dyn Iterator<Item = &[u8]>,
+) -> (Vec<Vec<u8>>, Option<ConversionError>) {
+    let mut chunks = Vec::new();
+    for piece in pieces {
+        match decoder.feed(piece) {
+            Ok(found) => chunks.extend(found),
+            Err(error) => return (chunks, Some(error)),
+        }
+    }
+    loop {
+        match decoder.close() {
+            Ok(found) if found.is_empty() => return (chunks, None),
+            Ok(found) => chunks.extend(found),
+            Err(error) => return (chunks, Some(error)),
+        }
+    }
+}
+
+#[test]
+fn streams_of_events_give_chunks() {
+    let hex = |value: &Value| {
+        let text = value.as_str().unwrap().as_bytes();
+        let digits = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap();
+        text.chunks(2).map(digits).collect::<Vec<_>>()
+    };
+    let mut count = 0;
+    for (name, vector) in vectors("stream/") {
+        if vector["kind"] != "sse" {
+            continue;
+        }
+        count += 1;
+        let data = read(&format!("stream/{name}.sse"));
+        let most = usize::try_from(vector["max_event_bytes"].as_u64().unwrap()).unwrap();
+        let options = Options {
+            allow_nan: vector["allow_nan"] == true,
+            ..Options::default()
+        };
+        for size in [data.len().max(1), 1, 7] {
+            let mut decoder = ChunkDecoder::with_options(most, options);
+            let (chunks, failure) = decoded(&mut decoder, &mut data.chunks(size));
+            let expected: Vec<_> = vector["chunks"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(hex)
+                .collect();
+            assert_eq!(expected, chunks, "{name}");
+            let error = (!vector["error"].is_null()).then(|| hex(&vector["error"]));
+            assert_eq!(error.as_deref(), decoder.error(), "{name}");
+            assert_eq!(
+                vector["is_error_of_choice"],
+                decoder.is_error_of_choice(),
+                "{name}"
+            );
+            assert_eq!(vector["is_done"], decoder.is_done(), "{name}");
+            match failure {
+                None => assert!(vector["reason"].is_null(), "{name}"),
+                Some(failure) => {
+                    assert_eq!(vector["reason"], failure.reason, "{name}");
+                    assert_eq!(vector["path"], failure.path, "{name}");
+                    let offset = failure.offset.map(|at| at as u64);
+                    assert_eq!(vector["offset"].as_u64(), offset, "{name}");
+                    assert!(decoder.feed(b"data: {}\n\n").is_err(), "{name}");
+                }
+            }
+        }
+    }
+    assert!(count > 20, "{count}");
 }

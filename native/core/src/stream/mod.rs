@@ -11,7 +11,7 @@ mod pieces;
 mod plan;
 mod restore;
 mod rules;
-mod tree;
+pub mod tree;
 mod unfold;
 
 use std::sync::LazyLock;

@@ -3,7 +3,7 @@
     python polyglot/generate.py go java        # those that buf.gen.yaml has for these two
     python polyglot/generate.py go --output build/drift
 
-The language of a plugin is the folder below `polyglot` that it writes to.
+The language of a plugin is the folder below `polyglot` that it writes to; `native` is Rust.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ BUF = Path(sys.executable).with_name("buf")
 def language(out: str) -> str:
     """The language whose stubs go to a folder."""
     parts = Path(out).parts
+    if parts[0] == "native":
+        return "rust"
     return parts[parts.index("polyglot") + 1]
 
 

@@ -30,15 +30,16 @@ polyglot: setup ## Generate, build and test the stubs in five languages; ARGS=--
 $(POLYGLOT:%=polyglot-%): polyglot-%: setup ## The same for one: polyglot-go, -java, -typescript, -rust, -cpp
 	PYTHONPATH=tests $(BIN)/python tests/polyglot/run.py $(ARGS) $*
 
-gen-polyglot: .gen-go .gen-typescript ## Generate the stubs that are committed: Go and TypeScript
+gen-polyglot: .gen-go .gen-typescript .gen-rust ## Generate the stubs that are committed: Go, TypeScript and Rust
 
-gen-polyglot-other: .gen-java .gen-rust .gen-cpp ## Generate those of Java, Rust and C++ into build/; needs Maven, cargo and Debian packages
+gen-polyglot-other: .gen-java .gen-cpp ## Generate those of Java and C++ into build/; needs Maven and Debian packages
 
-drift-polyglot: $(TOOLS)/go $(TOOLS)/typescript ## Check that the committed stubs are what `make gen-polyglot` generates
+drift-polyglot: $(TOOLS)/go $(TOOLS)/typescript $(TOOLS)/rust ## Check that the committed stubs are what `make gen-polyglot` generates
 	@rm -rf build/drift
-	@$(GENERATE) go typescript --output build/drift
+	@$(GENERATE) go typescript rust --output build/drift
 	diff -r build/drift/polyglot/go/chatpb polyglot/go/chatpb
 	diff -r build/drift/polyglot/typescript/src/gen polyglot/typescript/src/gen
+	diff -r build/drift/native/core/src/gen native/core/src/gen
 
 clean-polyglot:
 	rm -rf $(TOOLS) polyglot/typescript/node_modules polyglot/typescript/build polyglot/typescript/dist \
@@ -84,10 +85,10 @@ $(TOOLS)/cpp: polyglot/polyglot.mk $(VENV)/.done
 
 # Stubs.
 
-.gen-go .gen-typescript: .gen-%: $(TOOLS)/%
+.gen-go .gen-typescript .gen-rust: .gen-%: $(TOOLS)/%
 	$(GENERATE) $*
 
-.gen-java .gen-rust .gen-cpp: .gen-%: build/polyglot/%/.done
+.gen-java .gen-cpp: .gen-%: build/polyglot/%/.done
 
 build/polyglot/%/.done: $(TOOLS)/% $(PROTO)
 	@rm -rf $(@D)
@@ -111,7 +112,7 @@ tests/polyglot/typescript/node_modules: tests/polyglot/typescript/package-lock.j
 .build-java: .gen-java
 	mvn --quiet --batch-mode --file $(POM) process-classes
 
-.build-rust: .gen-rust
+.build-rust:
 	cd tests/polyglot/rust && cargo build --quiet --locked --target-dir $(CURDIR)/build/polyglot/rust-target
 
 .build-cpp: .gen-cpp

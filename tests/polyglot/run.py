@@ -72,7 +72,12 @@ LANGUAGES: Final = {
         ("node", ROOT / "tests/polyglot/typescript/build/main.js"),
         ("json_view", "json", *STREAMS),
     ),
-    "rust": Language("Rust", ("cargo",), (BUILT / "rust-target/debug/chatpb-conformance",)),
+    "rust": Language(
+        "Rust",
+        ("cargo",),
+        (BUILT / "rust-target/debug/chatpb-conformance",),
+        ("json", "fold", "unfold", "compact"),
+    ),
     "cpp": Language(
         "C++",
         ("g++", "pkg-config", "protoc", "grpc_cpp_plugin"),

@@ -10,6 +10,8 @@ mod decimal;
 mod error;
 mod fault;
 mod json;
+#[cfg(feature = "prost")]
+mod messages;
 mod read;
 mod repeats;
 mod schema;
@@ -19,6 +21,8 @@ mod stream;
 #[cfg(feature = "table")]
 #[doc(hidden)]
 pub mod table;
+#[cfg(feature = "prost")]
+pub mod v1;
 mod wire;
 mod write;
 
@@ -27,6 +31,10 @@ pub use convert::{Options, binary_to_json, json_to_binary};
 pub use error::ConversionError;
 #[doc(hidden)]
 pub use error::find_error;
+#[cfg(feature = "prost")]
+pub use messages::{
+    fold_messages, from_json, from_json_with, to_json, to_json_with, unfold_message,
+};
 pub use schema::Schema;
 pub use sse::{ChunkDecoder, EventStream, TooLong};
 pub use stream::{Compacted, Compactor, Folder, Restorer, fold, unfold};

@@ -1,7 +1,7 @@
 //! A stream of chunks to the completion that it makes.
 
 use crate::stream::elements::{KeyedElements, UnknownElements};
-use crate::stream::pieces::{Name, Text};
+use crate::stream::pieces::{Name, Text, begins};
 use crate::stream::rules::{Field, Rule, Type, Unknown, rules};
 use crate::stream::tree::{Members, Node};
 
@@ -293,7 +293,7 @@ fn covers(whole: &Node, part: &Node) -> bool {
         (Node::Array(whole), Node::Array(part)) => {
             whole.len() >= part.len() && whole.iter().zip(part).all(|(w, p)| covers(w, p))
         }
-        (Node::String(whole), Node::String(part)) => whole.starts_with(part),
+        (Node::String(whole), Node::String(part)) => begins(whole, part),
         (Node::Bool(whole), Node::Bool(part)) => whole == part,
         (Node::Null, _) => false,
         (Node::Number(one), Node::Number(two)) => covers_number(one, two),

@@ -10,6 +10,9 @@ use crate::wire::{Fields, Value, put_bytes, put_number};
 /// The most messages that may surround one, as in the runtimes of protobuf.
 const MOST_DEEP: usize = 100;
 
+/// The number of the field with the key of an entry of a map.
+const KEY: u32 = 1;
+
 /// A message.
 #[derive(Clone, Debug, Default)]
 pub struct Parsed<'a> {
@@ -133,26 +136,8 @@ impl<'a> Parsed<'a> {
 
     /// The binary form: fields by their numbers, then the unknown ones.
     pub fn write(&self, mapped: &'static Type, out: &mut Vec<u8>) {
-        for (&number, held) in &self.fields {
-            match (held, &mapped.fields[&number].coding) {
-                (Held::Number(bits), Coding::Number(kind)) => {
-                    put_number(out, number, kind.wire(), *bits);
-                }
-                (Held::Numbers(all), Coding::Number(kind)) => {
-                    put_numbers(out, &mapped.fields[&number], *kind, all);
-                }
-                (Held::Bytes(bytes), _) => put_bytes(out, number, bytes),
-                (Held::List(all), _) => all.iter().for_each(|bytes| put_bytes(out, number, bytes)),
-                (Held::Message(message), Coding::Message(place)) => {
-                    put_bytes(out, number, &message.to_bytes(types().of(*place)));
-                }
-                (Held::Messages(all), Coding::Message(place)) => {
-                    for message in all {
-                        put_bytes(out, number, &message.to_bytes(types().of(*place)));
-                    }
-                }
-                _ => {}
-            }
+        for (number, held) in &self.fields {
+            put(out, &mapped.fields[number], held);
         }
         out.extend_from_slice(&self.unknown);
     }
@@ -172,6 +157,56 @@ impl<'a> Parsed<'a> {
             _ => false,
         };
         self.unknown.is_empty() && self.fields.values().all(is_blank)
+    }
+}
+
+/// Appends a field.
+fn put(out: &mut Vec<u8>, field: &Field, held: &Held<'_>) {
+    let number = field.number;
+    match (held, &field.coding) {
+        (Held::Number(bits), Coding::Number(kind)) => put_number(out, number, kind.wire(), *bits),
+        (Held::Numbers(all), Coding::Number(kind)) => put_numbers(out, field, *kind, all),
+        (Held::Bytes(bytes), _) => put_bytes(out, number, bytes),
+        (Held::List(all), _) => all.iter().for_each(|bytes| put_bytes(out, number, bytes)),
+        (Held::Message(message), Coding::Message(place)) => {
+            put_bytes(out, number, &message.to_bytes(types().of(*place)));
+        }
+        (Held::Messages(all), Coding::Message(place)) if field.is_map => {
+            put_entries(out, number, all, types().of(*place));
+        }
+        (Held::Messages(all), Coding::Message(place)) => {
+            for message in all {
+                put_bytes(out, number, &message.to_bytes(types().of(*place)));
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What an entry of a map is sorted by.
+fn order<'a>(entry: &Parsed<'a>) -> (u64, &'a [u8]) {
+    match entry.fields.get(&KEY) {
+        Some(Held::Bytes(key)) => (0, key),
+        Some(Held::Number(key)) => (*key, &[]),
+        _ => (0, &[]),
+    }
+}
+
+/// Appends the entries of a map in the order of their keys. Of entries with the same key the last
+/// one counts.
+fn put_entries(out: &mut Vec<u8>, number: u32, entries: &[Parsed<'_>], mapped: &'static Type) {
+    let sorted: BTreeMap<_, _> = entries.iter().map(|entry| (order(entry), entry)).collect();
+    for entry in sorted.into_values() {
+        // Unlike other fields, those of an entry are written even if they are zero.
+        let mut data = Vec::new();
+        for (number, field) in &mapped.fields {
+            match (entry.fields.get(number), &field.coding) {
+                (None, Coding::Number(kind)) => put_number(&mut data, *number, kind.wire(), 0),
+                (None, _) => put_bytes(&mut data, *number, b""),
+                (Some(held), _) => put(&mut data, field, held),
+            }
+        }
+        put_bytes(out, number, &data);
     }
 }
 

@@ -60,7 +60,7 @@ impl Name {
     }
 
     pub fn add(&mut self, piece: &[u8]) {
-        if piece.starts_with(&self.0) {
+        if begins(piece, &self.0) {
             self.0.clear();
             self.0.extend_from_slice(piece);
         } else {
@@ -90,4 +90,22 @@ pub fn append_wtf8(text: &mut Vec<u8>, piece: &[u8]) {
         }
     }
     text.extend_from_slice(piece);
+}
+
+/// Whether WTF-8 begins with another one, by UTF-16 code units: a character begins with the first of
+/// its surrogates.
+pub fn begins(text: &[u8], start: &[u8]) -> bool {
+    if text.starts_with(start) {
+        return true;
+    }
+    let Some((head, &[0xed, high @ 0xa0..=0xaf, end])) = start.split_last_chunk() else {
+        return false;
+    };
+    let rest = text.strip_prefix(head).and_then(|rest| rest.get(..4));
+    let rest = rest.and_then(|rest| std::str::from_utf8(rest).ok());
+    let Some(char) = rest.and_then(|rest| rest.chars().next()) else {
+        return false;
+    };
+    let unit = 0xd000 | u16::from(high & 0x3f) << 6 | u16::from(end & 0x3f);
+    char.len_utf16() == 2 && char.encode_utf16(&mut [0; 2])[0] == unit
 }

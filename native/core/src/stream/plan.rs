@@ -75,6 +75,8 @@ pub struct Field {
     pub coding: Coding,
     pub is_list: bool,
     pub is_packed: bool,
+    /// Whether its messages are the entries of a map.
+    pub is_map: bool,
     pub has_presence: bool,
     /// The fields of the same oneof.
     pub rivals: Vec<u32>,
@@ -205,35 +207,12 @@ fn read_field(
         coding,
         is_list: field.cardinality() == Cardinality::Repeated,
         is_packed: field.is_packed(),
+        is_map: field.is_map(),
         has_presence: field.supports_presence(),
         rivals: rivals.filter(|&rival| rival != number).collect(),
         carried,
         unset,
         never,
         is_inner: false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// `normal` writes the entries of a map in the order in which they came.
-    #[test]
-    fn chunks_have_no_maps() {
-        let pool = DescriptorPool::decode(DESCRIPTOR_SET).expect("the descriptors are whole");
-        let mut left = vec![pool.get_message_by_name(CHUNK).expect("the type of chunks")];
-        let mut seen = Vec::new();
-        while let Some(message) = left.pop() {
-            for field in message.fields() {
-                assert!(!field.is_map(), "{}", field.full_name());
-                if let Kind::Message(held) = field.kind()
-                    && !seen.contains(&held)
-                {
-                    seen.push(held.clone());
-                    left.push(held);
-                }
-            }
-        }
     }
 }

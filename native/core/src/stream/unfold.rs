@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use crate::error::ConversionError;
+use crate::stream::pieces::append_wtf8;
 use crate::stream::rules::{Field, Rule, Type, rules};
 use crate::stream::tree::{Members, Node, parse};
 use crate::stream::{Folder, chunk_type, completion_type, lossless, object_of};
@@ -276,7 +277,7 @@ fn tokens_of(
             elements.iter().map(token_of).collect::<Option<_>>()?;
         let mut spelled = Vec::with_capacity(text.len());
         for (_, token) in &elements {
-            crate::stream::pieces::append_wtf8(&mut spelled, token);
+            append_wtf8(&mut spelled, token);
         }
         (spelled == text).then(|| Tokens {
             holder: &field.name,

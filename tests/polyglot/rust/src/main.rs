@@ -1,19 +1,17 @@
-//! Checks that prost and tonic read chatpb's messages as every other language does.
+//! Checks that the crate chatpb, with prost and tonic, does what every other language does.
 //!
 //! Arguments: the folder of the vectors, and the address of a relay. Prints a line for each case.
 
 mod fields;
+mod json;
 mod relay;
+mod streams;
+mod value;
 mod vectors;
 
 use std::env;
 use std::path::Path;
 use std::process::ExitCode;
-
-/// The stubs, which `make gen-polyglot` makes, and which are not to clippy's taste.
-#[allow(clippy::all)]
-#[path = "../../../../build/polyglot/rust/chatpb/v1/chatpb.v1.rs"]
-mod v1;
 
 /// What a case gives: nothing, or the reason why it failed.
 type Check = Result<(), String>;
@@ -52,7 +50,10 @@ async fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let mut report = Report::default();
-    vectors::check(Path::new(folder), &mut report);
+    let folder = Path::new(folder);
+    vectors::check(folder, &mut report);
+    json::check(folder, &mut report);
+    streams::check(folder, &mut report);
     relay::check(address, &mut report).await;
     ExitCode::from(u8::from(report.has_failed))
 }

@@ -9,9 +9,9 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, TimeoutExpired};
 use tonic_types::{StatusExt, pb};
 
-use crate::v1;
-use crate::v1::chat_completion_service_client::ChatCompletionServiceClient;
 use crate::{Check, Report};
+use chatpb::v1;
+use chatpb::v1::chat_completion_service_client::ChatCompletionServiceClient;
 
 type Client = ChatCompletionServiceClient<Channel>;
 
@@ -64,10 +64,21 @@ async fn compact(mut client: Client) -> Check {
     let responses = responses(&mut client, true).await?;
     let is_compact = responses.iter().any(|each| !each.compact_chunks.is_empty());
     ensure(is_compact, || "no chunk came compact".into())?;
-    let chunks = responses
-        .iter()
-        .flat_map(|each| each.chunks.iter().chain(&each.compact_chunks));
-    expect(&wanted, &chunks.map(text_of).collect())
+    let mut restorer = chatpb::Restorer::new();
+    let mut chunks = Vec::new();
+    for response in &responses {
+        chunks.extend(restorer.add(response).map_err(|error| error.to_string())?);
+    }
+    expect(&wanted, &chunks.iter().map(text_of).collect())?;
+    let folded = chatpb::fold_messages(&chunks).map_err(|error| error.to_string())?;
+    let message = folded
+        .choices
+        .first()
+        .and_then(|choice| choice.message.as_ref());
+    expect(
+        &wanted,
+        &message.map_or("", |message| message.content()).into(),
+    )
 }
 
 /// Dropping a stream cancels its call: tonic says so to the relay, and has no status for it here.

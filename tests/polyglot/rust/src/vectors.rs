@@ -152,26 +152,26 @@ fn below<'a>(value: Value<'a>, step: &Json) -> Result<Value<'a>, String> {
     found.ok_or_else(|| format!("there is no {step}"))
 }
 
-fn expect<T: PartialEq + std::fmt::Display>(wanted: &T, found: &T) -> Check {
+pub fn expect<T: PartialEq + std::fmt::Display>(wanted: &T, found: &T) -> Check {
     if wanted == found {
         return Ok(());
     }
     Err(format!("expected {wanted}, got {found}"))
 }
 
-fn manifest(folder: &Path) -> Vec<Json> {
+pub fn manifest(folder: &Path) -> Vec<Json> {
     serde_json::from_slice(&read(folder, "manifest", "json")).expect("a list of vectors")
 }
 
-fn read(folder: &Path, name: &str, ending: &str) -> Vec<u8> {
+pub fn read(folder: &Path, name: &str, ending: &str) -> Vec<u8> {
     let path = folder.join(format!("{name}.{ending}"));
     fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn text(value: &Json) -> &str {
+pub fn text(value: &Json) -> &str {
     value.as_str().expect("a string")
 }
 
-fn hex(data: &[u8]) -> String {
+pub fn hex(data: &[u8]) -> String {
     data.iter().map(|byte| format!("{byte:02x}")).collect()
 }

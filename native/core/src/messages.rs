@@ -1,0 +1,177 @@
+//! The conversions on prost's messages.
+
+use std::borrow::Borrow;
+
+use prost::{Message, Name};
+
+use crate::error::ConversionError;
+use crate::{Folder, Options, Restorer, binary_to_json, json_to_binary, schema, unfold, v1};
+
+/// Reads a JSON text into a message.
+///
+/// The law: [`to_json`] of the message is the same JSON value, except what prost cannot hold: see
+/// [`v1`]. What the typed fields cannot represent is in the residues of the message.
+///
+/// `text` is a JSON object in UTF-8; white space and a byte order mark may surround it. If a member
+/// is repeated, the last one wins. The message type is one that mirrors a JSON object, such as
+/// [`v1::ChatCompletion`], [`v1::ChatCompletionChunk`] or [`v1::ChatCompletionRequest`].
+///
+/// # Errors
+///
+/// The text is not one JSON object, is not UTF-8, or nests deeper than 200 levels; or the message
+/// type mirrors no JSON object.
+///
+/// # Examples
+///
+/// ```
+/// use chatpb::v1::ChatCompletion;
+///
+/// # fn main() -> Result<(), chatpb::ConversionError> {
+/// let text = r#"{"id":"chatcmpl-1","choices":[{"index":0,"message":{"content":"Hi"}}],"new":1}"#;
+/// let completion: ChatCompletion = chatpb::from_json(text)?;
+/// assert_eq!("Hi", completion.choices[0].message.as_ref().unwrap().content());
+/// assert_eq!(text, chatpb::to_json(&completion)?);
+///
+/// let error = chatpb::from_json::<ChatCompletion>("{").unwrap_err();
+/// assert_eq!(Some(1), error.offset);
+/// # Ok(())
+/// # }
+/// ```
+pub fn from_json<M: Name + Default>(text: impl AsRef<[u8]>) -> Result<M, ConversionError> {
+    from_json_with(text, Options::default())
+}
+
+/// Reads a JSON text as [`from_json`] does; `allow_nan` of the options counts.
+///
+/// # Errors
+///
+/// As for [`from_json`].
+pub fn from_json_with<M: Name + Default>(
+    text: impl AsRef<[u8]>,
+    options: Options,
+) -> Result<M, ConversionError> {
+    decode(&json_to_binary(text.as_ref(), number::<M>()?, options)?)
+}
+
+/// Writes a message as JSON text.
+///
+/// The text is compact: documented members in the order in which api.openai.com sends them, then
+/// the others.
+///
+/// # Errors
+///
+/// The message has an enum value that the schema does not know, numbers that are not finite, or
+/// text that is not JSON where JSON is expected; or the message type mirrors no JSON object.
+pub fn to_json<M: Name>(message: &M) -> Result<String, ConversionError> {
+    to_json_with(message, Options::default())
+}
+
+/// Writes a message as [`to_json`] does, with options.
+///
+/// # Errors
+///
+/// As for [`to_json`].
+pub fn to_json_with<M: Name>(message: &M, options: Options) -> Result<String, ConversionError> {
+    let text = binary_to_json(&message.encode_to_vec(), number::<M>()?, options)?;
+    String::from_utf8(text).map_err(|_| ConversionError::new("not UTF-8"))
+}
+
+/// Assembles the chunks of one stream into the completion that they make, as
+/// [`fold`](crate::fold()) does.
+///
+/// # Errors
+///
+/// There is no chunk, or one cannot be written as JSON: see [`to_json`].
+///
+/// # Examples
+///
+/// ```
+/// use chatpb::v1::ChatCompletionChunk;
+///
+/// # fn main() -> Result<(), chatpb::ConversionError> {
+/// let chunks = ["Hel", "lo!"].map(|token| {
+///     let text = format!(r#"{{"choices":[{{"index":0,"delta":{{"content":"{token}"}}}}]}}"#);
+///     chatpb::from_json::<ChatCompletionChunk>(text).unwrap()
+/// });
+/// let completion = chatpb::fold_messages(&chunks)?;
+/// assert_eq!("Hello!", completion.choices[0].message.as_ref().unwrap().content());
+/// # Ok(())
+/// # }
+/// ```
+pub fn fold_messages<I>(chunks: I) -> Result<v1::ChatCompletion, ConversionError>
+where
+    I: IntoIterator,
+    I::Item: Borrow<v1::ChatCompletionChunk>,
+{
+    let mut folder = Folder::new(Options::default());
+    for chunk in chunks {
+        folder.add_message(chunk.borrow())?;
+    }
+    folder.finish_message()
+}
+
+/// Splits a completion into the chunks of a stream, as [`unfold`](crate::unfold()) does.
+///
+/// The law: `fold_messages(unfold_message(c)) == c`, except what prost cannot hold: see [`v1`].
+///
+/// # Errors
+///
+/// The completion cannot be written as JSON: see [`to_json`].
+pub fn unfold_message(
+    completion: &v1::ChatCompletion,
+) -> Result<Vec<v1::ChatCompletionChunk>, ConversionError> {
+    let chunks = unfold(&completion.encode_to_vec(), Options::default())?;
+    chunks.iter().map(|chunk| decode(chunk)).collect()
+}
+
+impl Folder {
+    /// Joins the next chunk, as [`add`](Self::add) does.
+    ///
+    /// # Errors
+    ///
+    /// As for [`add`](Self::add).
+    pub fn add_message(&mut self, chunk: &v1::ChatCompletionChunk) -> Result<(), ConversionError> {
+        self.add(&chunk.encode_to_vec())
+    }
+
+    /// The completion that the chunks make.
+    ///
+    /// # Errors
+    ///
+    /// As for [`finish`](Self::finish).
+    pub fn finish_message(self) -> Result<v1::ChatCompletion, ConversionError> {
+        decode(&self.finish()?)
+    }
+}
+
+impl Restorer {
+    /// The chunks of the next response of a compact stream, all of them whole.
+    ///
+    /// # Errors
+    ///
+    /// As for [`restore`](Self::restore).
+    pub fn add(
+        &mut self,
+        response: &v1::StreamChatCompletionResponse,
+    ) -> Result<Vec<v1::ChatCompletionChunk>, ConversionError> {
+        let mut chunks = response.chunks.clone();
+        if let Some(last) = chunks.last() {
+            self.follow(&last.encode_to_vec());
+        }
+        for compact in &response.compact_chunks {
+            chunks.push(decode(&self.restore(&compact.encode_to_vec())?)?);
+        }
+        Ok(chunks)
+    }
+}
+
+/// The number of a message type that mirrors a JSON object.
+fn number<M: Name>() -> Result<usize, ConversionError> {
+    let name = M::full_name();
+    let number = schema().message_type(&name);
+    number.ok_or_else(|| ConversionError::new(format!("{name} does not mirror a JSON object")))
+}
+
+fn decode<M: Name + Default>(data: &[u8]) -> Result<M, ConversionError> {
+    M::decode(data).map_err(|error| ConversionError::new(error.to_string()))
+}

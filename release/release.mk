@@ -3,7 +3,7 @@
 DIST_ENV := .venv-dist
 DIST_RUN := $(DIST_ENV)/bin/python -m
 
-.PHONY: dist test-dist version
+.PHONY: dist test-dist version release-names
 
 $(DIST_ENV)/.done: uv.lock $(UV)
 	$(PYTHON) -m venv $(DIST_ENV)
@@ -18,3 +18,6 @@ version: ## Check that all packages have the same version; V=0.2.0 sets it
 
 test-dist: setup dist ## Install the packages in dist/ in clean environments without a compiler, and use them
 	$(BIN)/python -m pytest tests/packages $(TEST_ARGS)
+
+release-names: ## Ask the registries whether the names of the packages are free, and list the texts that use them
+	@$(PYTHON) -m release.names

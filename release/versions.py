@@ -17,7 +17,7 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[1]
 #: A version without the extras of semantic versions, which the registries spell differently.
 VERSION: Final = re.compile(r"\d+\.\d+\.\d+")
-_COORDINATES: Final = r"<groupId>com\.chatpb</groupId>\s*<artifactId>[^<]*</artifactId>\s*"
+_COORDINATES: Final = r"<groupId>io\.github\.chatpb</groupId>\s*<artifactId>[^<]*</artifactId>\s*"
 #: Files and, in each, the places of the version: patterns with three groups, the second of which is
 #: the version. A file that is not there has none.
 PLACES: Final = [

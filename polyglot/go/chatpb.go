@@ -112,6 +112,14 @@ func toJSON(m proto.Message, o options) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if text, ok := emit(mapped, o, m, nil); ok {
+		return text, nil
+	}
+	return write(m, mapped, o)
+}
+
+// write writes any message.
+func write(m proto.Message, mapped *mapping, o options) ([]byte, error) {
 	w := writer{options: o}
 	if err := w.message(mapped, m.ProtoReflect(), 0); err != nil {
 		return nil, err
@@ -124,11 +132,19 @@ func toJSON(m proto.Message, o options) ([]byte, error) {
 //
 // The error is that of Unmarshal or of ToJSON.
 func BinaryToJSON(data []byte, m proto.Message, opts ...Option) ([]byte, error) {
+	mapped, err := mappingOf(m.ProtoReflect().Descriptor())
+	if err != nil {
+		return nil, err
+	}
+	o := optionsOf(opts)
+	if text, ok := emit(mapped, o, nil, data); ok {
+		return text, nil
+	}
 	read := m.ProtoReflect().New().Interface()
 	if err := Unmarshal(data, read); err != nil {
 		return nil, err
 	}
-	return ToJSON(read, opts...)
+	return write(read, mapped, o)
 }
 
 // Marshal gives the canonical binary form of a message: the same bytes for the same message in all of

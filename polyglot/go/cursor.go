@@ -80,6 +80,13 @@ const (
 	highBits  = 0x8080808080808080
 )
 
+// unusual gives the highest bit of the first byte of eight that is a quote, a backslash or a control
+// character, and perhaps of others behind it; 0 if there is none.
+func unusual(word uint64) uint64 {
+	quote, backslash := word^'"'*everyByte, word^'\\'*everyByte
+	return ((word-' '*everyByte)&^word | (quote-everyByte)&^quote | (backslash-everyByte)&^backslash) & highBits
+}
+
 // string reads a string, and gives it with its quotes.
 func (c *cursor) string() (quoted []byte, escaped, ok bool) {
 	if c.peek() != '"' {
@@ -89,10 +96,7 @@ func (c *cursor) string() (quoted []byte, escaped, ok bool) {
 	for {
 		// Eight bytes at a time, up to a quote, a backslash or a control character.
 		for at+8 <= len(c.text) {
-			word := binary.LittleEndian.Uint64(c.text[at:])
-			quote, backslash := word^'"'*everyByte, word^'\\'*everyByte
-			found := ((word-' '*everyByte)&^word | (quote-everyByte)&^quote | (backslash-everyByte)&^backslash) & highBits
-			if found != 0 {
+			if found := unusual(binary.LittleEndian.Uint64(c.text[at:])); found != 0 {
 				at += bits.TrailingZeros64(found) / 8
 				break
 			}

@@ -2,6 +2,7 @@ package chatpb
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -25,6 +26,11 @@ type mapping struct {
 	// How many fields stand for a value while unset, and which.
 	expected int
 	standing fieldSet
+	// Where fields are kept that are looked up by their numbers: those of fields in their places, then
+	// those that share a member, then the residue; with the types of their binary forms.
+	slots  int
+	slotOf []int // by number; -1 for those that the schema does not know
+	wires  []protowire.Type
 	// How members that the schema does not know are folded.
 	unknown unknownRules
 	// The member of a chunk that holds a whole completion.
@@ -35,7 +41,8 @@ type mapping struct {
 type residueFields struct {
 	holder, nulls, absent, empties, extra protoreflect.FieldDescriptor
 
-	tag []byte
+	tag  []byte
+	slot int
 }
 
 type shape uint8
@@ -66,6 +73,7 @@ type field struct {
 	entryTag   []byte // of the values of a map
 	isImplicit bool   // it has a single value without presence
 	utf8Place  int    // the place of utf8Of in the mapping
+	slot       int    // of the mapping
 }
 
 // tagOf gives the tag of a field in the binary form.
@@ -191,7 +199,32 @@ func (c compiler) mapping(desc protoreflect.MessageDescriptor) (*mapping, error)
 			return nil, fmt.Errorf("%s: %w", f.desc.FullName(), err)
 		}
 	}
+	m.setSlots(alternatives)
 	return m, nil
+}
+
+// maxSlotNumber is the greatest number of a field that has a slot. Messages with others are not emitted.
+const maxSlotNumber = 1 << 12
+
+func (m *mapping) setSlots(alternatives []*field) {
+	add := func(number protoreflect.FieldNumber, tag []byte) int {
+		_, wire, _ := protowire.ConsumeTag(tag)
+		for len(m.slotOf) <= int(min(number, maxSlotNumber)) {
+			m.slotOf = append(m.slotOf, -1)
+		}
+		if number < maxSlotNumber {
+			m.slotOf[number] = m.slots
+		}
+		m.wires = append(m.wires, wire)
+		m.slots++
+		return m.slots - 1
+	}
+	for _, f := range append(slices.Clone(m.fields), alternatives...) {
+		f.slot = add(f.number, f.tag)
+	}
+	if m.residue != nil {
+		m.residue.slot = add(m.residue.holder.Number(), m.residue.tag)
+	}
 }
 
 // alternativeTo gives the name of the field whose member a field shares.

@@ -88,29 +88,35 @@ func appendQuoted(out []byte, text string) []byte {
 			continue
 		}
 		out = append(out, text[start:i]...)
-		switch c {
-		case '"', '\\':
-			out = append(out, '\\', c)
-		case '\b':
-			out = append(out, '\\', 'b')
-		case '\f':
-			out = append(out, '\\', 'f')
-		case '\n':
-			out = append(out, '\\', 'n')
-		case '\r':
-			out = append(out, '\\', 'r')
-		case '\t':
-			out = append(out, '\\', 't')
-		case 0xed:
+		if c == 0xed {
 			out = appendSurrogate(out, text[i:])
 			i += 2
-		default:
-			out = append(out, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+		} else {
+			out = appendEscape(out, c)
 		}
 		start = i + 1
 	}
 	out = append(out, text[start:]...)
 	return append(out, '"')
+}
+
+// appendEscape writes the escape of a quote, a backslash or a control character.
+func appendEscape(out []byte, c byte) []byte {
+	switch c {
+	case '"', '\\':
+		return append(out, '\\', c)
+	case '\b':
+		return append(out, '\\', 'b')
+	case '\f':
+		return append(out, '\\', 'f')
+	case '\n':
+		return append(out, '\\', 'n')
+	case '\r':
+		return append(out, '\\', 'r')
+	case '\t':
+		return append(out, '\\', 't')
+	}
+	return append(out, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
 }
 
 // isSurrogate tells whether text that begins with the byte 0xed begins with a lone surrogate.

@@ -371,10 +371,18 @@ func (w *writer) double(number float64) *ConversionError {
 	return nil
 }
 
+// byteTexts are the numbers of bytes, each with a comma.
+var byteTexts = func() (texts [256]string) {
+	for i := range texts {
+		texts[i] = strconv.Itoa(i) + ","
+	}
+	return texts
+}()
+
 func appendByteArray(out, data []byte) []byte {
 	out = append(out, '[')
 	for _, each := range data {
-		out = append(strconv.AppendUint(out, uint64(each), 10), ',')
+		out = append(out, byteTexts[each]...)
 	}
 	return closed(out, ']')
 }

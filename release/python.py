@@ -11,7 +11,7 @@ from pathlib import Path
 
 from release.archive import lay_out, read_tar, write_tar
 from release.steps import ROOT, WORK, Step, run
-from release.targets import LINUX, cargo, without_compilers
+from release.targets import LINUX, SOURCES, cargo, without_compilers
 from release.wheels import finish
 
 BUILD = [sys.executable, "-W", "ignore", "-m", "build", "--no-isolation", "--skip-dependency-check"]
@@ -27,13 +27,11 @@ def build(folder: Path, targets: Sequence[str]) -> None:
     files = read_tar(package)
     write_tar(folder / package.name, files)
     top = package.name.removesuffix(".tar.gz")
-    sources = WORK / "sources"
-    lay_out(sources, {name.removeprefix(f"{top}/"): content for name, content in files.items()})
-    _wheel(folder, sources, {"PATH": without_compilers()}, "any")
+    lay_out(SOURCES, {name.removeprefix(f"{top}/"): content for name, content in files.items()})
+    _wheel(folder, SOURCES, {"PATH": without_compilers()}, "any")
     for target in targets:
         platform = LINUX[target][0] if target in LINUX else ""
-        _check(_wheel(folder, sources, cargo(target, sources), platform), bool(platform))
-    lay_out(sources, {})
+        _check(_wheel(folder, SOURCES, cargo(target), platform), bool(platform))
 
 
 def _wheel(folder: Path, sources: Path, environment: Mapping[str, str], platform: str) -> Path:

@@ -15,6 +15,8 @@ from release.steps import ROOT, WORK, run
 
 #: The oldest GNU C library that the packages for Linux run with; Rust needs it anyway.
 GLIBC: Final = (2, 17)
+#: Where the source package is unpacked, of which wheels are made.
+SOURCES: Final = WORK / "sources"
 #: Targets of Rust to the platforms of wheels, and what zig calls them.
 LINUX: Final = {
     "x86_64-unknown-linux-gnu": ("manylinux_2_17_x86_64", "x86_64-linux-gnu"),
@@ -31,15 +33,16 @@ def chosen(everything: bool) -> list[str]:
     return [f"{platform.machine()}-unknown-linux-gnu"]
 
 
-def cargo(target: str, sources: Path = ROOT) -> dict[str, str]:
+def cargo(target: str) -> dict[str, str]:
     """Returns the environment in which cargo builds for a target, the same bytes in any folder.
 
     Args:
         target: one of `LINUX`, or "native", which is whatever cargo takes.
-        sources: where the sources are that are built.
     """
     home = os.environ.get("CARGO_HOME", str(Path.home() / ".cargo"))
-    remap = [f"--remap-path-prefix={sources}=/chatpb", f"--remap-path-prefix={home}=/cargo"]
+    # The same for all packages, so that they share what cargo has built. The last that fits counts.
+    folders = {str(ROOT): "/chatpb", str(SOURCES): "/chatpb", home: "/cargo"}
+    remap = [f"--remap-path-prefix={folder}={name}" for folder, name in folders.items()]
     environment = {
         "CARGO_TARGET_DIR": str(ROOT / "native" / "target"),
         "CARGO_ENCODED_RUSTFLAGS": "\x1f".join(remap),

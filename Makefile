@@ -103,7 +103,7 @@ FAULTS := tests/log/test_faults.py tests/table/test_compaction.py tests/table/te
 # Hundreds of processes are started: they find compiled modules, even if the environment is without.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: setup ## Run the tests; those of the converters run with both implementations
-	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/packages --ignore tests/spark --ignore tests/table/test_s3.py --ignore tests/cli/test_object_store.py $(addprefix --ignore ,$(FAULTS))
+	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/packages --ignore tests/polyglot/new_projects/test_new_projects.py --ignore tests/spark --ignore tests/table/test_s3.py --ignore tests/cli/test_object_store.py $(addprefix --ignore ,$(FAULTS))
 	@$(BIN)/python -c 'import chatpb, sys; sys.exit(chatpb.implementation == "python")' || exit 0; \
 	  echo "the same tests with the pure Python implementation"; \
 	  CHATPB_IMPLEMENTATION=python $(BIN)/python -m pytest $(PARALLEL) $(CONVERTS)

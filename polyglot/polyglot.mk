@@ -21,7 +21,7 @@ PROTO := $(wildcard proto/chatpb/v1/*.proto) buf.gen.yaml polyglot/generate.py
 CPP_PACKAGES := g++ make pkg-config protobuf-compiler protobuf-compiler-grpc libprotobuf-dev \
                 libgrpc++-dev nlohmann-json3-dev
 
-.PHONY: .cpp-packages polyglot gen-polyglot gen-polyglot-other drift-polyglot clean-polyglot $(POLYGLOT:%=polyglot-%) \
+.PHONY: .cpp-packages polyglot test-new-projects gen-polyglot gen-polyglot-other drift-polyglot clean-polyglot $(POLYGLOT:%=polyglot-%) \
         $(POLYGLOT:%=.gen-%) $(POLYGLOT:%=.build-%)
 
 polyglot: setup ## Generate, build and test the stubs in five languages; ARGS=--docs updates docs/polyglot.md
@@ -128,3 +128,6 @@ tests/polyglot/typescript/node_modules: tests/polyglot/typescript/package-lock.j
 	@mkdir -p build/polyglot
 	@printf '#!/bin/sh\nexec node %s "$$@"\n' '$(CURDIR)/benchmarks/polyglot/typescript/main.mjs' >build/polyglot/bench-typescript
 	@chmod +x build/polyglot/bench-typescript
+
+test-new-projects: setup ## Follow docs/polyglot.md to the letter in empty folders, one for each language; ARGS="-k Go" for one
+	$(BIN)/python -m pytest tests/polyglot/new_projects $(ARGS)

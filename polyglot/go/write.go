@@ -1,6 +1,7 @@
 package chatpb
 
 import (
+	"bytes"
 	"encoding/base64"
 	"fmt"
 	"math"
@@ -362,6 +363,9 @@ func (w *writer) double(number float64) *ConversionError {
 	}
 	if size := math.Abs(number); size != 0 && (size < 1e-5 || size >= 1e16) {
 		w.out = strconv.AppendFloat(w.out, number, 'e', -1, 64)
+		if w.shortExponents {
+			w.out = shortenExponent(w.out)
+		}
 		return nil
 	}
 	w.out = strconv.AppendFloat(w.out, number, 'f', -1, 64)
@@ -369,6 +373,20 @@ func (w *writer) double(number float64) *ConversionError {
 		w.out = append(w.out, ".0"...)
 	}
 	return nil
+}
+
+// shortenExponent takes away what the exponent at the end of a text does not need: a plus, and a zero
+// before its one digit.
+func shortenExponent(out []byte) []byte {
+	sign := bytes.LastIndexByte(out, 'e') + 1
+	digits := sign + 1
+	if out[digits] == '0' {
+		digits++
+	}
+	if out[sign] == '-' {
+		sign++
+	}
+	return append(out[:sign], out[digits:]...)
 }
 
 // byteTexts are the numbers of bytes, each with a comma.

@@ -76,7 +76,7 @@ LANGUAGES: Final = {
         "Rust",
         ("cargo",),
         (BUILT / "rust-target/debug/chatpb-conformance",),
-        ("json", "fold", "unfold", "compact"),
+        ("json", *STREAMS),
     ),
     "cpp": Language(
         "C++",

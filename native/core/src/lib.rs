@@ -1,7 +1,10 @@
-//! JSON of OpenAI chat completions to protobuf and back, in one pass, driven by descriptors.
+#![cfg_attr(feature = "prost", doc = include_str!("../README.md"))]
 //!
-//! The rules are those of `docs/mapping.md`. No field and no enum word is named here: the tables
-//! come from the descriptors and their options.
+//! # How it works
+//!
+//! JSON is converted in one pass, driven by descriptors. The rules are those of `docs/mapping.md` in
+//! the repository. No field and no enum word is named in the code: the tables come from the
+//! descriptors and their options.
 #![forbid(unsafe_code)]
 
 mod builtin;

@@ -5,7 +5,9 @@ use std::borrow::Borrow;
 use prost::{Message, Name};
 
 use crate::error::ConversionError;
-use crate::{Folder, Options, Restorer, binary_to_json, json_to_binary, schema, unfold, v1};
+use crate::{
+    ChunkDecoder, Folder, Options, Restorer, binary_to_json, json_to_binary, schema, unfold, v1,
+};
 
 /// Reads a JSON text into a message.
 ///
@@ -162,6 +164,43 @@ impl Restorer {
             chunks.push(decode(&self.restore(&compact.encode_to_vec())?)?);
         }
         Ok(chunks)
+    }
+}
+
+impl ChunkDecoder {
+    /// Takes the next bytes as [`feed`](Self::feed) does, and gives the chunks that they complete.
+    ///
+    /// # Errors
+    ///
+    /// As for [`feed`](Self::feed).
+    pub fn feed_messages(
+        &mut self,
+        data: &[u8],
+    ) -> Result<Vec<v1::ChatCompletionChunk>, ConversionError> {
+        self.feed(data)?.iter().map(|chunk| decode(chunk)).collect()
+    }
+
+    /// Gives the chunks that the end of the stream completes, all at once.
+    ///
+    /// # Errors
+    ///
+    /// As for [`feed`](Self::feed).
+    pub fn close_messages(&mut self) -> Result<Vec<v1::ChatCompletionChunk>, ConversionError> {
+        let mut chunks = Vec::new();
+        loop {
+            let more = self.close()?;
+            if more.is_empty() {
+                return Ok(chunks);
+            }
+            for chunk in more {
+                chunks.push(decode(&chunk)?);
+            }
+        }
+    }
+
+    /// The error of the stream, as [`error`](Self::error) has it.
+    pub fn error_message(&self) -> Option<v1::ErrorResponse> {
+        self.error().and_then(|error| decode(error).ok())
     }
 }
 

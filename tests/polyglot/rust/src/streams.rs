@@ -4,12 +4,13 @@ use std::path::Path;
 
 use chatpb::v1::StreamChatCompletionResponse;
 use chatpb::{
-    Compacted, Compactor, ConversionError, Options, Restorer, fold, json_to_binary, unfold,
+    ChunkDecoder, Compacted, Compactor, ConversionError, Options, Restorer, fold, json_to_binary,
+    unfold,
 };
 use prost::Message;
 use serde_json::Value as Json;
 
-use crate::json::{number, told};
+use crate::json::{is_refused, number, told};
 use crate::vectors::{expect, hex, manifest, read, text};
 use crate::{Check, Report};
 
@@ -22,6 +23,7 @@ pub fn check(folder: &Path, report: &mut Report) {
             "fold" => check_fold(folder, &entry),
             "unfold" => check_unfold(folder, &entry),
             "compact" => check_compact(folder, &entry),
+            "sse" => check_events(folder, &entry),
             _ => continue,
         };
         report.add(kind, text(&entry["name"]), result);
@@ -107,6 +109,46 @@ fn restore(
         }
     }
     Ok(())
+}
+
+fn check_events(folder: &Path, entry: &Json) -> Check {
+    let stream = read(folder, text(&entry["name"]), "sse");
+    for size in [stream.len().max(1), 1, 7] {
+        check_pieces(&stream, size, entry)
+            .map_err(|reason| format!("by {size} bytes: {reason}"))?;
+    }
+    Ok(())
+}
+
+fn check_pieces(stream: &[u8], size: usize, entry: &Json) -> Check {
+    let most = entry["max_event_bytes"].as_u64().expect("a number") as usize;
+    let mut decoder = ChunkDecoder::new(most);
+    let mut found = Vec::new();
+    let mut decode = || {
+        for piece in stream.chunks(size) {
+            found.extend(decoder.feed(piece)?);
+        }
+        loop {
+            let more = decoder.close()?;
+            if more.is_empty() {
+                return Ok(());
+            }
+            found.extend(more);
+        }
+    };
+    let decoded = decode();
+    let found: Vec<_> = found.iter().map(|chunk| hex(chunk)).collect();
+    expect(&entry["chunks"], &found.into())?;
+    expect(&entry["error"], &decoder.error().map(hex).into())?;
+    expect(
+        &entry["is_error_of_choice"],
+        &decoder.is_error_of_choice().into(),
+    )?;
+    expect(&entry["is_done"], &decoder.is_done().into())?;
+    match entry["reason"].is_null() {
+        true => decoded.map_err(told),
+        false => is_refused(entry, decoded),
+    }
 }
 
 /// The fields of a response: `chunks` and `compact_chunks`.

@@ -99,15 +99,10 @@ def _number(name: str) -> int | None:
     return transcoder.message_type(name)
 
 
-def native_chunk_stream(
-    message_type: type[Message], suspects: list[bytes], max_event_bytes: int, allow_nan: bool
-) -> ChunkStream | None:
-    """The native decoder of event streams; None if there is none."""
+def native_chunk_stream(max_event_bytes: int, allow_nan: bool) -> ChunkStream | None:
+    """The native decoder of event streams; None if it is not in use."""
     if transcoder is None:
         return None
     from _chatpb import ChunkStream
 
-    number = native_type(message_type)
-    if number is None:
-        return None
-    return ChunkStream(transcoder, number, suspects, max_event_bytes, allow_nan)
+    return ChunkStream(max_event_bytes, allow_nan)

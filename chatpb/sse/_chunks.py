@@ -8,8 +8,8 @@ from chatpb._errors import ConversionError
 from chatpb._mapping.convert import json_to_binary
 from chatpb._mapping.native import native_chunk_stream
 from chatpb._mapping.text import as_bytes
-from chatpb._stream.errors import SUSPECTS, find_error
-from chatpb.sse._decoder import DONE, Decoder, Event, checked_size, is_error_event, too_long
+from chatpb._stream.errors import find_error
+from chatpb.sse._decoder import DONE, Decoder, Event, is_error_event
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk
 from chatpb.v1.error_pb2 import ErrorResponse
 
@@ -95,37 +95,31 @@ class ChunkReader:
         self.is_done = False
         self._is_error_in_chunk = False
         self._allow_nan = allow_nan
-        self._max = checked_size(max_event_bytes)
         self._decoder = Decoder(max_event_bytes)
-        self._native = native_chunk_stream(
-            ChatCompletionChunk, list(SUSPECTS), max_event_bytes, allow_nan
-        )
+        self._native = native_chunk_stream(max_event_bytes, allow_nan)
         self._failure: ConversionError | None = None
 
     def cut(self, data: bytes | None) -> list[Event | bytes]:
         """Takes the next bytes, or None at the end, and gives what they complete.
 
         Returns:
-            Chunks in binary form, and events that are to be read.
+            Chunks in binary form from the native implementation; otherwise events, which are to be
+            read.
 
         Raises:
-            ConversionError: An event is longer than it may be, or the call before has left an
-                error.
+            ConversionError: An event cannot be read, or is longer than it may be; or the call
+                before has left an error.
         """
         if self._failure is not None:
             raise self._failure
         native = self._native
         if native is None:
             return list(self._decoder.close() if data is None else self._decoder.feed(data))
-        found, is_too_long = native.close() if data is None else native.feed(data)
-        if is_too_long:
-            self._failure = too_long(self._max)
-            if not found:
-                raise self._failure
-        return [
-            item if isinstance(item, bytes) else Event(item[0], item[1] or "message")
-            for item in found
-        ]
+        chunks = native.close() if data is None else native.feed(data)
+        self.error, self.is_error_of_choice, self.is_done = native.state()
+        if isinstance(chunks, tuple):
+            raise ConversionError(*chunks)
+        return list(chunks)
 
     def read(self, items: Iterable[Event | bytes]) -> list[bytes]:
         """The chunks in what `cut` gave.
@@ -169,9 +163,9 @@ class ChunkReader:
         Raises:
             ConversionError: There is no chunk before it.
         """
+        self._failure = error
         if not chunks:
             raise error
-        self._failure = error
 
 
 def read_event(data: bytes, name: str, allow_nan: bool, needs_error: bool) -> ReadEvent:

@@ -6,10 +6,7 @@ mod table;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use chatpb::{
-    ConversionError, DESCRIPTOR_SET, EventStream, Nan, Options, Schema, TooLong, find_error,
-};
-use memchr::memmem;
+use chatpb::{ChunkDecoder, ConversionError, DESCRIPTOR_SET, Nan, Options, Schema, find_error};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -133,54 +130,37 @@ const LONG: usize = 8 << 10;
 
 /// Turns the bytes of an event stream, however they arrive, into chunks in binary form.
 #[pyclass(module = "_chatpb")]
-struct ChunkStream {
-    transcoder: Py<Transcoder>,
-    message_type: usize,
-    allow_nan: bool,
-    /// Data that has one of these is not transcoded here.
-    suspects: Vec<Vec<u8>>,
-    stream: EventStream,
-}
+struct ChunkStream(ChunkDecoder);
 
-/// A chunk in binary form, or the data and the name of an event that is for the reference.
+/// The chunks that a call gives.
 #[derive(IntoPyObject)]
-enum Item<'py> {
-    Chunk(Bound<'py, PyBytes>),
-    Event((Bound<'py, PyBytes>, String)),
-}
-
-enum Found {
-    Chunk(Vec<u8>),
-    Event(Vec<u8>, String),
+enum Chunks<'py> {
+    Given(Vec<Bound<'py, PyBytes>>),
+    Refused(Refusal),
 }
 
 #[pymethods]
 impl ChunkStream {
     #[new]
-    fn new(
-        transcoder: Py<Transcoder>,
-        message_type: usize,
-        suspects: Vec<Vec<u8>>,
-        max_event_bytes: usize,
-        allow_nan: bool,
-    ) -> Self {
-        Self {
-            transcoder,
-            message_type,
-            allow_nan,
-            suspects,
-            stream: EventStream::new(max_event_bytes),
-        }
+    fn new(max_event_bytes: usize, allow_nan: bool) -> Self {
+        let options = options(allow_nan, false);
+        Self(ChunkDecoder::with_options(max_event_bytes, options))
     }
 
-    /// Gives what the next bytes complete, and whether an event is too long.
-    fn feed<'py>(&mut self, py: Python<'py>, data: &[u8]) -> (Vec<Item<'py>>, bool) {
-        self.run(py, |stream, each| stream.feed(data, each))
+    /// Gives the chunks that the next bytes complete, or an error.
+    fn feed<'py>(&mut self, py: Python<'py>, data: &[u8]) -> Chunks<'py> {
+        self.run(py, |decoder| decoder.feed(data))
     }
 
-    /// Gives what the end of the stream completes, and whether an event is too long.
-    fn close<'py>(&mut self, py: Python<'py>) -> (Vec<Item<'py>>, bool) {
-        self.run(py, |stream, each| stream.close(each))
+    /// Gives the chunks that the end of the stream completes, or an error.
+    fn close<'py>(&mut self, py: Python<'py>) -> Chunks<'py> {
+        self.run(py, ChunkDecoder::close)
+    }
+
+    /// The error so far, whether it is that of one choice, and whether the end has come.
+    fn state<'py>(&self, py: Python<'py>) -> (Option<Bound<'py, PyBytes>>, bool, bool) {
+        let error = self.0.error().map(|error| PyBytes::new(py, error));
+        (error, self.0.is_error_of_choice(), self.0.is_done())
     }
 }
 
@@ -188,39 +168,22 @@ impl ChunkStream {
     fn run<'py>(
         &mut self,
         py: Python<'py>,
-        work: impl FnOnce(&mut EventStream, &mut dyn FnMut(&[u8], &[u8])) -> Result<(), TooLong> + Send,
-    ) -> (Vec<Item<'py>>, bool) {
-        let schema = &self.transcoder.get().schema;
-        let (message_type, options, suspects) = (
-            self.message_type,
-            options(self.allow_nan, false),
-            &self.suspects,
-        );
-        let stream = &mut self.stream;
-        let (found, too_long) = py.detach(|| {
-            let mut found = Vec::new();
-            let done = work(stream, &mut |data, name| {
-                let is_plain = name.is_empty()
-                    && !suspects
-                        .iter()
-                        .any(|suspect| memmem::find(data, suspect).is_some());
-                let mut out = Vec::with_capacity(data.len());
-                let mut transcode = || schema.json_to_binary(data, message_type, options, &mut out);
-                let is_chunk = is_plain
-                    && matches!(catch_unwind(AssertUnwindSafe(&mut transcode)), Ok(Ok(())));
-                found.push(if is_chunk {
-                    Found::Chunk(out)
-                } else {
-                    Found::Event(data.to_vec(), String::from_utf8_lossy(name).into_owned())
-                });
-            });
-            (found, done.is_err())
-        });
-        let items = found.into_iter().map(|found| match found {
-            Found::Chunk(chunk) => Item::Chunk(PyBytes::new(py, &chunk)),
-            Found::Event(data, name) => Item::Event((PyBytes::new(py, &data), name)),
-        });
-        (items.collect(), too_long)
+        work: impl FnOnce(&mut ChunkDecoder) -> Result<Vec<Vec<u8>>, ConversionError> + Send,
+    ) -> Chunks<'py> {
+        let decoder = &mut self.0;
+        let caught = py.detach(|| catch_unwind(AssertUnwindSafe(|| work(decoder))));
+        match caught {
+            Ok(Ok(chunks)) => {
+                let chunks = chunks.iter().map(|chunk| PyBytes::new(py, chunk));
+                Chunks::Given(chunks.collect())
+            }
+            Ok(Err(error)) => Chunks::Refused(refusal(error)),
+            Err(_) => Chunks::Refused((
+                "a bug of chatpb: it panicked".to_string(),
+                "$".to_string(),
+                None,
+            )),
+        }
     }
 }
 

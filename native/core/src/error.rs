@@ -67,6 +67,8 @@ pub fn not_json(constant: &str) -> String {
 
 /// Why a text is not read as a JSON object: its first fault, or that it is another value. None if
 /// it is a JSON object.
+#[cold]
+#[inline(never)]
 pub fn find_refusal(data: &[u8], nan: Nan) -> Option<ConversionError> {
     if let Some(error) = find_error(data, nan) {
         return Some(error);

@@ -1,4 +1,4 @@
-//! The protobuf wire format (https://protobuf.dev/programming-guides/encoding/).
+//! The protobuf wire format (<https://protobuf.dev/programming-guides/encoding/>).
 
 use crate::Declined;
 use crate::schema::Wire;

@@ -19,6 +19,8 @@ use crate::error::{ConversionError, find_error};
 use crate::{MAX_DEPTH, Nan, Options, Schema};
 
 /// Writes the binary form of a message as JSON text, or gives the reason why not.
+#[cold]
+#[inline(never)]
 pub fn binary_to_json(
     schema: &Schema,
     data: &[u8],

@@ -31,6 +31,7 @@ _KINDS: Final = {
 }
 _MINUS_ZERO: Final = re.compile(r"-0(?![.eE\d])")
 _MINUS_ZERO_BYTES: Final = re.compile(_MINUS_ZERO.pattern.encode())
+_UNSIGNED: Final = re.compile("e(?=[0-9])")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _STEP: Final = 1024 * 1024
 _MAX_INT_DIGITS: Final = 4300  # what int() takes by default, so that time stays linear
@@ -294,7 +295,8 @@ def _quote(text: str) -> str:
 def number_text(value: float) -> str:
     """The shortest decimal that is `value`; NaN and the infinities as JavaScript names them."""
     if math.isfinite(value):
-        return orjson.dumps(value).decode()
+        text = orjson.dumps(value).decode()
+        return _UNSIGNED.sub("e+", text)  # versions of orjson differ in the sign
     return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
 
 

@@ -22,9 +22,6 @@ type options struct {
 	allowNaN      bool
 	ignoreUnknown bool
 	maxEvent      int
-	// Exponents are written as 1e-7 and 1e16, not as 1e-07 and 1e+16: as they are in JSON text within a
-	// message, which is the same in all languages.
-	shortExponents bool
 }
 
 // AllowNaN lets NaN, Infinity and -Infinity pass, which some servers send though they are no JSON.

@@ -99,7 +99,6 @@ func (t *tree) with(others ...*tree) *tree {
 
 // treeOf gives the JSON of a message as a tree.
 func treeOf(m proto.Message, o options) (*tree, error) {
-	o.shortExponents = true
 	text, err := toJSON(m, o)
 	if err != nil {
 		return nil, err

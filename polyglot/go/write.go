@@ -1,12 +1,12 @@
 package chatpb
 
 import (
-	"bytes"
 	"encoding/base64"
 	"fmt"
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -362,10 +362,7 @@ func (w *writer) double(number float64) *ConversionError {
 		return nil
 	}
 	if size := math.Abs(number); size != 0 && (size < 1e-5 || size >= 1e16) {
-		w.out = strconv.AppendFloat(w.out, number, 'e', -1, 64)
-		if w.shortExponents {
-			w.out = shortenExponent(w.out)
-		}
+		w.out = appendExponent(w.out, number)
 		return nil
 	}
 	w.out = strconv.AppendFloat(w.out, number, 'f', -1, 64)
@@ -375,20 +372,6 @@ func (w *writer) double(number float64) *ConversionError {
 	return nil
 }
 
-// shortenExponent takes away what the exponent at the end of a text does not need: a plus, and a zero
-// before its one digit.
-func shortenExponent(out []byte) []byte {
-	sign := bytes.LastIndexByte(out, 'e') + 1
-	digits := sign + 1
-	if out[digits] == '0' {
-		digits++
-	}
-	if out[sign] == '-' {
-		sign++
-	}
-	return append(out[:sign], out[digits:]...)
-}
-
 // byteTexts are the numbers of bytes, each with a comma.
 var byteTexts = func() (texts [256]string) {
 	for i := range texts {
@@ -396,6 +379,13 @@ var byteTexts = func() (texts [256]string) {
 	}
 	return texts
 }()
+
+// appendExponent writes a number with an exponent: its sign, and no zeros in front.
+func appendExponent(out []byte, number float64) []byte {
+	digits, exponent, _ := strings.Cut(strconv.FormatFloat(number, 'e', -1, 64), "e")
+	out = append(append(out, digits...), 'e', exponent[0])
+	return append(out, strings.TrimLeft(exponent[1:], "0")...)
+}
 
 func appendByteArray(out, data []byte) []byte {
 	out = append(out, '[')

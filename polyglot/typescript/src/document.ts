@@ -85,6 +85,6 @@ function sameNumber(left: JsonNumber, right: JsonNumber): boolean {
 /** The shortest decimal that is the double, never without a fraction or an exponent. */
 export function doubleText(value: number): string {
   if (Object.is(value, -0)) return "-0.0";
-  if (Math.abs(value) >= 1e16) return value.toExponential();
+  if (Math.abs(value) >= 1e16 || (value !== 0 && Math.abs(value) < 1e-5)) return value.toExponential();
   return Number.isInteger(value) ? `${value}.0` : String(value);
 }

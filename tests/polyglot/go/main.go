@@ -14,7 +14,13 @@ import (
 func main() {
 	log.SetFlags(0)
 	if len(os.Args) != 3 {
-		log.Fatal("usage: conformance VECTORS_DIR RELAY_ADDRESS")
+		log.Fatal("usage: conformance VECTORS_DIR RELAY_ADDRESS, or --fuzz FILE")
+	}
+	if os.Args[1] == "--fuzz" {
+		if err := answerAll(os.Args[2]); err != nil {
+			log.Fatal(err)
+		}
+		return
 	}
 	r := &report{out: bufio.NewWriter(os.Stdout)}
 	err := checkAll(os.Args[1], os.Args[2], r)

@@ -89,11 +89,12 @@ export class EventDecoder {
       return;
     }
     const colon = line.indexOf(COLON);
-    const name = colon < 0 || colon > 5 ? "" : utf8.decode(line.subarray(0, colon));
+    const end = colon < 0 ? line.length : colon;
+    const name = end > 5 ? "" : utf8.decode(line.subarray(0, end));
     let value = colon < 0 ? NOTHING : line.subarray(colon + 1);
     if (value[0] === 0x20) value = value.subarray(1);
     if (name === "event") this.event = utf8.decode(value);
-    else if (name === "data" || isName(line, colon)) this.takeData(value, events);
+    else if (name === "data") this.takeData(value, events);
   }
 
   private takeData(value: Uint8Array, events: StreamEvent[]): void {
@@ -121,11 +122,6 @@ export class EventDecoder {
     this.size = 0;
     this.event = "";
   }
-}
-
-/** Whether a line without a colon is the name `data`, with an empty value. */
-function isName(line: Uint8Array, colon: number): boolean {
-  return colon < 0 && line.length === 4 && utf8.decode(line) === "data";
 }
 
 /** Bytes that come in pieces. */

@@ -25,7 +25,7 @@ const schemas = new Map(
     .map((schema) => [schema.typeName as string, schema as DescMessage]),
 );
 
-function schemaOf(vector: Vector): DescMessage {
+export function schemaOf(vector: Pick<Vector, "message_type">): DescMessage {
   const schema = schemas.get(vector.message_type);
   if (schema === undefined) throw new Error(`no message ${vector.message_type}`);
   return schema;

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +35,7 @@ REFUSED: Final = "refused"
 #: What a runner prints for what its language does not have.
 NONE: Final = "none"
 _SHOWN: Final = 5
+_LONG: Final = 3000
 _BATCH: Final = 20_000
 _MOST_CANDIDATES: Final = 20_000
 _SECONDS: Final = 30.0  # for making an input smaller
@@ -42,16 +43,7 @@ _SECONDS: Final = 30.0  # for making an input smaller
 
 def reference(given: Input) -> str:
     """What the reference gives for an input, as a runner prints it."""
-    results = {
-        "read": _read,
-        "write": _write,
-        "fold": _fold,
-        "unfold": _unfold,
-        "restore": _restore,
-        "compact": _compact,
-        "sse": _sse,
-    }
-    return "\t".join(results[given.name](*given.arguments))
+    return "\t".join(_ANSWERS[given.name](*given.arguments))
 
 
 def _read(name: str, text: bytes) -> list[str]:
@@ -112,6 +104,17 @@ def _sse(most: str, size: str, data: bytes) -> list[str]:
     return [*result, flags, error, *found["chunks"]]
 
 
+_ANSWERS: Final[dict[str, Callable[..., list[str]]]] = {
+    "read": _read,
+    "write": _write,
+    "fold": _fold,
+    "unfold": _unfold,
+    "restore": _restore,
+    "compact": _compact,
+    "sse": _sse,
+}
+
+
 def results(command: Sequence[str | Path], given: Iterable[Input]) -> list[str]:
     """What a runner gives for inputs.
 
@@ -156,8 +159,13 @@ def smaller(command: Sequence[str | Path], given: Input) -> Input:
 
 def shown(given: Input, expected: str, found: str) -> str:
     """A difference, for people."""
-    parts = [repr(part)[:3000] for part in given.arguments]
-    return f"{given.name} {' '.join(parts)}\n  reference {expected[:2000]}\n  found     {found[:2000]}"
+    parts = [repr(part)[:_LONG] for part in given.arguments]
+    texts = (
+        f"{given.name} {' '.join(parts)}",
+        f"reference {expected[:_LONG]}",
+        f"found {found[:_LONG]}",
+    )
+    return "\n  ".join(texts)
 
 
 def compare(
@@ -202,7 +210,7 @@ def main() -> None:
     names = arguments.language or list(LANGUAGES)
     if unknown := set(names) - set(LANGUAGES):
         parser.error(f"unknown language {', '.join(sorted(unknown))}")
-    commands = {}
+    commands: dict[str, Sequence[str | Path]] = {}
     for name in names:
         command = LANGUAGES[name].command
         is_built = not missing_tools(LANGUAGES[name]) and (

@@ -138,9 +138,7 @@ class Inputs:
         rng = self._rng
         responses = list(rng.choice(self._responses))
         if rng.random() < 0.5:  # other chunks than a compactor leaves
-            chunks = [
-                canonical(from_json(chunk, ChatCompletionChunk)) for chunk in self._chunks()
-            ]
+            chunks = [canonical(from_json(chunk, ChatCompletionChunk)) for chunk in self._chunks()]
             responses = [
                 embedded(_CHUNKS if rng.random() < 0.4 else _COMPACT, [chunk]) for chunk in chunks
             ]
@@ -215,4 +213,3 @@ def without_parts(given: Input, size: int) -> Iterator[Input]:
         for at in range(0, len(part), size):
             shorter = part[:at] + part[at + size :]
             yield given._replace(arguments=(*parts[:place], shorter, *parts[place + 1 :]))
-

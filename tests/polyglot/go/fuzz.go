@@ -83,6 +83,13 @@ func answerRead(name string, text []byte) ([]string, error) {
 		}
 		return []string{"refused", hex.EncodeToString([]byte(fault.Path)), strconv.Itoa(fault.Offset)}, nil
 	}
+	data, err := chatpb.JSONToBinary(text, m)
+	if err != nil {
+		return nil, fmt.Errorf("only FromJSON takes it: %s", err)
+	}
+	if own := hex.EncodeToString(data); own != hexOf(m) {
+		return []string{"ok", own, "OR", hexOf(m)}, nil
+	}
 	return given(m)
 }
 

@@ -235,9 +235,10 @@ soak: setup ## Run longer tests: 500 examples for each property, as many calls a
 	CHATPB_SOAK=1 $(BIN)/python -m pytest tests/relay/test_soak.py tests/relay/test_lag.py tests/relay/test_grpc_hostile.py tests/relay/test_http_edge_bounds.py tests/relay/test_fallback_large.py tests/relay/test_side_services.py \
 	  tests/relay/test_reload_process.py tests/relay/test_recording_keys.py tests/relay/test_canary.py tests/log/test_faults.py tests/log/test_sealed.py tests/log/test_rekey.py tests/table/test_dataset.py tests/table/test_compaction.py tests/table/test_s3.py tests/table/test_table_faults.py tests/table/test_values.py tests/table/test_refusals.py tests/table/test_long_records.py tests/cli/test_follow.py
 
-fuzz: setup rust-fuzz ## Compare both implementations: rust-fuzz, then COUNT=... mutated inputs
+fuzz: setup rust-fuzz ## Compare both implementations: rust-fuzz, then COUNT=... mutated inputs; and other languages whose runners are built
 	PYTHONPATH=tests $(BIN)/python -m mapping.fuzz --count $(or $(COUNT),1000000) --seed $(or $(SEED),1)
 	PYTHONPATH=tests $(BIN)/python -m table.fuzz --count $$(( $(or $(COUNT),1000000) / 50 )) --seed $(or $(SEED),1)
+	PYTHONPATH=tests $(BIN)/python -m polyglot.fuzz --count $$(( $(or $(COUNT),1000000) / 10 )) --seed $(or $(SEED),1)
 
 $(CARGO_FUZZ):
 	cargo install --quiet --locked --root .cargo-tools --version 0.13.2 cargo-fuzz

@@ -30,6 +30,9 @@ polyglot: setup ## Generate, build and test the stubs in five languages; ARGS=--
 $(POLYGLOT:%=polyglot-%): polyglot-%: setup ## The same for one: polyglot-go, -java, -typescript, -rust, -cpp
 	PYTHONPATH=tests $(BIN)/python tests/polyglot/run.py $(ARGS) $*
 
+fuzz-polyglot: setup ## Build, and compare other languages with the reference on COUNT=... mutated inputs by SEED=...; LANGUAGES="go typescript"
+	PYTHONPATH=tests $(BIN)/python -m polyglot.fuzz --build --count $(or $(COUNT),100000) --seed $(or $(SEED),1) $(LANGUAGES)
+
 gen-polyglot: .gen-go .gen-typescript .gen-rust ## Generate the stubs that are committed: Go, TypeScript and Rust
 
 gen-polyglot-other: .gen-java .gen-cpp ## Generate those of Java and C++ into build/; needs Maven and Debian packages

@@ -52,8 +52,8 @@ func (r *Restorer) chunk(
 	if place >= len(whole) {
 		return r.restore(response.GetCompactChunks()[place-len(whole)])
 	}
-	r.before = proto.CloneOf(whole[place])
-	return proto.CloneOf(whole[place]), nil
+	r.before = copyOf(whole[place])
+	return copyOf(whole[place]), nil
 }
 
 func (r *Restorer) restore(
@@ -62,13 +62,24 @@ func (r *Restorer) restore(
 	if r.before == nil {
 		return nil, refuse("a compact chunk has no chunk before it")
 	}
-	chunk := proto.CloneOf(compact)
+	chunk := copyOf(compact)
 	carriedOfChunk().restore(chunk.ProtoReflect(), r.before.ProtoReflect())
 	if proto.Size(chunk)-proto.Size(compact) > maxRestored {
 		return nil, refuse(fmt.Sprintf("a compact chunk leaves out more than %d bytes", maxRestored))
 	}
 	r.before = chunk
-	return proto.CloneOf(chunk), nil
+	return copyOf(chunk), nil
+}
+
+// copyOf gives a copy of a chunk, by its binary form: proto.Clone leaves out -0.0 where there is no
+// presence.
+func copyOf(chunk *chatpbv1.ChatCompletionChunk) *chatpbv1.ChatCompletionChunk {
+	chunkCopy := &chatpbv1.ChatCompletionChunk{}
+	data, err := proto.Marshal(chunk)
+	if err != nil || proto.Unmarshal(data, chunkCopy) != nil {
+		return proto.CloneOf(chunk) // it has text that is not UTF-8
+	}
+	return chunkCopy
 }
 
 // carried is what the descriptor of a type of message says of the fields that chunks leave out.

@@ -26,7 +26,7 @@ from chatpb._mapping.canonical import canonical
 from chatpb._stream.compact import Restorer
 from chatpb.v1 import ChatCompletionChunk, StreamChatCompletionResponse
 from polyglot.fuzz_inputs import Input, inputs, without_parts
-from polyglot.run import LANGUAGES, missing_tools
+from polyglot.run import LANGUAGES, build, missing_tools
 from support.golden_files import message_class
 from support.stream_vectors import compacted, decoded, pieces_of
 
@@ -199,12 +199,24 @@ def compare(
     return reports + [f"{name}: {number} differences" for name, number in differing.items()]
 
 
+def _unready(name: str, builds: bool) -> str:
+    """Why a language cannot take part, or ""."""
+    language = LANGUAGES[name]
+    if missing := missing_tools(language):
+        return f"{' and '.join(missing)} not installed"
+    if builds and not build(name):
+        sys.exit(f"{language.title} cannot be built")
+    program = language.command[-1]
+    return "its runner is not built" if isinstance(program, Path) and not program.exists() else ""
+
+
 def main() -> None:
     """Runs the fuzzer from the command line."""
     parser = argparse.ArgumentParser(description="Compares languages on mutated inputs.")
     parser.add_argument("language", nargs="*", help=f"of {', '.join(LANGUAGES)}; all by default")
     parser.add_argument("--count", type=int, default=20_000, metavar="N")
     parser.add_argument("--seed", type=int, default=1, metavar="S")
+    parser.add_argument("--build", action="store_true", help="build the runners first")
     parser.add_argument("--seconds", type=float, default=1e9, metavar="MAX")
     arguments = parser.parse_args()
     names = arguments.language or list(LANGUAGES)
@@ -212,14 +224,10 @@ def main() -> None:
         parser.error(f"unknown language {', '.join(sorted(unknown))}")
     commands: dict[str, Sequence[str | Path]] = {}
     for name in names:
-        command = LANGUAGES[name].command
-        is_built = not missing_tools(LANGUAGES[name]) and (
-            not isinstance(command[-1], Path) or command[-1].exists()
-        )
-        if is_built:
-            commands[name] = command
+        if why_not := _unready(name, arguments.build):
+            print(f"{LANGUAGES[name].title}: left out, {why_not}")
         else:
-            print(f"{LANGUAGES[name].title}: left out, its runner is not built")
+            commands[name] = LANGUAGES[name].command
     start = time.monotonic()
     reports = compare(commands, arguments.count, arguments.seed, arguments.seconds)
     print(f"{', '.join(commands)}: {time.monotonic() - start:.1f} s")

@@ -1,6 +1,7 @@
 import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
-import type { JsonMembers } from "./document.js";
-import { parse } from "./parse.js";
+import { depthOf, type JsonMembers } from "./document.js";
+import { ConversionError } from "./errors.js";
+import { MAX_DEPTH, parse, TOO_DEEP } from "./parse.js";
 import { fromMembers } from "./read.js";
 import { toJson } from "./write.js";
 
@@ -13,7 +14,12 @@ export function toTree<Desc extends DescMessage>(
   return parse(toJson(schema, message, { allowNan: true, ignoreUnknownFields }), true) as JsonMembers;
 }
 
-/** The message that a JSON tree is read into. */
+/**
+ * The message that a JSON tree is read into.
+ *
+ * @throws ConversionError: The tree nests deeper than JSON may.
+ */
 export function fromTree<Desc extends DescMessage>(schema: Desc, tree: JsonMembers): MessageShape<Desc> {
+  if (depthOf(tree) > MAX_DEPTH) throw new ConversionError(TOO_DEEP);
   return fromMembers(schema, tree);
 }

@@ -21,7 +21,7 @@ PROTO := $(wildcard proto/chatpb/v1/*.proto) buf.gen.yaml polyglot/generate.py
 CPP_PACKAGES := g++ make pkg-config protobuf-compiler protobuf-compiler-grpc libprotobuf-dev \
                 libgrpc++-dev nlohmann-json3-dev
 
-.PHONY: .cpp-packages polyglot test-new-projects gen-polyglot gen-polyglot-other drift-polyglot clean-polyglot $(POLYGLOT:%=polyglot-%) \
+.PHONY: .cpp-packages polyglot fuzz-polyglot test-new-projects gen-polyglot gen-polyglot-other drift-polyglot clean-polyglot $(POLYGLOT:%=polyglot-%) \
         $(POLYGLOT:%=.gen-%) $(POLYGLOT:%=.build-%)
 
 polyglot: setup ## Generate, build and test the stubs in five languages; ARGS=--docs updates docs/polyglot.md

@@ -206,8 +206,8 @@ def _unready(name: str, builds: bool) -> str:
         return f"{' and '.join(missing)} not installed"
     if builds and not build(name):
         sys.exit(f"{language.title} cannot be built")
-    program = language.command[-1]
-    return "its runner is not built" if isinstance(program, Path) and not program.exists() else ""
+    paths = [part for part in language.command if isinstance(part, Path)]
+    return "" if all(path.exists() for path in paths) else "its runner is not built"
 
 
 def main() -> None:
@@ -219,7 +219,7 @@ def main() -> None:
     parser.add_argument("--build", action="store_true", help="build the runners first")
     parser.add_argument("--seconds", type=float, default=1e9, metavar="MAX")
     arguments = parser.parse_args()
-    names = arguments.language or list(LANGUAGES)
+    names = arguments.language or [name for name in LANGUAGES if LANGUAGES[name].fuzzes]
     if unknown := set(names) - set(LANGUAGES):
         parser.error(f"unknown language {', '.join(sorted(unknown))}")
     commands: dict[str, Sequence[str | Path]] = {}

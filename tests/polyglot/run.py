@@ -40,25 +40,36 @@ LIMITS: Final[dict[str, dict[str, dict[str, str]]]] = tomllib.loads(
 DOCS: Final = ROOT / "docs/polyglot.md"
 BUILT: Final = ROOT / "build/polyglot"
 MARKS: Final = ("<!-- begin: written by `make polyglot ARGS=--docs` -->\n", "<!-- end -->")
-#: What a language has that has OpenAI's JSON, and folds and restores streams.
-ALL_OF_IT: Final = ("json", "fold", "unfold", "compact", "sse")
 
 
 @dataclass(frozen=True)
 class Language:
-    """A language: its title, the programs that build its runner, and the runner's command."""
+    """A language and its runner.
+
+    Attributes:
+        title: Its name, for people.
+        tools: The programs that build the runner.
+        command: The command that starts the runner.
+        kinds: The kinds of cases that it reports in addition to those of every language.
+        fuzzes: Whether the runner takes part in comparing implementations (`--fuzz`).
+    """
 
     title: str
     tools: tuple[str, ...]
     command: tuple[str | Path, ...]
-    kinds: tuple[str, ...] = ()  # in addition to those of every language
+    kinds: tuple[str, ...] = ()
+    fuzzes: bool = False
 
 
 STREAMS: Final = ("fold", "unfold", "compact", "sse")
 _JAVA: Final = BUILT / "java-target"
 LANGUAGES: Final = {
     "go": Language(
-        "Go", ("go",), (BUILT / "go-runner",), ("textformat", "json_view", "json", *STREAMS)
+        "Go",
+        ("go",),
+        (BUILT / "go-runner",),
+        ("textformat", "json_view", "json", *STREAMS),
+        fuzzes=True,
     ),
     "java": Language(
         "Java",
@@ -71,6 +82,7 @@ LANGUAGES: Final = {
         ("node", "npm"),
         ("node", ROOT / "tests/polyglot/typescript/build/main.js"),
         ("json_view", "json", *STREAMS),
+        fuzzes=True,
     ),
     "rust": Language(
         "Rust",

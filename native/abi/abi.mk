@@ -31,6 +31,11 @@ $(WASM)/chatpb.wasm: $(ABI_SOURCES)
 $(WASM)/chatpb-simd.wasm: $(WASM)/chatpb.wasm
 	@$(call wasm_build,$@,$(,)"-Ctarget-feature=+simd128")
 
+# For Java, whose compiler leaves methods of more than 8000 bytes to the interpreter: small functions.
+$(WASM)/chatpb-java.wasm: $(ABI_SOURCES)
+	@! command -v rustup >/dev/null || rustup target list --installed | grep -qx $(WASM_TARGET) || rustup target add $(WASM_TARGET)
+	@CARGO_PROFILE_WASM_OPT_LEVEL=2 && export CARGO_PROFILE_WASM_OPT_LEVEL && $(call wasm_build,$@,$(,)"-Cllvm-args=-inline-threshold=5")
+
 , := ,
 
 # C.

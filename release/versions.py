@@ -29,6 +29,8 @@ PLACES: Final = [
     ("polyglot/typescript/package.json", r'(\A\{\n  "name": "chatpb",\n  "version": ")([^"]+)(")'),
     ("polyglot/typescript/package-lock.json", r'("name": "chatpb",\n +"version": ")([^"]+)(")'),
     ("polyglot/java/**/pom.xml", rf"({_COORDINATES}<version>)([^<$]+)(<)"),
+    ("tests/polyglot/java/pom.xml", rf"({_COORDINATES}<version>)([^<$]+)(<)"),
+    ("benchmarks/polyglot/java/pom.xml", rf"({_COORDINATES}<version>)([^<$]+)(<)"),
     ("polyglot/cpp/**/CMakeLists.txt", r"(project\(\s*chatpb\s[^)]*?VERSION )([\d.]+)()"),
     ("polyglot/cpp/**/*.cmake*", r'(set\(PACKAGE_VERSION "?)([\d.]+)("?\))'),
     ("polyglot/cpp/**/*.pc*", r"(?m)(^Version: )([\d.]+)($)"),

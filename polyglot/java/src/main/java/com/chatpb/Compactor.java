@@ -13,6 +13,9 @@ import java.util.List;
  * that needs to be closed. Use one for each stream, from one thread at a time.
  */
 public final class Compactor {
+  /** A larger chunk is not what the next one leaves out: section 10 of docs/mapping.md. */
+  private static final int MAX_BYTES = 16 * 1024;
+
   private byte[] before;
 
   /** Makes one for a stream that has not begun. */
@@ -26,9 +29,10 @@ public final class Compactor {
    */
   public StreamChatCompletionResponse add(ChatCompletionChunk chunk) {
     byte[] data = chunk.toByteArray();
-    byte[] earlier = before;
-    before = data;
-    List<byte[]> compact = earlier == null ? List.of() : compact(earlier, data);
+    List<byte[]> compact = before == null ? List.of() : compact(before, data);
+    if (compact.isEmpty() || data.length <= MAX_BYTES) {
+      before = data;
+    }
     var response = StreamChatCompletionResponse.newBuilder();
     if (compact.isEmpty()) {
       return response.addChunks(chunk).build();

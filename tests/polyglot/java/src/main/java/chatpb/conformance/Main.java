@@ -16,7 +16,14 @@ final class Main {
       System.exit(2);
     }
     var report = new Report(System.out);
-    new Vectors(Path.of(arguments[0]), report).check();
+    Path folder = Path.of(arguments[0]);
+    new Vectors(folder, report).check();
+    new Json(folder, report).check();
+    new StreamVectors(folder, report).check();
+    String corpus = System.getenv("CHATPB_CORPUS");
+    if (corpus != null && !corpus.isEmpty()) {
+      Corpus.check(Path.of(corpus), report);
+    }
     Relay.check(arguments[1], report);
     System.exit(report.hasFailed() ? 1 : 0);
   }

@@ -44,7 +44,7 @@ final class Vectors {
     }
   }
 
-  private static JsonArray json(Path path) throws IOException {
+  static JsonArray json(Path path) throws IOException {
     return JsonParser.parseString(Files.readString(path)).getAsJsonArray();
   }
 
@@ -103,7 +103,7 @@ final class Vectors {
     }
   }
 
-  private static byte[] serialize(Message message) throws IOException {
+  static byte[] serialize(Message message) throws IOException {
     var bytes = new ByteArrayOutputStream();
     CodedOutputStream out = CodedOutputStream.newInstance(bytes);
     out.useDeterministicSerialization();

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
-from release import crate, go, libchatpb, npm, python, sbom, sums, targets
+from release import crate, go, libchatpb, maven, npm, python, sbom, sums, targets
 
 STEPS: Final = {
     step.name: step
-    for step in (crate.STEP, go.STEP, libchatpb.STEP, npm.STEP, python.STEP, sbom.STEP)
+    for step in (crate.STEP, go.STEP, libchatpb.STEP, maven.STEP, npm.STEP, python.STEP, sbom.STEP)
 }
 
 

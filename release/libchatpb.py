@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,35 +16,42 @@ from release.wheels import NOTICES
 
 
 def build(folder: Path, targets: Sequence[str]) -> None:
-    """Writes the archives into `folder`; install.sh lays out what is in them."""
+    """Writes the archives into `folder`."""
     for target in targets:
-        environment = cargo(target)
-        manifest = ROOT / "native" / "Cargo.toml"
-        options = ["--quiet", "--locked", "--release", "--package=chatpb-abi"]
-        run(["cargo", "build", *options, f"--manifest-path={manifest}"], environment=environment)
-        built = Path(environment["CARGO_TARGET_DIR"], target if target in LINUX else "", "release")
         name = f"libchatpb-{version()}-{target}"
         laid = WORK / name
         shutil.rmtree(laid, ignore_errors=True)
-        install = [
-            "sh",
-            str(ROOT / "polyglot" / "cpp" / "install.sh"),
-            str(built),
-            version(),
-            str(laid),
-        ]
-        run(install, environment=strip() if target in LINUX else {})
-        licences = {"LICENSE": (ROOT / "LICENSE").read_bytes()}
-        licences[NOTICES] = components.notices(components.rust("chatpb-abi"))
-        licences = {f"share/doc/chatpb/{key}": text for key, text in licences.items()}
-        links = {
-            path.relative_to(laid).as_posix(): str(path.readlink())
-            for path in laid.rglob("*")
-            if path.is_symlink()
-        }
-        files = {**read_folder(laid), **licences}
-        write_tar(folder / f"{name}.tar.gz", files, links=links, prefix=f"{name}/")
+        _install(_compile(target), laid, target)
+        documents = laid / "share" / "doc" / "chatpb"
+        documents.mkdir(parents=True)
+        shutil.copyfile(ROOT / "LICENSE", documents / "LICENSE")
+        notices = components.notices(components.rust("chatpb-abi"))
+        (documents / NOTICES).write_bytes(notices)
+        paths = {path.relative_to(laid).as_posix(): path for path in laid.rglob("*")}
+        links = {key: str(path.readlink()) for key, path in paths.items() if path.is_symlink()}
+        write_tar(folder / f"{name}.tar.gz", read_folder(laid), links=links, prefix=f"{name}/")
         shutil.rmtree(laid)
+
+
+def _compile(target: str) -> Path:
+    """Returns the folder of the libraries."""
+    environment = cargo(target)
+    manifest = ROOT / "native" / "Cargo.toml"
+    options = ["--quiet", "--locked", "--release", "--package=chatpb-abi"]
+    run(["cargo", "build", *options, f"--manifest-path={manifest}"], environment=environment)
+    return Path(environment["CARGO_TARGET_DIR"], target if target in LINUX else "", "release")
+
+
+def _install(built: Path, laid: Path, target: str) -> None:
+    sources = ROOT / "polyglot" / "cpp"
+    if sys.platform != "win32":
+        command = ["sh", str(sources / "install.sh"), str(built), version(), str(laid)]
+        run(command, environment=strip() if target in LINUX else {})
+        return
+    shutil.copytree(sources / "include", laid / "include")
+    for name in ("bin/chatpb.dll", "lib/chatpb.dll.lib", "lib/chatpb.lib"):
+        (laid / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(built / Path(name).name, laid / name)
 
 
 STEP = Step("libchatpb", ["native/abi", "native/core", "native/Cargo.*", "polyglot/cpp"], build)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -27,7 +28,8 @@ LINUX: Final = {
 def chosen(everything: bool) -> list[str]:
     """Returns the target of this machine, or all that can be built here."""
     if sys.platform != "linux":
-        return ["native"]
+        shown = subprocess.check_output(["rustc", "-vV"], text=True)
+        return re.findall(r"(?m)^host: (.*)$", shown)
     if everything:
         return sorted(LINUX)
     return [f"{platform.machine()}-unknown-linux-gnu"]
@@ -37,7 +39,7 @@ def cargo(target: str) -> dict[str, str]:
     """Returns the environment in which cargo builds for a target, the same bytes in any folder.
 
     Args:
-        target: one of `LINUX`, or "native", which is whatever cargo takes.
+        target: one of `LINUX`, or what cargo takes on this machine.
     """
     home = os.environ.get("CARGO_HOME", str(Path.home() / ".cargo"))
     # The same for all packages, so that they share what cargo has built. The last that fits counts.

@@ -137,6 +137,10 @@ build/polyglot/java-artifact/.installed: build/wasm/chatpb-java.wasm $(PROTO) $(
 	  $(CURDIR)/build/polyglot/java-benchmark $(CURDIR)/build/polyglot/java-benchmark > build/polyglot/bench-java
 	@chmod +x build/polyglot/bench-java
 
+.bench-rust:
+	cd benchmarks/polyglot/rust && cargo build --quiet --release --locked --target-dir $(CURDIR)/build/polyglot/rust-target
+	cp build/polyglot/rust-target/release/bench-rust build/polyglot/bench-rust
+
 .bench-go:
 	cd benchmarks/polyglot/go && $(GO) vet ./... && $(GO) build -o $(CURDIR)/build/polyglot/bench-go .
 

@@ -1,6 +1,8 @@
 //! The conversions on prost's messages.
 
 use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use prost::{Message, Name};
 
@@ -8,6 +10,8 @@ use crate::error::ConversionError;
 use crate::{
     ChunkDecoder, Folder, Options, Restorer, binary_to_json, json_to_binary, schema, unfold, v1,
 };
+
+const PACKAGE: &str = "chatpb.v1";
 
 /// Reads a JSON text into a message.
 ///
@@ -204,13 +208,47 @@ impl ChunkDecoder {
     }
 }
 
+/// The numbers of the message types by their names in their package.
+static NUMBERS: LazyLock<HashMap<&'static str, usize>> = LazyLock::new(|| {
+    let messages = schema().messages.iter().enumerate();
+    let named = messages.filter_map(|(number, mapped)| {
+        schema().message_type(&mapped.name)?;
+        Some((mapped.name.rsplit('.').next()?, number))
+    });
+    named.collect()
+});
+
 /// The number of a message type that mirrors a JSON object.
 fn number<M: Name>() -> Result<usize, ConversionError> {
-    let name = M::full_name();
-    let number = schema().message_type(&name);
-    number.ok_or_else(|| ConversionError::new(format!("{name} does not mirror a JSON object")))
+    let number = NUMBERS.get(M::NAME).filter(|_| M::PACKAGE == PACKAGE);
+    let refused = || format!("{} does not mirror a JSON object", M::full_name());
+    number
+        .copied()
+        .ok_or_else(|| ConversionError::new(refused()))
 }
 
 fn decode<M: Name + Default>(data: &[u8]) -> Result<M, ConversionError> {
     M::decode(data).map_err(|error| ConversionError::new(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_without_json_are_refused() {
+        let error = from_json::<v1::StreamChatCompletionResponse>("{}").unwrap_err();
+        let reason = "chatpb.v1.StreamChatCompletionResponse does not mirror a JSON object";
+        assert_eq!(reason, error.reason);
+    }
+
+    #[test]
+    fn every_part_of_a_stream_goes_there_and_back() {
+        let text =
+            r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"Hi"}}],"x":[1]}"#;
+        let completion: v1::ChatCompletion = from_json(text).unwrap();
+        let chunks = unfold_message(&completion).unwrap();
+        assert_eq!(completion, fold_messages(&chunks).unwrap());
+        assert_eq!(text, to_json(&completion).unwrap());
+    }
 }

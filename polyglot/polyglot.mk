@@ -126,7 +126,8 @@ build/polyglot/java-artifact/.installed: build/wasm/chatpb-java.wasm $(PROTO) $(
 .build-rust:
 	cd tests/polyglot/rust && cargo build --quiet --locked --target-dir $(CURDIR)/build/polyglot/rust-target
 
-.build-cpp: .gen-cpp
+.build-cpp: .gen-cpp libchatpb
+	@sh polyglot/cpp/install.sh native/target/release '$(C_VERSION)' build/polyglot/cpp-chatpb
 	$(MAKE) --no-print-directory -j2 -C tests/polyglot/cpp PYTHON=$(CURDIR)/$(BIN)/python
 
 # Benchmarks. benchmarks/polyglot/compare.py calls these.

@@ -92,9 +92,9 @@ LANGUAGES: Final = {
     ),
     "cpp": Language(
         "C++",
-        ("g++", "pkg-config", "protoc", "grpc_cpp_plugin"),
+        ("cargo", "g++", "pkg-config", "protoc", "grpc_cpp_plugin"),
         (BUILT / "cpp-runner",),
-        ("textformat", "json_view"),
+        ("textformat", "json_view", "json", *STREAMS),
     ),
 }
 

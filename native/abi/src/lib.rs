@@ -13,4 +13,5 @@ mod border;
 mod convert;
 mod memory;
 mod outcome;
+mod sse;
 mod stream;

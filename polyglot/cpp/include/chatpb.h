@@ -65,6 +65,14 @@ typedef enum {
 typedef struct chatpb_compactor chatpb_compactor;
 
 /**
+ * Turns the bytes of an event stream, however they arrive, into chunks.
+ *
+ * An event that is an error, wherever servers put one, is not a chunk: `chatpb_chunk_decoder_error`
+ * gives it. Chunks that follow are still given.
+ */
+typedef struct chatpb_chunk_decoder chatpb_chunk_decoder;
+
+/**
  * Joins the chunks of one stream into the completion that they make. Its memory is that of the
  * completion, however many chunks come.
  */
@@ -227,6 +235,62 @@ size_t chatpb_result_message_size(const chatpb_result *result);
  * At which byte of the JSON text the error of the last call is; `SIZE_MAX` if it has no such place.
  */
 size_t chatpb_result_offset(const chatpb_result *result);
+
+/**
+ * Makes a decoder. Free it with `chatpb_chunk_decoder_free`.
+ *
+ * @param max_event_bytes The most bytes that one event may have; 0 means 64 MiB.
+ * @param flags 0, or `CHATPB_ALLOW_NAN`.
+ * @return The decoder; NULL if there is no such flag.
+ */
+chatpb_chunk_decoder *chatpb_chunk_decoder_new(size_t max_event_bytes, uint32_t flags);
+
+/**
+ * Takes the next bytes of the stream.
+ *
+ * @param data The bytes, cut anywhere. They must not be in the memory of `result`.
+ * @param size How many.
+ * @param result Gets a piece for each chunk that they complete, a chatpb.v1.ChatCompletionChunk; or
+ *     the error, if an event is too long or its data is not a JSON object. Chunks before it are given
+ *     first, and then the next call gives the error.
+ * @return `CHATPB_STATUS_OK`, or what is wrong.
+ */
+chatpb_status chatpb_chunk_decoder_feed(chatpb_chunk_decoder *decoder,
+                                        const uint8_t *data,
+                                        size_t size,
+                                        chatpb_result *result);
+
+/**
+ * Takes that the stream has ended. Call it until it gives no chunk.
+ *
+ * @param result Gets a piece for each chunk that the end completes; or the error, as for
+ *     `chatpb_chunk_decoder_feed`.
+ * @return `CHATPB_STATUS_OK`, or what is wrong.
+ */
+chatpb_status chatpb_chunk_decoder_close(chatpb_chunk_decoder *decoder, chatpb_result *result);
+
+/**
+ * Gives the first error event, or else the first error in a chunk.
+ *
+ * @param result Gets one piece, a chatpb.v1.ErrorResponse; or none, if no error has come.
+ * @return `CHATPB_STATUS_OK`, or what is wrong with the call.
+ */
+chatpb_status chatpb_chunk_decoder_error(chatpb_chunk_decoder *decoder, chatpb_result *result);
+
+/**
+ * Whether the error is that of one choice of a chunk, so that others go on.
+ */
+bool chatpb_chunk_decoder_is_error_of_choice(const chatpb_chunk_decoder *decoder);
+
+/**
+ * Whether the event that ends a stream has come. Some servers never send it.
+ */
+bool chatpb_chunk_decoder_is_done(const chatpb_chunk_decoder *decoder);
+
+/**
+ * Frees a decoder; NULL is allowed.
+ */
+void chatpb_chunk_decoder_free(chatpb_chunk_decoder *decoder);
 
 /**
  * Makes a folder. Free it with `chatpb_folder_free`.

@@ -1,6 +1,6 @@
 // Checks that C++ reads chatpb's messages as every other language does.
 //
-//     cpp-runner VECTORS_DIR RELAY_ADDRESS
+//     cpp-runner VECTORS_DIR [RELAY_ADDRESS]
 //
 // prints a line for each case, as tests/vectors/README.md says.
 
@@ -10,6 +10,7 @@
 #include <google/protobuf/util/json_util.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -24,7 +25,10 @@
 #include "chatpb/v1/model_service.pb.h"
 #include "chatpb/v1/stored_chat_completion_service.pb.h"
 #include "fields.h"
+#include "openai.h"
 #include "relay.h"
+#include "report.h"
+#include "streams.h"
 
 namespace pb = google::protobuf;
 using nlohmann::json;
@@ -40,7 +44,7 @@ const std::map<std::string, std::string> kLimits = {
 
 bool all_ok = true;
 
-void Report(const std::string& kind, const std::string& name, std::string wrong) {
+void Print(const std::string& kind, const std::string& name, std::string wrong) {
   std::string result = "ok";
   const auto limit = kLimits.find(kind + " " + name);
   if (limit != kLimits.end()) {
@@ -55,33 +59,8 @@ void Report(const std::string& kind, const std::string& name, std::string wrong)
   std::cout << kind << '\t' << name << '\t' << result << std::endl;
 }
 
-std::string Read(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw std::runtime_error("cannot read " + path);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
-
-std::unique_ptr<pb::Message> New(const json& vector) {
-  const auto name = vector["message_type"].get<std::string>();
-  const auto* type = pb::DescriptorPool::generated_pool()->FindMessageTypeByName(name);
-  if (type == nullptr) throw std::runtime_error("there is no message type " + name);
-  const auto* prototype = pb::MessageFactory::generated_factory()->GetPrototype(type);
-  return std::unique_ptr<pb::Message>(prototype->New());
-}
-
-std::string Serialize(const pb::Message& message) {
-  std::string data;
-  {
-    pb::io::StringOutputStream stream(&data);
-    pb::io::CodedOutputStream coded(&stream);
-    coded.SetSerializationDeterministic(true);  // maps in order of their keys
-    message.SerializeToCodedStream(&coded);
-  }
-  return data;
-}
-
 std::string CheckText(const json& vector, const std::string& path, const std::string& data) {
-  const auto message = New(vector);
+  const auto message = NewMessage(vector["message_type"]);
   if (!pb::TextFormat::ParseFromString(Read(path + ".txtpb"), message.get()))
     return "cannot parse the text";
   return Serialize(*message) == data ? "" : "the text gives another message";
@@ -90,7 +69,7 @@ std::string CheckText(const json& vector, const std::string& path, const std::st
 // protobuf's own JSON view, which is not OpenAI's JSON.
 std::string CheckJsonView(const json& vector, const pb::Message& message) {
   std::string text;
-  const auto copy = New(vector);
+  const auto copy = NewMessage(vector["message_type"]);
   if (const auto status = pb::util::MessageToJsonString(message, &text); !status.ok())
     return status.ToString();
   if (const auto status = pb::util::JsonStringToMessage(text, copy.get()); !status.ok())
@@ -102,24 +81,48 @@ std::string CheckJsonView(const json& vector, const pb::Message& message) {
 void CheckVector(const json& vector, const std::string& folder, bool has_text) {
   const auto name = vector["name"].get<std::string>();
   const auto path = folder + "/" + name;
-  const auto message = New(vector);
+  const auto message = NewMessage(vector["message_type"]);
   if (!message->ParseFromString(Read(path + ".binpb"))) {
-    Report("parse", name, "it does not parse");
+    Print("parse", name, "it does not parse");
     return;
   }
-  Report("parse", name, CheckFields(*message, json::parse(Read(path + ".fields.json"))));
+  Print("parse", name, CheckFields(*message, json::parse(Read(path + ".fields.json"))));
   const auto canonical = Read(path + (has_text ? ".binpb" : ".canonical.binpb"));
-  Report("serialize", name, Serialize(*message) == canonical ? "" : "other bytes");
+  Print("serialize", name, Serialize(*message) == canonical ? "" : "other bytes");
   if (!has_text) return;
-  Report("textformat", name, CheckText(vector, path, canonical));
-  Report("json_view", name, CheckJsonView(vector, *message));
+  Print("textformat", name, CheckText(vector, path, canonical));
+  Print("json_view", name, CheckJsonView(vector, *message));
 }
 
 }  // namespace
 
+std::string Read(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw std::runtime_error("cannot read " + path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+std::unique_ptr<pb::Message> NewMessage(const std::string& name) {
+  const auto* type = pb::DescriptorPool::generated_pool()->FindMessageTypeByName(name);
+  if (type == nullptr) throw std::runtime_error("there is no message type " + name);
+  const auto* prototype = pb::MessageFactory::generated_factory()->GetPrototype(type);
+  return std::unique_ptr<pb::Message>(prototype->New());
+}
+
+std::string Serialize(const pb::Message& message) {
+  std::string data;
+  {
+    pb::io::StringOutputStream stream(&data);
+    pb::io::CodedOutputStream coded(&stream);
+    coded.SetSerializationDeterministic(true);
+    message.SerializeToCodedStream(&coded);
+  }
+  return data;
+}
+
 int main(int argc, char** argv) {
-  if (argc != 3) {
-    std::cerr << "usage: cpp-runner VECTORS_DIR RELAY_ADDRESS\n";
+  if (argc != 2 && argc != 3) {
+    std::cerr << "usage: cpp-runner VECTORS_DIR [RELAY_ADDRESS]\n";
     return 2;
   }
   // Bytes that are refused are no news: only the results are.
@@ -139,9 +142,13 @@ int main(int argc, char** argv) {
       continue;
     }
     const auto name = vector["name"].get<std::string>();
-    const bool parses = New(vector)->ParseFromString(Read(binary + "/" + name + ".binpb"));
-    Report("reject", name, parses ? "it parses" : "");
+    const bool parses = NewMessage(vector["message_type"])->ParseFromString(Read(binary + "/" + name + ".binpb"));
+    Print("reject", name, parses ? "it parses" : "");
   }
-  CheckRelay(argv[2], [](const auto& name, const auto& wrong) { Report("relay", name, wrong); });
+  CheckJson(vectors, Print);
+  CheckStreams(vectors, Print);
+  if (const char* corpus = std::getenv("CHATPB_CORPUS")) CheckCorpus(corpus, Print);
+  if (argc == 3)
+    CheckRelay(argv[2], [](const auto& name, const auto& wrong) { Print("relay", name, wrong); });
   return all_ok ? 0 : 1;
 }

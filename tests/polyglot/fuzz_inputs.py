@@ -145,9 +145,6 @@ class Inputs:
         for _ in range(rng.randrange(3)):
             at = rng.randrange(len(responses) + 1)
             responses[at:at] = rng.choice(self._responses)[: rng.randrange(3)]
-        if responses and rng.random() < 0.1:
-            at = rng.randrange(len(responses))
-            responses[at] = garble(responses[at], rng)
         return Input("restore", tuple(responses))
 
     def _sse(self) -> Input:

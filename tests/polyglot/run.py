@@ -89,6 +89,7 @@ LANGUAGES: Final = {
         ("cargo",),
         (BUILT / "rust-target/debug/chatpb-conformance",),
         ("json", *STREAMS),
+        fuzzes=True,
     ),
     "cpp": Language(
         "C++",

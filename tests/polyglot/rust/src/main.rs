@@ -1,8 +1,10 @@
 //! Checks that the crate chatpb, with prost and tonic, does what every other language does.
 //!
 //! Arguments: the folder of the vectors, and the address of a relay. Prints a line for each case.
+//! Or: `--fuzz` and the path of a file. Prints the result of each input of the file.
 
 mod fields;
+mod fuzz;
 mod json;
 mod relay;
 mod streams;
@@ -46,9 +48,13 @@ impl Report {
 async fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [folder, address] = &arguments[..] else {
-        eprintln!("usage: chatpb-conformance VECTORS_DIR RELAY_ADDRESS");
+        eprintln!("usage: chatpb-conformance VECTORS_DIR RELAY_ADDRESS, or --fuzz FILE");
         return ExitCode::from(2);
     };
+    if folder == "--fuzz" {
+        let answered = fuzz::answer_all(address);
+        return ExitCode::from(u8::from(answered.is_err()));
+    }
     let mut report = Report::default();
     let folder = Path::new(folder);
     vectors::check(folder, &mut report);

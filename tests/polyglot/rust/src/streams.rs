@@ -94,7 +94,7 @@ fn check_compact(folder: &Path, entry: &Json) -> Check {
 }
 
 /// The chunks of a response; those before one that is refused count.
-fn restore(
+pub fn restore(
     response: &[u8],
     restorer: &mut Restorer,
     found: &mut Vec<Vec<u8>>,
@@ -167,7 +167,7 @@ fn fields(mut data: &[u8]) -> Vec<(u32, &[u8])> {
 }
 
 /// A response with one chunk.
-fn field(number: u8, chunk: &[u8]) -> Vec<u8> {
+pub fn field(number: u8, chunk: &[u8]) -> Vec<u8> {
     let mut out = vec![number << 3 | 2];
     prost::encode_length_delimiter(chunk.len(), &mut out).expect("room");
     out.extend_from_slice(chunk);

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -24,8 +23,8 @@ func answerAll(path string) error {
 		return err
 	}
 	out := bufio.NewWriter(os.Stdout)
-	for line := range bytes.Lines(data) {
-		fields := strings.Split(strings.TrimSuffix(string(line), "\n"), "\t")
+	for _, line := range strings.Split(strings.TrimSuffix(string(data), "\n"), "\n") {
+		fields := strings.Split(line, "\t")
 		result, err := answer(fields[0], fields[1:])
 		var fault *chatpb.ConversionError
 		if err != nil && !errors.As(err, &fault) {

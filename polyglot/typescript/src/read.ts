@@ -24,11 +24,17 @@ export function fromJson<Desc extends DescMessage>(
   text: string | Uint8Array,
   options: ReadOptions = {},
 ): MessageShape<Desc> {
-  if (mappingOf(schema).residue === undefined) throw new TypeError(`${schema.typeName} mirrors no JSON object`);
+  mirror(schema);
   const { allowNan = false } = options;
   const decoded = typeof text === "string" ? text : decode(text, allowNan);
   const message = readFast(schema, decoded, allowNan, TREES) ?? readTree(schema, decoded, allowNan);
   return message as MessageShape<Desc>;
+}
+
+/** A message type, if it mirrors a JSON object. */
+export function mirror<Desc extends DescMessage>(schema: Desc): Desc {
+  if (mappingOf(schema).residue === undefined) throw new TypeError(`${schema.typeName} mirrors no JSON object`);
+  return schema;
 }
 
 /** Reads the text of a JSON object by way of a tree; `fromJson` does the same, but faster. */

@@ -33,7 +33,11 @@ export class ChunkDecoder {
   private readonly allowNan: boolean;
   private failure: ConversionError | undefined;
 
-  constructor(options: StreamOptions = {}) {
+  /** `read` is what reads JSON. */
+  constructor(
+    options: StreamOptions = {},
+    private readonly read: typeof fromJson = fromJson,
+  ) {
     const most = options.maxEventBytes ?? MAX_EVENT_BYTES;
     if (!Number.isSafeInteger(most) || most < 0) throw new RangeError(`expected a number of bytes, got ${most}`);
     this.events = new EventDecoder(most);
@@ -49,7 +53,7 @@ export class ChunkDecoder {
   feed(data: Uint8Array): ChatCompletionChunk[] {
     if (this.failure !== undefined) throw this.failure;
     const { events, failure } = this.events.feed(data);
-    return this.read(events, failure);
+    return this.chunks(events, failure);
   }
 
   /**
@@ -59,10 +63,10 @@ export class ChunkDecoder {
    */
   close(): ChatCompletionChunk[] {
     if (this.failure !== undefined) throw this.failure;
-    return this.read(this.events.close(), undefined);
+    return this.chunks(this.events.close(), undefined);
   }
 
-  private read(events: readonly StreamEvent[], failure: ConversionError | undefined): ChatCompletionChunk[] {
+  private chunks(events: readonly StreamEvent[], failure: ConversionError | undefined): ChatCompletionChunk[] {
     const chunks: ChatCompletionChunk[] = [];
     this.failure = failure;
     try {
@@ -87,11 +91,11 @@ export class ChunkDecoder {
     const needsError = this.error === undefined || this.isErrorInChunk;
     let error: ErrorResponse | undefined;
     if (needsError && (isAlone || found !== undefined)) {
-      error = fromJson(ErrorResponseSchema, found?.text ?? event.data, { allowNan: true });
+      error = this.read(ErrorResponseSchema, found?.text ?? event.data, { allowNan: true });
     }
     const chunk = isAlone
       ? undefined
-      : fromJson(ChatCompletionChunkSchema, event.data, { allowNan: this.allowNan });
+      : this.read(ChatCompletionChunkSchema, event.data, { allowNan: this.allowNan });
     if (error !== undefined) {
       const isOfChoice = found?.isOfChoice === true && !isAlone;
       if (this.error === undefined || chunk === undefined || (this.isErrorOfChoice && !isOfChoice)) {

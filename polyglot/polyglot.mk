@@ -110,7 +110,7 @@ tests/polyglot/typescript/node_modules: tests/polyglot/typescript/package-lock.j
 	cd $(@D) && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error
 	@touch $@
 
-.build-typescript: .gen-typescript tests/polyglot/typescript/node_modules
+.build-typescript: .gen-typescript tests/polyglot/typescript/node_modules build/wasm/chatpb-simd.wasm
 	cd polyglot/typescript && npm run --silent build && npm run --silent pretest && node --test --test-reporter=dot build/test/*.test.js
 	cd tests/polyglot/typescript && npm run --silent build
 
@@ -147,7 +147,7 @@ build/polyglot/java-artifact/.installed: build/wasm/chatpb-java.wasm $(PROTO) $(
 .bench-go:
 	cd benchmarks/polyglot/go && $(GO) vet ./... && $(GO) build -o $(CURDIR)/build/polyglot/bench-go .
 
-.bench-typescript: $(TOOLS)/typescript
+.bench-typescript: $(TOOLS)/typescript build/wasm/chatpb-simd.wasm
 	cd polyglot/typescript && npm run --silent build
 	@mkdir -p build/polyglot
 	@printf '#!/bin/sh\nexec node %s "$$@"\n' '$(CURDIR)/benchmarks/polyglot/typescript/main.mjs' >build/polyglot/bench-typescript

@@ -79,7 +79,7 @@ LANGUAGES: Final = {
     ),
     "typescript": Language(
         "TypeScript",
-        ("node", "npm"),
+        ("node", "npm", "cargo"),
         ("node", ROOT / "tests/polyglot/typescript/build/main.js"),
         ("json_view", "json", *STREAMS),
         fuzzes=True,

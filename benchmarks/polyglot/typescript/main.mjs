@@ -5,9 +5,11 @@ import { readFileSync } from "node:fs";
 import { basename } from "node:path";
 import { parseArgs } from "node:util";
 import * as pure from "../../../polyglot/typescript/dist/index.js";
+import * as wasm from "../../../polyglot/typescript/dist/wasm/node.js";
 import { ChatCompletionSchema } from "../../../polyglot/typescript/dist/v1.js";
 
-const CORES = new Map([["", pure]]);
+await wasm.init();
+const CORES = new Map([["", pure], [" (wasm)", wasm]]);
 
 const { values, positionals } = parseArgs({
   options: { seconds: { type: "string", default: "1" } },
@@ -16,6 +18,11 @@ const { values, positionals } = parseArgs({
 const seconds = Number(values.seconds);
 const decoder = new TextDecoder();
 const encoder = new TextEncoder();
+
+/** The JSON of a binary message, in UTF-8. */
+function binaryToJson(core, binary) {
+  return core.binaryToJsonBytes?.(ChatCompletionSchema, binary) ?? encoder.encode(core.binaryToJson(ChatCompletionSchema, binary));
+}
 
 /** The least nanoseconds of each of two functions, which alternate, after they have been warmed up. */
 function least(ours, peer) {
@@ -53,7 +60,7 @@ for (const path of positionals) {
     const operations = [
       ["json_to_binary", "JSON.parse", () => core.jsonToBinary(ChatCompletionSchema, data), parse],
       ["from_json", "JSON.parse", () => core.fromJson(ChatCompletionSchema, data), parse],
-      ["binary_to_json", "JSON.stringify", () => ((s,b)=>encoder.encode(core.binaryToJson(s,b)))(ChatCompletionSchema, binary), stringify],
+      ["binary_to_json", "JSON.stringify", () => binaryToJson(core, binary), stringify],
       ["to_json", "JSON.stringify", () => core.toJsonBytes(ChatCompletionSchema, message), stringify],
     ];
     for (const [operation, peer, ours, theirs] of operations) {

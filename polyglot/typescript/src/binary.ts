@@ -31,10 +31,16 @@ export function fromBinary<Desc extends DescMessage>(schema: Desc, data: Uint8Ar
  * Every implementation of chatpb gives these bytes.
  */
 export function toBinary<Desc extends DescMessage>(schema: Desc, message: MessageShape<Desc>): Uint8Array {
-  const writer = new ByteWriter();
+  const writer = free ?? new ByteWriter();
+  free = undefined;
   writerOf(schema)(message as Members, writer);
-  return writer.finish();
+  const data = writer.finish();
+  if (writer.isSmall) free = writer;
+  return data;
 }
+
+/** A writer that nobody uses: small messages would spend more time on its memory than on anything else. */
+let free: ByteWriter | undefined;
 
 type MessageReader = (message: Members, reader: WireReader, depth: number) => void;
 /** Reads a value into the field of a message; false if it has the wire type of another field. */

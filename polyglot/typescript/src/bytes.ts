@@ -1,16 +1,24 @@
 import { ConversionError, hasLoneSurrogate } from "./errors.js";
 
 const utf8 = new TextEncoder();
+const MOST_KEPT = 64 * 1024;
 
 /** A writer of fields, into memory that grows. */
 export class ByteWriter {
-  private data = new Uint8Array(512);
+  private data = new Uint8Array(1024);
   private view = new DataView(this.data.buffer);
   private at = 0;
 
-  /** All that was written. */
+  /** All that was written. The writer is empty then. */
   finish(): Uint8Array {
-    return this.data.slice(0, this.at);
+    const data = this.data.slice(0, this.at);
+    this.at = 0;
+    return data;
+  }
+
+  /** Whether it has so little memory that it may be kept. */
+  get isSmall(): boolean {
+    return this.data.length <= MOST_KEPT;
   }
 
   private reserve(count: number): void {

@@ -21,7 +21,7 @@ PROTO := $(wildcard proto/chatpb/v1/*.proto) buf.gen.yaml polyglot/generate.py
 CPP_PACKAGES := g++ make pkg-config protobuf-compiler protobuf-compiler-grpc libprotobuf-dev \
                 libgrpc++-dev nlohmann-json3-dev
 
-.PHONY: .cpp-packages polyglot fuzz-polyglot test-new-projects gen-polyglot gen-polyglot-other drift-polyglot clean-polyglot $(POLYGLOT:%=polyglot-%) \
+.PHONY: .cpp-packages polyglot fuzz-polyglot fuzz-go test-new-projects gen-polyglot gen-polyglot-other drift-polyglot clean-polyglot $(POLYGLOT:%=polyglot-%) \
         $(POLYGLOT:%=.gen-%) $(POLYGLOT:%=.build-%) .java-artifact .bench-java
 
 polyglot: setup ## Generate, build and test the stubs in five languages; ARGS=--docs updates docs/polyglot.md
@@ -32,6 +32,12 @@ $(POLYGLOT:%=polyglot-%): polyglot-%: setup ## The same for one: polyglot-go, -j
 
 fuzz-polyglot: setup ## Build, and compare other languages with the reference on COUNT=... mutated inputs by SEED=...; LANGUAGES="go typescript"
 	PYTHONPATH=tests $(BIN)/python -m polyglot.fuzz --build --count $(or $(COUNT),100000) --seed $(or $(SEED),1) $(LANGUAGES)
+
+GO_FUZZERS := FuzzFromJSON FuzzToJSON FuzzTranscoder FuzzEmitter FuzzUnfold FuzzChunkDecoder
+
+fuzz-go: ## Look for inputs that break the laws of the Go module, TIME=10s for each of them
+	cd polyglot/go && for name in $(GO_FUZZERS); do \
+	  $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(or $(TIME),10s) -fuzzminimizetime 1x . || exit 1; done
 
 gen-polyglot: .gen-go .gen-typescript .gen-rust ## Generate the stubs that are committed: Go, TypeScript and Rust
 

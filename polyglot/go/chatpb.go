@@ -1,11 +1,16 @@
-// Package chatpb converts between the JSON of OpenAI's chat completions API and the messages of
-// package chatpbv1, without loss: what FromJSON reads, ToJSON writes again as the same JSON value,
-// with members and words that the schema does not know, with null apart from absent, and with every
-// number.
+// Package chatpb is for OpenAI's chat completions as the messages of package chatpbv1: their JSON, their
+// streams, and calls of a relay.
 //
-// It is driven by the descriptors of the messages and the options in them, and holds no table of its
-// own. The rules are those of docs/mapping.md in https://github.com/chatpb/chatpb. They are not those
-// of package protojson.
+// FromJSON and ToJSON convert without loss: what FromJSON reads, ToJSON writes again as the same JSON
+// value, with members and words that the schema does not know, with null apart from absent, and with
+// every number. JSONToBinary and BinaryToJSON do so without making the message.
+//
+// Fold assembles the chunks of a stream into the completion that they make, and Unfold splits a
+// completion into chunks. A ChunkReader reads the event stream of a server, and a Client calls a relay.
+//
+// All of this is driven by the descriptors of the messages and the options in them; there is no other
+// table. The rules are those of docs/mapping.md in https://github.com/chatpb/chatpb. They are not those
+// of package protojson. Functions may be called concurrently.
 package chatpb
 
 import (

@@ -12,7 +12,8 @@ import (
 // defaultMaxEvent is the most bytes that an event may have by default.
 const defaultMaxEvent = 64 << 20
 
-// MaxEventBytes sets the most bytes that one event of an event stream may have. The default is 64 MiB.
+// MaxEventBytes sets the most bytes that one event of an event stream may have: a line of it, and the
+// data of the lines before. The default is 64 MiB, also for a count that is not positive.
 func MaxEventBytes(count int) Option { return func(o *options) { o.maxEvent = count } }
 
 // A ChunkDecoder turns the bytes of an event stream, however they arrive, into chunks. To read from an

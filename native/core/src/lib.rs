@@ -39,17 +39,21 @@ pub use messages::{
     fold_messages, from_json, from_json_with, to_json, to_json_with, unfold_message,
 };
 pub use schema::Schema;
-pub use sse::{ChunkDecoder, EventStream, TooLong};
+pub use sse::ChunkDecoder;
+#[doc(hidden)]
+pub use sse::{EventStream, TooLong};
 pub use stream::{Compacted, Compactor, Folder, Restorer, fold, unfold};
 
 /// The input has a form that the fast ways do not take.
 ///
 /// A JSON text is declined only if it is refused: `error::find_refusal` gives the reason. Messages are
 /// also declined in forms that no serializer of one message writes, which `slow` converts.
+#[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Declined;
 
 /// Whether NaN, Infinity and -Infinity, which are not JSON, are taken.
+#[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Nan {
     Allowed,

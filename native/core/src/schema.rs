@@ -20,8 +20,10 @@ pub const NO_FIELD: u8 = u8::MAX;
 
 /// Every message type that stands for a JSON value, except those that are left to the reference.
 pub struct Schema {
+    #[doc(hidden)]
     pub messages: Vec<MessageType>,
     /// The full name of the residue.
+    #[doc(hidden)]
     pub residue: String,
     by_name: HashMap<String, usize>,
 }
@@ -345,7 +347,12 @@ impl Schema {
     /// Compiles the tables from a serialized FileDescriptorSet.
     pub fn new(descriptor_set: &[u8]) -> Result<Self, String> {
         let pool = DescriptorPool::decode(descriptor_set).map_err(|error| error.to_string())?;
-        let options = Options::new(&pool)?;
+        Self::of(&pool)
+    }
+
+    /// Compiles the tables from descriptors.
+    pub(crate) fn of(pool: &DescriptorPool) -> Result<Self, String> {
+        let options = Options::new(pool)?;
         let all: Vec<_> = pool
             .all_messages()
             .filter(|m| options.is_union(m) != options.residue(m).is_some())
@@ -389,6 +396,7 @@ impl Schema {
 
 impl Schema {
     /// The number of the field with the residue of a message type; 0 if it has none.
+    #[doc(hidden)]
     pub fn residue_of(&self, message_type: usize) -> u32 {
         let mapped = self.messages.get(message_type);
         mapped.map_or(0, |mapped| mapped.residue)

@@ -4,11 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use prost_reflect::{
-    Cardinality, DescriptorPool, ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor,
-};
+use prost_reflect::{Cardinality, ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 
-use crate::DESCRIPTOR_SET;
+use crate::builtin::pool;
 use crate::schema::Wire;
 use crate::wire::{put_bytes, put_number};
 
@@ -127,7 +125,7 @@ pub fn types() -> &'static Types {
 }
 
 fn read() -> Option<Types> {
-    let pool = DescriptorPool::decode(DESCRIPTOR_SET).ok()?;
+    let pool = pool();
     let all: Vec<_> = pool.all_messages().collect();
     let carried = pool.get_extension_by_name("chatpb.v1.carried")?;
     let is_chunk = |message: &MessageDescriptor| message.full_name() == CHUNK;

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use prost_reflect::{Cardinality, DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, Value};
 
-use crate::DESCRIPTOR_SET;
+use crate::builtin::pool;
 use crate::stream::tree::{Members, Node, parse};
 
 const PACKAGE: &str = "chatpb.v1";
@@ -185,16 +185,13 @@ impl Field {
 }
 
 fn read() -> Option<Rules> {
-    let pool = DescriptorPool::decode(DESCRIPTOR_SET).ok()?;
+    let pool = pool();
     let all: Vec<_> = pool.all_messages().collect();
     let named = |name: &str| {
         let name = format!("{PACKAGE}.{name}");
         all.iter().position(|message| message.full_name() == name)
     };
-    let options = Options {
-        pool: &pool,
-        all: &all,
-    };
+    let options = Options { pool, all: &all };
     let mut types: Vec<_> = all
         .iter()
         .map(|message| options.read_type(message))

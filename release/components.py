@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import subprocess
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -104,6 +105,19 @@ def go(module: Path) -> list[Component]:
     command = [GO, "list", "-deps", "-f", form, "./..."]
     lines = set(subprocess.check_output(command, cwd=module, text=True).split("\n")) - {""}
     return [_versioned("golang", *line.split()) for line in sorted(lines)]
+
+
+def maven(pom: Path) -> list[Component]:
+    """Returns what a Maven artifact needs when it is compiled against and runs."""
+    plugin = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:list"
+    command = ["mvn", "--batch-mode", f"--file={pom}", plugin, "-DincludeScope=runtime"]
+    shown = subprocess.check_output(command, text=True)
+    lines = re.findall(
+        r"(?m)^\[INFO\] +([\w.-]+):([\w.-]+):jar:([\w.-]+):(?:compile|runtime)", shown
+    )
+    return [
+        _versioned("maven", f"{group}/{name}", version) for group, name, version in sorted(lines)
+    ]
 
 
 def _versioned(kind: str, name: str, version: str) -> Component:

@@ -71,6 +71,10 @@ def build(folder: Path, _targets: Sequence[str]) -> None:
         "python": ("pkg:pypi/chatpb", [*components.python(), *components.rust("chatpb-native")]),
         "crate": ("pkg:cargo/chatpb", components.rust("chatpb")),
         "libchatpb": ("pkg:generic/libchatpb", components.rust("chatpb-abi")),
+        "maven": (
+            "pkg:maven/io.github.chatpb/chatpb",
+            [*components.maven(ROOT / "polyglot/java/pom.xml"), *components.rust("chatpb-abi")],
+        ),
         "npm": ("pkg:npm/chatpb", components.npm(ROOT / "polyglot/typescript")),
         "go": ("pkg:golang/github.com/chatpb/chatpb-go", components.go(ROOT / "polyglot/go")),
     }
@@ -79,4 +83,8 @@ def build(folder: Path, _targets: Sequence[str]) -> None:
 
 
 INPUTS = ["pyproject.toml", "uv.lock", "native/**/Cargo.toml", "native/Cargo.*"]
-STEP = Step("sbom", [*INPUTS, "polyglot/typescript/package-lock.json", "polyglot/go"], build)
+STEP = Step(
+    "sbom",
+    [*INPUTS, "polyglot/typescript/package-lock.json", "polyglot/java/pom.xml", "polyglot/go"],
+    build,
+)

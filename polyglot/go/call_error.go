@@ -42,7 +42,7 @@ func (e *CallError) GRPCStatus() *status.Status { return e.status }
 // Unwrap gives the error of gRPC or of this package.
 func (e *CallError) Unwrap() error { return e.cause }
 
-// Is tells whether the error is also one of package context.
+// Is reports whether the error is also one of package context.
 func (e *CallError) Is(target error) bool {
 	return target == context.Canceled && e.Code == codes.Canceled ||
 		target == context.DeadlineExceeded && e.Code == codes.DeadlineExceeded

@@ -11,7 +11,7 @@ type cursor struct {
 	at       int
 	depth    int // how many containers it is in
 	allowNaN bool
-	names    [][]byte // of the objects that it is in, as far as they must be told apart
+	names    [][]byte // of the objects that it is in, as far as they are compared
 }
 
 // peek gives the byte here, or 0 at the end.
@@ -40,7 +40,7 @@ func (c *cursor) enter() bool {
 	return c.depth <= maxDepth
 }
 
-// any tells whether a container that was entered has anything in it; if not, it reads the end.
+// any reports whether a container that was entered has anything in it; if not, it reads the end.
 func (c *cursor) any(closing byte) bool {
 	c.skipSpace()
 	if c.peek() != closing {
@@ -264,10 +264,10 @@ func (c *cursor) compactMembers(out *[]byte, opening byte) bool {
 	return true
 }
 
-// maxNames is how many members an object may have whose names must be told apart.
+// maxNames is how many members an object may have whose names are compared with each other.
 const maxNames = 64
 
-// isNew notes the name of a member of an object, whose names begin at a place. It tells whether there
+// isNew notes the name of a member of an object, whose names begin at a place. It reports whether there
 // was none like it.
 func (c *cursor) isNew(name []byte, first int) bool {
 	if len(c.names)-first >= maxNames {

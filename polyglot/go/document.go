@@ -114,7 +114,7 @@ func (d *document) eachMember(index int, do func(name, value int) bool) bool {
 	return true
 }
 
-// isEmpty tells whether a container holds nothing.
+// isEmpty reports whether a container holds nothing.
 func (d *document) isEmpty(index int) bool { return d.nodes[index].next == index+1 }
 
 // appendCompact writes a value as compact JSON text.
@@ -181,7 +181,7 @@ func (d *document) markRepeated(index, count int) {
 	}
 }
 
-// areDistinct tells whether the names of a small object surely differ.
+// areDistinct reports whether the names of a small object surely differ.
 func (d *document) areDistinct(index int) bool {
 	var seen [12][]byte
 	count := 0

@@ -30,7 +30,7 @@ type extraMember struct{ slot, start, end int }
 
 var emitters = sync.Pool{New: func() any { return new(emitter) }}
 
-// emit writes a message as JSON, and tells whether it has done so. It takes the message, or else its
+// emit writes a message as JSON, and reports whether it has done so. It takes the message, or else its
 // binary form.
 func emit(mapped *mapping, o options, m proto.Message, data []byte) ([]byte, bool) {
 	e := emitters.Get().(*emitter)
@@ -231,7 +231,7 @@ func (e *emitter) readExtra(mapped *mapping, data []byte, notes, depth int) bool
 	return c.at == len(data)
 }
 
-// unset writes what the member of an unset field is; it tells whether there is one.
+// unset writes what the member of an unset field is; it reports whether there is one.
 func (e *emitter) unset(f *field, spans int, said note) bool {
 	switch {
 	case said == isEmpty && f.shape == dictionary:

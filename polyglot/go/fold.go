@@ -345,7 +345,7 @@ func mergeWhole(whole, pieces *tree) *tree {
 	return merged
 }
 
-// covers tells whether a value has all that another one has, and perhaps more.
+// covers reports whether a value has all that another one has, and perhaps more.
 func covers(whole, part any) bool {
 	if part == nil {
 		return true

@@ -180,7 +180,7 @@ func (e *keyedElements) find(value *tree, key integerText, identity string, posi
 	return e.byKey[integerOf(position)]
 }
 
-// isNamed tells whether an element has a name that is not empty.
+// isNamed reports whether an element has a name that is not empty.
 func (e *keyedElements) isNamed(value *tree) bool {
 	for _, outer := range e.mapped.fields {
 		if outer.message() == nil {
@@ -242,7 +242,7 @@ func (e *unknownElements) isSameKind(old, value *tree) bool {
 	return first == nil || second == nil || isEqual(first, second)
 }
 
-// continues tells whether an element only adds pieces to the one before it.
+// continues reports whether an element only adds pieces to the one before it.
 func (e *unknownElements) continues(known *element, value *tree) bool {
 	old, ok := known.joined.(*tree)
 	kind, _ := value.get(e.rules.kind)

@@ -67,7 +67,7 @@ func (n *nameInPieces) add(piece string) {
 
 func (n *nameInPieces) finish() string { return string(n.text) }
 
-// begins tells whether a string begins with another one, by UTF-16 code units.
+// begins reports whether a string begins with another one, by UTF-16 code units.
 func begins(text, start string) bool {
 	if strings.HasPrefix(text, start) {
 		return true

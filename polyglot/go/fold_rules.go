@@ -77,7 +77,7 @@ func unknownRulesOf(desc protoreflect.MessageDescriptor) unknownRules {
 	return rules
 }
 
-// joinsObjects tells whether objects of an array may be joined with earlier ones.
+// joinsObjects reports whether objects of an array may be joined with earlier ones.
 func (r *unknownRules) joinsObjects() bool { return r.key != "" || r.kind != "" }
 
 // of gives the rule for a member.

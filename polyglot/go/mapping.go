@@ -91,7 +91,7 @@ func tagOf(fd protoreflect.FieldDescriptor, number protoreflect.FieldNumber) []b
 	return protowire.AppendTag(nil, number, wire)
 }
 
-// stands tells whether the field stands for a value while unset.
+// stands reports whether the field stands for a value while unset.
 func (f *field) stands() bool { return f.unset != nil || f.utf8Of != nil }
 
 // An unset is the value that an unset field stands for.

@@ -107,7 +107,7 @@ func (r *residueFields) set(m protoreflect.Message, nulls, absent, empties []int
 	}
 }
 
-// equalsUnset tells whether a value is what the unset field stands for. That of a zero is left to
+// equalsUnset reports whether a value is what the unset field stands for. That of a zero is left to
 // fit, and that of derived bytes to clearDerived.
 func (f *field) equalsUnset(doc *document, index int) bool {
 	if f.unset == nil || f.unset.isZero || doc.nodes[index].kind != f.unset.kind {
@@ -122,7 +122,7 @@ func (f *field) equalsUnset(doc *document, index int) bool {
 	return true
 }
 
-// isEmptyOf tells whether an empty value of the kind is an empty value of the field.
+// isEmptyOf reports whether an empty value of the kind is an empty value of the field.
 func (f *field) isEmptyOf(k kind) bool {
 	return f.shape == list && k == array || f.shape == dictionary && k == object
 }
@@ -190,7 +190,7 @@ func (v *value) fitEntry(doc *document, name, index int, entries protoreflect.Ma
 	return ok
 }
 
-// takes tells whether a message may stand for a value of the kind.
+// takes reports whether a message may stand for a value of the kind.
 func (v *value) takes(k kind) bool { return v.form == unionForm || k == object }
 
 func (v *value) fitMessage(doc *document, index int, m protoreflect.Message) bool {
@@ -285,7 +285,7 @@ func fitDouble(k kind, spelled []byte) (float64, bool) {
 	return number, err == nil && (len(spelled) <= 15 || isExactly(number, spelled))
 }
 
-// isExactly tells whether a double is the integer that is spelled. That has no more digits than the
+// isExactly reports whether a double is the integer that is spelled. That has no more digits than the
 // greatest double.
 func isExactly(number float64, spelled []byte) bool {
 	exact, ok := new(big.Int).SetString(string(spelled), 10)

@@ -82,7 +82,7 @@ func copyOf(chunk *chatpbv1.ChatCompletionChunk) *chatpbv1.ChatCompletionChunk {
 	return chunkCopy
 }
 
-// carried is what the descriptor of a type of message says of the fields that chunks leave out.
+// carried is what the descriptor of a message type specifies about the fields that chunks leave out.
 type carried struct {
 	fields []protoreflect.FieldDescriptor
 	inner  []carriedInner // the fields whose messages have such fields
@@ -136,7 +136,7 @@ func (c *carried) restore(m, before protoreflect.Message) {
 	}
 }
 
-// isUnsetMark tells whether a field says that it is unset: an enum that is zero, or an empty message.
+// isUnsetMark reports whether a field marks itself as unset: an enum that is zero, or an empty message.
 func isUnsetMark(fd protoreflect.FieldDescriptor, m protoreflect.Message) bool {
 	switch {
 	case fd.IsList():

@@ -2,7 +2,6 @@ package chatpb
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"iter"
 
@@ -69,10 +68,10 @@ func (d *ChunkDecoder) Close() ([]*chatpbv1.ChatCompletionChunk, error) {
 // the stream replaces that of a choice.
 func (d *ChunkDecoder) Error() *chatpbv1.ErrorResponse { return d.response }
 
-// IsErrorOfChoice tells whether Error is that of one choice of a chunk, so that others go on.
+// IsErrorOfChoice reports whether Error is that of one choice of a chunk, so that others go on.
 func (d *ChunkDecoder) IsErrorOfChoice() bool { return d.isChoice }
 
-// IsDone tells whether the event that ends a stream has come. Some servers never send it.
+// IsDone reports whether the event that ends a stream has come. Some servers never send it.
 func (d *ChunkDecoder) IsDone() bool { return d.isDone }
 
 func (d *ChunkDecoder) read(events []event, failure error) ([]*chatpbv1.ChatCompletionChunk, error) {
@@ -133,7 +132,7 @@ func (d *ChunkDecoder) readEvent(e event) (*chatpbv1.ChatCompletionChunk, error)
 type StreamError struct {
 	// Response is OpenAI's error object.
 	Response *chatpbv1.ErrorResponse
-	// IsOfChoice tells whether it is the error of one choice, so that others may be complete.
+	// IsOfChoice reports whether it is the error of one choice, so that others may be complete.
 	IsOfChoice bool
 }
 
@@ -165,7 +164,8 @@ func NewChunkReader(r io.Reader, opts ...Option) *ChunkReader {
 //
 // The error is io.EOF after the last one, or a *StreamError in its place if the server sent an error
 // (chunks after it are given first). It is a *ConversionError if an event is not a chunk, or that of
-// the io.Reader. Further calls give the same error. A stream that has ended early is told by IsDone.
+// the io.Reader. Further calls give the same error. If IsDone is false after io.EOF, the stream may have
+// ended early.
 func (r *ChunkReader) Next() (*chatpbv1.ChatCompletionChunk, error) {
 	for len(r.chunks) == 0 {
 		if r.end != nil {
@@ -188,7 +188,7 @@ func (r *ChunkReader) fill() {
 		return
 	}
 	r.end = err
-	if !errors.Is(err, io.EOF) {
+	if err != io.EOF {
 		return
 	}
 	last, failure := r.decoder.Close()
@@ -202,8 +202,7 @@ func (r *ChunkReader) fill() {
 	}
 }
 
-// IsDone tells whether the event that ends a stream has come. After io.EOF it tells whether the stream
-// is complete, except that some servers never send that event.
+// IsDone reports whether the event that ends a stream has come. Some servers never send it.
 func (r *ChunkReader) IsDone() bool { return r.decoder.IsDone() }
 
 // All gives the remaining chunks, and the error of Next, unless that is io.EOF, as the last pair.

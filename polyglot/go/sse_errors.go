@@ -14,7 +14,7 @@ import (
 // have it.
 const detailName = "detail"
 
-// errorNames are the members by which errors are told from answers.
+// errorNames are the members that distinguish errors from answers.
 type errorNames struct {
 	error, message, choices string
 	answers                 map[string]bool // whether a member makes something an answer
@@ -77,7 +77,7 @@ func findError(data []byte) (*foundError, error) {
 	return nil, nil
 }
 
-// mayBeIn tells whether a text has to be read, to know whether it is an error.
+// mayBeIn reports whether a text has to be read, to know whether it is an error.
 func (names *errorNames) mayBeIn(data []byte) bool {
 	has := func(name string) bool { return bytes.Contains(data, []byte(`"`+name+`"`)) }
 	return has(names.error) || (has(names.message) || has(detailName)) && !has(names.choices)
@@ -106,7 +106,7 @@ func (names *errorNames) inObject(members *tree, data []byte) *foundError {
 	return nil
 }
 
-// hasAnswer tells whether an object has members of an answer: any at all if evenNull, or else any that is
+// hasAnswer reports whether an object has members of an answer: any at all if evenNull, or else any that is
 // not null and that errors do not have, too.
 func (names *errorNames) hasAnswer(members *tree, evenNull bool) bool {
 	for _, m := range members.members {
@@ -118,7 +118,7 @@ func (names *errorNames) hasAnswer(members *tree, evenNull bool) bool {
 	return false
 }
 
-// isFlat tells whether an object is an error whose members are at the top.
+// isFlat reports whether an object is an error whose members are at the top.
 func (names *errorNames) isFlat(members *tree) bool {
 	message, _ := members.get(names.message)
 	detail, _ := members.get(detailName)

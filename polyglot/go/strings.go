@@ -9,7 +9,7 @@ import (
 
 // A string of JSON may have lone surrogates, which UTF-8 has no form for. In this package a Go string
 // holds them in the three bytes that they would have in UTF-8, as WTF-8 does: so two strings are
-// equal if their code points are, and utf8.ValidString tells whether a field may hold one.
+// equal if their code points are, and utf8.ValidString reports whether a field may hold one.
 
 const hexDigits = "0123456789abcdef"
 
@@ -119,7 +119,7 @@ func appendEscape(out []byte, c byte) []byte {
 	return append(out, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
 }
 
-// isSurrogate tells whether text that begins with the byte 0xed begins with a lone surrogate.
+// isSurrogate reports whether text that begins with the byte 0xed begins with a lone surrogate.
 func isSurrogate(text string) bool { return len(text) > 2 && text[1] >= 0xa0 }
 
 func appendSurrogate(out []byte, text string) []byte {

@@ -79,7 +79,7 @@ func (t *transcoder) free() {
 	}
 }
 
-// transcode puts the binary form of a message into the output, and tells whether it has done so.
+// transcode puts the binary form of a message into the output, and reports whether it has done so.
 func (t *transcoder) transcode(data []byte, mapped *mapping, allowNaN, isSorting bool) bool {
 	if !utf8.Valid(data) {
 		return false
@@ -247,7 +247,7 @@ func (t *transcoder) isUnset(u *unset) bool {
 	return false
 }
 
-// isDerived tells whether bytes that were just written are the UTF-8 of the string beside them.
+// isDerived reports whether bytes that were just written are the UTF-8 of the string next to them.
 func (t *transcoder) isDerived(f *field, o *objectState, start int) bool {
 	if !o.seen.has(f.utf8Place) {
 		return false // dropDerived does that

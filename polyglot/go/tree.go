@@ -11,7 +11,7 @@ import (
 // A number is the text of a JSON number as it is spelled, or NaN, Infinity or -Infinity.
 type number string
 
-// isInteger tells whether the number has neither fraction nor exponent, and is spelled as integers are.
+// isInteger reports whether the number has neither fraction nor exponent, and is spelled as integers are.
 func (n number) isInteger() bool {
 	for i := range len(n) {
 		if c := n[i]; (c < '0' || c > '9') && (c != '-' || i > 0) {
@@ -21,7 +21,7 @@ func (n number) isInteger() bool {
 	return n != "-0"
 }
 
-// isZero tells whether the number is 0 as a double.
+// isZero reports whether the number is 0 as a double.
 func (n number) isZero() bool {
 	value, _ := strconv.ParseFloat(string(n), 64)
 	return value == 0
@@ -181,7 +181,7 @@ func appendTree(out []byte, value any) []byte {
 	panic("chatpb: not a JSON tree")
 }
 
-// isEmptyValue tells whether a value erases nothing: null, "", 0, [] or {}.
+// isEmptyValue reports whether a value erases nothing: null, "", 0, [] or {}.
 func isEmptyValue(value any) bool {
 	switch value := value.(type) {
 	case nil:
@@ -198,7 +198,7 @@ func isEmptyValue(value any) bool {
 	return false
 }
 
-// isTrue tells whether a value says something: it is not null, false, "", 0, [] or {}.
+// isTrue reports whether a value is not null, false, "", 0, [] or {}.
 func isTrue(value any) bool {
 	switch value := value.(type) {
 	case bool:
@@ -209,7 +209,7 @@ func isTrue(value any) bool {
 	return !isEmptyValue(value)
 }
 
-// isEqual tells whether two values are the same; numbers are if they are spelled alike, and objects
+// isEqual reports whether two values are the same; numbers are if they are spelled alike, and objects
 // have no order. What is still being folded is equal to nothing.
 func isEqual(a, b any) bool {
 	switch a := a.(type) {

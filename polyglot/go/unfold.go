@@ -247,7 +247,7 @@ type tokens struct {
 	holder   string // the member that holds the list
 	elements []any
 	texts    []string
-	others   *tree // the members beside the list, which every piece repeats
+	others   *tree // the members next to the list, which every piece repeats
 }
 
 // tokensOf gives the tokens of a text; nil if there is no list, or if it does not spell the text.

@@ -182,7 +182,7 @@ func refuseFree(reason string, fault *ConversionError) *ConversionError {
 	return refuse(reason + ": " + fault.Error())
 }
 
-// unset writes what the member of an unset field is; it tells whether there is one.
+// unset writes what the member of an unset field is; it reports whether there is one.
 func (w *writer) unset(f *field, m protoreflect.Message, said note) bool {
 	switch {
 	case said == isEmpty && f.shape == dictionary:
@@ -201,7 +201,7 @@ func (w *writer) unset(f *field, m protoreflect.Message, said note) bool {
 	return true
 }
 
-// field writes the value of a field; it tells whether there is one.
+// field writes the value of a field; it reports whether there is one.
 func (w *writer) field(f *field, m protoreflect.Message, depth int) (bool, *ConversionError) {
 	if !m.Has(f.desc) {
 		return false, nil
@@ -265,7 +265,7 @@ func (w *writer) element(v *value, held protoreflect.Value, depth int) *Conversi
 	return fault
 }
 
-// value writes a value; it tells whether there is one.
+// value writes a value; it reports whether there is one.
 func (w *writer) value(v *value, held protoreflect.Value, depth int) (bool, *ConversionError) {
 	switch v.form {
 	case boolForm:

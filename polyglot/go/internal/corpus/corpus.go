@@ -152,7 +152,7 @@ func (t Text) New() (proto.Message, error) {
 	return &chatpbv1.ChatCompletion{}, nil
 }
 
-// anyHas tells whether a value is an array with an object in it that has the member.
+// anyHas reports whether a value is an array with an object in it that has the member.
 func anyHas(value any, name string) bool {
 	items, _ := value.([]any)
 	for _, item := range items {

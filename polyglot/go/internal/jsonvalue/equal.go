@@ -1,4 +1,4 @@
-// Package jsonvalue tells whether two JSON texts are the same value, for the tests of chatpb.
+// Package jsonvalue reports whether two JSON texts are the same value, for the tests of chatpb.
 package jsonvalue
 
 import (

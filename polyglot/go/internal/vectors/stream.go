@@ -16,7 +16,7 @@ import (
 	chatpbv1 "github.com/chatpb/chatpb-go/chatpb/v1"
 )
 
-// Stream is what the manifest of streams says of a vector, in addition to what all manifests say.
+// Stream is what the manifest of streams has about a vector, in addition to what all manifests have.
 type Stream struct {
 	Kind            string   `json:"kind"`
 	AllowNaN        bool     `json:"allow_nan"`

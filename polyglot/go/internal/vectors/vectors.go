@@ -50,7 +50,7 @@ func (v Vector) File(ending string) ([]byte, error) {
 	return os.ReadFile(filepath.Join(v.folder, v.Name+"."+ending))
 }
 
-// HasReason tells whether a reason is that of the vector. Behind it may follow what to do in Go,
+// HasReason reports whether a reason is that of the vector. Behind it may follow what to do in Go,
 // and how Go quotes what came.
 func (v Vector) HasReason(reason string) bool {
 	rest, found := strings.CutPrefix(reason, v.Reason)

@@ -40,8 +40,6 @@ pub use messages::{
 };
 pub use schema::Schema;
 pub use sse::ChunkDecoder;
-#[doc(hidden)]
-pub use sse::{EventStream, TooLong};
 pub use stream::{Compacted, Compactor, Folder, Restorer, fold, unfold};
 
 /// The input has a form that the fast ways do not take.

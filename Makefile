@@ -269,6 +269,7 @@ rust: ## Check the Rust crates: format, lints with all features and without any,
 	cargo clippy --manifest-path native/core/Cargo.toml --locked -- -D warnings
 	cargo test --manifest-path native/core/Cargo.toml --all-features --quiet --locked
 	RUSTDOCFLAGS='-D warnings' cargo doc --manifest-path native/core/Cargo.toml --features tonic --no-deps --quiet --locked
+	cargo test --manifest-path native/abi/Cargo.toml --quiet --locked
 
 PROTOC = PATH="$(CURDIR)/$(GEN)/bin:$$PATH" python -m grpc_tools.protoc
 STUB_SOURCES := build/stub_sources.binpb

@@ -43,9 +43,9 @@ gen-polyglot: .gen-go .gen-typescript .gen-rust ## Generate the stubs that are c
 
 gen-polyglot-other: .gen-java .gen-cpp ## Generate those of Java and C++ into build/; needs Maven and Debian packages
 
-# Of Rust where cargo is.
+# Of Rust, and chatpb.h, where cargo is.
 COMMITTED := go typescript $(if $(shell command -v cargo),rust)
-drift-polyglot: $(COMMITTED:%=$(TOOLS)/%) ## Check that the committed stubs are what `make gen-polyglot` generates
+drift-polyglot: $(COMMITTED:%=$(TOOLS)/%) $(if $(filter rust,$(COMMITTED)),drift-c) ## Check that the committed stubs, and chatpb.h, are what the generators make
 	@rm -rf build/drift
 	@$(GENERATE) $(COMMITTED) --output build/drift
 	diff -r build/drift/polyglot/go/chatpb polyglot/go/chatpb

@@ -2,6 +2,7 @@
 
 CBINDGEN_VERSION := 0.29.0
 CBINDGEN := $(TOOLBIN)/cbindgen
+
 HEADER := polyglot/cpp/include/chatpb.h
 C_VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' native/abi/Cargo.toml)
 PREFIX ?= /usr/local
@@ -10,7 +11,7 @@ ABI_SOURCES := native/Cargo.toml native/Cargo.lock $(wildcard native/abi/Cargo.t
 C_LIBRARY := native/target/release/libchatpb.so
 CARGO_ABI := --quiet --locked --package chatpb-abi --manifest-path native/Cargo.toml
 
-.PHONY: wasm gen-c drift-c libchatpb install-c
+.PHONY: wasm gen-c drift-c libchatpb install-c test-c miri
 
 # WebAssembly: chatpb.wasm runs everywhere; chatpb-simd.wasm where there is SIMD, as in browsers and Node.
 
@@ -58,3 +59,27 @@ $(C_LIBRARY): $(ABI_SOURCES)
 
 install-c: $(C_LIBRARY) ## Install libchatpb, its headers and its pkg-config and CMake files; PREFIX=/usr/local, DESTDIR=
 	sh polyglot/cpp/install.sh native/target/release '$(C_VERSION)' '$(PREFIX)'
+
+# Tests. The programs in C and C++ are built with the address and undefined behaviour sanitizers; with
+# NIGHTLY=1, the library is built with the address sanitizer too, by a nightly toolchain.
+
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
+C_FLAGS := -std=c11 -g -O1 -Wall -Wextra -Wpedantic -Werror $(SANITIZE)
+C_TEST := build/test-c
+C_TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p')
+
+test-c: setup drift-c libchatpb ## Run all vectors, hostile calls and threads through libchatpb with sanitizers; NIGHTLY=1: also in the library
+	@mkdir -p $(C_TEST)
+	@$(BIN)/python tests/polyglot/c/cases.py $(C_TEST)/cases.tsv
+	@sh polyglot/cpp/install.sh native/target/release '$(C_VERSION)' $(C_TEST)/chatpb
+ifdef NIGHTLY
+	@RUSTFLAGS=-Zsanitizer=address cargo +nightly build $(CARGO_ABI) --target $(C_TRIPLE) --target-dir native/target/asan
+	@cp native/target/asan/$(C_TRIPLE)/debug/libchatpb.a $(C_TEST)/chatpb/lib
+endif
+	@$(CC) $(C_FLAGS) -Ipolyglot/cpp/include tests/polyglot/c/vectors.c $(C_TEST)/chatpb/lib/libchatpb.a \
+	  $$(PKG_CONFIG_PATH=$(C_TEST)/chatpb/lib/pkgconfig pkg-config --libs-only-l --static chatpb | sed 's/-lchatpb//') -o $(C_TEST)/vectors
+	@$(C_TEST)/vectors $(C_TEST)/cases.tsv
+
+miri: ## Run the tests of the C ABI in Miri, which finds undefined behaviour; needs the nightly toolchain
+	@rustup component add --toolchain nightly miri rust-src 2>/dev/null
+	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test $(CARGO_ABI) --target-dir native/target/miri

@@ -15,3 +15,5 @@ mod memory;
 mod outcome;
 mod sse;
 mod stream;
+#[cfg(test)]
+mod tests;

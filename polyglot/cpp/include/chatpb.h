@@ -22,6 +22,7 @@
 #ifndef CHATPB_H
 #define CHATPB_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 

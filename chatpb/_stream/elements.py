@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from chatpb._mapping.schema import MessageType
-from chatpb._stream.rules import UnknownRules, is_empty, marked, name_paths
+from chatpb._stream.rules import UnknownRules, is_empty, is_same, marked, name_paths
 from chatpb.v1 import options_pb2
 
 _Tree = dict[str, Any]
@@ -177,6 +177,9 @@ class UnknownElements(Elements):
         if new[kind] != old.get(kind) or not any(name in old or name in new for name in pieces):
             return False
         return all(
-            name in pieces or is_empty(value) or is_empty(old.get(name)) or value == old[name]
+            name in pieces
+            or is_empty(value)
+            or is_empty(old.get(name))
+            or is_same(value, old[name])
             for name, value in new.items()
         )

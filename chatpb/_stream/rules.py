@@ -123,3 +123,14 @@ def is_empty(value: Any) -> bool:
     if type(value) is JsonNumber:
         return float(value) == 0
     return value is None or (value is not False and not value)
+
+
+def is_same(one: Any, two: Any) -> bool:
+    """Whether two values are equal, numbers by their spelling; to Python, true is equal to 1."""
+    if type(one) is not type(two):
+        return False
+    if type(one) is dict:
+        return one.keys() == two.keys() and all(is_same(one[name], two[name]) for name in one)
+    if type(one) is list:
+        return len(one) == len(two) and all(map(is_same, one, two))
+    return bool(one == two)

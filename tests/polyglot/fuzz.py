@@ -182,7 +182,11 @@ def compare(
         for each, result in zip(given, expected, strict=True):
             counts[f"{each.name} {result.partition(chr(9))[0]}"] += 1
         for name, command in commands.items():
-            found = results(command, given)
+            try:
+                found = results(command, given)
+            except AssertionError as error:
+                reports.append(f"{name}: {str(error)[:_LONG]}")
+                continue
             for each, wanted, result in zip(given, expected, found, strict=True):
                 if not differs(wanted, result):
                     continue

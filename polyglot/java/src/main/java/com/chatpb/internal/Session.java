@@ -98,6 +98,11 @@ public final class Session {
     check(number(function, handle, result));
   }
 
+  /** Asks a handle something. */
+  public boolean is(String function, int handle) {
+    return number(function, handle) != 0;
+  }
+
   /** Reads the only piece of the output of the last call. */
   public <T> T output(Reader<T> reader) {
     return piece(0, reader);

@@ -3,6 +3,7 @@ package chatpb.conformance;
 import static chatpb.conformance.Report.expect;
 import static java.nio.charset.StandardCharsets.UTF_8;
 
+import com.chatpb.ChunkDecoder;
 import com.chatpb.Compactor;
 import com.chatpb.OpenAiJson;
 import com.chatpb.Options;
@@ -15,13 +16,16 @@ import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.protobuf.Message;
 import com.google.protobuf.Parser;
+import java.io.ByteArrayInputStream;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HexFormat;
 import java.util.List;
 
-/** The cases of streams: fold, unfold, compact. */
+/** The cases of streams: fold, unfold, compact, sse. */
 final class StreamVectors {
   private final Path folder;
   private final Report report;
@@ -40,7 +44,7 @@ final class StreamVectors {
         case "fold" -> report.run(kind, name, () -> checkFold(vector, name));
         case "unfold" -> report.run(kind, name, () -> checkUnfold(vector, name));
         case "compact" -> report.run(kind, name, () -> checkCompact(vector, name));
-        case "sse" -> {}
+        case "sse" -> report.run(kind, name, () -> checkSse(vector, name));
         default -> throw new IllegalStateException("there is no kind " + kind);
       }
     }
@@ -87,6 +91,50 @@ final class StreamVectors {
       var compactor = new Compactor();
       List<ChatCompletionChunk> chunks = chunks(vector, name);
       expect(responses, chunks.stream().map(compactor::add).toList(), "responses");
+    }
+  }
+
+  private void checkSse(JsonObject vector, String name) throws IOException {
+    byte[] data = Files.readAllBytes(path(name, ".sse"));
+    for (int size : new int[] {Math.max(1, data.length), 1, 7}) {
+      var decoder = new ChunkDecoder(vector.get("max_event_bytes").getAsInt(), options(vector));
+      List<ChatCompletionChunk> found = new ArrayList<>();
+      gives(
+          vector,
+          () -> {
+            for (int at = 0; at < data.length; at += size) {
+              found.addAll(decoder.feed(data, at, Math.min(size, data.length - at)));
+            }
+            for (var rest = decoder.close(); !rest.isEmpty(); rest = decoder.close()) {
+              found.addAll(rest);
+            }
+          });
+      checkDecoded(vector, decoder, found);
+    }
+    var decoder = new ChunkDecoder(vector.get("max_event_bytes").getAsInt(), options(vector));
+    List<ChatCompletionChunk> found = new ArrayList<>();
+    gives(
+        vector, () -> decoder.decode(new ByteArrayInputStream(data)).forEachRemaining(found::add));
+    checkDecoded(vector, decoder, found);
+  }
+
+  private static void checkDecoded(
+      JsonObject vector, ChunkDecoder decoder, List<ChatCompletionChunk> found) {
+    List<String> expected = new ArrayList<>();
+    vector.get("chunks").getAsJsonArray().forEach(each -> expected.add(each.getAsString()));
+    expect(expected, found.stream().map(StreamVectors::hex).toList(), "chunks");
+    JsonElement error = vector.get("error");
+    String wanted = error.isJsonNull() ? null : error.getAsString();
+    expect(wanted, decoder.error().map(StreamVectors::hex).orElse(null), "error");
+    expect(vector.get("is_error_of_choice").getAsBoolean(), decoder.isErrorOfChoice(), "of choice");
+    expect(vector.get("is_done").getAsBoolean(), decoder.isDone(), "done");
+  }
+
+  private static String hex(Message message) {
+    try {
+      return HexFormat.of().formatHex(Vectors.serialize(message));
+    } catch (IOException error) {
+      throw new UncheckedIOException(error);
     }
   }
 

@@ -75,7 +75,7 @@ LANGUAGES: Final = {
         "Java",
         ("mvn", "javac"),
         ("java", "-cp", f"{_JAVA / 'classes'}:{_JAVA / 'lib'}/*", "chatpb.conformance.Main"),
-        ("textformat", "json_view", "json", "fold", "unfold", "compact"),
+        ("textformat", "json_view", "json", *STREAMS),
     ),
     "typescript": Language(
         "TypeScript",

@@ -10,6 +10,8 @@ ABI_SOURCES := native/Cargo.toml native/Cargo.lock $(wildcard native/abi/Cargo.t
                native/core/Cargo.toml native/core/src/*.rs native/core/src/*/*.rs native/core/src/*.binpb)
 C_LIBRARY := native/target/release/libchatpb.so
 CARGO_ABI := --quiet --locked --package chatpb-abi --manifest-path native/Cargo.toml
+# Whatever CARGO_TARGET_DIR says.
+ABI_TARGET := --target-dir native/target
 
 .PHONY: wasm gen-c drift-c libchatpb install-c test-c miri
 
@@ -19,7 +21,7 @@ WASM := build/wasm
 WASM_TARGET := wasm32-unknown-unknown
 # What an error of a bug names is not a folder of this machine.
 WASM_FLAGS = "--remap-path-prefix=$(CURDIR)=/chatpb","--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo"
-wasm_build = cargo rustc $(CARGO_ABI) --profile wasm --target $(WASM_TARGET) --crate-type cdylib \
+wasm_build = cargo rustc $(CARGO_ABI) $(ABI_TARGET) --profile wasm --target $(WASM_TARGET) --crate-type cdylib \
              --config 'target.$(WASM_TARGET).rustflags=[$(WASM_FLAGS)$(2)]' && \
              mkdir -p $(WASM) && install -m 644 native/target/$(WASM_TARGET)/wasm/chatpb.wasm $(1)
 
@@ -54,7 +56,7 @@ drift-c: $(CBINDGEN) ## Check that the committed chatpb.h is what `make gen-c` g
 libchatpb: $(C_LIBRARY) ## Build libchatpb, shared and static, in native/target/release
 
 $(C_LIBRARY): $(ABI_SOURCES)
-	@cargo build $(CARGO_ABI) --release
+	@cargo build $(CARGO_ABI) $(ABI_TARGET) --release
 	@touch $@
 
 install-c: $(C_LIBRARY) ## Install libchatpb, its headers and its pkg-config and CMake files; PREFIX=/usr/local, DESTDIR=

@@ -21,11 +21,7 @@ def test_the_package_is_complete() -> None:
     (package,) = (DIST / "npm").glob("*.tgz")
     with tarfile.open(package) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {
-        "LICENSE",
-        "README.md",
-        "dist/index.js",
-        "dist/index.d.ts",
-        "dist/v1.js",
-    } - names == set()
+    expected = {"LICENSE", "README.md", "dist/index.js", "dist/index.d.ts", "dist/v1.js"}
+    expected |= {"dist/wasm/chatpb.wasm", "dist/wasm/THIRD-PARTY-NOTICES.txt"}
+    assert expected - names == set()
     assert not [name for name in names if name.startswith(("test/", "node_modules/", "build/"))]

@@ -201,8 +201,8 @@ func (v *value) fitMessage(doc *document, index int, m protoreflect.Message) boo
 		v.message.read(doc, index, m)
 		return true
 	}
-	if doc.nodes[index].kind == array && doc.isEmpty(index) {
-		return v.message.hasList
+	if v.message.hasList && doc.nodes[index].kind == array && doc.isEmpty(index) {
+		return true
 	}
 	for _, f := range v.message.fields {
 		if f.fit(doc, index, m) {

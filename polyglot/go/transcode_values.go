@@ -176,15 +176,12 @@ func (t *transcoder) value(v *value, tag []byte, implicit bool) outcome {
 
 func (t *transcoder) union(mapped *mapping) outcome {
 	back := t.state()
-	if t.peek() == '[' {
+	if mapped.hasList && t.peek() == '[' {
 		if !t.enter() {
 			return declined
 		}
 		if !t.any(']') {
-			if mapped.hasList {
-				return isWritten
-			}
-			return isMisfit
+			return isWritten
 		}
 		t.goBack(back)
 	}

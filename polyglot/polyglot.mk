@@ -161,3 +161,16 @@ build/polyglot/java-artifact/.installed: build/wasm/chatpb-java.wasm $(PROTO) $(
 
 test-new-projects: setup ## Follow docs/polyglot.md to the letter in empty folders, one for each language; ARGS="-k Go" for one
 	$(BIN)/python -m pytest tests/polyglot/new_projects $(ARGS)
+
+# Needs libsimdjson-dev and rapidjson-dev too. The generated code is compiled anew: that of the runner is
+# not optimized.
+.bench-cpp: .gen-cpp libchatpb
+	@sh polyglot/cpp/install.sh native/target/release '$(C_VERSION)' build/polyglot/cpp-chatpb
+	@mkdir -p build/polyglot/cpp-bench
+	@for source in $$(ls build/polyglot/cpp/chatpb/v1/*.pb.cc | grep -v -e '[.]grpc[.]' -e _service); do \
+	  object=build/polyglot/cpp-bench/$$(basename $$source .cc).o; \
+	  [ $$object -nt $$source ] || $(CXX) -std=c++17 -O2 -Ibuild/polyglot/cpp -c $$source -o $$object || exit 1; \
+	done
+	$(CXX) -std=c++17 -O2 -Wall -Wextra -isystem build/polyglot/cpp benchmarks/polyglot/cpp/main.cpp build/polyglot/cpp-bench/*.o \
+	  -o build/polyglot/bench-cpp -Wl,-rpath,$(CURDIR)/build/polyglot/cpp-chatpb/lib \
+	  $$(PKG_CONFIG_PATH=build/polyglot/cpp-chatpb/lib/pkgconfig pkg-config --cflags --libs chatpb protobuf simdjson)

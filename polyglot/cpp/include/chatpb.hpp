@@ -239,6 +239,15 @@ inline std::string json_to_binary(std::string_view json, MessageType type, Optio
   return result.string();
 }
 
+// The same, into a string whose memory is reused: for large texts, new memory costs a good part.
+inline void json_to_binary(std::string_view json, MessageType type, std::string& binary,
+                           Options options = {}) {
+  auto& result = internal::Result::of_thread();
+  result.check(chatpb_json_to_binary(internal::bytes(json), json.size(), type.number(),
+                                     internal::flags(options), result.get()));
+  binary.assign(result.view());
+}
+
 // Writes the binary form of a message as OpenAI's JSON. The law: what json_to_binary reads from a text
 // is written as the same JSON value.
 // Throws ConversionError if the bytes are not a message of this type, or stand for no JSON.
@@ -247,6 +256,15 @@ inline std::string binary_to_json(std::string_view data, MessageType type, Optio
   result.check(chatpb_binary_to_json(internal::bytes(data), data.size(), type.number(),
                                      internal::flags(options), result.get()));
   return result.string();
+}
+
+// The same, into a string whose memory is reused.
+inline void binary_to_json(std::string_view data, MessageType type, std::string& json,
+                           Options options = {}) {
+  auto& result = internal::Result::of_thread();
+  result.check(chatpb_binary_to_json(internal::bytes(data), data.size(), type.number(),
+                                     internal::flags(options), result.get()));
+  json.assign(result.view());
 }
 
 // Reads OpenAI's JSON into a message of any generated class, replacing what it holds.

@@ -30,6 +30,7 @@ fn read(text: &[u8], result: *mut Outcome) -> (Status, Vec<u8>) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri takes too long to compile the schema")]
 fn a_result_is_used_again() {
     let result = chatpb_result_new();
     let (status, output) = read(br#"{"id":"a"}"#, result);
@@ -60,6 +61,7 @@ fn memory_is_given_back() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri takes too long to compile the schema")]
 fn wrong_calls_are_reported() {
     let result = chatpb_result_new();
     // SAFETY: what is wrong here is what the header allows to be wrong.
@@ -79,6 +81,30 @@ fn wrong_calls_are_reported() {
         assert_eq!(0, chatpb_result_count(result));
         chatpb_result_free(result);
         chatpb_result_free(null_mut());
+    }
+}
+
+#[test]
+fn pieces_are_read() {
+    use crate::border::{Input, call};
+    let result = chatpb_result_new();
+    let text = *b"two";
+    let (data, size) = (text.as_ptr(), text.len());
+    // SAFETY: the input is a local variable, and the result is of this test.
+    unsafe {
+        let status = call(result, Input { data, size }, |data, outcome| {
+            outcome.give_all(vec![b"one".to_vec(), data.to_vec()]);
+            Ok(())
+        });
+        assert_eq!((Status::Ok, 2), (status, chatpb_result_count(result)));
+        let second = (chatpb_result_data(result, 1), chatpb_result_size(result, 1));
+        assert_eq!(text, std::slice::from_raw_parts(second.0, second.1));
+        assert!(chatpb_result_data(result, 2).is_null());
+        let own = (chatpb_result_data(result, 0), chatpb_result_size(result, 0));
+        let (data, size) = own;
+        let status = call(result, Input { data, size }, |_, _| Ok(()));
+        assert_eq!((Status::Usage, 0), (status, chatpb_result_count(result)));
+        chatpb_result_free(result);
     }
 }
 

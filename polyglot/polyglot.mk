@@ -22,7 +22,7 @@ CPP_PACKAGES := g++ make pkg-config protobuf-compiler protobuf-compiler-grpc lib
                 libgrpc++-dev nlohmann-json3-dev
 
 .PHONY: .cpp-packages polyglot fuzz-polyglot fuzz-go test-new-projects gen-polyglot gen-polyglot-other drift-polyglot clean-polyglot $(POLYGLOT:%=polyglot-%) \
-        $(POLYGLOT:%=.gen-%) $(POLYGLOT:%=.build-%) .java-artifact .bench-java
+        $(POLYGLOT:%=.gen-%) $(POLYGLOT:%=.build-%) .java-artifact .bench-java test-java-names
 
 polyglot: setup ## Generate, build and test the stubs in five languages; ARGS=--docs updates docs/polyglot.md
 	PYTHONPATH=tests $(BIN)/python tests/polyglot/run.py $(ARGS)
@@ -120,7 +120,7 @@ tests/polyglot/typescript/node_modules: tests/polyglot/typescript/package-lock.j
 	cd polyglot/typescript && npm run --silent build && npm run --silent pretest && node --test --test-reporter=dot build/test/*.test.js
 	cd tests/polyglot/typescript && npm run --silent build
 
-.build-java: .java-artifact
+.build-java: test-java-names
 	mvn --quiet --batch-mode --file $(POM) process-classes
 
 # The artifact of polyglot/java, built, tested and in the local repository of Maven. Its stubs are
@@ -130,6 +130,10 @@ tests/polyglot/typescript/node_modules: tests/polyglot/typescript/package-lock.j
 build/polyglot/java-artifact/.installed: build/wasm/chatpb-java.wasm $(PROTO) $(shell find polyglot/java -type f)
 	mvn --quiet --batch-mode --file polyglot/java/pom.xml -Dmaven.javadoc.skip -Dmaven.source.skip install
 	@touch $@
+
+test-java-names: .java-artifact .gen-java ## Check that Maven, buf and protoc give Java's stubs the same names
+	sh tests/polyglot/java/names.sh build/polyglot/java-artifact/generated-sources/protobuf build/polyglot/java \
+	  $(TOOLBIN)/protoc-java --proto_path=$$(echo build/polyglot/java-artifact/protobuf-maven-plugin/generate/default/archives/protobuf-java-*)
 
 .build-rust:
 	cd tests/polyglot/rust && cargo build --quiet --locked --target-dir $(CURDIR)/build/polyglot/rust-target

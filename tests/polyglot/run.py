@@ -73,7 +73,7 @@ LANGUAGES: Final = {
     ),
     "java": Language(
         "Java",
-        ("mvn", "javac"),
+        ("mvn", "javac", "cargo"),
         ("java", "-cp", f"{_JAVA / 'classes'}:{_JAVA / 'lib'}/*", "chatpb.conformance.Main"),
         ("textformat", "json_view", "json", *STREAMS),
     ),

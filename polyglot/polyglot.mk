@@ -117,7 +117,7 @@ tests/polyglot/typescript/node_modules: tests/polyglot/typescript/package-lock.j
 	@touch $@
 
 .build-typescript: .gen-typescript tests/polyglot/typescript/node_modules build/wasm/chatpb-simd.wasm
-	cd polyglot/typescript && npm run --silent build && npm run --silent pretest && node --test --test-reporter=dot build/test/*.test.js
+	cd polyglot/typescript && npm run --silent build && npm run --silent pretest && npm run --silent examples && node --test --test-reporter=dot build/test/*.test.js
 	cd tests/polyglot/typescript && npm run --silent build
 
 .build-java: test-java-names

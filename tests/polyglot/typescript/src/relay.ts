@@ -1,4 +1,7 @@
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { Code, ConnectError, createClient, type Client } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
@@ -16,10 +19,24 @@ export async function checkRelay(address: string, report: Report): Promise<void>
   const relay = createClient(ChatCompletionService, transport);
   const cases = { unary, stream, compact, cancel, deadline, error };
   for (const [name, check] of Object.entries(cases)) await report.run("relay", name, () => check(relay));
+  await report.run("relay", "example_connect", () => example(relay, "connect.js", `http://${address}`));
+  await report.run("relay", "example_grpc_js", () => example(relay, "grpc_js.js", address));
 }
 
-function ping(model: string, more: MessageInitShape<typeof ChatCompletionRequestSchema> = {}) {
-  const messages = [{ role: Role.USER, content: { text: "ping" } }];
+const EXAMPLES = new URL("../../../../polyglot/typescript/build/examples/", import.meta.url);
+
+/** Runs an example of the library, every line of which must tell the text that the model answers with. */
+async function example(relay: Relay, name: string, address: string): Promise<void> {
+  const program = fileURLToPath(new URL(name, EXAMPLES));
+  const { stdout } = await promisify(execFile)(process.execPath, [program, address, "m"], { timeout: LIMIT });
+  const texts = stdout.trimEnd().split("\n").map((line) => line.replace(/^\w+: /, ""));
+  assert.ok(texts.length > 1);
+  const expected = await answer(relay, "Say hello.");
+  for (const text of texts) assert.equal(text, expected);
+}
+
+function ping(model: string, text = "ping", more: MessageInitShape<typeof ChatCompletionRequestSchema> = {}) {
+  const messages = [{ role: Role.USER, content: { text } }];
   return create(ChatCompletionRequestSchema, { model, messages, ...more });
 }
 
@@ -55,7 +72,7 @@ async function deadline(relay: Relay): Promise<void> {
 }
 
 async function error(relay: Relay): Promise<void> {
-  const call = relay.createChatCompletion({ request: ping("m", { temperature: 9 }) });
+  const call = relay.createChatCompletion({ request: ping("m", "ping", { temperature: 9 }) });
   const refusal = await ends(call, Code.InvalidArgument);
   const [detail] = refusal.findDetails(ErrorResponseSchema);
   assert.deepEqual(
@@ -79,8 +96,8 @@ async function ends(call: Promise<unknown>, code: Code): Promise<ConnectError> {
 }
 
 /** The text of a whole completion. */
-async function answer(relay: Relay): Promise<string> {
-  const { completion } = await relay.createChatCompletion({ request: ping("m") });
+async function answer(relay: Relay, text = "ping"): Promise<string> {
+  const { completion } = await relay.createChatCompletion({ request: ping("m", text) });
   assert.equal(completion?.choices.length, 1);
   return completion?.choices[0]?.message?.content ?? "";
 }

@@ -118,6 +118,7 @@ type Stream struct {
 	restorer Restorer
 	received []*chatpbv1.StreamChatCompletionResponse // for Fold: most chunks in them are compact
 	given    int                                      // of the chunks of the last response
+	trailer  metadata.MD
 	end      error
 }
 
@@ -137,6 +138,7 @@ func (s *Stream) Next() (*chatpbv1.ChatCompletionChunk, error) {
 		}
 		response, err := s.call.Recv()
 		if err != nil {
+			s.trailer = s.call.Trailer() // only here: before, the call may still be writing it
 			s.fail(err)
 			break
 		}
@@ -147,7 +149,7 @@ func (s *Stream) Next() (*chatpbv1.ChatCompletionChunk, error) {
 
 func (s *Stream) fail(err error) {
 	if s.end = err; err != io.EOF {
-		s.end = CallErrorOf(err, s.call.Trailer())
+		s.end = CallErrorOf(err, s.trailer)
 	}
 	s.cancel()
 }
@@ -184,8 +186,9 @@ func (s *Stream) Fold(opts ...Option) (*chatpbv1.ChatCompletion, error) {
 // Close cancels the call, unless it has ended. It may be called again.
 func (s *Stream) Close() { s.cancel() }
 
-// Trailer gives the trailing metadata of the call, such as rate limits, once Next has given an error.
-func (s *Stream) Trailer() metadata.MD { return s.call.Trailer() }
+// Trailer gives the trailing metadata of the call, such as rate limits, once Next has given an error;
+// nil before that, and if the call was cancelled because an answer could not be read.
+func (s *Stream) Trailer() metadata.MD { return s.trailer }
 
 // allOf gives what a function gives until io.EOF or another error, which comes last.
 func allOf[T any](next func() (*T, error)) iter.Seq2[*T, error] {

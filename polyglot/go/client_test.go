@@ -201,3 +201,35 @@ func TestClientRefusesWhatCannotBeRestored(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// An unendedCall gives one response that cannot be restored. Its trailer may not be read before Recv has
+// given an error: gRPC may still be writing it.
+type unendedCall struct {
+	grpc.ClientStream
+	t *testing.T
+}
+
+func (c unendedCall) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
+	return c, nil
+}
+func (unendedCall) Invoke(context.Context, string, any, any, ...grpc.CallOption) error { return nil }
+func (unendedCall) SendMsg(any) error                                                  { return nil }
+func (unendedCall) CloseSend() error                                                   { return nil }
+func (unendedCall) RecvMsg(m any) error {
+	m.(*chatpbv1.StreamChatCompletionResponse).CompactChunks = []*chatpbv1.ChatCompletionChunk{{}}
+	return nil
+}
+func (c unendedCall) Trailer() metadata.MD {
+	c.t.Error("the trailer is read while the call runs")
+	return nil
+}
+
+func TestTrailerOfACallThatRuns(t *testing.T) {
+	stream := must[*chatpb.Stream](t)(chatpb.NewClient(unendedCall{t: t}).Stream(context.Background(), ask("m")))
+	defer stream.Close()
+	stream.Trailer()
+	if _, err := stream.Next(); err == nil {
+		t.Error("a compact chunk without one before it was restored")
+	}
+	stream.Trailer()
+}

@@ -20,8 +20,10 @@ PROTO := $(wildcard proto/chatpb/v1/*.proto) buf.gen.yaml polyglot/generate.py
 # The Debian packages that C++ needs. They fit one another: all are from one release of Debian.
 CPP_PACKAGES := g++ make pkg-config protobuf-compiler protobuf-compiler-grpc libprotobuf-dev \
                 libgrpc++-dev nlohmann-json3-dev
+# Those that its benchmark needs too.
+CPP_BENCH_PACKAGES := libsimdjson-dev rapidjson-dev
 
-.PHONY: .cpp-packages polyglot fuzz-polyglot fuzz-go test-new-projects gen-polyglot gen-polyglot-other drift-polyglot clean-polyglot $(POLYGLOT:%=polyglot-%) \
+.PHONY: .always .cpp-packages polyglot fuzz-polyglot fuzz-go test-new-projects gen-polyglot gen-polyglot-other drift-polyglot clean-polyglot $(POLYGLOT:%=polyglot-%) \
         $(POLYGLOT:%=.gen-%) $(POLYGLOT:%=.build-%) .java-artifact .bench-java test-java-names
 
 polyglot: setup ## Generate, build and test the stubs in five languages; ARGS=--docs updates docs/polyglot.md
@@ -56,18 +58,19 @@ clean-polyglot:
 	rm -rf $(TOOLS) polyglot/typescript/node_modules polyglot/typescript/build polyglot/typescript/dist \
 	  tests/polyglot/typescript/node_modules tests/polyglot/typescript/build
 
-# Generators.
+# Generators. Those of Python's environment are needed, but a new environment, which every change of
+# native code makes, does not make the others anew.
 
-$(TOOLS)/go: polyglot/go/go.mod polyglot/polyglot.mk $(VENV)/.done
+$(TOOLS)/go: polyglot/go/go.mod polyglot/polyglot.mk | $(VENV)/.done
 	cd polyglot/go && GOBIN=$(TOOLBIN) $(GO) install google.golang.org/protobuf/cmd/protoc-gen-go
 	GOBIN=$(TOOLBIN) $(GO) install google.golang.org/grpc/cmd/protoc-gen-go-grpc@$(PROTOC_GEN_GO_GRPC)
 	@touch $@
 
-$(TOOLS)/typescript: polyglot/typescript/package-lock.json $(VENV)/.done
+$(TOOLS)/typescript: polyglot/typescript/package-lock.json | $(VENV)/.done
 	cd polyglot/typescript && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error
 	@mkdir -p $(@D) && touch $@
 
-$(TOOLS)/java: $(POM) polyglot/polyglot.mk $(VENV)/.done
+$(TOOLS)/java: $(POM) | $(VENV)/.done
 	$(MAVEN_COPY) -Dartifact=com.google.protobuf:protoc:$(call pom,protobuf.version):exe:$(PLATFORM)
 	$(MAVEN_COPY) -Dartifact=io.grpc:protoc-gen-grpc-java:$(call pom,grpc.version):exe:$(PLATFORM)
 	@mv $(TOOLBIN)/protoc-$(PLATFORM).exe $(TOOLBIN)/protoc-java
@@ -75,21 +78,27 @@ $(TOOLS)/java: $(POM) polyglot/polyglot.mk $(VENV)/.done
 	@chmod +x $(TOOLBIN)/protoc-java $(TOOLBIN)/protoc-gen-grpc-java
 	@touch $@
 
-$(TOOLS)/rust: $(wildcard polyglot/rust-plugins/Cargo.* polyglot/rust-plugins/src/bin/*) $(VENV)/.done
+$(TOOLS)/rust: $(wildcard polyglot/rust-plugins/Cargo.* polyglot/rust-plugins/src/bin/*) | $(VENV)/.done
 	cargo install --quiet --debug --locked --force --root $(TOOLS) --path polyglot/rust-plugins \
 	  --target-dir build/polyglot/rust-target
 	@touch $@
 
-# Installs Debian's packages only in CI and as root.
-$(TOOLS)/cpp: polyglot/polyglot.mk $(VENV)/.done
-	@if ! dpkg --status $(CPP_PACKAGES) >/dev/null 2>&1; then \
-	  if [ "$$(id -u)" = 0 ] && [ -n "$(CI)" ]; then \
-	    (apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $(CPP_PACKAGES)) >/dev/null; \
-	  else \
-	    echo 'C++ needs: apt-get install $(CPP_PACKAGES)' >&2; exit 1; \
-	  fi; \
-	fi
-	@mkdir -p $(@D) && touch $@
+# Installs Debian's packages $(1), for $(2); only in CI and as root.
+debian = if ! dpkg --status $(1) >/dev/null 2>&1; then \
+    if [ "$$(id -u)" = 0 ] && [ -n "$(CI)" ]; then \
+      (apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $(1)) >/dev/null; \
+    else \
+      echo '$(2) needs: apt-get install $(1)' >&2; exit 1; \
+    fi; \
+  fi
+
+# Looked at each time, but changed only with protoc, whose stubs depend on this.
+$(TOOLS)/cpp: .always | $(VENV)/.done
+	@$(call debian,$(CPP_PACKAGES),C++)
+	@mkdir -p $(@D)
+	@protoc --version | cmp --quiet - $@ || protoc --version >$@
+
+.always:
 
 .cpp-packages:
 	@echo $(CPP_PACKAGES)
@@ -154,6 +163,11 @@ test-java-names: .java-artifact .gen-java ## Check that Maven, buf and protoc gi
 	cd benchmarks/polyglot/rust && cargo build --quiet --release --locked --target-dir $(CURDIR)/build/polyglot/rust-target
 	cp build/polyglot/rust-target/release/bench-rust build/polyglot/bench-rust
 
+.bench-cpp: .gen-cpp libchatpb
+	@$(call debian,$(CPP_BENCH_PACKAGES),The benchmark of C++)
+	@sh polyglot/cpp/install.sh native/target/release '$(C_VERSION)' build/polyglot/cpp-chatpb
+	$(MAKE) --no-print-directory -j2 -C benchmarks/polyglot/cpp
+
 .bench-go:
 	cd benchmarks/polyglot/go && $(GO) vet ./... && $(GO) build -o $(CURDIR)/build/polyglot/bench-go .
 
@@ -165,16 +179,3 @@ test-java-names: .java-artifact .gen-java ## Check that Maven, buf and protoc gi
 
 test-new-projects: setup ## Follow docs/polyglot.md to the letter in empty folders, one for each language; ARGS="-k Go" for one
 	$(BIN)/python -m pytest tests/polyglot/new_projects $(ARGS)
-
-# Needs libsimdjson-dev and rapidjson-dev too. The generated code is compiled anew: that of the runner is
-# not optimized.
-.bench-cpp: .gen-cpp libchatpb
-	@sh polyglot/cpp/install.sh native/target/release '$(C_VERSION)' build/polyglot/cpp-chatpb
-	@mkdir -p build/polyglot/cpp-bench
-	@for source in $$(ls build/polyglot/cpp/chatpb/v1/*.pb.cc | grep -v -e '[.]grpc[.]' -e _service); do \
-	  object=build/polyglot/cpp-bench/$$(basename $$source .cc).o; \
-	  [ $$object -nt $$source ] || $(CXX) -std=c++17 -O2 -Ibuild/polyglot/cpp -c $$source -o $$object || exit 1; \
-	done
-	$(CXX) -std=c++17 -O2 -Wall -Wextra -isystem build/polyglot/cpp benchmarks/polyglot/cpp/main.cpp build/polyglot/cpp-bench/*.o \
-	  -o build/polyglot/bench-cpp -Wl,-rpath,$(CURDIR)/build/polyglot/cpp-chatpb/lib \
-	  $$(PKG_CONFIG_PATH=build/polyglot/cpp-chatpb/lib/pkgconfig pkg-config --cflags --libs chatpb protobuf simdjson)

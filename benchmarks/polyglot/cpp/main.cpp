@@ -1,5 +1,5 @@
-// Measures libchatpb beside simdjson, which reads the same text and visits every value, and rapidjson,
-// which writes what it has read.
+// Measures libchatpb next to simdjson, which reads the same text, visiting every value or filling
+// structs, and rapidjson, which writes what it has read.
 //
 //     bench-cpp [--seconds S] FILE...
 //
@@ -20,6 +20,7 @@
 #include <string>
 
 #include "chatpb/v1/chat_completion.pb.h"
+#include "structs.h"
 
 using Clock = std::chrono::steady_clock;
 using chatpb::v1::ChatCompletion;
@@ -86,8 +87,10 @@ void measure_file(const std::string& path, double seconds) {
   const auto message = chatpb::from_json<ChatCompletion>(text);
 
   simdjson::dom::parser parser;
+  simdjson::ondemand::parser on_demand;
   const simdjson::padded_string padded(text);
-  const auto read = [&] { sink = walk(parser.parse(padded)); };
+  const auto walk_all = [&] { sink = walk(parser.parse(padded)); };
+  const auto fill = [&] { sink = structs::parse(on_demand, padded).choices.size(); };
   rapidjson::Document document;
   document.Parse(text.data(), text.size());
   const auto write = [&] {
@@ -99,24 +102,30 @@ void measure_file(const std::string& path, double seconds) {
   // Like simdjson's parser, the memory of what is read is used again.
   std::string out;
   ChatCompletion target;
-  measure(stem, "json_to_binary", "simdjson", seconds,
-          [&] {
-            chatpb::json_to_binary(text, type, out);
-            sink = out.size();
-          },
-          read);
-  measure(stem, "from_json", "simdjson", seconds,
-          [&] {
-            chatpb::from_json(text, target);
-            sink = target.choices_size();
-          },
-          read);
-  measure(stem, "binary_to_json", "rapidjson", seconds,
-          [&] {
-            chatpb::binary_to_json(binary, type, out);
-            sink = out.size();
-          },
-          write);
+  const auto to_binary = [&] {
+    chatpb::json_to_binary(text, type, out);
+    sink = out.size();
+  };
+  const auto from_json = [&] {
+    chatpb::from_json(text, target);
+    sink = target.choices_size();
+  };
+  const auto from_json_on_arena = [&] {
+    google::protobuf::Arena arena;
+    auto* message = google::protobuf::Arena::CreateMessage<ChatCompletion>(&arena);
+    chatpb::from_json(text, *message);
+    sink = message->choices_size();
+  };
+  const auto to_json = [&] {
+    chatpb::binary_to_json(binary, type, out);
+    sink = out.size();
+  };
+  measure(stem, "json_to_binary", "simdjson", seconds, to_binary, walk_all);
+  measure(stem, "json_to_binary", "simdjson into structs", seconds, to_binary, fill);
+  measure(stem, "from_json", "simdjson", seconds, from_json, walk_all);
+  measure(stem, "from_json", "simdjson into structs", seconds, from_json, fill);
+  measure(stem, "from_json (arena)", "simdjson into structs", seconds, from_json_on_arena, fill);
+  measure(stem, "binary_to_json", "rapidjson", seconds, to_json, write);
   measure(stem, "to_json", "rapidjson", seconds, [&] { sink = chatpb::to_json(message).size(); },
           write);
 }

@@ -25,14 +25,15 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "chatpb.h"
 
 namespace google::protobuf::io {
+class ArrayOutputStream;
 class CodedOutputStream;
-class StringOutputStream;
 }  // namespace google::protobuf::io
 
 namespace chatpb {
@@ -164,20 +165,27 @@ struct Dependent {
 };
 
 // The bytes of a message, always the same ones: maps are in the order of their keys.
-template <typename Message>
-std::string serialized(const Message& message) {
-  using Stream = typename Dependent<Message, google::protobuf::io::StringOutputStream>::type;
-  using Coded = typename Dependent<Message, google::protobuf::io::CodedOutputStream>::type;
-  std::string data;
-  {
-    Stream stream(&data);
+class Serialized {
+ public:
+  template <typename Message>
+  explicit Serialized(const Message& message) : size_(message.ByteSizeLong()) {
+    using Stream = typename Dependent<Message, google::protobuf::io::ArrayOutputStream>::type;
+    using Coded = typename Dependent<Message, google::protobuf::io::CodedOutputStream>::type;
+    if (size_ > INT32_MAX) throw InternalError("the message cannot be serialized");
+    // Not a string or a vector, which would first fill it with zeros.
+    data_.reset(new char[size_]);
+    Stream stream(data_.get(), static_cast<int>(size_));
     Coded coded(&stream);
     coded.SetSerializationDeterministic(true);
-    if (!message.SerializePartialToCodedStream(&coded))
-      throw InternalError("the message cannot be serialized");
+    message.SerializeWithCachedSizes(&coded);
   }
-  return data;
-}
+
+  operator std::string_view() const noexcept { return {data_.get(), size_}; }
+
+ private:
+  std::size_t size_;
+  std::unique_ptr<char[]> data_;
+};
 
 template <typename Message>
 void parse(std::string_view data, Message& message) {
@@ -221,6 +229,15 @@ class MessageType {
   static MessageType of() {
     static const MessageType type{std::string(Message().GetTypeName())};
     return type;
+  }
+
+  // The type of a message, whose class may be google::protobuf::Message too.
+  template <typename Message>
+  static MessageType of(const Message& message) {
+    if constexpr (std::is_abstract_v<Message>)
+      return MessageType{std::string(message.GetTypeName())};
+    else
+      return of<Message>();
   }
 
   // The number, which is valid in this process only.
@@ -271,7 +288,7 @@ inline void binary_to_json(std::string_view data, MessageType type, std::string&
 // Throws as json_to_binary does; the message is unchanged then.
 template <typename Message>
 void from_json(std::string_view json, Message& message, Options options = {}) {
-  const MessageType type{std::string(message.GetTypeName())};
+  const auto type = MessageType::of(message);
   auto& result = internal::Result::of_thread();
   result.check(chatpb_json_to_binary(internal::bytes(json), json.size(), type.number(),
                                      internal::flags(options), result.get()));
@@ -291,8 +308,7 @@ Message from_json(std::string_view json, Options options = {}) {
 // Writes a message as OpenAI's JSON. Throws as binary_to_json does.
 template <typename Message>
 std::string to_json(const Message& message, Options options = {}) {
-  const MessageType type{std::string(message.GetTypeName())};
-  return binary_to_json(internal::serialized(message), type, options);
+  return binary_to_json(internal::Serialized(message), MessageType::of(message), options);
 }
 
 // Joins the chunks of one stream into the completion that they make. Its memory is that of the
@@ -311,7 +327,7 @@ class Folder {
   }
   template <typename Chunk, typename = decltype(std::declval<const Chunk&>().GetTypeName())>
   void add(const Chunk& chunk) {
-    add(std::string_view(internal::serialized(chunk)));
+    add(std::string_view(internal::Serialized(chunk)));
   }
 
   // Gives the completion in binary form. The folder is finished then.
@@ -360,7 +376,8 @@ inline std::vector<std::string> unfold(std::string_view completion, Options opti
 // The same with messages: unfold<chatpb::v1::ChatCompletionChunk>(completion).
 template <typename Chunk, typename Completion>
 std::vector<Chunk> unfold(const Completion& completion, Options options = {}) {
-  const std::string data = internal::serialized(completion);
+  const internal::Serialized serialized(completion);
+  const std::string_view data = serialized;
   auto& result = internal::Result::of_thread();
   result.check(
       chatpb_unfold(internal::bytes(data), data.size(), internal::flags(options), result.get()));
@@ -407,10 +424,10 @@ class Restorer {
   void add(const Response& response, Each each) {
     for (const auto& whole : response.chunks()) each(whole);
     const int count = response.chunks_size();
-    if (count != 0) follow(internal::serialized(response.chunks(count - 1)));
+    if (count != 0) follow(internal::Serialized(response.chunks(count - 1)));
     using Chunk = std::decay_t<decltype(response.chunks(0))>;
     for (const auto& compact : response.compact_chunks())
-      each(internal::parsed<Chunk>(restored(internal::serialized(compact)).view()));
+      each(internal::parsed<Chunk>(restored(internal::Serialized(compact)).view()));
   }
 
   // The same, and gives the chunks in a vector.

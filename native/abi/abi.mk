@@ -66,9 +66,12 @@ install-c: $(C_LIBRARY) ## Install libchatpb, its headers and its pkg-config and
 # NIGHTLY=1, the library is built with the address sanitizer too, by a nightly toolchain.
 
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
-C_FLAGS := -std=c11 -g -O1 -Wall -Wextra -Wpedantic -Werror $(SANITIZE)
+C_FLAGS := -g -O1 -Wall -Wextra -Wpedantic -Werror $(SANITIZE) -Ipolyglot/cpp/include
 C_TEST := build/test-c
 C_TRIPLE = $(shell rustc -vV | sed -n 's/^host: //p')
+# libchatpb.a, and what it needs.
+c_library = $(C_TEST)/chatpb/lib/libchatpb.a \
+            $$(PKG_CONFIG_PATH=$(C_TEST)/chatpb/lib/pkgconfig pkg-config --libs-only-l --static chatpb | sed 's/-lchatpb//')
 
 test-c: setup drift-c libchatpb ## Run all vectors, hostile calls and threads through libchatpb with sanitizers; NIGHTLY=1: also in the library
 	@mkdir -p $(C_TEST)
@@ -78,9 +81,11 @@ ifdef NIGHTLY
 	@RUSTFLAGS=-Zsanitizer=address cargo +nightly build $(CARGO_ABI) --target $(C_TRIPLE) --target-dir native/target/asan
 	@cp native/target/asan/$(C_TRIPLE)/debug/libchatpb.a $(C_TEST)/chatpb/lib
 endif
-	@$(CC) $(C_FLAGS) -Ipolyglot/cpp/include tests/polyglot/c/vectors.c $(C_TEST)/chatpb/lib/libchatpb.a \
-	  $$(PKG_CONFIG_PATH=$(C_TEST)/chatpb/lib/pkgconfig pkg-config --libs-only-l --static chatpb | sed 's/-lchatpb//') -o $(C_TEST)/vectors
+	@$(CC) -std=c11 $(C_FLAGS) tests/polyglot/c/vectors.c $(c_library) -o $(C_TEST)/vectors
+	@$(CXX) -std=c++17 $(C_FLAGS) tests/polyglot/c/objects.cpp $(c_library) -o $(C_TEST)/objects
 	@$(C_TEST)/vectors $(C_TEST)/cases.tsv
+	@$(C_TEST)/objects
+	@sh tests/polyglot/c/examples.sh $(CURDIR)/$(C_TEST)/chatpb $(C_TEST)/examples
 
 miri: ## Run the tests of the C ABI in Miri, which finds undefined behaviour; needs the nightly toolchain
 	@rustup component add --toolchain nightly miri rust-src 2>/dev/null

@@ -31,6 +31,10 @@ PLACES: Final = [
     ("polyglot/java/**/pom.xml", rf"({_COORDINATES}<version>)([^<$]+)(<)"),
     ("tests/polyglot/java/pom.xml", rf"({_COORDINATES}<version>)([^<$]+)(<)"),
     ("benchmarks/polyglot/java/pom.xml", rf"({_COORDINATES}<version>)([^<$]+)(<)"),
+    ("docs/**/*.md", rf"({_COORDINATES}<version>)([^<$]+)(<)"),
+    ("deploy/**/*", r"(\bchatpb-server:)(\d+\.\d+\.\d+)()"),
+    ("examples/kubernetes/*.yaml", r"(\bchatpb-server, newTag: )(\d+\.\d+\.\d+)()"),
+    ("examples/kubernetes/*.yaml", r"(\?ref=v)(\d+\.\d+\.\d+)()"),
     ("polyglot/cpp/**/CMakeLists.txt", r"(project\(\s*chatpb\s[^)]*?VERSION )([\d.]+)()"),
     ("polyglot/cpp/**/*.cmake*", r'(set\(PACKAGE_VERSION "?)([\d.]+)("?\))'),
     ("polyglot/cpp/**/*.pc*", r"(?m)(^Version: )([\d.]+)($)"),
@@ -84,7 +88,7 @@ def _changelog() -> Path:
 def _files() -> Iterator[tuple[Path, str]]:
     for name, pattern in PLACES:
         for path in sorted(ROOT.glob(name)):
-            if not any(
+            if path.is_file() and not any(
                 part in NOT_OURS or part.startswith(".")
                 for part in path.relative_to(ROOT).parts[:-1]
             ):

@@ -9,9 +9,23 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
-SOURCES: Final = ["release", "polyglot", "native", "pyproject.toml", "uv.lock", "CHANGELOG.md"]
+SOURCES: Final = [
+    "CHANGELOG.md",
+    "deploy",
+    "docs",
+    "examples",
+    "native",
+    "polyglot",
+    "pyproject.toml",
+    "release",
+    "uv.lock",
+]
 MANIFESTS: Final = [
     "CHANGELOG.md",
+    "deploy/README.md",
+    "deploy/kubernetes.yaml",
+    "docs/polyglot.md",
+    "examples/kubernetes/kustomization.yaml",
     "native/Cargo.lock",
     "native/Cargo.toml",
     "native/core/Cargo.toml",

@@ -14,6 +14,7 @@ import threading
 import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed, wait
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,7 @@ def test_the_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = LogHeader(
         message_type="chatpb.v1.CompletionRecord",
         schema_sha256=hashlib.sha256(DESCRIPTORS.read_bytes()).digest(),
-        writer="chatpb 0.1.0",
+        writer=f"chatpb {version('chatpb')}",
         create_time_unix_us=1_700_000_000_000_000,
         file_id=found.file_id,
     )

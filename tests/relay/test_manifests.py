@@ -144,7 +144,9 @@ def test_the_example() -> None:
     kinds = {"HorizontalPodAutoscaler", "PersistentVolumeClaim", "PodMonitor", "PrometheusRule"}
     assert kinds < found.keys()
     assert {"chatpb"} == {one["metadata"]["namespace"] for one in found.values()}
-    assert "registry.example/chatpb-server:0.1.0" == container([found["Deployment"]])["image"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    image = f"registry.example/chatpb-server:{project['version']}"
+    assert image == container([found["Deployment"]])["image"]
     assert "replicas" not in found["Deployment"]["spec"]
     dashboard = found["ConfigMap/chatpb-relay-dashboard"]
     assert {"grafana_dashboard": "1"} == dashboard["metadata"]["labels"]

@@ -1,7 +1,7 @@
 import type { DescField, DescMessage, MessageShape } from "@bufbuild/protobuf";
 import { WireType } from "@bufbuild/protobuf/wire";
 import { ByteWriter } from "./bytes.js";
-import { ConversionError } from "./errors.js";
+import { checked, ConversionError } from "./errors.js";
 import { blankOf, getField, isSetOf, setEntry, setField, sortedEntries, type Entries, type Members } from "./fields.js";
 import { codecOf } from "./scalar.js";
 import { MAX_NESTING, WireError, WireReader } from "./wire.js";
@@ -17,7 +17,7 @@ import { MAX_NESTING, WireError, WireReader } from "./wire.js";
 export function fromBinary<Desc extends DescMessage>(schema: Desc, data: Uint8Array): MessageShape<Desc> {
   const message = blankOf(schema)();
   try {
-    readerOf(schema)(message, new WireReader(data), 0);
+    readerOf(schema)(message, new WireReader(checked(data, false)), 0);
   } catch (error) {
     if (!(error instanceof WireError)) throw error;
     throw new ConversionError(`not the binary form of a ${schema.typeName}: ${error.message}`);

@@ -43,3 +43,14 @@ export function hasLoneSurrogate(text: string): boolean {
 function escapeUnit(unit: string): string {
   return `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
 }
+
+/**
+ * Returns an argument that has to be bytes, or a text where one is taken. Callers without types give anything.
+ *
+ * @throws TypeError It is something else.
+ */
+export function checked<T extends string | Uint8Array>(value: T, takesText: boolean): T {
+  if ((takesText && typeof value === "string") || ArrayBuffer.isView(value)) return value; // of any window or context
+  const given = value === null || value === undefined ? String(value) : `${/^[aeiou]/.test(typeof value) ? "an" : "a"} ${typeof value}`;
+  throw new TypeError(`expected ${takesText ? "a string or " : ""}a Uint8Array, got ${given}`);
+}

@@ -1,7 +1,7 @@
 import { create, ScalarType, type DescMessage, type MessageShape } from "@bufbuild/protobuf";
 import { base64Decode, base64Encode } from "@bufbuild/protobuf/wire";
 import { dump, equal, isEmpty, JsonNumber, kindOf, type Json, type JsonMembers } from "./document.js";
-import { ConversionError, hasLoneSurrogate } from "./errors.js";
+import { checked, ConversionError, hasLoneSurrogate } from "./errors.js";
 import { Placed, readFast, type TreeReader } from "./fast.js";
 import { blankOf, isZero, setEntry, setField, type Entries, type Members } from "./fields.js";
 import { JsonEncoding } from "./gen/chatpb/v1/options_pb.js";
@@ -25,6 +25,7 @@ export function fromJson<Desc extends DescMessage>(
   options: ReadOptions = {},
 ): MessageShape<Desc> {
   mirror(schema);
+  checked(text, true);
   const { allowNan = false } = options;
   const decoded = typeof text === "string" ? text : decode(text, allowNan);
   const message = readFast(schema, decoded, allowNan, TREES) ?? readTree(schema, decoded, allowNan);

@@ -116,3 +116,16 @@ test("an error comes after the chunks before it", () => {
 async function* iterate<T>(items: readonly T[]): AsyncGenerator<T> {
   yield* items;
 }
+
+test("a stream of the web that is left early is cancelled, and can be read by others", async () => {
+  let isCancelled = false;
+  const body = new ReadableStream<Uint8Array>({
+    pull: (controller) => controller.enqueue(new TextEncoder().encode(`data: ${JSON.stringify(delta("x"))}\n\n`)),
+    cancel: () => {
+      isCancelled = true;
+    },
+  });
+  for await (const _ of readChunks(body)) break;
+  assert.equal(isCancelled, true);
+  assert.equal(body.locked, false);
+});

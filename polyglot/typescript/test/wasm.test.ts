@@ -80,8 +80,28 @@ test("after a trap the next call has a new instance", { skip }, () => {
   assert.notEqual(instance(), before);
 });
 
-test("both entries have the same names, all of which chatpb has too but for those of WebAssembly", () => {
+test("both entries have the names of chatpb, and those of WebAssembly", () => {
   assert.deepEqual(Object.keys(entry), Object.keys(wasm));
-  const own = Object.keys(wasm).filter((name) => !(name in library));
-  assert.deepEqual(own, ["binaryToJsonBytes", "init"]);
+  assert.deepEqual(Object.keys(wasm).sort(), [...Object.keys(library), "binaryToJsonBytes", "init"].sort());
+});
+
+test("compact streams are restored, and left early", { skip }, async () => {
+  const whole = library.fromJson(ChatCompletionChunkSchema, '{"id":"a","choices":[{"index":0,"delta":{"content":"b"}}]}');
+  const compact = library.fromJson(ChatCompletionChunkSchema, '{"choices":[{"index":0,"delta":{"content":"c"}}]}');
+  let isClosed = false;
+  async function* responses(): AsyncGenerator<library.ChunkResponse> {
+    try {
+      yield { chunks: [whole], compactChunks: [] };
+      for (;;) yield { chunks: [], compactChunks: [compact] };
+    } finally {
+      isClosed = true;
+    }
+  }
+  const found: string[] = [];
+  for await (const chunk of wasm.restored(responses())) {
+    found.push(`${chunk.id} ${chunk.choices[0]?.delta?.content}`);
+    if (found.length === 3) break;
+  }
+  assert.deepEqual(found, ["a b", "a c", "a c"]);
+  assert.equal(isClosed, true);
 });

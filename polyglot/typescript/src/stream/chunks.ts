@@ -1,4 +1,4 @@
-import { ConversionError } from "../errors.js";
+import { checked, ConversionError } from "../errors.js";
 import { ChatCompletionChunkSchema, type ChatCompletionChunk } from "../gen/chatpb/v1/chat_completion_chunk_pb.js";
 import { ErrorResponseSchema, type ErrorResponse } from "../gen/chatpb/v1/error_pb.js";
 import { fromJson } from "../read.js";
@@ -52,7 +52,7 @@ export class ChunkDecoder {
    */
   feed(data: Uint8Array): ChatCompletionChunk[] {
     if (this.failure !== undefined) throw this.failure;
-    const { events, failure } = this.events.feed(data);
+    const { events, failure } = this.events.feed(checked(data, false));
     return this.chunks(events, failure);
   }
 
@@ -146,5 +146,6 @@ async function* piecesOf(source: ByteSource): AsyncGenerator<Uint8Array> {
     }
   } finally {
     await reader.cancel().catch(() => undefined); // no-op at the end; otherwise the reader has stopped
+    reader.releaseLock();
   }
 }

@@ -1,4 +1,12 @@
+export { fromBinary, toBinary } from "../binary.js";
 export { ConversionError } from "../errors.js";
+export type { ReadOptions } from "../read.js";
+export { residue, type ResidueMember } from "../residue.js";
+export { fieldSpans, type FieldSpan, type SpanValue } from "../spans.js";
+export type { ByteSource, StreamOptions } from "../stream/chunks.js";
+export type { FoldOptions } from "../stream/fold.js";
+export type { ChunkResponse } from "../stream/restore.js";
+export type { WriteOptions } from "../write.js";
 export { binaryToJson, binaryToJsonBytes, fromJson, jsonToBinary, toJson, toJsonBytes } from "./convert.js";
 export type { WasmSource } from "./load.js";
-export { ChunkDecoder, fold, Folder, readChunks, Restorer, unfold } from "./stream.js";
+export { ChunkDecoder, fold, Folder, readChunks, restored, Restorer, unfold } from "./stream.js";

@@ -1,6 +1,6 @@
 import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 import { fromBinary, toBinary } from "../binary.js";
-import { hasLoneSurrogate } from "../errors.js";
+import { checked, hasLoneSurrogate } from "../errors.js";
 import { fromJson as fromJsonPure, mirror, type ReadOptions } from "../read.js";
 import type { WriteOptions } from "../write.js";
 import { ALLOW_NAN, IGNORE_UNKNOWN_FIELDS, instance } from "./instance.js";
@@ -10,6 +10,7 @@ const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** As `jsonToBinary` of `chatpb`. */
 export function jsonToBinary(schema: DescMessage, text: string | Uint8Array, options: ReadOptions = {}): Uint8Array {
+  checked(text, true);
   // UTF-8 has no lone surrogates, which may be in a string as they are.
   if (typeof text === "string" && hasLoneSurrogate(text)) return toBinary(schema, fromJsonPure(schema, text, options));
   const data = typeof text === "string" ? encoder.encode(text) : text;
@@ -22,7 +23,7 @@ export function jsonToBinary(schema: DescMessage, text: string | Uint8Array, opt
 export function binaryToJsonBytes(schema: DescMessage, data: Uint8Array, options: WriteOptions = {}): Uint8Array {
   const core = instance();
   const flags = (options.allowNan ? ALLOW_NAN : 0) | (options.ignoreUnknownFields ? IGNORE_UNKNOWN_FIELDS : 0);
-  const [json] = core.pieces("chatpb_binary_to_json", [], data, core.typeOf(mirror(schema)), flags);
+  const [json] = core.pieces("chatpb_binary_to_json", [], checked(data, false), core.typeOf(mirror(schema)), flags);
   return json as Uint8Array;
 }
 

@@ -65,6 +65,12 @@ export class Restorer {
   }
 }
 
+/** As `restored` of `chatpb`. */
+export async function* restored(responses: AsyncIterable<ChunkResponse>): AsyncGenerator<ChatCompletionChunk> {
+  const restorer = new Restorer();
+  for await (const response of responses) yield* restorer.add(response);
+}
+
 /** As `ChunkDecoder` of `chatpb`. */
 export class ChunkDecoder extends ChunkDecoderOf {
   constructor(options: StreamOptions = {}) {

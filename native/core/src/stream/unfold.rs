@@ -48,7 +48,7 @@ pub fn unfold(completion: &[u8], options: Options) -> Result<Vec<Vec<u8>>, Conve
     let expected = json_to_binary(&tree.to_text(), completion_type(), lossless())?;
     let every = every(&tree, &outside_schema(&expected));
     for whole in [false, true] {
-        let chunks = to_chunks(split(&tree, &every, whole))?;
+        let chunks = to_chunks(&tree, &every, whole)?;
         let mut folder = Folder::new(lossless());
         let added: Result<(), _> = chunks.iter().try_for_each(|chunk| folder.add(chunk));
         added?;
@@ -56,20 +56,34 @@ pub fn unfold(completion: &[u8], options: Options) -> Result<Vec<Vec<u8>>, Conve
             return Ok(chunks);
         }
     }
-    let mut parts = split(&tree, &every, false);
+    let mut chunks = to_chunks(&tree, &every, false)?;
     let mut last = every;
     let chunk = rules().chunk();
     for field in chunk.fields.iter().filter(|f| f.rule == Rule::ByKey) {
         last.set(field.name.clone(), Node::Array(Vec::new()));
     }
     last.set(chunk.whole.clone(), Node::string(&tree.to_text()));
-    parts.push(last);
-    to_chunks(parts)
+    chunks.push(to_chunk(&last)?);
+    Ok(chunks)
 }
 
-fn to_chunks(parts: Vec<Members>) -> Result<Vec<Vec<u8>>, ConversionError> {
-    let binary = |part: Members| json_to_binary(&part.to_text(), chunk_type(), lossless());
-    parts.into_iter().map(binary).collect()
+/// The pieces of a completion in binary form. Each is converted before the next is made, since a tree
+/// takes many times the memory of its bytes.
+fn to_chunks(
+    tree: &Members,
+    every: &Members,
+    whole: bool,
+) -> Result<Vec<Vec<u8>>, ConversionError> {
+    let mut chunks = Vec::new();
+    split(tree, every, whole, &mut |part| {
+        chunks.push(to_chunk(&part)?);
+        Ok(())
+    })?;
+    Ok(chunks)
+}
+
+fn to_chunk(part: &Members) -> Result<Vec<u8>, ConversionError> {
+    json_to_binary(&part.to_text(), chunk_type(), lossless())
 }
 
 /// The members that the typed fields of a completion in its normal form do not hold.
@@ -118,11 +132,15 @@ fn with(members: &Members, name: &[u8], value: Node) -> Members {
     members
 }
 
-/// The pieces of a completion; members that are not in every piece come in the last one.
-fn split(tree: &Members, every: &Members, whole: bool) -> Vec<Members> {
+/// Gives the pieces of a completion; members that are not in every piece come in the last one.
+fn split(
+    tree: &Members,
+    every: &Members,
+    whole: bool,
+    give: &mut dyn FnMut(Members) -> Result<(), ConversionError>,
+) -> Result<(), ConversionError> {
     let mut every = every.clone();
     let mut once = tree.filtered(|name, _| !every.contains(name));
-    let mut parts = Vec::new();
     let lists = rules().chunk().fields.iter();
     for field in lists.filter(|field| field.rule == Rule::ByKey) {
         let Some(Node::Array(choices)) = once.get(&field.name) else {
@@ -135,21 +153,24 @@ fn split(tree: &Members, every: &Members, whole: bool) -> Vec<Members> {
         if choices.is_empty() {
             continue;
         }
-        let pieces = choices
+        for piece in choices
             .iter()
-            .flat_map(|choice| split_choice(choice, mapped, whole));
-        parts.extend(
-            pieces.map(|piece| with(&every, &field.name, Node::Array(vec![Node::Object(piece)]))),
-        );
+            .flat_map(|choice| split_choice(choice, mapped, whole))
+        {
+            give(with(
+                &every,
+                &field.name,
+                Node::Array(vec![Node::Object(piece)]),
+            ))?;
+        }
         once = once.filtered(|name, _| *name != *field.name);
         every.set(field.name.clone(), Node::Array(Vec::new()));
         if once.is_empty() {
-            return parts;
+            return Ok(());
         }
     }
     every.extend(&once);
-    parts.push(every);
-    parts
+    give(every)
 }
 
 /// The pieces of one choice, the last with the message whole as well if `whole`.

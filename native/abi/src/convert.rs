@@ -55,13 +55,13 @@ pub fn options(flags: u32) -> Result<Options, Failure> {
 
 fn known_type(message_type: i32) -> Result<usize, Failure> {
     let number = usize::try_from(message_type).ok();
-    let number = number.filter(|&number| number < schema().messages.len());
+    let number = number.filter(|&number| schema().has_number(number));
     number.ok_or(Failure::Usage("no message type has this number"))
 }
 
 /// Reads OpenAI's JSON into the binary form of a message.
 ///
-/// @param data The JSON text, in UTF-8. It must not be in the memory of `result`.
+/// @param data The JSON text, in UTF-8.
 /// @param size How many bytes it has.
 /// @param message_type What `chatpb_message_type` gave.
 /// @param flags 0, or `CHATPB_ALLOW_NAN`.
@@ -86,7 +86,7 @@ pub unsafe extern "C" fn chatpb_json_to_binary(
 
 /// Writes the binary form of a message as OpenAI's JSON.
 ///
-/// @param data The message. It must not be in the memory of `result`.
+/// @param data The message.
 /// @param size How many bytes it has.
 /// @param message_type What `chatpb_message_type` gave.
 /// @param flags 0, or `CHATPB_ALLOW_NAN` and `CHATPB_IGNORE_UNKNOWN_FIELDS`, joined by `|`.

@@ -4,6 +4,8 @@ use crate::error::{ConversionError, find_refusal};
 use crate::{Declined, Nan, Schema, read, schema, slow, write};
 
 /// How values are converted. By default nothing is allowed.
+///
+/// A new version may add a field: write `Options { allow_nan: true, ..Options::default() }`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// Whether NaN, Infinity and -Infinity, which are not JSON, are accepted and written.
@@ -88,9 +90,11 @@ impl Schema {
         options: Options,
         out: &mut Vec<u8>,
     ) -> Result<(), ConversionError> {
+        self.check_number(message_type)?;
         let nan = Nan::from(options.allow_nan);
         read::json_to_binary(self, data, message_type, nan, out).map_err(|Declined| {
-            find_refusal(data, nan).unwrap_or_else(|| unknown_type(message_type))
+            // What is declined is refused: the reason is always found.
+            find_refusal(data, nan).unwrap_or_else(|| ConversionError::new("not a JSON object"))
         })
     }
 
@@ -106,6 +110,7 @@ impl Schema {
         options: Options,
         out: &mut Vec<u8>,
     ) -> Result<(), ConversionError> {
+        self.check_number(message_type)?;
         let nan = Nan::from(options.allow_nan);
         let start = out.len();
         if write::binary_to_json(self, data, message_type, nan, out).is_ok() {
@@ -115,9 +120,36 @@ impl Schema {
         out.extend(slow::binary_to_json(self, data, message_type, options)?);
         Ok(())
     }
+
+    fn check_number(&self, message_type: usize) -> Result<(), ConversionError> {
+        if self.has_number(message_type) {
+            return Ok(());
+        }
+        let reason = format!("the schema has no message type {message_type}");
+        Err(ConversionError::new(reason))
+    }
 }
 
-/// The error of a number that [`Schema::message_type`] did not give.
-pub fn unknown_type(message_type: usize) -> ConversionError {
-    ConversionError::new(format!("the schema has no message type {message_type}"))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_numbers_that_the_schema_gives_are_taken() {
+        let given: Vec<_> = schema().messages.iter().map(|m| &*m.name).collect();
+        let given: Vec<_> = given
+            .iter()
+            .filter_map(|name| schema().message_type(name))
+            .collect();
+        assert!(
+            given.len() < schema().messages.len(),
+            "unions have numbers too"
+        );
+        for number in 0..=schema().messages.len() {
+            let read = json_to_binary(b"{}", number, Options::default());
+            let written = binary_to_json(b"", number, Options::default());
+            assert_eq!(given.contains(&number), read.is_ok());
+            assert_eq!(given.contains(&number), written.is_ok());
+        }
+    }
 }

@@ -390,7 +390,14 @@ impl Schema {
     /// left to the reference.
     pub fn message_type(&self, name: &str) -> Option<usize> {
         let index = *self.by_name.get(name)?;
-        (!self.messages[index].is_union).then_some(index)
+        self.has_number(index).then_some(index)
+    }
+
+    /// Whether a message type that mirrors a JSON object has this number.
+    #[doc(hidden)]
+    pub fn has_number(&self, message_type: usize) -> bool {
+        let mapped = self.messages.get(message_type);
+        mapped.is_some_and(|mapped| !mapped.is_union)
     }
 }
 

@@ -199,6 +199,10 @@ static int check_wrong_calls(void) {
   EXPECT(chatpb_json_to_binary(text, SIZE_MAX / 2 + 1, type, 0, r) == CHATPB_STATUS_USAGE);
   EXPECT(chatpb_json_to_binary(text, 2, -1, 0, r) == CHATPB_STATUS_USAGE);
   EXPECT(chatpb_json_to_binary(text, 2, INT32_MAX, 0, r) == CHATPB_STATUS_USAGE);
+  for (int32_t number = 0; number < 1000; ++number) {
+    const bool reads = chatpb_json_to_binary(text, 2, number, 0, r) == CHATPB_STATUS_OK;
+    EXPECT(reads == (chatpb_binary_to_json(NULL, 0, number, 0, r) == CHATPB_STATUS_OK));
+  }
   EXPECT(chatpb_json_to_binary(text, 2, type, 1u << 31, r) == CHATPB_STATUS_USAGE);
   EXPECT(strlen(chatpb_result_message(r)) > 0 && chatpb_result_offset(r) == SIZE_MAX);
   EXPECT(chatpb_binary_to_json(NULL, 0, type, 0, r) == CHATPB_STATUS_OK);

@@ -14,7 +14,6 @@ mod validate;
 mod wire;
 mod write;
 
-use crate::convert::unknown_type;
 use crate::error::{ConversionError, find_error};
 use crate::{MAX_DEPTH, Nan, Options, Schema};
 
@@ -27,9 +26,7 @@ pub fn binary_to_json(
     message_type: usize,
     options: Options,
 ) -> Result<Vec<u8>, ConversionError> {
-    let Some(mapped) = schema.messages.get(message_type) else {
-        return Err(unknown_type(message_type));
-    };
+    let mapped = &schema.messages[message_type];
     if validate::message(schema, mapped, data, wire::MAX_LEVELS).is_err() {
         let reason = format!("not the binary form of a {}", mapped.name);
         return Err(ConversionError::new(reason));

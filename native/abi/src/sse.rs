@@ -36,7 +36,7 @@ pub extern "C" fn chatpb_chunk_decoder_new(
 
 /// Takes the next bytes of the stream.
 ///
-/// @param data The bytes, cut anywhere. They must not be in the memory of `result`.
+/// @param data The bytes, cut anywhere.
 /// @param size How many.
 /// @param result Gets a piece for each chunk that they complete, a chatpb.v1.ChatCompletionChunk; or
 ///     the error, if an event is too long or its data is not a JSON object. Chunks before it are given

@@ -68,7 +68,7 @@ pub unsafe extern "C" fn chatpb_folder_free(folder: *mut FoldHandle) {
 /// Splits a completion into the chunks of a stream, as api.openai.com would send it. Folded, they make
 /// the same completion.
 ///
-/// @param data A chatpb.v1.ChatCompletion. It must not be in the memory of `result`.
+/// @param data A chatpb.v1.ChatCompletion.
 /// @param size How many bytes it has.
 /// @param flags 0, or `CHATPB_IGNORE_UNKNOWN_FIELDS`.
 /// @param result Gets a piece for each chunk, a chatpb.v1.ChatCompletionChunk; or the error.
@@ -102,7 +102,8 @@ pub extern "C" fn chatpb_compactor_new() -> *mut CompactHandle {
 /// @param data A chatpb.v1.ChatCompletionChunk.
 /// @param size How many bytes it has.
 /// @param result Gets one piece, the compact chunk; or none, if the chunk must be sent whole.
-/// @return `CHATPB_STATUS_OK`, or what is wrong. No chunk is refused: what is not one is sent whole.
+/// @return `CHATPB_STATUS_OK`, or what is wrong with the call. The data is not checked: what is not a
+///     chunk is sent whole, or in a form that the reader refuses.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chatpb_compactor_add(
     compactor: *mut CompactHandle,
@@ -164,7 +165,7 @@ pub unsafe extern "C" fn chatpb_restorer_follow(
 
 /// Takes the next chunk, which is compact.
 ///
-/// @param data A chatpb.v1.ChatCompletionChunk. It must not be in the memory of `result`.
+/// @param data A chatpb.v1.ChatCompletionChunk.
 /// @param size How many bytes it has.
 /// @param result Gets one piece, the whole chunk; or the error, such as that no chunk came before.
 /// @return `CHATPB_STATUS_OK`, or what is wrong.

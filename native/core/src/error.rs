@@ -23,6 +23,7 @@ const SEEN_BYTES: usize = 24;
 /// assert_eq!("$.id (byte 6): expected a value, got '}'", error.to_string());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ConversionError {
     /// The place in the JSON document, such as `$.choices[0].logprobs`; `$` is all of it.
     pub path: String,

@@ -107,6 +107,7 @@ fn what_must_be_refused_is() {
             path,
             reason,
             offset,
+            ..
         }) = convert(false)
         else {
             panic!("{name}: it was converted");

@@ -6,14 +6,17 @@
  * Rules that hold for every function:
  *
  * - Input is a pointer and a size. That many bytes must be readable, and stay as they are during the
- *   call. The library keeps no pointer to them. NULL is allowed if the size is 0.
+ *   call. The library keeps no pointer to them. NULL is allowed if the size is 0. Bytes that
+ *   `chatpb_result_data` gave may be the input of a call that has another result, not of one with the
+ *   same (`CHATPB_STATUS_USAGE`).
  * - Output is in a `chatpb_result`, which owns its memory, so nothing else has to be freed.
  * - A handle (`chatpb_result`, `chatpb_folder`, `chatpb_compactor`, `chatpb_restorer`,
  *   `chatpb_chunk_decoder`) is made by its `_new` function and freed once by its `_free` function. NULL
  *   instead of one is an error (`CHATPB_STATUS_USAGE`), which does nothing; getters then give nothing.
  * - Threads: any thread may call any function at any time. A handle may move from one thread to
  *   another, but two threads must not use one handle at the same time.
- * - Bytes of messages are the binary form of protobuf; all texts are UTF-8.
+ * - Bytes of messages are the binary form of protobuf; all texts are UTF-8. The path and the message of
+ *   an error show names of the input, which may have zero bytes: use their sizes to have all of them.
  * - A bug of chatpb that panics is reported as `CHATPB_STATUS_PANIC`, and a message is written to standard
  *   error. In WebAssembly it is a trap: make a new instance then. The same applies if memory runs out,
  *   where a native program ends.
@@ -112,7 +115,7 @@ int32_t chatpb_message_type(const char *name, size_t size);
 /**
  * Reads OpenAI's JSON into the binary form of a message.
  *
- * @param data The JSON text, in UTF-8. It must not be in the memory of `result`.
+ * @param data The JSON text, in UTF-8.
  * @param size How many bytes it has.
  * @param message_type What `chatpb_message_type` gave.
  * @param flags 0, or `CHATPB_ALLOW_NAN`.
@@ -128,7 +131,7 @@ chatpb_status chatpb_json_to_binary(const uint8_t *data,
 /**
  * Writes the binary form of a message as OpenAI's JSON.
  *
- * @param data The message. It must not be in the memory of `result`.
+ * @param data The message.
  * @param size How many bytes it has.
  * @param message_type What `chatpb_message_type` gave.
  * @param flags 0, or `CHATPB_ALLOW_NAN` and `CHATPB_IGNORE_UNKNOWN_FIELDS`, joined by `|`.
@@ -249,7 +252,7 @@ chatpb_chunk_decoder *chatpb_chunk_decoder_new(size_t max_event_bytes, uint32_t 
 /**
  * Takes the next bytes of the stream.
  *
- * @param data The bytes, cut anywhere. They must not be in the memory of `result`.
+ * @param data The bytes, cut anywhere.
  * @param size How many.
  * @param result Gets a piece for each chunk that they complete, a chatpb.v1.ChatCompletionChunk; or
  *     the error, if an event is too long or its data is not a JSON object. Chunks before it are given
@@ -332,7 +335,7 @@ void chatpb_folder_free(chatpb_folder *folder);
  * Splits a completion into the chunks of a stream, as api.openai.com would send it. Folded, they make
  * the same completion.
  *
- * @param data A chatpb.v1.ChatCompletion. It must not be in the memory of `result`.
+ * @param data A chatpb.v1.ChatCompletion.
  * @param size How many bytes it has.
  * @param flags 0, or `CHATPB_IGNORE_UNKNOWN_FIELDS`.
  * @param result Gets a piece for each chunk, a chatpb.v1.ChatCompletionChunk; or the error.
@@ -354,7 +357,8 @@ chatpb_compactor *chatpb_compactor_new(void);
  * @param data A chatpb.v1.ChatCompletionChunk.
  * @param size How many bytes it has.
  * @param result Gets one piece, the compact chunk; or none, if the chunk must be sent whole.
- * @return `CHATPB_STATUS_OK`, or what is wrong. No chunk is refused: what is not one is sent whole.
+ * @return `CHATPB_STATUS_OK`, or what is wrong with the call. The data is not checked: what is not a
+ *     chunk is sent whole, or in a form that the reader refuses.
  */
 chatpb_status chatpb_compactor_add(chatpb_compactor *compactor,
                                    const uint8_t *data,
@@ -387,7 +391,7 @@ chatpb_status chatpb_restorer_follow(chatpb_restorer *restorer,
 /**
  * Takes the next chunk, which is compact.
  *
- * @param data A chatpb.v1.ChatCompletionChunk. It must not be in the memory of `result`.
+ * @param data A chatpb.v1.ChatCompletionChunk.
  * @param size How many bytes it has.
  * @param result Gets one piece, the whole chunk; or the error, such as that no chunk came before.
  * @return `CHATPB_STATUS_OK`, or what is wrong.

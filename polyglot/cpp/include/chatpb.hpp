@@ -454,7 +454,7 @@ class Restorer {
 // follow are still given.
 class ChunkDecoder {
  public:
-  // max_event_bytes is the most bytes that one event may have.
+  // max_event_bytes is the most bytes that one event may have; 0 means 64 MiB.
   explicit ChunkDecoder(std::size_t max_event_bytes = std::size_t{64} << 20, Options options = {})
       : handle_(internal::made<chatpb_chunk_decoder_free>(
             chatpb_chunk_decoder_new(max_event_bytes, internal::flags(options)))) {}

@@ -34,7 +34,8 @@ impl Compactor {
         Self::default()
     }
 
-    /// Takes the next chunk, in binary form. What is no chunk is to be sent whole.
+    /// Takes the next chunk, in binary form. It is compared with the chunk before it, not checked:
+    /// what is not a chunk is sent whole, or in a form that the reader refuses.
     pub fn add(&mut self, chunk: &[u8]) -> Compacted {
         match self.compact(chunk) {
             Some(compact) if compact.len() < chunk.len() => Compacted::Compact(compact),

@@ -25,8 +25,6 @@ pub struct EventStream {
     has_text: bool,
     /// Whether the data ends with "}", white space aside.
     ends_object: bool,
-    /// The bytes of those lines, line feeds aside.
-    size: usize,
     name: Vec<u8>,
     after_cr: bool,
     started: bool,
@@ -43,7 +41,6 @@ impl EventStream {
             has_data: false,
             has_text: false,
             ends_object: false,
-            size: 0,
             name: Vec::new(),
             after_cr: false,
             started: false,
@@ -72,7 +69,7 @@ impl EventStream {
         };
         self.after_cr = last == b'\r';
         while let Some(end) = memchr2(b'\n', b'\r', input) {
-            if self.size + self.line.len() + end > self.most {
+            if self.data.len() + self.line.len() + end > self.most {
                 break; // as if the line had come in pieces
             }
             if self.line.is_empty() {
@@ -87,7 +84,7 @@ impl EventStream {
             let crlf = input[end..].starts_with(b"\r\n");
             input = &input[end + 1 + usize::from(crlf)..];
         }
-        self.failed = self.size + self.line.len() + input.len() > self.most;
+        self.failed = self.data.len() + self.line.len() + input.len() > self.most;
         if !self.failed {
             self.line.extend_from_slice(input);
         }
@@ -141,7 +138,6 @@ impl EventStream {
                 }
                 self.data.extend_from_slice(value);
                 self.has_data = true;
-                self.size = self.data.len();
             }
             _ => {}
         }
@@ -156,7 +152,6 @@ impl EventStream {
         self.has_data = false;
         self.has_text = false;
         self.ends_object = false;
-        self.size = 0;
         self.name.clear();
     }
 }

@@ -60,7 +60,7 @@ impl<'a> Level<'a> {
         }
     }
 
-    /// The values of a field. Of one that is not repeated the last counts; messages are merged.
+    /// The values of a field. Of a field that is not repeated, the last one wins; messages are merged.
     pub fn values(&self, place: usize) -> &[(u8, Value<'a>)] {
         let start = self
             .values

@@ -192,8 +192,7 @@ fn order<'a>(entry: &Parsed<'a>) -> (u64, &'a [u8]) {
     }
 }
 
-/// Appends the entries of a map in the order of their keys. Of entries with the same key the last
-/// one counts.
+/// Appends the entries of a map in the order of their keys. If a key is repeated, the last one wins.
 fn put_entries(out: &mut Vec<u8>, number: u32, entries: &[Parsed<'_>], mapped: &'static Type) {
     let sorted: BTreeMap<_, _> = entries.iter().map(|entry| (order(entry), entry)).collect();
     for entry in sorted.into_values() {

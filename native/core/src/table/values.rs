@@ -190,7 +190,7 @@ impl Column {
                     simdutf8::basic::from_utf8(text).map_err(|_| Declined)?;
                 }
                 let key = parts[0].unwrap_or_default();
-                // Of a repeated key the last value counts, which is for the reference. Most keys come
+                // If a key is repeated, the last value wins, which is for the reference. Most keys come
                 // in order; of a few others all are compared.
                 let mut earlier = lists.start()..keys.count();
                 if earlier.is_empty() || keys.get(*greatest) < key {

@@ -52,6 +52,7 @@ export class ByteWriter {
   }
 
   int64(value: bigint | number | string): this {
+    if (typeof value === "number" && !Number.isInteger(value)) refuse("int64", value);
     const exact = BigInt(value);
     if (BigInt.asIntN(64, exact) !== exact) refuse("int64", value);
     if (exact >= 0n && exact <= 0xffffffffn) return this.uint32(Number(exact));
@@ -145,5 +146,5 @@ export class ByteWriter {
 }
 
 function refuse(type: string, value: unknown): never {
-  throw new Error(`invalid ${type}: ${String(value)}`);
+  throw new ConversionError(`${String(value)} is not a number of the type ${type}`);
 }

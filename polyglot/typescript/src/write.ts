@@ -331,8 +331,12 @@ function elementWriter({ field, encoding }: Rule): Writer {
     }
     case ScalarType.DOUBLE:
       return writing(numberText);
+    case ScalarType.INT32:
+      return writing((value: number, context) => integerText(value, 32, context));
+    case ScalarType.INT64:
+      return writing((value: number | bigint, context) => integerText(value, 64, context));
     default:
-      return writing((value: boolean | number | bigint) => String(value));
+      return writing((value: boolean) => String(value));
   }
 }
 
@@ -361,6 +365,15 @@ function writeString(value: string, context: Context): boolean {
   if (hasLoneSurrogate(value)) context.fail("a text has a lone surrogate, which UTF-8 has not");
   context.text += quote(value);
   return true;
+}
+
+function integerText(value: number | bigint, bits: number, context: Context): string {
+  if (bits === 32 && typeof value === "number" && (value | 0) === value) return String(value);
+  const isInteger = typeof value === "bigint" || Number.isInteger(value);
+  if (!isInteger || BigInt.asIntN(bits, BigInt(value)) !== BigInt(value)) {
+    context.fail(`${String(value)} is not a number of the type int${bits}`);
+  }
+  return String(typeof value === "number" && !Number.isSafeInteger(value) ? BigInt(value) : value);
 }
 
 function numberText(value: number, context: Context): string {

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { test } from "node:test";
 import * as library from "../src/index.js";
-import { ChatCompletionSchema } from "../src/v1.js";
+import { ChatCompletionRequestSchema, ChatCompletionSchema } from "../src/v1.js";
 import * as wasm from "../src/wasm/node.js";
 
 const FILE = new URL("../../dist/wasm/chatpb.wasm", import.meta.url);
@@ -26,5 +26,21 @@ test("what is neither a text nor bytes is a TypeError", async () => {
     }
     assert.throws(() => fromJson(ChatCompletionSchema, {} as never), { message: "expected a string or a Uint8Array, got an object" });
     assert.throws(() => new ChunkDecoder().feed("data" as never), { message: "expected a Uint8Array, got a string" });
+  }
+});
+
+test("numbers that are not those of the field are refused in both directions", async () => {
+  const schema = ChatCompletionRequestSchema;
+  const fields: [string, unknown][] = [
+    ...[1.5, NaN, Infinity, 2 ** 31].map((value): [string, unknown] => ["n", value]),
+    ...[1.5, NaN, 2n ** 63n].map((value): [string, unknown] => ["seed", value]),
+  ];
+  for (const { fromJson, toJson, toBinary, ConversionError } of await entries()) {
+    for (const [name, value] of fields) {
+      const message = fromJson(schema, "{}") as unknown as Record<string, unknown>;
+      message[name] = value;
+      assert.throws(() => toJson(schema, message as never), ConversionError, `${name} ${String(value)}`);
+      assert.throws(() => toBinary(schema, message as never), ConversionError, `${name} ${String(value)}`);
+    }
   }
 });

@@ -50,7 +50,8 @@ func (e *CallError) Is(target error) bool {
 
 // CallErrorOf reads the error of a call that was made through a generated client, with the trailing
 // metadata of the call if it is at hand; nil if the error is nil. An error that is a *CallError already
-// is given as it is.
+// is given as it is. Call it only if err is not nil where its result is returned as an error: a nil
+// *CallError in an error is not equal to nil.
 func CallErrorOf(err error, trailer metadata.MD) *CallError {
 	if err == nil {
 		return nil

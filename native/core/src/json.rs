@@ -543,6 +543,17 @@ pub fn put_utf8(text: Text<'_>, out: &mut Vec<u8>) -> Result<bool, Declined> {
     Ok(is_utf8)
 }
 
+/// The UTF-8 of a string, made in `scratch` if need be. None if it has a lone surrogate.
+#[inline]
+pub fn utf8<'a>(text: Text<'a>, scratch: &'a mut Vec<u8>) -> Result<Option<&'a [u8]>, Declined> {
+    if !text.has_escapes {
+        return Ok(Some(text.raw));
+    }
+    scratch.clear();
+    let is_utf8 = put_utf8(text, scratch)?;
+    Ok(is_utf8.then_some(&scratch[..]))
+}
+
 /// Appends a string in quotes, in its normal form.
 #[inline]
 pub fn put_normal(text: Text<'_>, out: &mut Vec<u8>) -> Result<(), Declined> {

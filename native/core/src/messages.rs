@@ -1,17 +1,24 @@
 //! The conversions on prost's messages.
 
 use std::borrow::Borrow;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use foldhash::fast::FixedState;
 use prost::{Message, Name};
 
 use crate::error::ConversionError;
-use crate::{
-    ChunkDecoder, Folder, Options, Restorer, binary_to_json, json_to_binary, schema, unfold, v1,
-};
+use crate::{ChunkDecoder, Folder, Options, Restorer, binary_to_json, schema, unfold, v1};
 
 const PACKAGE: &str = "chatpb.v1";
+
+thread_local! {
+    /// Memory for the binary form between JSON and a message, kept for the next call.
+    static BINARY: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+/// The most memory that is kept.
+const MOST_KEPT: usize = 1 << 20;
 
 /// Reads a JSON text into a message.
 ///
@@ -56,7 +63,11 @@ pub fn from_json_with<M: Name + Default>(
     text: impl AsRef<[u8]>,
     options: Options,
 ) -> Result<M, ConversionError> {
-    decode(&json_to_binary(text.as_ref(), number::<M>()?, options)?)
+    let number = number::<M>()?;
+    with_buffer(|binary| {
+        schema().json_to_binary(text.as_ref(), number, options, binary)?;
+        decode(binary)
+    })
 }
 
 /// Writes a message as JSON text.
@@ -78,7 +89,12 @@ pub fn to_json<M: Name>(message: &M) -> Result<String, ConversionError> {
 ///
 /// As for [`to_json`].
 pub fn to_json_with<M: Name>(message: &M, options: Options) -> Result<String, ConversionError> {
-    let text = binary_to_json(&message.encode_to_vec(), number::<M>()?, options)?;
+    let number = number::<M>()?;
+    let text = with_buffer(|binary| {
+        let encoded = message.encode(binary);
+        encoded.map_err(|error| ConversionError::new(error.to_string()))?;
+        binary_to_json(binary, number, options)
+    })?;
     String::from_utf8(text).map_err(|_| ConversionError::new("not UTF-8"))
 }
 
@@ -208,8 +224,19 @@ impl ChunkDecoder {
     }
 }
 
+/// Calls with an empty buffer, whose memory is that of the last call.
+fn with_buffer<T>(work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    let mut buffer = BINARY.take();
+    buffer.clear();
+    let result = work(&mut buffer);
+    if buffer.capacity() <= MOST_KEPT {
+        BINARY.set(buffer);
+    }
+    result
+}
+
 /// The numbers of the message types by their names in their package.
-static NUMBERS: LazyLock<HashMap<&'static str, usize>> = LazyLock::new(|| {
+static NUMBERS: LazyLock<HashMap<&'static str, usize, FixedState>> = LazyLock::new(|| {
     let messages = schema().messages.iter().enumerate();
     let named = messages.filter_map(|(number, mapped)| {
         schema().message_type(&mapped.name)?;

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::decimal::skip_array_of;
-use crate::json::{BOM, Cursor, Names, Text, put_normal, put_utf8};
+use crate::json::{BOM, Cursor, Names, Text, put_normal, put_utf8, utf8};
 use crate::repeats::without_repeats;
 use crate::schema::{Field, Integer, Key, Kind, MessageType, Schema, Shape, Unset, Wire};
 use crate::wire::{LENGTH_DELIMITED, close, open, put_bytes, put_number, put_tag, put_varint};
@@ -37,7 +37,7 @@ fn read_text(
     nan: Nan,
     out: &mut Vec<u8>,
 ) -> (Result<(), Declined>, bool) {
-    out.reserve(text.len() / 3);
+    out.reserve(text.len() / 2);
     let mut reader = Reader {
         schema,
         json: Cursor::new(text, 0, nan),
@@ -189,13 +189,7 @@ impl<'a> Reader<'a> {
     #[inline(never)]
     fn name(&mut self, mapped: &MessageType) -> Result<(Text<'a>, Option<usize>), Declined> {
         let name = self.json.string()?;
-        let place = if name.has_escapes {
-            self.scratch.clear();
-            let is_utf8 = put_utf8(name, &mut self.scratch)?;
-            is_utf8.then(|| mapped.by_name(&self.scratch)).flatten()
-        } else {
-            mapped.by_name(name.raw)
-        };
+        let place = utf8(name, &mut self.scratch)?.and_then(|name| mapped.by_name(name));
         self.json.expect(b':')?;
         Ok((name, place))
     }
@@ -261,9 +255,7 @@ impl<'a> Reader<'a> {
         let (at, depth) = (self.json.at, self.json.depth);
         let is_unset = match (&field.unset, self.json.peek()) {
             (Unset::Text(word), b'"') => {
-                let text = self.json.string()?;
-                self.scratch.clear();
-                put_utf8(text, &mut self.scratch)? && self.scratch == word.as_bytes()
+                utf8(self.json.string()?, &mut self.scratch)? == Some(word.as_bytes())
             }
             (Unset::True, b't') => self.json.literal(b"true").map(|()| true)?,
             (Unset::False, b'f') => self.json.literal(b"false").map(|()| true)?,
@@ -323,11 +315,10 @@ impl<'a> Reader<'a> {
                     put_bytes(&mut self.out, number, text.raw);
                     return Ok(Fit::Set);
                 }
-                self.scratch.clear();
-                if !put_utf8(text, &mut self.scratch)? {
+                let Some(text) = utf8(text, &mut self.scratch)? else {
                     return Ok(Fit::Misfit);
-                }
-                put_bytes(&mut self.out, number, &self.scratch);
+                };
+                put_bytes(&mut self.out, number, text);
                 Ok(Fit::Set)
             }
             Kind::Double => self.double(number, implicit),
@@ -373,12 +364,10 @@ impl<'a> Reader<'a> {
                 if first != b'"' {
                     return Ok(Fit::Misfit);
                 }
-                let text = self.json.string()?;
-                self.scratch.clear();
-                if !put_utf8(text, &mut self.scratch)? {
+                let Some(text) = utf8(self.json.string()?, &mut self.scratch)? else {
                     return Ok(Fit::Misfit);
-                }
-                let Ok(data) = STANDARD.decode(&self.scratch) else {
+                };
+                let Ok(data) = STANDARD.decode(text) else {
                     return Ok(Fit::Misfit);
                 };
                 if !implicit || !data.is_empty() {
@@ -610,16 +599,8 @@ impl<'a> Reader<'a> {
         if self.json.peek() != b'"' {
             return Ok(None);
         }
-        let text = self.json.string()?;
-        let mut word = text.raw;
-        if text.has_escapes {
-            self.scratch.clear();
-            if !put_utf8(text, &mut self.scratch)? {
-                return Ok(None);
-            }
-            word = &self.scratch;
-        }
-        let known = words.iter().find(|known| known.0.as_bytes() == word);
+        let word = utf8(self.json.string()?, &mut self.scratch)?;
+        let known = words.iter().find(|known| Some(known.0.as_bytes()) == word);
         Ok(known.map(|known| known.1))
     }
 

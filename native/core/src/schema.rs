@@ -1,5 +1,6 @@
 //! The tables, compiled from the descriptors and their options.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -9,7 +10,7 @@ use prost_reflect::{
 };
 
 use crate::Nan;
-use crate::json::{Cursor, put_utf8};
+use crate::json::{Cursor, put_quoted, put_utf8};
 
 const PACKAGE: &str = "chatpb.v1";
 /// What a message type must not exceed to be transcoded here: a bit for each field, and a table by
@@ -61,12 +62,17 @@ pub struct Field {
     pub wire: Wire,
     pub shape: Shape,
     pub unset: Unset,
+    /// The member as it is while the field is unset, with its value; None if there is none, or its
+    /// value depends on another field.
+    pub unset_member: Option<Member>,
     /// Whether the numbers of a list are written as one field.
     pub is_packed: bool,
     /// What the names of the members of a map are.
     pub key: Key,
     /// The place of the field with the JSON text of an array or an object that does not fit.
     pub alternative: Option<usize>,
+    /// A bit for the place of the field, and one for that of `alternative`.
+    pub bits: u64,
     /// Whether this is such a field, which has no member of its own.
     pub is_alternative: bool,
     /// Whether this is an integer whose field comes behind all others of its message.
@@ -268,8 +274,9 @@ pub struct Member {
 impl Member {
     const SIZE: usize = 32;
 
-    fn new(name: &str) -> Self {
-        let text = format!("\"{name}\":").into_bytes();
+    /// The text of a name and a value; the value may be empty.
+    fn new(name: &str, value: &str) -> Self {
+        let text = format!("\"{name}\":{value}").into_bytes();
         let mut padded = [b','; Self::SIZE];
         let size = text.len().min(Self::SIZE - 1);
         padded[1..=size].copy_from_slice(&text[..size]);
@@ -294,7 +301,7 @@ impl Member {
         Self {
             head: 1,
             mask: 0,
-            ..Self::new("0123456789abcdef")
+            ..Self::new("0123456789abcdef", "")
         }
     }
 
@@ -341,6 +348,26 @@ pub enum Unset {
     Zero(&'static str),
     /// The UTF-8 bytes of the field at this place.
     Utf8(usize),
+}
+
+impl Unset {
+    /// The value as JSON; None if there is none, or it depends on another field.
+    fn json(&self) -> Option<Cow<'_, str>> {
+        Some(Cow::Borrowed(match self {
+            Unset::Nothing | Unset::Utf8(_) => return None,
+            Unset::Null => "null",
+            Unset::True => "true",
+            Unset::False => "false",
+            Unset::EmptyArray => "[]",
+            Unset::EmptyObject => "{}",
+            Unset::Zero(text) => text,
+            Unset::Text(word) => {
+                let mut text = Vec::new();
+                put_quoted(word.as_bytes(), &mut text);
+                return String::from_utf8(text).ok().map(Cow::Owned);
+            }
+        }))
+    }
 }
 
 impl Schema {
@@ -551,6 +578,7 @@ impl Options {
         let residue = self.residue(message).unwrap_or(0);
         let (mut expected, mut members, mut alternatives) = (0, 0, 0);
         for (index, field) in fields.iter_mut().enumerate() {
+            field.bits = 1 << index | field.alternative.map_or(0, |other| 1 << other);
             field.follower = Follower(AtomicU8::new(index as u8 + 1));
             field.is_last_integer = field.number == most.max(residue)
                 && field.shape == Shape::Explicit
@@ -655,17 +683,21 @@ impl Options {
             ),
             (kind, _) => (self.kind(&kind, encoding, by_name)?, Key::String),
         };
+        let unset = self.unset(field, shape, &kind, siblings)?;
+        let unset_value = unset.json();
         Some(Field {
             name: field.name().to_string(),
-            member: Member::new(field.name()),
+            member: Member::new(field.name(), ""),
             number: field.number(),
-            unset: self.unset(field, shape, &kind, siblings)?,
+            unset_member: unset_value.map(|value| Member::new(field.name(), &value)),
+            unset,
             wire: kind.wire(),
             kind,
             shape,
             is_packed: field.is_packed(),
             key,
             alternative: None,
+            bits: 0,
             is_alternative: false,
             is_last_integer: false,
             follower: Follower::default(),

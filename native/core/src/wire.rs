@@ -87,9 +87,11 @@ pub fn close(out: &mut Vec<u8>, start: usize) {
         out[start - 1] = size as u8;
         return;
     }
-    let mut length = Vec::with_capacity(10);
-    put_varint(&mut length, size as u64);
-    out.splice(start - 1..start, length);
+    let end = out.len();
+    put_varint(out, size as u64);
+    out[start - 1] = out.remove(end);
+    let longer = out.len() - end;
+    out[start..].rotate_right(longer);
 }
 
 /// A field on the wire.

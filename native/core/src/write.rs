@@ -104,7 +104,7 @@ impl<'a, R> Writer<'a, R> {
             schema,
             nan,
             out,
-            slots: Vec::with_capacity(128),
+            slots: Vec::with_capacity(64),
             scratch: Vec::new(),
             rows,
         }
@@ -166,46 +166,42 @@ impl<'a, R> Writer<'a, R> {
             let field = &mapped.fields[index];
             let bit = 1u64 << index;
             left ^= bit;
-            let either = field.alternative.map_or(bit, |other| bit | 1 << other);
-            if either != bit && seen & either == either {
+            let given = seen & field.bits;
+            if given & given.wrapping_sub(1) != 0 {
                 return Err(Declined); // as below; and the one that is not written is not checked here
             }
             if silenced & bit != 0 {
-                if seen & either != 0 {
+                if given != 0 {
                     return Err(Declined); // reading never sets both: the reference decides
                 }
                 continue;
             }
-            if seen & either == 0 && residue.is_none() && matches!(field.unset, Unset::Nothing) {
-                continue;
-            }
-            let before = self.out.len();
-            field.member.put(&mut self.out);
-            let slot = self.slots[first_slot + index];
-            if seen & bit != 0 && values.put(self, field, data, slot, depth + 1)? {
-                continue;
-            }
-            if let Some(other) = field.alternative.filter(|_| seen & either != 0) {
-                let slot = self.slots[first_slot + other];
-                values.put(self, &mapped.fields[other], data, slot, depth + 1)?;
-                continue;
+            if given != 0 {
+                let before = self.out.len();
+                field.member.put(&mut self.out);
+                let place = given.trailing_zeros() as usize;
+                let slot = self.slots[first_slot + place];
+                if values.put(self, &mapped.fields[place], data, slot, depth + 1)? {
+                    continue;
+                }
+                self.out.truncate(before);
             }
             if empties & bit != 0 {
+                field.member.put(&mut self.out);
                 let is_map = field.shape == Shape::Map;
                 self.out
                     .extend_from_slice(if is_map { b"{}" } else { b"[]" });
             } else if nulls & bit != 0 {
+                field.member.put(&mut self.out);
                 self.out.extend_from_slice(b"null");
-            } else {
+            } else if absent & bit == 0 {
                 let text = match field.unset {
                     Unset::Utf8(text) if seen & 1 << text != 0 => {
                         values.text(self, data, self.slots[first_slot + text])
                     }
                     _ => &[],
                 };
-                if absent & bit != 0 || !self.unset(field, text) {
-                    self.out.truncate(before);
-                }
+                self.unset(field, text);
             }
         }
         if !extra.is_empty() {
@@ -247,7 +243,7 @@ impl<'a, R> Writer<'a, R> {
             }
             let index = usize::from(index);
             for field in &mapped.fields[place..index] {
-                self.flat_unset(field, text);
+                self.unset(field, text);
             }
             let field = &mapped.fields[index];
             let (bytes, bits) = match (value, field.wire) {
@@ -259,7 +255,7 @@ impl<'a, R> Writer<'a, R> {
             let implicit = field.shape == Shape::Implicit;
             if !self.value(&field.kind, bytes, bits, implicit, depth)? {
                 self.out.truncate(before);
-                self.flat_unset(field, text);
+                self.unset(field, text);
             }
             if mapped.text == Some(index) {
                 text = bytes;
@@ -267,35 +263,22 @@ impl<'a, R> Writer<'a, R> {
             place = index + 1;
         }
         for field in &mapped.fields[place..] {
-            self.flat_unset(field, text);
+            self.unset(field, text);
         }
         self.close(start);
         Ok(true)
     }
 
+    /// Writes the member of an unset field, if that stands for a value. `text` is the string that its
+    /// bytes are taken from.
     #[inline]
-    fn flat_unset(&mut self, field: &Field, text: &[u8]) {
-        if !matches!(field.unset, Unset::Nothing) {
+    pub fn unset(&mut self, field: &Field, text: &[u8]) {
+        if let Some(member) = &field.unset_member {
+            member.put(&mut self.out);
+        } else if let Unset::Utf8(_) = field.unset {
             field.member.put(&mut self.out);
-            self.unset(field, text);
+            put_byte_array(text, &mut self.out);
         }
-    }
-
-    /// Writes what an unset field stands for; false if that is no member at all. `text` is the string
-    /// that its bytes are taken from.
-    pub fn unset(&mut self, field: &Field, text: &[u8]) -> bool {
-        match &field.unset {
-            Unset::Nothing => return false,
-            Unset::Null => self.out.extend_from_slice(b"null"),
-            Unset::True => self.out.extend_from_slice(b"true"),
-            Unset::False => self.out.extend_from_slice(b"false"),
-            Unset::EmptyArray => self.out.extend_from_slice(b"[]"),
-            Unset::EmptyObject => self.out.extend_from_slice(b"{}"),
-            Unset::Text(word) => put_quoted(word.as_bytes(), &mut self.out),
-            Unset::Zero(text) => self.out.extend_from_slice(text.as_bytes()),
-            Unset::Utf8(_) => put_byte_array(text, &mut self.out),
-        }
-        true
     }
 
     /// Writes the value of a field that is on the wire; false if it counts as unset.

@@ -105,9 +105,9 @@ impl<'s> Slow<'s> {
                 }
                 continue;
             }
-            let is_written = extra_one.is_none() && self.unset(field, &level, said[place]);
-            if !is_written {
-                self.to.out.truncate(before);
+            self.to.out.truncate(before);
+            if extra_one.is_none() {
+                self.unset(field, &level, said[place]);
             }
         }
         for member in extra.members.iter().filter(|member| !member.is_empty()) {
@@ -135,10 +135,10 @@ impl<'s> Slow<'s> {
         }
     }
 
-    /// Writes what an unset field stands for; false if that is no member.
-    fn unset(&mut self, field: &Field, level: &Level<'_>, said: Option<Said>) -> bool {
+    /// Writes the member of an unset field, if that stands for a value.
+    fn unset(&mut self, field: &Field, level: &Level<'_>, said: Option<Said>) {
         let text: &[u8] = match (said, field.shape) {
-            (Some(Said::Absent), _) => return false,
+            (Some(Said::Absent), _) => return,
             (Some(Said::Null), _) => b"null",
             (Some(Said::Empty), Shape::Map) => b"{}",
             (Some(Said::Empty), _) => b"[]",
@@ -151,8 +151,8 @@ impl<'s> Slow<'s> {
                 return self.to.unset(field, text);
             }
         };
+        field.member.put(&mut self.to.out);
         self.to.out.extend_from_slice(text);
-        true
     }
 
     /// Writes the value of a field; false if it has none, or its value counts as unset.

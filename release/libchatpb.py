@@ -25,6 +25,7 @@ def build(folder: Path, targets: Sequence[str]) -> None:
         documents = laid / "share" / "doc" / "chatpb"
         documents.mkdir(parents=True)
         shutil.copyfile(ROOT / "LICENSE", documents / "LICENSE")
+        shutil.copyfile(ROOT / "polyglot" / "cpp" / "README.md", documents / "README.md")
         notices = components.notices(components.rust("chatpb-abi"))
         (documents / NOTICES).write_bytes(notices)
         paths = {path.relative_to(laid).as_posix(): path for path in laid.rglob("*")}

@@ -47,11 +47,12 @@ def test_cmake_finds_the_library(clean: Clean, unpacked: Path) -> None:
     assert "passed\n" == clean.run("built/smoke", clean.data)
 
 
-def test_each_archive_has_the_licences() -> None:
+def test_each_archive_has_its_documents() -> None:
     packages = list((DIST / "libchatpb").glob("*.tar.gz"))
     assert packages
     for package in packages:
         with tarfile.open(package) as archive:
             names = {name.partition("/")[2] for name in archive.getnames()}
-        documents = {f"share/doc/chatpb/{name}" for name in ("LICENSE", "THIRD-PARTY-NOTICES.txt")}
+        kept = ("LICENSE", "README.md", "THIRD-PARTY-NOTICES.txt")
+        documents = {f"share/doc/chatpb/{name}" for name in kept}
         assert {"include/chatpb.h", "lib/libchatpb.a", "lib/libchatpb.so", *documents} <= names

@@ -141,6 +141,13 @@ mod tests {
     }
 
     #[test]
+    fn groups_may_have_a_field_of_number_0() {
+        let group = [b"\x9b\x06\x01".as_slice(), &[0; 8], b"\x9c\x06"].concat();
+        assert!(slow(&group, ROOT, true).is_ok());
+        assert!(slow(&group[2..11], ROOT, true).is_err());
+    }
+
+    #[test]
     fn levels_are_limited() {
         let groups = |count| {
             let (open, close) = (b"\x9b\x06".repeat(count), b"\x9c\x06".repeat(count));

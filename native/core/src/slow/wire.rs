@@ -63,18 +63,16 @@ impl<'a> Fields<'a> {
             return Ok(None);
         }
         match self.field()? {
-            (number, Some(value)) => Ok(Some((number, value))),
-            (_, None) => Err(Corrupt),
+            (number, Some(value)) if number != 0 => Ok(Some((number, value))),
+            _ => Err(Corrupt),
         }
     }
 
-    /// The number of a field and its value; None at the end of a group.
+    /// The number of a field and its value; None at the end of a group. In groups, which are skipped,
+    /// protobuf's parsers take the number 0 too.
     fn field(&mut self) -> Result<(u32, Option<Value<'a>>), Corrupt> {
         let tag = self.short_varint()?;
         let number = tag >> 3;
-        if number == 0 {
-            return Err(Corrupt);
-        }
         let value = match tag & 7 {
             VARINT => Value::Number(Wire::Varint, self.varint()?),
             FIXED64 => Value::Number(Wire::Fixed64, self.fixed64()?),

@@ -1,6 +1,7 @@
 package com.chatpb.internal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -56,9 +57,26 @@ class CoreTest {
           throw new ChicoryException("a trap");
         };
     assertThrows(IllegalStateException.class, () -> Core.call(trap));
+    assertEquals(2, used.size());
+    assertNotSame(used.get(0), used.get(1));
     Session next = Core.call(session -> session);
-    assertNotSame(used.get(0), next);
+    assertFalse(used.contains(next));
     check("after");
+  }
+
+  @Test
+  void repeatsACallThatTrapsOnce() {
+    var used = new ArrayList<Session>();
+    int calls =
+        Core.call(
+            session -> {
+              used.add(session);
+              if (used.size() == 1) {
+                throw new ChicoryException("a trap");
+              }
+              return used.size();
+            });
+    assertEquals(2, calls);
   }
 
   @Test

@@ -1,4 +1,4 @@
-"""Measure every language: OpenAI's JSON to a message and back, beside its common JSON parser.
+"""Compare, in every language, OpenAI's JSON to a message and back with its common JSON parser.
 
 Each language has a program in benchmarks/polyglot, which make builds. It is run with the paths of
 JSON files and prints a line for each file, operation and peer, tab-separated: the file's name

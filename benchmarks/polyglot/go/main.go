@@ -1,4 +1,4 @@
-// Command benchmark measures the conversions of package chatpb beside encoding/json with structs.
+// Command benchmark compares the conversions of package chatpb with encoding/json and structs.
 //
 // Its arguments are JSON files, each a completion. For each file and operation it prints a line, with
 // tabs between: the name of the file without its ending, the operation, the peer, and the least
@@ -101,7 +101,7 @@ func measure(first, second func() error, seconds float64) (float64, float64, err
 			times[i] = min(times[i], float64(took)/float64(calls))
 		}
 		if round < 2*time.Millisecond {
-			calls *= 2 // until a round is long beside what a look at the clock takes
+			calls *= 2 // until a round takes much longer than a look at the clock
 		}
 	}
 	return times[0], times[1], nil

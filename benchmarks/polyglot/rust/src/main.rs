@@ -1,4 +1,4 @@
-//! Measures the crate chatpb beside serde_json, which reads the same text into a tree and writes it.
+//! Compares the crate chatpb with serde_json, which reads the same text into a tree and writes it.
 //!
 //!     bench-rust [--seconds S] FILE...
 //!

@@ -9,9 +9,10 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from chatpb._errors import ConversionError
+from chatpb._mapping import native
 from chatpb._mapping.canonical import canonical
 from chatpb._mapping.fault import MAX_DEPTH, find_refusal
-from chatpb._mapping.native import native_type, transcoder
+from chatpb._mapping.native import native_type
 from chatpb._mapping.reader import fast_reader, reader
 from chatpb._mapping.residue import walk
 from chatpb._mapping.schema import check_class, check_message, mapping_of
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 MessageT = TypeVar("MessageT", bound=Message)
 _Data = bytes | bytearray | memoryview | str
+#: Not imported by name: then Python would make a method object for each call of a method.
+transcoder: Final = native.transcoder
 #: What `_number` returned: to convert a chunk takes little longer than to find it again.
 _NUMBERS: Final[dict[type[Message], int | None]] = {}
 
@@ -66,11 +69,16 @@ def from_json(
             levels.
         TypeError: The data is neither bytes nor str, or the message type is not such a class.
     """
-    check_class(message_type)
-    raw = utf8(data)
-    binary = native_binary(raw, message_type, allow_nan)
-    if binary is not None:
-        return message_type.FromString(binary)
+    try:
+        number = _NUMBERS[message_type]
+    except (KeyError, TypeError):  # it is new, or not hashable
+        number = _number(message_type)
+    raw = data if type(data) is bytes else utf8(data)
+    if number is not None and transcoder is not None:
+        binary = transcoder.json_to_binary(raw, number, allow_nan)
+        if type(binary) is bytes:
+            return message_type.FromString(binary)
+        _raise(binary)
     return _read(raw, message_type, allow_nan)
 
 
@@ -100,12 +108,18 @@ def to_json(
             in a union, or text that is not JSON where JSON is expected.
         TypeError: The message does not mirror a JSON value.
     """
-    check_message(message)
-    if transcoder is not None:
-        binary = message.SerializeToString()
-        native = native_json(binary, type(message), allow_nan, ignore_unknown_fields)
-        if native is not None:
-            return native
+    try:
+        number = _NUMBERS[type(message)]
+    except KeyError:  # it is new
+        check_message(message)
+        number = _number(type(message))
+    if number is not None and transcoder is not None:
+        text = transcoder.binary_to_json(
+            message.SerializeToString(), number, allow_nan, ignore_unknown_fields
+        )
+        if type(text) is bytes:
+            return text
+        _raise(text)
     return _write(message, allow_nan, ignore_unknown_fields)
 
 
@@ -206,10 +220,10 @@ def binary_to_json(
     if type(data) is not bytes:
         data = as_bytes(data)
     if number is not None and transcoder is not None:
-        native = transcoder.binary_to_json(data, number, allow_nan, ignore_unknown_fields)
-        if type(native) is bytes:
-            return native
-        _raise(native)
+        text = transcoder.binary_to_json(data, number, allow_nan, ignore_unknown_fields)
+        if type(text) is bytes:
+            return text
+        _raise(text)
     try:
         message = message_type.FromString(data)
     except (DecodeError, UnicodeDecodeError):  # the latter from the runtime in pure Python
@@ -242,12 +256,10 @@ def part_to_json(
     """
     number = _number(message_type)
     if number is not None and transcoder is not None:
-        native = transcoder.binary_to_json(
-            data, number, allow_nan, ignore_unknown_fields, start, end
-        )
-        if type(native) is bytes:
-            return native
-        _raise(native)
+        text = transcoder.binary_to_json(data, number, allow_nan, ignore_unknown_fields, start, end)
+        if type(text) is bytes:
+            return text
+        _raise(text)
     return binary_to_json(
         data[start:end],
         message_type,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Final
+from typing import Final, Self
 
 import aiohttp
 from aiohttp.http_exceptions import ContentEncodingError
@@ -18,16 +17,76 @@ _PIECE: Final = 64 * 1024
 _MAX_BLANKS: Final = 64 * 1024
 
 
-async def pieces_of(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
-    """The bytes of the body, all that have arrived in each item, up to a bound."""
-    read = response.content.read
-    try:
-        while data := await read(_PIECE):
-            yield data
-    except TimeoutError as error:
-        raise UpstreamTimeoutError("silence") from error
-    except aiohttp.ClientError as error:
-        raise UpstreamDataError(_why_no_more(error)) from error
+class Body:
+    """The body of an answer: in each item all bytes that have arrived, up to a bound.
+
+    Args:
+        content: aiohttp's reader of the body.
+    """
+
+    __slots__ = ("_content", "_start")
+
+    def __init__(self, content: aiohttp.StreamReader) -> None:
+        self._content = content
+        self._start = b""
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if data := await self.read():
+            return data
+        raise StopAsyncIteration
+
+    async def read(self) -> bytes:
+        """The next bytes; none at the end.
+
+        Raises:
+            UpstreamTimeoutError: The upstream is silent.
+            UpstreamDataError: The body breaks off, or cannot be decoded.
+        """
+        if self._start:
+            start, self._start = self._start, b""
+            return start
+        try:
+            return await self._content.read(_PIECE)
+        except TimeoutError as error:
+            raise UpstreamTimeoutError("silence") from error
+        except aiohttp.ClientError as error:
+            raise UpstreamDataError(_why_no_more(error)) from error
+
+    async def start(self) -> bytes:
+        """The first bytes, with one that is not blank, if there is one. They are read again."""
+        start = b""
+        async for piece in self:
+            start += piece
+            if (piece.strip() and without_blanks(start)) or len(start) > _MAX_BLANKS:
+                break
+        self._start = start
+        return start
+
+    async def whole(self, most: int, *, cut: bool = False) -> bytes:
+        """All that is left.
+
+        Args:
+            most: The most bytes of it.
+            cut: Whether a longer one is cut, and not an error.
+
+        Raises:
+            UpstreamDataError: It is longer.
+        """
+        read: list[bytes] = []
+        size = 0
+        while piece := await self.read():
+            read.append(piece)
+            size += len(piece)
+            if size > most:
+                if not cut:
+                    raise UpstreamDataError(f"could not be read: it has more than {most} bytes")
+                read[-1] = piece[: most - size]
+                size = most
+                break
+        return read[0] if len(read) == 1 else await threaded(size, b"".join, read)
 
 
 def _why_no_more(error: BaseException) -> str:
@@ -38,43 +97,3 @@ def _why_no_more(error: BaseException) -> str:
             return "could not be read: it is not in the content encoding that its header names"
         cause = cause.__cause__
     return "broke off"
-
-
-async def first_bytes(pieces: AsyncIterator[bytes]) -> bytes:
-    """The first bytes of a body, with one that is not blank, if there is one."""
-    start = b""
-    async for piece in pieces:
-        start += piece
-        if (piece.strip() and without_blanks(start)) or len(start) > _MAX_BLANKS:
-            break
-    return start
-
-
-async def all_after(start: bytes, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """A body of which the first bytes were taken."""
-    if start:
-        yield start
-    async for piece in pieces:
-        yield piece
-
-
-async def read_whole(pieces: AsyncIterator[bytes], most: int, *, cut: bool = False) -> bytes:
-    """The whole body.
-
-    Args:
-        pieces: Its bytes.
-        most: The most bytes of it.
-        cut: Whether a longer one is cut, and not an error.
-    """
-    read: list[bytes] = []
-    size = 0
-    async for piece in pieces:
-        read.append(piece)
-        size += len(piece)
-        if size > most:
-            if not cut:
-                raise UpstreamDataError(f"could not be read: it has more than {most} bytes")
-            read[-1] = piece[: most - size]
-            size = most
-            break
-    return await threaded(size, b"".join, read)

@@ -8,7 +8,7 @@ reads the head again, without the lines that say nothing new.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -32,25 +32,22 @@ _CODING: Final = b"transfer-encoding"
 
 def protocol_factory(loop: asyncio.AbstractEventLoop) -> Any:
     """What makes the protocol of a connection, for a connector of aiohttp."""
-    return partial(_Protocol, loop=loop)
+    return partial(Protocol, loop=loop)
 
 
-class _Protocol(ResponseHandler):
-    """A connection whose answers are read by either parser."""
+class Protocol(ResponseHandler):
+    """A connection whose answers are read by either parser.
+
+    Attributes:
+        is_used: Whether a request was sent on it.
+    """
+
+    is_used = False
 
     def set_response_params(self, **params: Any) -> None:
         """Makes the parsers of an answer."""
         super().set_response_params(**params)
-        slow = partial(
-            _SlowParser,
-            self,
-            self._loop,
-            params.get("read_bufsize", 2**16),
-            payload_exception=aiohttp.ClientPayloadError,
-            response_with_body=not params.get("skip_payload", False),
-            **{name: params[name] for name in _PARAMS if name in params},
-        )
-        self._parser = _Parsers(self, self._parser, slow)  # type: ignore[assignment]
+        self._parser = _Parsers(self, self._parser, params)  # type: ignore[assignment]
 
 
 class _Parsers:
@@ -59,13 +56,15 @@ class _Parsers:
     Args:
         protocol: The connection. It gets the parser that has read the head.
         parser: The fast parser.
-        slow: Makes the other.
+        params: What both are made with.
     """
 
-    def __init__(self, protocol: ResponseHandler, parser: Any, slow: Callable[[], Any]) -> None:
+    __slots__ = ("_head", "_params", "_parser", "_protocol")
+
+    def __init__(self, protocol: ResponseHandler, parser: Any, params: dict[str, Any]) -> None:
         self._protocol = protocol
         self._parser = parser
-        self._slow = slow
+        self._params = params
         self._head = bytearray()
 
     def feed_data(self, data: bytes) -> Any:
@@ -89,6 +88,17 @@ class _Parsers:
     def pause_reading(self) -> None:
         """Pauses."""
         self._parser.pause_reading()
+
+    def _slow(self) -> Any:
+        params = self._params
+        return _SlowParser(
+            self._protocol,
+            self._protocol._loop,
+            params.get("read_bufsize", 2**16),
+            payload_exception=aiohttp.ClientPayloadError,
+            response_with_body=not params.get("skip_payload", False),
+            **{name: params[name] for name in _PARAMS if name in params},
+        )
 
 
 class _SlowParser(HttpResponseParserPy):

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from io import BytesIO
 from typing import Annotated, Any, ClassVar, Final
 from urllib.parse import urlsplit
 
-import aiohttp
 from multidict import CIMultiDict
 from pydantic import Field, field_validator
 from yarl import URL
@@ -24,9 +22,8 @@ from chatpb_server.core.upstream import (
     UpstreamRequest,
     UpstreamStream,
 )
-from chatpb_server.upstreams.body import all_after, first_bytes, pieces_of, read_whole
 from chatpb_server.upstreams.events import EVENTS, JSON, answer_of, chunks_of, error_of, kind_of
-from chatpb_server.upstreams.http_client import HttpClient
+from chatpb_server.upstreams.http_client import Answer, HttpClient
 from chatpb_server.upstreams.model_list import MAX_BYTES, models_in_text
 from chatpb_server.upstreams.query import with_query
 from chatpb_server.upstreams.registry import UpstreamSettingsError, register
@@ -42,7 +39,6 @@ _PATH: Final = "chat/completions"
 _MODELS_PATH: Final = "models"
 #: The most bytes that are kept of an error. Of a longer one the rest is dropped.
 _MAX_ERROR_BYTES: Final = 512 * 1024
-_LARGE: Final = 1024 * 1024
 #: Tells the upstream how much of the caller's deadline is left, in milliseconds.
 _TIMEOUT_HEADER: Final = "X-Request-Timeout-Ms"
 _CLIENT_ID_HEADER: Final = "X-Client-Request-Id"
@@ -69,83 +65,66 @@ class HttpUpstream:
 
     async def create(self, request: UpstreamRequest) -> UpstreamAnswer:
         """Answers with a whole completion, as `Upstream.create` says."""
-        async with self._post(request, True) as response:
-            async with aclosing(pieces_of(response)) as pieces:
-                text = await read_whole(pieces, self._settings.max_bytes)
-            return await answer_of(text, _headers(response))
+        async with await self._post(request, True) as answer:
+            text = await answer.body.whole(self._settings.max_bytes)
+        return await answer_of(text, answer.headers)
 
     @asynccontextmanager
     async def stream(self, request: UpstreamRequest) -> AsyncIterator[UpstreamStream]:
         """Answers piece by piece, as `Upstream.stream` says."""
-        async with (
-            self._post(request, False) as response,
-            aclosing(pieces_of(response)) as pieces,
-        ):
-            headers = _headers(response)
-            start = await first_bytes(pieces)
-            kind = kind_of(start)
-            async with aclosing(all_after(start, pieces)) as body:
-                if kind == JSON:
-                    text = await read_whole(body, self._settings.max_bytes)
-                    if await apart(len(text), has_error, text):
-                        raise await error_of(response.status, text, headers)
-                    kind = "one JSON text"
-                if kind != EVENTS:
-                    said = f"could not be read: a stream was asked for, and {kind} came"
-                    raise UpstreamDataError(said, headers)
-                async with aclosing(chunks_of(body, headers, request.max_event_bytes)) as chunks:
-                    yield UpstreamStream(chunks, headers)
+        async with await self._post(request, False) as answer:
+            headers = answer.headers
+            kind = kind_of(await answer.body.start())
+            if kind == JSON:
+                text = await answer.body.whole(self._settings.max_bytes)
+                if await apart(len(text), has_error, text):
+                    raise await error_of(answer.status, text, headers)
+                kind = "one JSON text"
+            if kind != EVENTS:
+                said = f"could not be read: a stream was asked for, and {kind} came"
+                raise UpstreamDataError(said, headers)
+            events = chunks_of(answer.body, headers, request.max_event_bytes)
+            async with aclosing(events) as chunks:
+                yield UpstreamStream(chunks, headers)
 
     async def models(self, request: ModelsRequest) -> Sequence[ListedModel]:
         """Lists its models, as `ListsModels.models` says."""
-        response = await self._client.ask(
-            "GET",
-            with_query(self._models_url, request.query),
-            is_patient=False,
-            headers=self._headers(request.headers, request.seconds_left()),
-        )
-        async with self._read(response), aclosing(pieces_of(response)) as pieces:
-            text = await read_whole(pieces, min(self._settings.max_bytes, MAX_BYTES))
-        return await models_in_text(text, _headers(response))
+        url = with_query(self._models_url, request.query)
+        headers = self._headers(request.headers, request.seconds_left())
+        async with await self._ask("GET", url, headers, is_patient=False) as answer:
+            text = await answer.body.whole(min(self._settings.max_bytes, MAX_BYTES))
+        return await models_in_text(text, answer.headers)
 
     async def close(self) -> None:
         """Closes the pooled connections."""
         await self._client.close()
 
-    @asynccontextmanager
-    async def _post(
-        self, request: UpstreamRequest, is_patient: bool
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The answer to a request, once its headers are there, unless it is an error."""
+    async def _post(self, request: UpstreamRequest, is_patient: bool) -> Answer:
+        """The answer to a request, once its headers are there."""
         text = await request.body.text()
-        # What is large is sent in pieces.
-        body = text if len(text) <= _LARGE else BytesIO(text)
-        response = await self._client.ask(
-            "POST",
-            with_query(self._url, request.query),
-            is_patient=is_patient,
-            data=body,
-            headers=self._request_headers(request),
-        )
-        async with self._read(response):
-            yield response
-
-    @asynccontextmanager
-    async def _read(self, response: aiohttp.ClientResponse) -> AsyncIterator[None]:
-        """Closes an answer at the end of the context, or raises it if it is an error."""
-        async with response:
-            if response.status >= 300:
-                async with aclosing(pieces_of(response)) as pieces:
-                    error_body = await read_whole(pieces, _MAX_ERROR_BYTES, cut=True)
-                raise await error_of(response.status, error_body, _headers(response))
-            yield
-
-    def _request_headers(self, request: UpstreamRequest) -> CIMultiDict[str]:
         headers = self._headers(request.headers, request.seconds_left())
         headers["Content-Type"] = "application/json"
         if request.call_id:
             headers.setdefault(_CLIENT_ID_HEADER, request.call_id)
-        return headers
+        url = with_query(self._url, request.query)
+        return await self._ask("POST", url, headers, text, is_patient=is_patient)
+
+    async def _ask(
+        self,
+        method: str,
+        url: URL,
+        headers: CIMultiDict[str],
+        body: bytes = b"",
+        *,
+        is_patient: bool,
+    ) -> Answer:
+        """The answer to a request, unless it is an error."""
+        answer = await self._client.ask(method, url, headers, body, is_patient=is_patient)
+        if answer.status < 300:
+            return answer
+        async with answer:
+            error_body = await answer.body.whole(_MAX_ERROR_BYTES, cut=True)
+            raise await error_of(answer.status, error_body, answer.headers)
 
     def _headers(self, passed_on: Mapping[str, str], left: float | None) -> CIMultiDict[str]:
         """The headers of any request.
@@ -156,6 +135,7 @@ class HttpUpstream:
         """
         headers = CIMultiDict(
             {
+                "Accept": "*/*",
                 # Compressed events would not be read as they come, and small bodies could unpack to
                 # large ones.
                 "Accept-Encoding": "identity",
@@ -169,10 +149,6 @@ class HttpUpstream:
         if left is not None:
             headers[_TIMEOUT_HEADER] = str(round(left * 1000))
         return headers
-
-
-def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
-    return {name.lower(): value for name, value in response.headers.items()}
 
 
 @register

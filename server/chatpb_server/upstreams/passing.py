@@ -21,7 +21,7 @@ from chatpb_server.core.upstream import (
     UpstreamFault,
     UpstreamTimeoutError,
 )
-from chatpb_server.upstreams.body import pieces_of
+from chatpb_server.upstreams.body import Body
 from chatpb_server.upstreams.http_client import HttpClient
 from chatpb_server.upstreams.query import with_query
 from chatpb_server.upstreams.remote import RemoteSettings
@@ -99,7 +99,7 @@ class HttpFallback:
             request.attempts.attempting(self._name)
             began = time.monotonic()
             try:
-                response = await self._client.ask(
+                response = await self._client.send(
                     request.method, url, is_patient=True, headers=headers, data=request.body
                 )
             except UpstreamFault as error:
@@ -117,16 +117,16 @@ class HttpFallback:
     async def _pieces(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
         """The bytes of an answer."""
         silence = self._settings.silence_timeout
-        async with aclosing(pieces_of(response)) as pieces:
-            try:
-                while True:
-                    async with asyncio.timeout(silence):
-                        piece = await anext(pieces, None)
-                    if piece is None:
-                        return
-                    yield piece
-            except TimeoutError as error:
-                raise UpstreamTimeoutError("silence") from error
+        body = Body(response.content)
+        try:
+            while True:
+                async with asyncio.timeout(silence):
+                    piece = await body.read()
+                if not piece:
+                    return
+                yield piece
+        except TimeoutError as error:
+            raise UpstreamTimeoutError("silence") from error
 
     def _url(self, request: PassedRequest) -> URL:
         path = request.path

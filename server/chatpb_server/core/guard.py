@@ -15,7 +15,7 @@ from chatpb_server.core.explain import STOPPING, DeadlineError, failure_of
 from chatpb_server.core.failure import Failure, own_failure
 from chatpb_server.core.gate import Gate, OverloadError
 from chatpb_server.core.headers import NOT_STORED, STORED_HEADER, matcher
-from chatpb_server.core.keeping import wished
+from chatpb_server.core.keeping import RECORD_HEADER, wished
 
 _Out = TypeVar("_Out")
 
@@ -208,7 +208,8 @@ class Guard:
         """The answer to a call, in its turn and in time."""
         if self._authenticate is not None:
             call.caller = self._authenticate(call, peer)
-        call.wish = wished(peer.invocation_metadata())
+        if RECORD_HEADER in call.metadata:
+            call.wish = wished(peer.invocation_metadata())
         if self._recorder is not None:
             call.recording = self._recorder.begin(call)
         limits = [self._limit, _in_time(peer.time_remaining())]

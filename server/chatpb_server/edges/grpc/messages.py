@@ -10,8 +10,6 @@ that are complete find some.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final, NoReturn, Self
 
 from grpc import aio
@@ -23,7 +21,8 @@ from chatpb_server.core.gate import MemoryLimitError
 from chatpb_server.core.guard import CallerGoneError
 from chatpb_server.core.limits import Limits
 from chatpb_server.core.upstream import RequestError
-from chatpb_server.edges.grpc.runtime import Runtime
+from chatpb_server.edges.grpc.runtime import follow_handlers, reset_call
+from chatpb_server.edges.grpc.waits import Waits
 
 #: For how many seconds a message can come without counting. What comes in one go takes less, so
 #: slow callers do not hold up the others.
@@ -50,11 +49,12 @@ class Messages:
         self._coming = Budget(*(max(size, room * 3 // 4) for room in rooms))
         self._most_reading = limits.max_running + limits.max_waiting
         self._size = size
-        self._seconds = limits.body_timeout or None
         self._quick = asyncio.Semaphore(quick)
-        self._runtime = Runtime()
-        self._reading: set[asyncio.Timeout] = set()
-        self._writing: set[asyncio.Timeout] = set()
+        follow_handlers()
+        self._slow = Waits(_QUICK_SECONDS, CallMessages._is_slow)
+        seconds = limits.body_timeout or None
+        self._reading = Waits(seconds, _expire)
+        self._writing = Waits(seconds, _expire)
         self._is_stopping = False
 
     def of(self, context: Any) -> CallMessages:
@@ -68,24 +68,13 @@ class Messages:
     def stop(self) -> None:
         """Refuses calls whose request has not come, and soon ends those that read no answer."""
         self._is_stopping = True
-        now = asyncio.get_running_loop().time()
-        for scopes, seconds in ((self._reading, 0.0), (self._writing, _LAST)):
-            for scope in scopes:
-                when = scope.when()
-                scope.reschedule(now + seconds if when is None else min(when, now + seconds))
+        self._reading.shorten(0.0)
+        self._writing.shorten(_LAST)
 
-    @contextmanager
-    def _registered(
-        self, scopes: set[asyncio.Timeout], scope: asyncio.Timeout, last: float
-    ) -> Iterator[None]:
-        """Lets `stop` shorten a scope, now or later."""
-        scopes.add(scope)
-        try:
-            if self._is_stopping:
-                scope.reschedule(asyncio.get_running_loop().time() + last)
-            yield
-        finally:
-            scopes.discard(scope)
+
+def _expire(scope: asyncio.Timeout) -> None:
+    if not scope.expired():
+        scope.reschedule(asyncio.get_running_loop().time())
 
 
 class CallMessages:
@@ -99,9 +88,13 @@ class CallMessages:
     def __init__(self, owner: Messages, context: Any) -> None:
         self._owner = owner
         self._context = context
-        self._share = owner._budget.share(context.peer())
-        self._coming = owner._coming.share(context.peer())
+        connection = context.peer()
+        self._share = owner._budget.share(connection)
+        self._coming = owner._coming.share(connection)
         self._is_writing = False
+        self._is_quick = False
+        self._refusal: MemoryLimitError | None = None
+        self._scope: asyncio.Timeout
 
     def __enter__(self) -> Self:
         return self
@@ -134,15 +127,19 @@ class CallMessages:
         if len(owner._reading) >= owner._most_reading:
             raise MemoryLimitError
         try:
-            async with asyncio.timeout(owner._seconds) as scope:
-                with owner._registered(owner._reading, scope, 0.0):
-                    data = await self._arrived()
+            async with asyncio.timeout(None) as self._scope:
+                owner._reading.add(self._scope)
+                data = await self._arrived()
         except TimeoutError:
-            if not scope.expired():
+            if not self._scope.expired():
                 raise
+            if self._refusal is not None:
+                raise self._refusal from None
             if owner._is_stopping:
                 raise StoppingError from None
             raise RefusalError(408, "The request did not come in time.") from None
+        finally:
+            owner._reading.discard(self._scope)
         if data is aio.EOF:
             return None
         self._share.take(len(data))
@@ -156,11 +153,11 @@ class CallMessages:
         """
         owner = self._owner
         try:
-            async with asyncio.timeout(owner._seconds) as scope:
-                with owner._registered(owner._writing, scope, _LAST):
-                    self._is_writing = True
-                    await self._context.write(data)
-                    self._is_writing = False
+            async with asyncio.timeout(None) as scope:
+                owner._writing.add(scope)
+                self._is_writing = True
+                await self._context.write(data)
+                self._is_writing = False
         except aio.InternalError as error:
             self._is_writing = False
             raise CallerGoneError from error
@@ -168,6 +165,8 @@ class CallMessages:
             if not scope.expired():
                 raise
             raise CallerGoneError("did not read the answer in time") from error
+        finally:
+            owner._writing.discard(scope)
 
     async def fail(self, failure: Failure, *trailers: tuple[str, str]) -> NoReturn:
         """Ends the call with a failure, in the task of its handler.
@@ -189,22 +188,34 @@ class CallMessages:
             CancelledError: It has one.
         """
         if self._is_writing:
-            self._owner._runtime.reset_call()
+            reset_call()
             raise asyncio.CancelledError
 
     async def _arrived(self) -> Any:
         """The message, or gRPC's sign that there is none."""
-        async with self._owner._quick:
-            coming = asyncio.ensure_future(self._context.read())
-            try:
-                await asyncio.wait({coming}, timeout=_QUICK_SECONDS)
-                if not coming.done():
-                    self._coming.take(self._owner._size)
-                    self._share.take(self._owner._size)
-            except BaseException:
-                coming.cancel()
-                raise
-        data = await coming
-        self._coming.give_back()
-        self._share.give_back()
-        return data
+        owner = self._owner
+        await owner._quick.acquire()
+        self._is_quick = True
+        owner._slow.add(self)
+        try:
+            return await self._context.read()
+        finally:
+            owner._slow.discard(self)
+            self._end_quickness()
+            self._coming.give_back()
+            self._share.give_back()
+
+    def _is_slow(self) -> None:
+        """The message does not come at once: from now on it counts, and others have a turn."""
+        self._end_quickness()
+        try:
+            self._coming.take(self._owner._size)
+            self._share.take(self._owner._size)
+        except MemoryLimitError as error:
+            self._refusal = error
+            _expire(self._scope)
+
+    def _end_quickness(self) -> None:
+        if self._is_quick:
+            self._is_quick = False
+            self._owner._quick.release()

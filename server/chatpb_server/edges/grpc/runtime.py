@@ -10,49 +10,54 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from typing import Any, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakSet
 
 #: The function of gRPC whose task calls the handler.
 _HANDLING: Final = "_handle_exceptions"
-_Parents = WeakKeyDictionary[asyncio.Task[Any], "asyncio.Task[Any] | None"]
-_PARENTS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, _Parents]] = WeakKeyDictionary()
+_FOLLOWED: Final[WeakSet[asyncio.AbstractEventLoop]] = WeakSet()
 
 
-class Runtime:
-    """gRPC's tasks in the running event loop, from now on."""
+class _HandlerTask(asyncio.Task[Any]):
+    """A task that calls a handler.
 
-    def __init__(self) -> None:
-        loop = asyncio.get_running_loop()
-        if loop not in _PARENTS:
-            _PARENTS[loop] = _follow(loop)
-        self._parents = _PARENTS[loop]
+    Attributes:
+        parent: The task that has started it.
+    """
 
-    def reset_call(self) -> None:
-        """Ends the call whose handler runs in this task, which is to end at once.
+    __slots__ = ("parent",)
 
-        The caller gets CANCELLED, without the rest of the message. gRPC itself keeps the first call
-        of a server to the end, and the last one until another comes.
-        """
-        task = asyncio.current_task()
-        parent = None if task is None else self._parents.get(task)
-        # If it waits for this task already, the caller has ended the call.
-        if parent is not None and getattr(parent, "_fut_waiter", None) is not task:
-            parent.cancel()
+    parent: asyncio.Task[Any] | None
 
 
-def _follow(loop: asyncio.AbstractEventLoop) -> _Parents:
-    """Notes the parents of the tasks that call handlers."""
-    parents: _Parents = WeakKeyDictionary()
+def follow_handlers() -> None:
+    """Notes the parents of the tasks that call handlers, from now on in the running event loop."""
+    loop = asyncio.get_running_loop()
+    if loop in _FOLLOWED:
+        return
+    _FOLLOWED.add(loop)
     make: Any = loop.get_task_factory() or _make
 
     def factory(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:
-        task = make(loop, coroutine, **options)
-        if getattr(coroutine, "__name__", "") == _HANDLING:
-            parents[task] = asyncio.current_task(loop)
+        if getattr(coroutine, "__name__", "") != _HANDLING:
+            return make(loop, coroutine, **options)
+        task = _HandlerTask(coroutine, loop=loop, **options)
+        task.parent = asyncio.current_task(loop)
         return task
 
     loop.set_task_factory(factory)
-    return parents
+
+
+def reset_call() -> None:
+    """Ends the call whose handler runs in this task, which is to end at once.
+
+    The caller gets CANCELLED, without the rest of the message. gRPC itself keeps the first call of
+    a server to the end, and the last one until another comes.
+    """
+    task = asyncio.current_task()
+    parent = task.parent if isinstance(task, _HandlerTask) else None
+    # If it waits for this task already, the caller has ended the call.
+    if parent is not None and getattr(parent, "_fut_waiter", None) is not task:
+        parent.cancel()
 
 
 def _make(

@@ -1,0 +1,65 @@
+"""Many waits that have the same time limit, with one timer for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+_T = TypeVar("_T", bound=Hashable)
+
+
+class Waits(Generic[_T]):
+    """What waits, in the order in which it began to. Most waits end long before their time.
+
+    Args:
+        seconds: How long one may take. None: as long as it likes.
+        late: Is called with each that takes longer, which is then no longer in here.
+    """
+
+    def __init__(self, seconds: float | None, late: Callable[[_T], None]) -> None:
+        self._seconds = seconds
+        self._late = late
+        self._due: dict[_T, float] = {}
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def add(self, wait: _T) -> None:
+        """Begins to wait."""
+        if self._seconds is None:
+            self._due[wait] = math.inf
+            return
+        due = self._due[wait] = self._loop.time() + self._seconds
+        if self._timer is None:
+            self._timer = self._loop.call_at(due, self._look)
+
+    def discard(self, wait: _T) -> None:
+        """Waits no longer."""
+        self._due.pop(wait, None)
+
+    def shorten(self, seconds: float) -> None:
+        """Lets no wait take longer than that from now on, those that have begun included."""
+        self._seconds = seconds if self._seconds is None else min(self._seconds, seconds)
+        latest = self._loop.time() + seconds
+        for wait, due in self._due.items():
+            self._due[wait] = min(due, latest)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._look()
+
+    def _look(self) -> None:
+        """Calls `late` with those whose time is up, and looks again when the next one's is."""
+        self._timer = None
+        now = self._loop.time()
+        while self._due:
+            wait, due = next(iter(self._due.items()))
+            if due > now:
+                if due < math.inf:
+                    self._timer = self._loop.call_at(due, self._look)
+                return
+            del self._due[wait]
+            self._late(wait)

@@ -38,7 +38,7 @@ include native/abi/abi.mk
 include docs/playground/playground.mk
 include release/release.mk
 include tests/clients/clients.mk
-.PHONY: help setup lock update demo test test-node test-go test-tools test-readers test-envoy test-deploy test-llama test-floor test-faults test-postgres test-s3 soak recording check lint format types rust bench bench-relay bench-storage bench-store bench-stream bench-polyglot bench-quick .bench fuzz rust-fuzz gen drift proto golden settings serve roundtrip residue clean
+.PHONY: help setup lock update demo test test-node test-go test-tools test-readers test-envoy test-deploy test-llama test-floor test-faults test-postgres test-s3 soak recording check lint format types rust bench bench-relay bench-storage bench-store bench-stream bench-polyglot bench-instructions bench-quick .bench fuzz rust-fuzz gen drift proto golden settings serve roundtrip residue clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -332,6 +332,20 @@ bench-stream: .bench ## Measure the bytes of a stream as events, in gRPC and com
 
 bench-polyglot: setup ## Measure conversions in Rust, C++, Java, TypeScript and Go beside their JSON parsers; ARGS=--docs updates docs/polyglot.md
 	PYTHONPATH=benchmarks $(BIN)/python -P -m polyglot.compare $(ARGS)
+
+# Installs Debian's package only in CI and as root.
+$(VENV)/.valgrind: $(VENV)/.done
+	@if ! command -v valgrind >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && [ -n "$(CI)" ]; then \
+	    (apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends valgrind) >/dev/null; \
+	  else \
+	    echo 'counting instructions needs: apt-get install valgrind' >&2; exit 1; \
+	  fi; \
+	fi
+	@touch $@
+
+bench-instructions: $(VENV)/.valgrind ## Count the instructions of operations on hot paths; ARGS="--only small:to_json" counts one, ARGS=--help prints more
+	PYTHONPATH=benchmarks $(BIN)/python -P -m instructions.run $(ARGS)
 
 bench-quick: .bench ## Run each benchmark briefly, to see that it still runs and yields figures
 	$(RUN_BENCH) convert.run --quick --output build/quick/convert.json

@@ -117,6 +117,8 @@ def has(data: bytes, word: bytes) -> bool:
 
 def count(data: bytes, word: bytes) -> int:
     """How often bytes have a word, which does not overlap itself, counted in such steps."""
+    if len(data) <= _STEP:
+        return data.count(word)
     return sum(
         data.count(word, start, start + _STEP + len(word) - 1)
         for start in range(0, len(data), _STEP)

@@ -18,6 +18,7 @@ from chatpb.v1.residue_pb2 import Residue
 
 #: The members that the relay decides by. If one is repeated, an upstream may take another one.
 _DECISIVE: Final = ("model", "stream")
+_QUOTED: Final = tuple(b'"%s"' % name.encode() for name in _DECISIVE)
 _MODEL: Final = ChatCompletionRequest.MODEL_FIELD_NUMBER
 _STREAM: Final = ChatCompletionRequest.STREAM_FIELD_NUMBER
 _STORE: Final = ChatCompletionRequest.STORE_FIELD_NUMBER
@@ -66,7 +67,7 @@ def asked_plainly(body: bytes) -> Asked | None:
 
     None if that cannot be told so, or the request is to be refused.
     """
-    if any(_may_repeat(body, name) for name in _DECISIVE):
+    if _may_repeat(body):
         return None
     try:
         binary = native_binary(body, ChatCompletionRequest, allow_nan=True)
@@ -106,8 +107,8 @@ def read_asked(body: bytes) -> Asked | Misasked:
         members = None
     if not isinstance(members, dict):
         return Misasked("We could not parse the JSON body of your request. Expected a JSON object.")
-    for name in _DECISIVE:
-        if _may_repeat(body, name) and _count(body, name) > 1:
+    for name in _DECISIVE if _may_repeat(body) else ():
+        if _count(body, name) > 1:
             return Misasked(f"The request has the member '{name}' more than once.", param=name)
     model, stream = members.get("model"), members.get("stream")
     if stream is not None and not isinstance(stream, bool):
@@ -121,8 +122,7 @@ def read_asked(body: bytes) -> Asked | Misasked:
 
 def may_hide(residues: Sequence[bytes]) -> bool:
     """Whether `hidden_in` has to read the residue of a request."""
-    words = (b"\\u", *(b'"%s"' % name.encode() for name in _DECISIVE))
-    return any(has(residue, word) for residue in residues for word in words)
+    return any(has(residue, word) for residue in residues for word in (b"\\u", *_QUOTED))
 
 
 def hidden_in(residues: Sequence[bytes]) -> set[str]:
@@ -142,14 +142,11 @@ def hidden_in(residues: Sequence[bytes]) -> set[str]:
     return hidden
 
 
-def _may_repeat(body: bytes, name: str) -> bool:
-    """Whether a JSON text can have a member twice: for nearly all texts, False at little cost."""
-    return _times(body, name) > 1 or any(has(body, start) for start in _ESCAPED_LETTERS)
-
-
-def _times(body: bytes, name: str) -> int:
-    """How often a name is in a text, in quotes."""
-    return count(body, b'"%s"' % name.encode())
+def _may_repeat(body: bytes) -> bool:
+    """Whether a JSON text can have one of the members twice: for nearly all texts, False."""
+    if any(count(body, name) > 1 for name in _QUOTED):
+        return True
+    return any(has(body, start) for start in _ESCAPED_LETTERS)
 
 
 def _count(body: bytes, name: str) -> int:

@@ -8,13 +8,13 @@ import zlib
 from collections.abc import Callable
 from typing import Final
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 from chatpb_server.core.budget import Share
 from chatpb_server.core.explain import RefusalError
 from chatpb_server.core.guard import CallerGoneError
 from chatpb_server.core.offload import threaded
-from chatpb_server.core.pace import Pace, TooSlowError
+from chatpb_server.core.pace import Meter, Pace, TooSlowError
 
 #: How many bytes are inflated at once: on the event loop, and in a thread.
 _INLINE: Final = 256 * 1024
@@ -113,29 +113,37 @@ class BodyReader:
     async def _read_all(
         self, request: web.BaseRequest, inflate: _Inflation | None, add: Callable[[bytes], None]
     ) -> None:
+        content = request.content
         until = None if self._seconds is None else time.monotonic() + self._seconds
         meter = self._pace.meter()
+        while not content.at_eof():
+            # Most bodies come together with their heads.
+            piece = content.read_nowait() or await self._next(content, meter, until)
+            if not piece:
+                break
+            meter.moved(len(piece))
+            if inflate is None:
+                add(piece)
+            else:
+                await inflate.feed(piece, add)
+            if until is not None and time.monotonic() >= until:
+                raise TooSlowError
+        if inflate is not None:
+            inflate.close()
+
+    async def _next(self, content: StreamReader, meter: Meter, until: float | None) -> bytes:
+        """The next bytes of a body, once they come; none at its end."""
         while True:
             left = meter.left()
             if until is not None:
                 left = min(left, until - time.monotonic())
             try:
                 async with asyncio.timeout(left):
-                    piece = await request.content.readany()
+                    return await content.readany()
             except TimeoutError:
                 meter.moved(0)
-            else:
-                if not piece:
-                    break
-                meter.moved(len(piece))
-                if inflate is None:
-                    add(piece)
-                else:
-                    await inflate.feed(piece, add)
             if until is not None and time.monotonic() >= until:
                 raise TooSlowError
-        if inflate is not None:
-            inflate.close()
 
     def _too_long(self) -> RefusalError:
         return RefusalError(413, f"The request has more than {self.most} bytes.")

@@ -124,13 +124,20 @@ class Connection(RequestHandler):
             return
         self._tail = (self._tail + data[-len(_LAST_CHUNK) :])[-len(_LAST_CHUNK) :]
         super().data_received(data)
-        if self._head_timer is None and self._head_seconds is not None and self.is_idle:
+        if self._messages or not self.is_idle:  # a whole head is there
+            return
+        if self._head_timer is None and self._head_seconds is not None:
             self._head_timer = self._loop.call_later(self._head_seconds, self.force_close)
 
     def eof_received(self) -> None:
         """The caller sends nothing more."""
         super().eof_received()
         _finish(self._dropping)
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """There is room for more of a request: aiohttp says so after each read."""
+        if self._reading_paused or self._buffer_paused:
+            super().resume_reading(resume_parser)
 
     def resume_writing(self) -> None:
         """There is room for more of an answer."""

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -55,6 +56,23 @@ class Transcoder:
         self, data: bytes, message_type: int, allow_nan: bool, start: int, end: int
     ) -> int | None: ...
     def find_error(self, data: bytes, allow_nan: bool) -> Refusal | None: ...
+
+class Batches:
+    def __init__(
+        self,
+        transcoder: Transcoder,
+        message_type: int,
+        to_json: bool,
+        allow_nan: bool,
+        ignore_unknown_fields: bool,
+        threads: int,
+    ) -> None: ...
+    def take(
+        self, items: Iterator[object], patience: float | None
+    ) -> tuple[list[object], list[tuple[int, int]], int, Exception | None]: ...
+    def split(
+        self, text: bytes, start: int
+    ) -> tuple[list[object], list[tuple[int, int]], int, int]: ...
 
 class ChunkStream:
     def __init__(self, max_event_bytes: int, allow_nan: bool) -> None: ...

@@ -5,6 +5,7 @@ The functions here convert between JSON and the messages of `chatpb.v1`. The law
 """
 
 from chatpb._errors import ChatpbError, ConversionError
+from chatpb._mapping.batch import binaries_to_json_lines, json_lines_to_binary
 from chatpb._mapping.convert import (
     binary_to_json,
     from_dict,
@@ -23,12 +24,14 @@ __all__ = [
     "ChatpbError",
     "ConversionError",
     "ResidueMember",
+    "binaries_to_json_lines",
     "binary_to_json",
     "clear_residue",
     "fold",
     "from_dict",
     "from_json",
     "implementation",
+    "json_lines_to_binary",
     "json_to_binary",
     "residue",
     "to_dict",

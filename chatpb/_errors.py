@@ -22,23 +22,31 @@ class ConversionError(ChatpbError, ValueError):
         path: The place in the JSON document, such as ``$.choices[0].logprobs``.
         reason: What is wrong there and what was expected, in lower case.
         offset: The byte offset in the JSON text, or None if there is no text.
+        line: The number of the line, from 1, of one document among many; otherwise None.
     """
 
-    def __init__(self, reason: str, path: str = "$", offset: int | None = None) -> None:
-        super().__init__(reason, path, offset)
+    def __init__(
+        self,
+        reason: str,
+        path: str = "$",
+        offset: int | None = None,
+        line: int | None = None,
+    ) -> None:
+        super().__init__(reason, path, offset, line)
         self.reason = reason
         self.path = path
         self.offset = offset
+        self.line = line
 
     def __str__(self) -> str:
         where = self.path if self.offset is None else f"{self.path} (byte {self.offset})"
-        return f"{where}: {self.reason}"
+        line = "" if self.line is None else f"line {self.line}: "
+        return f"{line}{where}: {self.reason}"
 
     def below(self, segment: str | int) -> ConversionError:
         """The same error, with a path that begins at the container of ``segment``."""
-        return ConversionError(
-            self.reason, "$" + path_segment(segment) + self.path.removeprefix("$"), self.offset
-        )
+        path = "$" + path_segment(segment) + self.path.removeprefix("$")
+        return ConversionError(self.reason, path, self.offset, self.line)
 
 
 class ArgumentTypeError(ChatpbError, TypeError):

@@ -1,6 +1,7 @@
 //! The native implementation of chatpb's mapping, as a Python extension.
 #![forbid(unsafe_code)]
 
+mod batch;
 mod table;
 
 use std::cell::Cell;
@@ -227,6 +228,7 @@ fn _chatpb(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // Of the schema that this extension is built for: another one is not used.
     module.add("DESCRIPTOR_SET", PyBytes::new(module.py(), DESCRIPTOR_SET))?;
     module.add("INTERFACE", PyBytes::new(module.py(), INTERFACE))?;
+    module.add_class::<batch::Batches>()?;
     module.add_class::<ChunkStream>()?;
     module.add_class::<table::Shredder>()?;
     module.add_class::<Transcoder>()

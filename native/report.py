@@ -1,7 +1,8 @@
 """Prints which implementation of the mapping is in use; if it is the pure one, why, and the cost.
 
 `make setup` and `make demo` run it in the environment that has chatpb. setup.py leaves the reason
-of a missing extension in build/native.log; the times are those that `make bench` put in the README.
+of a missing extension in build/native.log; the times are those that `make bench` put in
+docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -46,17 +47,17 @@ def _last_build() -> str:
 
 
 def _cost() -> str:
-    """What the README's table of targets says of both implementations."""
-    readme = (ROOT / "README.md").read_text()
+    """What the table of targets in docs/benchmarks.md says of both implementations."""
+    page = (ROOT / "docs/benchmarks.md").read_text()
     costs = []
     for verb, row in (
         ("reading", "json_to_binary / orjson.loads"),
         ("writing", "binary_to_json / orjson.dumps"),
     ):
-        times = re.search(rf"^\| 500x20: {row} \|[^|]*\| ([\d.]+) \| ([\d.]+) \|", readme, re.M)
+        times = re.search(rf"^\| 500x20: {row} \|[^|]*\| ([\d.]+) \| ([\d.]+) \|", page, re.M)
         if times:
             costs.append(f"{verb} JSON takes {times[2]} times as long as orjson, not {times[1]}")
-    return f" In the README's benchmark, {', and '.join(costs)}." if costs else ""
+    return f" By docs/benchmarks.md, {', and '.join(costs)}." if costs else ""
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ class Limit(Generic[_Found]):
         value: Computes the number from what was measured; None if it was not measured.
         more_is_better: Whether the number must reach the limit, or must not exceed it.
         only: The one subject that the limit is for; None if it is for all.
+        readme: Whether the README has it.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Limit(Generic[_Found]):
     value: Callable[[_Found], float | None]
     more_is_better: bool
     only: str | None = None
+    readme: bool = False
 
     def keeps(self, value: float | None) -> bool | None:
         """Whether a number keeps the limit; None if it was not measured."""
@@ -37,17 +39,27 @@ class Limit(Generic[_Found]):
 
 
 def at_least(
-    name: str, limit: float, value: Callable[[_Found], float | None], *, only: str | None = None
+    name: str,
+    limit: float,
+    value: Callable[[_Found], float | None],
+    *,
+    only: str | None = None,
+    readme: bool = False,
 ) -> Limit[_Found]:
     """A number that must reach a limit."""
-    return Limit(name, limit, value, more_is_better=True, only=only)
+    return Limit(name, limit, value, more_is_better=True, only=only, readme=readme)
 
 
 def at_most(
-    name: str, limit: float, value: Callable[[_Found], float | None], *, only: str | None = None
+    name: str,
+    limit: float,
+    value: Callable[[_Found], float | None],
+    *,
+    only: str | None = None,
+    readme: bool = False,
 ) -> Limit[_Found]:
     """A number that must not exceed a limit."""
-    return Limit(name, limit, value, more_is_better=False, only=only)
+    return Limit(name, limit, value, more_is_better=False, only=only, readme=readme)
 
 
 def judge(
@@ -73,6 +85,7 @@ def judge(
                 "at_least": each.more_is_better,
                 "values": values,
                 "judged": subject,
+                "readme": each.readme,
                 "reached": each.keeps(values.get(subject)),
             }
         )
@@ -83,10 +96,19 @@ def table(verdicts: Iterable[dict[str, Any]], subjects: Sequence[str]) -> Table:
     """Each limit, what each subject reached, and the verdict."""
     shown = Table("Targets", ["", "limit", *subjects, ""])
     for verdict in verdicts:
-        limit = f"{'>=' if verdict['at_least'] else '<='} {verdict['limit']:g}"
         values = [_exact(verdict["values"].get(name)) for name in subjects]
-        shown.rows.append([verdict["target"], limit, *values, _words(verdict)])
+        shown.rows.append([verdict["target"], _limit(verdict), *values, _words(verdict)])
     return shown
+
+
+def cells(verdict: dict[str, Any]) -> list[str]:
+    """A limit, and what the judged subject reached."""
+    value = verdict["values"].get(verdict["judged"])
+    return [verdict["target"], _limit(verdict), _exact(value)]
+
+
+def _limit(verdict: dict[str, Any]) -> str:
+    return f"{'>=' if verdict['at_least'] else '<='} {verdict['limit']:g}"
 
 
 def _exact(value: float | None) -> str:

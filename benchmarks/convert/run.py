@@ -16,18 +16,20 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
+from common import pages
 from common.documents import logprobs, shortest
 from common.limits import failed
 from common.report import show
 from convert.inputs import TOKENS, of_files
 from convert.measure import FULL, QUICK
-from convert.readme import MARKS, fill
+from convert.page import MARKS, parts
 from convert.svg import draw
 from convert.tables import tables
 from convert.targets import ratios, verdicts
 
 BENCHMARKS: Final = Path(__file__).resolve().parents[1]
 OUTPUT: Final = Path("build/bench.json")
+PICTURE: Final = Path("docs/benchmarks.svg")
 IMPLEMENTATIONS: Final = ("native", "python")
 PACKAGES: Final = [
     "msgspec",
@@ -43,7 +45,7 @@ examples:
   python -m convert.run                        all, about three minutes
   python -m convert.run --quick                less exact, about a minute
   python -m convert.run response.json          your own too: JSON, JSON lines, events, folders
-  python -m convert.run --svg docs/benchmarks.svg --readme README.md
+  python -m convert.run --docs                 also update docs/benchmarks.md and the README
   python -m convert.run --check                exit code 1 if a target is missed
 
 `make bench` installs the project and the peers into .venv-bench first.
@@ -58,11 +60,9 @@ def main() -> int:
     print(results["method"])
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(json.dumps(results, indent=1) + "\n")
-    if args.svg:
-        args.svg.parent.mkdir(parents=True, exist_ok=True)
-        args.svg.write_text(draw(results))
-    if args.readme:
-        args.readme.write_text(fill(args.readme.read_text("utf-8"), results), "utf-8")
+    if args.docs:
+        PICTURE.write_text(draw(results))
+        pages.write(MARKS, parts(results), results["targets"])
     failures = failed(results["targets"], missed=args.check, unmeasured=args.check or args.quick)
     for failure in failures:
         print(failure, file=sys.stderr)
@@ -114,8 +114,7 @@ def _arguments() -> argparse.Namespace:
         help="fewer rounds, a smaller memory test; fail if a target was not measured",
     )
     parser.add_argument("--output", type=Path, default=OUTPUT, help=f"JSON, by default {OUTPUT}")
-    parser.add_argument("--svg", type=Path, metavar="PATH", help="also draw a picture")
-    parser.add_argument("--readme", type=Path, metavar="PATH", help="also write tables into a file")
+    parser.add_argument("--docs", action="store_true", help="update the documentation")
     parser.add_argument("--check", action="store_true", help="fail if a target is missed")
     args = parser.parse_args()
     names: list[str] = []
@@ -124,9 +123,9 @@ def _arguments() -> argparse.Namespace:
             names += [found.name for found in of_files(file)]
         except (OSError, ValueError) as error:
             parser.error(str(error))
-    if args.readme:
+    if args.docs:
         try:
-            MARKS.split(args.readme.read_text("utf-8"))
+            pages.check(MARKS)
         except (OSError, ValueError) as error:
             parser.error(str(error))
     if len(set(names)) < len(names):

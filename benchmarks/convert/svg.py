@@ -1,4 +1,4 @@
-"""The results as a picture for the README: bars on a log scale, to the left of 1 is faster."""
+"""The picture of docs/benchmarks.md: bars on a log scale, to the left of 1 is faster."""
 
 from __future__ import annotations
 

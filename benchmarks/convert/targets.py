@@ -123,6 +123,7 @@ _TARGETS: Final[tuple[Limit[Share], ...]] = (
         "500x20: json_to_binary / orjson.loads",
         0.35,
         _ratio(": json_to_binary", Work.TO_BINARY, LARGE),
+        readme=True,
     ),
     at_most(
         "500x20: json_to_binary / simdjson's parse",
@@ -133,12 +134,14 @@ _TARGETS: Final[tuple[Limit[Share], ...]] = (
         "500x20: binary_to_json / orjson.dumps",
         1,
         _ratio(": binary_to_json", Work.FROM_BINARY, LARGE),
+        readme=True,
     ),
     at_most("500x20: from_json / orjson.loads", 0.5, _ratio(": from_json", Work.READ, LARGE)),
     at_most(
         "small: json_to_binary / orjson.loads",
         1.5,
         _ratio(": json_to_binary", Work.TO_BINARY, [SMALL]),
+        readme=True,
     ),
     at_least(
         "500x20: json_format.Parse / pure Python from_json, json_to_binary",
@@ -158,7 +161,7 @@ _TARGETS: Final[tuple[Limit[Share], ...]] = (
         lambda share: share["thread_gain"],
     ),
     at_most("peak memory of json_to_binary beyond input and output / input", 1, _memory),
-    at_most("500x20: binary size / JSON size", 0.26, _size(LARGE)),
+    at_most("500x20: binary size / JSON size", 0.26, _size(LARGE), readme=True),
     at_most("small: binary size / JSON size", 0.4, _size([SMALL])),
     at_most(
         f"{LLAMA}: json_to_binary / orjson.loads",

@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from chatpb import implementation
+from common import pages
 from common.limits import failed
 from common.report import show
 from relay.profiling import profiles
-from relay.results import MARKS, fill, reduce, tables, verdicts
+from relay.results import MARKS, parts, reduce, tables, verdicts
 from relay.scenarios import (
     BURSTS,
     BUSY,
@@ -55,7 +56,8 @@ examples:
   make bench-relay ARGS=--quick          less exact, about a minute
   make bench-relay LITELLM=1             also LiteLLM's proxy, from .venv-litellm; about six minutes
   make bench-relay ARGS=--profile        what the relay spends its time on
-  make bench-relay ARGS="--readme README.md --check"
+  make bench-relay ARGS=--docs           also update docs/benchmarks.md and the README
+  make bench-relay ARGS=--check          exit code 1 if a target is missed
 
 `make bench-relay` installs the project and what the rest needs into .venv-bench first.
 """
@@ -76,8 +78,8 @@ def main() -> int:
     print(results["about"])
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(json.dumps(results, indent=1) + "\n")
-    if args.readme:
-        args.readme.write_text(fill(args.readme.read_text("utf-8"), results), "utf-8")
+    if args.docs:
+        pages.write(MARKS, parts(results), results["targets"])
     failures = failed(results["targets"], missed=args.check, unmeasured=args.quick)
     if args.check or args.quick:
         failures += [f"{place}: {reason}" for place, reason in results["failed"].items()]
@@ -177,12 +179,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--litellm", action="store_true", help="measure LiteLLM's proxy too")
     parser.add_argument("--profile", action="store_true", help="profile the relay instead")
     parser.add_argument("--output", type=Path, default=OUTPUT, help=f"JSON, by default {OUTPUT}")
-    parser.add_argument("--readme", type=Path, metavar="PATH", help="also write tables into a file")
+    parser.add_argument("--docs", action="store_true", help="update the documentation")
     parser.add_argument("--check", action="store_true", help="fail if a target is missed")
     args = parser.parse_args()
-    if args.readme:
+    if args.docs:
         try:
-            MARKS.split(args.readme.read_text("utf-8"))
+            pages.check(MARKS)
         except (OSError, ValueError) as error:
             parser.error(str(error))
     return args

@@ -25,22 +25,25 @@ from pathlib import Path
 from typing import Any, Final
 
 from chatpb import implementation
+from common import pages
 from common.limits import failed
 from common.report import show
 from storage.forms import FORMS, TABLE, TABLE_19, ZSTD_19, Form, Work
 from storage.inputs import EXCHANGE, EXCHANGES, Source, generated, named
 from storage.queries import APPENDS, QUERIES
-from storage.results import MARKS, fill, fill_plan, tables, verdicts
+from storage.results import MARKS, fill_plan, parts, tables, verdicts
 from storage.rows import COUNT, SUMS
 
 OUTPUT: Final = Path("build/bench-storage.json")
+PLAN: Final = Path("docs/spark.md")
 PACKAGES: Final = ("botocore", "duckdb", "protobuf", "pyarrow", "zstandard")
 EXAMPLES: Final = """\
 examples:
   make bench-storage                       all, about twenty minutes; --rounds 1: ten
   make bench-storage ARGS=--quick          less exact, two minutes
   make bench-storage FILES="answers.jsonl recordings/"     your own too: JSON, JSON lines, folders
-  make bench-storage ARGS="--readme README.md --plan docs/spark.md --check"
+  make bench-storage ARGS=--docs     also update docs/benchmarks.md, docs/spark.md and the README
+  make bench-storage ARGS=--check    exit code 1 if a target is missed
 
 `make bench-storage` installs the project and what the rest needs into .venv-bench first.
 """
@@ -84,10 +87,9 @@ def main() -> int:
     args.output.write_text(json.dumps(results, indent=1) + "\n")
     show(tables(results))
     print(results["about"])
-    if args.readme:
-        args.readme.write_text(fill(args.readme.read_text("utf-8"), results), "utf-8")
-    if args.plan:
-        args.plan.write_text(fill_plan(args.plan.read_text("utf-8"), results), "utf-8")
+    if args.docs:
+        pages.write(MARKS, parts(results), results["targets"])
+        PLAN.write_text(fill_plan(PLAN.read_text("utf-8"), results), "utf-8")
     is_whole = args.quick and not args.only_files
     failures = failed(results["targets"], missed=args.check, unmeasured=is_whole)
     for failure in failures:
@@ -252,17 +254,17 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help=f"by default {FULL.rounds}")
     parser.add_argument("--output", type=Path, default=OUTPUT, help=f"JSON, by default {OUTPUT}")
     parser.add_argument("--folder", type=Path, help="where files are written, and then removed")
-    parser.add_argument("--readme", type=Path, metavar="PATH", help="also write tables into a file")
-    parser.add_argument("--plan", type=Path, metavar="PATH", help="also fill in the plan in a file")
+    parser.add_argument("--docs", action="store_true", help="update the documentation")
     parser.add_argument("--check", action="store_true", help="fail if a target is missed")
     args = parser.parse_args()
     if args.only_files and not args.files:
         parser.error("--only-files needs files")
     if len({file.name for file in args.files}) < len(args.files):
         parser.error("two files have the same name, which is how the tables tell them apart")
-    for page in filter(None, (args.readme, args.plan)):
+    if args.docs:
         try:
-            MARKS.split(page.read_text("utf-8"))
+            pages.check(MARKS)
+            MARKS.split(PLAN.read_text("utf-8"))
         except (OSError, ValueError) as error:
             parser.error(str(error))
     return args

@@ -168,9 +168,9 @@ def test_the_report_gives_reason_and_cost(tmp_path: Path) -> None:
 def test_the_report_gives_the_error_of_the_last_build(tmp_path: Path, source: str) -> None:
     """It does so even if an extension of another schema was left by an earlier build."""
     checkout = tmp_path / "checkout"
-    for folder in ("native", "build"):
+    for folder in ("native", "build", "docs"):
         (checkout / folder).mkdir(parents=True)
-    for name in ("native/report.py", "README.md"):
+    for name in ("native/report.py", "docs/benchmarks.md"):
         shutil.copy(ROOT / name, checkout / name)
     (checkout / "build/native.log").write_text("cargo failed\nerror: no linker\n")
     _extension(tmp_path, source)

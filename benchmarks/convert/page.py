@@ -1,4 +1,4 @@
-"""The results as Markdown for the README, between two marks."""
+"""The results as Markdown for docs/benchmarks.md, between two marks."""
 
 from __future__ import annotations
 
@@ -14,15 +14,11 @@ MARKS: Final = Marks("make bench")
 _INPUTS: Final = (SMALL, LARGE[0])
 
 
-def fill(text: str, results: dict[str, Any]) -> str:
-    """The text with the results between its marks.
-
-    Raises:
-        ValueError: The marks are not there.
-    """
+def parts(results: dict[str, Any]) -> list[str]:
+    """What goes between the marks."""
     shown = (targets(results), _speeds(results))
     tables = (markdown(table.title, table.header[1:], table.rows) for table in shown)
-    return MARKS.fill(text, [_about(results), *tables])
+    return [_about(results), *tables]
 
 
 def _about(results: dict[str, Any]) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -55,7 +55,7 @@ class Call:
 
     method: str
     metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
-    id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
+    id: str = field(default_factory=lambda: os.urandom(8).hex())
     caller: str = ""
     model: str = ""
     is_stream: bool = False

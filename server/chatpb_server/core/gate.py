@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 
 
 class OverloadError(Exception):
@@ -56,9 +56,8 @@ class Gate:
         if self._free <= 0 and len(self._waiting) >= self._most_waiting:
             raise OverloadError
 
-    @asynccontextmanager
-    async def turn(self, on_wait: Callable[[int], None]) -> AsyncIterator[None]:
-        """A turn, for as long as the context lasts.
+    def turn(self, on_wait: Callable[[int], None]) -> Turn:
+        """A turn, for as long as the context lasts, which is entered once.
 
         Args:
             on_wait: Is called with the number of waiting calls, when this one joins or leaves them.
@@ -66,14 +65,7 @@ class Gate:
         Raises:
             OverloadError: There is no room to wait.
         """
-        if self._free > 0:
-            self._free -= 1
-        else:
-            await self._wait(on_wait)
-        try:
-            yield
-        finally:
-            self._pass_on()
+        return Turn(self, on_wait)
 
     async def _wait(self, on_wait: Callable[[int], None]) -> None:
         self.check()
@@ -100,3 +92,22 @@ class Gate:
                 turn.set_result(None)
                 return
         self._free += 1
+
+
+class Turn:
+    """See `Gate.turn`."""
+
+    __slots__ = ("_gate", "_on_wait")
+
+    def __init__(self, gate: Gate, on_wait: Callable[[int], None]) -> None:
+        self._gate = gate
+        self._on_wait = on_wait
+
+    async def __aenter__(self) -> None:
+        if self._gate._free > 0:
+            self._gate._free -= 1
+        else:
+            await self._gate._wait(self._on_wait)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._gate._pass_on()

@@ -212,8 +212,11 @@ class Guard:
             call.wish = wished(peer.invocation_metadata())
         if self._recorder is not None:
             call.recording = self._recorder.begin(call)
-        limits = [self._limit, _in_time(peer.time_remaining())]
-        limit = min((limit for limit in limits if limit is not None), default=None)
+        limit = self._limit
+        if (left := peer.time_remaining()) is not None:
+            # So that the caller, who waits for so long, still gets the error.
+            left -= ends_early_by(left)
+            limit = left if limit is None else min(limit, left)
         if limit is not None:
             call.deadline = call.started + limit
         try:
@@ -227,11 +230,6 @@ class Guard:
             if scope.expired():
                 raise DeadlineError from error
             raise
-
-
-def _in_time(left: float | None) -> float | None:
-    """How long a call may take so that its caller, who waits for so long, still gets the error."""
-    return None if left is None else left - ends_early_by(left)
 
 
 async def _record(call: Call, code: StatusCode, failure: Failure | None = None) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Generic, Protocol, TypeVar
 
 from chatpb_server.core.models import ListedModel, ModelsRequest, models_of
@@ -39,19 +39,19 @@ class CurrentUpstream:
 
     async def create(self, request: UpstreamRequest) -> UpstreamAnswer:
         """Answers with a whole completion, as `Upstream.create` says."""
-        with self._current.use() as upstream:
+        with self._current as upstream:
             return await upstream.create(request)
 
     @asynccontextmanager
     async def stream(self, request: UpstreamRequest) -> AsyncIterator[UpstreamStream]:
         """Answers piece by piece, as `Upstream.stream` says."""
-        with self._current.use() as upstream:
+        with self._current as upstream:
             async with upstream.stream(request) as stream:
                 yield stream
 
     async def models(self, request: ModelsRequest) -> Sequence[ListedModel]:
         """Lists its models, as `ListsModels.models` says, if it can."""
-        with self._current.use() as upstream:
+        with self._current as upstream:
             return await models_of(upstream, request)
 
     @property
@@ -61,7 +61,7 @@ class CurrentUpstream:
 
     async def stored(self, request: StoredRequest) -> bytes:
         """The response of an rpc, as `PassesStored.stored` says."""
-        with self._current.use() as upstream:
+        with self._current as upstream:
             assert isinstance(upstream, PassesStored)
             return await upstream.stored(request)
 
@@ -94,7 +94,7 @@ class CurrentFallback:
         """Sends a request, as `Fallback.send` says."""
         if self._current is None:  # it was taken away while the call waited for its turn
             raise UpstreamConnectError("no fallback")
-        with self._current.use() as fallback:
+        with self._current as fallback:
             async with fallback.send(request) as answer:
                 yield answer
 
@@ -120,17 +120,16 @@ class _Used(Generic[_Closing]):
         self._idle = asyncio.Event()
         self._idle.set()
 
-    @contextmanager
-    def use(self) -> Iterator[_Closing]:
+    def __enter__(self) -> _Closing:
         """Keeps it open for as long as the context lasts."""
         self._calls += 1
         self._idle.clear()
-        try:
-            yield self.upstream
-        finally:
-            self._calls -= 1
-            if not self._calls:
-                self._idle.set()
+        return self.upstream
+
+    def __exit__(self, *_: object) -> None:
+        self._calls -= 1
+        if not self._calls:
+            self._idle.set()
 
     async def leave(self) -> None:
         """Closes it as soon as no call uses it."""

@@ -22,7 +22,7 @@ from chatpb_server.core.guard import CallerGoneError
 from chatpb_server.core.limits import Limits
 from chatpb_server.core.upstream import RequestError
 from chatpb_server.edges.grpc.runtime import follow_handlers, reset_call
-from chatpb_server.edges.grpc.waits import Waits
+from chatpb_server.edges.grpc.waits import Wait, Waits
 
 #: For how many seconds a message can come without counting. What comes in one go takes less, so
 #: slow callers do not hold up the others.
@@ -51,10 +51,9 @@ class Messages:
         self._size = size
         self._quick = asyncio.Semaphore(quick)
         follow_handlers()
-        self._slow = Waits(_QUICK_SECONDS, CallMessages._is_slow)
-        seconds = limits.body_timeout or None
-        self._reading = Waits(seconds, _expire)
-        self._writing = Waits(seconds, _expire)
+        self._coming_now = Waits(_QUICK_SECONDS, CallMessages._is_slow)
+        self._reading = Waits(limits.body_timeout or None, Wait.end)
+        self._writing = Waits(limits.body_timeout or None, Wait.end)
         self._is_stopping = False
 
     def of(self, context: Any) -> CallMessages:
@@ -70,11 +69,6 @@ class Messages:
         self._is_stopping = True
         self._reading.shorten(0.0)
         self._writing.shorten(_LAST)
-
-
-def _expire(scope: asyncio.Timeout) -> None:
-    if not scope.expired():
-        scope.reschedule(asyncio.get_running_loop().time())
 
 
 class CallMessages:
@@ -93,8 +87,8 @@ class CallMessages:
         self._coming = owner._coming.share(connection)
         self._is_writing = False
         self._is_quick = False
-        self._refusal: MemoryLimitError | None = None
-        self._scope: asyncio.Timeout
+        self._is_refused = False
+        self._wait: Wait
 
     def __enter__(self) -> Self:
         return self
@@ -126,20 +120,18 @@ class CallMessages:
         owner = self._owner
         if len(owner._reading) >= owner._most_reading:
             raise MemoryLimitError
+        self._wait = wait = Wait(owner._reading)
         try:
-            async with asyncio.timeout(None) as self._scope:
-                owner._reading.add(self._scope)
+            with wait:
                 data = await self._arrived()
         except TimeoutError:
-            if not self._scope.expired():
+            if not wait.is_over:
                 raise
-            if self._refusal is not None:
-                raise self._refusal from None
+            if self._is_refused:
+                raise MemoryLimitError from None
             if owner._is_stopping:
                 raise StoppingError from None
             raise RefusalError(408, "The request did not come in time.") from None
-        finally:
-            owner._reading.discard(self._scope)
         if data is aio.EOF:
             return None
         self._share.take(len(data))
@@ -152,9 +144,9 @@ class CallMessages:
             CallerGoneError: The caller is gone, or did not take it in time.
         """
         owner = self._owner
+        wait = Wait(owner._writing)
         try:
-            async with asyncio.timeout(None) as scope:
-                owner._writing.add(scope)
+            with wait:
                 self._is_writing = True
                 await self._context.write(data)
                 self._is_writing = False
@@ -162,11 +154,9 @@ class CallMessages:
             self._is_writing = False
             raise CallerGoneError from error
         except TimeoutError as error:
-            if not scope.expired():
+            if not wait.is_over:
                 raise
             raise CallerGoneError("did not read the answer in time") from error
-        finally:
-            owner._writing.discard(scope)
 
     async def fail(self, failure: Failure, *trailers: tuple[str, str]) -> NoReturn:
         """Ends the call with a failure, in the task of its handler.
@@ -196,11 +186,11 @@ class CallMessages:
         owner = self._owner
         await owner._quick.acquire()
         self._is_quick = True
-        owner._slow.add(self)
+        owner._coming_now.add(self)
         try:
             return await self._context.read()
         finally:
-            owner._slow.discard(self)
+            owner._coming_now.discard(self)
             self._end_quickness()
             self._coming.give_back()
             self._share.give_back()
@@ -211,9 +201,9 @@ class CallMessages:
         try:
             self._coming.take(self._owner._size)
             self._share.take(self._owner._size)
-        except MemoryLimitError as error:
-            self._refusal = error
-            _expire(self._scope)
+        except MemoryLimitError:
+            self._is_refused = True
+            self._wait.end()
 
     def _end_quickness(self) -> None:
         if self._is_quick:

@@ -1,20 +1,20 @@
-"""Many waits that have the same time limit, with one timer for all of them."""
+"""Time limits of many waits, with one timer for all of them. Most waits end long before."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 _T = TypeVar("_T", bound=Hashable)
 
 
 class Waits(Generic[_T]):
-    """What waits, in the order in which it began to. Most waits end long before their time.
+    """What waits, in the order in which it began to; each may take the same time.
 
     Args:
-        seconds: How long one may take. None: as long as it likes.
+        seconds: How long. None: as long as it likes.
         late: Is called with each that takes longer, which is then no longer in here.
     """
 
@@ -63,3 +63,43 @@ class Waits(Generic[_T]):
                 return
             del self._due[wait]
             self._late(wait)
+
+
+class Wait:
+    """A context of this task that ends in time, like `asyncio.timeout`, but without its own timer.
+
+    Args:
+        waits: Has the time limit. `end` is what it calls.
+
+    Attributes:
+        is_over: Whether its time was up.
+    """
+
+    __slots__ = ("_cancelling", "_task", "_waits", "is_over")
+
+    def __init__(self, waits: Waits[Wait]) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._waits = waits
+        self.is_over = False
+
+    def __enter__(self) -> Self:
+        self._waits.add(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> None:
+        self._waits.discard(self)
+        if not self.is_over:
+            return
+        if self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+            raise TimeoutError from error
+
+    def end(self) -> None:
+        """Ends it: its time is up."""
+        if not self.is_over:
+            self.is_over = True
+            self._task.cancel()

@@ -18,10 +18,10 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from enum import Enum
 from pathlib import PurePath
 from traceback import walk_tb
+from types import MappingProxyType
 from typing import Any, Final, Literal, TextIO
 
 from grpc import StatusCode
@@ -40,6 +40,9 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 _PACKAGE: Final = "chatpb_server"
 _logger = logging.getLogger(__name__)
 
+# What the standard library looks up for each record, and no line shows.
+_NOT_SHOWN: Final = ("logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks")
+_NO_FIELDS: Final[Mapping[str, Any]] = MappingProxyType({})
 _MOST_LENGTH: Final = 200
 _MOST_FRAMES: Final = 30
 _MOST_CAUSES: Final = 10
@@ -108,9 +111,8 @@ class LogObserver(SilentObserver):
         if error is not None and level == logging.ERROR:
             trace = (type(error), error, error.__traceback__)
         # Not `log`, which looks for the line of code that called it.
-        record = _logger.makeRecord(
-            _logger.name, level, __file__, 0, "call ended", (), trace, extra={"fields": fields}
-        )
+        record = logging.LogRecord(__name__, level, "", 0, "call ended", None, trace)
+        record.fields = fields
         _logger.handle(record)
 
 
@@ -137,6 +139,8 @@ def configure_logging(
     logging.getLogger(_PACKAGE).setLevel(number)
     # A record that cannot be written would be shown whole, with its arguments.
     logging.raiseExceptions = False
+    for name in _NOT_SHOWN:
+        setattr(logging, name, False)
 
 
 def log_loop_error(loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:  # noqa: ARG001
@@ -205,54 +209,50 @@ def _message(record: logging.LogRecord) -> str:
     return _cut(text.partition("\n")[0])
 
 
-def _members(record: logging.LogRecord) -> dict[str, Any]:
-    members: dict[str, Any] = {
-        "time": datetime.fromtimestamp(record.created, UTC)
-        .isoformat(timespec="milliseconds")
-        .replace("+00:00", "Z"),
-        "level": record.levelname.lower(),
-        "logger": record.name,
-        "message": _message(record),
-    }
-    for name, value in getattr(record, "fields", {}).items():
-        if value is not None and value != "":
-            members[name] = _cut(value) if isinstance(value, str) else value
-    if record.exc_info and record.exc_info[1] is not None:
-        members["traceback"] = describe(record.exc_info[1])
-    return members
+def _time(record: logging.LogRecord) -> str:
+    second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+    return f"{second}.{int(record.msecs):03d}Z"
 
 
 class _JsonFormatter(logging.Formatter):
     # The standard library's writer, not orjson: it escapes all that is not ASCII, so that nothing
     # a caller has chosen can end a line or reach a terminal, and takes lone surrogates.
     def format(self, record: logging.LogRecord) -> str:
-        return _escaped(_members(record))
+        members = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": _message(record),
+        }
+        for name, value in getattr(record, "fields", _NO_FIELDS).items():
+            if value is not None and value != "":
+                members[name] = _cut(value) if isinstance(value, str) else value
+        if record.exc_info and record.exc_info[1] is not None:
+            members["traceback"] = describe(record.exc_info[1])
+        return _escaped(members)
 
 
 class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        members = _members(record)
-        trace = members.pop("traceback", None)
-        head = [members.pop("time"), members.pop("level").upper()]
-        logger, message = members.pop("logger"), _escaped(members.pop("message"))[1:-1]
-        line = " ".join(
-            [
-                *head,
-                message if logger == __name__ else f"{logger}: {message}",
-                *(f"{name}={_plain(value)}" for name, value in members.items()),
-            ]
-        )
-        if trace is None:
-            return line
-        return "\n".join([line, *(f"  {_escaped(text)[1:-1]}" for text in trace.split("\n"))])
+        message = _escaped(_message(record))[1:-1]
+        if record.name != __name__:
+            message = f"{record.name}: {message}"
+        words = [_time(record), record.levelname, message]
+        for name, value in getattr(record, "fields", _NO_FIELDS).items():
+            if value is not None and value != "":
+                words.append(f"{name}={_plain(value)}")
+        line = " ".join(words)
+        if record.exc_info and record.exc_info[1] is not None:
+            trace = describe(record.exc_info[1]).split("\n")
+            line = "\n".join([line, *(f"  {_escaped(text)[1:-1]}" for text in trace)])
+        return line
 
 
 def _plain(value: object) -> str:
-    if type(value) is int or type(value) is float:
-        return str(value)
-    if isinstance(value, str) and _PLAIN.fullmatch(value):
-        return value
-    return _escaped(value)
+    if isinstance(value, str):
+        text = _cut(value)
+        return text if _PLAIN.fullmatch(text) else _escaped(text)
+    return str(value) if type(value) is int or type(value) is float else _escaped(value)
 
 
 _encode: Final = json.JSONEncoder(separators=(",", ":"), default=str).encode

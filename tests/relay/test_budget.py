@@ -52,6 +52,12 @@ def test_the_default_budget_follows_the_largest_message() -> None:
     assert (10, 10) == (limits.held_bytes, limits.connection_bytes)
 
 
+def test_one_connection_can_have_all_calls_that_run() -> None:
+    """A relay in front of another one has one connection to it."""
+    assert 7 == Limits(max_running=7).streams
+    assert 3 == Limits(max_running=7, max_streams=3).streams
+
+
 @pytest.mark.parametrize("name", ["max_held_bytes", "max_connection_bytes"])
 def test_a_budget_has_room_for_the_largest_message(name: str) -> None:
     with pytest.raises(ValidationError, match=f"{name} is less than max_message_bytes, 10"):

@@ -113,14 +113,15 @@ class Limits(Table):
         ),
     ] = 4096
     max_streams: Annotated[
-        Count,
+        Count | None,
         Setting(
             "How many calls a gRPC connection can have at once. Clients hold further calls back"
             " until one has ended.",
             flag="--max-streams",
             unit="calls",
+            default="max_running",
         ),
-    ] = 1000
+    ] = None
     max_metadata_bytes: Annotated[
         int,
         Field(ge=1, le=2**20),
@@ -196,6 +197,11 @@ class Limits(Table):
     def held_bytes(self) -> int:
         """How many bytes all requests together can hold."""
         return self.max_held_bytes or 8 * self.max_message_bytes
+
+    @property
+    def streams(self) -> int:
+        """How many calls a gRPC connection can have at once."""
+        return self.max_streams or self.max_running
 
     @property
     def connection_bytes(self) -> int:

@@ -131,6 +131,7 @@ def _options(limits: Limits, share_port: bool, channelz: bool) -> tuple[tuple[st
     # gRPC refuses metadata itself, without an error object, only when there is far too much of it.
     # Between two limits it would refuse at random.
     most_metadata = _METADATA_FACTOR * limits.max_metadata_bytes
+    calls = limits.max_running + limits.max_waiting
     return (
         ("grpc.max_receive_message_length", limits.max_message_bytes),
         ("grpc.max_send_message_length", limits.max_message_bytes),
@@ -138,7 +139,11 @@ def _options(limits: Limits, share_port: bool, channelz: bool) -> tuple[tuple[st
         ("grpc.absolute_max_metadata_size", most_metadata),
         # Of a message that is not asked for yet, 64 KiB are taken. With probes it would be 4 MiB.
         ("grpc.http2.bdp_probe", 0),
-        ("grpc.max_concurrent_streams", limits.max_streams),
+        ("grpc.max_concurrent_streams", limits.streams),
+        # Of calls that have not reached the guard, gRPC would cancel some at random from 1,000 on,
+        # and all from 3,000 on. The guard knows better what to refuse, and why.
+        ("grpc.server.max_pending_requests", max(1000, calls)),
+        ("grpc.server.max_pending_requests_hard_limit", max(3000, calls * 3 // 2)),
         ("grpc.max_allowed_incoming_connections", limits.max_connections),
         ("grpc.max_connection_idle_ms", _milliseconds(limits.idle_timeout)),
         ("grpc.server_handshake_timeout_ms", _milliseconds(limits.head_timeout)),

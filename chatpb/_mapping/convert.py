@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
+import orjson
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
@@ -12,7 +13,7 @@ from chatpb._errors import ConversionError
 from chatpb._mapping import native
 from chatpb._mapping.canonical import canonical
 from chatpb._mapping.fault import MAX_DEPTH, find_refusal
-from chatpb._mapping.native import native_type
+from chatpb._mapping.native import dicts, native_type
 from chatpb._mapping.reader import fast_reader, reader
 from chatpb._mapping.residue import walk
 from chatpb._mapping.schema import check_class, check_message, mapping_of
@@ -146,7 +147,14 @@ def from_dict(
         ConversionError: A value is none of these, or nests deeper than 200 levels.
         TypeError: The message type is not such a class.
     """
-    check_class(message_type)
+    try:
+        number = _NUMBERS[message_type]
+    except (KeyError, TypeError):  # it is new, or not hashable
+        number = _number(message_type)
+    if number is not None and dicts is not None:
+        binary = dicts.to_binary(members, number, allow_nan)
+        if binary is not None:
+            return message_type.FromString(binary)
     tree = check_tree(members, allow_nan=allow_nan)
     if type(tree) is not dict:
         raise ConversionError(f"expected an object, got {kind_of(tree)}")
@@ -169,6 +177,20 @@ def to_dict(
         ConversionError: As for `to_json`; also for an integer of more digits than Python reads.
         TypeError: As for `to_json`.
     """
+    try:
+        number = _NUMBERS[type(message)]
+    except KeyError:  # it is new
+        check_message(message)
+        number = _number(type(message))
+    if number is not None and dicts is not None:
+        binary = message.SerializeToString()
+        text = dicts.plain_json(binary, number, allow_nan, ignore_unknown_fields)
+        if text is not None:
+            try:
+                tree: dict[str, Any] = orjson.loads(text)
+                return tree
+            except orjson.JSONDecodeError:
+                text = None  # it has NaN, a lone surrogate or a number beyond the range of doubles
     context = Context(lambda text: parse_plain(text, allow_nan=allow_nan), allow_nan)
     members = to_tree(message, context, ignore_unknown_fields)
     if context.free_brackets > MAX_DEPTH // 2:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from google.protobuf.message import Message
 
 if TYPE_CHECKING:
-    from _chatpb import ChunkStream, Transcoder
+    from _chatpb import ChunkStream, Dicts, Transcoder
 
 _VARIABLE: Final = "CHATPB_IMPLEMENTATION"
 
@@ -84,7 +84,16 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:12] if content else "(unknown)"
 
 
+def _dicts() -> Dicts | None:
+    if transcoder is None:
+        return None
+    from _chatpb import Dicts
+
+    return Dicts(transcoder)
+
+
 transcoder: Final = _load()
+dicts: Final = _dicts()
 implementation: Final = "python" if transcoder is None else "native"
 
 

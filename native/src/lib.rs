@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod dicts;
 mod table;
 
 use std::cell::Cell;
@@ -230,6 +231,7 @@ fn _chatpb(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("INTERFACE", PyBytes::new(module.py(), INTERFACE))?;
     module.add_class::<batch::Batches>()?;
     module.add_class::<ChunkStream>()?;
+    module.add_class::<dicts::Dicts>()?;
     module.add_class::<table::Shredder>()?;
     module.add_class::<Transcoder>()
 }

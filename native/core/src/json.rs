@@ -335,6 +335,20 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// Appends a double as the reference spells it.
+pub fn put_double(value: f64, out: &mut Vec<u8>) {
+    if value.is_finite() {
+        out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
+    } else {
+        put_constant(value, out);
+    }
+}
+
+/// Appends an integer.
+pub fn put_integer(value: i64, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
 /// Appends a number that is not finite as JavaScript names it.
 #[cold]
 pub fn put_constant(value: f64, out: &mut Vec<u8>) {

@@ -34,6 +34,8 @@ pub use convert::{Options, binary_to_json, json_to_binary};
 pub use error::ConversionError;
 #[doc(hidden)]
 pub use error::find_error;
+#[doc(hidden)]
+pub use json::{put_double, put_integer, put_quoted};
 #[cfg(feature = "prost")]
 pub use messages::{
     fold_messages, from_json, from_json_with, to_json, to_json_with, unfold_message,
@@ -65,4 +67,5 @@ impl From<bool> for Nan {
 }
 
 /// The most containers that may surround a value.
-const MAX_DEPTH: usize = 200;
+#[doc(hidden)]
+pub const MAX_DEPTH: usize = 200;

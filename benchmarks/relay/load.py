@@ -11,30 +11,19 @@ import asyncio
 import gc
 import json
 import sys
+import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from time import perf_counter
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from relay.http2 import (
-    DATA,
-    END_HEADERS,
-    END_STREAM,
-    HEADERS,
-    Http2Protocol,
-    frame,
-    message,
-    request_headers,
-)
+from relay.callers import Call, GrpcCaller, HttpCaller, Tally
 from relay.plan import Plan
 from relay.processes import Watched, run_loop
 
-_EVENT: Final = b"data: {"
-_END: Final = b"\r\n0\r\n\r\n"
-_TAIL: Final = len(_END) - 1  # too short to hold an event's beginning, which is as long
+PATH: Final = "/v1/chat/completions"
 _TURN_S: Final = 0.1
 _TURNS: Final = 50
-_PATIENCE_S: Final = 8.0
 
 
 @dataclass(frozen=True)
@@ -44,223 +33,50 @@ class Order:
     Attributes:
         grpc: Whether to speak gRPC rather than HTTP.
         port: Where the server listens, on 127.0.0.1.
-        pid: The process whose use is watched.
+        pids: The process whose use is watched, and those behind it.
+        upstream: The process that answers in the end.
         plan: The numbers of the `Plan`.
         concurrency: How many calls are open at any time.
         warm_s: How long to call before it counts, and longer until that many have had an answer.
-        seconds: How long to count, and longer until that many short calls have ended. 0: only look
-            at memory.
+        seconds: How long to count. 0: only look at memory.
+        least: How many calls must have ended before it stops counting.
+        connections: How many connections the calls share, over gRPC.
+        gaps: Whether to measure the time between chunks, when all streams have had two.
+        patience_s: How much longer than that to wait for calls, at most.
         key: The bearer token, over HTTP.
         compact: Whether to ask for compact chunks, over gRPC.
+        path: The path of requests over HTTP.
+        body: Their body. None: that of the plan.
     """
 
     grpc: bool
     port: int
-    pid: int
-    plan: tuple[int, int, int]
+    pids: tuple[int, ...]
+    upstream: int
+    plan: tuple[int, int, int, int]
     concurrency: int
     warm_s: float
     seconds: float
+    least: int = 0
+    connections: int = 1
+    gaps: bool = False
+    patience_s: float = 8.0
     key: str = "none"
     compact: bool = False
+    path: str = PATH
+    body: str | None = None
 
-
-@dataclass
-class Tally:
-    """What came of the calls.
-
-    Attributes:
-        calls: How many ended.
-        chunks: How many chunks came.
-        messages: In how many gRPC messages.
-        begun: How many calls have had their answer, or its first chunk.
-        durations: How long calls took, in seconds.
-        firsts: How long streams took to their first chunk.
-    """
-
-    calls: int = 0
-    chunks: int = 0
-    messages: int = 0
-    begun: int = 0
-    durations: list[float] = field(default_factory=list)
-    firsts: list[float] = field(default_factory=list)
-
-    def reset(self) -> None:
-        """Forgets what has been."""
-        self.calls = self.chunks = self.messages = self.begun = 0
-        self.durations.clear()
-        self.firsts.clear()
-
-
-class _HttpCaller(asyncio.Protocol):
-    """Calls over HTTP/1.1, one after the other on one connection."""
-
-    def __init__(self, plan: Plan, tally: Tally, fail: Callable[[str], None], key: str) -> None:
-        body = plan.request()
-        self._request = (
-            b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %b\r\n"
-            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-        ) % (key.encode(), len(body), body)
-        self._is_stream = bool(plan.chunks)
-        self._tally = tally
-        self._fail = fail
-        self._head = self._tail = b""
-        self._length: int | None = None
-        self._begun = False
-        self._start = 0.0
-        self._transport: asyncio.Transport
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._call()
-
-    def close(self) -> None:
-        """Gives up what runs."""
-        self._fail = lambda _: None
-        self._transport.abort()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._fail(f"the connection was lost: {error}")
-
-    def data_received(self, data: bytes) -> None:
-        if self._length is None:
-            self._head += data
-            head, found, data = self._head.partition(b"\r\n\r\n")
-            if not found:
-                return
-            if not head.startswith(b"HTTP/1.1 200"):
-                self._fail(self._head[:1000].decode("utf-8", "replace"))
-                self._transport.abort()
-                return
-            self._length = _length(head)
-        if self._is_stream:
-            data = self._tail + data
-            self._tail = data[-_TAIL:]
-            if count := data.count(_EVENT):
-                self._tally.chunks += count
-                if not self._begun:
-                    self._begun = True
-                    self._tally.begun += 1
-                    self._tally.firsts.append(perf_counter() - self._start)
-            if not data.endswith(_END):
-                return
-        else:
-            self._length -= len(data)
-            if self._length > 0:
-                return
-            self._tally.begun += 1
-        self._tally.calls += 1
-        self._tally.durations.append(perf_counter() - self._start)
-        self._call()
-
-    def _call(self) -> None:
-        self._head = self._tail = b""
-        self._length = None
-        self._begun = False
-        self._start = perf_counter()
-        self._transport.write(self._request)
-
-
-def _length(head: bytes) -> int:
-    for line in head.lower().split(b"\r\n"):
-        if line.startswith(b"content-length:"):
-            return int(line[15:])
-    return 0
-
-
-@dataclass(slots=True)
-class _Stream:
-    start: float
-    data: bytes = b""
-    messages: int = 0
-    chunks: int = 0
-
-
-class _GrpcCaller(Http2Protocol):
-    """Calls over gRPC, side by side on one connection."""
-
-    def __init__(self, plan: Plan, tally: Tally, fail: Callable[[str], None], order: Order) -> None:
-        super().__init__(is_client=True)
-        self._headers = request_headers(f"127.0.0.1:{order.port}", plan.rpc)
-        self._request = message(plan.request_message(compact=order.compact))
-        self._expected = plan.chunks
-        self._tally = tally
-        self._fail = fail
-        self._concurrency = order.concurrency
-        self._next = 1
-        self._streams: dict[int, _Stream] = {}
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        for _ in range(self._concurrency):
-            self._call()
-
-    def close(self) -> None:
-        """Gives up what runs."""
-        self._fail = lambda _: None
-        self.transport.abort()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._fail(f"the connection was lost: {error}")
-
-    def took_data(self, stream: int, payload: bytes) -> None:
-        state = self._streams[stream]
-        data = state.data + payload if state.data else payload
-        start, size = 0, len(data)
-        while size - start >= 5:
-            end = start + 5 + int.from_bytes(data[start + 1 : start + 5], "big")
-            if end > size:
-                break
-            if self._expected:
-                count = _fields(data, start + 5, end)
-                state.chunks += count
-                self._tally.chunks += count
-                if not state.messages:
-                    self._tally.firsts.append(perf_counter() - state.start)
-            self._tally.begun += not state.messages
-            state.messages += 1
-            self._tally.messages += 1
-            start = end
-        state.data = data[start:]
-
-    def took_end(self, stream: int, headers: bytes) -> None:
-        state = self._streams.pop(stream)
-        # The trailers are not decoded: a call that fails gives less than was asked for.
-        if state.chunks != self._expected or not state.messages:
-            got = f"{state.messages} messages, {state.chunks} chunks"
-            self._fail(f"expected {self._expected or 1}, got {got}; trailers {headers!r}")
-            return
-        self._tally.calls += 1
-        self._tally.durations.append(perf_counter() - state.start)
-        self._call()
-
-    def took_reset(self, stream: int) -> None:
-        if self._streams.pop(stream, None):
-            self._fail("the server reset the stream")
-
-    def _call(self) -> None:
-        stream, self._next = self._next, self._next + 2
-        self._streams[stream] = _Stream(perf_counter())
-        head = frame(HEADERS, END_HEADERS, stream, self._headers)
-        self.send(stream, head, self._request, frame(DATA, END_STREAM, stream))
-
-
-def _fields(data: bytes, start: int, end: int) -> int:
-    """The number of length-delimited fields in a message: the chunks of a response."""
-    count = 0
-    while start < end:
-        start += 1
-        size = shift = 0
-        while True:
-            byte = data[start]
-            start += 1
-            size |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                break
-        start += size
-        count += 1
-    return count
+    def call(self) -> Call:
+        """What each call sends."""
+        plan = Plan(*self.plan)
+        return Call(
+            plan,
+            self.path,
+            plan.request() if self.body is None else self.body.encode(),
+            self.key,
+            f"127.0.0.1:{self.port}",
+            plan.request_message(compact=self.compact),
+        )
 
 
 async def measure(order: Order) -> dict[str, Any]:
@@ -278,48 +94,68 @@ async def measure(order: Order) -> dict[str, Any]:
             raise RuntimeError(failure.result())
 
     async def wait_until(done: Callable[[], bool]) -> None:
-        deadline = perf_counter() + _PATIENCE_S
+        deadline = perf_counter() + order.patience_s
         while not done() and perf_counter() < deadline:
             await wait(_TURN_S)
 
-    plan, tally, watched = Plan(*order.plan), Tally(), Watched(order.pid)
-    before = watched.usage()
-    callers: list[_GrpcCaller | _HttpCaller] = []
+    call, tally = order.call(), Tally(gaps=[] if order.gaps else None)
+    first, *behind = (Watched(pid) for pid in order.pids)
+    upstream = Watched(order.upstream)
+    before = first.usage()
+    first.forget_peak()
+    callers: list[GrpcCaller | HttpCaller] = []
     try:
-        for _ in range(1 if order.grpc else order.concurrency):
+        for turn in range(order.connections if order.grpc else order.concurrency):
+            share = len(range(turn, order.concurrency, order.connections))
             caller = (
-                _GrpcCaller(plan, tally, fail, order)
+                GrpcCaller(call, tally, fail, share)
                 if order.grpc
-                else _HttpCaller(plan, tally, fail, order.key)
+                else HttpCaller(call, tally, fail)
             )
             await loop.create_connection(lambda made=caller: made, "127.0.0.1", order.port)  # type: ignore[misc]
             callers.append(caller)
         await wait(order.warm_s)
         # Those that answer late count too: else a slow server would look fast.
         await wait_until(lambda: tally.begun >= order.concurrency)
+        if order.gaps:
+            await wait(call.plan.gap_ms / 1000)
+        memory = first.usage().rss - before.rss
         if not order.seconds:
-            grown = watched.usage().rss - before.rss
-            return {"opened": tally.begun, "bytes_per_stream": grown / max(tally.begun, 1)}
+            return {"opened": tally.begun, "bytes_per_stream": memory / max(tally.begun, 1)}
+        opened = tally.begun
         tally.reset()
-        before, start = watched.usage(), perf_counter()
+        used = [each.usage() for each in (first, upstream, *behind)]
+        own, start = time.process_time(), perf_counter()
         await wait(order.seconds)
-        if plan.is_short:
-            await wait_until(lambda: tally.calls >= order.concurrency)
-        after, seconds = watched.usage(), perf_counter() - start
+        await wait_until(lambda: tally.calls >= order.least)
+        seconds, own = perf_counter() - start, time.process_time() - own
+        spent = [
+            each.usage().since(old)
+            for each, old in zip((first, upstream, *behind), used, strict=True)
+        ]
         return {
             "seconds": seconds,
+            "opened_calls": opened,
             "calls": tally.calls,
             "chunks": tally.chunks,
             "messages": tally.messages,
-            "cpu_s": after.cpu_s - before.cpu_s,
-            "main_s": after.main_s - before.main_s,
+            "cpu_s": spent[0].cpu_s,
+            "main_s": spent[0].main_s,
+            "all_cpu_s": spent[0].cpu_s + sum(each.cpu_s for each in spent[2:]),
+            "busiest_s": max(spent[0].cpu_s_of),
+            "upstream_s": spent[1].cpu_s,
+            "load_s": own,
+            "before": before.rss,
+            "grown": memory,
+            "peak": first.peak() - before.rss,
             "duration": _percentiles(tally.durations),
             "first": _percentiles(tally.firsts),
+            "gap": _percentiles(tally.gaps or []),
         }
     finally:
         for caller in callers:
             caller.close()
-        await _quiet(watched)
+        await _quiet(first)
 
 
 async def _quiet(watched: Watched) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -13,7 +14,7 @@ from chatpb.v1.chat_completion_service_pb2 import StreamChatCompletionRequest
 from common.documents import SENTENCE, completion, stream, text
 
 SERVICE: Final = "/chatpb.v1.ChatCompletionService/"
-_MODEL: Final = re.compile(rb"bench-(\d+)-(\d+)-(\d+)")
+_MODEL: Final = re.compile(rb"bench-(\d+)-(\d+)-(\d+)-(\d+)")
 _LEAST: Final = 3  # the chunks of a stream without text
 
 
@@ -25,16 +26,18 @@ class Plan:
         chunks: How many chunks the stream has; 0 for one whole completion.
         group: How many chunks are written at once.
         gap_ms: How long the upstream waits from one write to the next. 0: for one turn of its loop.
+        size: How many bytes of text a completion has. 0: a sentence.
     """
 
     chunks: int = 0
     group: int = 1
     gap_ms: int = 0
+    size: int = 0
 
     @property
     def model(self) -> str:
         """The name of the model that answers in this way."""
-        return f"bench-{self.chunks}-{self.group}-{self.gap_ms}"
+        return f"bench-{self.chunks}-{self.group}-{self.gap_ms}-{self.size}"
 
     @property
     def is_short(self) -> bool:
@@ -72,7 +75,7 @@ class Plan:
         """
         found = _MODEL.search(request)
         if not found:
-            raise ValueError(f"expected a model named bench-N-N-N in {request[:200]!r}")
+            raise ValueError(f"expected a model named bench-N-N-N-N in {request[:200]!r}")
         return cls(*map(int, found.groups()))
 
 
@@ -80,9 +83,16 @@ class Plan:
 def documents_of(plan: Plan) -> list[list[bytes]]:
     """The chunks of a stream, or its one completion, in JSON, as they are written together."""
     if not plan.chunks:
-        return [[text(completion(SENTENCE))]]
+        return [[text(completion(_text(plan.size) if plan.size else SENTENCE))]]
     chunks = list(stream(max(plan.chunks - _LEAST, 0)))
     return [chunks[start : start + plan.group] for start in range(0, len(chunks), plan.group)]
+
+
+def _text(size: int) -> str:
+    words = SENTENCE.split()
+    sentences = (" ".join(random.Random(turn).sample(words, len(words))) for turn in range(64))
+    page = " ".join(sentences)
+    return (page * (size // len(page) + 1))[:size]
 
 
 def answer_message(document: bytes, *, is_chunk: bool) -> bytes:

@@ -93,14 +93,25 @@ class Usage:
     """What a process and its children have used.
 
     Attributes:
-        cpu_s: Processor time.
+        cpu_s_of: Processor time of each of them.
         main_s: That of the main thread of the process alone.
         rss: Bytes in memory.
     """
 
-    cpu_s: float
+    cpu_s_of: tuple[float, ...]
     main_s: float
     rss: int
+
+    @property
+    def cpu_s(self) -> float:
+        """Processor time."""
+        return sum(self.cpu_s_of)
+
+    def since(self, before: Usage) -> Usage:
+        """What has been used since then."""
+        pairs = zip(self.cpu_s_of, before.cpu_s_of, strict=True)
+        cpu = tuple(now - old for now, old in pairs)
+        return Usage(cpu, self.main_s - before.main_s, self.rss - before.rss)
 
 
 class Watched:
@@ -117,7 +128,20 @@ class Watched:
         times = [process.cpu_times() for process in self._all]
         main = [t for t in self._main.threads() if t.id == self._main.pid]
         return Usage(
-            cpu_s=sum(time.user + time.system for time in times),
+            cpu_s_of=tuple(time.user + time.system for time in times),
             main_s=sum(thread.user_time + thread.system_time for thread in main),
             rss=sum(process.memory_info().rss for process in self._all),
         )
+
+    def forget_peak(self) -> None:
+        """Begins anew to watch for the most memory, where the system can do that."""
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{self._main.pid}/clear_refs").write_text("5")
+
+    def peak(self) -> int:
+        """The most bytes that the process itself had in memory, or has if that is unknown."""
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{self._main.pid}/status").read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+        return int(self._main.memory_info().rss)

@@ -14,7 +14,8 @@ from typing import Any, Final, TypeVar
 
 from common.tables import Table
 from relay.scenarios import Scenario
-from relay.subjects import RELAY, Stage
+from relay.subject import RELAY
+from relay.subjects import Stage
 
 _WRITE_S: Final = 1.0
 _FUNCTIONS: Final = 12
@@ -30,11 +31,11 @@ def profiles(ready: Stage, scenarios: list[Scenario]) -> Iterator[Table]:
         with ready.subject(RELAY, path) as subject:
             order = scenario.order(subject)
             ready.load.measure(order)  # warm-up
-            os.kill(subject.pid, signal.SIGUSR1)
+            os.kill(subject.pids[0], signal.SIGUSR1)
             found = ready.load.measure(order)
             if "error" in found:
                 sys.exit(found["error"])
-            os.kill(subject.pid, signal.SIGUSR2)
+            os.kill(subject.pids[0], signal.SIGUSR2)
             time.sleep(_WRITE_S)
         yield _table(scenario.name, found, path)
 

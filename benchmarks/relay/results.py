@@ -1,22 +1,22 @@
-"""What was found: the targets, the tables, and the part of docs/benchmarks.md."""
+"""What was found: the tables, and the part of docs/benchmarks.md."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from statistics import median
 from typing import Any, Final
 
 from common import limits
-from common.limits import at_least, at_most, judge
 from common.marks import Marks, markdown
 from common.tables import Table, number
+from relay import workers
 from relay.scenarios import BURSTS, BUSY, CONCURRENCY, MEMORY, PACED, UNPACED
-from relay.subjects import DIRECT, LITELLM, PAIR, PASSTHROUGH, RELAY, SUBJECTS, TWO
+from relay.subject import DIRECT, PAIR, RELAY, TWO
+from relay.subjects import SUBJECTS
+from relay.targets import Found
 
 MARKS: Final = Marks("make bench-relay")
 _STREAMS: Final = (PACED, BURSTS, UNPACED)
-
-Found = dict[str, dict[str, float]]  # numbers by scenario, of one subject
 
 
 def reduce(rounds: list[dict[str, Any]]) -> dict[str, float]:
@@ -32,7 +32,7 @@ def _numbers(found: dict[str, Any]) -> Iterator[tuple[str, float]]:
     if "opened" in found:
         yield from found.items()
         return
-    for kind in ("duration", "first"):
+    for kind in ("duration", "first", "gap"):
         for name, value in (found[kind] or {}).items():
             yield f"{kind}_{name}_ms", value * 1e3
     cpu = found["cpu_s"] or 0.01  # the clock's tick
@@ -41,65 +41,16 @@ def _numbers(found: dict[str, Any]) -> Iterator[tuple[str, float]]:
             yield f"{kind}_per_s", found[kind] / found["seconds"]
             yield f"{kind}_per_cpu_s", found[kind] / cpu
             yield f"cpu_us_of_{kind}", cpu / found[kind] * 1e6
+    if found["chunks"]:
+        yield "all_cpu_us_of_chunks", found["all_cpu_s"] / found["chunks"] * 1e6
     if found["messages"]:
         yield "chunks_per_message", found["chunks"] / found["messages"]
     yield "cores", cpu / found["seconds"]
     yield "main_thread", found["main_s"] / cpu
-
-
-def _ratio(scenario: str, key: str, peer: str) -> Callable[[dict[str, Found]], float | None]:
-    def value(found: dict[str, Found]) -> float | None:
-        of_relay, of_peer = (_get(found, name, scenario, key) for name in (RELAY, peer))
-        return of_relay / of_peer if of_relay and of_peer else None
-
-    return value
-
-
-def _added(scenario: str, key: str) -> Callable[[dict[str, Found]], float | None]:
-    def value(found: dict[str, Found]) -> float | None:
-        of_relay, of_peer = (_get(found, name, scenario, key) for name in (RELAY, DIRECT))
-        return of_relay - of_peer if of_relay and of_peer else None
-
-    return value
-
-
-def _get(found: dict[str, Found], subject: str, scenario: str, key: str) -> float | None:
-    return found.get(subject, {}).get(scenario, {}).get(key)
-
-
-_TARGETS: Final = (
-    at_least(
-        "paced streams: chunks/s per core / the pass-through's",
-        0.7,
-        _ratio(PACED, "chunks_per_cpu_s", PASSTHROUGH),
-        readme=True,
-    ),
-    at_least(
-        "bursts: chunks/s per core / the pass-through's",
-        2,
-        _ratio(BURSTS, "chunks_per_cpu_s", PASSTHROUGH),
-        readme=True,
-    ),
-    at_least("calls/s / LiteLLM's", 20, _ratio(BUSY, "calls_per_s", LITELLM), readme=True),
-    at_least("chunks/s, unpaced / LiteLLM's", 20, _ratio(UNPACED, "chunks_per_s", LITELLM)),
-    at_most(
-        "concurrency 1: time to first chunk, p50 - direct, ms",
-        1,
-        _added("first 1", "first_p50_ms"),
-    ),
-    at_most(
-        "concurrency 1: unary call, p50 - direct, ms",
-        1.5,
-        _added("unary 1", "duration_p50_ms"),
-        readme=True,
-    ),
-)
-
-
-def verdicts(found: dict[str, Found]) -> list[dict[str, Any]]:
-    """Each target, with what the relay reached. LiteLLM's are left out if it was not measured."""
-    asked = [each for each in _TARGETS if LITELLM in found or "LiteLLM's" not in each.name]
-    return judge(asked, {RELAY: found}, RELAY)
+    for name in ("upstream", "load"):
+        yield f"{name}_cores", found[f"{name}_s"] / found["seconds"]
+    for name in ("opened_calls", "before", "grown", "peak"):
+        yield name, found[name]
 
 
 def tables(results: dict[str, Any]) -> Iterator[Table]:
@@ -109,6 +60,8 @@ def tables(results: dict[str, Any]) -> Iterator[Table]:
     yield _throughput(results)
     yield _cost(results)
     yield _memory(results)
+    yield workers.table(results["found"].get(workers.WORKERS, {}))
+    yield _harness(results)
     yield limits.table(results["targets"], [RELAY])
 
 
@@ -161,13 +114,15 @@ def _throughput(results: dict[str, Any]) -> Table:
 def _cost(results: dict[str, Any]) -> Table:
     heads = ["a call", *(f"a chunk\n{name}" for name in _STREAMS)]
     heads += [f"chunks in a\nmessage: {name}" for name in _STREAMS]
-    heads += ["main thread's\nshare: paced"]
+    heads += ["a paced chunk,\nboth relays", "main thread's\nshare: paced"]
     table = Table("Processor time, us", ["", *heads, ""])
     for row, found in _rows(results, len(heads)):
         if found:
             row.append(_count(found.get(BUSY, {}).get("cpu_us_of_calls")))
             row += [_short(found.get(name, {}).get("cpu_us_of_chunks")) for name in _STREAMS]
             row += [_short(found.get(name, {}).get("chunks_per_message")) for name in _STREAMS]
+            both = found.get(PACED, {}).get("all_cpu_us_of_chunks")
+            row.append(_short(both) if row[0] in (PAIR, TWO) else "")
             row.append(_short(found.get(PACED, {}).get("main_thread")))
             row.append(_whose(row[0]))
         table.rows.append(row)
@@ -182,6 +137,22 @@ def _memory(results: dict[str, Any]) -> Table:
             each = memory.get("bytes_per_stream")
             row += [_count(memory.get("opened")), _short(each and each / 1024)]
             row.append(_whose(row[0]))
+        table.rows.append(row)
+    return table
+
+
+def _harness(results: dict[str, Any]) -> Table:
+    """How busy the processes were: whose clock it was, if any."""
+    kinds = (BUSY, *_STREAMS)
+    heads = [f"{name}\n{kind}" for name in ("server", "upstream", "load") for kind in kinds]
+    table = Table(
+        "Cores that the server, the upstream and the load generator used", ["", *heads, ""]
+    )
+    for row, found in _rows(results, len(heads)):
+        if found:
+            for key in ("cores", "upstream_cores", "load_cores"):
+                row += [_short(found.get(kind, {}).get(key)) for kind in kinds]
+            row.append("server and upstream are one" if row[0] == DIRECT else "")
         table.rows.append(row)
     return table
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from relay.load import Order
 from relay.plan import Plan
-from relay.subjects import Subject
+from relay.subject import Subject
 
 CONCURRENCY: Final = (1, 16, 64)
 BUSY: Final = f"unary {CONCURRENCY[-1]}"
@@ -42,12 +42,32 @@ class Scenario:
     concurrency: int
     seconds: float
     warm_s: float
+    connections: int = 1
+    gaps: bool = False
+    least: int = 0
+    patience_s: float = 8.0
 
     def order(self, subject: Subject) -> Order:
-        """The order to load a subject so."""
-        plan = (self.plan.chunks, self.plan.group, self.plan.gap_ms)
-        calls = (plan, self.concurrency, self.warm_s, self.seconds)
-        return Order(subject.grpc, subject.port, subject.pid, *calls, subject.key, subject.compact)
+        """The order to load a subject so. As many short calls as are open have to end."""
+        plan = self.plan
+        return Order(
+            grpc=subject.grpc,
+            port=subject.port,
+            pids=subject.pids,
+            upstream=subject.upstream,
+            plan=(plan.chunks, plan.group, plan.gap_ms, plan.size),
+            concurrency=self.concurrency,
+            warm_s=self.warm_s,
+            seconds=self.seconds,
+            least=max(self.least, self.concurrency if plan.is_short else 0),
+            connections=self.connections,
+            gaps=self.gaps,
+            patience_s=self.patience_s,
+            key=subject.key,
+            compact=subject.compact,
+            path=subject.path,
+            body=subject.body(plan),
+        )
 
 
 def scenarios(effort: Effort) -> Iterator[Scenario]:

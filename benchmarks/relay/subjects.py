@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from relay import peers
 from relay.load import Load
-from relay.processes import environment, listening, started, wait_for
+from relay.plan import Plan
+from relay.processes import environment, listening, started
+from relay.subject import (
+    DIRECT,
+    EDGE,
+    ENVOY,
+    LITELLM,
+    PAIR,
+    PASSTHROUGH,
+    RELAY,
+    TENSORZERO,
+    TWO,
+    Subject,
+)
 
-DIRECT: Final = "direct"
-PASSTHROUGH: Final = "grpc.aio pass-through"
-RELAY: Final = "chatpb relay"
-EDGE: Final = "HTTP edge"
-TWO: Final = "HTTP edge, relay"
-PAIR: Final = "relay, relay"
-LITELLM: Final = "LiteLLM's proxy"
 SUBJECTS: Final = (
     DIRECT,
     PASSTHROUGH,
@@ -31,31 +36,11 @@ SUBJECTS: Final = (
     PAIR,
     EDGE,
     TWO,
+    ENVOY,
+    TENSORZERO,
     LITELLM,
 )  # in the order of the tables
-LITELLM_COMMAND: Final = Path(".venv-litellm/bin/litellm")
 _RELAY_COMMAND: Final = Path(sys.executable).parent / "chatpb-server"
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A server that answers.
-
-    Attributes:
-        name: What the tables call it.
-        grpc: Whether it speaks gRPC.
-        port: Where it listens, on 127.0.0.1.
-        pid: The process whose use is watched.
-        key: The bearer token that it requires.
-        compact: Whether it is asked for compact chunks.
-    """
-
-    name: str
-    grpc: bool
-    port: int
-    pid: int
-    key: str = "none"
-    compact: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,12 +52,14 @@ class Stage:
         direct: The upstream, called without anything between.
         grpc_port: Where the upstream speaks gRPC.
         load: What calls them.
+        plans: How the upstream will be asked to answer.
     """
 
     folder: Path
     direct: Subject
     grpc_port: int
     load: Load
+    plans: frozenset[Plan] = frozenset()
 
     @contextlib.contextmanager
     def subject(self, name: str, profile: Path | None = None) -> Iterator[Subject]:
@@ -85,19 +72,19 @@ class Stage:
         if name == DIRECT:
             yield self.direct
             return
+        others = {
+            LITELLM: lambda: peers.litellm(self.folder, self.direct),
+            TENSORZERO: lambda: peers.tensorzero(self.folder, self.direct, self.plans),
+            ENVOY: lambda: peers.envoy(self.folder, self.direct, self.grpc_port),
+            EDGE: lambda: self._edge(name),
+            TWO: lambda: self._edge(name),
+            PAIR: self._pair,
+        }
+        if name in others:
+            with others[name]() as subject:
+                yield subject
+            return
         log = self.folder / f"{name.split()[0].lower()}.log"
-        if name == LITELLM:
-            with self._litellm(log) as subject:
-                yield subject
-            return
-        if name in (EDGE, TWO):
-            with self._edge(name) as subject:
-                yield subject
-            return
-        if name == PAIR:
-            with self._pair() as subject:
-                yield subject
-            return
         command: list[str | Path] = [sys.executable, "-P", "-m", "relay.passthrough"]
         arguments = [f"127.0.0.1:{self.grpc_port}"]
         env = dict(os.environ)
@@ -106,27 +93,62 @@ class Stage:
             env = environment()
             if profile:
                 command = [sys.executable, "-P", Path(__file__).with_name("profiled.py"), profile]
-            upstream = f"http://127.0.0.1:{self.direct.port}/v1"
-            arguments = ["--listen", "127.0.0.1:0", "--upstream", upstream]
+            arguments = ["--listen", "127.0.0.1:0", "--upstream", self._http_upstream]
         with started([*command, *arguments], env, log) as process:
             [address] = listening(process, log)
-            yield Subject(name, True, int(address.rpartition(":")[2]), process.pid)
+            port = int(address.rpartition(":")[2])
+            yield Subject(name, True, port, (process.pid,), self.direct.upstream)
+
+    @contextlib.contextmanager
+    def relay(
+        self, *flags: str, command: Sequence[str | Path] = (_RELAY_COMMAND,)
+    ) -> Iterator[tuple[Subject, Subject]]:
+        """A relay, as it is called over gRPC and over HTTP.
+
+        Args:
+            flags: Its flags, but for those of addresses.
+            command: What runs it.
+        """
+        log = self.folder / f"{secrets.token_hex(4)}.log"
+        with self._started(log, self._http_upstream, *flags, command=command) as started_relay:
+            process, grpc, http = started_relay
+            rest = ((process.pid,), self.direct.upstream)
+            yield Subject(RELAY, True, grpc, *rest), Subject(EDGE, False, http, *rest)
+
+    @property
+    def _http_upstream(self) -> str:
+        return f"http://127.0.0.1:{self.direct.port}/v1"
+
+    @contextlib.contextmanager
+    def _started(
+        self,
+        log: Path,
+        upstream: str,
+        *flags: str,
+        command: Sequence[str | Path] = (_RELAY_COMMAND,),
+    ) -> Iterator[tuple[subprocess.Popen[bytes], int, int]]:
+        """A relay with both edges: its process, its port for gRPC and the one for HTTP."""
+        listen = ("--listen", "127.0.0.1:0", "--http", "127.0.0.1:0")
+        arguments = (*listen, "--upstream", upstream, *flags)
+        with started([*command, *arguments], environment(), log) as process:
+            [grpc] = listening(process, log)
+            assert process.stdout
+            url = process.stdout.readline().decode().split()[-1]  # http on http://HOST:PORT/v1
+            ports = (address.rpartition(":")[2].partition("/")[0] for address in (grpc, url))
+            yield (process, *map(int, ports))  # type: ignore[misc]
 
     @contextlib.contextmanager
     def _edge(self, name: str) -> Iterator[Subject]:
         """A relay called over HTTP, before the upstream or before another relay."""
         with contextlib.ExitStack() as stack:
-            upstream = f"http://127.0.0.1:{self.direct.port}/v1"
+            upstream = self._http_upstream
+            behind: tuple[int, ...] = ()
             if name == TWO:
-                upstream = f"grpc://127.0.0.1:{stack.enter_context(self.subject(RELAY)).port}"
-            flags = ("--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--upstream", upstream)
-            log = self.folder / f"edge-{len(name)}.log"
-            command: list[str | Path] = [_RELAY_COMMAND, *flags]
-            process = stack.enter_context(started(command, environment(), log))
-            listening(process, log)
-            assert process.stdout
-            url = process.stdout.readline().decode().split()[-1]  # http on http://HOST:PORT/v1
-            yield Subject(name, False, int(url.rpartition(":")[2].partition("/")[0]), process.pid)
+                core = stack.enter_context(self.subject(RELAY))
+                upstream, behind = f"grpc://127.0.0.1:{core.port}", core.pids
+            started = self._started(self.folder / f"edge-{len(name)}.log", upstream)
+            process, _, port = stack.enter_context(started)
+            yield Subject(name, False, port, (process.pid, *behind), self.direct.upstream)
 
     @contextlib.contextmanager
     def _pair(self) -> Iterator[Subject]:
@@ -137,37 +159,18 @@ class Stage:
             with started([_RELAY_COMMAND, *flags], environment(), log) as process:
                 [address] = listening(process, log)
                 port = int(address.rpartition(":")[2])
-                yield Subject(PAIR, True, port, process.pid, compact=True)
-
-    @contextlib.contextmanager
-    def _litellm(self, log: Path) -> Iterator[Subject]:
-        parameters = {
-            "model": "openai/*",
-            "api_base": f"http://127.0.0.1:{self.direct.port}/v1",
-            "api_key": "none",
-        }
-        # YAML, which JSON is too.
-        config = self.folder / "litellm.json"
-        models = [{"model_name": "*", "litellm_params": parameters}]
-        config.write_text(json.dumps({"model_list": models}))
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
-        arguments = f"--host 127.0.0.1 --port {port} --num_workers 1 --telemetry False"
-        command = [str(LITELLM_COMMAND), "--config", str(config), *arguments.split()]
-        key = f"sk-{secrets.token_hex(32)}"  # without one it does not start
-        env = environment(
-            LITELLM_MASTER_KEY=key,
-            LITELLM_LOCAL_MODEL_COST_MAP="True",  # nothing is fetched from elsewhere
-            LITELLM_LOG="ERROR",
-        )
-        with started(command, env, log) as process:
-            wait_for(process, port, log)
-            yield Subject(LITELLM, False, port, process.pid, key)
+                pids = (process.pid, *core.pids)
+                yield Subject(PAIR, True, port, pids, self.direct.upstream, compact=True)
 
 
 @contextlib.contextmanager
-def stage(folder: Path) -> Iterator[Stage]:
-    """Starts the upstream and the load generator."""
+def stage(folder: Path, plans: Iterable[Plan] = ()) -> Iterator[Stage]:
+    """Starts the upstream and the load generator.
+
+    Args:
+        folder: Where logs go.
+        plans: How the upstream will be asked to answer, for those that must know its models.
+    """
     with contextlib.ExitStack() as stack:
 
         def start(module: str) -> subprocess.Popen[bytes]:
@@ -176,11 +179,14 @@ def stage(folder: Path) -> Iterator[Stage]:
 
         upstream = start("upstream")
         http, grpc = listening(upstream, folder / "upstream.log")
-        direct = Subject(DIRECT, False, int(http.rpartition(":")[2]), upstream.pid)
-        yield Stage(folder, direct, int(grpc.rpartition(":")[2]), Load(start("load")))
+        ports = [int(address.rpartition(":")[2]) for address in (http, grpc)]
+        direct = Subject(DIRECT, False, ports[0], (upstream.pid,), upstream.pid)
+        yield Stage(folder, direct, ports[1], Load(start("load")), frozenset(plans))
 
 
 def missing(name: str) -> str:
     """Why a subject cannot be measured; nothing if it can."""
-    commands = {LITELLM: LITELLM_COMMAND, **dict.fromkeys((RELAY, PAIR, EDGE, TWO), _RELAY_COMMAND)}
-    return "" if name not in commands or commands[name].exists() else "not installed"
+    if name in peers.OPTIONS.values():
+        return peers.missing(name)
+    needed = name in (RELAY, PAIR, EDGE, TWO)
+    return "not installed" if needed and not _RELAY_COMMAND.exists() else ""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any, TypeVar
+TYPE_CHECKING = False  # `import chatpb` does without the module `typing`
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+    from typing import Any, TypeVar
 
-_T = TypeVar("_T")
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+    _T = TypeVar("_T")
 
 
 class ChatpbError(Exception):
@@ -94,6 +94,8 @@ def path_of(path: Any) -> Path:
     Raises:
         ArgumentTypeError: It is not a path.
     """
+    from pathlib import Path
+
     try:
         return Path(path)
     except TypeError:
@@ -120,7 +122,7 @@ def path_segment(segment: str | int) -> str:
     """A member name or an array index, as it is written in a path."""
     if isinstance(segment, int):
         return f"[{segment}]"
-    if _IDENTIFIER.match(segment):
+    if segment.isascii() and segment.isidentifier():
         return f".{segment}"
     quoted = segment.replace("\\", "\\\\").replace("'", "\\'")
     return f"['{quoted.encode('utf-8', 'backslashreplace').decode()}']"

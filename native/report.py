@@ -21,9 +21,9 @@ def main() -> None:
     """Prints the report."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        import chatpb
+        from chatpb import implementation
     built = _last_build()
-    if chatpb.implementation == "native":
+    if implementation == "native":
         print("chatpb uses its native implementation")
         if built:
             print(f"  an earlier build of it: at the last one, {built}")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
-import pkgutil
 import sys
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -14,26 +13,32 @@ from chatpb._cli import commands
 from chatpb._cli.failure import BROKEN_PIPE, DATA_ERROR, INTERRUPTED, CliError, reason
 from chatpb._errors import ChatpbError, ConversionError, os_error_text
 
-#: The module of each command, by the command's name.
-_MODULES: Final = {
-    module.name.replace("_", "-"): f"{commands.__name__}.{module.name}"
-    for module in pkgutil.iter_modules(commands.__path__)
-}
-
 
 class _App(click.Group):
     """A group that imports a command when it is needed, and reports a mistake in one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """The names of the commands, in the order of the help text."""
-        return sorted(_MODULES)
+        return sorted(commands.SUMMARIES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """A command by its name."""
-        if cmd_name not in _MODULES:
+        if cmd_name not in commands.SUMMARIES:
             return None
-        command: click.Command = importlib.import_module(_MODULES[cmd_name]).command
+        module = f"{commands.__name__}.{cmd_name.replace('-', '_')}"
+        command: click.Command = importlib.import_module(module).command
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Lists the commands, without importing them."""
+        names = self.list_commands(ctx)
+        width = formatter.width - 6 - max(map(len, names))
+        rows = [
+            (name, click.Command(name, help=commands.SUMMARIES[name]).get_short_help_str(width))
+            for name in names
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
     def main(self, *args: Any, **options: Any) -> NoReturn:
         """Runs a command and exits."""

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 from google.protobuf.message import Message
 
 from chatpb._errors import ArgumentValueError, ConversionError, iterator_of, wrong_type
+from chatpb._mapping.arguments import check_class, utf8
 from chatpb._mapping.convert import binary_to_json, json_to_binary
 from chatpb._mapping.native import native_type, transcoder
-from chatpb._mapping.schema import check_class, mapping_of
-from chatpb._mapping.text import utf8
+from chatpb._mapping.schema import mapping_of
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 
 if TYPE_CHECKING:

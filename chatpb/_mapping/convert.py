@@ -5,31 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
-import orjson
 from google.protobuf.message import DecodeError, Message
-from google.protobuf.unknown_fields import UnknownFieldSet
 
 from chatpb._errors import ConversionError
 from chatpb._mapping import native
-from chatpb._mapping.canonical import canonical
-from chatpb._mapping.fault import MAX_DEPTH, find_refusal
+from chatpb._mapping.arguments import as_bytes, check_class, check_message, utf8
 from chatpb._mapping.native import dicts, native_type
-from chatpb._mapping.reader import fast_reader, reader
-from chatpb._mapping.residue import walk
-from chatpb._mapping.schema import check_class, check_message, mapping_of
-from chatpb._mapping.text import (
-    InexactError,
-    as_bytes,
-    check_tree,
-    dump,
-    dump_bytes,
-    kind_of,
-    parse,
-    parse_fast,
-    parse_plain,
-    utf8,
-)
-from chatpb._mapping.writer import Context, writer
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 
 if TYPE_CHECKING:
@@ -80,7 +61,9 @@ def from_json(
         if type(binary) is bytes:
             return message_type.FromString(binary)
         _raise(binary)
-    return _read(raw, message_type, allow_nan)
+    from chatpb._mapping import reference
+
+    return reference.read(raw, message_type, allow_nan)
 
 
 def to_json(
@@ -121,7 +104,9 @@ def to_json(
         if type(text) is bytes:
             return text
         _raise(text)
-    return _write(message, allow_nan, ignore_unknown_fields)
+    from chatpb._mapping import reference
+
+    return reference.write(message, allow_nan, ignore_unknown_fields)
 
 
 @overload
@@ -155,10 +140,9 @@ def from_dict(
         binary = dicts.to_binary(members, number, allow_nan)
         if binary is not None:
             return message_type.FromString(binary)
-    tree = check_tree(members, allow_nan=allow_nan)
-    if type(tree) is not dict:
-        raise ConversionError(f"expected an object, got {kind_of(tree)}")
-    return from_tree(tree, message_type)
+    from chatpb._mapping import reference
+
+    return reference.from_dict(members, message_type, allow_nan)
 
 
 def to_dict(
@@ -186,16 +170,16 @@ def to_dict(
         binary = message.SerializeToString()
         text = dicts.plain_json(binary, number, allow_nan, ignore_unknown_fields)
         if text is not None:
+            import orjson  # costs more than protobuf's messages
+
             try:
                 tree: dict[str, Any] = orjson.loads(text)
                 return tree
             except orjson.JSONDecodeError:
                 text = None  # it has NaN, a lone surrogate or a number beyond the range of doubles
-    context = Context(lambda text: parse_plain(text, allow_nan=allow_nan), allow_nan)
-    members = to_tree(message, context, ignore_unknown_fields)
-    if context.free_brackets > MAX_DEPTH // 2:
-        check_tree(members, allow_nan=allow_nan)
-    return members
+    from chatpb._mapping import reference
+
+    return reference.to_dict(message, allow_nan, ignore_unknown_fields)
 
 
 def json_to_binary(
@@ -219,7 +203,9 @@ def json_to_binary(
         if type(binary) is bytes:
             return binary
         _raise(binary)
-    return canonical(_read(raw, message_type, allow_nan))
+    from chatpb._mapping import reference
+
+    return reference.read_binary(raw, message_type, allow_nan)
 
 
 def binary_to_json(
@@ -251,7 +237,9 @@ def binary_to_json(
     except (DecodeError, UnicodeDecodeError):  # the latter from the runtime in pure Python
         name = message_type.DESCRIPTOR.full_name
         raise ConversionError(f"not the binary form of a {name}") from None
-    return _write(message, allow_nan, ignore_unknown_fields)
+    from chatpb._mapping import reference
+
+    return reference.write(message, allow_nan, ignore_unknown_fields)
 
 
 def part_to_json(
@@ -362,69 +350,3 @@ def _raise(given: object) -> None:
     """Raises the error that the native implementation gave, if it did."""
     if type(given) is tuple:
         raise ConversionError(*given)
-
-
-def _read(raw: bytes, message_type: type[MessageT], allow_nan: bool) -> MessageT:
-    """What the reference reads."""
-    message = read_fast(raw, message_type)
-    return read_exact(raw, message_type, allow_nan) if message is None else message
-
-
-def _write(message: Message, allow_nan: bool, ignore_unknown_fields: bool) -> bytes:
-    """What the reference writes."""
-    context = Context(lambda text: parse(text, allow_nan=allow_nan), allow_nan)
-    tree = to_tree(message, context, ignore_unknown_fields)
-    if context.free_brackets > MAX_DEPTH // 2:
-        check_tree(tree, allow_nan=True)
-    return dump(tree).encode() if context.may_be_infinite else dump_bytes(tree)
-
-
-def read_fast(raw: bytes, message_type: type[MessageT]) -> MessageT | None:
-    """What `read_exact` returns; None if this cannot be known, or may be an error."""
-    try:
-        tree = parse_fast(raw)
-        if type(tree) is not dict:
-            return None
-        return message_type(**fast_reader(mapping_of(message_type))(tree, 0))
-    except (InexactError, ConversionError):
-        return None
-
-
-def read_exact(raw: bytes, message_type: type[MessageT], allow_nan: bool) -> MessageT:
-    """Reads any text, with the parser that loses nothing."""
-    tree = parse(raw, allow_nan=allow_nan)
-    if type(tree) is not dict:
-        refusal = find_refusal(raw, allow_nan=allow_nan)
-        assert refusal is not None
-        raise refusal
-    return from_tree(tree, message_type)
-
-
-def from_tree(tree: dict[str, Any], message_type: type[MessageT]) -> MessageT:
-    """Reads a JSON tree into a message."""
-    return message_type(**reader(mapping_of(message_type))(tree, 0))
-
-
-def to_tree(message: Message, context: Context, ignore_unknown_fields: bool) -> dict[str, Any]:
-    """Writes a message as a JSON tree."""
-    check_message(message)
-    context.ignore_unknown = ignore_unknown_fields
-    if not ignore_unknown_fields:
-        _refuse_unknown_fields(message)
-    tree: dict[str, Any] = writer(mapping_of(message))(message, context)
-    return tree
-
-
-def _refuse_unknown_fields(message: Message) -> None:
-    known = type(message)()
-    known.CopyFrom(message)
-    known.DiscardUnknownFields()
-    if known.ByteSize() == message.ByteSize():
-        return
-    for path, part in walk(message):
-        for unknown in UnknownFieldSet(part):  # type: ignore[attr-defined]  # has __getitem__
-            raise ConversionError(
-                f"field {unknown.field_number} of {part.DESCRIPTOR.full_name} is not in this"
-                " version of the schema; pass ignore_unknown_fields=True to leave it out",
-                path,
-            )

@@ -7,12 +7,8 @@ results and the same errors.
 from __future__ import annotations
 
 import functools
-import hashlib
-import importlib.util
 import os
-import warnings
-from importlib import resources
-from pathlib import Path
+import pkgutil
 from typing import TYPE_CHECKING, Final
 
 from google.protobuf.message import Message
@@ -21,6 +17,7 @@ if TYPE_CHECKING:
     from _chatpb import ChunkStream, Dicts, Transcoder
 
 _VARIABLE: Final = "CHATPB_IMPLEMENTATION"
+_ROOT: Final = os.path.abspath(os.path.join(__file__, "..", "..", ".."))
 
 
 def _load() -> Transcoder | None:
@@ -29,7 +26,8 @@ def _load() -> Transcoder | None:
         raise ImportError(f"{_VARIABLE} is {wanted!r}; expected python or native")
     if wanted == "python":
         return None
-    schema = (resources.files("chatpb.v1") / "descriptor_set.binpb").read_bytes()
+    schema = pkgutil.get_data("chatpb.v1", "descriptor_set.binpb")
+    assert schema is not None
     try:
         import _chatpb
     except ModuleNotFoundError as error:
@@ -59,14 +57,19 @@ def _load() -> Transcoder | None:
 def _interface() -> bytes | None:
     """The interface that chatpb calls, a stub of types next to it; None if it is not installed."""
     for name in ("_chatpb.pyi", "_chatpb-stubs/__init__.pyi"):  # a checkout, a wheel
-        path = Path(__file__).parents[2] / name
-        if path.is_file():
-            return path.read_bytes()
+        try:
+            with open(os.path.join(_ROOT, name), "rb") as file:
+                return file.read()
+        except OSError:
+            continue
     return None
 
 
 def _refuse(problem: str, wanted: str) -> None:
     """Warns of an extension that cannot be used; raises if it is required."""
+    import importlib.util
+    import warnings
+
     remedy = f"{problem}: reinstall chatpb where cargo is on the PATH"
     if wanted == "native":
         raise ImportError(f"{remedy} ({_VARIABLE} requires the extension)")
@@ -81,6 +84,8 @@ def _refuse(problem: str, wanted: str) -> None:
 
 
 def _digest(content: bytes) -> str:
+    import hashlib
+
     return hashlib.sha256(content).hexdigest()[:12] if content else "(unknown)"
 
 

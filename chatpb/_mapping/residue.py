@@ -9,7 +9,8 @@ from typing import Any, Literal
 from google.protobuf.message import Message
 
 from chatpb._errors import ConversionError, path_segment, wrong_type
-from chatpb._mapping.schema import MessageType, check_message, key_name, mapping_of
+from chatpb._mapping.arguments import check_message
+from chatpb._mapping.schema import MessageType, key_name, mapping_of
 from chatpb._mapping.text import dump, kind_of, parse, parse_plain
 from chatpb._wire import embedded
 from chatpb.v1.residue_pb2 import Residue

@@ -17,7 +17,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from chatpb._errors import ChatpbError, ConversionError, wrong_type
+from chatpb._errors import ChatpbError, ConversionError
 from chatpb._mapping.text import parse_plain
 from chatpb.v1 import options_pb2, residue_pb2
 
@@ -251,33 +251,6 @@ def mapping_of(message: Message | type[Message]) -> MessageType:
         SchemaError: The message does not mirror a JSON value. It is a TypeError.
     """
     return _message_type(cast("Descriptor", message.DESCRIPTOR))
-
-
-def check_message(message: object, kind: type[Message] | None = None) -> None:
-    """Refuses what is not a message.
-
-    Args:
-        message: The message.
-        kind: Its type; None for any.
-
-    Raises:
-        ArgumentTypeError: It is not a message, but a class of messages, for example; or it is a
-            message of another type.
-    """
-    if not isinstance(message, Message):
-        raise wrong_type("a message of chatpb.v1", message)
-    if kind is not None and message.DESCRIPTOR.full_name != kind.DESCRIPTOR.full_name:
-        raise wrong_type(f"a {kind.DESCRIPTOR.name}", message)
-
-
-def check_class(message_type: object) -> None:
-    """Refuses what is not a class of messages.
-
-    Raises:
-        ArgumentTypeError: It is not such a class, but a message or a name, for example.
-    """
-    if not isinstance(message_type, type) or not issubclass(message_type, Message):
-        raise wrong_type("a message class of chatpb.v1", message_type)
 
 
 def _make_message_type(descriptor: Descriptor) -> tuple[MessageType, Callable[[], None]]:

@@ -18,7 +18,8 @@ from typing import Any, Final
 
 import orjson
 
-from chatpb._errors import ConversionError, wrong_type
+from chatpb._errors import ConversionError
+from chatpb._mapping.arguments import utf8
 from chatpb._mapping.fault import MAX_DEPTH, TOO_DEEP, find_error, may_be_too_deep
 from chatpb._mapping.native import transcoder
 
@@ -123,35 +124,6 @@ def count(data: bytes, word: bytes) -> int:
         data.count(word, start, start + _STEP + len(word) - 1)
         for start in range(0, len(data), _STEP)
     )
-
-
-def utf8(data: bytes | bytearray | memoryview | str) -> bytes:
-    """The bytes of a JSON text, with the lone surrogates of a str as escapes.
-
-    Raises:
-        ArgumentTypeError: It is neither bytes nor str.
-    """
-    if isinstance(data, str):
-        return data.encode("utf-8", "backslashreplace")
-    return as_bytes(data, "JSON text as bytes or str")
-
-
-def as_bytes(data: bytes | bytearray | memoryview, expected: str = "bytes") -> bytes:
-    """The bytes of an argument, which `bytes()` would make of integers and lists too.
-
-    Args:
-        data: The argument: bytes, or what has the buffer protocol.
-        expected: What the function takes, for the error.
-
-    Raises:
-        ArgumentTypeError: It is something else.
-    """
-    if type(data) is bytes:
-        return data
-    try:
-        return bytes(memoryview(data))
-    except TypeError:
-        raise wrong_type(expected, data) from None
 
 
 def _parse(data: bytes, number: Callable[[str], Any], allow_nan: bool) -> Any:

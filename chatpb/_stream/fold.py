@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from chatpb._errors import ConversionError, iterator_of
-from chatpb._mapping.convert import from_tree, to_tree
-from chatpb._mapping.schema import Field, MessageType, check_message
+from chatpb._mapping.arguments import check_message
+from chatpb._mapping.reference import from_tree, to_tree
+from chatpb._mapping.schema import Field, MessageType
 from chatpb._mapping.writer import Context
 from chatpb._stream.elements import KeyedElements, UnknownElements
 from chatpb._stream.pieces import Name, Text, begins

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from chatpb._mapping.convert import from_tree, to_tree
-from chatpb._mapping.schema import Field, MessageType, check_message
+from chatpb._mapping.arguments import check_message
+from chatpb._mapping.reference import from_tree, to_tree
+from chatpb._mapping.schema import Field, MessageType
 from chatpb._mapping.text import dump
 from chatpb._mapping.writer import Context
 from chatpb._stream.fold import fold

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from chatpb._errors import ConversionError
+from chatpb._mapping.arguments import as_bytes
 from chatpb._mapping.convert import json_to_binary
 from chatpb._mapping.native import native_chunk_stream
-from chatpb._mapping.text import as_bytes
 from chatpb._stream.errors import find_error
 from chatpb.sse._decoder import DONE, Decoder, Event, is_error_event
 from chatpb.v1.chat_completion_chunk_pb2 import ChatCompletionChunk

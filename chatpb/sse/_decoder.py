@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from chatpb._errors import ArgumentValueError, ConversionError, wrong_type
-from chatpb._mapping.text import as_bytes
+from chatpb._mapping.arguments import as_bytes
 from chatpb._stream.errors import FoundError, find_error
 
 DONE: Final = b"[DONE]"  # the data of the event that ends a stream

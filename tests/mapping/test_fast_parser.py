@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import chatpb
 from chatpb._mapping.canonical import canonical
-from chatpb._mapping.convert import read_exact, read_fast
+from chatpb._mapping.reference import read_exact, read_fast
 from chatpb._mapping.schema import mapping_of
 from chatpb.v1 import ChatCompletion, ChatCompletionRequest, FunctionDefinition, ModerationResult
 from support.golden_files import vectors

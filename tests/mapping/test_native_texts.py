@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import chatpb
 from chatpb import ConversionError
-from chatpb._mapping import convert, fault, text
+from chatpb._mapping import fault, reference, text
 from chatpb._mapping.native import transcoder
 from chatpb._mapping.schema import mapping_of
 from chatpb.sse import ChunkDecoder
@@ -119,7 +119,7 @@ def lonely(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("the reference is asked")
 
     for module, names in {
-        convert: ["_read", "_write", "read_fast", "read_exact"],
+        reference: ["read", "write", "read_fast", "read_exact"],
         fault: ["scan", "_Scanner"],
         text: ["_decode"],
     }.items():

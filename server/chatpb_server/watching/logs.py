@@ -209,17 +209,28 @@ def _message(record: logging.LogRecord) -> str:
     return _cut(text.partition("\n")[0])
 
 
-def _time(record: logging.LogRecord) -> str:
-    second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-    return f"{second}.{int(record.msecs):03d}Z"
+class _Formatter(logging.Formatter):
+    """What both formats have in common. The handler's lock is held while they are used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._second = 0
+        self._second_text = ""
+
+    def _time(self, record: logging.LogRecord) -> str:
+        second = int(record.created)
+        if second != self._second:  # busy relays write hundreds of lines in a second
+            self._second = second
+            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._second_text}.{int(record.msecs):03d}Z"
 
 
-class _JsonFormatter(logging.Formatter):
+class _JsonFormatter(_Formatter):
     # The standard library's writer, not orjson: it escapes all that is not ASCII, so that nothing
     # a caller has chosen can end a line or reach a terminal, and takes lone surrogates.
     def format(self, record: logging.LogRecord) -> str:
         members = {
-            "time": _time(record),
+            "time": self._time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": _message(record),
@@ -232,12 +243,12 @@ class _JsonFormatter(logging.Formatter):
         return _escaped(members)
 
 
-class _TextFormatter(logging.Formatter):
+class _TextFormatter(_Formatter):
     def format(self, record: logging.LogRecord) -> str:
         message = _escaped(_message(record))[1:-1]
         if record.name != __name__:
             message = f"{record.name}: {message}"
-        words = [_time(record), record.levelname, message]
+        words = [self._time(record), record.levelname, message]
         for name, value in getattr(record, "fields", _NO_FIELDS).items():
             if value is not None and value != "":
                 words.append(f"{name}={_plain(value)}")
@@ -249,10 +260,13 @@ class _TextFormatter(logging.Formatter):
 
 
 def _plain(value: object) -> str:
+    if type(value) is int or type(value) is float:
+        return str(value)
     if isinstance(value, str):
-        text = _cut(value)
-        return text if _PLAIN.fullmatch(text) else _escaped(text)
-    return str(value) if type(value) is int or type(value) is float else _escaped(value)
+        value = _cut(value)
+        if _PLAIN.fullmatch(value):
+            return value
+    return _escaped(value)
 
 
 _encode: Final = json.JSONEncoder(separators=(",", ":"), default=str).encode

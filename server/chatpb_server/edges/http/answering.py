@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Final
 
 from aiohttp import HttpVersion11, web
@@ -176,7 +176,7 @@ class Answering:
 
     async def _send(self, response: web.Response) -> web.StreamResponse:
         self._begin(response)
-        with gone():
+        with GONE:
             await self._connection.send(self._request, response)
         return response
 
@@ -200,15 +200,15 @@ class Answering:
                 "cache-control": "no-cache",
                 "x-accel-buffering": "no",
             }
-            response = web.StreamResponse(headers=self._headers(call, kind, headers))
+            response = _EventStream(headers=self._headers(call, kind, headers))
             self._begin(response)
             self._is_between_events = True
-            with gone():
+            with GONE:
                 await response.prepare(self._request)
 
         async def write(data: bytes) -> None:
             self._is_between_events = data.endswith(BLANK_LINES)
-            with gone():
+            with GONE:
                 await connection.write(self._request, data)
 
         is_event_stream = False
@@ -232,7 +232,7 @@ class Answering:
             await write(last)
         self._is_between_events = False  # nothing can follow, even if this is not read in time
         assert self._response is not None
-        with gone():
+        with GONE:
             await connection.end_stream(self._response)
 
     async def _failed(self, call: Call, error: CallError) -> web.StreamResponse:
@@ -277,10 +277,24 @@ class Answering:
         return RefusalError(405, text, "method_not_supported")
 
 
-@contextmanager
-def gone() -> Iterator[None]:
-    """Writing to a caller that may be gone."""
-    try:
-        yield
-    except ConnectionError as error:
-        raise CallerGoneError from error
+class _EventStream(web.StreamResponse):
+    """An answer whose head is sent together with the first event, which has come already."""
+
+    _send_headers_immediately = False
+
+
+class _Gone:
+    """Writing to a caller that may be gone: a context, which keeps nothing."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        """Writes."""
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, ConnectionError):
+            raise CallerGoneError from error
+
+
+#: For all callers: one is entered for each piece of an answer.
+GONE: Final = _Gone()

@@ -191,10 +191,14 @@ class Connection(RequestHandler):
         """
         writer = request.writer
         assert isinstance(writer, StreamWriter)
+        if len(data) <= _PIECE:
+            await writer.write(data, drain=False)
+            if self._paused:
+                await self._until_resumed()
+            return
         for begin in range(0, len(data), _PIECE):
             # In pieces, since what the socket does not take at once is copied.
-            piece = memoryview(data)[begin : begin + _PIECE] if len(data) > _PIECE else data
-            await writer.write(piece, drain=False)
+            await writer.write(memoryview(data)[begin : begin + _PIECE], drain=False)
             await self._until_resumed()
 
     async def flush(self) -> None:

@@ -13,7 +13,7 @@ from chatpb_server.core.guard import CallError
 from chatpb_server.core.pace import Pace
 from chatpb_server.core.passing import PassedAnswer, Passing, path_class
 from chatpb_server.core.upstream import UpstreamError
-from chatpb_server.edges.http.answering import Answering, gone
+from chatpb_server.edges.http.answering import GONE, Answering
 from chatpb_server.edges.http.connection import OURS
 from chatpb_server.edges.http.passed_body import CallerBody
 from chatpb_server.edges.http.passed_headers import passed_back, passed_on
@@ -94,16 +94,16 @@ class Passage(Answering):
         reason = answer.reason if answer.reason.isascii() and answer.reason.isprintable() else None
         response = _AsItIs(status=answer.status, reason=reason, headers=headers)
         self._begin(response)
-        with gone():
+        with GONE:
             await response.prepare(self._request)
         is_first = answer.status < 400
         async for piece in answer.body:
-            with gone():
+            with GONE:
                 await self._connection.write(self._request, piece)
             if is_first:
                 is_first = False
                 passing.began(call)
-        with gone():
+        with GONE:
             await self._connection.end_stream(response)
 
 

@@ -23,7 +23,7 @@ from chatpb_server.core.guard import CallerGoneError, CallError, Peer
 from chatpb_server.core.offload import stepwise, threaded
 from chatpb_server.core.service import Metadata
 from chatpb_server.core.upstream import UpstreamDataError
-from chatpb_server.edges.http.answering import LAST, Answering, gone
+from chatpb_server.edges.http.answering import GONE, LAST, Answering
 from chatpb_server.edges.http.connect import connect, grpc_web
 from chatpb_server.edges.http.connect.envelopes import (
     COMPRESSED,
@@ -169,7 +169,7 @@ class RpcAnswering(Answering):
             kind[protocol.compresses] = GZIP
         response = web.StreamResponse(headers=self._headers(self._call, kind, headers))
         self._begin(response)
-        with gone():
+        with GONE:
             await response.prepare(self._request)
 
     async def _write(self, data: bytes) -> None:
@@ -185,7 +185,7 @@ class RpcAnswering(Answering):
         if self._protocol.is_text:
             data = await threaded(len(data), grpc_web.encoded, data)
         self._is_between_messages = False
-        with gone():
+        with GONE:
             await self._connection.write(self._request, data)
         self._is_between_messages = True
 
@@ -195,7 +195,7 @@ class RpcAnswering(Answering):
         await self._write_framed(*self._protocol.end(trailers, failure))
         self._is_between_messages = False  # nothing can follow, even if this is not read in time
         assert self._response is not None
-        with gone():
+        with GONE:
             await self._connection.end_stream(self._response)
 
     async def _failed(self, call: Call, error: CallError) -> web.StreamResponse:

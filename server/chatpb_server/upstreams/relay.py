@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -42,6 +41,7 @@ from chatpb_server.core.upstream import (
     UpstreamStream,
     UpstreamTimeoutError,
 )
+from chatpb_server.core.waits import Wait, Waits
 from chatpb_server.upstreams.model_list import models_in
 from chatpb_server.upstreams.registry import register
 from chatpb_server.upstreams.relay_faults import translated, upstream_headers
@@ -203,20 +203,19 @@ class GrpcUpstream:
 
     async def _soon(self, awaitable: Any) -> Any:
         """What is awaited, unless the other relay is silent for too long."""
-        seconds = self._settings.silence_timeout
-        if seconds is None:
-            return await awaitable
+        wait = Wait(self._silent)
         try:
-            async with asyncio.timeout(seconds) as scope:
+            with wait:
                 return await awaitable
         except TimeoutError as error:
-            if not scope.expired():
+            if not wait.is_over:
                 raise
             raise UpstreamTimeoutError("silence") from error
 
     def _opened(self) -> Any:
         if self._channel is None:
             self._channel = self._server.open(aio.insecure_channel, aio.secure_channel)
+            self._silent = Waits(self._settings.silence_timeout, Wait.end)
         return self._channel
 
     def _arguments(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 from grpc import StatusCode, aio
@@ -33,8 +31,7 @@ _NOT_CONNECTED: Final = (
 _TOO_LARGE: Final = ("CLIENT: Sent message larger", "SERVER: Received message larger")
 
 
-@contextmanager
-def translated(has_begun: bool) -> Iterator[None]:
+class translated:  # noqa: N801 (a context, like `suppress`)
     """Raises the failure of a call to another relay as the fault of an upstream.
 
     If the time is up, that is a `DeadlineError`, whichever relay notices it first.
@@ -42,10 +39,18 @@ def translated(has_begun: bool) -> Iterator[None]:
     Args:
         has_begun: Whether the answer has begun.
     """
-    try:
-        yield
-    except aio.AioRpcError as error:
-        raise _fault(error, has_begun) from error
+
+    __slots__ = ("_has_begun",)
+
+    def __init__(self, has_begun: bool) -> None:
+        self._has_begun = has_begun
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, aio.AioRpcError):
+            raise _fault(error, self._has_begun) from error
 
 
 def _fault(error: aio.AioRpcError, has_begun: bool) -> UpstreamFault | DeadlineError:

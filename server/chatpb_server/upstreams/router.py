@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Annotated, ClassVar, Final
@@ -193,8 +193,7 @@ class Router:
                     failure = error
                 else:
                     attempts.succeeded()
-                    chunks = await stack.enter_async_context(aclosing(_all(first, stream.chunks)))
-                    yield UpstreamStream(chunks, stream.headers)
+                    yield UpstreamStream(_All(first, stream.chunks), stream.headers)
                     return
             await attempts.failed(failure)
 
@@ -334,10 +333,22 @@ def _is_asked_once(error: UpstreamError) -> bool:
     return _USED_UP_QUOTA in error.body
 
 
-async def _all(
-    first: UpstreamChunks | None, rest: AsyncIterator[UpstreamChunks]
-) -> AsyncGenerator[UpstreamChunks, None]:
-    if first is not None:
-        yield first
-    async for chunks in rest:
-        yield chunks
+class _All:
+    """The items of a stream of which the first was taken."""
+
+    __slots__ = ("_first", "_rest")
+
+    def __init__(self, first: UpstreamChunks | None, rest: AsyncIterator[UpstreamChunks]) -> None:
+        self._first = first
+        self._rest = rest
+
+    def __aiter__(self) -> AsyncIterator[UpstreamChunks]:
+        return self
+
+    def __anext__(self) -> Awaitable[UpstreamChunks]:
+        first, self._first = self._first, None
+        return self._rest.__anext__() if first is None else _made(first)
+
+
+async def _made(chunks: UpstreamChunks) -> UpstreamChunks:
+    return chunks

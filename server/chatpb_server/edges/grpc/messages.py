@@ -21,8 +21,8 @@ from chatpb_server.core.gate import MemoryLimitError
 from chatpb_server.core.guard import CallerGoneError
 from chatpb_server.core.limits import Limits
 from chatpb_server.core.upstream import RequestError
+from chatpb_server.core.waits import Wait, Waits
 from chatpb_server.edges.grpc.runtime import follow_handlers, reset_call
-from chatpb_server.edges.grpc.waits import Wait, Waits
 
 #: For how many seconds a message can come without counting. What comes in one go takes less, so
 #: slow callers do not hold up the others.

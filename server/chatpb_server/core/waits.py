@@ -29,7 +29,8 @@ class Waits(Generic[_T]):
         return len(self._due)
 
     def add(self, wait: _T) -> None:
-        """Begins to wait."""
+        """Begins to wait, or begins again."""
+        self._due.pop(wait, None)  # the last one that began is last
         if self._seconds is None:
             self._due[wait] = math.inf
             return

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, Final
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.http_parser import HttpResponseParserPy
+
+from chatpb_server.core.waits import Waits
 
 #: What both parsers are given.
 _PARAMS: Final = (
@@ -30,24 +31,34 @@ _LENGTH: Final = b"content-length"
 _CODING: Final = b"transfer-encoding"
 
 
-def protocol_factory(loop: asyncio.AbstractEventLoop) -> Any:
-    """What makes the protocol of a connection, for a connector of aiohttp."""
-    return partial(Protocol, loop=loop)
-
-
 class Protocol(ResponseHandler):
     """A connection whose answers are read by either parser.
+
+    Args:
+        loop: The event loop.
+        silent: The connections whose answers may not be silent for too long. Each piece of a stream
+            would otherwise take a new timer.
 
     Attributes:
         is_used: Whether a request was sent on it.
     """
 
-    is_used = False
+    def __init__(self, loop: asyncio.AbstractEventLoop, silent: Waits[ResponseHandler]) -> None:
+        self._silent = silent
+        super().__init__(loop)
+        self.is_used = False
 
     def set_response_params(self, **params: Any) -> None:
         """Makes the parsers of an answer."""
         super().set_response_params(**params)
         self._parser = _Parsers(self, self._parser, params)  # type: ignore[assignment]
+
+    def _reschedule_timeout(self) -> None:
+        if self.read_timeout is not None:
+            self._silent.add(self)
+
+    def _drop_timeout(self) -> None:
+        self._silent.discard(self)
 
 
 class _Parsers:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
+from functools import partial
 from io import BytesIO
 from typing import Any, Final, Self
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_writer import _serialize_headers
 from multidict import CIMultiDict
@@ -20,8 +22,9 @@ from chatpb_server.core.upstream import (
     UpstreamFault,
     UpstreamTimeoutError,
 )
+from chatpb_server.core.waits import Waits
 from chatpb_server.upstreams.body import Body
-from chatpb_server.upstreams.framing import Protocol, protocol_factory
+from chatpb_server.upstreams.framing import Protocol
 from chatpb_server.upstreams.remote import RemoteSettings
 
 #: The most bytes of a body that is written at once, with the head: what a transport takes in.
@@ -221,7 +224,7 @@ class HttpClient:
     def _open(self) -> aiohttp.ClientSession:
         self._session = aiohttp.ClientSession(
             # How many run at once is bounded where calls come in.
-            connector=_Connector(limit=0, ssl=self._ssl),
+            connector=_Connector(self._settings.silence_timeout, limit=0, ssl=self._ssl),
             cookie_jar=aiohttp.DummyCookieJar(),
             # Not `trust_env`, which looks at each request for a proxy, and in ~/.netrc for an
             # authorization.
@@ -244,9 +247,10 @@ class _Connector(aiohttp.TCPConnector):
     Its connections read what ordinary clients do (see `framing`).
     """
 
-    def __init__(self, **arguments: Any) -> None:
+    def __init__(self, silence: float | None, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self._factory = protocol_factory(self._loop)
+        silent = Waits(silence, ResponseHandler._on_read_timeout)
+        self._factory: Any = partial(Protocol, self._loop, silent)
 
     async def connect(self, *arguments: Any, **named: Any) -> Any:
         # An aiohttp.TraceConfig would say so too, at a twentieth of a whole call's cost.

@@ -54,7 +54,8 @@ def test_the_default_budget_follows_the_largest_message() -> None:
 
 def test_one_connection_can_have_all_calls_that_run() -> None:
     """A relay in front of another one has one connection to it."""
-    assert 7 == Limits(max_running=7).streams
+    assert 1000 == Limits(max_running=7).streams
+    assert 2000 == Limits(max_running=2000).streams
     assert 3 == Limits(max_running=7, max_streams=3).streams
 
 

@@ -16,6 +16,9 @@ from chatpb_server.core.setting import (
 )
 from chatpb_server.core.upstream import MAX_EVENT_BYTES
 
+#: So many calls a connection can have at least, unless the settings say otherwise: what is more than
+#: can run and wait is refused by the guard, which tells why, and not by gRPC.
+_LEAST_STREAMS: Final = 1000
 _GUIDE: Final = """\
 These limits hold in each process, for callers with and without a token. How to choose them:
 
@@ -119,7 +122,7 @@ class Limits(Table):
             " until one has ended.",
             flag="--max-streams",
             unit="calls",
-            default="max_running",
+            default="max_running, but at least 1000",
         ),
     ] = None
     max_metadata_bytes: Annotated[
@@ -201,7 +204,7 @@ class Limits(Table):
     @property
     def streams(self) -> int:
         """How many calls a gRPC connection can have at once."""
-        return self.max_streams or self.max_running
+        return self.max_streams or max(_LEAST_STREAMS, self.max_running)
 
     @property
     def connection_bytes(self) -> int:

@@ -16,8 +16,8 @@ from chatpb_server.core.setting import (
 )
 from chatpb_server.core.upstream import MAX_EVENT_BYTES
 
-#: So many calls a connection can have at least, unless the settings say otherwise: what is more than
-#: can run and wait is refused by the guard, which tells why, and not by gRPC.
+#: So many calls a connection can have at least, unless the settings say otherwise: the guard, which
+#: tells why, refuses those that can neither run nor wait, and not gRPC.
 _LEAST_STREAMS: Final = 1000
 _GUIDE: Final = """\
 These limits hold in each process, for callers with and without a token. How to choose them:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ import zstandard
 
 from chatpb.sse import DONE, Decoder
 from common.documents import (
+    SEED,
     SENTENCE,
     completion,
     logprobs,
@@ -21,13 +23,17 @@ from common.documents import (
     shortest,
     stream,
     text,
+    vocabulary,
     widened,
 )
 
 TOKENS: Final = 500
+_LINES: Final = 5_000
 LARGE: Final = (f"{TOKENS}x20 OpenAI", f"{TOKENS}x20 vLLM")
 SMALL: Final = "small"
 STREAM: Final = "stream"
+SMALL_LINES: Final = "small lines"
+CHUNK_LINES: Final = "chunk lines"
 LLAMA: Final = "200x20 llama.cpp"
 LLAMA_STREAM: Final = "stream llama.cpp"
 #: What `make recording` writes.
@@ -46,6 +52,7 @@ class Input:
     message_name: str
     documents: tuple[bytes, ...]
     about: str
+    is_many: bool = False  # only what converts to and from binary is measured with it
 
     @property
     def size(self) -> int:
@@ -98,6 +105,18 @@ def generated() -> Iterator[Input]:
     yield Input(STREAM, "ChatCompletionChunk", tuple(stream()), "the chunks of one stream")
     asked = (text(request()),)
     yield Input("request", "ChatCompletionRequest", asked, "tools and a history of 20 turns")
+    yield Input(SMALL_LINES, "ChatCompletion", tuple(_answers()), "short answers", is_many=True)
+    chunks = tuple(stream(_LINES))
+    yield Input(CHUNK_LINES, "ChatCompletionChunk", chunks, "chunks", is_many=True)
+
+
+def _answers() -> Iterator[bytes]:
+    rng, words = random.Random(SEED), vocabulary()
+    for _ in range(_LINES):
+        answer = completion("".join(rng.choices(words, k=25)).strip())
+        answer["id"] = f"chatcmpl-{rng.randbytes(14).hex()}"
+        answer["created"] += rng.randint(0, 86_400)
+        yield text(answer)
 
 
 def of_files(path: Path) -> list[Input]:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from common.marks import Marks, markdown
 from common.tables import Table
-from convert.inputs import LARGE, SMALL
+from convert.inputs import LARGE, SMALL, STREAM
 from convert.rows import Work
-from convert.tables import speed, targets
+from convert.tables import several, speed, targets
 
 MARKS: Final = Marks("make bench")
-_INPUTS: Final = (SMALL, LARGE[0])
+_INPUTS: Final = (SMALL, STREAM, LARGE[0])
 
 
 def parts(results: dict[str, Any]) -> list[str]:
     """What goes between the marks."""
-    shown = (targets(results), _speeds(results))
+    lines = [work for work in Work if work.is_of_lines]
+    dicts = [work for work in Work if work.is_of_dicts]
+    others = [work for work in Work if work not in (*lines, *dicts)]
+    shown = (
+        targets(results),
+        _speeds(results, "Time / orjson's", others, _INPUTS),
+        _speeds(results, "Many documents at once, time / orjson's", lines, several(results)),
+        _speeds(results, "Dicts, time / that by way of JSON text", dicts, _INPUTS),
+    )
     tables = (markdown(table.title, table.header[1:], table.rows) for table in shown)
     return [_about(results), *tables]
 
@@ -34,17 +43,23 @@ def _about(results: dict[str, Any]) -> str:
 
 def _sizes(results: dict[str, Any]) -> str:
     return " ".join(
-        f"`{size['input']}` has {size['json_bytes']:,} bytes as JSON, {size['binary_bytes']:,} in"
-        " binary form."
+        f"`{size['input']}` has {size['json_bytes']:,} bytes as JSON in {_texts(size['texts'])},"
+        f" {size['binary_bytes']:,} in binary form."
         for size in results["sizes"]
-        if size["input"] in _INPUTS
+        if size["input"] in _INPUTS or size["is_many"]
     )
 
 
-def _speeds(results: dict[str, Any]) -> Table:
-    table = Table("Time / orjson's", ["", *_INPUTS, ""])
-    for work in Work:
-        for name, *cells, note in speed(results, work, _INPUTS).rows:
+def _texts(count: int) -> str:
+    return f"{count:,} texts" if count > 1 else "one text"
+
+
+def _speeds(
+    results: dict[str, Any], title: str, works: Sequence[Work], inputs: Sequence[str]
+) -> Table:
+    table = Table(title, ["", *inputs, ""])
+    for work in works:
+        for name, *cells, note in speed(results, work, inputs).rows:
             # The ratio of the reference is 1. To other libraries binary is a small step more.
             is_binary = work in (Work.TO_BINARY, Work.FROM_BINARY)
             if name != work.reference and (name.startswith("chatpb ") or not is_binary):

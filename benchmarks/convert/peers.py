@@ -11,10 +11,12 @@ from typing import Any
 from google.protobuf import descriptor_pool, json_format, message_factory, struct_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
+import chatpb.v1
 from convert.inputs import Input
 from convert.mirror import PACKAGE, mirror_file
 from convert.rows import NoModelError, Row, Task, Work
 from convert.structs import struct_of
+from convert.subject import binary
 
 
 def rows() -> tuple[Row, ...]:
@@ -28,6 +30,8 @@ def rows() -> tuple[Row, ...]:
         Row("json_format: Parse", Work.READ, _reading(_json_format)),
         Row("protobuf-py: from_json, to_binary", Work.TO_BINARY, _to_binary(_protobuf_py)),
         Row("json_format: Parse, serialize", Work.TO_BINARY, _to_binary(_json_format)),
+        Row("protobuf: FromString", Work.READ_BINARY, _from_string),
+        Row("protobuf-py: from_binary", Work.READ_BINARY, _reading_binary(_protobuf_py)),
         Row("json.dumps (standard library)", Work.WRITE, _writing(_stdlib)),
         Row("msgspec: typed encode", Work.WRITE, _writing(_msgspec)),
         Row("openai: model_dump_json", Work.WRITE, _writing(_pydantic)),
@@ -96,6 +100,20 @@ def _from_binary(make: _Maker) -> Callable[[Input], Task]:
         return Task(lambda binary: write(from_binary(binary)), data)
 
     return prepare
+
+
+def _reading_binary(make: _Maker) -> Callable[[Input], Task]:
+    def prepare(source: Input) -> Task:
+        codec = make(source.message_name)
+        data = [codec.to_binary(codec.read(document)) for document in source.documents]
+        return Task(codec.from_binary, data)
+
+    return prepare
+
+
+def _from_string(source: Input) -> Task:
+    """How the messages of chatpb are read from binary: by upb."""
+    return Task(getattr(chatpb.v1, source.message_name).FromString, binary(source))
 
 
 def _stdlib(_: str) -> Codec:

@@ -112,6 +112,7 @@ def sizes(source: Input) -> dict[str, Any]:
     return {
         "input": source.name,
         "about": source.about,
+        "is_many": source.is_many,
         "texts": len(source.documents),
         "json_bytes": source.size,
         "binary_bytes": in_binary,

@@ -18,13 +18,18 @@ _KEEPS = {
 
 def tables(results: dict[str, Any]) -> Iterator[Table]:
     """All tables, the targets last."""
-    inputs = [size["input"] for size in results["sizes"]]
+    inputs = [size["input"] for size in results["sizes"] if not size["is_many"]]
     for work in Work:
-        yield speed(results, work, inputs)
+        yield speed(results, work, several(results) if work.is_of_lines else inputs)
     yield sizes(results, inputs)
     yield _ratios(results, inputs)
     yield _others(results)
     yield targets(results)
+
+
+def several(results: dict[str, Any]) -> list[str]:
+    """The inputs that are more than one text."""
+    return [size["input"] for size in results["sizes"] if size["texts"] > 1]
 
 
 def speed(results: dict[str, Any], work: Work, inputs: Sequence[str]) -> Table:

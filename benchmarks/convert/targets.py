@@ -7,7 +7,15 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from common.limits import Limit, at_least, at_most, judge
-from convert.inputs import LARGE, LLAMA, LLAMA_STREAM, SMALL
+from convert.inputs import (
+    CHUNK_LINES,
+    LARGE,
+    LLAMA,
+    LLAMA_STREAM,
+    SMALL,
+    SMALL_LINES,
+    STREAM,
+)
 from convert.rows import Work
 
 Share = dict[str, Any]  # what the processes of one implementation found, and the peers' cells
@@ -37,7 +45,7 @@ def ratios(shares: dict[str, Share], peers: list[dict[str, Any]]) -> list[dict[s
     found = []
     for name, share in shares.items():
         whole = {**share, "peers": peers}
-        inputs = [size["input"] for size in share["sizes"]]
+        inputs = [size["input"] for size in share["sizes"] if not size["is_many"]]
         for ratio, measure in _RATIOS.items():
             values = {each: measure([each])(whole) for each in inputs}
             found.append({"ratio": ratio, "implementation": name, "values": values})
@@ -117,7 +125,8 @@ _RATIOS: Final[dict[str, _Measure]] = {
 }
 
 
-# Of the two inputs with 20 alternatives, and of the functions named, the worst counts.
+# Of several inputs or functions the worst counts.
+_DICTS: Final = (SMALL, STREAM, *LARGE)
 _TARGETS: Final[tuple[Limit[Share], ...]] = (
     at_most(
         "500x20: json_to_binary / orjson.loads",
@@ -143,6 +152,49 @@ _TARGETS: Final[tuple[Limit[Share], ...]] = (
         _ratio(": json_to_binary", Work.TO_BINARY, [SMALL]),
         readme=True,
     ),
+    at_most(
+        "small: binary_to_json / orjson.dumps",
+        1.3,
+        _ratio(": binary_to_json", Work.FROM_BINARY, [SMALL]),
+        readme=True,
+    ),
+    at_most(
+        "small: to_json / orjson.dumps", 2, _ratio(": to_json", Work.WRITE, [SMALL]), readme=True
+    ),
+    at_most(
+        "small: from_json / orjson.loads",
+        1.2,
+        _ratio(": from_json", Work.READ, [SMALL]),
+        readme=True,
+    ),
+    at_most(
+        "chunk of a stream: json_to_binary / orjson.loads",
+        1,
+        _ratio(": json_to_binary", Work.TO_BINARY, [STREAM]),
+        readme=True,
+    ),
+    at_most(
+        f"{CHUNK_LINES}: json_lines_to_binary / orjson.loads",
+        0.6,
+        _ratio(": json_lines_to_binary", Work.READ_LINES, [CHUNK_LINES]),
+        readme=True,
+    ),
+    at_most(
+        f"{SMALL_LINES}: json_lines_to_binary / orjson.loads",
+        0.5,
+        _ratio(": json_lines_to_binary", Work.READ_LINES, [SMALL_LINES]),
+        readme=True,
+    ),
+    at_most(
+        f"{SMALL_LINES}: binaries_to_json_lines / orjson.dumps",
+        0.5,
+        _ratio(": binaries_to_json_lines", Work.WRITE_LINES, [SMALL_LINES]),
+        readme=True,
+    ),
+    at_most(
+        "from_dict / orjson.dumps, from_json", 1, _ratio(": from_dict", Work.FROM_DICT, _DICTS)
+    ),
+    at_most("to_dict / to_json, orjson.loads", 1, _ratio(": to_dict", Work.TO_DICT, _DICTS)),
     at_least(
         "500x20: json_format.Parse / pure Python from_json, json_to_binary",
         5,

@@ -15,12 +15,14 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from convert import peers, probes, subject
 from convert.inputs import LARGE, Input, generated, of_files, recorded
 from convert.measure import FULL, QUICK, Effort, seconds
-from convert.rows import NoModelError, Row, Task
+from convert.rows import NoModelError, Row, Task, Work
+
+_OF_MANY: Final = (Work.TO_BINARY, Work.FROM_BINARY, Work.READ_LINES, Work.WRITE_LINES)
 
 
 def main() -> None:
@@ -38,6 +40,8 @@ def _share(share: str, files: list[Path], effort: Effort) -> dict[str, Any]:
     if share == "memory":
         return {"memory": probes.peak_memory(files[0])}
     sources = [*generated(), *recorded(), *chain.from_iterable(map(of_files, files))]
+    if share == "peers":
+        sources = [source for source in sources if not source.is_many]
     found = {"cells": list(_cells(sources, share, effort))}
     if share == "peers":
         return found
@@ -60,6 +64,8 @@ def _cells(sources: Iterable[Input], share: str, effort: Effort) -> Iterator[dic
 
 def _cells_of(source: Input, share: str, effort: Effort) -> list[dict[str, Any]]:
     contenders = peers.rows() if share == "peers" else subject.rows()
+    if source.is_many:
+        contenders = tuple(row for row in contenders if row.work in _OF_MANY)
     rows = (*subject.references(), *contenders)
     tasks, cells = [], []
     for row in rows:
@@ -74,7 +80,8 @@ def _cells_of(source: Input, share: str, effort: Effort) -> list[dict[str, Any]]
     by_name = {cell["row"]: cell.get("seconds") for cell in cells}
     for row, cell in zip(rows, cells, strict=True):
         if "seconds" in cell:
-            cell["ratio"] = cell["seconds"] / by_name[row.work.reference]
+            if reference := by_name.get(row.work.reference):
+                cell["ratio"] = cell["seconds"] / reference
             if floor := by_name["simdjson: parse, no objects"]:
                 cell["ratio_to_simdjson"] = cell["seconds"] / floor
     return cells

@@ -39,7 +39,7 @@ include native/abi/abi.mk
 include docs/playground/playground.mk
 include release/release.mk
 include tests/clients/clients.mk
-.PHONY: help setup lock update demo test test-node test-go test-tools test-readers test-envoy test-deploy test-llama test-floor test-faults test-postgres test-s3 soak recording check lint format types rust bench bench-relay bench-scale bench-pythons bench-storage bench-store bench-stream bench-polyglot bench-instructions bench-quick .bench fuzz rust-fuzz gen drift proto golden settings serve roundtrip residue clean
+.PHONY: help setup lock update demo test test-node test-go test-tools test-readers test-envoy test-deploy test-llama test-floor test-faults test-postgres test-s3 soak recording check lint format types rust bench bench-relay bench-scale bench-pythons bench-storage bench-store bench-startup bench-stream bench-polyglot bench-instructions bench-quick .bench fuzz rust-fuzz gen drift proto golden settings serve roundtrip residue clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -344,6 +344,9 @@ bench-storage: .bench ## Measure sizes and speeds of log and table; FILES=... ad
 bench-store: .bench ## Measure stored completions; ARGS="--postgres URL" with an empty database measures PostgreSQL too
 	$(RUN_BENCH) store.run $(ARGS)
 
+bench-startup: .bench ## Measure how long imports, first conversions, commands and the relay take to start
+	$(RUN_BENCH) startup.run $(ARGS)
+
 bench-stream: .bench ## Measure the bytes of a stream as events, in gRPC and compact; FILES=... measures your own
 	$(RUN_BENCH) relay.stream_bytes $(ARGS) $(FILES)
 
@@ -371,6 +374,7 @@ bench-quick: .bench ## Run each benchmark briefly, to see that it still runs and
 	$(RUN_BENCH) storage.run --quick --output build/quick/storage.json
 	$(RUN_BENCH) relay.stream_bytes --quick --output build/quick/stream.json
 	$(RUN_BENCH) store.run --quick --output build/quick/store.json
+	$(RUN_BENCH) startup.run --quick --output build/quick/startup.json
 
 golden: setup ## Rewrite the golden descriptors and vectors; review the difference
 	PYTHONPATH=tests $(BIN)/python -m support.golden_files

@@ -155,7 +155,8 @@ class Guard:
                 call.recording.refused()
         else:
             self._observer.ended(call, StatusCode.OK, None)
-            await _record(call, StatusCode.OK)
+            if call.recording is not None:
+                await call.recording.end(StatusCode.OK, None)
             return response
         call.headers = failure.headers or call.headers
         self._observer.ended(call, failure.code, cause)

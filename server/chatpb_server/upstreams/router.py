@@ -60,7 +60,7 @@ class Route:
 
     def answers(self, model: str) -> bool:
         """Whether it answers a model."""
-        return any(fnmatchcase(model, pattern) for pattern in self.models)
+        return "*" in self.models or any(fnmatchcase(model, pattern) for pattern in self.models)
 
 
 class RetryPolicy(Table):

@@ -5,7 +5,6 @@ import com.dylibso.chicory.runtime.ChicoryInterruptedException;
 import com.dylibso.chicory.runtime.Instance;
 import com.dylibso.chicory.wasm.ChicoryException;
 import com.dylibso.chicory.wasm.WasmModule;
-import java.lang.System.Logger.Level;
 import java.util.OptionalLong;
 import java.util.concurrent.ConcurrentLinkedDeque;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -15,8 +14,7 @@ import java.util.concurrent.atomic.AtomicInteger;
  *
  * <p>A call borrows an instance, which no other thread uses meanwhile, and gives it back. The first
  * instance compiles the schema; the others start from a copy of its memory. An instance is not used
- * again if it failed, or if its memory has grown large: WebAssembly cannot give memory back. A call
- * that traps is repeated once, on another instance, and that is logged.
+ * again if it failed, or if its memory has grown large: WebAssembly cannot give memory back.
  */
 public final class Core {
   /** The most memory of an instance that is kept for the next call, in bytes. */
@@ -26,11 +24,9 @@ public final class Core {
   private static final ConcurrentLinkedDeque<Session> IDLE = new ConcurrentLinkedDeque<>();
   private static final AtomicInteger IDLE_COUNT = new AtomicInteger();
 
-  private static final System.Logger LOGGER = System.getLogger(Core.class.getName());
-
   private Core() {}
 
-  /** What a call does. It may run more than once, and must not change anything outside. */
+  /** What a call does. It runs again if it is interrupted, and must not change anything outside. */
   public interface Work<T> {
     /** Does it. */
     T run(Session session);
@@ -74,7 +70,6 @@ public final class Core {
     // Compiled code looks at the interrupted status. The work does not block, so it is set again
     // after it, as for any other computation.
     boolean wasInterrupted = Thread.interrupted();
-    boolean hasTrapped = false;
     try {
       while (true) {
         Session session = take();
@@ -90,13 +85,7 @@ public final class Core {
           Thread.interrupted();
           wasInterrupted = true;
         } catch (ChicoryException | IndexOutOfBoundsException | StackOverflowError trap) {
-          RuntimeException failure = trapped(session, trap);
-          if (hasTrapped || !(failure instanceof IllegalStateException)) {
-            throw failure;
-          }
-          // Seen once in some twenty starts of OpenJDK 17, and never for the same call again.
-          hasTrapped = true;
-          LOGGER.log(Level.WARNING, "a call of chatpb's core is repeated", failure);
+          throw trapped(session, trap);
         } finally {
           if (isSound) {
             give(session);

@@ -101,15 +101,15 @@ def _compile(mapped: MessageType, source: _Source) -> tuple[_Read, Callable[[], 
                     nulls.append(mapped.fields[name].number)
             else:
                 result = fit(value, below, members)
-                if result is _MISFIT:
+                if result.__class__ is not _Outcome:
+                    fitted[name] = result
+                elif result is _MISFIT:
                     if name in alternatives and type(value) in (list, dict):
                         fitted[alternatives[name]] = dump(value, below)
                     else:
                         extra[name] = value
                 elif result is _EMPTY:
                     empties.append(mapped.fields[name].number)
-                elif result is not _UNSET:
-                    fitted[name] = result
         is_whole = len(members) == len(fits) or expected <= members.keys()
         if extra or nulls or empties or not is_whole:
             fitted[residue_name] = _residue(members, extra, nulls, empties, depth)
@@ -168,13 +168,13 @@ def _fit_field(field: Field, source: _Source) -> _Fit:
             return _UNSET
         result = fit(value, depth, members)
         # Without presence a zero value cannot be told from an unset field.
-        return _MISFIT if loses_zero and _is_zero(result) else result
+        return _MISFIT if not result and loses_zero and not _is_minus_zero(result) else result
 
     return fit_unless_unset
 
 
-def _is_zero(result: Any) -> bool:
-    return not result and not (type(result) is float and math.copysign(1, result) < 0)
+def _is_minus_zero(result: Any) -> bool:
+    return type(result) is float and math.copysign(1, result) < 0
 
 
 def _fit_list(field: Field, source: _Source) -> _Fit:
@@ -265,9 +265,9 @@ def _fit_value(field: Field, source: _Source) -> _Fit:
         is_float = kind == FieldDescriptor.TYPE_FLOAT
         return _fit_float(source.fit_double) if is_float else source.fit_double
     if kind == FieldDescriptor.TYPE_BOOL:
-        return lambda value, *_: value if type(value) is bool else _MISFIT
+        return lambda value, _, __: value if type(value) is bool else _MISFIT
     least, most = INTEGER_RANGES[kind]
-    return lambda value, *_: value if type(value) is int and least <= value <= most else _MISFIT
+    return lambda value, _, __: value if type(value) is int and least <= value <= most else _MISFIT
 
 
 def _fit_message(mapped: MessageType, source: _Source) -> _Fit:
@@ -300,7 +300,7 @@ def _compile_union(mapped: MessageType, source: _Source) -> tuple[_Fit, Callable
 def _fit_enum(field: Field) -> _Fit:
     assert field.enum is not None
     numbers = field.enum.numbers
-    return lambda value, *_: numbers.get(value, _MISFIT) if type(value) is str else _MISFIT
+    return lambda value, _, __: numbers.get(value, _MISFIT) if type(value) is str else _MISFIT
 
 
 def _is_utf8(text: str) -> bool:

@@ -44,6 +44,10 @@ class JsonNumber(str):
     __slots__ = ()
 
 
+#: The types of values that are their own trees.
+_PLAIN: Final = frozenset({str, int, bool, type(None), JsonNumber})
+
+
 class InexactError(Exception):
     """The result of the fast parser may differ from that of `parse`, which has to be called."""
 
@@ -300,7 +304,7 @@ def check_tree(value: object, *, allow_nan: bool = False, depth: int = 0) -> Any
     Raises:
         ConversionError: A value is none of these, or nests deeper than MAX_DEPTH.
     """
-    if value is None or isinstance(value, bool | JsonNumber):
+    if type(value) in _PLAIN:
         return value
     if isinstance(value, str):
         return str.__str__(value)
@@ -321,6 +325,9 @@ def check_tree(value: object, *, allow_nan: bool = False, depth: int = 0) -> Any
         for key, item in value.items():
             if not isinstance(key, str):
                 raise ConversionError(f"expected a string as a member name, got {key!r}")
+            if type(item) in _PLAIN:
+                members[str.__str__(key)] = item
+                continue
             try:
                 members[str.__str__(key)] = check_tree(item, allow_nan=allow_nan, depth=depth + 1)
             except ConversionError as error:

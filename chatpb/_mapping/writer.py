@@ -8,16 +8,16 @@ rules.
 from __future__ import annotations
 
 import base64
-import keyword
-import linecache
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import repeat
-from math import copysign, isfinite
-from operator import attrgetter
-from typing import Any, Final, TypeAlias
+from math import isfinite
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from google.protobuf.descriptor import FieldDescriptor
 
 from chatpb._errors import ConversionError
+from chatpb._mapping.line import compile_line
 from chatpb._mapping.residue import extra_members
 from chatpb._mapping.schema import (
     ARRAY,
@@ -33,7 +33,10 @@ from chatpb._mapping.schema import (
 from chatpb._mapping.text import number_text
 from chatpb.v1.residue_pb2 import Residue
 
-_IGNORE = "pass ignore_unknown_fields=True to leave it out"
+_AS_IS: Final = -1
+_COPY: Final = -2
+_MOST_PLANS: Final = 1000  # of a message type: any fields can be set in messages of others
+_IGNORE: Final = "pass ignore_unknown_fields=True to leave it out"
 
 
 @dataclass(slots=True)
@@ -65,8 +68,30 @@ class Context:
 
 # From a value of a message to its JSON value, or NOTHING.
 _Put: TypeAlias = Callable[[Any, Context], Any]
-# Adds the member of a field to those of its object, if there is one.
-_Write: TypeAlias = Callable[[Any, dict[str, Any], Context], None]
+# The fields that a message has, with their values; and without.
+_Listed: TypeAlias = list[tuple[FieldDescriptor, Any]]
+_Shape: TypeAlias = tuple[FieldDescriptor, ...]
+
+
+class _Step(NamedTuple):
+    """Writes one member of an object.
+
+    Attributes:
+        name: The name of the member.
+        place: The place of the value among the fields that a message has; or _AS_IS or _COPY if
+            the message has none.
+        put: From there to the JSON value.
+        rest: The step to take if there is no such value; None if there is no member then.
+        unset: The JSON value, if the message has none, as it is or to be copied.
+        is_set: Whether the value is that of a field.
+    """
+
+    name: str
+    place: int
+    put: _Put
+    rest: _Step | None
+    unset: Any
+    is_set: bool
 
 
 def _compile(mapped: MessageType) -> tuple[_Put, Callable[[], None]]:
@@ -78,98 +103,131 @@ writer = Compiled(_compile)
 
 
 def _compile_object(mapped: MessageType) -> tuple[_Put, Callable[[], None]]:
-    writes: dict[str, Any] = {}
-    writes_by_state: list[tuple[str, int, _Write, _Write]] = []
+    """The writer of an object, which plans once for each set of fields that messages have.
 
-    def write_all(message: Any, context: Context) -> dict[str, Any]:
-        residue = getattr(message, residue_name)
-        extra, said = extra_members(residue, context.read), _said(mapped, residue, context)
-        members: dict[str, Any] = {}
-        for name, number, write_set, write_unset in writes_by_state:
-            try:
-                write_set(message, members, context)
-            except ConversionError as error:
-                raise error.below(name) from None
-            if name in members:
-                # Reading never sets both: the field was set later.
-                extra.pop(name, None)
-                continue
-            if name in extra:
-                continue
-            if number not in said:
-                write_unset(message, members, context)
-            elif said[number] is not NOTHING:
-                members[name] = said[number]
-        members.update(extra)
-        return members
+    Message types have many fields and messages few: to ask for each would take twice as long.
+    """
+    plans: dict[object, list[_Step]] = {}
+    puts: dict[str, _Put] = {}
+
+    def write(message: Any, context: Context) -> dict[str, Any]:
+        listed = message.ListFields()
+        shape = tuple([descriptor for descriptor, _ in listed])
+        if mapped.residue in shape:
+            return write_with_residue(listed, shape, context)
+        steps = plans.get(shape)
+        return _written(plan(shape, shape, {}) if steps is None else steps, listed, context)
+
+    def write_with_residue(listed: _Listed, shape: _Shape, context: Context) -> dict[str, Any]:
+        residue = listed[shape.index(mapped.residue)][1]
+        extra = extra_members(residue, context.read)
+        numbers = (residue.null_fields, residue.absent_fields, residue.empty_fields)
+        key = (shape, *map(tuple, numbers))
+        steps = plans.get(key)
+        if steps is None:
+            said = _said(mapped, residue, context)
+            is_known = said.keys() <= mapped.by_number.keys()
+            steps = plan(key if is_known else None, shape, said)
+        if not extra:
+            return _written(steps, listed, context)
+        # Reading never sets a field whose member is there: it was set later.
+        kept = [_if_set(step) if step.name in extra else step for step in steps]
+        members = _written([step for step in kept if step], listed, context)
+        return members | {name: value for name, value in extra.items() if name not in members}
+
+    def plan(key: object, shape: _Shape, said: dict[int, Any]) -> list[_Step]:
+        places = {descriptor: place for place, descriptor in enumerate(shape)}
+        found = (
+            _step(mapped, field, puts[field.name], places, said) for field in mapped.fields.values()
+        )
+        steps = [step for step in found if step is not None]
+        if len(plans) >= _MOST_PLANS:
+            plans.clear()
+        if key is not None:
+            plans[key] = steps
+        return steps
 
     def compile_fields() -> None:
         for field in mapped.fields.values():
-            name, write_unset = field.name, _write_unset(field)
-            writes[f"write_{name}"] = _write_field(field, _write_alternative(field, write_unset))
-            write_set = _write_field(field, _write_alternative(field, _write_nothing))
-            writes_by_state.append((name, field.number, write_set, write_unset))
+            puts[field.name] = scope[f"put_{field.name}"] = _put_field(field)
 
-    assert mapped.residue is not None
-    residue_name = mapped.residue.name
-    return _straight_line(mapped, residue_name, write_all, writes), compile_fields
+    scope: dict[str, Any] = {"write": write}
+    return compile_line(mapped, scope), compile_fields
 
 
-def _straight_line(
-    mapped: MessageType, residue_name: str, write_all: _Put, scope: dict[str, Any]
-) -> _Put:
-    """Generates the writer of messages that have no residue, with a line or two for each field.
+def _written(steps: list[_Step], listed: _Listed, context: Context) -> dict[str, Any]:
+    """The members that steps write.
 
-    A loop over functions, one for each field, would take a third longer.
+    Args:
+        steps: The steps.
+        listed: The fields that the message has.
+        context: How it is written.
+    """
+    members: dict[str, Any] = {}
+    name = ""
+    try:
+        for name, place, put, rest, unset, _ in steps:
+            if place < 0:
+                members[name] = unset if place == _AS_IS else unset.copy()
+                continue
+            value = put(listed[place][1], context)
+            if value is NOTHING:
+                value = _value(rest, listed, context)
+            if value is not NOTHING:
+                members[name] = value
+    except ConversionError as error:
+        raise error.below(name) from None
+    return members
+
+
+def _value(step: _Step | None, listed: _Listed, context: Context) -> Any:
+    """The JSON value that a step writes, or NOTHING."""
+    if step is None:
+        return NOTHING
+    if step.place < 0:
+        return step.unset if step.place == _AS_IS else step.unset.copy()
+    value = step.put(listed[step.place][1], context)
+    return _value(step.rest, listed, context) if value is NOTHING else value
+
+
+def _if_set(step: _Step | None) -> _Step | None:
+    """A step without the value of an unset field; None if it has no other."""
+    return step._replace(rest=_if_set(step.rest)) if step is not None and step.is_set else None
+
+
+def _step(
+    mapped: MessageType,
+    field: Field,
+    put: _Put,
+    places: dict[FieldDescriptor, int],
+    said: dict[int, Any],
+) -> _Step | None:
+    """The step that writes a field; None if there is no member.
 
     Args:
         mapped: The message type.
-        residue_name: The field of the residue.
-        write_all: Writes messages that have one.
-        scope: The names that the writer uses: as ``write_x`` the function that writes field ``x``,
-            which may come later.
+        field: The field.
+        put: From its value to the JSON value.
+        places: The places of the fields that a message has.
+        said: What the residue says of fields that are unset.
     """
-    lines = [
-        "def write(message, context):",
-        "    has = message.HasField",
-        f"    if has({residue_name!r}): return with_residue(message, context)",
-        "    members = {}",
-        "    try:",
-        "        name = None",
-    ]
-    for name, field in mapped.fields.items():
-        call = f"name = {name!r}; write_{name}(message, members, context)"
-        if keyword.iskeyword(name) or keyword.iskeyword(field.unset_utf8 or ""):
-            lines.append(f"        {call}")
-        elif field.unset_utf8 and field.alternative is None:
-            lines += [
-                f"        if has({name!r}): {call}",
-                f"        else: members[{name!r}] = list(message.{field.unset_utf8}.encode())",
-            ]
-        elif not field.has_presence and not field.is_list and _put_value(field) in _QUICK:
-            lines += [
-                f"        value = message.{name}",
-                f"        if value{_QUICK[_put_value(field)]}: members[{name!r}] = value",
-                f"        else: {call}",
-            ]
-        elif field.unset is NOTHING and field.alternative is None and field.has_presence:
-            is_plain = field.message is None and _put_value(field) is _put_as_is
-            line = f"members[{name!r}] = message.{name}" if is_plain else call
-            lines.append(f"        if has({name!r}): {line}")
-        else:
-            lines.append(f"        {call}")
-    lines += [
-        "    except ConversionError as error:",
-        "        raise error.below(name) from None",
-        "    return members",
-    ]
-    scope |= {"ConversionError": ConversionError, "isfinite": isfinite, "with_residue": write_all}
-    source, name = "\n".join(lines) + "\n", f"<writer of {mapped.descriptor.full_name}>"
-    # So that tracebacks show its lines. Without a time, checkcache() keeps it.
-    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
-    exec(compile(source, name, "exec"), scope)
-    write: _Put = scope["write"]
-    return write
+    siblings = mapped.descriptor.fields_by_name
+    unset = said.get(field.number, field.unset)
+    step = None
+    if field.unset_utf8 and field.number not in said:
+        place = places.get(siblings[field.unset_utf8])
+        unset = []
+        if place is not None:
+            step = _Step(field.name, place, _put_utf8, None, None, is_set=False)
+    if step is None and unset is not NOTHING:
+        place = _COPY if type(unset) in (list, dict) else _AS_IS
+        step = _Step(field.name, place, put, None, unset, is_set=False)
+    if field.alternative is not None and siblings[field.alternative] in places:
+        place = places[siblings[field.alternative]]
+        step = _Step(field.name, place, _put_raw, step, None, is_set=True)
+    if field.descriptor in places:
+        step = _Step(field.name, places[field.descriptor], put, step, None, is_set=True)
+    return step
 
 
 def _said(mapped: MessageType, residue: Residue, context: Context) -> dict[int, Any]:
@@ -190,106 +248,11 @@ def _said(mapped: MessageType, residue: Residue, context: Context) -> dict[int, 
     return said
 
 
-def _write_nothing(_message: Any, _members: dict[str, Any], _context: Context) -> None:
-    pass
-
-
-def _write_unset(field: Field) -> _Write:
-    """Writes what an unset field stands for."""
-    name, unset = field.name, field.unset
-    if field.unset_utf8:
-        get_text = attrgetter(field.unset_utf8)
-
-        def write_unset_utf8(message: Any, members: dict[str, Any], _: Context) -> None:
-            members[name] = list(get_text(message).encode())
-
-        return write_unset_utf8
-    if unset is NOTHING:
-        return _write_nothing
-    if type(unset) in (list, dict):
-
-        def write_copy(_message: Any, members: dict[str, Any], _context: Context) -> None:
-            members[name] = unset.copy()
-
-        return write_copy
-
-    def write_unset(_message: Any, members: dict[str, Any], _context: Context) -> None:
-        members[name] = unset
-
-    return write_unset
-
-
-def _write_alternative(field: Field, write_unset: _Write) -> _Write:
-    """Writes the value in the field that shares the member, or else what `write_unset` does."""
-    name, alternative = field.name, field.alternative
-    if alternative is None:
-        return write_unset
-
-    def write_alternative(message: Any, members: dict[str, Any], context: Context) -> None:
-        if message.HasField(alternative):
-            members[name] = _put_raw(getattr(message, alternative), context)
-        else:
-            write_unset(message, members, context)
-
-    return write_alternative
-
-
-def _write_field(field: Field, write_unset: _Write) -> _Write:
-    """Writes the value of a field, or what `write_unset` does if it is unset."""
-    name = field.name
-    get = attrgetter(name)
-    if field.is_list:
-        put_all = _put_map(field.map_value) if field.map_value is not None else _put_list(field)
-
-        def write_list(message: Any, members: dict[str, Any], context: Context) -> None:
-            values = put_all(get(message), context)
-            if values:
-                members[name] = values
-            else:
-                write_unset(message, members, context)
-
-        return write_list
-    put = _put_value(field)
-    is_plain = put is _put_as_is
-
-    def write_present(message: Any, members: dict[str, Any], context: Context) -> None:
-        if message.HasField(name):
-            value = get(message) if is_plain else put(get(message), context)
-            if value is not NOTHING:
-                members[name] = value
-                return
-        write_unset(message, members, context)
-
-    def write_plain(message: Any, members: dict[str, Any], context: Context) -> None:
-        value = get(message)
-        if value:
-            members[name] = value
-        else:
-            write_unset(message, members, context)
-
-    def write_double(message: Any, members: dict[str, Any], context: Context) -> None:
-        value = get(message)
-        if not isfinite(value):
-            members[name] = put(value, context)
-        # Minus zero is a value of its own.
-        elif value or copysign(1, value) < 0:
-            members[name] = value
-        else:
-            write_unset(message, members, context)
-
-    def write_value(message: Any, members: dict[str, Any], context: Context) -> None:
-        value = get(message)
-        value = put(value, context) if value else NOTHING
-        if value is not NOTHING:
-            members[name] = value
-        else:
-            write_unset(message, members, context)
-
-    if field.has_presence:
-        return write_present
-    if is_plain:
-        return write_plain
-    return write_double if put is _put_double else write_value
+def _put_field(field: Field) -> _Put:
+    """From the value of a field to its JSON value, or NOTHING."""
+    if field.map_value is not None:
+        return _put_map(field.map_value)
+    return _put_list(field) if field.repeated else _put_value(field)
 
 
 def _put_list(field: Field) -> _Put:
@@ -339,22 +302,28 @@ def _put_element(field: Field) -> _Put:
 
 
 def _compile_union(mapped: MessageType) -> tuple[_Put, Callable[[], None]]:
-    writes: list[tuple[str, _Write]] = []
+    fields: dict[FieldDescriptor, tuple[int, str, _Put]] = {}
 
     def write(message: Any, context: Context) -> Any:
-        found: dict[str, Any] = {}
-        for name, write_field in writes:
-            write_field(message, found, context)
-            if len(found) > 1:
+        listed = message.ListFields()
+        if len(listed) > 1:
+            listed.sort(key=lambda item: fields[item[0]][0])
+        found = NOTHING
+        for descriptor, content in listed:
+            _, name, put = fields[descriptor]
+            value = put(content, context)
+            if value is NOTHING:
+                continue
+            if found is not NOTHING:
                 raise ConversionError(
                     f"expected one value, but {name} is set in addition to another"
                 )
-        return next(iter(found.values()), [] if has_list else NOTHING)
+            found = value
+        return [] if found is NOTHING and has_list else found
 
     def compile_fields() -> None:
-        writes.extend(
-            (field.name, _write_field(field, _write_nothing)) for field in mapped.fields.values()
-        )
+        for place, field in enumerate(mapped.fields.values()):
+            fields[field.descriptor] = (place, field.name, _put_field(field))
 
     has_list = any(field.repeated for field in mapped.fields.values())
     return write, compile_fields
@@ -394,6 +363,10 @@ def _put_enum(field: Field) -> _Put:
     return put_enum
 
 
+def _put_utf8(text: str, _context: Context) -> list[int]:
+    return list(text.encode())
+
+
 def _put_raw(text: str, context: Context) -> Any:
     try:
         return context.read(text)
@@ -409,7 +382,3 @@ def _put_double(value: float, context: Context) -> float:
             )
         context.may_be_infinite = True
     return value
-
-
-# The scalars that are their own JSON values, with the further condition if they are not zero.
-_QUICK: Final[dict[_Put, str]] = {_put_as_is: "", _put_double: " and isfinite(value)"}

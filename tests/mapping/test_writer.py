@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import linecache
 import traceback
 from typing import Any
@@ -10,9 +11,10 @@ import pytest
 
 import chatpb
 from chatpb._mapping import convert
+from chatpb._mapping import writer as writer_module
 from chatpb._mapping.schema import mapping_of
 from chatpb._mapping.writer import Context, writer
-from chatpb.v1 import ChatCompletion, Choice
+from chatpb.v1 import Choice, TopLogprob
 
 
 class _Broken:
@@ -23,15 +25,15 @@ class _Broken:
 
 
 def test_a_traceback_shows_the_generated_line() -> None:
-    write = writer(mapping_of(ChatCompletion))
+    write = writer(mapping_of(TopLogprob))
     with pytest.raises(AttributeError) as caught:
         write(_Broken(), Context(lambda text: text))
     linecache.checkcache()
 
     frames = traceback.extract_tb(caught.tb)
-    frame = next(f for f in frames if f.filename == "<writer of chatpb.v1.ChatCompletion>")
-    assert frame.name == "write"
-    assert "name = 'id'" in (frame.line or "") or "message.id" in (frame.line or "")
+    frame = next(f for f in frames if f.filename == "<writer of chatpb.v1.TopLogprob>")
+    assert frame.name == "write_line"
+    assert frame.line == "members['token'] = message.token"
 
 
 class _Declining:
@@ -61,3 +63,15 @@ def test_a_transcoder_that_declines_is_asked_once(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(convert, "_NUMBERS", {})
         convert_(*arguments)
         assert 1 == transcoder.asked
+
+
+def test_plans_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages of others can have any fields, so that there can be very many plans."""
+    monkeypatch.setattr(writer_module, "_MOST_PLANS", 2)
+    write = writer(mapping_of(Choice))
+    for numbers in ([1], [2], [3], [1, 2], [1, 3], [2, 3], [1, 2, 3]) * 2:
+        choice = Choice()
+        choice.residue.absent_fields.extend(numbers)
+        tree = write(choice, Context(json.loads))
+        fields = [field.name for field in Choice.DESCRIPTOR.fields if field.number in numbers]
+        assert not set(fields) & tree.keys()

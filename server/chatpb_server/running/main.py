@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from chatpb_server.running import NAME
+from chatpb_server.running.garbage import collect_rarely
 
 _EXTRA = (
     "aiohttp",
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None, name: str = NAME) -> NoReturn:
     # causes one. Whoever looks for the reason of one can set the variable.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     given = sys.argv[1:] if arguments is None else arguments
+    collect_rarely()
     try:
         if list(given[:1]) == ["check"]:  # a probe does not wait for all that a server imports
             from chatpb_server.running.check import command

@@ -255,9 +255,13 @@ class _Connector(aiohttp.TCPConnector):
     async def connect(self, *arguments: Any, **named: Any) -> Any:
         # An aiohttp.TraceConfig would say so too, at a twentieth of a whole call's cost.
         _is_reused.set(False)
-        connection = await super().connect(*arguments, **named)
-        protocol = connection.protocol
-        assert isinstance(protocol, Protocol)
+        while True:
+            connection = await super().connect(*arguments, **named)
+            protocol = connection.protocol
+            assert isinstance(protocol, Protocol)
+            if not (protocol.is_used and protocol.should_close):
+                break
+            connection.close()  # it has sent what nobody asked for, which would be the answer
         _is_reused.set(protocol.is_used)
         protocol.is_used = True
         return connection

@@ -13,7 +13,6 @@ from chatpb._errors import ArgumentValueError, ConversionError, iterator_of, wro
 from chatpb._mapping.arguments import check_class, utf8
 from chatpb._mapping.convert import binary_to_json, json_to_binary
 from chatpb._mapping.native import native_type, transcoder
-from chatpb._mapping.schema import mapping_of
 from chatpb.v1.chat_completion_pb2 import ChatCompletion
 
 if TYPE_CHECKING:
@@ -60,7 +59,6 @@ def json_lines_to_binary(
         ValueError: `threads` is less than 1.
     """
     check_class(message_type)
-    mapping_of(message_type)
     text = _whole_text(lines)
     items = lines if text is None else (line.removesuffix(b"\n") for line in io.BytesIO(text))
     source = iterator_of(items, "JSON lines, as a text or an iterable of texts")
@@ -107,7 +105,6 @@ def binaries_to_json_lines(
         ValueError: `threads` is less than 1.
     """
     check_class(message_type)
-    mapping_of(message_type)
     if isinstance(binaries, _Data):
         raise wrong_type("an iterable of messages in binary form", binaries)
     source = iterator_of(binaries, "an iterable of messages in binary form")
@@ -155,11 +152,15 @@ def _batches(
 
     Raises:
         ArgumentValueError: There are no threads.
+        SchemaError: The message does not mirror a JSON value. It is a TypeError.
     """
     if threads is not None and threads < 1:
         raise ArgumentValueError(f"expected at least 1 thread, got {threads}")
     number = native_type(message_type) if transcoder is not None else None
     if transcoder is None or number is None:
+        from chatpb._mapping.schema import mapping_of  # only the reference needs it
+
+        mapping_of(message_type)
         return None
     from _chatpb import Batches
 

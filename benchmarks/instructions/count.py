@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import platform
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Final
 
 import chatpb
+from instructions.operations import is_chosen, operations
+from instructions.relayed import NAMES, relay
 
 BENCHMARKS: Final = Path(__file__).resolve().parents[1]
 _REQUESTS: Final = Path(__file__).with_name("requests.c")
@@ -50,25 +53,43 @@ def counted(patterns: Sequence[str]) -> Iterator[dict[str, Counted]]:
         CountError: The process failed, or there is no valgrind or compiler.
     """
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        library = folder / "requests.so"
-        _call(["cc", "-O1", "-shared", "-fPIC", "-o", str(library), str(_REQUESTS)])
-        options = ["--instr-atstart=no", "--dump-line=no", f"--callgrind-out-file={folder}/out"]
-        command = ["valgrind", "--quiet", "--tool=callgrind", *options]
-        worker = [sys.executable, "-P", "-m", "instructions.worker", str(library), *patterns]
-        # With addresses that change, so do the places in hash tables of keys that are addresses.
-        _call(["setarch", "-R", *command, *worker])
-        yield _read(folder)
+        library = f"{name}/requests.so"
+        _call(["cc", "-O1", "-shared", "-fPIC", "-o", library, str(_REQUESTS)])
+        found: dict[str, Counted] = {}
+        if any(operations(patterns)):
+            _call([*_valgrind(f"{name}/convert"), "instructions.worker", library, *patterns])
+            found |= _read(Path(name), "convert.*")
+        if any(is_chosen(each, patterns) for each in NAMES):
+            log = Path(name, "log")
+            try:
+                with log.open("wb") as file:
+                    asyncio.run(relay(_valgrind(f"{name}/relay"), library, _environment(), file))
+            except (TimeoutError, EOFError) as error:
+                raise CountError(f"the relay failed: {error!r}\n{log.read_text()}") from None
+            found |= _read(Path(name), "relay.*")
+        yield {name: each for name, each in found.items() if is_chosen(name, patterns)}
 
 
-def _call(command: list[str]) -> None:
+def _valgrind(dumps: str) -> list[str]:
+    """What runs a module of Python in callgrind, which writes its dumps to such files."""
+    options = ["--instr-atstart=no", "--dump-line=no", f"--callgrind-out-file={dumps}"]
+    callgrind = ["valgrind", "--quiet", "--tool=callgrind", *options]
+    # With addresses that change, so do the places in hash tables of keys that are addresses.
+    return ["setarch", "-R", *callgrind, sys.executable, "-P", "-m"]
+
+
+def _environment() -> dict[str, str]:
     # A variable more or less moves the stack.
-    env = {
+    return {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(BENCHMARKS),
         "PYTHONHASHSEED": "0",
         "CHATPB_IMPLEMENTATION": chatpb.implementation,
     }
+
+
+def _call(command: list[str]) -> None:
+    env = _environment()
     try:
         process = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     except FileNotFoundError:
@@ -77,10 +98,10 @@ def _call(command: list[str]) -> None:
         raise CountError(f"{command[0]} failed:\n{process.stdout.decode(errors='replace')}")
 
 
-def _read(folder: Path) -> dict[str, Counted]:
+def _read(folder: Path, dumps: str) -> dict[str, Counted]:
     found: dict[str, Counted] = {}
     nothing = 0
-    for dump in sorted(folder.glob("out.*"), key=lambda path: int(path.suffix[1:])):
+    for dump in sorted(folder.glob(dumps), key=lambda path: int(path.suffix[1:])):
         written = dump.read_text(errors="replace")
         named, total = _DUMP.search(written), _TOTAL.search(written)
         assert named

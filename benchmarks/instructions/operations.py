@@ -40,8 +40,13 @@ class Operation:
 def operations(patterns: Sequence[str]) -> Iterator[Operation]:
     """The operations whose names match one of the patterns; all if there is none."""
     for operation in (*_conversions(), *_streams(), *_tables()):
-        if not patterns or any(fnmatchcase(operation.name, pattern) for pattern in patterns):
+        if is_chosen(operation.name, patterns):
             yield operation
+
+
+def is_chosen(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a name matches one of the patterns; it does if there is none."""
+    return not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def peer_of(name: str) -> str:

@@ -15,7 +15,7 @@ from typing import Final
 from common.report import show
 from common.tables import Table
 from instructions.count import Counted, CountError, counted, environment
-from instructions.operations import is_peer, operations, peer_of
+from instructions.operations import is_peer, peer_of
 from instructions.record import RECORD, ROOT, Record, grown, released, renewed, words
 
 EXAMPLES: Final = """\
@@ -33,9 +33,9 @@ An operation may grow if CHANGELOG.md says so under "Unreleased"; --check prints
 def main() -> int:
     """Counts, prints, and checks or records; returns the exit code."""
     args = _arguments()
-    if args.only and not any(operations(args.only)):
-        raise CountError(f"no operation is called {' or '.join(args.only)}")
     with counted(args.only) as found:
+        if not found:
+            raise CountError(f"no operation is called {' or '.join(args.only)}")
         counts = {name: each.instructions for name, each in found.items()}
         now = Record(environment(), {k: v for k, v in counts.items() if not is_peer(k)})
         record = Record.read(RECORD.read_text()) if RECORD.exists() else None

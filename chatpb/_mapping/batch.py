@@ -22,6 +22,7 @@ _Data = bytes | bytearray | memoryview | str
 #: From a document to its result, or None of a blank line.
 _Convert = Callable[[Any], bytes | None]
 _PATIENCE: Final = 0.05  # seconds that documents of a slow iterator wait for others
+_MOST_THREADS: Final = 64  # since what is read ahead grows with them
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -45,8 +46,8 @@ def json_lines_to_binary(
         message_type: The class of the messages, as for `from_json`.
         allow_nan: As for `from_json`.
         threads: How many threads convert at the same time; by default one for each processor that
-            this process may use, at most 8. They end before a result is returned. The
-            implementation in pure Python has one.
+            this process may use, at most 8. More than 64 count as 64. They end before a result is
+            returned. The implementation in pure Python has one.
 
     Returns:
         An iterator over the messages in binary form, in the order of the lines.
@@ -165,7 +166,7 @@ def _batches(
     from _chatpb import Batches
 
     flags = (to_json, allow_nan, ignore_unknown_fields)
-    return Batches(transcoder, number, *flags, threads or 0)
+    return Batches(transcoder, number, *flags, min(threads or 0, _MOST_THREADS))
 
 
 def _of_items(

@@ -47,6 +47,11 @@ def _cut(results: Iterator[bytes]) -> tuple[list[bytes], ConversionError]:
     return found, caught.value
 
 
+def test_any_number_of_threads() -> None:
+    expected = [chatpb.json_to_binary(line) for line in _lines(10)]
+    assert expected == list(chatpb.json_lines_to_binary(_lines(10), threads=10**30))
+
+
 @THREADS
 def test_there_and_back(threads: int | None) -> None:
     lines = _lines()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,9 +28,6 @@ _SHARED: Final = frozenset(
         _name(ChatCompletionChunk, ChatCompletionChunk.OBJECT_FIELD_NUMBER),
         _name(ChatCompletion, ChatCompletion.REQUEST_ID_FIELD_NUMBER),
     }
-)
-_ANSWERS: Final = (
-    mapping_of(ChatCompletionChunk).fields.keys() | mapping_of(ChatCompletion).fields.keys()
 )
 _SAID: Final = _name(Choice, Choice.MESSAGE_FIELD_NUMBER)
 _ROLE: Final = _name(ChatCompletionMessage, ChatCompletionMessage.ROLE_FIELD_NUMBER)
@@ -58,6 +56,12 @@ class FoundError:
     is_alone: bool
     is_of_choice: bool = False
     leaves_answer: bool = False
+
+
+@functools.cache
+def _answers() -> Set[str]:
+    """The members of chunks and completions, found when first needed: most texts are no errors."""
+    return mapping_of(ChatCompletionChunk).fields.keys() | mapping_of(ChatCompletion).fields.keys()
 
 
 def may_be_error(data: bytes) -> bool:
@@ -116,7 +120,7 @@ def has_error(choice: Any) -> bool:
 
 def is_flat(members: Mapping[str, Any]) -> bool:
     """Whether an object is an error whose members are at the top."""
-    said = {name for name in members.keys() & _ANSWERS if members[name] is not None}
+    said = {name for name in members.keys() & _answers() if members[name] is not None}
     has_text = members.get(_MESSAGE) is not None or members.get(DETAIL) is not None
     return has_text and not said - _SHARED
 
@@ -136,7 +140,7 @@ def _in_object(members: Mapping[str, Any], data: bytes) -> FoundError | None:
             leaves_answer=not all(map(_has_failed, members[_CHOICES])),
         )
     if _ERROR in members:  # null, or empty
-        return None if members.keys() & _ANSWERS else FoundError(data, is_alone=True)
+        return None if members.keys() & _answers() else FoundError(data, is_alone=True)
     return FoundError(data, is_alone=True) if is_flat(members) else None
 
 

@@ -35,8 +35,8 @@ _LOOPS: Final = ("asyncio", "uvloop")
 _ENVIRONMENTS: Final = Path(".venv-pythons")
 _UV: Final = Path(".venv-uv/bin/uv")
 _WHEELS: Final = Path("build/pythons")
-_FULL: Final = Effort(rounds=3, latency_s=0, throughput_s=1.0)
-_QUICK: Final = Effort(rounds=1, latency_s=0, throughput_s=0.6)
+_FULL: Final = Effort(rounds=3, latency_s=1.0, throughput_s=1.0)
+_QUICK: Final = Effort(rounds=1, latency_s=0.6, throughput_s=0.6)
 
 
 class UnfitError(Exception):
@@ -117,11 +117,12 @@ def _environment(version: str, wheel: Path) -> Path:
         (*sync, "--python", str(python), "--extra", "server", "--group", "loop"),
         ("pip", "install", "--no-deps", "--python", str(python), str(wheel)),
     )
-    for step in steps:
+    for step, reason in zip(steps, ("no such Python here, and no download", "", ""), strict=True):
         command = [str(_UV), "--quiet", *step]
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise UnfitError(_reason(done.stderr))
+            print(done.stderr, file=sys.stderr)
+            raise UnfitError(reason or _reason(done.stderr))
     return python
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from google.protobuf.message import DecodeError, Message
@@ -20,8 +20,9 @@ MessageT = TypeVar("MessageT", bound=Message)
 _Data = bytes | bytearray | memoryview | str
 #: Not imported by name: then Python would make a method object for each call of a method.
 transcoder: Final = native.transcoder
-#: What `_number` returned: to convert a chunk takes little longer than to find it again.
-_NUMBERS: Final[dict[type[Message], int | None]] = {}
+_Methods = tuple[int | None, Callable[[bytes], Any], Callable[[Message], bytes]]
+#: What `_methods` returned: to find it again would take as long as a third of a short conversion.
+_METHODS: Final[dict[type[Message], _Methods]] = {}
 
 
 @overload
@@ -52,14 +53,14 @@ def from_json(
         TypeError: The data is neither bytes nor str, or the message type is not such a class.
     """
     try:
-        number = _NUMBERS[message_type]
+        number, parse, _ = _METHODS[message_type]
     except (KeyError, TypeError):  # it is new, or not hashable
-        number = _number(message_type)
+        number, parse, _ = _methods(message_type)
     raw = data if type(data) is bytes else utf8(data)
     if number is not None and transcoder is not None:
         binary = transcoder.json_to_binary(raw, number, allow_nan)
         if type(binary) is bytes:
-            return message_type.FromString(binary)
+            return parse(binary)
         _raise(binary)
     from chatpb._mapping import reference
 
@@ -93,14 +94,13 @@ def to_json(
         TypeError: The message does not mirror a JSON value.
     """
     try:
-        number = _NUMBERS[type(message)]
+        number, _, serialize = _METHODS[type(message)]
     except KeyError:  # it is new
         check_message(message)
-        number = _number(type(message))
+        number, _, serialize = _methods(type(message))
     if number is not None and transcoder is not None:
-        text = transcoder.binary_to_json(
-            message.SerializeToString(), number, allow_nan, ignore_unknown_fields
-        )
+        binary = serialize(message)
+        text = transcoder.binary_to_json(binary, number, allow_nan, ignore_unknown_fields)
         if type(text) is bytes:
             return text
         _raise(text)
@@ -133,13 +133,13 @@ def from_dict(
         TypeError: The message type is not such a class.
     """
     try:
-        number = _NUMBERS[message_type]
+        number, parse, _ = _METHODS[message_type]
     except (KeyError, TypeError):  # it is new, or not hashable
-        number = _number(message_type)
+        number, parse, _ = _methods(message_type)
     if number is not None and dicts is not None:
         binary = dicts.to_binary(members, number, allow_nan)
         if binary is not None:
-            return message_type.FromString(binary)
+            return parse(binary)
     from chatpb._mapping import reference
 
     return reference.from_dict(members, message_type, allow_nan)
@@ -162,12 +162,12 @@ def to_dict(
         TypeError: As for `to_json`.
     """
     try:
-        number = _NUMBERS[type(message)]
+        number, _, serialize = _METHODS[type(message)]
     except KeyError:  # it is new
         check_message(message)
-        number = _number(type(message))
+        number, _, serialize = _methods(type(message))
     if number is not None and dicts is not None:
-        binary = message.SerializeToString()
+        binary = serialize(message)
         text = dicts.plain_json(binary, number, allow_nan, ignore_unknown_fields)
         if text is not None:
             import orjson  # costs more than protobuf's messages
@@ -194,9 +194,9 @@ def json_to_binary(
         TypeError: As for `from_json`.
     """
     try:
-        number = _NUMBERS[message_type]
+        number, _, _ = _METHODS[message_type]
     except (KeyError, TypeError):  # it is new, or not hashable
-        number = _number(message_type)
+        number, _, _ = _methods(message_type)
     raw = data if type(data) is bytes else utf8(data)
     if number is not None and transcoder is not None:
         binary = transcoder.json_to_binary(raw, number, allow_nan)
@@ -222,9 +222,9 @@ def binary_to_json(
         TypeError: The data is not bytes, or the message type is not such a class.
     """
     try:
-        number = _NUMBERS[message_type]
+        number, _, _ = _METHODS[message_type]
     except (KeyError, TypeError):  # it is new, or not hashable
-        number = _number(message_type)
+        number, _, _ = _methods(message_type)
     if type(data) is not bytes:
         data = as_bytes(data)
     if number is not None and transcoder is not None:
@@ -292,17 +292,30 @@ def part_json_size(data: bytes, start: int, end: int, message_type: type[Message
     return len(binary_to_json(data[start:end], message_type, allow_nan=True))
 
 
+def _methods(message_type: type[Message]) -> _Methods:
+    """What converts a message type: the transcoder's number, and how it is parsed and serialized.
+
+    The number is None if the reference converts it.
+
+    Raises:
+        TypeError: It is not a class of messages.
+    """
+    check_class(message_type)
+    number = None if transcoder is None else native_type(message_type)
+    methods = (number, message_type.FromString, message_type.SerializeToString)
+    if transcoder is not None:
+        _METHODS[message_type] = methods
+    return methods
+
+
 def _number(message_type: type[Message]) -> int | None:
     """The transcoder's number for a message type; None if the reference converts it.
 
     Raises:
         TypeError: It is not a class of messages.
     """
-    check_class(message_type)
-    if transcoder is None:
-        return None
-    number = _NUMBERS[message_type] = native_type(message_type)
-    return number
+    found = _METHODS.get(message_type) or _methods(message_type)
+    return found[0]
 
 
 def native_binary(data: bytes, message_type: type[Message], allow_nan: bool) -> bytes | None:
@@ -311,7 +324,7 @@ def native_binary(data: bytes, message_type: type[Message], allow_nan: bool) -> 
     Raises:
         ConversionError: The text is refused.
     """
-    number = native_type(message_type) if transcoder is not None else None
+    number = _number(message_type)
     if transcoder is None or number is None:
         return None
     return _bytes(transcoder.json_to_binary(data, number, allow_nan))
@@ -328,7 +341,7 @@ def native_json(
     Raises:
         ConversionError: The message is refused.
     """
-    number = native_type(message_type) if transcoder is not None else None
+    number = _number(message_type)
     if transcoder is None or number is None:
         return None
     return _bytes(transcoder.binary_to_json(data, number, allow_nan, ignore_unknown_fields))

@@ -60,7 +60,7 @@ def test_a_transcoder_that_declines_is_asked_once(monkeypatch: pytest.MonkeyPatc
         transcoder = _Declining()
         monkeypatch.setattr(convert, "transcoder", transcoder)
         monkeypatch.setattr(convert, "native_type", lambda _: 0)
-        monkeypatch.setattr(convert, "_NUMBERS", {})
+        monkeypatch.setattr(convert, "_METHODS", {})
         convert_(*arguments)
         assert 1 == transcoder.asked
 

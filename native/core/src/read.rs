@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::decimal::skip_array_of;
 use crate::json::{BOM, Cursor, Names, Text, put_normal, put_utf8, utf8};
 use crate::repeats::without_repeats;
-use crate::schema::{Field, Integer, Key, Kind, MessageType, Schema, Shape, Unset, Wire};
+use crate::schema::{Field, Integer, Key, Kind, MessageType, Schema, Shape, Unset, Wire, Word};
 use crate::wire::{LENGTH_DELIMITED, close, open, put_bytes, put_number, put_tag, put_varint};
 use crate::{Declined, MAX_DEPTH, Nan};
 
@@ -595,13 +595,22 @@ impl<'a> Reader<'a> {
         Ok(true)
     }
 
-    fn word(&mut self, words: &[(String, i32)]) -> Result<Option<i32>, Declined> {
+    fn word(&mut self, words: &[Word]) -> Result<Option<i32>, Declined> {
         if self.json.peek() != b'"' {
             return Ok(None);
         }
-        let word = utf8(self.json.string()?, &mut self.scratch)?;
-        let known = words.iter().find(|known| Some(known.0.as_bytes()) == word);
-        Ok(known.map(|known| known.1))
+        let here = self.json.data.get(self.json.at..).unwrap_or_default();
+        if let Some(known) = words.iter().find(|known| known.text.begins(here)) {
+            self.json.at += known.text.text().len();
+            return Ok(Some(known.number));
+        }
+        let text = self.json.string()?;
+        if !text.has_escapes {
+            return Ok(None);
+        }
+        let word = utf8(text, &mut self.scratch)?;
+        let known = words.iter().find(|known| Some(known.name()) == word);
+        Ok(known.map(|known| known.number))
     }
 
     fn integer(&mut self, number: u32, implicit: bool, integer: Integer) -> Result<Fit, Declined> {

@@ -11,6 +11,7 @@ use prost_reflect::{
 
 use crate::Nan;
 use crate::json::{Cursor, put_quoted, put_utf8};
+use crate::wire::{FIXED32, FIXED64, LENGTH_DELIMITED, VARINT};
 
 const PACKAGE: &str = "chatpb.v1";
 /// What a message type must not exceed to be transcoded here: a bit for each field, and a table by
@@ -18,6 +19,8 @@ const PACKAGE: &str = "chatpb.v1";
 const MAX_FIELDS: usize = 64;
 const MAX_NUMBER: u32 = 1 << 16;
 pub const NO_FIELD: u8 = u8::MAX;
+/// How many bytes of unset members are copied at once.
+const UNSET_BLOCK: usize = 64;
 
 /// Every message type that stands for a JSON value, except those that are left to the reference.
 pub struct Schema {
@@ -41,6 +44,17 @@ pub struct MessageType {
     /// The fields that stand for a value while unset, a bit each.
     pub expected: u64,
     by_number: Vec<u8>,
+    /// The places of the fields by the tag, of those whose tag is one byte; NO_FIELD where the wire
+    /// type is not that of the field.
+    by_tag: Vec<u8>,
+    /// The lists and maps, a bit each.
+    pub lists: u64,
+    /// The fields whose unset value depends on another field, a bit each.
+    pub derived: u64,
+    /// The members of all fields as they are while unset, each after a comma, and where that of
+    /// each field begins. The derived fields have none. Padded, so that a block can be copied.
+    unset_text: Vec<u8>,
+    unset_starts: Vec<u32>,
     /// Which member came first in the last object.
     pub first: Follower,
     /// Whether the fields are scalars whose numbers have the order of the members, and at most one
@@ -109,9 +123,15 @@ pub enum Kind {
     Raw,
     ByteArray,
     Base64,
-    Enum(Vec<(String, i32)>),
+    Enum(Vec<Word>),
     Object(usize),
     Union(usize),
+}
+
+/// A word of an enum, in quotes, and its number.
+pub struct Word {
+    pub text: Member,
+    pub number: i32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -128,6 +148,19 @@ pub enum Wire {
     Fixed64,
     Fixed32,
     Bytes,
+}
+
+impl Wire {
+    /// The number of the wire type.
+    #[inline]
+    pub fn number(self) -> u32 {
+        match self {
+            Wire::Varint => VARINT,
+            Wire::Fixed64 => FIXED64,
+            Wire::Fixed32 => FIXED32,
+            Wire::Bytes => LENGTH_DELIMITED,
+        }
+    }
 }
 
 /// A type of integers.
@@ -231,6 +264,14 @@ impl Integer {
     }
 }
 
+impl Word {
+    /// The word without its quotes. None of them has an escape.
+    pub fn name(&self) -> &[u8] {
+        let text = self.text.text();
+        &text[1..text.len() - 1]
+    }
+}
+
 impl Kind {
     fn wire(&self) -> Wire {
         match self {
@@ -276,7 +317,10 @@ impl Member {
 
     /// The text of a name and a value; the value may be empty.
     fn new(name: &str, value: &str) -> Self {
-        let text = format!("\"{name}\":{value}").into_bytes();
+        Self::of(format!("\"{name}\":{value}").into_bytes())
+    }
+
+    fn of(text: Vec<u8>) -> Self {
         let mut padded = [b','; Self::SIZE];
         let size = text.len().min(Self::SIZE - 1);
         padded[1..=size].copy_from_slice(&text[..size]);
@@ -331,6 +375,17 @@ impl Member {
         }
         let end = out.len() + size;
         out.extend_from_slice(&self.padded);
+        out.truncate(end);
+    }
+
+    /// Appends the text.
+    #[inline]
+    pub fn put_text(&self, out: &mut Vec<u8>) {
+        if self.text.len() >= Self::SIZE {
+            return out.extend_from_slice(&self.text);
+        }
+        let end = out.len() + self.text.len();
+        out.extend_from_slice(&self.padded[1..]);
         out.truncate(end);
     }
 }
@@ -484,6 +539,34 @@ impl MessageType {
     pub fn by_number(&self, number: u32) -> u8 {
         *self.by_number.get(number as usize).unwrap_or(&NO_FIELD)
     }
+
+    /// The place of the field with a tag of one byte, which has the wire type of the field.
+    #[inline]
+    pub fn by_tag(&self, tag: u8) -> u8 {
+        *self.by_tag.get(usize::from(tag)).unwrap_or(&NO_FIELD)
+    }
+
+    /// Appends the members of the fields from one place to another as they are while unset, each
+    /// after a comma, without the derived ones.
+    #[inline(always)]
+    pub fn put_unset(&self, from: usize, to: usize, out: &mut Vec<u8>) {
+        let (from, to) = (self.unset_starts[from], self.unset_starts[to]);
+        if from != to {
+            self.put_unset_text(from as usize, to as usize, out);
+        }
+    }
+
+    #[inline(never)]
+    fn put_unset_text(&self, from: usize, to: usize, out: &mut Vec<u8>) {
+        let end = out.len() + to - from;
+        match self.unset_text[from..].first_chunk::<UNSET_BLOCK>() {
+            Some(block) if to - from <= UNSET_BLOCK => {
+                out.extend_from_slice(block);
+                out.truncate(end);
+            }
+            _ => out.extend_from_slice(&self.unset_text[from..to]),
+        }
+    }
 }
 
 impl Field {
@@ -577,6 +660,9 @@ impl Options {
         let mut by_number = vec![NO_FIELD; most as usize + 1];
         let residue = self.residue(message).unwrap_or(0);
         let (mut expected, mut members, mut alternatives) = (0, 0, 0);
+        let (mut lists, mut derived) = (0u64, 0u64);
+        let (mut unset_text, mut unset_starts) = (Vec::new(), vec![0]);
+        let mut by_tag = vec![NO_FIELD; 128];
         for (index, field) in fields.iter_mut().enumerate() {
             field.bits = 1 << index | field.alternative.map_or(0, |other| 1 << other);
             field.follower = Follower(AtomicU8::new(index as u8 + 1));
@@ -591,10 +677,23 @@ impl Options {
             };
             *shared |= 1 << index;
             by_number[field.number as usize] = index as u8;
+            lists |= u64::from(field.is_list()) << index;
+            derived |= u64::from(field.text().is_some()) << index;
+            if let Some(member) = &field.unset_member {
+                member.put(&mut unset_text);
+            }
+            unset_starts.push(u32::try_from(unset_text.len()).ok()?);
+            for wire_type in [VARINT, FIXED64, LENGTH_DELIMITED, FIXED32] {
+                let tag = (field.number << 3 | wire_type) as usize;
+                if tag < by_tag.len() && (field.is_list() || field.wire.number() == wire_type) {
+                    by_tag[tag] = index as u8;
+                }
+            }
             if !matches!(field.unset, Unset::Nothing) {
                 expected |= 1 << index;
             }
         }
+        unset_text.extend_from_slice(&[0; UNSET_BLOCK]);
         let mut texts = fields.iter().filter_map(Field::text);
         let text = texts.next();
         let is_flat = alternatives == 0
@@ -614,6 +713,11 @@ impl Options {
             residue,
             expected,
             by_number,
+            by_tag,
+            lists,
+            derived,
+            unset_text,
+            unset_starts,
             first: Follower::default(),
             members,
             alternatives,
@@ -796,7 +900,7 @@ fn string(text: &str) -> Option<String> {
 
 /// The words of an enum: value names without the enum's prefix, in lower case. None if two values
 /// have the same word, or two words the same value.
-fn words(descriptor: &EnumDescriptor) -> Option<Vec<(String, i32)>> {
+fn words(descriptor: &EnumDescriptor) -> Option<Vec<Word>> {
     let zero = descriptor.get_value(0);
     let zero_name = zero.as_ref().map_or("", |value| value.name());
     let prefix = zero_name.strip_suffix("UNSPECIFIED").unwrap_or(zero_name);
@@ -811,5 +915,14 @@ fn words(descriptor: &EnumDescriptor) -> Option<Vec<(String, i32)>> {
         .collect();
     let names: HashSet<_> = words.iter().map(|word| &word.0).collect();
     let numbers: HashSet<_> = words.iter().map(|word| word.1).collect();
-    (names.len() == words.len() && numbers.len() == words.len()).then_some(words)
+    let is_bijection = names.len() == words.len() && numbers.len() == words.len();
+    let word = |(word, number): &(String, i32)| {
+        let mut text = Vec::new();
+        put_quoted(word.as_bytes(), &mut text);
+        Word {
+            text: Member::of(text),
+            number: *number,
+        }
+    };
+    is_bijection.then(|| words.iter().map(word).collect())
 }

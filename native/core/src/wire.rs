@@ -55,14 +55,8 @@ pub fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
 /// Appends a number; with 0 as the number of its field without a tag, as in a packed list.
 #[inline]
 pub fn put_number(out: &mut Vec<u8>, number: u32, wire: Wire, bits: u64) {
-    let wire_type = match wire {
-        Wire::Varint => VARINT,
-        Wire::Fixed64 => FIXED64,
-        Wire::Fixed32 => FIXED32,
-        Wire::Bytes => LENGTH_DELIMITED,
-    };
     if number != 0 {
-        put_tag(out, number, wire_type);
+        put_tag(out, number, wire.number());
     }
     match wire {
         Wire::Fixed64 => out.extend_from_slice(&bits.to_le_bytes()),
@@ -119,33 +113,58 @@ impl<'a> Fields<'a> {
         if self.at >= self.data.len() {
             return Ok(None);
         }
-        let tag = self.short_varint()?;
-        let number = tag >> 3;
-        if number == 0 {
-            return Err(Declined);
-        }
+        let tag = self.tag()?;
         let value = match tag & 7 {
             VARINT => Value::Varint(self.varint()?),
-            FIXED64 => {
-                let bytes = self.take(8)?;
-                Value::Fixed64(u64::from_le_bytes(bytes.try_into().map_err(|_| Declined)?))
-            }
-            FIXED32 => self.fixed32()?,
-            LENGTH_DELIMITED => {
-                let size = self.short_varint()? as usize;
-                Value::Bytes(self.take(size)?)
-            }
+            FIXED64 => Value::Fixed64(self.fixed64()?),
+            FIXED32 => Value::Fixed32(self.fixed32()?),
+            LENGTH_DELIMITED => Value::Bytes(self.bytes()?),
             _ => return Err(Declined),
         };
-        Ok(Some((number, value)))
+        Ok(Some((tag >> 3, value)))
+    }
+
+    /// The tag here.
+    #[inline(always)]
+    pub fn tag(&mut self) -> Result<u32, Declined> {
+        let tag = self.short_varint()?;
+        if tag >> 3 == 0 {
+            Err(Declined)
+        } else {
+            Ok(tag)
+        }
+    }
+
+    /// The bytes of a length-delimited field, behind its tag.
+    #[inline(always)]
+    pub fn bytes(&mut self) -> Result<&'a [u8], Declined> {
+        let size = self.short_varint()? as usize;
+        self.take(size)
+    }
+
+    /// The bits of a number, behind its tag.
+    #[inline(always)]
+    pub fn scalar(&mut self, wire_type: u32) -> Result<u64, Declined> {
+        match wire_type {
+            VARINT => self.varint(),
+            FIXED64 => self.fixed64(),
+            FIXED32 => self.fixed32().map(u64::from),
+            _ => Err(Declined),
+        }
+    }
+
+    #[inline(always)]
+    fn fixed64(&mut self) -> Result<u64, Declined> {
+        let bytes = self.take(8)?.try_into().map_err(|_| Declined)?;
+        Ok(u64::from_le_bytes(bytes))
     }
 
     /// Rare: it must not slow down the rest.
     #[cold]
     #[inline(never)]
-    fn fixed32(&mut self) -> Result<Value<'a>, Declined> {
+    fn fixed32(&mut self) -> Result<u32, Declined> {
         let bytes = self.take(4)?.try_into().map_err(|_| Declined)?;
-        Ok(Value::Fixed32(u32::from_le_bytes(bytes)))
+        Ok(u32::from_le_bytes(bytes))
     }
 
     /// The next of several packed numbers, or None at the end.
@@ -156,7 +175,7 @@ impl<'a> Fields<'a> {
         let cut = |_| Declined;
         Ok(Some(match wire {
             Wire::Varint => self.varint()?,
-            Wire::Fixed64 => u64::from_le_bytes(self.take(8)?.try_into().map_err(cut)?),
+            Wire::Fixed64 => self.fixed64()?,
             Wire::Fixed32 => u64::from(u32::from_le_bytes(self.take(4)?.try_into().map_err(cut)?)),
             Wire::Bytes => return Err(Declined),
         }))

@@ -7,7 +7,7 @@ use crate::decimal::DECIMALS;
 use crate::json::{BOM, Cursor, Names, put_constant, put_normal, put_quoted, put_utf8};
 use crate::repeats::without_repeats;
 use crate::schema::{Field, Integer, Key, Kind, MessageType, NO_FIELD, Schema, Shape, Unset, Wire};
-use crate::wire::{Fields, Value};
+use crate::wire::{Fields, LENGTH_DELIMITED, Value};
 use crate::{Declined, MAX_DEPTH, Nan};
 
 pub fn binary_to_json(
@@ -86,7 +86,24 @@ impl<'a, R> Values<'a, R> for Whole {
         slot: Slot,
         depth: usize,
     ) -> Result<bool, Declined> {
-        writer.field(field, data, slot, depth)
+        // The usual kinds here, so that they cost no call.
+        let bytes = data.get(slot.start as usize..slot.end as usize);
+        match (field.shape, &field.kind, bytes) {
+            (Shape::Explicit, Kind::Object(index), Some(bytes)) => {
+                let mapped = &writer.schema.messages[*index];
+                writer.object(mapped, bytes, depth)?;
+                Ok(true)
+            }
+            (Shape::Explicit, Kind::String, Some(bytes)) => writer.string(bytes),
+            (Shape::Implicit, Kind::String, Some(bytes)) if !bytes.is_empty() => {
+                writer.string(bytes)
+            }
+            (Shape::Repeated, _, Some(bytes)) => writer.list(field, bytes, depth),
+            (shape, Kind::Integer(integer), _) if shape != Shape::Map => {
+                Ok(writer.integer(*integer, slot.bits, shape == Shape::Implicit))
+            }
+            _ => writer.field(field, data, slot, depth),
+        }
     }
 
     #[inline(always)]
@@ -118,6 +135,12 @@ impl<'a, R> Writer<'a, R> {
     ) -> Result<(), Declined> {
         if depth >= MAX_DEPTH {
             return Err(Declined);
+        }
+        if data.is_empty() && mapped.derived == 0 {
+            let start = self.out.len();
+            mapped.put_unset(0, mapped.fields.len(), &mut self.out);
+            self.close(start);
+            return Ok(());
         }
         if mapped.is_flat && self.flat(mapped, data, depth + 1)? {
             return Ok(());
@@ -155,14 +178,17 @@ impl<'a, R> Writer<'a, R> {
             Some(residue) => (residue.nulls, residue.absent, residue.empties),
             None => (0, 0, 0),
         };
-        // The fields that may have a member, of the many of a message.
+        // The fields of which more is known than that they are unset, of the many of a message.
         let mut left = if seen & mapped.alternatives == 0 {
-            seen | mapped.expected | nulls | empties
+            seen | nulls | absent | empties | silenced | mapped.derived
         } else {
             mapped.members
         };
+        let mut place = 0;
         while left != 0 {
             let index = left.trailing_zeros() as usize;
+            mapped.put_unset(place, index, &mut self.out);
+            place = index + 1;
             let field = &mapped.fields[index];
             let bit = 1u64 << index;
             left ^= bit;
@@ -179,9 +205,9 @@ impl<'a, R> Writer<'a, R> {
             if given != 0 {
                 let before = self.out.len();
                 field.member.put(&mut self.out);
-                let place = given.trailing_zeros() as usize;
-                let slot = self.slots[first_slot + place];
-                if values.put(self, &mapped.fields[place], data, slot, depth + 1)? {
+                let given = given.trailing_zeros() as usize;
+                let slot = self.slots[first_slot + given];
+                if values.put(self, &mapped.fields[given], data, slot, depth + 1)? {
                     continue;
                 }
                 self.out.truncate(before);
@@ -204,6 +230,7 @@ impl<'a, R> Writer<'a, R> {
                 self.unset(field, text);
             }
         }
+        mapped.put_unset(place, mapped.fields.len(), &mut self.out);
         if !extra.is_empty() {
             self.out.push(b',');
             self.out.extend_from_slice(&extra);
@@ -242,9 +269,7 @@ impl<'a, R> Writer<'a, R> {
                 return Ok(false);
             }
             let index = usize::from(index);
-            for field in &mapped.fields[place..index] {
-                self.unset(field, text);
-            }
+            self.unset_run(mapped, place, index, text);
             let field = &mapped.fields[index];
             let (bytes, bits) = match (value, field.wire) {
                 (Value::Bytes(bytes), Wire::Bytes) => (bytes, 0),
@@ -262,11 +287,20 @@ impl<'a, R> Writer<'a, R> {
             }
             place = index + 1;
         }
-        for field in &mapped.fields[place..] {
-            self.unset(field, text);
-        }
+        self.unset_run(mapped, place, mapped.fields.len(), text);
         self.close(start);
         Ok(true)
+    }
+
+    /// Writes the members of unset fields from one place to another, as `unset` does.
+    #[inline]
+    fn unset_run(&mut self, mapped: &MessageType, from: usize, to: usize, text: &[u8]) {
+        if mapped.derived == 0 {
+            return mapped.put_unset(from, to, &mut self.out);
+        }
+        for field in &mapped.fields[from..to] {
+            self.unset(field, text);
+        }
     }
 
     /// Writes the member of an unset field, if that stands for a value. `text` is the string that its
@@ -319,14 +353,7 @@ impl<'a, R> Writer<'a, R> {
                 if implicit && bytes.is_empty() {
                     return Ok(false);
                 }
-                if !is_plain(bytes) {
-                    simdutf8::basic::from_utf8(bytes).map_err(|_| Declined)?;
-                    put_quoted(bytes, &mut self.out);
-                    return Ok(true);
-                }
-                self.out.push(b'"');
-                self.out.extend_from_slice(bytes);
-                self.out.push(b'"');
+                return self.string(bytes);
             }
             // In one place, so that the formatting is inlined.
             Kind::Double | Kind::Float => {
@@ -358,8 +385,9 @@ impl<'a, R> Writer<'a, R> {
                 if number == 0 {
                     return Ok(false);
                 }
-                let word = words.iter().find(|word| word.1 == number).ok_or(Declined)?;
-                put_quoted(word.0.as_bytes(), &mut self.out);
+                let mut words = words.iter();
+                let word = words.find(|word| word.number == number).ok_or(Declined)?;
+                word.text.put_text(&mut self.out);
             }
             Kind::Raw => {
                 if implicit && bytes.is_empty() {
@@ -388,6 +416,20 @@ impl<'a, R> Writer<'a, R> {
             Kind::Object(index) => self.object(&self.schema.messages[*index], bytes, depth)?,
             Kind::Union(index) => return self.union(&self.schema.messages[*index], bytes, depth),
         }
+        Ok(true)
+    }
+
+    /// Writes a string; true.
+    #[inline(always)]
+    fn string(&mut self, text: &[u8]) -> Result<bool, Declined> {
+        if !is_plain(text) {
+            simdutf8::basic::from_utf8(text).map_err(|_| Declined)?;
+            put_quoted(text, &mut self.out);
+            return Ok(true);
+        }
+        self.out.push(b'"');
+        self.out.extend_from_slice(text);
+        self.out.push(b'"');
         Ok(true)
     }
 
@@ -715,46 +757,53 @@ pub fn scan<'d>(
     }
     let first_slot = slots.len();
     slots.resize(first_slot + mapped.fields.len(), Slot::default());
+    let slots = &mut slots[first_slot..];
     let mut seen = 0u64;
     let mut residue = None;
     let mut fields = Fields::new(data);
-    let mut at = 0;
-    while let Some((number, value)) = fields.next()? {
-        let start = std::mem::replace(&mut at, fields.at);
-        let index = mapped.by_number(number);
+    while let Some(&tag) = data.get(fields.at) {
+        let start = fields.at;
+        let mut index = mapped.by_tag(tag);
+        let mut wire_type = u32::from(tag) & 7;
         if index == NO_FIELD {
-            match value {
-                Value::Bytes(bytes) if number == mapped.residue && residue.is_none() => {
-                    residue = Some(bytes);
-                    continue;
+            let tag = fields.tag()?;
+            (index, wire_type) = (mapped.by_number(tag >> 3), tag & 7);
+            if index == NO_FIELD {
+                let is_residue = tag == mapped.residue << 3 | LENGTH_DELIMITED;
+                if !is_residue || residue.is_some() {
+                    return Err(Declined);
                 }
-                _ => return Err(Declined),
+                residue = Some(fields.bytes()?);
+                continue;
             }
+            let field = &mapped.fields[usize::from(index)];
+            if !field.is_list() && field.wire.number() != wire_type {
+                return Err(Declined);
+            }
+        } else {
+            fields.at += 1;
         }
-        let field = &mapped.fields[index as usize];
         let bit = 1u64 << index;
-        let slot = &mut slots[first_slot + index as usize];
-        if field.is_list() {
+        let slot = &mut slots[usize::from(index)];
+        let size = match wire_type {
+            LENGTH_DELIMITED => fields.bytes()?.len(),
+            wire_type => {
+                slot.bits = fields.scalar(wire_type)?;
+                0
+            }
+        };
+        if mapped.lists & bit != 0 {
             if seen & bit == 0 {
                 slot.start = start as u32;
             }
             slot.end = fields.at as u32;
-        } else {
-            match (value, field.wire) {
-                (Value::Bytes(bytes), Wire::Bytes) => {
-                    // Messages given twice are merged: for the reference.
-                    if seen & bit != 0 {
-                        return Err(Declined);
-                    }
-                    slot.end = fields.at as u32;
-                    slot.start = slot.end - bytes.len() as u32;
-                }
-                (Value::Varint(bits), Wire::Varint) | (Value::Fixed64(bits), Wire::Fixed64) => {
-                    slot.bits = bits;
-                }
-                (Value::Fixed32(bits), Wire::Fixed32) => slot.bits = u64::from(bits),
-                _ => return Err(Declined),
+        } else if wire_type == LENGTH_DELIMITED {
+            // Messages given twice are merged: for the reference.
+            if seen & bit != 0 {
+                return Err(Declined);
             }
+            slot.end = fields.at as u32;
+            slot.start = slot.end - size as u32;
         }
         seen |= bit;
     }

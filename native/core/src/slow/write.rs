@@ -189,7 +189,7 @@ impl<'s> Slow<'s> {
             }
             Kind::Enum(words) => {
                 let number = bits as i32;
-                if number != 0 && !words.iter().any(|word| word.1 == number) {
+                if number != 0 && !words.iter().any(|word| word.number == number) {
                     if self.options.ignore_unknown_fields {
                         return Ok(false);
                     }

@@ -17,6 +17,7 @@ from chatpb_server.edges.grpc.health import Health
 from chatpb_server.edges.grpc.inspection import Inspection
 from chatpb_server.edges.grpc.messages import Messages
 from chatpb_server.edges.grpc.rpcs import Rpcs
+from chatpb_server.edges.grpc.runtime import events_at_once
 from chatpb_server.edges.services import NAMES, Services
 
 #: How many seconds longer than the grace period the runtime waits for calls to end.
@@ -60,7 +61,8 @@ class GrpcEdge:
     ) -> None:
         self._guard = guard
         self._share_port = share_port
-        self._server = aio.server(options=_options(limits, share_port, channelz))
+        with events_at_once():
+            self._server = aio.server(options=_options(limits, share_port, channelz))
         self._messages = Messages(budget, limits)
         small = Messages(Budget(_SMALL_BYTES, _SMALL_BYTES), limits, quick=_SMALL_MESSAGES)
         self._health = Health(NAMES, small)

@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import numpy as np
@@ -73,6 +73,10 @@ class Batches:
     def split(
         self, text: bytes, start: int
     ) -> tuple[list[object], list[tuple[int, int]], int, int]: ...
+
+class Chain(Iterator[bytes]):
+    def __init__(self, source: Iterator[Iterable[bytes]]) -> None: ...
+    def __next__(self) -> bytes: ...
 
 class Dicts:
     def __init__(self, transcoder: Transcoder) -> None: ...

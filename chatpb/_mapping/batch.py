@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
+import operator
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from google.protobuf.message import Message
@@ -50,7 +50,8 @@ def json_lines_to_binary(
             returned. The implementation in pure Python has one.
 
     Returns:
-        An iterator over the messages in binary form, in the order of the lines.
+        An iterator over the messages in binary form, in the order of the lines. It is for one
+        thread at a time: while it works, another one may get a `ValueError`, as from a generator.
 
     Raises:
         ConversionError: By the iterator, in place of a message: `line` is the number of the line,
@@ -71,8 +72,8 @@ def json_lines_to_binary(
     if batches is None:
         return _OneByOne(source, convert)
     if text is not None:
-        return chain.from_iterable(_of_text(text, batches, convert))
-    return chain.from_iterable(_of_items(source, batches, convert, _patience(lines)))
+        return _chained(_of_text(text, batches, convert))
+    return _chained(_of_items(source, batches, convert, _patience(lines)))
 
 
 def binaries_to_json_lines(
@@ -121,7 +122,7 @@ def binaries_to_json_lines(
     batches = _batches(message_type, True, allow_nan, ignore_unknown_fields, threads)
     if batches is None:
         return _OneByOne(source, convert)
-    return chain.from_iterable(_of_items(source, batches, convert, _patience(binaries)))
+    return _chained(_of_items(source, batches, convert, _patience(binaries)))
 
 
 def _whole_text(lines: Any) -> bytes | None:
@@ -152,9 +153,15 @@ def _batches(
     """What converts; None if the reference does.
 
     Raises:
+        ArgumentTypeError: The number of threads is not an integer.
         ArgumentValueError: There are no threads.
         SchemaError: The message does not mirror a JSON value. It is a TypeError.
     """
+    if threads is not None:
+        try:
+            threads = operator.index(threads)
+        except TypeError:
+            raise wrong_type("a number of threads", threads) from None
     if threads is not None and threads < 1:
         raise ArgumentValueError(f"expected at least 1 thread, got {threads}")
     number = native_type(message_type) if transcoder is not None else None
@@ -167,6 +174,12 @@ def _batches(
 
     flags = (to_json, allow_nan, ignore_unknown_fields)
     return Batches(transcoder, number, *flags, min(threads or 0, _MOST_THREADS))
+
+
+def _chained(results: Iterator[Iterable[bytes]]) -> Iterator[bytes]:
+    from _chatpb import Chain
+
+    return Chain(results)
 
 
 def _of_items(
@@ -226,7 +239,7 @@ def _one(document: Any, line: int, convert: _Convert) -> Iterator[bytes]:
 
 
 def _raised(failure: BaseException) -> Iterator[bytes]:
-    """Raises an error in place of a result: `chain` goes on with what comes after it."""
+    """Raises an error in place of a result: `Chain` goes on with what comes after it."""
     raise failure
     yield
 

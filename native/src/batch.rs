@@ -10,10 +10,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use chatpb::{Options, Schema};
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::{PyException, PyValueError};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
-use pyo3::types::{PyBytes, PyIterator, PyString};
+use pyo3::types::{PyBytes, PyIterator, PyMemoryView, PyString};
 
 use crate::{LONG, MOST_KEPT, Transcoder, options};
 
@@ -36,6 +37,8 @@ pub struct Batches {
     transcoder: Py<Transcoder>,
     conversion: Conversion,
     threads: usize,
+    /// Whether the iterator of documents ended, and is not to be asked again.
+    ended: bool,
     /// The results of the blocks of a batch, whose memory is used again.
     parts: Vec<Mutex<Part>>,
 }
@@ -69,6 +72,7 @@ impl Batches {
                 0 => available().min(MOST_THREADS),
                 _ => threads,
             },
+            ended: false,
             parts: Vec::new(),
         }
     }
@@ -85,9 +89,14 @@ impl Batches {
         let (mut blocks, mut size, mut block_size) = (Vec::new(), 0, 0);
         let (mut first, mut failure) = (0, None);
         let patience = patience.map(|seconds| (Instant::now(), Duration::from_secs_f64(seconds)));
-        for item in items.clone() {
+        let mut items = items.clone();
+        while !self.ended {
+            let Some(item) = items.next() else {
+                self.ended = true;
+                break;
+            };
             match item {
-                Ok(item) => documents.push(Document::of(item)),
+                Ok(item) => documents.push(Document::of(item, self.conversion.to_json)),
                 Err(error) if error.is_instance_of::<PyException>(py) => {
                     failure = Some(error); // after what came before it
                     break;
@@ -207,6 +216,55 @@ impl Batches {
     }
 }
 
+/// The items of iterables, one iterable after the other, as `itertools.chain.from_iterable` has them.
+///
+/// If another thread or the source itself asks that one for an item while the source runs, it drops
+/// the source: items are lost, or freed memory is used. Here the other one gets an error.
+#[pyclass(module = "_chatpb")]
+pub struct Chain {
+    source: Py<PyIterator>,
+    active: Option<Py<PyIterator>>,
+}
+
+#[pymethods]
+impl Chain {
+    #[new]
+    fn new(source: Py<PyIterator>) -> Self {
+        Self {
+            source,
+            active: None,
+        }
+    }
+
+    fn __iter__(this: Bound<'_, Self>) -> Bound<'_, Self> {
+        this
+    }
+
+    fn __next__<'py>(this: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = this.py();
+        let Ok(mut this) = this.try_borrow_mut() else {
+            return Err(PyValueError::new_err("iterator already executing"));
+        };
+        loop {
+            if let Some(active) = &this.active {
+                match active.bind(py).clone().next() {
+                    Some(item) => return item.map(Some),
+                    None => this.active = None,
+                }
+            }
+            match this.source.bind(py).clone().next() {
+                Some(iterable) => this.active = Some(iterable?.try_iter()?.unbind()),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.source)?;
+        visit.call(&self.active)
+    }
+}
+
 /// A document, and the object that holds it.
 enum Document {
     Bytes(PyBackedBytes),
@@ -216,18 +274,23 @@ enum Document {
 }
 
 impl Document {
-    fn of(item: Bound<'_, PyAny>) -> Self {
-        match item.cast_into::<PyBytes>() {
-            Ok(bytes) => Self::Bytes(bytes.into()),
-            Err(error) => {
-                let item = error.into_inner();
-                let text = item.cast::<PyString>().ok().cloned();
-                // A text with a lone surrogate has no UTF-8.
-                match text.map(PyBackedStr::try_from) {
-                    Some(Ok(text)) => Self::Text(text),
-                    _ => Self::Other(item.unbind()),
-                }
-            }
+    fn of(item: Bound<'_, PyAny>, is_binary: bool) -> Self {
+        let item = match item.cast_into::<PyBytes>() {
+            Ok(bytes) => return Self::Bytes(bytes.into()),
+            Err(error) => error.into_inner(),
+        };
+        if let Ok(text) = item.cast::<PyString>() {
+            // A text with a lone surrogate has no UTF-8.
+            return match PyBackedStr::try_from(text.clone()) {
+                Ok(text) if !is_binary => Self::Text(text),
+                _ => Self::Other(item.unbind()),
+            };
+        }
+        // The iterator may use a buffer again for its next document.
+        let copy = PyMemoryView::from(&item).and_then(|view| view.call_method0("tobytes"));
+        match copy.map(Bound::cast_into::<PyBytes>) {
+            Ok(Ok(bytes)) => Self::Bytes(bytes.into()),
+            _ => Self::Other(item.unbind()),
         }
     }
 

@@ -230,6 +230,7 @@ fn _chatpb(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("DESCRIPTOR_SET", PyBytes::new(module.py(), DESCRIPTOR_SET))?;
     module.add("INTERFACE", PyBytes::new(module.py(), INTERFACE))?;
     module.add_class::<batch::Batches>()?;
+    module.add_class::<batch::Chain>()?;
     module.add_class::<ChunkStream>()?;
     module.add_class::<dicts::Dicts>()?;
     module.add_class::<table::Shredder>()?;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -276,3 +277,77 @@ def test_a_forked_child_converts() -> None:
     next(results)
     assert str(MANY - 1) == forks.in_child(lambda: len(list(results)))
     assert MANY - 1 == len(list(results))
+
+
+def _documents_in_a_buffer(kind: Callable[[bytearray], Any], documents: list[bytes]) -> Any:
+    """Documents of the same length, each in the buffer of the one before it."""
+    buffer = bytearray(len(documents[0]))
+    for document in documents:
+        buffer[:] = document
+        yield kind(buffer)
+
+
+@pytest.mark.parametrize("kind", [lambda buffer: buffer, memoryview], ids=["bytearray", "view"])
+def test_a_buffer_that_is_used_again(kind: Callable[[bytearray], Any]) -> None:
+    lines = [b'{"id":"%d"}' % n for n in range(10)]
+    binaries = [chatpb.json_to_binary(line) for line in lines]
+    read = chatpb.json_lines_to_binary(_documents_in_a_buffer(kind, lines))
+    assert binaries == list(read)
+    written = chatpb.binaries_to_json_lines(_documents_in_a_buffer(kind, binaries))
+    assert [chatpb.binary_to_json(data) for data in binaries] == list(written)
+
+
+def test_text_is_not_a_binary_form() -> None:
+    for text in ("", "\n\x01a"):
+        with pytest.raises(TypeError, match="expected bytes, got a str"):
+            next(chatpb.binaries_to_json_lines([text]))  # type: ignore[list-item]
+
+
+def test_an_iterator_that_ended_is_not_asked_again() -> None:
+    items = iter([b'{"id":"0"}', None, b'{"id":"1"}'])
+    until_none = map(lambda item: item if item else next(iter(())), items)  # noqa: C417
+    assert [b"0"] == [data[2:3] for data in chatpb.json_lines_to_binary(until_none)]
+
+
+@pytest.mark.parametrize("threads", ["2", 1.5, [1]])
+def test_threads_are_a_number(threads: Any) -> None:
+    for convert in (chatpb.json_lines_to_binary, chatpb.binaries_to_json_lines):
+        with pytest.raises(TypeError, match="expected a number of threads") as caught:
+            convert([], threads=threads)
+        assert isinstance(caught.value, chatpb.ChatpbError)
+
+
+def test_input_that_asks_for_results() -> None:
+    def lines() -> Iterator[bytes]:
+        yield b'{"id":"0"}'
+        with pytest.raises(ValueError, match="already executing"):
+            next(results)
+        yield b'{"id":"1"}'
+
+    results = chatpb.json_lines_to_binary(lines())
+    assert [b"0", b"1"] == [data[2:3] for data in results]
+
+
+@pytest.mark.parametrize("kind", [list, iter, b"\n".join], ids=["list", "iterator", "text"])
+def test_threads_that_share_an_iterator_lose_nothing(kind: Callable[[list[bytes]], Any]) -> None:
+    lines = _lines(3 * MANY)
+    results = chatpb.json_lines_to_binary(kind(lines))
+    found: list[bytes] = []
+    errors: set[str] = set()
+
+    def take() -> None:
+        while True:
+            try:
+                found.append(next(results))
+            except StopIteration:
+                return
+            except ValueError as error:
+                errors.add(str(error))
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(chatpb.json_to_binary(line) for line in lines) == sorted(found)
+    assert all("already executing" in error for error in errors)

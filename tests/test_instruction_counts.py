@@ -66,6 +66,11 @@ def test_a_count_without_a_record_fails(record: Any) -> None:
     assert "--record" in failure
 
 
+def test_an_operation_on_record_that_is_not_counted_fails(record: Any) -> None:
+    [failure] = record.uncounted({"kept": 1}, {"kept": 1, "gone": 1})
+    assert failure.startswith("gone is on record, but was not counted")
+
+
 def test_the_record_falls_by_itself_and_rises_with_a_word(record: Any) -> None:
     counts = {"faster": 900, "a little slower": 1_050, "slower": 1_300, "new": 5}
     before = {"faster": 1_000, "a little slower": 1_000, "slower": 1_000, "gone": 1}

@@ -69,6 +69,12 @@ def grown(
             )
 
 
+def uncounted(counts: Mapping[str, int], recorded: Mapping[str, int]) -> Iterator[str]:
+    """The operations on record that were not counted, in words: nothing limits these."""
+    for name in recorded.keys() - counts.keys():
+        yield f"{name} is on record, but was not counted: `make bench-instructions ARGS=--record`"
+
+
 def renewed(
     counts: Mapping[str, int], recorded: Mapping[str, int], said: Mapping[str, int]
 ) -> dict[str, int]:

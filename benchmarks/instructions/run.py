@@ -16,7 +16,7 @@ from common.report import show
 from common.tables import Table
 from instructions.count import Counted, CountError, counted, environment
 from instructions.operations import is_peer, peer_of
-from instructions.record import RECORD, ROOT, Record, grown, released, renewed, words
+from instructions.record import RECORD, ROOT, Record, grown, released, renewed, uncounted, words
 
 EXAMPLES: Final = """\
 examples:
@@ -50,6 +50,8 @@ def main() -> int:
             RECORD.write_text(now.text())
     else:
         failures = _judge(now, record, record_it=args.record)
+        if not args.only and not args.record:
+            failures += uncounted(now.instructions, record.instructions)
     for failure in failures:
         print(failure, file=sys.stderr)
     return 1 if failures and (args.check or args.record) else 0

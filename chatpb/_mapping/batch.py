@@ -52,6 +52,7 @@ def json_lines_to_binary(
     Returns:
         An iterator over the messages in binary form, in the order of the lines. It is for one
         thread at a time: while it works, another one may get a `ValueError`, as from a generator.
+        Ctrl-C may end it, without the documents that it has read ahead.
 
     Raises:
         ConversionError: By the iterator, in place of a message: `line` is the number of the line,

@@ -10,7 +10,14 @@ from typing import Any, NoReturn
 import click
 
 from chatpb._cli import commands
-from chatpb._cli.failure import BROKEN_PIPE, DATA_ERROR, INTERRUPTED, CliError, reason
+from chatpb._cli.failure import (
+    BROKEN_PIPE,
+    DATA_ERROR,
+    INTERRUPTED,
+    USAGE_ERROR,
+    CliError,
+    reason,
+)
 from chatpb._errors import ChatpbError, ConversionError, os_error_text
 
 
@@ -62,6 +69,10 @@ class _App(click.Group):
         except OSError as error:
             place = error.filename or "output"
             code = _report(f"{place}: {os_error_text(error)}", DATA_ERROR)
+        except ImportError as error:
+            if "CHATPB_IMPLEMENTATION" not in str(error):
+                raise
+            code = _report(str(error), USAGE_ERROR)
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:

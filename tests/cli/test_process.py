@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -138,6 +139,19 @@ def test_binary_is_not_written_to_a_terminal() -> None:
         os.close(primary)
     reason = b"binary is not written to a terminal: pass -o FILE, or a pipe"
     assert (2, b"chatpb: error: " + reason + b"\n") == (result.returncode, result.stderr)
+
+
+def test_an_unknown_implementation_is_one_line() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "chatpb", "to-binary"],
+        env={**os.environ, "CHATPB_IMPLEMENTATION": "rust"},
+        input="{}",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    expected = "chatpb: error: CHATPB_IMPLEMENTATION is 'rust'; expected python or native\n"
+    assert (2, "", expected) == (done.returncode, done.stdout, done.stderr)
 
 
 def test_no_command() -> None:

@@ -20,6 +20,7 @@ from chatpb.v1.error_pb2 import ErrorResponse
 from chatpb_server.access.secret import HeaderError
 from chatpb_server.core.error import error_kind, error_response
 from chatpb_server.core.failure import Failure, own_failure
+from chatpb_server.core.frames import without_frames
 from chatpb_server.core.gate import OverloadError
 from chatpb_server.core.page import text_of_page
 from chatpb_server.core.reading import brief, text_of
@@ -157,8 +158,8 @@ def _upstream_failure(error: UpstreamError, call_id: str) -> Failure:
         response = from_json(said, ErrorResponse, allow_nan=True)
         members = to_dict(response, allow_nan=True)
         is_whole = said is error.body
-    except ConversionError:  # a text, a proxy's HTML page, or nothing
-        pass
+    except ConversionError as unreadable:  # a text, a proxy's HTML page, or nothing
+        without_frames(unreadable, error)
     body = error.body
     http_status = error.http_status if error.http_status >= 300 else _http_status(members)
     if response is None:

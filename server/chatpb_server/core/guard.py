@@ -13,6 +13,7 @@ from chatpb._rpc.deadline import ends_early_by
 from chatpb_server.core.call import Call, Observer, Recorder
 from chatpb_server.core.explain import STOPPING, DeadlineError, failure_of
 from chatpb_server.core.failure import Failure, own_failure
+from chatpb_server.core.frames import without_frames
 from chatpb_server.core.gate import Gate, OverloadError
 from chatpb_server.core.headers import NOT_STORED, STORED_HEADER, matcher
 from chatpb_server.core.keeping import RECORD_HEADER, wished
@@ -163,7 +164,8 @@ class Guard:
         await _record(call, failure.code, failure)
         try:
             raise CallError(failure) from cause
-        finally:  # its traceback leads to this frame: a circle, which would keep the request long
+        finally:
+            without_frames(cause)
             del cause
 
     def passed_back(self, headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

@@ -41,12 +41,14 @@ class Protocol(ResponseHandler):
 
     Attributes:
         is_used: Whether a request was sent on it.
+        has_answered: Whether a byte of an answer has come since it was last set to False.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, silent: Waits[ResponseHandler]) -> None:
         self._silent = silent
         super().__init__(loop)
         self.is_used = False
+        self.has_answered = False
 
     def set_response_params(self, **params: Any) -> None:
         """Makes the parsers of an answer."""
@@ -72,7 +74,7 @@ class _Parsers:
 
     __slots__ = ("_head", "_params", "_parser", "_protocol")
 
-    def __init__(self, protocol: ResponseHandler, parser: Any, params: dict[str, Any]) -> None:
+    def __init__(self, protocol: Protocol, parser: Any, params: dict[str, Any]) -> None:
         self._protocol = protocol
         self._parser = parser
         self._params = params
@@ -81,6 +83,7 @@ class _Parsers:
     def feed_data(self, data: bytes) -> Any:
         """Takes the next bytes of the head, and what follows it."""
         self._head += data
+        self._protocol.has_answered = True
         try:
             found = self._parser.feed_data(data)
         except LineTooLong:

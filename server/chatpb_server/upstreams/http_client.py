@@ -209,6 +209,7 @@ class HttpClient:
                 message, content = await protocol.read()
                 if not 100 <= message.code < 200 or message.code == _SWITCHING:
                     break
+                protocol.start_timeout()  # it ended with the end of this message
             content.on_eof(connection.release)
             return Answer(message.code, message.headers.items(), content, connection.close)
         except BaseException:
@@ -238,7 +239,8 @@ class HttpClient:
         return self._session
 
 
-_is_reused: Final[ContextVar[bool]] = ContextVar("_is_reused", default=False)
+#: The connection that a task has got, if it was used before.
+_reused: Final[ContextVar[Protocol | None]] = ContextVar("_reused", default=None)
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -254,7 +256,7 @@ class _Connector(aiohttp.TCPConnector):
 
     async def connect(self, *arguments: Any, **named: Any) -> Any:
         # An aiohttp.TraceConfig would say so too, at a twentieth of a whole call's cost.
-        _is_reused.set(False)
+        _reused.set(None)
         while True:
             connection = await super().connect(*arguments, **named)
             protocol = connection.protocol
@@ -262,8 +264,10 @@ class _Connector(aiohttp.TCPConnector):
             if not (protocol.is_used and protocol.should_close):
                 break
             connection.close()  # it has sent what nobody asked for, which would be the answer
-        _is_reused.set(protocol.is_used)
+        if protocol.is_used:
+            _reused.set(protocol)
         protocol.is_used = True
+        protocol.has_answered = False
         return connection
 
 
@@ -275,8 +279,9 @@ def _fault(error: Exception) -> UpstreamFault:
         return UpstreamTimeoutError("no answer")
     if isinstance(error, (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)):
         # An upstream may close an idle connection while a request is on its way, which it then
-        # has not seen.
-        if _is_reused.get():
+        # has not seen: of one that it has seen, a part of an answer may be here.
+        reused = _reused.get()
+        if reused is not None and not reused.has_answered:
             return UpstreamConnectError("the connection had been closed")
         return UpstreamDataError("broke off: the connection ended without one")
     return UpstreamDataError(_why_no_answer(error))

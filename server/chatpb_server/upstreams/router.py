@@ -14,6 +14,7 @@ from typing import Annotated, ClassVar, Final
 from pydantic import Field
 
 from chatpb_server.core.explain import retry_after
+from chatpb_server.core.frames import without_frames
 from chatpb_server.core.models import ListedModel, ModelsRequest
 from chatpb_server.core.setting import Count, Seconds, Setting, Table
 from chatpb_server.core.stored import StoredRequest, passes_stored
@@ -287,6 +288,7 @@ class _Attempts:
         is_failover = self._count < self._fewest  # to an upstream that this call has not asked
         if not is_failover and not self._router._spend():
             raise last
+        without_frames(error)  # it stays in `_answer`, and here
         if delay:
             await asyncio.sleep(delay)
 

@@ -14,7 +14,7 @@ from chatpb_server.core.explain import RefusalError
 from chatpb_server.core.guard import CallerGoneError, CallError, Guard
 from chatpb_server.core.headers import one_of_each
 from chatpb_server.core.service import Metadata
-from chatpb_server.edges.grpc.messages import Messages
+from chatpb_server.edges.grpc.messages import CallMessages, Messages
 from chatpb_server.edges.services import DESCRIPTORS, Services
 
 #: Tells gRPC in the caller not to retry by itself: an upstream was asked, and whether to ask it
@@ -72,36 +72,55 @@ class Rpcs:
         """
 
         async def guarded(_: Any, context: Any) -> None:
-            metadata = context.invocation_metadata() or ()
-            call = Call(name, one_of_each(metadata))
-            call.query = call.metadata.get(QUERY_KEY, "")
-            exchange = self._services.exchange(method, call)
-
-            async def read() -> None:
-                self._check_metadata(metadata)
-                await exchange.asked(await messages.read())
-
-            async def begin(headers: Metadata) -> None:
-                if headers:
-                    await context.send_initial_metadata(headers)
-
-            async def answer() -> None:
-                await exchange.answer(begin, messages.write)
-
             with self._messages.of(context) as messages:
-                try:
-                    await self._guard.serve(call, context, answer, read)
-                except CallError as error:
-                    again = (_NOT_AGAIN,) if call.attempts else ()
-                    passed = self._guard.trailers(call)
-                    await messages.fail(error.failure, *passed, *again)
-                except asyncio.CancelledError as error:
-                    if isinstance(error.__cause__, CallerGoneError):
-                        messages.leave()
-                    raise
-            context.set_trailing_metadata(self._guard.trailers(call))
+                failed = await self._serve(name, method, context, messages)
+                if failed is not None:
+                    # gRPC keeps what this raises, and its frames. The request is in none of them.
+                    await messages.fail(*failed)
 
         return guarded
+
+    async def _serve(
+        self, name: str, method: Any, context: Any, messages: CallMessages
+    ) -> tuple[Any, ...] | None:
+        """Serves a call.
+
+        Args:
+            name: As for `_guarded`.
+            method: As for `_guarded`.
+            context: gRPC's context of the call.
+            messages: Its messages.
+
+        Returns:
+            What to end it with, if it failed: the arguments of `CallMessages.fail`.
+        """
+        metadata = context.invocation_metadata() or ()
+        call = Call(name, one_of_each(metadata))
+        call.query = call.metadata.get(QUERY_KEY, "")
+        exchange = self._services.exchange(method, call)
+
+        async def read() -> None:
+            self._check_metadata(metadata)
+            await exchange.asked(await messages.read())
+
+        async def begin(headers: Metadata) -> None:
+            if headers:
+                await context.send_initial_metadata(headers)
+
+        async def answer() -> None:
+            await exchange.answer(begin, messages.write)
+
+        try:
+            await self._guard.serve(call, context, answer, read)
+        except CallError as error:
+            again = (_NOT_AGAIN,) if call.attempts else ()
+            return (error.failure, *self._guard.trailers(call), *again)
+        except asyncio.CancelledError as error:
+            if isinstance(error.__cause__, CallerGoneError):
+                messages.leave()
+            raise
+        context.set_trailing_metadata(self._guard.trailers(call))
+        return None
 
     def _check_metadata(self, metadata: Iterable[tuple[str, str | bytes]]) -> None:
         """Checks the size of the metadata, as HTTP/2 counts it.

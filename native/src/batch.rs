@@ -18,12 +18,14 @@ use pyo3::types::{PyBytes, PyIterator, PyMemoryView, PyString};
 
 use crate::{LONG, MOST_KEPT, Transcoder, options};
 
-/// The bytes of documents that a thread takes at once. To start a thread costs as much as to convert
-/// a third of them.
+/// The bytes of documents that a thread takes at once.
 const BLOCK: usize = 64 << 10;
-/// The bytes for each thread that are enough for a batch of several documents, and those that end a
-/// batch of any number.
-const ENOUGH: usize = 512 << 10;
+/// The bytes for each of several threads, without which fewer are started: to start one takes as
+/// long as to convert a fourth of them.
+const WORTH_A_THREAD: usize = 128 << 10;
+/// The bytes for each of several threads that are enough for a batch of several documents, and those
+/// that end a batch of any number.
+const ENOUGH: usize = 256 << 10;
 const MOST: usize = 4 << 20;
 /// What a document counts in addition to its bytes: the objects that hold it and its result.
 const OBJECTS: usize = 128;
@@ -110,7 +112,7 @@ impl Batches {
                 size += block_size;
                 block_size = 0;
                 let is_shared = blocks.len() >= 4 * self.threads || size >= MOST * self.threads;
-                if is_shared && size >= ENOUGH * self.threads {
+                if self.threads == 1 || is_shared && size >= self.enough() {
                     break;
                 }
             }
@@ -152,7 +154,7 @@ impl Batches {
         start: usize,
     ) -> Batch<'py, usize> {
         let (mut blocks, mut end) = (Vec::new(), start);
-        while end < text.len() && end - start < ENOUGH * self.threads {
+        while end < text.len() && end - start < self.enough() {
             let behind = memchr::memchr(b'\n', text.get(end + BLOCK..).unwrap_or_default());
             let next = behind.map_or(text.len(), |place| end + BLOCK + place + 1);
             blocks.push(end..next);
@@ -180,6 +182,15 @@ impl Batches {
 }
 
 impl Batches {
+    /// The bytes that are enough for a batch. One thread has nobody to share a larger one with: its
+    /// results would take new memory instead of what the last ones gave back.
+    fn enough(&self) -> usize {
+        match self.threads {
+            1 => BLOCK,
+            threads => ENOUGH * threads,
+        }
+    }
+
     /// Converts blocks of documents: the part of each gets their results.
     fn run(&mut self, py: Python<'_>, source: &Source<'_>, blocks: &[Range<usize>], size: usize) {
         let missing = blocks.len().saturating_sub(self.parts.len());
@@ -201,7 +212,8 @@ impl Batches {
         if size < LONG {
             return work();
         }
-        let others = self.threads.min(blocks.len()).saturating_sub(1);
+        let most = self.threads.min(size / WORTH_A_THREAD);
+        let others = most.min(blocks.len()).saturating_sub(1);
         py.detach(|| {
             thread::scope(|scope| {
                 for _ in 0..others {

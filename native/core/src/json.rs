@@ -369,7 +369,8 @@ pub const CONSTANTS: [(&str, u64); 3] = [
 /// The member names of an object, in the order in which they were added.
 #[derive(Default)]
 pub struct Names {
-    /// Where each is.
+    first: Option<(usize, usize)>,
+    /// Where each is; empty as long as there is only the first one.
     places: Vec<(usize, usize)>,
     /// The index of many, so that they are not compared one by one.
     index: Option<Box<Index>>,
@@ -392,7 +393,20 @@ struct Index {
 impl Names {
     /// Adds the name at the end of `out`, in its normal form. If it was added before, gives its
     /// place in the order.
+    #[inline]
     pub fn find_or_add(&mut self, out: &[u8], start: usize) -> Option<usize> {
+        let Some(first) = self.first else {
+            self.first = Some((start, out.len()));
+            return None;
+        };
+        self.find_or_add_to(first, out, start)
+    }
+
+    #[inline(never)]
+    fn find_or_add_to(&mut self, first: (usize, usize), out: &[u8], start: usize) -> Option<usize> {
+        if self.places.is_empty() {
+            self.places.push(first);
+        }
         let name = &out[start..];
         let place = self.places.len();
         if place < FEW_NAMES {

@@ -1,5 +1,7 @@
 //! JSON text to the binary form of a message.
 
+use std::cell::Cell;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -38,18 +40,61 @@ fn read_text(
     out: &mut Vec<u8>,
 ) -> (Result<(), Declined>, bool) {
     out.reserve(text.len() / 2);
+    let Memory {
+        mut segments,
+        mut extra,
+        mut scratch,
+    } = MEMORY.take();
+    segments.clear();
+    extra.clear();
+    scratch.clear();
     let mut reader = Reader {
         schema,
         json: Cursor::new(text, 0, nan),
         out: std::mem::take(out),
-        segments: Vec::with_capacity(32),
-        extra: Vec::new(),
-        scratch: Vec::new(),
+        segments,
+        extra,
+        scratch,
     };
     let read = reader.document(index);
     *out = reader.out;
+    let memory = Memory {
+        segments: reader.segments,
+        extra: reader.extra,
+        scratch: reader.scratch,
+    };
+    if memory.is_small() {
+        MEMORY.set(memory);
+    }
     (read, reader.json.repeats)
 }
+
+/// What a reader needs besides its output.
+#[derive(Default)]
+struct Memory {
+    segments: Vec<(u32, usize)>,
+    extra: Vec<u8>,
+    scratch: Vec<u8>,
+}
+
+impl Memory {
+    fn is_small(&self) -> bool {
+        let bytes = self.extra.capacity().max(self.scratch.capacity());
+        bytes.max(self.segments.capacity()) <= MOST_KEPT
+    }
+}
+
+thread_local! {
+    /// That of the last text: to allocate it would take as long as to read a few members.
+    static MEMORY: Cell<Memory> = const {
+        Cell::new(Memory {
+            segments: Vec::new(),
+            extra: Vec::new(),
+            scratch: Vec::new(),
+        })
+    };
+}
+const MOST_KEPT: usize = 4 << 10;
 
 /// What becomes of a member whose value the field does not take, and of one that it does.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -713,13 +758,11 @@ impl<'a> Reader<'a> {
         let start = open(&mut self.out, mapped.residue);
         for (number, bits) in [(1, said.nulls), (2, absent), (3, said.empties)] {
             if bits != 0 {
-                let fields = mapped.fields.iter().enumerate();
-                let named = fields.filter(|(index, _)| bits & 1 << index != 0);
-                let mut numbers: Vec<u32> = named.map(|(_, field)| field.number).collect();
-                numbers.sort_unstable();
                 let list = open(&mut self.out, number);
-                for number in numbers {
-                    put_varint(&mut self.out, u64::from(number));
+                for &(bit, named) in &mapped.numbers {
+                    if bits & bit != 0 {
+                        put_varint(&mut self.out, u64::from(named));
+                    }
                 }
                 close(&mut self.out, list);
             }

@@ -43,6 +43,8 @@ pub struct MessageType {
     pub residue: u32,
     /// The fields that stand for a value while unset, a bit each.
     pub expected: u64,
+    /// A bit for the place of each field, and its number, in the order of the numbers.
+    pub numbers: Vec<(u64, u32)>,
     by_number: Vec<u8>,
     /// The places of the fields by the tag, of those whose tag is one byte; NO_FIELD where the wire
     /// type is not that of the field.
@@ -694,6 +696,9 @@ impl Options {
             }
         }
         unset_text.extend_from_slice(&[0; UNSET_BLOCK]);
+        let places = fields.iter().enumerate();
+        let mut numbers: Vec<_> = places.map(|(at, field)| (1 << at, field.number)).collect();
+        numbers.sort_unstable_by_key(|&(_, number)| number);
         let mut texts = fields.iter().filter_map(Field::text);
         let text = texts.next();
         let is_flat = alternatives == 0
@@ -712,6 +717,7 @@ impl Options {
             is_union,
             residue,
             expected,
+            numbers,
             by_number,
             by_tag,
             lists,

@@ -278,7 +278,7 @@ class Answering:
 
 
 class _EventStream(web.StreamResponse):
-    """An answer whose head is sent together with the first event, which has come already."""
+    """An answer whose head is sent together with the first bytes of its body."""
 
     _send_headers_immediately = False
 

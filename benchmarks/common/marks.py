@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 _END: Final = "<!-- end -->"
@@ -43,6 +45,13 @@ class Marks:
         if not (begin and end):
             raise ValueError(f"expected {self._begin} and, after it, {_END}")
         return before, after
+
+    def check(self, page: Path, parser: argparse.ArgumentParser) -> None:
+        """Ends the command with an error, before it measures, if a page is without the marks."""
+        try:
+            self.split(page.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            parser.error(str(error))
 
 
 def markdown(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -209,10 +209,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--docs", action="store_true", help=f"also write the table into {PAGE}")
     args = parser.parse_args()
     if args.docs:
-        try:
-            MARKS.split(PAGE.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            parser.error(str(error))
+        MARKS.check(PAGE, parser)
     return args
 
 

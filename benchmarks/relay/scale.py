@@ -143,10 +143,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--check", action="store_true", help="fail if a target is missed")
     args = parser.parse_args()
     if args.docs:
-        try:
-            MARKS.split(PAGE.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            parser.error(str(error))
+        MARKS.check(PAGE, parser)
     return args
 
 

@@ -106,7 +106,7 @@ class Stage:
         """A relay, as it is called over gRPC and over HTTP.
 
         Args:
-            flags: Its flags, but for those of addresses.
+            flags: Its flags, without those of addresses.
             command: What runs it.
         """
         log = self.folder / f"{secrets.token_hex(4)}.log"

@@ -81,7 +81,7 @@ class _Step(NamedTuple):
         place: The place of the value among the fields that a message has; or _AS_IS or _COPY if
             the message has none.
         put: From there to the JSON value.
-        rest: The step to take if there is no such value; None if there is no member then.
+        rest: The step if there is no such value. None: there is no member.
         unset: The JSON value, if the message has none, as it is or to be copied.
         is_set: Whether the value is that of a field.
     """
